@@ -1,0 +1,84 @@
+{# Tables built month by month: only the months whose input changed, each replaced whole in a transaction of its own. #}
+
+{% macro this_month() -%} date '__month__' {%- endmacro %}
+
+{% macro built_months() %} {% do return(api.Relation.create(target.database, target.schema, "built_months", type="table")) %} {% endmacro %}
+
+{% macro create_built_months() %}
+    {# Which month of which table was built from which input. Written in the same transaction as the month itself. #}
+    create table if not exists {{ built_months() }} (
+        model varchar, month date, fingerprint varchar, run_id varchar, built_at timestamp
+    )
+{% endmacro %}
+
+{% macro fingerprints_of(model_name) %}
+    {# {month: fingerprint} of the months that the table holds now. #}
+    {% set built = {} %}
+    {% set sql = "select month, fingerprint from " ~ built_months() ~ " where model = '" ~ model_name ~ "'" %}
+    {% for row in run_query(sql).rows %} {% do built.update({row["month"] | string: row["fingerprint"]}) %} {% endfor %}
+    {% do return(built) %}
+{% endmacro %}
+
+{% macro record_month(model_name, month, fingerprint) -%}
+    delete from {{ built_months() }} where model = '{{ model_name }}' and month = date '{{ month }}';
+    insert into {{ built_months() }}
+    values ('{{ model_name }}', date '{{ month }}', '{{ fingerprint }}', '{{ invocation_id }}', {{ clock() }});
+{%- endmacro %}
+
+{% macro forget_month(relation, month) -%}
+    delete from {{ relation }} where month = date '{{ month }}';
+    delete from {{ built_months() }} where model = '{{ relation.identifier }}' and month = date '{{ month }}';
+{%- endmacro %}
+
+{% macro sql_of_month(sql, row) %}
+    {# The model's SQL for one month: its placeholders are the month and whatever else the row of months brings. #}
+    {% set text = namespace(sql=sql) %}
+    {% for name, value in row.items() %} {% set text.sql = text.sql | replace("__" ~ name ~ "__", value | string) %} {% endfor %}
+    {% do return(text.sql) %}
+{% endmacro %}
+
+{% macro months_wanted() %}
+    {# The model's months, oldest first: [{month, fingerprint, ...}], from the macro that its meta.months names.
+       A row without a fingerprint only lends its values to create the empty table. #}
+    {% do return(context[config.get("meta").months]() or [{"month": "1970-01-01", "fingerprint": none}]) %}
+{% endmacro %}
+
+{% macro create_when_absent(relation, sql) %}
+    {% if load_relation(relation) is none %}
+        {% do run_query(create_table_as(false, relation, "select * from (" ~ sql ~ ") as months where false")) %}
+        {% do adapter.commit() %}
+    {% endif %}
+{% endmacro %}
+
+{% macro show_progress(timer, row, done, total) %}
+    {# A line every ten seconds: where the step is and how long it has taken. `timer` holds `start` and `shown`. #}
+    {% set now = modules.datetime.datetime.now() %}
+    {% if (now - timer.shown).total_seconds() >= 10 %}
+        {% set timer.shown = now %}
+        {% do log("    " ~ this.identifier ~ " at " ~ row.month[:7] ~ ": " ~ done ~ " of " ~ total ~ " months, " ~ (now - timer.start).seconds ~ " s", info=true) %}
+    {% endif %}
+{% endmacro %}
+
+{% materialization monthly, default %}
+    {# Months are independent of one another; meta.months names the macro that lists them. #}
+    {% set target_relation = this.incorporate(type="table") %}
+    {% set wanted, built, pending = months_wanted(), fingerprints_of(this.identifier), [] %}
+    {% for row in wanted if row.fingerprint is not none and built.get(row.month) != row.fingerprint %}
+        {% do pending.append(row) %}
+    {% endfor %}
+    {% set timer = namespace(start=modules.datetime.datetime.now(), shown=modules.datetime.datetime.now()) %}
+    {{ run_hooks(pre_hooks) }}
+    {% do create_when_absent(target_relation, sql_of_month(sql, wanted[0])) %}
+    {% for row in pending %}
+        {% do show_progress(timer, row, loop.index, pending | length) %}
+        {% call statement("month") %}
+            {{ replace_month(target_relation, row.month, sql_of_month(sql, row)) }}
+            {{ record_month(this.identifier, row.month, row.fingerprint) }}
+        {% endcall %}
+        {% do adapter.commit() %}
+    {% endfor %}
+    {% call noop_statement("main", pending | length ~ " months", "MONTHLY", pending | length) %} {% endcall %}
+    {{ run_hooks(post_hooks) }}
+    {% do persist_docs(target_relation, model) %}
+    {{ return({"relations": [target_relation]}) }}
+{% endmaterialization %}

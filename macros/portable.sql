@@ -1,0 +1,64 @@
+{# The only engine-specific SQL: everything DuckDB and Spark spell differently, one macro each. #}
+
+{% macro months_after(month, n) -%}
+    cast({{ month }} + to_months({{ n }}) as date)
+{%- endmacro %}
+
+{% macro utc_timestamp(value) -%}
+    {#- Text may carry an offset, which a plain cast to timestamp drops without a word. -#}
+    timezone('UTC', try_cast({{ value }} as timestamptz))
+{%- endmacro %}
+
+{% macro business_time(utc) -%}
+    {%- set zone = business_timezone() -%}
+    {%- if zone == "UTC" -%} {{ utc }}
+    {%- else -%} timezone('{{ zone }}', timezone('UTC', {{ utc }}))
+    {%- endif -%}
+{%- endmacro %}
+
+{% macro every_month(first_month, last_month, relation) -%}
+    select cast(month as date) as month
+    from (select unnest(generate_series({{ first_month }}, {{ last_month }}, interval 1 month)) as month from {{ relation }}) as series
+{%- endmacro %}
+
+{% macro every_integer(first, last) -%}
+    select cast(n as integer) as n from (select unnest(range({{ first }}, {{ last }} + 1)) as n)
+{%- endmacro %}
+
+{% macro order_free_hash(columns, condition="true") -%}
+    {#- A sum, so that the order in which rows are read does not matter; null without rows. -#}
+    cast(sum(case when {{ condition }} then cast(hash({{ columns | join(", ") }}) as hugeint) end) as varchar)
+{%- endmacro %}
+
+{% macro hash_share(text) -%}
+    {#- A number in [0, 1) that depends on the text alone, equal on every engine and in every year. -#}
+    (cast('0x' || left(md5({{ text }}), 8) as bigint) / 4294967296.0)
+{%- endmacro %}
+
+{% macro found_files(patterns) -%}
+    select file from glob([{{ quoted(patterns) }}])
+{%- endmacro %}
+
+{% macro file_versions(files) -%}
+    select filename as file, concat_ws(' ', size, epoch_us(last_modified)) as version
+    from read_blob([{{ quoted(files) }}])
+{%- endmacro %}
+
+{% macro read_files(files, frame=none) -%}
+    {#- The frame comes first: it names every column of the contract, so that an absent optional one is null. -#}
+    {%- set options = "union_by_name = true, hive_partitioning = false, filename = 'source_file'" -%}
+    {%- set parquet, csv, parts = [], [], [frame] if frame else [] -%}
+    {%- for file in files -%} {%- do (parquet if file.endswith(".parquet") else csv).append(file) -%} {%- endfor -%}
+    {%- if parquet -%}
+        {%- do parts.append("select * from read_parquet([" ~ quoted(parquet) ~ "], " ~ options ~ ")") -%}
+    {%- endif -%}
+    {%- if csv -%}
+        {%- do parts.append("select * from read_csv([" ~ quoted(csv) ~ "], all_varchar = true, " ~ options ~ ")") -%}
+    {%- endif -%}
+    {{ parts | join(" union all by name ") }}
+{%- endmacro %}
+
+{% macro replace_month(relation, month, sql) -%}
+    delete from {{ relation }} where month = date '{{ month }}';
+    insert into {{ relation }} by name {{ sql }};
+{%- endmacro %}

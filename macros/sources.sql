@@ -1,0 +1,56 @@
+{# Reading the user's data: a directory of Parquet and CSV files, or tables of the same shape (var source_schema). #}
+
+{% macro quoted(texts) -%}
+    {%- for text in texts -%} '{{ text | replace("'", "''") }}' {%- if not loop.last %}, {% endif -%} {%- endfor -%}
+{%- endmacro %}
+
+{% macro source_directory() -%} {{ return(env_var("LIFE_STAGE_SOURCE", "data/demo").rstrip("/")) }} {%- endmacro %}
+
+{% macro source_files(table) %}
+    {# The data files of one table, in name order: <table>/ with all its folders, or <table>.parquet, <table>.csv. #}
+    {% set directory = source_directory() %}
+    {% set patterns = [directory ~ "/" ~ table ~ "/**", directory ~ "/" ~ table ~ ".*"] %}
+    {% set files = [] %}
+    {% for row in run_query(found_files(patterns)).rows %}
+        {% set name = row["file"].split("/")[-1] %}
+        {% if name.endswith((".parquet", ".csv", ".csv.gz")) %} {% do files.append(row["file"]) %}
+        {% elif not name.startswith((".", "_")) %}
+            {% do stop("LS-SRC-004", row["file"] ~ " is neither Parquet nor CSV", "remove it from the source or convert it") %}
+        {% endif %}
+    {% endfor %}
+    {% do return(files | sort) %}
+{% endmacro %}
+
+{% macro contract_columns(table) %}
+    {# The columns that models/sources.yml declares for the table: a list of nodes with name, data_type, meta. #}
+    {% for node in graph.sources.values() if node.name == table %}
+        {% do return(node.columns.values() | list) %}
+    {% endfor %}
+{% endmacro %}
+
+{% macro empty_frame(table) %}
+    {% set columns = [] %}
+    {% for column in contract_columns(table) %}
+        {% do columns.append("cast(null as " ~ column.data_type ~ ") as " ~ column.name) %}
+    {% endfor %}
+    {% do return("select " ~ columns | join(", ") ~ ", cast(null as varchar) as source_file where false") %}
+{% endmacro %}
+
+{% macro source_rows(table, files=none) %}
+    {# SQL that selects the table's raw rows, with source_file; `files` restricts it to some of the files. #}
+    {% set relation = source("shop", table) %}
+    {% if not execute %} {% do return("select 1") %}
+    {% elif var("source_schema") %}
+        {% set extra = ", '" ~ table ~ "' as source_file" %}
+        {% do return(empty_frame(table) ~ " union all by name select *" ~ extra ~ " from " ~ relation) %}
+    {% else %} {% do return(read_files(source_files(table) if files is none else files, empty_frame(table))) %}
+    {% endif %}
+{% endmacro %}
+
+{% macro files_to_read(table, files) %}
+    {# The files whose name, size or time the inventory does not know yet; items and children are read whole every time. #}
+    {% set inventory = adapter.get_relation(target.database, target.schema, "source_file_months") %}
+    {% if table != "actions" or inventory is none or not files %} {% do return(files) %} {% endif %}
+    {% set sql = "select listed.file from (" ~ file_versions(files) ~ ") as listed left join (select distinct file, version from " ~ inventory ~ ") as known on listed.file = known.file and listed.version = known.version where known.file is null order by listed.file" %}
+    {% do return(run_query(sql).columns[0].values() | list) %}
+{% endmacro %}

@@ -1,0 +1,54 @@
+-- The run ledger: what every finished run read, set aside, rebuilt and left behind.
+{{ config(materialized="incremental", incremental_strategy="append", full_refresh=false) }}
+-- depends_on: {{ ref("stage_accuracy") }}
+with
+    months_staged as (
+        select
+            count(*) as n_months_read,
+            sum(ledger.n_rows) as n_rows,
+            sum(ledger.n_rejected) as n_rejected,
+            sum(ledger.n_duplicates) as n_duplicates
+        from {{ built_months() }} as built
+        inner join {{ ref("month_ledger") }} as ledger on built.month = ledger.month
+        where built.model = 'stg_action_rows' and built.run_id = '{{ invocation_id }}'
+    ),
+    months_believed as (
+        select count(*) as n_months_updated from {{ built_months() }} where model = 'stage_beliefs' and run_id = '{{ invocation_id }}'
+    ),
+    closed as (
+        select max(month) as through_month, count(case when status = 'missing' then 1 end) as n_months_missing
+        from {{ ref("month_ledger") }}
+        where is_closed
+    ),
+    registrations as (select count(*) as n_rejected_registrations from {{ ref("stg_rejected_registrations") }}),
+    users as (select count(distinct user_id) as n_users from {{ ref("user_stages") }}),
+    users_believed as (
+        select count(distinct user_id) as n_users_believed
+        from {{ ref("user_stage_months") }}
+        where month = (select max(month) from {{ ref("user_stage_months") }})
+    ),
+    newest_model as (
+        select max(model_version) as model_version from {{ ref("stage_models") }} where trained_through = (select max(trained_through) from {{ ref("stage_models") }})
+    )
+select
+    '{{ invocation_id }}' as run_id,
+    {{ clock() }} as started_at,
+    closed.through_month,
+    months_staged.n_months_read,
+    coalesce(months_staged.n_rows, 0) as n_rows_read,
+    coalesce(months_staged.n_rejected, 0) as n_rows_rejected,
+    coalesce(months_staged.n_duplicates, 0) as n_rows_repeated,
+    registrations.n_rejected_registrations,
+    closed.n_months_missing,
+    months_believed.n_months_updated,
+    users.n_users,
+    users_believed.n_users_believed - users.n_users as n_users_left_out,
+    newest_model.model_version,
+    '{{ dbt_version }}' as dbt_version
+from months_staged
+cross join months_believed
+cross join closed
+cross join registrations
+cross join users
+cross join users_believed
+cross join newest_model

@@ -1,0 +1,15 @@
+# Publishes the marts as one whole set of files, after every test of the models before it has passed.
+from life_stage.publishing import publish
+
+
+def model(dbt, session):
+    dbt.config(materialized="table")
+    return publish(
+        marts={
+            "user_stages": dbt.ref("user_stages"),
+            "user_stage_months": dbt.ref("user_stage_months"),
+            "stages": dbt.ref("stages"),
+            "model_runs": dbt.ref("model_runs"),
+        },
+        options=dbt.config.meta_get("options"),
+    )

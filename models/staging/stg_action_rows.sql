@@ -1,0 +1,101 @@
+-- Every raw row of the actions, judged: clean, rejected with all its reasons, or a repetition of a clean one.
+-- Rows are judged first; then the good ones are kept once per action_id within the month.
+{{ config(materialized="monthly", full_refresh=false, meta={"months": "months_to_stage"}) }}
+-- depends_on: {{ ref("source_file_months") }} {% do source("shop", "actions") %}
+with
+    typed as (
+        select
+            raw_actions.source_file,
+            nullif(trim(raw_actions.action_id), '') as action_id,
+            nullif(trim(raw_actions.user_id), '') as user_id,
+            {{ utc_timestamp("raw_actions.occurred_at") }} as occurred_at,
+            lower(trim(raw_actions.action)) as action_word,
+            nullif(trim(raw_actions.item_id), '') as item_id,
+            nullif(trim(raw_actions.search_term), '') as search_term,
+            try_cast(raw_actions.quantity as double) as quantity,
+            raw_actions.session_id,
+            raw_actions.device,
+            try_cast(raw_actions.dwell_seconds as double) as dwell_seconds,
+            cast(raw_actions.occurred_at as varchar) as raw_occurred_at,
+            raw_actions.action as raw_action,
+            raw_actions.quantity as raw_quantity
+        from (__source_rows__) as raw_actions
+    ),
+    of_this_month as (
+        select
+            typed.*,
+            coalesce(synonyms.action, 'unknown') as action
+        from typed
+        left join {{ ref("action_synonyms") }} as synonyms on typed.action_word = synonyms.word
+        where
+            case
+                when typed.occurred_at >= timestamp '2000-01-01' and {{ month_of(business_time("typed.occurred_at")) }} <= {{ month_of(business_time(clock())) }}
+                then {{ month_of(business_time("typed.occurred_at")) }} = {{ this_month() }}
+                else typed.source_file in (__home_files__)
+            end
+    ),
+    judged as (
+        select
+            *,
+            nullif(
+                concat_ws(
+                    ' ',
+                    case when action_id is null then 'action_id_missing' end,
+                    case when user_id is null then 'user_missing' end,
+                    case when occurred_at is null then 'time_unreadable' end,
+                    case when occurred_at < timestamp '2000-01-01' then 'time_before_2000' end,
+                    case when occurred_at > {{ clock() }} then 'time_in_future' end,
+                    case when action = 'unknown' then 'action_unknown' end,
+                    case when action = 'search' and search_term is null then 'search_without_term' end,
+                    case when action not in ('search', 'unknown') and item_id is null then 'item_missing' end,
+                    case
+                        when action = 'purchase' and raw_quantity is not null and not coalesce(quantity between 1 and {{ var("max_quantity") }}, false)
+                        then 'quantity_absurd'
+                    end
+                ),
+                ''
+            ) as reasons
+        from of_this_month
+    ),
+    repeated_ids as (
+        select action_id from judged where reasons is null group by action_id having count(*) > 1
+    ),
+    ranked_repetitions as (
+        select
+            judged.*,
+            row_number() over (
+                partition by judged.action_id
+                order by judged.occurred_at, judged.user_id, judged.action, judged.item_id, judged.search_term, judged.quantity, judged.session_id, judged.device, judged.dwell_seconds, judged.source_file
+            ) > 1 as is_duplicate
+        from judged
+        inner join repeated_ids on judged.action_id = repeated_ids.action_id
+        where judged.reasons is null
+    ),
+    all_rows as (
+        select judged.*, false as is_duplicate
+        from judged
+        left join repeated_ids on judged.action_id = repeated_ids.action_id
+        where judged.reasons is not null or repeated_ids.action_id is null
+        union all
+        select * from ranked_repetitions
+    )
+select
+    {{ this_month() }} as month,
+    action_id,
+    user_id,
+    occurred_at,
+    cast({{ business_time("occurred_at") }} as date) as acted_on,
+    action,
+    case when action <> 'search' then item_id end as item_id,
+    case when action = 'search' then search_term end as search_term,
+    case when action = 'purchase' then quantity end as quantity,
+    session_id,
+    device,
+    dwell_seconds,
+    source_file,
+    is_duplicate,
+    reasons,
+    case when reasons is not null then raw_occurred_at end as raw_occurred_at,
+    case when reasons is not null then raw_action end as raw_action,
+    case when reasons is not null then raw_quantity end as raw_quantity
+from all_rows

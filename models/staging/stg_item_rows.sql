@@ -1,0 +1,22 @@
+-- Every raw row of the items, judged.
+with
+    typed as (
+        select
+            nullif(trim(raw_items.item_id), '') as item_id,
+            nullif(trim(raw_items.title), '') as title,
+            nullif(trim(raw_items.category), '') as category,
+            nullif(trim(raw_items.leaf_category), '') as leaf_category,
+            nullif(trim(raw_items.brand), '') as brand,
+            nullif(trim(raw_items.size), '') as size,
+            nullif(trim(raw_items.properties), '') as properties
+        from ({{ source_rows("items") }}) as raw_items
+    ),
+    ranked as (
+        select *, row_number() over (partition by item_id order by leaf_category, category, title, brand, size, properties) as rank
+        from typed
+    )
+select
+    item_id, title, category, leaf_category, brand, size, properties,
+    case when item_id is null then 'item_missing' when rank > 1 then 'superseded' end as reason,
+    rank
+from ranked

@@ -1,0 +1,23 @@
+-- The rows that were set aside, each with every reason it was set aside for.
+{{ config(materialized="view") }}
+with
+    numbered as (
+        select *, row_number() over (partition by month order by source_file, action_id, user_id, raw_occurred_at, raw_action, item_id, search_term, raw_quantity) as rejected_row
+        from {{ ref("stg_action_rows") }}
+        where reasons is not null
+    )
+select
+    numbered.month,
+    numbered.rejected_row,
+    reasons.reason,
+    numbered.action_id,
+    numbered.user_id,
+    numbered.raw_occurred_at,
+    numbered.raw_action,
+    numbered.item_id,
+    numbered.search_term,
+    numbered.raw_quantity,
+    numbered.source_file
+from numbered
+inner join {{ ref("rejection_reasons") }} as reasons on concat(' ', numbered.reasons, ' ') like concat('% ', reasons.reason, ' %')
+where reasons.table_name = 'actions'

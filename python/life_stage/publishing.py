@@ -1,0 +1,130 @@
+"""Publishing: the marts as a whole new directory of Parquet files, swapped in by one rename of a link.
+
+Readers see a whole old or a whole new set, never the working database. `published` is a link to the newest set in
+`published.sets`; the set before it stays until the next publication, so that a reader who has it open can finish.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+VIEW_FILE = "life_stage.duckdb"
+LEDGER = "model_runs"  # grows with every run, so it alone is no reason to publish
+KEYS = ("month", "user_id", "child_no", "stage_no", "started_at")
+SCHEMA = pa.schema(
+    [("mart", pa.string()), ("path", pa.string()), ("n_rows", pa.int64()), ("bytes", pa.int64()), ("sha256", pa.string()), ("run_id", pa.string())]
+)
+
+Marts = dict[str, duckdb.DuckDBPyRelation]
+
+
+def publish(marts: Marts, options: dict[str, str]) -> pa.Table:
+    """Publish the marts when they differ from the published ones; returns one row per published mart (SCHEMA).
+
+    options: `published` (the link's path). With an empty user_stages nothing is replaced: there is no model.
+    Raises ValueError LS-PUB-001 when the path is taken by something that publishing did not make.
+    """
+    link = Path(options["published"]).absolute()
+    if link.exists() and not link.is_symlink():
+        raise ValueError(f"LS-PUB-001 {link} is no link made by publishing: move it away or set LIFE_STAGE_PUBLISHED; nothing was published")
+    columns = {name: [f"{c} {t}" for c, t in zip(mart.columns, mart.types, strict=True)] for name, mart in marts.items()}
+    contents = {name: content_hash(mart) for name, mart in marts.items() if name != LEDGER}
+    wanted = {"columns": columns, "contents": contents}
+    manifest = read_manifest(link)
+    if marts["user_stages"].limit(1).fetchall() and not is_published(manifest, wanted):
+        ((run_id,),) = marts[LEDGER].order("started_at desc, run_id").limit(1).project("run_id").fetchall()
+        manifest = write_set(marts, link, {"run_id": run_id, **wanted}, manifest)
+    if manifest is None:
+        return SCHEMA.empty_table()
+    if not (link / VIEW_FILE).exists():
+        create_views(link, marts)
+    rows = [{"mart": n, "path": str(link / f"{n}.parquet"), "run_id": manifest["run_id"], **f} for n, f in manifest["files"].items()]
+    return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+def content_hash(mart: duckdb.DuckDBPyRelation) -> str:
+    """Count and order-free hash of a mart's rows."""
+    columns = ", ".join(f'"{name}"' for name in mart.columns)
+    ((count, total),) = mart.aggregate(f"count(*) as n, sum(hash({columns}))::varchar as total").fetchall()
+    return f"{count} {total}"
+
+
+def is_published(manifest: dict | None, wanted: dict) -> bool:
+    """Whether the published set holds just the wanted columns and contents."""
+    return manifest is not None and all(manifest[key] == value for key, value in wanted.items())
+
+
+def read_manifest(link: Path) -> dict | None:
+    """The manifest of the published set; None when nothing is published."""
+    try:
+        return json.loads((link / "manifest.json").read_text())
+    except FileNotFoundError:
+        return None
+
+
+def write_set(marts: Marts, link: Path, facts: dict, previous: dict | None) -> dict:
+    """Write a new set beside the old one and swap the link to it; returns its manifest."""
+    sets = link.with_name(link.name + ".sets")
+    new = sets / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{facts['run_id'][:8]}"
+    keep = {new.name, link.resolve().name}
+    new.mkdir(parents=True)
+    try:
+        manifest = fill_set(marts, new, facts)
+        # The views depend on the columns alone; new columns have their views made after the swap.
+        if previous is not None and previous["columns"] == facts["columns"] and (link / VIEW_FILE).exists():
+            shutil.copyfile(link / VIEW_FILE, new / VIEW_FILE)
+        swap_link(link, new)
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+    for old in sets.iterdir():
+        if old.name not in keep:
+            shutil.rmtree(old)
+    return manifest
+
+
+def fill_set(marts: Marts, folder: Path, facts: dict) -> dict:
+    """Write one Parquet file per mart in key order, and last the manifest, which it returns."""
+    files = {}
+    for name, mart in marts.items():
+        path = folder / f"{name}.parquet"
+        keys = [column for column in KEYS if column in mart.columns]
+        mart.order(", ".join(keys)).write_parquet(str(path), compression="zstd")
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        files[name] = {"n_rows": mart.shape[0], "bytes": path.stat().st_size, "sha256": digest}
+    manifest = {**facts, "published_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "files": files}
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2))
+    return manifest
+
+
+def swap_link(link: Path, folder: Path) -> None:
+    """Point the link at the folder in one step: readers see the old set or the new one."""
+    fresh = link.with_name(link.name + ".new")
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(os.path.relpath(folder, link.parent))
+    os.replace(fresh, link)
+
+
+def create_views(link: Path, marts: Marts) -> None:
+    """Write a small database file with one view per mart, in a format that every DuckDB since 1.0 opens."""
+    unfinished = link / f"{VIEW_FILE}.new"
+    unfinished.unlink(missing_ok=True)
+    with duckdb.connect() as connection:
+        connection.execute(f"attach '{quoted(unfinished)}' as views (storage_version 'v1.0.0')")
+        for name in marts:
+            connection.execute(f"create view views.{name} as from read_parquet('{quoted(link / name)}.parquet')")
+        connection.execute("detach views")
+    os.replace(unfinished, link / VIEW_FILE)
+
+
+def quoted(path: Path) -> str:
+    """The path within single quotes of SQL."""
+    return str(path).replace("'", "''")

@@ -1,0 +1,47 @@
+"""One run at a time: a lock beside the warehouse file that names who holds it.
+
+dbt-duckdb loads `Plugin` before it opens the file. The operating system drops the lock when the process ends, however
+it ends, so a killed run leaves nothing to clean up.
+"""
+
+import fcntl
+import os
+import socket
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from dbt.adapters.duckdb.plugins import BasePlugin
+from dbt_common.exceptions import DbtRuntimeError
+
+_held: dict[Path, int] = {}
+
+
+class Plugin(BasePlugin):
+    """Takes the lock of the profile's warehouse file; raises LS-RUN-001 when another process holds it."""
+
+    def initialize(self, plugin_config: dict[str, Any]) -> None:
+        """Create the warehouse's folder and take its lock; an in-memory warehouse needs none."""
+        if self.creds is not None and self.creds.path != ":memory:":
+            take_lock(Path(self.creds.path).resolve())
+
+
+def take_lock(warehouse: Path) -> None:
+    """Lock `warehouse` for this process until it ends; a lock that the process already holds is kept."""
+    if warehouse in _held:
+        return
+    warehouse.parent.mkdir(parents=True, exist_ok=True)
+    path = warehouse.with_name(warehouse.name + ".lock")
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        holder = os.read(descriptor, 1000).decode(errors="replace") or "another process"
+        os.close(descriptor)
+        raise DbtRuntimeError(
+            f"LS-RUN-001 {warehouse} is in use by {holder}: wait until it has ended; nothing was changed"
+        ) from None
+    os.ftruncate(descriptor, 0)
+    started = datetime.now().isoformat(timespec="seconds")
+    os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {started}".encode())
+    _held[warehouse] = descriptor
