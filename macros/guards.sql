@@ -1,5 +1,4 @@
 {# What is checked before a run touches anything, and how a run stops: a code, what is wrong, what to do. #}
-
 {% macro stop(code, what, remedy) %}
     {% do exceptions.raise_compiler_error(code ~ " " ~ what ~ ": " ~ remedy ~ "; nothing was changed") %}
 {% endmacro %}
@@ -8,6 +7,7 @@
     {% if execute %}
         {% do check_vars() %}
         {% do check_state() %}
+        {% do check_same_source() %}
         {% for table in ["actions", "items", "children"] %} {% do check_source(table) %} {% endfor %}
         {% do run_query(create_built_months()) %}
         {% do run_query(record_month("settings", "1970-01-01", settings_fingerprint())) %}
@@ -23,8 +23,12 @@
         "through_month": "^([0-9]{4}-(0[1-9]|1[0-2]))?$",
     } %}
     {% set ranges = {
-        "max_quantity": [1, 1000000], "train_share": [0.1, 1], "validation_share": [0, 0.5], "min_training_users": [1, 10000000],
-        "min_feature_support": [1, 1000000], "retrain_every_months": [0, 1200],
+        "max_quantity": [1, 1000000],
+        "train_share": [0.1, 1],
+        "validation_share": [0, 0.5],
+        "min_training_users": [1, 10000000],
+        "min_feature_support": [1, 1000000],
+        "retrain_every_months": [0, 1200],
     } %}
     {% set known = patterns.keys() | list + ranges.keys() | list + ["stages", "age_bin_edges"] %}
     {% for name in invocation_args_dict.get("vars", {}) if name not in known %}
@@ -34,22 +38,36 @@
         {% do stop("LS-VAR-002", "var " ~ name ~ " is '" ~ var(name) ~ "'", "it must match " ~ pattern) %}
     {% endfor %}
     {% for name, range in ranges.items() if var(name) is not number or not range[0] <= var(name) <= range[1] %}
-        {% do stop("LS-VAR-002", "var " ~ name ~ " is '" ~ var(name) ~ "'", "it must be a number from " ~ range[0] ~ " to " ~ range[1]) %}
+        {% do stop(
+            "LS-VAR-002",
+            "var " ~ name ~ " is '" ~ var(name) ~ "'",
+            "it must be a number from " ~ range[0] ~ " to " ~ range[1],
+        ) %}
     {% endfor %}
     {% do check_stages() %}
 {% endmacro %}
 
 {% macro check_stages() %}
-    {% set edges = var("age_bin_edges") %}
-    {% if edges | sort != edges or edges | unique | list | length != edges | length or edges | length < 4 %}
-        {% do stop("LS-VAR-003", "var age_bin_edges is " ~ edges, "give at least four rising months") %}
+    {% set edges, names = var("age_bin_edges"), stages() | map(attribute="name") | list %}
+    {% if edges | reject(
+        "number"
+    ) | list or edges | sort != edges or edges | unique | list | length != edges | length %}
+        {% do stop("LS-VAR-003", "var age_bin_edges is " ~ edges, "give rising months") %}
     {% endif %}
     {% for stage in stages() %}
-        {% if not modules.re.match("^[a-z][a-z0-9_]*$", stage.name | string) or not stage.from_month < stage.to_month
-            or (not loop.last and stage.to_month != stages()[loop.index].from_month)
-            or stage.from_month < edges[1] or stage.to_month > edges[-2] %}
-            {% do stop("LS-VAR-003", "stage " ~ stage ~ " does not fit",
-                "names are lower case, each stage ends where the next begins, all within the inner age_bin_edges") %}
+        {% set is_named = modules.re.match("^[a-z][a-z0-9_]*$", stage.name | string) and names.count(stage.name) == 1 %}
+        {% set has_ages = (
+            stage.from_month is number and stage.to_month is number and stage.from_month < stage.to_month
+        ) %}
+        {% set follows = loop.first or stage.from_month == loop.previtem.to_month %}
+        {% if not (
+            is_named and has_ages and follows and edges[1] <= stage.from_month and stage.to_month <= edges[-2]
+        ) %}
+            {% do stop(
+                "LS-VAR-003",
+                "stage " ~ stage ~ " does not fit",
+                "names are unlike and lower case, each stage begins where the one before ends, all within the inner age_bin_edges",
+            ) %}
         {% endif %}
     {% endfor %}
 {% endmacro %}
@@ -58,26 +76,71 @@
     {% if var("source_schema") %}
         {% set relation = adapter.get_relation(target.database, var("source_schema"), table) %}
         {% if relation is none %}
-            {% do stop("LS-SRC-001", "table " ~ var("source_schema") ~ "." ~ table ~ " does not exist", "create it or correct var source_schema") %}
+            {% do stop(
+                "LS-SRC-001",
+                "table " ~ var("source_schema") ~ "." ~ table ~ " does not exist",
+                "create it or correct var source_schema",
+            ) %}
         {% endif %}
         {% do check_columns(table, relation, "select * from " ~ relation) %}
     {% else %}
         {% set files = source_files(table) %}
         {% if not files %}
-            {% do stop("LS-SRC-001", table ~ " is missing in " ~ source_directory(), "set LIFE_STAGE_SOURCE to a directory that holds " ~ table ~ ".parquet, " ~ table ~ ".csv or a folder " ~ table) %}
+            {% do stop(
+                "LS-SRC-001",
+                table ~ " is missing in " ~ source_directory(),
+                "set LIFE_STAGE_SOURCE to a directory that holds "
+                ~ table
+                ~ ".parquet, "
+                ~ table
+                ~ ".csv or a folder "
+                ~ table,
+            ) %}
         {% endif %}
-        {% for file in files_to_read(table, files) %} {% do check_columns(table, file, read_files([file], none)) %} {% endfor %}
+        {% for file in files_to_read(table, files) %} {% do check_columns(table, file, read_files([file], none)) %}
+        {% endfor %}
+    {% endif %}
+{% endmacro %}
+
+{% macro check_same_source() %}
+    {# Another folder is another shop: its months would be mixed with those already there. #}
+    {% set inventory = adapter.get_relation(target.database, target.schema, "source_file_months") %}
+    {% set source = "actions" if var("source_schema") else source_directory() ~ "/" %}
+    {% if inventory is not none %}
+        {% set sql = (
+            "select min(file) as file from " ~ inventory ~ " having count(case when left(file, " ~ source
+            | length ~ ") = " ~ quoted([source]) ~ " then 1 end) = 0"
+        ) %}
+        {% for row in run_query(sql).rows if row["file"] is not none %}
+            {% do stop(
+                "LS-SRC-005",
+                "this warehouse was built from another source, which held " ~ row["file"],
+                "name another warehouse and another place to publish by LIFE_STAGE_WAREHOUSE and LIFE_STAGE_PUBLISHED, or, if the folder was moved, link its old name to it",
+            ) %}
+        {% endfor %}
     {% endif %}
 {% endmacro %}
 
 {% macro check_columns(table, where, sql) %}
     {% set types = {} %}
-    {% for column in adapter.get_column_schema_from_query(sql) %} {% do types.update({column.name | lower: column.dtype}) %} {% endfor %}
+    {% for column in adapter.get_column_schema_from_query(sql) %}
+        {% do types.update({column.name | lower: column.dtype}) %}
+    {% endfor %}
     {% for column in contract_columns(table) %}
         {% if column.name not in types and column.meta.get("required") %}
-            {% do stop("LS-SRC-002", table ~ "." ~ column.name ~ " is missing in " ~ where ~ ": have " ~ types.keys() | join(", "), "rename the column, or map it in a view named by var source_schema") %}
-        {% elif column.data_type in ("timestamp", "date") and column.name in types and not is_time_type(types[column.name]) %}
-            {% do stop("LS-SRC-003", table ~ "." ~ column.name ~ " in " ~ where ~ " is " ~ types[column.name], "give a timestamp, a date or ISO text") %}
+            {% do stop(
+                "LS-SRC-002",
+                table ~ "." ~ column.name ~ " is missing in " ~ where ~ ": have " ~ types.keys() | join(", "),
+                "rename the column, or map it in a view named by var source_schema",
+            ) %}
+        {% elif column.data_type in ("timestamp", "date") and column.name in types and not is_time_type(
+            types[column.name]
+        ) %}
+            {% do stop(
+                "LS-SRC-003",
+                table ~ "." ~ column.name ~ " in " ~ where ~ " is " ~ types[column.name],
+                "give a timestamp, a date or ISO text",
+            ) %}
         {% endif %}
     {% endfor %}
 {% endmacro %}
@@ -89,18 +152,28 @@
 {% macro check_state() %}
     {# A finished run leaves every state table behind; one that is gone would be rebuilt from nothing, silently different. #}
     {% set runs = adapter.get_relation(target.database, target.schema, "model_runs") %}
-    {% if runs is none or run_query("select count(*) as n from " ~ runs).rows[0]["n"] == 0 %} {% do return("") %} {% endif %}
+    {% if runs is none or run_query("select count(*) as n from " ~ runs).rows[0]["n"] == 0 %}
+        {% do return("") %}
+    {% endif %}
     {% set names = ["built_months"] %}
     {% for node in graph.nodes.values() if node.resource_type == "model" and node.config.full_refresh is false %}
         {% do names.append(node.name) %}
         {% if node.config.materialized == "monthly_fold" %} {% do names.append(node.name ~ "_cells") %} {% endif %}
     {% endfor %}
     {% for name in names if adapter.get_relation(target.database, target.schema, name) is none %}
-        {% do stop("LS-STA-001", "state table " ~ name ~ " is missing although model_runs records a finished run", "restore the warehouse from a backup, or start a new one by LIFE_STAGE_WAREHOUSE") %}
+        {% do stop(
+            "LS-STA-001",
+            "state table " ~ name ~ " is missing although model_runs records a finished run",
+            "restore the warehouse from a backup, or start a new one by LIFE_STAGE_WAREHOUSE",
+        ) %}
     {% endfor %}
     {% set recorded = fingerprints_of("settings").values() | list %}
     {% if recorded and recorded[0] != settings_fingerprint() %}
-        {% do stop("LS-STA-002", "stages, age_bin_edges or business_timezone differ from those this warehouse was built with", "set them back, or start a new warehouse by LIFE_STAGE_WAREHOUSE") %}
+        {% do stop(
+            "LS-STA-002",
+            "stages, age_bin_edges or business_timezone differ from those this warehouse was built with",
+            "set them back, or start a new warehouse by LIFE_STAGE_WAREHOUSE",
+        ) %}
     {% endif %}
 {% endmacro %}
 

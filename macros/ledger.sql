@@ -1,10 +1,11 @@
 {# Which months each table wants, from which input: the lists that the monthly materializations work off. #}
-
 {% macro rows_as_dicts(sql) %}
     {% set rows = [] %}
     {% for row in run_query(sql).rows %}
         {% set values = {} %}
-        {% for name in row.keys() %} {% do values.update({name: row[name] if row[name] is none else row[name] | string}) %} {% endfor %}
+        {% for name in row.keys() %}
+            {% do values.update({name: row[name] if row[name] is none else row[name] | string}) %}
+        {% endfor %}
         {% do rows.append(values) %}
     {% endfor %}
     {% do return(rows) %}
@@ -15,29 +16,73 @@
        that lay in the future of an earlier run is judged anew. #}
     {% set inventory = ref("source_file_months") %}
     {% set months = rows_as_dicts(
-        "select month, cast(month < " ~ month_of(business_time(clock())) ~ " as varchar) || ' ' || "
-        ~ order_free_hash(["file", "version", "occurred_month", "n_rows"]) ~ " as fingerprint from " ~ inventory ~ " group by month order by month"
+        "select month, cast(month < "
+        ~ month_of(business_time(clock()))
+        ~ " as varchar) || ' ' || "
+        ~ order_free_hash(["file", "version", "occurred_month", "n_rows"])
+        ~ " as fingerprint from "
+        ~ inventory
+        ~ " group by month order by month"
     ) %}
     {% for row in months %}
-        {% set files = rows_as_dicts("select distinct file, home_month from " ~ inventory ~ " where month = date '" ~ row.month ~ "' order by file") %}
+        {% set files = rows_as_dicts(
+            "select distinct file, home_month from "
+            ~ inventory
+            ~ " where month = date '"
+            ~ row.month
+            ~ "' order by file"
+        ) %}
         {% set homes = files | selectattr("home_month", "equalto", row.month) | map(attribute="file") | list %}
-        {% do row.update({"source_rows": source_rows("actions", files | map(attribute="file") | list), "home_files": quoted(homes or [""])}) %}
+        {% do row.update(
+            {
+                "source_rows": source_rows("actions", files | map(attribute="file") | list),
+                "home_files": quoted(homes or [""]),
+            }
+        ) %}
     {% endfor %}
-    {% do return(months or [{"month": "1970-01-01", "fingerprint": none, "source_rows": empty_frame("actions"), "home_files": "''"}]) %}
+    {% do return(
+        months
+        or [
+            {
+                "month": "1970-01-01",
+                "fingerprint": none,
+                "source_rows": empty_frame("actions"),
+                "home_files": "''",
+            }
+        ]
+    ) %}
 {% endmacro %}
 
 {% macro staged_months() %}
-    {% do return(rows_as_dicts("select month, fingerprint from " ~ built_months() ~ " where model = 'stg_action_rows' order by month")) %}
+    {% do return(
+        rows_as_dicts(
+            "select month, fingerprint from "
+            ~ built_months()
+            ~ " where model= 'stg_action_rows' order by month"
+        )
+    ) %}
 {% endmacro %}
 
 {% macro closed_months() %}
-    {% do return(rows_as_dicts("select month, contents as fingerprint from " ~ ref("month_ledger") ~ " where is_closed order by month")) %}
+    {% do return(
+        rows_as_dicts(
+            "select month, contents as fingerprint from "
+            ~ ref("month_ledger")
+            ~ " where is_closed order by month"
+        )
+    ) %}
 {% endmacro %}
 
 {% macro months_with_model() %}
     {# Evidence depends on the month's actions and on the model that scores it. #}
-    {% do return(rows_as_dicts(
-        "select models.month, ledger.contents || ' ' || models.model_version as fingerprint, models.model_version from " ~ ref("month_models")
-        ~ " as models inner join " ~ ref("month_ledger") ~ " as ledger on models.month = ledger.month where ledger.is_closed order by models.month"
-    ) or [{"month": "1970-01-01", "fingerprint": none, "model_version": "none"}]) %}
+    {% do return(
+        rows_as_dicts(
+            "select models.month, ledger.contents || ' ' || models.model_version as fingerprint, models.model_version from "
+            ~ ref("month_models")
+            ~ " as models inner join "
+            ~ ref("month_ledger")
+            ~ " as ledger on models.month = ledger.month where ledger.is_closed order by models.month"
+        )
+        or [{"month": "1970-01-01", "fingerprint": none, "model_version": "none"}]
+    ) %}
 {% endmacro %}

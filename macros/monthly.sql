@@ -1,8 +1,9 @@
 {# Tables built month by month: only the months whose input changed, each replaced whole in a transaction of its own. #}
-
 {% macro this_month() -%} date '__month__' {%- endmacro %}
 
-{% macro built_months() %} {% do return(api.Relation.create(target.database, target.schema, "built_months", type="table")) %} {% endmacro %}
+{% macro built_months() %}
+    {% do return(api.Relation.create(target.database, target.schema, "built_months", type="table")) %}
+{% endmacro %}
 
 {% macro create_built_months() %}
     {# Which month of which table was built from which input. Written in the same transaction as the month itself. #}
@@ -14,7 +15,7 @@
 {% macro fingerprints_of(model_name) %}
     {# {month: fingerprint} of the months that the table holds now. #}
     {% set built = {} %}
-    {% set sql = "select month, fingerprint from " ~ built_months() ~ " where model = '" ~ model_name ~ "'" %}
+    {% set sql = "select month, fingerprint from " ~ built_months() ~ " where model= '" ~ model_name ~ "'" %}
     {% for row in run_query(sql).rows %} {% do built.update({row["month"] | string: row["fingerprint"]}) %} {% endfor %}
     {% do return(built) %}
 {% endmacro %}
@@ -26,14 +27,20 @@
 {%- endmacro %}
 
 {% macro forget_month(relation, month) -%}
-    delete from {{ relation }} where month = date '{{ month }}';
-    delete from {{ built_months() }} where model = '{{ relation.identifier }}' and month = date '{{ month }}';
+    delete from {{ relation }}
+    where month = date '{{ month }}'
+    ;
+    delete from {{ built_months() }}
+    where model = '{{ relation.identifier }}' and month = date '{{ month }}'
+    ;
 {%- endmacro %}
 
 {% macro sql_of_month(sql, row) %}
     {# The model's SQL for one month: its placeholders are the month and whatever else the row of months brings. #}
     {% set text = namespace(sql=sql) %}
-    {% for name, value in row.items() %} {% set text.sql = text.sql | replace("__" ~ name ~ "__", value | string) %} {% endfor %}
+    {% for name, value in row.items() %}
+        {% set text.sql = text.sql | replace("__" ~ name ~ "__", value | string) %}
+    {% endfor %}
     {% do return(text.sql) %}
 {% endmacro %}
 
@@ -45,7 +52,9 @@
 
 {% macro create_when_absent(relation, sql) %}
     {% if load_relation(relation) is none %}
-        {% do run_query(create_table_as(false, relation, "select * from (" ~ sql ~ ") as months where false")) %}
+        {% call statement("create") %}
+            {{ create_table_as(false, relation, "select * from (" ~ sql ~ ") as months where false") }}
+        {% endcall %}
         {% do adapter.commit() %}
     {% endif %}
 {% endmacro %}
@@ -55,7 +64,20 @@
     {% set now = modules.datetime.datetime.now() %}
     {% if (now - timer.shown).total_seconds() >= 10 %}
         {% set timer.shown = now %}
-        {% do log("    " ~ this.identifier ~ " at " ~ row.month[:7] ~ ": " ~ done ~ " of " ~ total ~ " months, " ~ (now - timer.start).seconds ~ " s", info=true) %}
+        {% do log(
+            "    "
+            ~ this.identifier
+            ~ " at "
+            ~ row.month[:7]
+            ~ ": "
+            ~ done
+            ~ " of "
+            ~ total
+            ~ " months, "
+            ~ (now - timer.start).seconds
+            ~ " s",
+            info=true,
+        ) %}
     {% endif %}
 {% endmacro %}
 

@@ -1,19 +1,22 @@
 {# A running state carried from month to month: the model's SQL is one month, run once per pending month, oldest first.
    meta.state names a macro that returns {column: type} of the carried state. It is wide, so it lives in a table of its
    own beside the model, and only for the newest month and every December: there a change in an older month restarts. #}
-
 {% macro state_relation() %}
     {% do return(api.Relation.create(this.database, this.schema, this.identifier ~ "_cells", type="table")) %}
 {% endmacro %}
 
-{% macro beliefs_before() -%} (select * from {{ state_relation() }} where month = date '__previous_month__') {%- endmacro %}
+{% macro beliefs_before() -%}
+    (select * from {{ state_relation() }} where month = date '__previous_month__')
+{%- endmacro %}
 
 {% macro chained(wanted) %}
     {# Fingerprints made cumulative: a month counts as built only from the very history it was built from, so that a
        fold killed half-way never leaves later months that look right. #}
     {% set before, rows = namespace(fingerprint="", month="1900-01-01"), [] %}
     {% for row in wanted %}
-        {% if row.fingerprint is not none %} {% set before.fingerprint = local_md5(before.fingerprint ~ row.fingerprint) %} {% endif %}
+        {% if row.fingerprint is not none %}
+            {% set before.fingerprint = local_md5(before.fingerprint ~ row.fingerprint) %}
+        {% endif %}
         {% do rows.append(dict(row, previous_month=before.month, fingerprint=before.fingerprint)) %}
         {% set before.month = row.month %}
     {% endfor %}
@@ -23,9 +26,13 @@
 {% macro months_to_fold(rows, built, built_state) %}
     {# All months after the newest usable state before the first change; those before the change only rebuild the state. #}
     {% set changed, restart = [], namespace(at=0) %}
-    {% for row in rows if row.fingerprint and (changed or built.get(row.month) != row.fingerprint) %} {% do changed.append(row.month) %} {% endfor %}
-    {% for row in rows if row.month not in changed and built_state.get(row.month) == row.fingerprint %} {% set restart.at = rows.index(row) + 1 %} {% endfor %}
-    {% do return((rows[restart.at:] if changed else [], changed)) %}
+    {% for row in rows if row.fingerprint and (changed or built.get(row.month) != row.fingerprint) %}
+        {% do changed.append(row.month) %}
+    {% endfor %}
+    {% for row in rows if row.month not in changed and built_state.get(row.month) == row.fingerprint %}
+        {% set restart.at = rows.index(row) + 1 %}
+    {% endfor %}
+    {% do return((rows[restart.at :] if changed else [], changed)) %}
 {% endmacro %}
 
 {% materialization monthly_fold, default %}
@@ -34,16 +41,28 @@
     {% set state_types = context[config.get("meta").state]() %}
     {% set state_columns = state_types.keys() | join(", ") %}
     {% set rows = chained(months_wanted()) %}
-    {% set folding, changed = months_to_fold(rows, fingerprints_of(this.identifier), fingerprints_of(state_table.identifier)) %}
+    {% set folding, changed = months_to_fold(
+        rows, fingerprints_of(this.identifier), fingerprints_of(state_table.identifier)
+    ) %}
     {% set timer = namespace(start=modules.datetime.datetime.now(), shown=modules.datetime.datetime.now()) %}
     {{ run_hooks(pre_hooks) }}
-    {% call statement("state") %} create table if not exists {{ state_table }} ({% for name, type in state_types.items() %} {{ name }} {{ type }} {%- if not loop.last %}, {% endif -%} {% endfor %}) {% endcall %}
+    {% call statement("state") %}
+        create table if not exists {{ state_table }} (
+        {% for name, type in state_types.items() %}
+            {{ name }} {{ type }}
+            {%- if not loop.last %},{% endif %}
+        {% endfor %}
+        )
+    {% endcall %}
+    {% do adapter.commit() %}
     {% set published = [] %}
     {% for column in adapter.get_column_schema_from_query(sql_of_month(sql, rows[0])) if not column.name.startswith("c_") %}
         {% do published.append(column.name) %}
     {% endfor %}
     {% set published = published | join(", ") %}
-    {% do create_when_absent(target_relation, "select " ~ published ~ " from (" ~ sql_of_month(sql, rows[0]) ~ ") as month") %}
+    {% do create_when_absent(
+        target_relation, "select " ~ published ~ " from (" ~ sql_of_month(sql, rows[0]) ~ ") as month"
+    ) %}
     {% for row in folding %}
         {% do show_progress(timer, row, loop.index, folding | length) %}
         {% call statement("month") %}

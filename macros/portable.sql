@@ -1,8 +1,5 @@
 {# The only engine-specific SQL: everything DuckDB and Spark spell differently, one macro each. #}
-
-{% macro months_after(month, n) -%}
-    cast({{ month }} + to_months({{ n }}) as date)
-{%- endmacro %}
+{% macro months_after(month, n) -%} cast({{ month }} + to_months({{ n }}) as date) {%- endmacro %}
 
 {% macro utc_timestamp(value) -%}
     {#- Text may carry an offset, which a plain cast to timestamp drops without a word. -#}
@@ -18,7 +15,11 @@
 
 {% macro every_month(first_month, last_month, relation) -%}
     select cast(month as date) as month
-    from (select unnest(generate_series({{ first_month }}, {{ last_month }}, interval 1 month)) as month from {{ relation }}) as series
+    from
+        (
+            select unnest(generate_series({{ first_month }}, {{ last_month }}, interval 1 month)) as month
+            from {{ relation }}
+        ) as series
 {%- endmacro %}
 
 {% macro every_integer(first, last) -%}
@@ -35,9 +36,7 @@
     (cast('0x' || left(md5({{ text }}), 8) as bigint) / 4294967296.0)
 {%- endmacro %}
 
-{% macro found_files(patterns) -%}
-    select file from glob([{{ quoted(patterns) }}])
-{%- endmacro %}
+{% macro found_files(patterns) -%} select file from glob([{{ quoted(patterns) }}]) {%- endmacro %}
 
 {% macro file_versions(files) -%}
     select filename as file, concat_ws(' ', size, epoch_us(last_modified)) as version
@@ -59,6 +58,8 @@
 {%- endmacro %}
 
 {% macro replace_month(relation, month, sql) -%}
-    delete from {{ relation }} where month = date '{{ month }}';
+    delete from {{ relation }}
+    where month = date '{{ month }}'
+    ;
     insert into {{ relation }} by name {{ sql }};
 {%- endmacro %}

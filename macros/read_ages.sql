@@ -1,30 +1,28 @@
-{# Reads every age a title or search term names, in digits, numerals or words, so that an age has one spelling. #}
+{# Reads the ages a title or search term names, in digits, numerals or words, one spelling per age. #}
 
 {% macro read_ages(relation, text_column) -%}
     {#- One row per distinct text x age: text, age_word, from_month, to_month (exclusive, pregnancy negative).
-        Digests are the keys, so that a long text is not copied per phrase; and a phrase is an aggregate of its
-        digest, so that no engine can push its costly reading below, to where the phrase is not yet distinct. -#}
+        Digests are the keys, so that a long text is not copied per phrase; a phrase is an aggregate of its
+        digest, so that no engine pushes its costly reading below, to where phrases are not yet distinct. -#}
+    {%- set pattern = age_phrase() | replace("(?:", "(") | replace("(", "(?:") -%}
     with
         texts as (
-            select distinct {{ text_column }} as text, md5({{ text_column }}) as text_id
-            from {{ relation }}
-            where {{ text_column }} is not null
+            select distinct {{ text_column }} as text, md5({{ text_column }}) as text_id from {{ relation }}
         ),
         folded_texts as (select distinct text_id, {{ fold_age_text("text") }} as folded from texts),
         found_phrases as (
-            select text_id, regexp_extract_all(folded, '{{ age_phrase() | replace("(?:", "(") | replace("(", "(?:") }}', 0) as phrases
+            select text_id, array_distinct(regexp_extract_all(folded, '{{ pattern }}', 0)) as phrases
             from folded_texts
         ),
         text_phrases as (
             select distinct text_id, phrase, md5(phrase) as phrase_id
-            from (select text_id, {{ row_per_element("array_distinct(phrases)") }} as phrase from found_phrases) as found
+            from (select text_id, {{ row_per_element("phrases") }} as phrase from found_phrases) as found
         ),
         phrases as (select phrase_id, min(phrase) as phrase from text_phrases group by phrase_id),
         phrase_ages as ({{ ages_of_phrases("phrases") }}),
         searchable_texts as (
             -- Latin words are repeated between blanks, so that a word is found whole or not at all.
-            select
-                text_id,
+            select text_id,
                 {{ replace_every("folded", "[0-9一二两三四五六七八九十半] {0,2}周岁", "岁") }}
                 || ' ' || {{ replace_every("folded", "[^a-z0-9]+", " ") }} || ' ' as searchable
             from folded_texts
@@ -32,18 +30,16 @@
         word_ages as ({{ ages_of_words("searchable_texts") }}),
         text_ages as (
             select text_phrases.text_id, phrase_ages.age_word, phrase_ages.from_month, phrase_ages.to_month
-            from text_phrases
-            inner join phrase_ages on text_phrases.phrase_id = phrase_ages.phrase_id
+            from text_phrases inner join phrase_ages on text_phrases.phrase_id = phrase_ages.phrase_id
             union
             select text_id, age_word, from_month, to_month from word_ages
         )
     select texts.text, text_ages.age_word, text_ages.from_month, text_ages.to_month
-    from texts
-    inner join text_ages on texts.text_id = text_ages.text_id
+    from texts inner join text_ages on texts.text_id = text_ages.text_id
 {%- endmacro %}
 
 {% macro fold_age_text(text) -%}
-    {#- One spelling for what looks alike: case, full-width and traditional characters, blanks, dashes, halves. -#}
+    {#- One spelling for what looks alike: case, full-width and traditional signs, blanks, dashes, halves. -#}
     {%- set alike = {
         "ＡＢＣＤＥＦＧＨＩＪＫＬＭＮＯＰＱＲＳＴＵＶＷＸＹＺ": "abcdefghijklmnopqrstuvwxyz",
         "ａｂｃｄｅｆｇｈｉｊｋｌｍｎｏｐｑｒｓｔｕｖｗｘｙｚ": "abcdefghijklmnopqrstuvwxyz",
@@ -89,17 +85,19 @@
 {%- endmacro %}
 
 {% macro ages_of_phrases(phrases) -%}
-    {#- What each phrase says. A range over 6 years or an age past 14 tells nothing about a stage: no row. -#}
+    {#- What each phrase says. A range over 6 years or an age past 14 tells nothing about a stage: no row.
+        Aggregates over a single phrase keep Spark from copying each expression into all of its uses. -#}
     with
         phrase_months as (
             select
                 phrase_id,
-                is_up_to,
-                {{ is_whole_year("low_number", "low_unit") }} as is_whole_year,
-                is_up_to or high_number <> '' as is_range,
-                {{ months_of("low_number", "low_unit") }} as low_months,
-                {{ months_of("high_number", "high_unit") }} as high_months
+                max(is_up_to) as is_up_to,
+                max({{ is_whole_year("low_number", "low_unit") }}) as is_whole_year,
+                max(is_up_to or high_number <> '') as is_range,
+                max({{ months_of("low_number", "low_unit") }}) as low_months,
+                max({{ months_of("high_number", "high_unit") }}) as high_months
             from ({{ parts_of_phrases(phrases) }}) as phrase_parts
+            group by phrase_id
         ),
         phrase_intervals as (
             select
@@ -114,10 +112,7 @@
                 end as to_month
             from phrase_months
         )
-    select
-        phrase_id,
-        from_month,
-        to_month,
+    select phrase_id, from_month, to_month,
         case
             when is_range and from_month % 12 = 0 and to_month % 12 = 0
             then {{ whole("from_month / 12") }} || '-' || {{ whole("to_month / 12") }} || 'y'
@@ -131,29 +126,36 @@
 
 {% macro whole(number) -%} cast(cast({{ number }} as int) as string) {%- endmacro %}
 
+{% macro digits_for_words(text) -%}
+    {%- set spelled = namespace(sql=text) -%}
+    {%- for word, number in english_numbers().items() -%}
+        {%- set spelled.sql = "replace(" ~ spelled.sql ~ ", '" ~ word ~ "', '" ~ number ~ "')" -%}
+    {%- endfor -%}
+    {{ spelled.sql }}
+{%- endmacro %}
+
 {% macro number_of(text) -%}
     {#- 十 is a one before digits, a zero after them and both alone: 十二 = 12, 二十 = 20, 二十四 = 24, 十 = 10. -#}
-    {%- set spelled = namespace(digits=text) -%}
-    {%- for word, number in english_numbers().items() -%}
-        {%- set spelled.digits = "replace(" ~ spelled.digits ~ ", '" ~ word ~ "', '" ~ number ~ "')" -%}
-    {%- endfor -%}
     try_cast(
         replace(
-            replace(translate({{ spelled.digits }}, '零〇一二两三四五六七八九', '001223456789'), '半', '0.5'),
+            replace(translate({{ text }}, '零〇一二两三四五六七八九', '001223456789'), '半', '0.5'),
             '十',
-            case when {{ text }} like '十%' then '1' else '' end || case when {{ text }} like '%十' then '0' else '' end
+            case when {{ text }} like '十%' then '1' else '' end
+            || case when {{ text }} like '%十' then '0' else '' end
         ) as double
     )
 {%- endmacro %}
 
 {% macro is_whole_year(number, unit) -%}
     {#- 半袖 is a short sleeve: 3岁半袖 is three years, 3岁半 is not a whole number of years. -#}
-    regexp_extract({{ unit }}, '^(周?岁(半[^半])?|y[a-z]*)$', 0) <> '' and regexp_extract({{ number }}, '[.半]', 0) = ''
+    regexp_extract({{ unit }}, '^(周?岁(半[^半])?|y[a-z]*)$', 0) <> ''
+    and regexp_extract({{ number }}, '[.半]', 0) = ''
 {%- endmacro %}
 
 {% macro months_of(number, unit) -%}
     {#- 岁半 adds half a year, 岁3个月 three months; a unit that is no age unit (ml, model) gives null. -#}
-    {%- set months_more = "regexp_extract(" ~ unit ~ ", '(1[01]|[1-9]|十一?|[一二两三四五六七八九]) ?(个月|mo[a-z]*)$', 1)" -%}
+    {%- set ends_in_months = "(1[01]|[1-9]|十一?|[一二两三四五六七八九]) ?(个月|mo[a-z]*)$" -%}
+    {%- set months_more = "regexp_extract(" ~ unit ~ ", '" ~ ends_in_months ~ "', 1)" -%}
     cast(floor(
         {{ number_of(number) }} * case
             when regexp_extract({{ unit }}, '岁|^(y|yo|yrs?|years?)([ 0-9].*)?$', 0) <> '' then 12
@@ -168,16 +170,16 @@
     {%- set first_of_two = "regexp_extract(low, '^([一二两三四五六七八九])[一二三四五六七八九]$', 1)" -%}
     with
         spelled as (
-            select
-                phrase_id
-                {%- for part in ["before", "low", "first_unit", "high", "plus", "last_unit", "after"] %},
-                regexp_extract(phrase, '{{ age_phrase() }}', {{ loop.index }}) as {{ part }}
+            select phrase_id
+                {%- for part in ["before", "low", "first_unit", "high", "plus", "last_unit", "after"] %}
+                {%- set part_text = "regexp_extract(phrase, '" ~ age_phrase() ~ "', " ~ loop.index ~ ")" %},
+                max({{ digits_for_words(part_text) }}) as {{ part }}
                 {%- endfor %}
             from {{ phrases }}
+            group by phrase_id
         ),
         units_settled as (
-            select
-                phrase_id, before, low, first_unit, high, plus, last_unit, after,
+            select *,
                 case
                     when last_unit <> '' then last_unit
                     when first_unit <> '' then first_unit
@@ -192,8 +194,8 @@
         after in ('以下', '以内') and high = '' as is_up_to,
         -- 三四岁 names two ages without a dash
         coalesce(nullif({{ first_of_two }}, ''), low) as low_number,
+        -- 6个月-90cm: the number behind the dash is no age
         case
-            -- 6个月-90cm: the number behind the dash is no age
             when last_unit = '' and first_unit <> '' then ''
             when high = '' and {{ first_of_two }} <> '' then substr(low, 2, 1)
             else high
@@ -205,7 +207,7 @@
 {%- endmacro %}
 
 {% macro is_age_in_context() -%}
-    {#- Numbers glued to letters, guarantees, metres and calendar months are no ages; 孕6个月 is no child's age. -#}
+    {#- Numbers glued to letters, guarantees, metres, calendar months and months of pregnancy are no ages. -#}
     regexp_extract(before, '[0-9.]$|^孕|^保|^质|^pregnant', 0) = ''
     and (
         regexp_extract(before, '[a-z]$', 0) = ''
@@ -226,7 +228,10 @@
     with
         words as (
             select
-                case when regexp_extract(word, '^[a-z0-9 ]+$', 0) <> '' then ' ' || word || ' ' else word end as word,
+                case
+                    when regexp_extract(word, '[^a-z0-9 ]', 0) = '' then ' ' || word || ' '
+                    else word
+                end as word,
                 age_word,
                 from_month,
                 to_month
@@ -251,6 +256,7 @@
     select words_found.text_id, words.age_word, words.from_month, words.to_month
     from words_found
     inner join words on words_found.word = words.word
-    left join words_hidden on words_found.text_id = words_hidden.text_id and words_found.word = words_hidden.word
+    left join words_hidden
+        on words_found.text_id = words_hidden.text_id and words_found.word = words_hidden.word
     where words_hidden.word is null and words.from_month is not null
 {%- endmacro %}

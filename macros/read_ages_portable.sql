@@ -5,5 +5,6 @@
 {%- endmacro %}
 
 {% macro replace_every(text, pattern, replacement) -%}
-    regexp_replace({{ text }}, '{{ pattern }}', '{{ replacement }}'{{ "" if target.type == "spark" else ", 'g'" }})
+    {%- set every = "" if target.type == "spark" else ", 'g'" -%}
+    regexp_replace({{ text }}, '{{ pattern }}', '{{ replacement }}'{{ every }})
 {%- endmacro %}

@@ -1,5 +1,4 @@
 {# Stages, age bins and birth-month cells: the three divisions of a child's age, all from the lists in dbt_project.yml. #}
-
 {% macro stages() %} {% do return(var("stages")) %} {% endmacro %}
 
 {% macro age_bins() %}
@@ -53,7 +52,7 @@
 {% macro sum_of(prefix, names) -%}
     {#- In blocks of 12: a single chain of 120 additions is slow to plan. -#}
     {%- for block in names | batch(12) -%}
-        ({%- for name in block -%} {{ prefix }}{{ name }} {%- if not loop.last %} + {% endif -%} {%- endfor -%})
+        ({%- for name in block -%}{{ prefix }}{{ name }} {%- if not loop.last %} + {% endif -%} {%- endfor -%})
         {%- if not loop.last %} + {% endif -%}
     {%- endfor -%}
 {%- endmacro %}

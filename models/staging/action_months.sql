@@ -1,4 +1,5 @@
--- What the rows of a month came to, and a fingerprint of the clean ones: the second level, taken only of months staged anew.
+-- What the rows of a month came to, and a fingerprint of the clean ones: the second level, taken only of months
+-- staged anew.
 {{ config(materialized="monthly", full_refresh=false, meta={"months": "staged_months"}) }}
 select
     {{ this_month() }} as month,
@@ -7,6 +8,14 @@ select
     count(reasons) as n_rejected,
     count(case when is_duplicate then 1 end) as n_duplicates,
     max(case when reasons is null then acted_on end) as last_acted_on,
-    coalesce({{ order_free_hash(["action_id", "user_id", "occurred_at", "action", "item_id", "search_term", "quantity"], "reasons is null and not is_duplicate") }}, 'none') as contents
+    coalesce(
+        {{
+            order_free_hash(
+                ["action_id", "user_id", "occurred_at", "action", "item_id", "search_term", "quantity"],
+                "reasons is null and not is_duplicate",
+            )
+        }},
+        'none'
+    ) as contents
 from {{ ref("stg_action_rows") }}
 where month = {{ this_month() }}

@@ -1,4 +1,5 @@
--- The calendar without holes: every month from the first with actions on, whether it is closed, and a fingerprint of its
+-- The calendar without holes: every month from the first with actions on, whether it is closed, and a fingerprint of
+-- its
 -- input. Where that differs from what a table was built from, the table is built again.
 {% set through_month = "date '" ~ var("through_month") ~ "-01'" if var("through_month") else "cast(null as date)" %}
 with
@@ -16,10 +17,14 @@ select
     calendar.month,
     -- Closed: the month is over, and an action on its last day or later (or the var) shows that its data is complete.
     calendar.month < {{ month_of(business_time(clock())) }}
-    and (span.last_acted_on >= last_day(calendar.month) or coalesce(calendar.month <= {{ through_month }}, false)) as is_closed,
+    and (
+        span.last_acted_on >= last_day(calendar.month) or coalesce(calendar.month <= {{ through_month }}, false)
+    ) as is_closed,
     case
-        when action_months.month is null then 'missing'
-        when months_in_source.month is null then 'retired'
+        when action_months.month is null
+        then 'missing'
+        when months_in_source.month is null
+        then 'retired'
         else 'present'
     end as status,
     coalesce(action_months.n_rows, 0) as n_rows,

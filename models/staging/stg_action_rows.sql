@@ -22,14 +22,14 @@ with
         from (__source_rows__) as raw_actions
     ),
     of_this_month as (
-        select
-            typed.*,
-            coalesce(synonyms.action, 'unknown') as action
+        select typed.*, coalesce(synonyms.action, 'unknown') as action
         from typed
         left join {{ ref("action_synonyms") }} as synonyms on typed.action_word = synonyms.word
         where
             case
-                when typed.occurred_at >= timestamp '2000-01-01' and {{ month_of(business_time("typed.occurred_at")) }} <= {{ month_of(business_time(clock())) }}
+                when
+                    typed.occurred_at >= timestamp '2000-01-01'
+                    and {{ month_of(business_time("typed.occurred_at")) }} <= {{ month_of(business_time(clock())) }}
                 then {{ month_of(business_time("typed.occurred_at")) }} = {{ this_month() }}
                 else typed.source_file in (__home_files__)
             end
@@ -49,7 +49,10 @@ with
                     case when action = 'search' and search_term is null then 'search_without_term' end,
                     case when action not in ('search', 'unknown') and item_id is null then 'item_missing' end,
                     case
-                        when action = 'purchase' and raw_quantity is not null and not coalesce(quantity between 1 and {{ var("max_quantity") }}, false)
+                        when
+                            action = 'purchase'
+                            and raw_quantity is not null
+                            and not coalesce(quantity between 1 and {{ var("max_quantity") }}, false)
                         then 'quantity_absurd'
                     end
                 ),
@@ -57,16 +60,25 @@ with
             ) as reasons
         from of_this_month
     ),
-    repeated_ids as (
-        select action_id from judged where reasons is null group by action_id having count(*) > 1
-    ),
+    repeated_ids as (select action_id from judged where reasons is null group by action_id having count(*) > 1),
     ranked_repetitions as (
         select
             judged.*,
             row_number() over (
                 partition by judged.action_id
-                order by judged.occurred_at, judged.user_id, judged.action, judged.item_id, judged.search_term, judged.quantity, judged.session_id, judged.device, judged.dwell_seconds, judged.source_file
-            ) > 1 as is_duplicate
+                order by
+                    judged.occurred_at,
+                    judged.user_id,
+                    judged.action,
+                    judged.item_id,
+                    judged.search_term,
+                    judged.quantity,
+                    judged.session_id,
+                    judged.device,
+                    judged.dwell_seconds,
+                    judged.source_file
+            )
+            > 1 as is_duplicate
         from judged
         inner join repeated_ids on judged.action_id = repeated_ids.action_id
         where judged.reasons is null
@@ -77,7 +89,8 @@ with
         left join repeated_ids on judged.action_id = repeated_ids.action_id
         where judged.reasons is not null or repeated_ids.action_id is null
         union all
-        select * from ranked_repetitions
+        select *
+        from ranked_repetitions
     )
 select
     {{ this_month() }} as month,

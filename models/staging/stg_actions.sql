@@ -1,5 +1,17 @@
 -- The clean actions: what every other model reads.
 {{ config(materialized="view") }}
-select month, action_id, user_id, occurred_at, acted_on, action, item_id, search_term, quantity, session_id, device, dwell_seconds
+select
+    month,
+    action_id,
+    user_id,
+    occurred_at,
+    acted_on,
+    action,
+    item_id,
+    search_term,
+    quantity,
+    session_id,
+    device,
+    dwell_seconds
 from {{ ref("stg_action_rows") }}
 where reasons is null and not is_duplicate

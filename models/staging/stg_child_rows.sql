@@ -12,34 +12,47 @@ with
     ),
     -- A registration of unknown time is taken as known from this run on.
     dated as (
-        select *, coalesce(registered_at, {{ now }}) as known_at, cast(coalesce(registered_at, {{ now }}) as date) as known_on
+        select
+            *,
+            coalesce(registered_at, {{ now }}) as known_at,
+            cast(coalesce(registered_at, {{ now }}) as date) as known_on
         from typed
     ),
     judged as (
         select
             *,
             case
-                when user_id is null then 'user_missing'
-                when birth_date is null then 'birth_date_unreadable'
-                when birth_date > {{ months_after("known_on", 10) }} then 'birth_too_far_ahead'
-                when birth_date < {{ months_after("known_on", -240) }} then 'birth_too_long_ago'
+                when user_id is null
+                then 'user_missing'
+                when birth_date is null
+                then 'birth_date_unreadable'
+                when birth_date > {{ months_after("known_on", 10) }}
+                then 'birth_too_far_ahead'
+                when birth_date < {{ months_after("known_on", -240) }}
+                then 'birth_too_long_ago'
             end as reason
         from dated
     ),
     -- The newest registration of a child holds; without a number a child is told by its birth date.
     ranked as (
-        select
-            *,
-            first_value(birth_date) over newest_first as newest_birth_date,
-            row_number() over newest_first as rank
+        select *, first_value(birth_date) over newest_first as newest_birth_date, row_number() over newest_first as rank
         from judged
-        window newest_first as (
-            partition by user_id, coalesce(registered_child_no, -1), case when registered_child_no is null then birth_date end, reason is null
-            order by known_at desc, birth_date desc
-        )
+        window
+            newest_first as (
+                partition by
+                    user_id,
+                    coalesce(registered_child_no, -1),
+                    case when registered_child_no is null then birth_date end,
+                    reason is null
+                order by known_at desc, birth_date desc
+            )
     )
 select
-    user_id, registered_child_no, birth_date, known_at as registered_at, raw_birth_date,
+    user_id,
+    registered_child_no,
+    birth_date,
+    known_at as registered_at,
+    raw_birth_date,
     coalesce(reason, case when rank > 1 and birth_date <> newest_birth_date then 'superseded' end) as reason,
     reason is null and rank > 1 and birth_date = newest_birth_date as is_duplicate
 from ranked

@@ -12,11 +12,21 @@ with
         from ({{ source_rows("items") }}) as raw_items
     ),
     ranked as (
-        select *, row_number() over (partition by item_id order by leaf_category, category, title, brand, size, properties) as rank
+        select
+            *,
+            row_number() over (
+                partition by item_id order by leaf_category, category, title, brand, size, properties
+            ) as rank
         from typed
     )
 select
-    item_id, title, category, leaf_category, brand, size, properties,
+    item_id,
+    title,
+    category,
+    leaf_category,
+    brand,
+    size,
+    properties,
     case when item_id is null then 'item_missing' when rank > 1 then 'superseded' end as reason,
     rank
 from ranked

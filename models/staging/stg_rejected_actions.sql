@@ -2,7 +2,13 @@
 {{ config(materialized="view") }}
 with
     numbered as (
-        select *, row_number() over (partition by month order by source_file, action_id, user_id, raw_occurred_at, raw_action, item_id, search_term, raw_quantity) as rejected_row
+        select
+            *,
+            row_number() over (
+                partition by month
+                order by
+                    source_file, action_id, user_id, raw_occurred_at, raw_action, item_id, search_term, raw_quantity
+            ) as rejected_row
         from {{ ref("stg_action_rows") }}
         where reasons is not null
     )
@@ -19,5 +25,7 @@ select
     numbered.raw_quantity,
     numbered.source_file
 from numbered
-inner join {{ ref("rejection_reasons") }} as reasons on concat(' ', numbered.reasons, ' ') like concat('% ', reasons.reason, ' %')
+inner join
+    {{ ref("rejection_reasons") }} as reasons
+    on concat(' ', numbered.reasons, ' ') like concat('% ', reasons.reason, ' %')
 where reasons.table_name = 'actions'

@@ -18,7 +18,14 @@ VIEW_FILE = "life_stage.duckdb"
 LEDGER = "model_runs"  # grows with every run, so it alone is no reason to publish
 KEYS = ("month", "user_id", "child_no", "stage_no", "started_at")
 SCHEMA = pa.schema(
-    [("mart", pa.string()), ("path", pa.string()), ("n_rows", pa.int64()), ("bytes", pa.int64()), ("sha256", pa.string()), ("run_id", pa.string())]
+    [
+        ("mart", pa.string()),
+        ("path", pa.string()),
+        ("n_rows", pa.int64()),
+        ("bytes", pa.int64()),
+        ("sha256", pa.string()),
+        ("run_id", pa.string()),
+    ]
 )
 
 Marts = dict[str, duckdb.DuckDBPyRelation]
@@ -32,8 +39,12 @@ def publish(marts: Marts, options: dict[str, str]) -> pa.Table:
     """
     link = Path(options["published"]).absolute()
     if link.exists() and not link.is_symlink():
-        raise ValueError(f"LS-PUB-001 {link} is no link made by publishing: move it away or set LIFE_STAGE_PUBLISHED; nothing was published")
-    columns = {name: [f"{c} {t}" for c, t in zip(mart.columns, mart.types, strict=True)] for name, mart in marts.items()}
+        raise ValueError(
+            f"LS-PUB-001 {link} is no link made by publishing: move it or set LIFE_STAGE_PUBLISHED; nothing was published"
+        )
+    columns = {
+        name: [f"{c} {t}" for c, t in zip(mart.columns, mart.types, strict=True)] for name, mart in marts.items()
+    }
     contents = {name: content_hash(mart) for name, mart in marts.items() if name != LEDGER}
     wanted = {"columns": columns, "contents": contents}
     manifest = read_manifest(link)
@@ -44,7 +55,10 @@ def publish(marts: Marts, options: dict[str, str]) -> pa.Table:
         return SCHEMA.empty_table()
     if not (link / VIEW_FILE).exists():
         create_views(link, marts)
-    rows = [{"mart": n, "path": str(link / f"{n}.parquet"), "run_id": manifest["run_id"], **f} for n, f in manifest["files"].items()]
+    rows = [
+        {"mart": n, "path": str(link / f"{n}.parquet"), "run_id": manifest["run_id"], **f}
+        for n, f in manifest["files"].items()
+    ]
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 

@@ -1,8 +1,8 @@
 """Training: a multinomial logistic regression from the features of a month to the child's age bin, kept as rows.
 
-The fitted model is a frame of coefficients (no pickle anywhere); scoring is a join and a sum in SQL. Log-posterior minus
-log-prior is linear in the features up to a term equal for all bins, so `coefficient` and `intercept` rows are evidence:
-what a month says about the age, without what was known before it.
+The fitted model is a frame of coefficients (no pickle anywhere); scoring is a join and a sum in SQL. Log-posterior
+minus log-prior is linear in the features up to a term equal for all bins, so `coefficient` and `intercept` rows are
+evidence: what a month says about the age, without what was known before it.
 """
 
 import hashlib
@@ -23,8 +23,8 @@ COLUMNS = ["model_version", "trained_through", "kind", "feature", "age_bin", "va
 class Settings:
     """How a model is trained and how its evidence is read.
 
-    tau, gamma, delta: steepness of the evidence, how it wears off with the number of active months, and the share of the
-    belief left to the prior; birth_hazard: share of families not yet expecting that start to expect each month.
+    tau, gamma, delta: steepness of the evidence, how it wears off with the number of active months, and the share of
+    the belief left to the prior; birth_hazard: share of families not yet expecting that start to expect each month.
     """
 
     age_bins: tuple[str, ...]

@@ -1,19 +1,27 @@
 -- What each method said about the test users, whose registrations no model has seen, beside what they registered.
--- Every month from the user's first counts; where a method has nothing to say (an empty month) it falls back to the prior.
+-- Every month from the user's first counts; where a method has nothing to say (an empty month) it falls back to the
+-- prior.
 {% set bins, names = age_bins(), stages() | map(attribute="name") | list %}
 with
     truths as (
         select
             labels.user_id,
             labels.month,
-            case {% for stage in stages() %} when labels.age_months >= {{ stage.from_month }} and labels.age_months < {{ stage.to_month }} then '{{ stage.name }}' {% endfor %} end as true_stage
+            case
+                {% for stage in stages() %}
+                    when labels.age_months >= {{ stage.from_month }} and labels.age_months < {{ stage.to_month }}
+                    then '{{ stage.name }}'
+                {% endfor %}
+            end as true_stage
         from {{ ref("stage_labels") }} as labels
         where labels.split = 'test' and labels.n_children = 1
     ),
     bin_priors as (
         select
             model_version
-            {% for bin in bins %}, ln(max(case when age_bin = '{{ bin.name }}' then value end)) as l_{{ bin.name }} {% endfor %}
+            {% for bin in bins %}
+                , ln(max(case when age_bin = '{{ bin.name }}' then value end)) as l_{{ bin.name }}
+            {% endfor %}
         from {{ ref("stage_coefficients") }}
         where kind = 'prior'
         group by model_version
@@ -22,36 +30,68 @@ with
         select
             beliefs.user_id,
             beliefs.month
-            {% for bin in bins %}, exp(coalesce(evidence.e_{{ bin.name }}, 0) + bin_priors.l_{{ bin.name }}) as w_{{ bin.name }} {% endfor %}
+            {% for bin in bins %}
+                , exp(coalesce(evidence.e_{{ bin.name }}, 0) + bin_priors.l_{{ bin.name }}) as w_{{ bin.name }}
+            {% endfor %}
         from {{ ref("stage_beliefs") }} as beliefs
         inner join bin_priors on beliefs.model_version = bin_priors.model_version
-        left join {{ ref("stage_evidence") }} as evidence on beliefs.user_id = evidence.user_id and beliefs.month = evidence.month
+        left join
+            {{ ref("stage_evidence") }} as evidence
+            on beliefs.user_id = evidence.user_id
+            and beliefs.month = evidence.month
     ),
     memory_less as (
         select
             user_id,
             month
             {% for stage in stages() %}
-            , {% for bin in bins if stage.from_month <= bin.from_month and bin.to_month <= stage.to_month %} w_{{ bin.name }} {%- if not loop.last %} + {% endif -%} {% endfor %} as p_{{ stage.name }}
+                ,
+                {% for bin in bins if stage.from_month <= bin.from_month and bin.to_month <= stage.to_month %}
+                    w_{{ bin.name }} {%- if not loop.last %} + {% endif -%}
+                {% endfor %} as p_{{ stage.name }}
             {% endfor %}
         from months_alone
     ),
     said as (
-        select 'birth_month_filter' as method, user_id, month {% for name in names %}, p_{{ name }} {% endfor %} from {{ ref("stage_beliefs") }}
+        select 'birth_month_filter' as method, user_id, month {% for name in names %}, p_{{ name }} {% endfor %}
+        from {{ ref("stage_beliefs") }}
         union all
-        select 'memory_less' as method, user_id, month {% for name in names %}, p_{{ name }} / ({{ sum_of("p_", names) }}) as p_{{ name }} {% endfor %} from memory_less
+        select
+            'memory_less' as method,
+            user_id,
+            month
+            {% for name in names %}, p_{{ name }} / ({{ sum_of("p_", names) }}) as p_{{ name }} {% endfor %}
+        from memory_less
         union all
-        select 'prior' as method, beliefs.user_id, beliefs.month {% for name in names %}, priors.prior_{{ name }} / ({{ sum_of("priors.prior_", names) }}) as p_{{ name }} {% endfor %}
+        select
+            'prior' as method,
+            beliefs.user_id,
+            beliefs.month
+            {% for name in names %}
+                , priors.prior_{{ name }} / ({{ sum_of("priors.prior_", names) }}) as p_{{ name }}
+            {% endfor %}
         from {{ ref("stage_beliefs") }} as beliefs
-        inner join {{ ref("belief_priors") }} as priors on beliefs.model_version = priors.model_version and priors.tenure_months = 0
+        inner join
+            {{ ref("belief_priors") }} as priors
+            on beliefs.model_version = priors.model_version
+            and priors.tenure_months = 0
     )
 select
     said.method,
     said.user_id,
     said.month,
     truths.true_stage,
-    case {% for name in names %} when said.p_{{ name }} = greatest({% for other in names %} said.p_{{ other }} {%- if not loop.last %},{% endif %} {% endfor %}) then '{{ name }}' {% endfor %} end as predicted_stage,
-    case truths.true_stage {% for name in names %} when '{{ name }}' then said.p_{{ name }} {% endfor %} end as true_stage_probability
+    case
+        {% for name in names %}
+            when
+                said.p_{{ name }}
+                = greatest({% for other in names %}said.p_{{ other }} {%- if not loop.last %},{% endif %} {% endfor %})
+            then '{{ name }}'
+        {% endfor %}
+    end as predicted_stage,
+    case
+        truths.true_stage {% for name in names %} when '{{ name }}' then said.p_{{ name }} {% endfor %}
+    end as true_stage_probability
 from said
 inner join truths on said.user_id = truths.user_id and said.month = truths.month
 where truths.true_stage is not null

@@ -1,4 +1,8 @@
 -- What kind of thing the item is: its first-level category and its leaf category.
-select item_id, concat('category=', category) as feature from {{ ref("stg_items") }} where category is not null
+select item_id, concat('category=', category) as feature
+from {{ ref("stg_items") }}
+where category is not null
 union all
-select item_id, concat('leaf=', leaf_category) as feature from {{ ref("stg_items") }} where leaf_category is not null
+select item_id, concat('leaf=', leaf_category) as feature
+from {{ ref("stg_items") }}
+where leaf_category is not null

@@ -26,7 +26,9 @@ with
         union
         select search_days.user_id, search_days.acted_on, search_term_features.feature
         from search_days
-        inner join {{ ref("search_term_features") }} as search_term_features on search_days.search_term = search_term_features.search_term
+        inner join
+            {{ ref("search_term_features") }} as search_term_features
+            on search_days.search_term = search_term_features.search_term
     )
 select user_id, {{ this_month() }} as month, feature, count(*) as n_days
 from feature_days

@@ -7,7 +7,8 @@ with
         select
             features.user_id,
             {% for bin in age_bins() %}
-            sum({{ exact("ln(1 + features.n_days) * weights.w_" ~ bin.name) }}) as e_{{ bin.name }} {%- if not loop.last %},{% endif %}
+                sum({{ exact("ln(1 + features.n_days) * weights.w_" ~ bin.name) }}) as e_{{ bin.name }}
+                {%- if not loop.last %},{% endif %}
             {% endfor %}
         from {{ ref("user_month_features") }} as features
         inner join {{ ref("evidence_weights") }} as weights on features.feature = weights.feature
@@ -19,9 +20,11 @@ select
     {{ this_month() }} as month,
     '__model_version__' as model_version,
     {% for bin in age_bins() %}
-    coalesce(weighed.e_{{ bin.name }}, 0) + {{ exact("intercept.w_" ~ bin.name) }} as e_{{ bin.name }} {%- if not loop.last %},{% endif %}
+        coalesce(weighed.e_{{ bin.name }}, 0) + {{ exact("intercept.w_" ~ bin.name) }} as e_{{ bin.name }}
+        {%- if not loop.last %},{% endif %}
     {% endfor %}
 from {{ ref("user_months") }} as user_months
 cross join {{ ref("evidence_weights") }} as intercept
 left join weighed on user_months.user_id = weighed.user_id
-where user_months.month = {{ this_month() }} and intercept.model_version = '__model_version__' and intercept.feature = ''
+where
+    user_months.month = {{ this_month() }} and intercept.model_version = '__model_version__' and intercept.feature = ''

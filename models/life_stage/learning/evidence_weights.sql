@@ -4,7 +4,7 @@ select
     model_version,
     feature,
     {% for bin in age_bins() %}
-    max(case when age_bin = '{{ bin.name }}' then value end) as w_{{ bin.name }} {%- if not loop.last %},{% endif %}
+        max(case when age_bin = '{{ bin.name }}' then value end) as w_{{ bin.name }} {%- if not loop.last %},{% endif %}
     {% endfor %}
 from {{ ref("stage_coefficients") }}
 where kind in ('coefficient', 'intercept')

@@ -19,7 +19,5 @@ with
     )
 select candidates.month, candidates.model_version
 from candidates
-{% if is_incremental() %}
-left join {{ this }} as recorded on candidates.month = recorded.month
-{% endif %}
+{% if is_incremental() %} left join {{ this }} as recorded on candidates.month = recorded.month {% endif %}
 where candidates.rank = 1 {% if is_incremental() %} and recorded.month is null {% endif %}

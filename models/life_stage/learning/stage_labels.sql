@@ -1,6 +1,6 @@
--- How old each registered child was, or how far from its birth, in every closed month; and what the user's row may be used for.
-with
-    families as (select user_id, count(*) as n_children from {{ ref("stg_children") }} group by user_id)
+-- How old each registered child was, or how far from its birth, in every closed month; and what the user's row may be
+-- used for.
+with families as (select user_id, count(*) as n_children from {{ ref("stg_children") }} group by user_id)
 select
     children.user_id,
     children.child_no,
@@ -9,8 +9,10 @@ select
     {{ months_between("ledger.month", "children.birth_date") }} as age_months,
     families.n_children,
     case
-        when {{ hash_share("children.user_id") }} < {{ var("train_share") }} then 'train'
-        when {{ hash_share("children.user_id") }} < {{ var("train_share") + var("validation_share") }} then 'validation'
+        when {{ hash_share("children.user_id") }} < {{ var("train_share") }}
+        then 'train'
+        when {{ hash_share("children.user_id") }} < {{ var("train_share") + var("validation_share") }}
+        then 'validation'
         else 'test'
     end as split
 from {{ ref("stg_children") }} as children

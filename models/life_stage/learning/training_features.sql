@@ -4,7 +4,10 @@ with
     features_of_rows as (
         select features.user_id, features.month, features.feature, features.n_days
         from {{ ref("user_month_features") }} as features
-        inner join {{ ref("training_rows") }} as training on features.user_id = training.user_id and features.month = training.month
+        inner join
+            {{ ref("training_rows") }} as training
+            on features.user_id = training.user_id
+            and features.month = training.month
     ),
     supported as (
         select feature from features_of_rows group by feature having count(*) >= {{ var("min_feature_support") }}

@@ -6,11 +6,15 @@ select
     labels.month,
     case
         {% for bin in age_bins() %}
-        when labels.age_months >= {{ bin.from_month }} and labels.age_months < {{ bin.to_month }} then '{{ bin.name }}'
+            when labels.age_months >= {{ bin.from_month }} and labels.age_months < {{ bin.to_month }}
+            then '{{ bin.name }}'
         {% endfor %}
     end as age_bin
 from {{ ref("stage_labels") }} as labels
-inner join {{ ref("user_months") }} as user_months on labels.user_id = user_months.user_id and labels.month = user_months.month
+inner join
+    {{ ref("user_months") }} as user_months on labels.user_id = user_months.user_id and labels.month = user_months.month
 where
-    labels.split = 'train' and labels.n_children = 1
-    and labels.age_months >= {{ age_bins()[0].from_month }} and labels.age_months < {{ age_bins()[-1].to_month }}
+    labels.split = 'train'
+    and labels.n_children = 1
+    and labels.age_months >= {{ age_bins()[0].from_month }}
+    and labels.age_months < {{ age_bins()[-1].to_month }}

@@ -13,7 +13,9 @@ with
         where built.model = 'stg_action_rows' and built.run_id = '{{ invocation_id }}'
     ),
     months_believed as (
-        select count(*) as n_months_updated from {{ built_months() }} where model = 'stage_beliefs' and run_id = '{{ invocation_id }}'
+        select count(*) as n_months_updated
+        from {{ built_months() }}
+        where model = 'stage_beliefs' and run_id = '{{ invocation_id }}'
     ),
     closed as (
         select max(month) as through_month, count(case when status = 'missing' then 1 end) as n_months_missing
@@ -28,7 +30,9 @@ with
         where month = (select max(month) from {{ ref("user_stage_months") }})
     ),
     newest_model as (
-        select max(model_version) as model_version from {{ ref("stage_models") }} where trained_through = (select max(trained_through) from {{ ref("stage_models") }})
+        select max(model_version) as model_version
+        from {{ ref("stage_models") }}
+        where trained_through = (select max(trained_through) from {{ ref("stage_models") }})
     )
 select
     '{{ invocation_id }}' as run_id,

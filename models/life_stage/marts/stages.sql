@@ -1,5 +1,11 @@
 -- The stages themselves, for joins and for sorting in reports.
 {% for stage in stages() %}
-select {{ loop.index }} as stage_no, '{{ stage.name }}' as stage, {{ stage.from_month }} as from_month, {{ stage.to_month }} as to_month
-{% if not loop.last %} union all {% endif %}
+    select
+        {{ loop.index }} as stage_no,
+        '{{ stage.name }}' as stage,
+        {{ stage.from_month }} as from_month,
+        {{ stage.to_month }} as to_month
+    {% if not loop.last %}
+        union all
+    {% endif %}
 {% endfor %}

@@ -2,7 +2,11 @@
 {{ config(materialized="view") }}
 with
     beliefs as (
-        select *, greatest({% for stage in stages() %} p_{{ stage.name }} {%- if not loop.last %},{% endif %} {% endfor %}) as probability
+        select
+            *,
+            greatest(
+                {% for stage in stages() %}p_{{ stage.name }} {%- if not loop.last %},{% endif %} {% endfor %}
+            ) as probability
         from {{ ref("stage_beliefs") }}
     )
 select
@@ -10,7 +14,9 @@ select
     child_no,
     month,
     -- Ties break to the younger stage.
-    case {% for stage in stages() %} when p_{{ stage.name }} = probability then '{{ stage.name }}' {% endfor %} end as stage,
+    case
+        {% for stage in stages() %} when p_{{ stage.name }} = probability then '{{ stage.name }}' {% endfor %}
+    end as stage,
     probability,
     {% for stage in stages() %} p_{{ stage.name }}, {% endfor %}
     not_yet_expecting_probability,

@@ -1,0 +1,92 @@
+# Everything a person or a scheduler runs. Needs make and Python 3.11, 3.12 or 3.13; the rest goes into .venv.
+# LIFE_STAGE_SOURCE, LIFE_STAGE_WAREHOUSE and LIFE_STAGE_PUBLISHED are handed on as they are;
+# a relative path counts from this folder, where every command runs.
+
+PYTHON ?= python3
+VENV = .venv
+BIN = $(VENV)/bin
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
+DBT_BUILD = $(BIN)/dbt build --warn-error --project-dir . --profiles-dir .
+SQL = models macros tests
+
+export DO_NOT_TRACK = 1
+export DBT_SEND_ANONYMOUS_USAGE_STATS = false
+
+.PHONY: help demo build test test-slow pytest lint format lock clean usable-python
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+demo: $(VENV)/runtime data/demo ## demo data, one monthly run on it, and where to look
+	LIFE_STAGE_SOURCE=data/demo $(DBT_BUILD)
+	@LIFE_STAGE_SOURCE=data/demo $(BIN)/python -m life_stage.summary
+
+build: $(VENV)/runtime ## the monthly job on LIFE_STAGE_SOURCE (default: the demo data)
+	$(DBT_BUILD)
+	@$(BIN)/python -m life_stage.summary
+
+test: lint pytest ## everything CI runs: lint, then the tests
+
+test-slow: $(VENV)/dev ## the long tests, then the tests on each other Python found and on DuckDB 1.5
+	$(BIN)/pytest -m slow
+	@for python in python3.11 python3.12 python3.13; do \
+	  case "$$($(BIN)/python -V)" in "Python $${python#python}".*) continue ;; esac; \
+	  if $$python -c '' 2>/dev/null; then $(MAKE) pytest PYTHON=$$python VENV=.venv-$${python#python} || exit 1; \
+	  else echo "$$python was not found: not tested"; fi; \
+	done
+	$(MAKE) .venv-duckdb-1.5/dev VENV=.venv-duckdb-1.5
+	.venv-duckdb-1.5/bin/python -m pip install --quiet --disable-pip-version-check 'duckdb==1.5.*'
+	.venv-duckdb-1.5/bin/pytest
+
+pytest: $(VENV)/dev ## the tests alone
+	$(BIN)/pytest
+
+lint: $(VENV)/dev ## check Python and SQL, change nothing
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/sqlfmt --check $(SQL)
+
+format: $(VENV)/dev ## rewrite Python and SQL in the project's format
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	$(BIN)/sqlfmt $(SQL)
+
+# uv stands apart from the environment it locks. One resolution, so every Python computes with the same versions.
+UV_COMPILE = .venv-lock/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 \
+  --fork-strategy fewest --no-strip-extras --generate-hashes --custom-compile-command 'make lock'
+
+lock: usable-python ## pin the dependencies anew; pins that still fit are kept
+	test -x .venv-lock/bin/uv || "$(PYTHON)" -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.13,<0.14'
+	$(UV_COMPILE) pyproject.toml --group build -o requirements.lock
+	$(UV_COMPILE) --group dev -c requirements.lock -o requirements-dev.lock
+
+clean: ## remove what can be made again: environments, demo data, caches; never a warehouse or published marts
+	rm -rf .venv .venv-* data/demo target logs dbt_packages .user.yml
+	rm -rf .pytest_cache .ruff_cache .hypothesis python/*.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+data/demo: | $(VENV)/runtime
+	$(BIN)/python -m life_stage_demo.generate --out data/demo --users 5000 --months 24 --through 2017-02 --seed 1 --jobs 2
+
+# runtime and dev are empty files that say when the environment was made.
+$(VENV)/runtime: requirements.lock pyproject.toml
+	@$(MAKE) --no-print-directory usable-python
+	@echo "making the environment $(VENV)"
+	@rm -rf $(VENV)
+	@"$(PYTHON)" -m venv $(VENV)
+	@$(PIP_INSTALL) --require-hashes -r requirements.lock
+	@$(PIP_INSTALL) --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/dev: requirements-dev.lock $(VENV)/runtime
+	@$(PIP_INSTALL) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+usable-python:
+	@command -v "$(PYTHON)" >/dev/null || { \
+	  echo "$(PYTHON) was not found: install Python 3.11, 3.12 or 3.13, or name one: make PYTHON=python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+	  echo "$(PYTHON) is $$("$(PYTHON)" -V 2>&1): name a Python 3.11, 3.12 or 3.13: make PYTHON=python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "$(PYTHON) cannot make environments: install its venv package (Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }

@@ -1,0 +1,84 @@
+"""How well one month alone tells the stage of registered users: python -m life_stage.cross_validation.
+
+Five times five folds of users; in each the project's own regression is trained on four fifths and asked about the rest.
+Rows are the active months of users with one registered child whose age at the month's end lies in a stage.
+"""
+
+import argparse
+import os
+
+import duckdb
+import numpy as np
+import pandas as pd
+
+from life_stage.training import Settings, design_matrix, fit_evidence
+
+ROWS = """
+    select labels.user_id, labels.month, stages.stage as age_bin
+    from stage_labels as labels
+    inner join user_months using (user_id, month)
+    inner join stages on labels.age_months >= stages.from_month and labels.age_months < stages.to_month
+    where labels.n_children = 1 order by all
+"""
+FEATURES = """
+    select user_id, month, feature, n_days from user_month_features
+    where feature in (select feature from user_month_features group by feature having count(*) >= ?)
+"""
+
+
+def cross_validate(
+    rows: pd.DataFrame, features: pd.DataFrame, stages: tuple[str, ...], repeats: int = 5
+) -> pd.DataFrame:
+    """Accuracy and log-loss per repeat of the regression and of knowing the stage shares alone."""
+    settings = Settings(age_bins=stages, min_training_users=1, min_bin_rows=1)
+    _, matrix = design_matrix(rows, features.merge(rows[["user_id", "month"]]))
+    truth = pd.Categorical(rows["age_bin"], categories=stages).codes.astype(int)
+    users = pd.factorize(rows["user_id"])[0]
+    scores = []
+    for repeat in range(repeats):
+        folds = np.random.default_rng(repeat).permutation(users.max() + 1)[users] % 5
+        said, shares = np.empty((len(rows), len(stages))), np.empty((len(rows), len(stages)))
+        for fold in range(5):
+            held_out = folds == fold
+            share = np.bincount(truth[~held_out], minlength=len(stages)) / (~held_out).sum()
+            weights, offsets = fit_evidence(
+                matrix[~held_out], rows["age_bin"].to_numpy()[~held_out], np.flatnonzero(share), settings
+            )
+            said[held_out] = posterior(matrix[held_out] @ weights + offsets, share)
+            shares[held_out] = share
+        scores.append(("regression", repeat, (said.argmax(axis=1) == truth).mean(), log_loss(said, truth)))
+        # The commonest stage of all rows: a little more than a guess from four fifths of them could reach.
+        scores.append(("majority", repeat, np.bincount(truth).max() / len(truth), log_loss(shares, truth)))
+    return pd.DataFrame(scores, columns=["method", "repeat", "accuracy", "log_loss"])
+
+
+def log_loss(probability: np.ndarray, truth: np.ndarray) -> float:
+    """Mean negative log of the probability (rows x stages) given to the true stage of each row."""
+    return -np.log(np.maximum(probability[np.arange(len(truth)), truth], 1e-12)).mean()
+
+
+def posterior(evidence: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Stage probabilities (rows x stages) from evidence and the prior shares."""
+    logits = evidence + np.log(np.maximum(share, 1e-12))
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def main() -> None:
+    """Print the scores, mean over the repeats."""
+    parser = argparse.ArgumentParser(prog="life_stage.cross_validation", description=__doc__)
+    parser.add_argument("--min-support", type=int, default=1, help="user-months a feature must occur in")
+    options = parser.parse_args()
+    warehouse = os.environ.get("LIFE_STAGE_WAREHOUSE", "warehouse/life_stage.duckdb")
+    with duckdb.connect(warehouse, read_only=True) as connection:
+        rows = connection.sql(ROWS).df()
+        features = connection.execute(FEATURES, [options.min_support]).df()
+        stages = tuple(stage for (stage,) in connection.sql("select stage from stages order by stage_no").fetchall())
+    scores = cross_validate(rows, features, stages).groupby("method")[["accuracy", "log_loss"]].mean()
+    n_users = rows["user_id"].nunique()
+    print(f"{len(rows):,} months of {n_users:,} registered users, {len(stages)} stages, 5 x 5 folds of users")
+    print(scores.round(3).to_string())
+
+
+if __name__ == "__main__":
+    main()

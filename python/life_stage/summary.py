@@ -1,0 +1,66 @@
+"""What the last run made, where it is, and the three most telling numbers: python -m life_stage.summary."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import duckdb
+
+ACCURACY = """
+    select method, max_by(accuracy, month), sum(accuracy * n_user_months) / sum(n_user_months)
+    from stage_accuracy group by method
+"""
+SIMULATOR = "life_stage_demo.generate"
+
+
+def summary(warehouse: Path, published: Path, source: Path) -> str:
+    """The closing words of a run, from its warehouse (read only) and its published marts."""
+    with duckdb.connect(str(warehouse), read_only=True) as connection:
+        run = connection.sql("from model_runs order by started_at desc, run_id limit 1").df().iloc[0]
+        accuracy = {method: percents for method, *percents in connection.sql(ACCURACY).fetchall()}
+        n_rows, n_rejected, n_repeated = connection.sql(
+            "select sum(n_rows), sum(n_rejected), sum(n_duplicates) from month_ledger"
+        ).fetchall()[0]
+    lines = [
+        f"Warehouse   {warehouse} (model_runs, month_ledger, stg_rejected_actions, ...)",
+        f"Rows        {n_rows or 0:,.0f} of {source}, {n_rejected or 0:,.0f} set aside, {n_repeated or 0:,.0f} repeats",
+    ]
+    if run["n_users"] + run["n_users_left_out"] == 0:
+        return "\n".join([*lines, "Stages      none: no model could be trained (LS-ML-001); nothing was published"])
+    month = f"{run['through_month']:%Y-%m}"
+    lines.append(
+        f"Stages      {run['n_users']:,} users have one as of {month}, {run['n_users_left_out']:,} have outgrown all"
+    )
+    if accuracy:
+        right = {
+            method: f"{100 * newest:.0f} % ({100 * all_months:.0f} %)"
+            for method, (newest, all_months) in accuracy.items()
+        }
+        lines.append(
+            f"Accuracy    {right['birth_month_filter']} of the test users{simulated(source)} in {month} (in all months)"
+            f"; that month alone {right['memory_less']}, no evidence {right['prior']}"
+        )
+    manifest = json.loads((published / "manifest.json").read_text())
+    lines.append(f"Published   {published} by run {manifest['run_id'][:8]}:")
+    lines += [f"              {name}.parquet  {facts['n_rows']:,} rows" for name, facts in manifest["files"].items()]
+    lines.append("              life_stage.duckdb  the same as views, for any DuckDB since 1.0")
+    return "\n".join(lines)
+
+
+def simulated(source: Path) -> str:
+    """A word of warning where the shoppers are made up."""
+    made_by = source / "made_by.json"
+    return ", who are simulated," if made_by.exists() and SIMULATOR in made_by.read_text() else ""
+
+
+if __name__ == "__main__":
+    paths = {
+        "warehouse": Path(os.environ.get("LIFE_STAGE_WAREHOUSE", "warehouse/life_stage.duckdb")),
+        "published": Path(os.environ.get("LIFE_STAGE_PUBLISHED", "published")),
+        "source": Path(os.environ.get("LIFE_STAGE_SOURCE", "data/demo")),
+    }
+    try:
+        print(summary(**paths))
+    except duckdb.Error as error:
+        sys.exit(f"LS-SUM-001 {paths['warehouse']} cannot be read: {error}")

@@ -1,0 +1,72 @@
+"""Opens a public CSV log as text columns and says in one line when a file or a column is missing."""
+
+from pathlib import Path
+
+import duckdb
+
+from .contract import InputError
+
+
+def quoted(path: Path) -> str:
+    """A path as an SQL string literal."""
+    return "'" + str(path).replace("'", "''") + "'"
+
+
+def header(path: Path) -> list[str]:
+    """Column names of a CSV file."""
+    if not path.is_file():
+        raise InputError(f"LS-DEMO-010 {path} is missing: name the directory that holds it; nothing was written")
+    with path.open(encoding="utf-8-sig") as lines:
+        return [name.strip().strip('"') for name in lines.readline().split(",")]
+
+
+def require(path: Path, columns: tuple[str, ...]) -> None:
+    """Stop when the file or one of its columns is missing."""
+    found = header(path)
+    missing = [column for column in columns if column not in found]
+    if missing:
+        raise InputError(
+            f"LS-DEMO-011 {', '.join(missing)} missing in {path}: have {', '.join(found)}; nothing was written"
+        )
+
+
+def open_csv(connection: duckdb.DuckDBPyConnection, name: str, path: Path, columns: tuple[str, ...]) -> None:
+    """Make the view `name` over the file, every column text; the named columns must be there."""
+    require(path, columns)
+    connection.execute(
+        f"create view {name} as select * from read_csv({quoted(path)}, header = true, all_varchar = true,"
+        " delim = ',', quote = '\"', null_padding = true)"
+    )
+
+
+def write_months(connection: duckdb.DuckDBPyConnection, query: str, folder: Path) -> None:
+    """Write the rows of query to folder/actions/month=YYYY-MM/; rows without a time go to the earliest.
+
+    query yields the contract's action columns; order is by time, then action_id.
+    """
+    connection.execute(f"create temp table rows_to_write as {query}")
+    if not connection.execute("select count(*) from rows_to_write").fetchall()[0][0]:
+        raise InputError("LS-DEMO-012 the source has no rows: nothing was written")
+    actions = folder / "actions"
+    actions.mkdir()
+    connection.execute(f"""
+        copy (
+            select
+                *,
+                strftime(coalesce(
+                    occurred_at, min(occurred_at) over (), timestamp '1970-01-01'
+                ), '%Y-%m') as month
+            from rows_to_write
+            order by occurred_at, action_id
+        ) to {quoted(actions)} (format parquet, compression zstd, partition_by (month), overwrite_or_ignore)
+    """)
+
+
+def write_table(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
+    """Write the rows of query to one Parquet file."""
+    connection.execute(f"copy ({query}) to {quoted(path)} (format parquet)")
+
+
+def connect() -> duckdb.DuckDBPyConnection:
+    """An in-memory database on one thread, so that equal input gives equal files."""
+    return duckdb.connect(config={"threads": 1})

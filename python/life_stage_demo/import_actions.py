@@ -1,0 +1,101 @@
+"""Turns a public click, collect, cart and purchase log into the project's input contract.
+
+The log has the columns user_id, item_id, behavior_type, item_category and time like '2014-12-06 02'; an
+optional item file has item_id and item_category. Action words (1 .. 4, pv, fav, cart, buy) pass unchanged:
+the project's dictionary of synonyms knows them. The log names one level of category, used for both levels.
+There are no children in it: children.parquet has the columns and no rows. An unreadable time becomes null.
+"""
+
+import argparse
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from .contract import CHILDREN_SCHEMA, InputError, replacing, run_program
+from .csv_source import connect, header, open_csv, write_months, write_table
+
+LOG_COLUMNS = ("user_id", "item_id", "behavior_type", "item_category", "time")
+ITEM_COLUMNS = ("item_id", "item_category")
+
+# Times are hours: equal rows are real repetitions, told apart by their number of occurrence.
+_ACTIONS = """
+    select
+        md5(concat_ws('|', user_id, item_id, behavior_type, item_category, time, row_number() over (
+            partition by user_id, item_id, behavior_type, item_category, time
+        ))) as action_id,
+        user_id,
+        cast(coalesce(
+            try_strptime(time, '%Y-%m-%d %H'),
+            try_strptime(time, '%Y-%m-%d %H:%M:%S'),
+            try_strptime(time, '%Y-%m-%d')
+        ) as timestamp) as occurred_at,
+        behavior_type as action,
+        item_id,
+        cast(null as varchar) as search_term,
+        cast(null as integer) as quantity
+    from log
+"""
+
+# The most frequent category of an item, then the smallest.
+_ITEMS = """
+    select
+        item_id,
+        cast(null as varchar) as title,
+        item_category as category,
+        item_category as leaf_category,
+        cast(null as varchar) as brand,
+        cast(null as varchar) as size,
+        cast(null as varchar) as properties
+    from (select item_id, item_category from log union all select item_id, item_category from listed_items)
+    where item_id is not null
+    group by item_id, item_category
+    qualify row_number() over (partition by item_id order by count(*) desc, item_category) = 1
+    order by item_id
+"""
+
+
+def csv_files(sources: list[Path]) -> tuple[list[Path], list[Path]]:
+    """(logs, item files) among the sources and the CSV files in them, told apart by their columns."""
+    files = [file for source in sources for file in (sorted(source.glob("*.csv")) if source.is_dir() else [source])]
+    logs = [file for file in files if "behavior_type" in header(file)]
+    items = [file for file in files if file not in logs and set(ITEM_COLUMNS) <= set(header(file))]
+    if not logs:
+        named = ", ".join(str(source) for source in sources)
+        raise InputError(
+            f"LS-DEMO-013 no CSV file with a column behavior_type in {named}: name the log; nothing was written"
+        )
+    return logs, items
+
+
+def import_actions(sources: list[Path], out: Path) -> None:
+    """Write the contract directory out from the CSV files."""
+    logs, items = csv_files(sources)
+    connection = connect()
+    for kind, files, columns in (("log", logs, LOG_COLUMNS), ("listed_items", items, ITEM_COLUMNS)):
+        parts = [f"select null as {', null as '.join(columns)} where false"]
+        for number, file in enumerate(files):
+            open_csv(connection, f"{kind}_{number}", file, columns)
+            parts.append(f"select {', '.join(columns)} from {kind}_{number}")
+        connection.execute(f"create view {kind} as {' union all '.join(parts)}")
+    with replacing(out, "life_stage_demo.import_actions") as folder:
+        write_months(connection, _ACTIONS, folder)
+        write_table(connection, _ITEMS, folder / "items.parquet")
+        pq.write_table(
+            CHILDREN_SCHEMA.set(0, pa.field("user_id", pa.string())).empty_table(),
+            folder / "children.parquet",
+            store_schema=False,
+        )
+
+
+def main() -> None:
+    """Command line: SOURCE ... --out DIR."""
+    parser = argparse.ArgumentParser(prog="life_stage_demo.import_actions", description=__doc__.split("\n")[0])
+    parser.add_argument("source", type=Path, nargs="+", help="directory with CSV files, or the files")
+    parser.add_argument("--out", type=Path, required=True, help="directory to write")
+    options = parser.parse_args()
+    import_actions(options.source, options.out)
+
+
+if __name__ == "__main__":
+    run_program(main)

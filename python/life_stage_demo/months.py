@@ -1,0 +1,24 @@
+"""Calendar months as one running number, so that a month and an age are one subtraction."""
+
+import datetime as dt
+
+
+def month_number(text: str) -> int:
+    """'2017-02' -> months since year 0; raises ValueError for anything else."""
+    day = dt.datetime.strptime(text, "%Y-%m")
+    return day.year * 12 + day.month - 1
+
+
+def month_text(number: int) -> str:
+    """Months since year 0 -> '2017-02'."""
+    return f"{number // 12:04d}-{number % 12 + 1:02d}"
+
+
+def days_in_month(number: int) -> int:
+    """Number of days of the month."""
+    return (month_start(number + 1) - month_start(number)) // 86_400
+
+
+def month_start(number: int) -> int:
+    """First second of the month, in seconds since 1970 (UTC)."""
+    return int(dt.datetime(number // 12, number % 12 + 1, 1, tzinfo=dt.UTC).timestamp())

@@ -1,0 +1,16 @@
+{# The columns name every row once, and none of them is null (but those in `nullable`, where null is a value like others).
+   With new_months_only a long history costs nothing: only months are read that no finished run has tested yet. #}
+{% test is_key(model, columns, nullable=[], new_months_only=false) %}
+    {% set runs = (
+        adapter.get_relation(target.database, target.schema, "model_runs")
+        if execute and new_months_only
+        else none
+    ) %}
+    select {{ columns | join(", ") }}, count(*) as n_rows
+    from {{ model }}
+    {% if runs %}
+        where month in (select month from {{ built_months() }} where run_id not in (select run_id from {{ runs }}))
+    {% endif %}
+    group by {{ columns | join(", ") }}
+    having count(*) > 1 {% for column in columns if column not in nullable %} or {{ column }} is null {% endfor %}
+{% endtest %}
