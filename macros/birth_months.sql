@@ -2,7 +2,7 @@
 {% macro birth_month_state() %}
     {# One row per user: the running sum of evidence for every birth month, by the age it means this month. #}
     {% set columns = {
-        "user_id": "varchar",
+        "user_id": "string",
         "month": "date",
         "first_month": "date",
         "last_active_month": "date",

@@ -18,7 +18,7 @@
     {% set months = rows_as_dicts(
         "select month, cast(month < "
         ~ month_of(business_time(clock()))
-        ~ " as varchar) || ' ' || "
+        ~ " as string) || ' ' || "
         ~ order_free_hash(["file", "version", "occurred_month", "n_rows"])
         ~ " as fingerprint from "
         ~ inventory

@@ -8,7 +8,7 @@
 {% macro create_built_months() %}
     {# Which month of which table was built from which input. Written in the same transaction as the month itself. #}
     create table if not exists {{ built_months() }} (
-        model varchar, month date, fingerprint varchar, run_id varchar, built_at timestamp
+        model string, month date, fingerprint string, run_id string, built_at timestamp
     )
 {% endmacro %}
 

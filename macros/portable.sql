@@ -54,12 +54,23 @@
     {%- if csv -%}
         {%- do parts.append("select * from read_csv([" ~ quoted(csv) ~ "], all_varchar = true, " ~ options ~ ")") -%}
     {%- endif -%}
-    {{ parts | join(" union all by name ") }}
+    {{ by_name(parts) }}
 {%- endmacro %}
+
+{% macro by_name(selects) -%} {{ selects | join(" union all by name ") }} {%- endmacro %}
 
 {% macro replace_month(relation, month, sql) -%}
     delete from {{ relation }}
     where month = date '{{ month }}'
     ;
     insert into {{ relation }} by name {{ sql }};
+{%- endmacro %}
+
+{% macro row_per_element(list) -%}
+    {% if target.type == "spark" %} explode({{ list }}) {% else %} unnest({{ list }}) {% endif %}
+{%- endmacro %}
+
+{% macro replace_every(text, pattern, replacement) -%}
+    {%- set every = "" if target.type == "spark" else ", 'g'" -%}
+    regexp_replace({{ text }}, '{{ pattern }}', '{{ replacement }}'{{ every }})
 {%- endmacro %}

@@ -33,7 +33,7 @@
     {% for column in contract_columns(table) %}
         {% do columns.append("cast(null as " ~ column.data_type ~ ") as " ~ column.name) %}
     {% endfor %}
-    {% do return("select " ~ columns | join(", ") ~ ", cast(null as varchar) as source_file where false") %}
+    {% do return("select " ~ columns | join(", ") ~ ", cast(null as string) as source_file where false") %}
 {% endmacro %}
 
 {% macro source_rows(table, files=none) %}
@@ -41,8 +41,7 @@
     {% set relation = source("shop", table) %}
     {% if not execute %} {% do return("select 1") %}
     {% elif var("source_schema") %}
-        {% set extra = ", '" ~ table ~ "' as source_file" %}
-        {% do return(empty_frame(table) ~ " union all by name select *" ~ extra ~ " from " ~ relation) %}
+        {% do return(by_name([empty_frame(table), "select *, '" ~ table ~ "' as source_file from " ~ relation])) %}
     {% else %} {% do return(read_files(source_files(table) if files is none else files, empty_frame(table))) %}
     {% endif %}
 {% endmacro %}

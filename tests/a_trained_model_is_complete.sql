@@ -1,5 +1,4 @@
--- Every model has a value for each feature and age bin, a prior that sums to one, and all settings its evidence is
--- read with.
+-- Every model has a value for each feature and age bin, a prior that sums to one, and all its settings.
 with
     parts as (
         select

@@ -1,4 +1,4 @@
--- In every scored month the active users, and they alone, have evidence, and their belief says that they were active.
+-- In every scored month the active users, and they alone, have evidence and are believed to be active.
 -- Sets of users are compared by an order-free fingerprint: no join of the history with itself.
 with
     active_users as (

@@ -1,5 +1,4 @@
--- Whoever was believed in one month is believed in the next: each closed month has those of the month before and the
--- new ones.
+-- Each closed month believes of all users of the month before and of those that are new.
 with
     months_believed as (
         select month, count(*) as n_users, count(case when first_month = month then 1 end) as n_new_users

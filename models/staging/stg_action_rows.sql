@@ -16,7 +16,7 @@ with
             raw_actions.session_id,
             raw_actions.device,
             try_cast(raw_actions.dwell_seconds as double) as dwell_seconds,
-            cast(raw_actions.occurred_at as varchar) as raw_occurred_at,
+            cast(raw_actions.occurred_at as string) as raw_occurred_at,
             raw_actions.action as raw_action,
             raw_actions.quantity as raw_quantity
         from (__source_rows__) as raw_actions

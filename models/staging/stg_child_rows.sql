@@ -7,7 +7,7 @@ with
             try_cast(raw_children.child_no as integer) as registered_child_no,
             cast({{ utc_timestamp("raw_children.birth_date") }} as date) as birth_date,
             {{ utc_timestamp("raw_children.registered_at") }} as registered_at,
-            cast(raw_children.birth_date as varchar) as raw_birth_date
+            cast(raw_children.birth_date as string) as raw_birth_date
         from ({{ source_rows("children") }}) as raw_children
     ),
     -- A registration of unknown time is taken as known from this run on.
@@ -33,9 +33,16 @@ with
             end as reason
         from dated
     ),
-    -- The newest registration of a child holds; without a number a child is told by its birth date.
+    -- The newest registration of a child holds; without a number a child is told by its birth date, also among
+    -- numbered ones.
     ranked as (
-        select *, first_value(birth_date) over newest_first as newest_birth_date, row_number() over newest_first as rank
+        select
+            *,
+            first_value(birth_date) over newest_first as newest_birth_date,
+            row_number() over newest_first as rank,
+            registered_child_no is null
+            and max(case when reason is null then registered_child_no end) over (partition by user_id, birth_date)
+            is not null as is_numbered_too
         from judged
         window
             newest_first as (
@@ -54,5 +61,5 @@ select
     known_at as registered_at,
     raw_birth_date,
     coalesce(reason, case when rank > 1 and birth_date <> newest_birth_date then 'superseded' end) as reason,
-    reason is null and rank > 1 and birth_date = newest_birth_date as is_duplicate
+    reason is null and (is_numbered_too or (rank > 1 and birth_date = newest_birth_date)) as is_duplicate
 from ranked

@@ -31,20 +31,8 @@ class Parameters:
     off_to_on: float = 0.20  # monthly; guess, 57 % of users are on
     sessions_while_off: float = 0.03  # guess
     activity_without_child: float = 0.6  # rate of users with nobody to shop for, relative; guess
-    season: tuple[float, ...] = (
-        0.95,
-        0.38,
-        1.0,
-        1.0,
-        1.0,
-        1.05,
-        0.95,
-        0.95,
-        1.0,
-        1.05,
-        1.6,
-        1.15,
-    )  # Jan .. Dec
+    # January .. December
+    season: tuple[float, ...] = (0.95, 0.38, 1.0, 1.0, 1.0, 1.05, 0.95, 0.95, 1.0, 1.05, 1.6, 1.15)  # Jan .. Dec
     # February calibrated on 72 % empty user-months (Chinese New Year), November and the rest guess
 
     # Whom a session is for

@@ -1,22 +1,24 @@
 -- The run ledger: what every finished run read, set aside, rebuilt and left behind.
 {{ config(materialized="incremental", incremental_strategy="append", full_refresh=false) }}
--- depends_on: {{ ref("stage_accuracy") }}
+-- depends_on: {{ ref("stage_accuracy") }} {{ ref("stg_rejected_actions") }}
 with
+    -- Months that a run before this one built without reaching its end count for this one.
+    months_built as (
+        select model, month
+        from {{ built_months() }}
+        {% if is_incremental() %} where run_id not in (select run_id from {{ this }}) {% endif %}
+    ),
     months_staged as (
         select
             count(*) as n_months_read,
-            sum(ledger.n_rows) as n_rows,
-            sum(ledger.n_rejected) as n_rejected,
-            sum(ledger.n_duplicates) as n_duplicates
-        from {{ built_months() }} as built
-        inner join {{ ref("month_ledger") }} as ledger on built.month = ledger.month
-        where built.model = 'stg_action_rows' and built.run_id = '{{ invocation_id }}'
+            cast(coalesce(sum(ledger.n_rows), 0) as bigint) as n_rows,
+            cast(coalesce(sum(ledger.n_rejected), 0) as bigint) as n_rejected,
+            cast(coalesce(sum(ledger.n_duplicates), 0) as bigint) as n_duplicates
+        from months_built
+        inner join {{ ref("month_ledger") }} as ledger on months_built.month = ledger.month
+        where months_built.model = 'stg_action_rows'
     ),
-    months_believed as (
-        select count(*) as n_months_updated
-        from {{ built_months() }}
-        where model = 'stage_beliefs' and run_id = '{{ invocation_id }}'
-    ),
+    months_believed as (select count(*) as n_months_updated from months_built where model = 'stage_beliefs'),
     closed as (
         select max(month) as through_month, count(case when status = 'missing' then 1 end) as n_months_missing
         from {{ ref("month_ledger") }}
@@ -39,9 +41,9 @@ select
     {{ clock() }} as started_at,
     closed.through_month,
     months_staged.n_months_read,
-    coalesce(months_staged.n_rows, 0) as n_rows_read,
-    coalesce(months_staged.n_rejected, 0) as n_rows_rejected,
-    coalesce(months_staged.n_duplicates, 0) as n_rows_repeated,
+    months_staged.n_rows as n_rows_read,
+    months_staged.n_rejected as n_rows_rejected,
+    months_staged.n_duplicates as n_rows_repeated,
     registrations.n_rejected_registrations,
     closed.n_months_missing,
     months_believed.n_months_updated,
