@@ -85,9 +85,11 @@
     {%- set dash = "(?: {0,2}[-一/、]{1,2} {0,2}| ?to ?)" -%}
     {%- set before = "[a-z]?age[sd]?:? ?|年龄:? ?|孕[期妇]?|pregnant |(?:保质期|质保|保修)[: ]?|[a-z0-9.]" -%}
     {%- set after = "[+]|以下|以内|质保|保修|联保|免息|包换|warranty|guarantee|pregnant" -%}
-    ({{ before }}) ?? ({{ number }})
-    {{- "(?:(?:[ -]?(" ~ unit ~ "))?(?:" ~ dash ~ "(?:" ~ number ~ ")){0,3}" ~ dash ~ "(" ~ number ~ "))?" -}}
-    ([+][0 - 9] *) ? (?:[-] ? ({{ unit }})) ? (?: ? ({{ after }})) ?
+    {%- set range = (
+        "(?:(?:[ -]?(" ~ unit ~ "))?(?:" ~ dash ~ "(?:" ~ number ~ ")){0,3}" ~ dash ~ "(" ~ number ~ "))?"
+    ) -%}
+    {%- set rest = "([+][0-9]*)?(?:[ -]?(" ~ unit ~ "))?(?: ?(" ~ after ~ "))?" -%}
+    {{ "(" ~ before ~ ")??(" ~ number ~ ")" ~ range ~ rest }}
 {%- endmacro %}
 
 {% macro english_numbers() -%}

@@ -15,6 +15,11 @@ IDS_PER_CHUNK = 1_000_000  # ids of one chunk in one month; the last tenth is fo
 _SEARCH, _CLICK, _COLLECT, _CART, _PURCHASE = range(5)
 
 
+def first_id(month: int, chunk: int) -> int:
+    """First id of a chunk in a month, YYYYMM and ten digits: below 2**53 for ten thousand chunks."""
+    return int(month_text(month).replace("-", "")) * 10**10 + chunk * IDS_PER_CHUNK
+
+
 def make_actions(
     rng: np.random.Generator,
     sessions: Sessions,
@@ -32,11 +37,9 @@ def make_actions(
     is_first_item = position == sessions.has_search[session]
     action = _action_codes(rng, is_search, is_first_item, sessions, parameters)
     item = _items(rng, session, is_search, is_first_item, action, sessions, families, catalogue, parameters)
-    term = np.full(len(session), -1)
-    searching = session[is_search]
-    term[is_search] = catalogue.search_terms.draw(rng, sessions.row[searching], sessions.leaf[searching])
+    term = _terms(rng, session, is_search, sessions, catalogue)
     dwell = np.exp(rng.normal(3.2, 0.9, len(session))).astype(int).clip(1, 900)
-    base = int(month_text(month).replace("-", "")) * 10**10 + chunk * IDS_PER_CHUNK
+    base = first_id(month, chunk)
     return {
         "action_id": base + np.arange(len(session)),
         "user_id": families.user_id[sessions.user[session]],
@@ -88,6 +91,14 @@ def _items(
     is_new = is_first_item | is_search | ((action == _CLICK) & (rng.random(n) >= parameters.repeat_share))
     item = item[np.maximum.accumulate(np.where(is_new, np.arange(n), 0))]
     return np.where(is_search, -1, item)
+
+
+def _terms(rng, session, is_search, sessions: Sessions, catalogue: Catalogue) -> np.ndarray:
+    """Search term number per action, -1 for item actions; terms name the session's leaf category."""
+    term = np.full(len(session), -1)
+    searching = session[is_search]
+    term[is_search] = catalogue.search_terms.draw(rng, sessions.row[searching], sessions.leaf[searching])
+    return term
 
 
 def _times(dwell, position, session, started, month: int) -> np.ndarray:

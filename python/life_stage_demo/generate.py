@@ -42,8 +42,7 @@ def _progress(done: int, total: int, n_actions: int) -> None:
         )
 
 
-def parse_arguments(arguments: list[str] | None = None) -> tuple[Run, Path, int]:
-    """Command line -> (run, target directory, jobs)."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="life_stage_demo.generate", description=__doc__)
     parser.add_argument(
         "--out", type=Path, required=True, help="directory to write; replaced if it was made by this program"
@@ -57,7 +56,12 @@ def parse_arguments(arguments: list[str] | None = None) -> tuple[Run, Path, int]
     parser.add_argument("--register-share", type=float, default=Parameters.register_share)
     parser.add_argument("--dirty-share", type=float, default=Parameters.dirty_share, help="added bad rows, 0 for none")
     parser.add_argument("--truth-actions", action="store_true", help="also write whom every action was for")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def parse_arguments(arguments: list[str] | None = None) -> tuple[Run, Path, int]:
+    """Command line -> (run, target directory, jobs)."""
+    options = _parser().parse_args(arguments)
     if options.start and options.through:
         raise InputError(
             "LS-DEMO-002 --start and --through are both given: --months says how many; nothing was changed"

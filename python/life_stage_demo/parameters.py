@@ -20,7 +20,9 @@ class Parameters:
     register_share: float = 0.80  # families that register at all; guess
     sibling_register_share: float = 0.95  # of a registering family's second and third child; guess
     registration_delay_months: float = 4.0  # mean, from six months before birth on; guess
-    wrong_registration_share: float = 0.04  # birthdays that are not the child's; guess, real samples show 4-6 %
+    wrong_registration_share: float = (
+        0.04  # birthdays that are not the child's; guess; 4.9 % are impossible in a public sample
+    )
     absurd_birthday_share: float = 0.2  # of the wrong ones: the parent's own birthday; guess
 
     # Activity
@@ -31,24 +33,14 @@ class Parameters:
     off_to_on: float = 0.20  # monthly; guess, 57 % of users are on
     sessions_while_off: float = 0.03  # guess
     activity_without_child: float = 0.6  # rate of users with nobody to shop for, relative; guess
-    # January .. December
-    season: tuple[float, ...] = (0.95, 0.38, 1.0, 1.0, 1.0, 1.05, 0.95, 0.95, 1.0, 1.05, 1.6, 1.15)  # Jan .. Dec
-    # February calibrated on 72 % empty user-months (Chinese New Year), November and the rest guess
+    # Relative rate, January to December. February calibrated on 72 % empty user-months (Chinese New Year),
+    # November and the rest guess
+    season: tuple[float, ...] = (0.95, 0.38, 1.0, 1.0, 1.0, 1.05, 0.95, 0.95, 1.0, 1.05, 1.6, 1.15)
 
     # Whom a session is for
     own_interest: float = 0.08  # weight of the household's own needs against 1 for a one-year-old; guess
     interest_ages: tuple[int, ...] = (-10, -9, -6, -3, 0, 24, 48, 84, 110)
-    interest_weights: tuple[float, ...] = (
-        0.0,
-        0.15,
-        0.5,
-        0.9,
-        1.0,
-        1.0,
-        0.75,
-        0.5,
-        0.1,
-    )  # at those ages; guess
+    interest_weights: tuple[float, ...] = (0.0, 0.15, 0.5, 0.9, 1.0, 1.0, 0.75, 0.5, 0.1)  # at these; guess
     gift_share: float = 0.06  # sessions for a child met once; guess
     gift_ages: tuple[int, int] = (-2, 72)  # guess
     gift_spell_start: float = 0.02  # per month: a friend's child for some weeks; guess
@@ -56,9 +48,8 @@ class Parameters:
     gift_spell_share: float = 0.5  # of the sessions while it lasts; guess
     nephew_share: float = 0.12  # users with a nephew or niece; guess
     nephew_session_share: float = 0.10  # of their sessions; guess
-
-    growth_spread: float = 0.08  # standard deviation of a user's constant error in log(age + 12): big and small
-    # children, parents who buy ahead; guess
+    # A user's constant error, in log(age + 12): big and small children, parents who buy ahead; guess
+    growth_spread: float = 0.08  # standard deviation
 
     # What happens in a session
     items_per_session: float = 7.0  # mean; guess

@@ -68,13 +68,7 @@ def simulate_chunk(run: Run, chunk: int) -> Chunk:
         user = draw_sessions(rng, families, spells, month, run.parameters)
         sessions = make_sessions(rng, user, families, spells, month, catalogue, run.parameters)
         columns = make_actions(rng, sessions, families, month, chunk, catalogue, run.parameters)
-        if len(columns["action_id"]) > IDS_PER_CHUNK * 0.9:
-            raise OverflowError(
-                f"more than {IDS_PER_CHUNK} actions of one chunk in {month_text(month)}: lower the rates"
-            )
-        dirt = dirty_rows(stream(run.seed, chunk, DIRT, month), columns, run.parameters.dirty_share)
-        everything = {name: np.concatenate([values, dirt[name]]) for name, values in columns.items()}
-        actions[month_text(month)] = action_table(everything, catalogue)
+        actions[month_text(month)] = action_table(_with_dirt(run, chunk, month, columns), catalogue)
         if run.with_truth_actions:
             truth[month_text(month)] = _truth_table(columns)
     facts = {
@@ -83,6 +77,14 @@ def simulate_chunk(run: Run, chunk: int) -> Chunk:
         "sessions_per_month": families.rate,
     }
     return Chunk(actions, truth, children, registered, facts)
+
+
+def _with_dirt(run: Run, chunk: int, month: int, columns: dict) -> dict[str, np.ndarray]:
+    """The month's rows, and after them the bad ones."""
+    if len(columns["action_id"]) > IDS_PER_CHUNK * 0.9:
+        raise OverflowError(f"over {IDS_PER_CHUNK} actions of one chunk in {month_text(month)}: lower the rates")
+    dirt = dirty_rows(stream(run.seed, chunk, DIRT, month), columns, run.parameters.dirty_share)
+    return {name: np.concatenate([values, dirt[name]]) for name, values in columns.items()}
 
 
 def _truth_table(columns: dict[str, np.ndarray]) -> pa.Table:

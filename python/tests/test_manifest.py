@@ -1,0 +1,180 @@
+"""What holds for the whole project: each model described, keyed, fed and used; one SQL for every engine."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+PROJECT = Path(__file__).parents[2]
+FOLDERS = ("models", "macros", "tests")
+SQL = {path: path.read_text(encoding="utf-8") for folder in FOLDERS for path in (PROJECT / folder).rglob("*.sql")}
+PUBLISHING = "model.life_stage.published_marts"
+
+# Rows as delivered, repetitions included: nothing names one of them.
+WITHOUT_KEY = {"stg_action_rows", "stg_item_rows", "stg_child_rows"}
+FROM_VARS_ALONE = {"stages", "age_bins"}
+PREFIXES = {"stg", "feature", "checkout"}
+
+# What DuckDB and Spark spell differently, or what only one of them knows; these files alone may say it.
+ENGINE_FILES = {"portable.sql"}
+ENGINE_SPECIFIC = "|".join(
+    [
+        r"\w::\w",
+        r"\bas (varchar|hugeint|timestamptz)\b",
+        r"\b(by name|qualify|ilike|asof|lambda|group by all|order by all|positional join)\b",
+        r"\b(exclude|replace) \(",
+        r"\bfilter \(where\b",
+        r"(?<![.\w])(list|struct|map)_\w+\(",
+        r"(?<![.\w])array_(?!distinct\()\w+\(",
+        r"(?<![.\w])(unnest|explode|generate_series|sequence|glob|read_(parquet|csv|json|blob)\w*)\(",
+        r"(?<![.\w])(strftime|strptime|date_format|epoch\w*|date_diff|datediff|date_?add|date_sub|to_months)\(",
+        r"(?<![.\w])(arg_max|arg_min|max_by|min_by|any_value|mode|median|quantile\w*|percentile\w*|approx_\w+)\(",
+        r"(?<![.\w])(hash|xxhash64|timezone|string_agg|listagg|string_split|split)\(",
+        r"(?<![.\w])regexp_(matches|full_match|split_to_array|replace)\(",
+    ]
+)
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory):
+    """What dbt knows of the project after parsing it: no source, no warehouse."""
+    scratch = tmp_path_factory.mktemp("manifest")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("DBT_")}
+    environment |= {
+        "DBT_PROFILES_DIR": str(PROJECT),
+        "DO_NOT_TRACK": "1",
+        "LIFE_STAGE_TARGET": "duckdb",
+        "LIFE_STAGE_SOURCE": str(scratch / "source"),
+        "LIFE_STAGE_WAREHOUSE": str(scratch / "warehouse.duckdb"),
+        "LIFE_STAGE_PUBLISHED": str(scratch / "published"),
+    }
+    command = [str(Path(sys.executable).with_name("dbt")), "--no-use-colors", "parse"]
+    command += ["--target-path", str(scratch / "target"), "--log-path", str(scratch / "logs")]
+    parsed = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True)
+    assert parsed.returncode == 0, parsed.stdout + parsed.stderr
+    return json.loads((scratch / "target" / "manifest.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def models(manifest):
+    return of_type(manifest, "model")
+
+
+@pytest.fixture(scope="module")
+def tables(manifest, models):
+    """Models and seeds."""
+    return models | of_type(manifest, "seed")
+
+
+def of_type(manifest, resource_type):
+    nodes = manifest["nodes"].values()
+    return {node["name"]: node for node in nodes if node["resource_type"] == resource_type}
+
+
+def reachable(graph, start):
+    """All nodes on the way from `start` along a parent or child map, itself left out."""
+    found, waiting = set(), [start]
+    while waiting:
+        new = set(graph[waiting.pop()]) - found
+        found |= new
+        waiting.extend(new)
+    return found
+
+
+def without_comments(sql):
+    """SQL and Jinja as they run."""
+    return re.sub(r"\{#.*?#\}|--[^\n]*", "", sql, flags=re.DOTALL)
+
+
+def test_every_description_says_what_a_row_is(tables):
+    silent = [name for name, node in tables.items() if not node["description"].startswith("One row per ")]
+    assert silent == []
+
+
+def test_every_listed_column_is_described(tables):
+    for name, node in tables.items():
+        assert [column["name"] for column in node["columns"].values() if not column["description"]] == [], name
+
+
+def test_every_column_of_staging_seeds_and_marts_is_listed(tables, base):
+    of_table = {}
+    for table, column in base.query("select table_name, column_name from information_schema.columns"):
+        of_table.setdefault(table, set()).add(column)
+    for name, node in tables.items():
+        if {"staging", "marts"} & set(node["fqn"]) or node["resource_type"] == "seed":
+            assert set(node["columns"]) == of_table[name], name
+        else:
+            assert set(node["columns"]) <= of_table[name], name
+
+
+def test_every_published_mart_has_a_contract(manifest, models):
+    marts = [manifest["nodes"][name] for name in models["published_marts"]["depends_on"]["nodes"]]
+    assert marts
+    assert [mart["name"] for mart in marts if not mart["contract"]["enforced"]] == []
+
+
+def test_every_table_has_a_key(manifest, tables):
+    keys = [test for name, test in of_type(manifest, "test").items() if name.startswith("is_key_")]
+    keyed = {test["attached_node"] for test in keys}
+    assert {name for name, node in tables.items() if node["unique_id"] not in keyed} == WITHOUT_KEY
+
+
+def test_every_model_is_fed_by_a_source_or_a_dictionary(manifest, models):
+    upstream = {name: reachable(manifest["parent_map"], node["unique_id"]) for name, node in models.items()}
+    unfed = {name for name, nodes in upstream.items() if not any(re.match("source|seed", node) for node in nodes)}
+    assert unfed == FROM_VARS_ALONE
+
+
+def test_every_table_serves_a_mart_an_evaluation_or_an_exposure(manifest, tables):
+    ends = {node["unique_id"] for node in tables.values() if {"marts", "evaluation"} & set(node["fqn"])}
+    ends |= set(manifest["exposures"])
+    served = {node["unique_id"]: reachable(manifest["child_map"], node["unique_id"]) for node in tables.values()}
+    assert [name for name, nodes in served.items() if name not in ends and not nodes & ends] == []
+
+
+def test_nothing_is_published_before_every_test_has_passed(manifest):
+    """A failing test stops only what is built from all tables it reads: publishing must be."""
+    before = reachable(manifest["parent_map"], PUBLISHING)
+    reads = {name: set(test["depends_on"]["nodes"]) for name, test in of_type(manifest, "test").items()}
+    too_late = {name: nodes - before for name, nodes in reads.items() if PUBLISHING not in nodes and nodes - before}
+    assert too_late == {}
+
+
+def test_names_say_what_a_row_is_and_no_more(models):
+    for name in models:
+        assert "__" not in name and not re.search(r"(^|_)(v[0-9]+|tmp|temp|final|new|old)(_|$)", name), name
+    folders = {"staging": "stg", "features": "feature", "checkout": "checkout"}
+    for name, node in models.items():
+        prefix = name.split("_")[0]
+        if prefix in PREFIXES:
+            assert prefix in {folders[folder] for folder in node["fqn"] if folder in folders}, name
+
+
+def test_engines_differ_in_the_portable_macros_alone():
+    code = {path: without_comments(sql).lower() for path, sql in SQL.items() if path.name not in ENGINE_FILES}
+    found = {path.name: [match.group() for match in re.finditer(ENGINE_SPECIFIC, sql)] for path, sql in code.items()}
+    assert {name: words for name, words in found.items() if words} == {}
+
+
+def test_a_test_begins_with_its_claim_in_a_sentence():
+    for path in (PROJECT / "tests").glob("*.sql"):
+        assert re.match(r"-- [A-Z].*\.\n", SQL[path]), path.name
+
+
+def test_every_var_is_declared_guarded_and_used():
+    project = yaml.safe_load((PROJECT / "dbt_project.yml").read_text(encoding="utf-8"))
+    guards = SQL[PROJECT / "macros" / "guards.sql"].split("macro check_vars()")[1].split("endmacro")[0]
+    guarded = re.findall(r'"([a-z_]+)": ["\[]', guards)
+    guarded += re.findall(r'"([a-z_]+)"', re.search(r"set known = .*", guards).group())
+    assert set(guarded) == set(project["vars"])
+    texts = [
+        *SQL.values(),
+        *(path.read_text(encoding="utf-8") for path in (PROJECT / "models").rglob("*.yml")),
+    ]
+    used = re.findall(r"""\bvar\(["']([a-z_]+)["']""", "".join(texts))
+    assert set(used) == set(project["vars"])

@@ -1,0 +1,85 @@
+"""The README's commands do what it says, and its numbers are the ones they print."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+README = (PROJECT / "README.md").read_text()
+BLOCKS = re.findall(r"^```\n(.*?)^```", README, flags=re.M | re.S)
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A copy of the tracked files, with the environment that runs this test."""
+    folder = tmp_path_factory.mktemp("read me") / "checkout"
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    for name in listed:
+        if (PROJECT / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(PROJECT / name, folder / name)
+    (folder / ".venv").symlink_to(Path(sys.prefix))
+    return folder
+
+
+def run(checkout, command):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LIFE_STAGE_")}
+    done = subprocess.run(
+        command, shell=True, cwd=checkout, env=environment, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout[-5000:]}\n{done.stderr[-5000:]}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def demo_output(checkout):
+    return run(checkout, "make demo")
+
+
+def comparable(text):
+    """The lines without what differs from run to run: the run's name, blanks at the end."""
+    return [re.sub(r"by run \w+", "by run ...", line.rstrip()) for line in text.strip().splitlines()]
+
+
+def test_make_demo_prints_the_numbers_that_the_readme_shows(demo_output):
+    shown = next(block for block in BLOCKS if block.startswith("Warehouse"))
+    assert comparable(demo_output)[-len(comparable(shown)) :] == comparable(shown)
+
+
+def test_the_monthly_command_runs_on_a_folder_of_your_own(checkout, demo_output):
+    command = next(block for block in BLOCKS if "/path/to/folder" in block).replace("/path/to/folder", "data/demo")
+    assert "users have one as of 2017-02" in run(checkout, command)
+    assert (checkout / "published_mine" / "user_stages.parquet").exists()
+
+
+def test_the_published_views_answer_the_readme_s_query(checkout, demo_output):
+    command = next(block for block in BLOCKS if "life_stage.duckdb" in block and "select" in block)
+    assert "kindergarten" in run(checkout, command)
+
+
+def test_the_real_sample_gives_the_accuracy_that_the_readme_states(checkout, demo_output):
+    if "LIFE_STAGE_REAL_DATA" not in os.environ:
+        pytest.skip("LIFE_STAGE_REAL_DATA does not name the folder of the real samples")
+    folder = Path(os.environ["LIFE_STAGE_REAL_DATA"]) / "baby-purchases"
+    block = next(block for block in BLOCKS if "import_baby_purchases" in block).replace("FOLDER", str(folder.resolve()))
+    printed = run(checkout, block)
+    accuracy, loss = map(float, re.search(r"^regression +(\S+) +(\S+)$", printed, flags=re.M).groups())
+    assert accuracy >= 0.305 and loss <= 1.65
+    assert f"{accuracy:.3f}".lstrip("0") in README and f"{loss:.3f}" in README
+
+
+def test_the_checkout_stays_clean(checkout, demo_output):
+    run(checkout, "git init -q . && git add . && git -c user.name=test -c user.email=test@localhost commit -qm start")
+    run(checkout, "make build")
+    assert run(checkout, "git status --porcelain") == ""
