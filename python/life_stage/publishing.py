@@ -40,7 +40,7 @@ def publish(marts: Marts, options: dict[str, str]) -> pa.Table:
     link = Path(options["published"]).absolute()
     if link.exists() and not link.is_symlink():
         raise ValueError(
-            f"LS-PUB-001 {link} is no link made by publishing: move it or set LIFE_STAGE_PUBLISHED; nothing was published"
+            f"LS-PUB-001 {link} is no link to marts: move it or set LIFE_STAGE_PUBLISHED; nothing was published"
         )
     columns = {
         name: [f"{c} {t}" for c, t in zip(mart.columns, mart.types, strict=True)] for name, mart in marts.items()
