@@ -9,18 +9,22 @@
         {% do check_state() %}
         {% do check_same_source() %}
         {% for table in ["actions", "items", "children"] %} {% do check_source(table) %} {% endfor %}
-        {% do run_query(create_built_months()) %}
-        {% do run_query(record_month("settings", "1970-01-01", settings_fingerprint())) %}
+        {% call statement("settings") %}
+            {{ create_built_months() }}
+            ;
+            {{ record_month("settings", "1970-01-01", settings_fingerprint()) }}
+        {% endcall %}
+        {% do adapter.commit() %}
     {% endif %}
 {% endmacro %}
 
 {% macro check_vars() %}
     {# Vars reach SQL only when they match their pattern here; a number must also lie in its range. #}
     {% set patterns = {
-        "source_schema": "^([A-Za-z_][A-Za-z0-9_.]*)?$",
-        "business_timezone": "^[A-Za-z0-9_+/-]+$",
-        "run_clock": "^([0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2})?$",
-        "through_month": "^([0-9]{4}-(0[1-9]|1[0-2]))?$",
+        "source_schema": "([A-Za-z_][A-Za-z0-9_]*)?",
+        "business_timezone": "[A-Za-z0-9_+/-]+",
+        "run_clock": "([0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2})?",
+        "through_month": "([0-9]{4}-(0[1-9]|1[0-2]))?",
     } %}
     {% set ranges = {
         "max_quantity": [1, 1000000],
@@ -34,17 +38,30 @@
     {% for name in invocation_args_dict.get("vars", {}) if name not in known %}
         {% do stop("LS-VAR-001", "unknown var " ~ name, "known are " ~ known | join(", ")) %}
     {% endfor %}
-    {% for name, pattern in patterns.items() if not modules.re.match(pattern, var(name) | string) %}
+    {% for name, pattern in patterns.items() if not modules.re.fullmatch(pattern, var(name) | string) %}
         {% do stop("LS-VAR-002", "var " ~ name ~ " is '" ~ var(name) ~ "'", "it must match " ~ pattern) %}
     {% endfor %}
-    {% for name, range in ranges.items() if var(name) is not number or not range[0] <= var(name) <= range[1] %}
+    {% for name, range in ranges.items() if var(name) is boolean or var(name) is not number or not range[0] <= var(name) <= range[1] %}
         {% do stop(
             "LS-VAR-002",
             "var " ~ name ~ " is '" ~ var(name) ~ "'",
             "it must be a number from " ~ range[0] ~ " to " ~ range[1],
         ) %}
     {% endfor %}
+    {% do check_calendar() %}
     {% do check_stages() %}
+{% endmacro %}
+
+{% macro check_calendar() %}
+    {% if run_query("select try_cast('" ~ clock_text() ~ "' as timestamp) as now").rows[0]["now"] is none %}
+        {% do stop("LS-VAR-002", "var run_clock is '" ~ var("run_clock") ~ "'", "there is no such time") %}
+    {% endif %}
+    {% if run_query(found_timezones(business_timezone())).rows | length == 0 %}
+        {% do stop("LS-VAR-002", "var business_timezone is '" ~ business_timezone() ~ "'", "give an IANA name") %}
+    {% endif %}
+    {% if var("through_month") > clock_text()[:7] %}
+        {% do stop("LS-VAR-002", "var through_month is '" ~ var("through_month") ~ "'", "it must not lie ahead") %}
+    {% endif %}
 {% endmacro %}
 
 {% macro check_stages() %}

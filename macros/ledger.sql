@@ -12,9 +12,11 @@
 {% endmacro %}
 
 {% macro months_to_stage() %}
-    {# Every month that some file holds rows of. It is staged again when those files change, and once it is over: a row
-       that lay in the future of an earlier run is judged anew. #}
-    {% set inventory = ref("source_file_months") %}
+    {# Every month that some file holds rows of, but for the retired. It is staged again when those files change, and once
+       it is over: a row that lay in the future of an earlier run is judged anew. #}
+    {% set inventory, staged = ref("source_file_months"), load_relation(
+        this.incorporate(path={"identifier": "action_months"})
+    ) %}
     {% set months = rows_as_dicts(
         "select month, cast(month < "
         ~ month_of(business_time(clock()))
@@ -22,13 +24,15 @@
         ~ order_free_hash(["file", "version", "occurred_month", "n_rows"])
         ~ " as fingerprint from "
         ~ inventory
+        ~ " where is_present"
+        ~ (" and month not in (" ~ retired_months(inventory, staged) ~ ")" if staged else "")
         ~ " group by month order by month"
     ) %}
     {% for row in months %}
         {% set files = rows_as_dicts(
             "select distinct file, home_month from "
             ~ inventory
-            ~ " where month = date '"
+            ~ " where is_present and month = date '"
             ~ row.month
             ~ "' order by file"
         ) %}
@@ -51,6 +55,27 @@
             }
         ]
     ) %}
+{% endmacro %}
+
+{% macro retired_months(inventory, staged) %}
+    {# Months whose own file has left the source: they are kept as they were, even where another file holds a few rows of
+       theirs. A month that is there in full, in whatever file, is not retired. #}
+    select staged.month
+    from {{ staged }} as staged
+    left join
+        (
+            select month, sum(n_rows) as n_rows, max(case when home_month = month then 1 else 0 end) as has_own_file
+            from {{ inventory }}
+            where is_present
+            group by month
+        ) as present
+        on staged.month = present.month
+    left join
+        (select distinct home_month as month from {{ inventory }} where not is_present) as gone
+        on staged.month = gone.month
+    where
+        coalesce(present.n_rows, 0) < staged.n_rows
+        and (present.month is null or (present.has_own_file = 0 and gone.month is not null))
 {% endmacro %}
 
 {% macro staged_months() %}

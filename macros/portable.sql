@@ -13,6 +13,14 @@
     {%- endif -%}
 {%- endmacro %}
 
+{% macro found_timezones(zone) -%} select name from pg_timezone_names() where name = '{{ zone }}' {%- endmacro %}
+
+{% macro leftover_tables(schema) -%}
+    select table_name
+    from information_schema.tables
+    where table_schema = '{{ schema }}' and table_type = 'BASE TABLE' and contains(table_name, '__dbt_')
+{%- endmacro %}
+
 {% macro every_month(first_month, last_month, relation) -%}
     select cast(month as date) as month
     from

@@ -1,12 +1,27 @@
 {# Facts of the run itself: its clock, its zone, what it says at its end. #}
-{% macro clock() -%}
-    {#- Now, as a UTC timestamp literal; var run_clock fixes it for tests and replays. -#}
-    timestamp '{{ var("run_clock") or run_started_at.strftime("%Y-%m-%d %H:%M:%S") }}'
-{%- endmacro %}
+{% macro clock_text() %}
+    {# Now, in UTC; var run_clock fixes it for tests and replays. #}
+    {% do return(var("run_clock") or run_started_at.strftime("%Y-%m-%d %H:%M:%S")) %}
+{% endmacro %}
+
+{% macro clock() -%} timestamp '{{ clock_text() }}' {%- endmacro %}
 
 {% macro business_timezone() -%} {{ return(var("business_timezone")) }} {%- endmacro %}
 
-{% macro report_after_run() %}
+{% macro finish_run() %} {% do drop_leftovers() %} {% do report_missing_model() %} {% endmacro %}
+
+{% macro drop_leftovers() %}
+    {# Tables that dbt leaves behind when it adds to a Python model or when it is killed. #}
+    {% if execute %}
+        {% for row in run_query(leftover_tables(target.schema)).rows %}
+            {% do adapter.drop_relation(
+                api.Relation.create(target.database, target.schema, row["table_name"], type="table")
+            ) %}
+        {% endfor %}
+    {% endif %}
+{% endmacro %}
+
+{% macro report_missing_model() %}
     {# Without a model the run still ends well: it says what is missing to train one. #}
     {% set models, training_rows = ref("stage_models"), ref("training_rows") %}
     {% if execute and load_relation(models) and run_query("select count(*) as n from " ~ models).rows[0]["n"] == 0 %}

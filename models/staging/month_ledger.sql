@@ -1,6 +1,5 @@
--- The calendar without holes: every month from the first with actions on, whether it is closed, and a fingerprint of
--- its
--- input. Where that differs from what a table was built from, the table is built again.
+-- The calendar without holes: every month from the first with actions on, whether it is closed, and a fingerprint
+-- of its input. Where that differs from what a table was built from, the table is built again.
 {% set through_month = "date '" ~ var("through_month") ~ "-01'" if var("through_month") else "cast(null as date)" %}
 with
     span as (
@@ -12,7 +11,7 @@ with
         where n_actions > 0
     ),
     calendar as ({{ every_month("first_month", "last_month", "span") }}),
-    months_in_source as (select distinct month from {{ ref("source_file_months") }})
+    retired as ({{ retired_months(ref("source_file_months"), ref("action_months")) }})
 select
     calendar.month,
     -- Closed: the month is over, and an action on its last day or later (or the var) shows that its data is complete.
@@ -21,11 +20,7 @@ select
         span.last_acted_on >= last_day(calendar.month) or coalesce(calendar.month <= {{ through_month }}, false)
     ) as is_closed,
     case
-        when action_months.month is null
-        then 'missing'
-        when months_in_source.month is null
-        then 'retired'
-        else 'present'
+        when action_months.month is null then 'missing' when retired.month is not null then 'retired' else 'present'
     end as status,
     coalesce(action_months.n_rows, 0) as n_rows,
     coalesce(action_months.n_actions, 0) as n_actions,
@@ -35,4 +30,4 @@ select
 from calendar
 cross join span
 left join {{ ref("action_months") }} as action_months on calendar.month = action_months.month
-left join months_in_source on calendar.month = months_in_source.month
+left join retired on calendar.month = retired.month

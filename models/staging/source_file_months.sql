@@ -1,6 +1,7 @@
 -- Which file of the actions holds rows of which month, so that a run reads only what is new and every month knows its
 -- files.
 -- A file is read again only when its size or time changed; a source table has no such sign and is read every time.
+-- Files that have left the source stay on record.
 {% set from_tables = var("source_schema") != "" %}
 {% set files = source_files("actions") if execute and not from_tables else [] %}
 {% set unread = files_to_read("actions", files) if execute else [] %}
@@ -34,16 +35,17 @@ with
         group by file, occurred_month
     ),
     file_months as (
-        {% if from_tables %}select file, contents as version, occurred_month, n_rows from months_read
+        {% if from_tables %}
+            select file, contents as version, occurred_month, n_rows, true as is_present from months_read
         {% else %}
-            select months_read.file, listed.version, months_read.occurred_month, months_read.n_rows
+            select months_read.file, listed.version, months_read.occurred_month, months_read.n_rows, true as is_present
             from months_read
             inner join ({{ file_versions(unread) }}) as listed on months_read.file = listed.file
-            {% if inventory and (files | reject("in", unread) | list) %}
+            {% if inventory %}
                 union all
-                select known.file, known.version, known.occurred_month, known.n_rows
-                from {{ inventory }} as known
-                where known.file in ({{ quoted(files | reject("in", unread) | list) }})
+                select file, version, occurred_month, n_rows, file in ({{ quoted(files) }}) as is_present
+                from {{ inventory }}
+                where file not in ({{ quoted(unread or [""]) }})
             {% endif %}
         {% endif %}
     ),
@@ -61,6 +63,7 @@ select
     file_months.version,
     file_months.occurred_month,
     file_months.n_rows,
+    file_months.is_present,
     coalesce(home_months.home_month, date '1970-01-01') as home_month,
     case
         when file_months.occurred_month <= {{ month_of(business_time(clock())) }}

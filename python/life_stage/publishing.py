@@ -35,13 +35,10 @@ def publish(marts: Marts, options: dict[str, str]) -> pa.Table:
     """Publish the marts when they differ from the published ones; returns one row per published mart (SCHEMA).
 
     options: `published` (the link's path). With an empty user_stages nothing is replaced: there is no model.
-    Raises ValueError LS-PUB-001 when the path is taken by something that publishing did not make.
+    Raises what refuse_foreign raises.
     """
     link = Path(options["published"]).absolute()
-    if link.exists() and not link.is_symlink():
-        raise ValueError(
-            f"LS-PUB-001 {link} is no link to marts: move it or set LIFE_STAGE_PUBLISHED; nothing was published"
-        )
+    refuse_foreign(link)
     columns = {
         name: [f"{c} {t}" for c, t in zip(mart.columns, mart.types, strict=True)] for name, mart in marts.items()
     }
@@ -60,6 +57,12 @@ def publish(marts: Marts, options: dict[str, str]) -> pa.Table:
         for n, f in manifest["files"].items()
     ]
     return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+def refuse_foreign(link: Path) -> None:
+    """Raise ValueError LS-PUB-001 when the place to publish at is taken by something that publishing did not make."""
+    if link.exists() and not link.is_symlink():
+        raise ValueError(f"LS-PUB-001 {link} is no link to marts: move it or set LIFE_STAGE_PUBLISHED")
 
 
 def content_hash(mart: duckdb.DuckDBPyRelation) -> str:

@@ -1,4 +1,4 @@
-"""One run at a time: a lock beside the warehouse file that names who holds it.
+"""Before a run opens the warehouse: one run at a time, by a lock beside the file that names who holds it.
 
 dbt-duckdb loads `Plugin` before it opens the file. The operating system drops the lock when the process ends, however
 it ends, so a killed run leaves nothing to clean up.
@@ -14,6 +14,8 @@ from typing import Any
 from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt_common.exceptions import DbtRuntimeError
 
+from life_stage.publishing import refuse_foreign
+
 _held: dict[Path, int] = {}
 
 
@@ -21,7 +23,11 @@ class Plugin(BasePlugin):
     """Takes the lock of the profile's warehouse file; raises LS-RUN-001 when another process holds it."""
 
     def initialize(self, plugin_config: dict[str, Any]) -> None:
-        """Create the warehouse's folder and take its lock; an in-memory warehouse needs none."""
+        """Take the warehouse's lock, an in-memory one needs none; refuse a place to publish that is taken."""
+        try:
+            refuse_foreign(Path(os.environ.get("LIFE_STAGE_PUBLISHED", "published")).absolute())
+        except ValueError as error:
+            raise DbtRuntimeError(f"{error}; nothing was changed") from None
         if self.creds is not None and self.creds.path != ":memory:":
             take_lock(Path(self.creds.path).resolve())
 

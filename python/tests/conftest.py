@@ -1,0 +1,69 @@
+"""Fixtures of the tests that run the whole monthly job; each run is a process of its own (see project.py)."""
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parent))
+
+from project import PROJECT, Shop, copy_shop, make_shop, pin_model
+
+GENERATE = [
+    "-m",
+    "life_stage_demo.generate",
+    "--users",
+    "400",
+    "--months",
+    "8",
+    "--through",
+    "2017-02",
+    "--seed",
+    "1",
+]
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory):
+    """A shop of 400 users and 8 months, 2016-07 to 2017-02, built in one go: copy it, never change it."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    shop = Shop(shared / "base")
+    with (shared / "base.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shop.folder / "finished").exists():
+            make_shop(shop.folder)
+            environment = os.environ | {"PYTHONPATH": str(PROJECT / "python")}
+            subprocess.run([sys.executable, *GENERATE, "--out", shop.source], check=True, env=environment)
+            shutil.rmtree(shop.source / "truth")
+            shop.build(checked=True)
+            (shop.folder / "finished").touch()
+    return shop
+
+
+@pytest.fixture
+def shop(base, tmp_path):
+    """A copy of the base as its job left it: change its source and run the job again."""
+    return copy_shop(base, tmp_path / "shop")
+
+
+@pytest.fixture
+def bare_shop(base, tmp_path):
+    """A shop whose job never ran: the items and children of the base, no actions, no model."""
+    shop = make_shop(tmp_path / "new_shop", like=base)
+    shop.source.mkdir()
+    for file in ("items.parquet", "children.parquet"):
+        shutil.copy2(base.source / file, shop.source)
+    return shop
+
+
+@pytest.fixture
+def new_shop(base, bare_shop):
+    """A bare shop that is given the model of the base: what both say about a month can be compared."""
+    pin_model(bare_shop, of=base)
+    return bare_shop

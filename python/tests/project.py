@@ -1,0 +1,165 @@
+"""A project of its own for every test: the project's files, a source, a warehouse and the published marts.
+
+Every run is `dbt build` in a process of its own. All folders look alike from inside, so that dbt parses the
+project once.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+
+PROJECT = Path(__file__).parents[2]
+PROJECT_FILES = ("dbt_project.yml", "profiles.yml", "models", "macros", "seeds", "tests")
+SMALL = {"min_training_users": 60, "min_feature_support": 20, "retrain_every_months": 0}
+PLACES = {
+    "LIFE_STAGE_SOURCE": "source",
+    "LIFE_STAGE_WAREHOUSE": "warehouse.duckdb",
+    "LIFE_STAGE_PUBLISHED": "published",
+    "DBT_PROFILES_DIR": ".",
+    "DO_NOT_TRACK": "1",
+    "PYTHONPATH": str(PROJECT / "python"),
+}
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that has ended: its exit code and all it printed."""
+
+    exit_code: int
+    output: str
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A folder holding all that one monthly job reads and writes."""
+
+    folder: Path
+
+    @property
+    def source(self) -> Path:
+        """The folder that the job reads."""
+        return self.folder / "source"
+
+    @property
+    def warehouse(self) -> Path:
+        """The working database."""
+        return self.folder / "warehouse.duckdb"
+
+    @property
+    def published(self) -> Path:
+        """The link to the published set."""
+        return self.folder / "published"
+
+    def start(self, checked: bool = False, **variables) -> Finished:
+        """Run the monthly job and wait for its end, good or bad; checked: with the data tests, which take time."""
+        command = [
+            str(Path(sys.executable).with_name("dbt")),
+            "--no-use-colors",
+            "build",
+            "--project-dir",
+            ".",
+        ]
+        command += ["--target-path", "target", "--log-path", "logs", "--vars", json.dumps(SMALL | variables)]
+        command += [] if checked else ["--exclude-resource-type", "test"]
+        ours = ("DBT_", "LIFE_STAGE_")
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+        finished = subprocess.run(
+            command, cwd=self.folder, env=environment | PLACES, capture_output=True, text=True, timeout=600
+        )
+        return Finished(finished.returncode, finished.stdout + finished.stderr)
+
+    def build(self, checked: bool = False, **variables) -> Finished:
+        """Run the monthly job, which must end well."""
+        finished = self.start(checked, **variables)
+        assert finished.exit_code == 0, finished.output[-5000:]
+        return finished
+
+    def query(self, sql: str) -> list[tuple]:
+        """The rows of a query on the warehouse."""
+        with duckdb.connect(self.warehouse, read_only=True) as connection:
+            return connection.execute(sql).fetchall()
+
+    def change(self, *statements: str) -> None:
+        """Change the warehouse by hand."""
+        with duckdb.connect(self.warehouse) as connection:
+            for statement in statements:
+                connection.execute(statement)
+
+    def frame(self, table: str, where: str = "true") -> pd.DataFrame:
+        """The rows of a table; those of equal content are equal whatever order they were written in."""
+        with duckdb.connect(self.warehouse, read_only=True) as connection:
+            rows = connection.execute(f"select * from {table} where {where}").df()
+        doubles = list(rows.select_dtypes("float").columns)
+        return rows.sort_values([c for c in rows.columns if c not in doubles] + doubles, ignore_index=True)
+
+    def tables(self) -> list[str]:
+        """The names of the warehouse's tables."""
+        return [name for (name,) in self.query("select table_name from duckdb_tables() where schema_name = 'main'")]
+
+    def run_of_months(self, model: str) -> dict[str, str]:
+        """{month: the run that built it last} of a table that is built month by month."""
+        sql = f"select strftime(month, '%Y-%m'), run_id from built_months where model = '{model}'"
+        return dict(self.query(sql))
+
+    def published_set(self) -> str | None:
+        """Which set is published: where the link points to."""
+        return os.readlink(self.published) if self.published.is_symlink() else None
+
+    def contents(self) -> dict[str, tuple]:
+        """Count and hash of every table and the published set: what a run that stops must leave as it was."""
+        kept = {name: self.query(f"select count(*), sum(hash(t)) from {name} as t")[0] for name in self.tables()}
+        manifest = self.published / "manifest.json"
+        kept["published"] = (self.published_set(), manifest.read_text() if manifest.exists() else None)
+        return kept
+
+    def add_months(self, of: "Shop", months: list[str]) -> None:
+        """Let months of another shop's actions arrive, a folder each."""
+        for month in months:
+            shutil.copytree(of.source / "actions" / f"month={month}", self.source / "actions" / f"month={month}")
+
+    def write(self, path: str, select: str) -> None:
+        """Write a file of the source, Parquet or CSV, from the rows of a query."""
+        file = self.source / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        duckdb.sql(f"copy ({select}) to '{file}'")
+
+
+def make_shop(folder: Path, like: Shop | None = None) -> Shop:
+    """A folder with the project's files, no source and no warehouse; `like` lends what dbt has parsed."""
+    folder.mkdir(parents=True)
+    for name in PROJECT_FILES:
+        copy = shutil.copytree if (PROJECT / name).is_dir() else shutil.copy2
+        copy(PROJECT / name, folder / name)
+    (folder / "python").symlink_to(PROJECT / "python")
+    if like is not None:
+        shutil.copytree(like.folder / "target", folder / "target", ignore=shutil.ignore_patterns("run", "compiled"))
+    return Shop(folder)
+
+
+def copy_shop(shop: Shop, folder: Path) -> Shop:
+    """The whole folder once more, with its warehouse and its published set."""
+    shutil.copytree(shop.folder, folder, symlinks=True)
+    return Shop(folder)
+
+
+def pin_model(shop: Shop, of: Shop) -> None:
+    """Give a warehouse that is not there yet the model of another: both then score alike."""
+    shop.change(
+        f"attach '{of.warehouse}' as other (read_only)",
+        "create table stage_coefficients as from other.stage_coefficients",
+    )
+
+
+def assert_same(left: Shop, right: Shop, tables: list[str], where: str = "true", ignore: tuple = ("run_id",)) -> None:
+    """Tables hold the same rows in both warehouses, doubles to 1e-9."""
+    for table in tables:
+        frames = [shop.frame(table, where).drop(columns=list(ignore), errors="ignore") for shop in (left, right)]
+        pd.testing.assert_frame_equal(*frames, check_exact=False, rtol=0, atol=1e-9, obj=table)
+        assert len(frames[0]) > 0, f"{table} is empty in both"

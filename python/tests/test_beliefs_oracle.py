@@ -1,0 +1,248 @@
+"""stage_beliefs against the formula of the birth-month filter, written in NumPy over birth months that do not move."""
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pytest
+from kill_runner import run
+from project import Shop, copy_shop
+
+MONTHS = pd.date_range("2015-01-01", "2017-03-01", freq="MS").date  # two kept Decembers, and a change of model
+READINGS = {"v1": (1.3, 0.2, 0.02, 0.008), "v2": (0.9, 0.0, 0.06, 0.05)}  # tau, gamma, delta, birth_hazard
+CHANGE_OF_MODEL = 18
+KEYS = ["user_id", "month"]
+
+
+class Divisions:
+    """Bins and stages, read from the warehouse."""
+
+    def __init__(self, query) -> None:
+        bins = query("select age_bin, from_month, to_month from age_bins order by bin_no")
+        self.bins, self.starts, self.ends = map(list, zip(*bins, strict=True))
+        self.stages = query("select stage, from_month, to_month from stages order by stage_no")
+        self.centres = (np.array(self.starts) + np.array(self.ends) - 1) / 2
+        self.first, self.last = self.stages[0][1], self.ends[-1] - 1
+        self.outputs = [f"p_{stage}" for stage, _, _ in self.stages]
+        self.outputs += ["not_yet_expecting_probability", "graduated_probability"]
+
+
+def evidence_at(ages: np.ndarray, e: np.ndarray, d: Divisions) -> np.ndarray:
+    """One month's evidence for children of these ages: e of the outer bins outside the grid, a straight line within."""
+    return np.select([ages < d.first, ages > d.last], [e[0], e[-1]], np.interp(ages, d.centres, e))
+
+
+def start_prior(shares: np.ndarray, d: Divisions) -> np.ndarray:
+    """Not yet, one share per age of the grid, graduated: at the first sight of a family."""
+    density = shares / (np.array(d.ends) - np.array(d.starts))
+    ages = np.arange(d.first, d.last + 1)
+    prior = np.array([shares[0], *density[np.searchsorted(d.ends, ages, side="right")], density[-1]])
+    return prior / prior.sum()
+
+
+def older(prior: np.ndarray, hazard: float) -> np.ndarray:
+    """The same a month later: all grow older, some of those not yet expecting begin to."""
+    return np.array([prior[0] * (1 - hazard), prior[0] * hazard, *prior[1:-2], prior[-2] + prior[-1]])
+
+
+def belief(evidence: dict, month: int, readings: tuple, shares: np.ndarray, d: Divisions) -> np.ndarray:
+    """One user's probabilities in a month, from the evidence {month: e} of all months up to it."""
+    tau, gamma, delta, hazard = readings
+    tenure, prior = month - min(evidence), start_prior(shares, d)
+    for _ in range(tenure):
+        prior = older(prior, hazard)
+    births = np.arange(month - d.last - tenure, month - d.first + 1)[::-1]  # youngest first, as numbers of months
+    total = sum(evidence_at(m - births, e, d) for m, e in evidence.items() if m <= month)
+    never = sum(e[0] for m, e in evidence.items() if m <= month)
+    past = sum(e[-1] for m, e in evidence.items() if m <= month)
+    n_cells = d.last - d.first + 1  # births before these have left the grid: the likeliest of them stands for all
+    C = np.array([never, *total[:n_cells], max([past, *total[n_cells:]])])
+    n = max(1, sum(m <= month for m in evidence))
+    weights = np.exp(tau * n**-gamma * (C - C.max())) * prior
+    P = (1 - delta) * weights / weights.sum() + delta * prior
+    ages = np.arange(d.first, d.last + 1)
+    p = np.array([P[1:-1][(ages >= low) & (ages < high)].sum() for _, low, high in d.stages])
+    return np.array([*p / p.sum(), P[0], P[-1] + P[1:-1][ages >= d.stages[-1][2]].sum()])
+
+
+def oracle(shop: Shop) -> pd.DataFrame:
+    """The whole of stage_beliefs, from stage_evidence, month_models and the models' prior and setting rows."""
+    d, frame = Divisions(shop.query), shop.frame("stage_evidence")
+    months = shop.query("select month from month_ledger where is_closed order by month")
+    calendar = {month: n for n, (month,) in enumerate(months)}
+    rows = shop.frame("stage_coefficients", "kind in ('prior', 'setting')")
+    priors = rows[rows["kind"] == "prior"].pivot(index="model_version", columns="age_bin", values="value")[d.bins]
+    settings = rows[rows["kind"] == "setting"].pivot(index="model_version", columns="feature", values="value")
+    readings = settings[["tau", "gamma", "delta", "birth_hazard"]]
+    models = shop.query("select month, model_version from month_models order by month")
+    beliefs = []
+    for user, of_user in frame.groupby("user_id"):
+        columns = [f"e_{name}" for name in d.bins]
+        months = [calendar[pd.Timestamp(month).date()] for month in of_user["month"]]
+        evidence = dict(zip(months, of_user[columns].to_numpy(), strict=True))
+        for month, model in models:
+            if calendar[month] >= min(evidence):
+                arguments = tuple(readings.loc[model]), priors.loc[model].to_numpy(), d
+                beliefs.append([user, pd.Timestamp(month), *belief(evidence, calendar[month], *arguments)])
+    return pd.DataFrame(beliefs, columns=[*KEYS, *d.outputs]).sort_values(KEYS, ignore_index=True)
+
+
+def assert_beliefs_follow_the_formula(shop: Shop) -> None:
+    expected = oracle(shop)
+    found = shop.frame("stage_beliefs")[expected.columns].sort_values(KEYS, ignore_index=True)
+    found["month"] = found["month"].astype(expected["month"].dtype)
+    pd.testing.assert_frame_equal(found, expected, check_exact=False, rtol=0, atol=1e-9)
+
+
+def synthetic_evidence(bins: list[str]) -> pd.DataFrame:
+    """Random users with gaps, and some whose months were written by hand."""
+    random, rows = np.random.default_rng(11), []
+
+    def add(user: str, month: int, e: np.ndarray) -> None:
+        version = "v1" if month < CHANGE_OF_MODEL else "v2"
+        rows.append([user, MONTHS[month], version, *(np.round(e * 2**36) / 2**36)])
+
+    for user in range(30):
+        scale = random.choice([0.3, 2, 12])
+        for month in range(random.integers(0, len(MONTHS) - 1), len(MONTHS)):
+            if random.random() < 0.4:
+                add(f"random {user}", month, random.normal(0, scale, len(bins)))
+    ramp = np.linspace(-3, 3, len(bins))
+    add("quiet", 3, ramp)
+    add("outgrowing", 0, np.where(np.arange(len(bins)) == len(bins) - 1, 9.0, -4.0))
+    add("outgrowing", 4, ramp)
+    add("entering", 0, -4 * ramp)
+    for month in (2, 20):
+        add("plain", month, ramp)
+        add("plain and neutral", month, ramp)
+    add("plain and neutral", 9, np.full(len(bins), 0.75))
+    for month in (5, 11, 25):
+        add("nothing but neutral", month, np.full(len(bins), -1.25))
+    return pd.DataFrame(rows, columns=["user_id", "month", "model_version", *[f"e_{name}" for name in bins]])
+
+
+def synthetic_shop(base: Shop, folder) -> Shop:
+    """The base with another calendar, two models and the evidence of users that never were; no beliefs yet."""
+    shop = copy_shop(base, folder)
+    bins = [name for (name,) in shop.query("select age_bin from age_bins order by bin_no")]
+    evidence, random = synthetic_evidence(bins), np.random.default_rng(5)
+    coefficients = []
+    for version, values in READINGS.items():
+        shares = random.dirichlet(np.ones(len(bins)))
+        coefficients += [[version, "prior", "", name, share] for name, share in zip(bins, shares, strict=True)]
+        names = ("tau", "gamma", "delta", "birth_hazard")
+        coefficients += [[version, "setting", name, "", value] for name, value in zip(names, values, strict=True)]
+    models = pd.DataFrame(coefficients, columns=["model_version", "kind", "feature", "age_bin", "value"])
+    models["trained_through"] = models["model_version"].map({"v1": MONTHS[CHANGE_OF_MODEL - 1], "v2": MONTHS[-1]})
+    ledger = pd.DataFrame({"month": MONTHS, "is_closed": True, "contents": [f"contents {month}" for month in MONTHS]})
+    versions = ["v1" if n < CHANGE_OF_MODEL else "v2" for n in range(len(MONTHS))]
+    months = pd.DataFrame({"month": MONTHS, "model_version": versions})
+    tables = {"stage_evidence": evidence, "stage_coefficients": models, "month_ledger": ledger, "month_models": months}
+    with duckdb.connect(shop.warehouse) as connection:
+        for table in [*tables, "stage_beliefs", "stage_beliefs_cells"]:
+            connection.execute(f"delete from {table}")
+        connection.execute("delete from built_months where model like 'stage_beliefs%'")
+        for table, frame in tables.items():
+            connection.register("frame", frame)
+            connection.execute(f"insert into {table} by name select * from frame")
+    return shop
+
+
+def fold(shop: Shop) -> None:
+    run(shop, "run", "--select", "belief_priors", "stage_beliefs")
+
+
+@pytest.fixture(scope="module")
+def synthetic(base, tmp_path_factory):
+    shop = synthetic_shop(base, tmp_path_factory.mktemp("beliefs") / "synthetic")
+    fold(shop)
+    return shop
+
+
+def of_user(shop: Shop, user: str, month=None) -> pd.DataFrame:
+    where = f"user_id = '{user}'" + (f" and month = date '{month}'" if month else "")
+    return shop.frame("stage_beliefs", where).sort_values("month").drop(columns=["user_id", "run_id"])
+
+
+def cells(shop: Shop, month) -> pd.DataFrame:
+    """The carried sums of a kept month, users by cells in age order."""
+    frame = shop.frame("stage_beliefs_cells", f"month = date '{month}'").set_index("user_id")
+    return frame[[name for name in frame.columns if name.startswith("c_")]]
+
+
+def test_beliefs_of_the_demo_follow_the_formula(base):
+    assert len(base.frame("stage_beliefs")) > 1000
+    assert_beliefs_follow_the_formula(base)
+
+
+def test_beliefs_from_random_evidence_follow_the_formula(synthetic):
+    assert_beliefs_follow_the_formula(synthetic)
+
+
+def test_every_user_has_a_row_in_every_month_from_the_first_evidence_on(synthetic):
+    first = "select user_id, min(month) as month from stage_evidence group by user_id"
+    expected = f"select user_id, m.month from ({first}) f join month_ledger m on m.month >= f.month"
+    assert synthetic.query(f"({expected}) except (select user_id, month from stage_beliefs)") == []
+    assert synthetic.query(f"(select user_id, month from stage_beliefs) except ({expected})") == []
+
+
+def test_probabilities_sum_to_one(synthetic):
+    frame = synthetic.frame("stage_beliefs")
+    p = frame[[name for name in frame.columns if name.startswith("p_")]]
+    np.testing.assert_allclose(p.sum(axis=1), 1, rtol=0, atol=1e-12)
+    outside = frame["not_yet_expecting_probability"] + frame["graduated_probability"]
+    assert p.min().min() >= 0 and outside.between(0, 1 + 1e-12).all()
+
+
+def test_a_quiet_month_only_ages_the_child(synthetic):
+    """The carried sums of a user silent from December to the newest month are those of December, older by then."""
+    before, after = cells(synthetic, "2016-12-01").loc["quiet"], cells(synthetic, MONTHS[-1]).loc["quiet"]
+    n = len(MONTHS) - 1 - list(MONTHS).index(pd.Timestamp("2016-12-01").date())
+    assert n == 3
+    np.testing.assert_array_equal(after.iloc[1 + n : -1], before.iloc[1 : -1 - n])
+    np.testing.assert_array_equal(after.iloc[: 1 + n], before.iloc[0])  # those who enter have the history of `not yet`
+    assert after.iloc[-1] == max(before.iloc[-1 - n :])
+    rows = of_user(synthetic, "quiet")
+    assert rows["months_of_evidence"].eq(1).all() and rows["last_active_month"].nunique() == 1
+
+
+def test_neutral_evidence_changes_nothing_but_the_count(synthetic):
+    """v2 reads with gamma 0, so that the count alone changes no probability."""
+    plain, neutral = (of_user(synthetic, user, MONTHS[-1]) for user in ("plain", "plain and neutral"))
+    assert neutral["months_of_evidence"].item() == plain["months_of_evidence"].item() + 1
+    columns = [c for c in plain.columns if c != "months_of_evidence"]
+    pd.testing.assert_frame_equal(plain[columns], neutral[columns], check_exact=False, rtol=0, atol=1e-12)
+
+
+def test_a_user_of_whom_nothing_is_learned_has_the_prior(synthetic):
+    found = of_user(synthetic, "nothing but neutral", MONTHS[-1]).iloc[0]
+    tenure = len(MONTHS) - 1 - 5
+    prior = synthetic.frame("belief_priors", f"model_version = 'v2' and tenure_months = {tenure}").iloc[0]
+    assert found["not_yet_expecting_probability"] == pytest.approx(prior["prior_not_yet"], abs=1e-12)
+    assert found["graduated_probability"] == pytest.approx(prior["prior_graduated"], abs=1e-12)
+
+
+def test_a_child_past_the_last_cell_stays_graduated(synthetic):
+    graduated = of_user(synthetic, "outgrowing")["graduated_probability"].to_numpy()
+    assert graduated[0] > 0.5 and graduated[3] > 0.5
+    assert cells(synthetic, MONTHS[-1]).notna().all().all()
+
+
+def test_a_month_that_comes_last_counts_as_if_it_had_come_in_its_turn(synthetic, tmp_path):
+    """The order in which months are folded in does not matter: the cells of the newest month are a sum over all."""
+    shop = copy_shop(synthetic, tmp_path / "late")
+    late = f"date '{MONTHS[15]}'"
+    shop.change(
+        f"create table withheld as from stage_evidence where month = {late}",
+        f"delete from stage_evidence where month = {late}",
+        f"update month_ledger set contents = 'none' where month = {late}",
+    )
+    fold(shop)
+    assert not shop.frame("stage_beliefs").equals(synthetic.frame("stage_beliefs"))
+    shop.change(
+        "insert into stage_evidence from withheld",
+        f"update month_ledger set contents = 'all' where month = {late}",
+    )
+    fold(shop)
+    for table in ("stage_beliefs", "stage_beliefs_cells"):
+        left, right = (one.frame(table).drop(columns="run_id", errors="ignore") for one in (shop, synthetic))
+        pd.testing.assert_frame_equal(left, right, check_exact=False, rtol=0, atol=1e-12, obj=table)

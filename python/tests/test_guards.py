@@ -1,0 +1,162 @@
+"""What must not run stops before anything is written, with a code and what is wrong."""
+
+import subprocess
+import sys
+
+import pytest
+from project import PLACES, Shop
+
+ROW = "select 1 as action_id, 2 as user_id, timestamp '2017-02-03' as occurred_at, 'pv' as action, 3 as item_id"
+HOLD = """
+import sys
+from pathlib import Path
+from life_stage.warehouse_lock import take_lock
+take_lock(Path(sys.argv[1]))
+print("held", flush=True)
+sys.stdin.read()
+"""
+STAGES = [
+    {"name": "pregnancy", "from_month": -9, "to_month": 0},
+    {"name": "baby", "from_month": 0, "to_month": 12},
+    {"name": "child", "from_month": 12, "to_month": 84},
+]
+
+
+def assert_stops(shop: Shop, code: str, *facts: str, **variables):
+    """The run fails with the code and the facts; every table and the published set stay as they were."""
+    before = shop.contents()
+    finished = shop.start(**variables)
+    assert finished.exit_code != 0, finished.output[-3000:]
+    assert shop.contents() == before
+    lines = " ".join(finished.output.split())
+    assert code in lines, lines[-3000:]
+    message = lines[lines.index(code) :]
+    for fact in facts:
+        assert fact in message, message[:1500]
+
+
+def rewrite(shop, table, select, name=None):
+    """Replace the file of a source table by the rows of a query on it."""
+    file = (shop.source / f"{table}.parquet").rename(shop.folder / f"{table}.parquet")
+    shop.write(name or f"{table}.parquet", select.format(file=file))
+
+
+@pytest.mark.parametrize(
+    ("code", "variables"),
+    [
+        ("LS-VAR-001", {"min_trainig_users": 100}),
+        ("LS-VAR-002", {"source_schema": "main; drop table stage_beliefs"}),
+        pytest.param(
+            "LS-VAR-002", {"business_timezone": "UTC'); drop table stage_beliefs; --"}, marks=pytest.mark.slow
+        ),
+        ("LS-VAR-002", {"run_clock": "2017-03-01 00:00:00'; drop table stage_beliefs; --"}),
+        ("LS-VAR-002", {"run_clock": "2017-02-30 00:00:00"}),
+        pytest.param("LS-VAR-002", {"through_month": "2017-13"}, marks=pytest.mark.slow),
+        ("LS-VAR-002", {"min_training_users": "1 or 1=1"}),
+        pytest.param("LS-VAR-002", {"train_share": 1.5}, marks=pytest.mark.slow),
+        ("LS-VAR-003", {"stages": [STAGES[0], {**STAGES[1], "to_month": 11}, STAGES[2]]}),
+        pytest.param(
+            "LS-VAR-003",
+            {"stages": [STAGES[0], {**STAGES[1], "name": "baby, 1 as x"}, STAGES[2]]},
+            marks=pytest.mark.slow,
+        ),
+        ("LS-STA-002", {"stages": STAGES}),
+        ("LS-STA-002", {"business_timezone": "Asia/Shanghai"}),
+    ],
+)
+def test_a_setting_that_does_not_fit_stops_the_run(shop, code, variables):
+    (name,) = variables
+    assert_stops(shop, code, {"LS-VAR-003": "stage", "LS-STA-002": "LIFE_STAGE_WAREHOUSE"}.get(code, name), **variables)
+
+
+@pytest.mark.parametrize(
+    ("message", "variables"),
+    [
+        ("LS-VAR-002 var business_timezone is 'Mars/Olympus'", {"business_timezone": "Mars/Olympus"}),
+        ("LS-SRC-001 table nowhere.actions does not exist", {"source_schema": "nowhere"}),
+    ],
+)
+def test_a_first_run_that_does_not_fit_writes_no_table(base, bare_shop, message, variables):
+    bare_shop.add_months(base, ["2016-07"])
+    finished = bare_shop.start(**variables)
+    assert finished.exit_code != 0
+    assert message in " ".join(finished.output.split()), finished.output[-3000:]
+    assert bare_shop.tables() == []
+
+
+def test_a_missing_table_stops_the_run(shop):
+    (shop.source / "children.parquet").rename(shop.folder / "children.parquet")
+    assert_stops(shop, "LS-SRC-001", "children is missing in source", "LIFE_STAGE_SOURCE")
+
+
+def test_a_missing_column_stops_the_run_naming_file_and_columns(shop):
+    shop.write(
+        "actions/month=2017-02/more.csv",
+        ROW.replace("user_id", "uid"),
+    )
+    file = "source/actions/month=2017-02/more.csv"
+    assert_stops(
+        shop,
+        "LS-SRC-002 actions.user_id",
+        file,
+        "have action_id, uid, occurred_at, action, item_id",
+        "nothing was changed",
+    )
+
+
+def test_a_column_missing_in_the_catalogue_stops_the_run(shop):
+    rewrite(shop, "items", "select * exclude (leaf_category) from '{file}'")
+    assert_stops(shop, "LS-SRC-002 items.leaf_category", "source/items.parquet", "item_id, title")
+
+
+def test_a_time_column_of_another_type_stops_the_run(shop):
+    rewrite(
+        shop,
+        "children",
+        "select * replace (epoch_ms(cast(birth_date as timestamp)) as birth_date) from '{file}'",
+    )
+    assert_stops(shop, "LS-SRC-003 children.birth_date", "source/children.parquet", "BIGINT")
+
+
+def test_a_file_of_unknown_kind_stops_the_run(shop):
+    (shop.source / "actions" / "month=2017-02" / "actions.xlsx").write_bytes(b"PK")
+    assert_stops(shop, "LS-SRC-004", "source/actions/month=2017-02/actions.xlsx", "neither Parquet nor CSV")
+
+
+def test_the_source_of_another_shop_stops_the_run(shop):
+    tables = {"actions": "actions/month=2017-02/*.parquet", "items": "items.parquet", "children": "children.parquet"}
+    shop.change(
+        "create schema shop",
+        *(f"create table shop.{table} as from '{shop.source}/{files}'" for table, files in tables.items()),
+    )
+    assert_stops(shop, "LS-SRC-005", "source/actions/", "LIFE_STAGE_WAREHOUSE", source_schema="shop")
+
+
+@pytest.mark.parametrize("table", ["stage_beliefs", "stage_beliefs_cells", "built_months"])
+def test_a_lost_state_table_stops_the_run(shop, table):
+    shop.change(f"drop table {table} cascade")
+    assert_stops(shop, "LS-STA-001", table, "backup")
+
+
+def test_a_second_run_stops_and_names_the_process_that_holds_the_warehouse(shop):
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(shop.warehouse.resolve())], env={"PYTHONPATH": PLACES["PYTHONPATH"]},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert holder.stdout.readline() == "held\n"
+        assert_stops(shop, "LS-RUN-001", "warehouse.duckdb is in use by", f"process {holder.pid} on ")
+    finally:
+        holder.communicate()
+
+
+def test_a_published_path_that_is_a_folder_of_somebody_else_stops_the_run(shop):
+    shop.published.unlink()
+    shop.published.mkdir()
+    (shop.published / "report.txt").write_text("mine")
+    shop.write(
+        "actions/month=2017-02/more.csv",
+        ROW,
+    )
+    assert_stops(shop, "LS-PUB-001", "LIFE_STAGE_PUBLISHED")
+    assert [file.name for file in shop.published.iterdir()] == ["report.txt"]

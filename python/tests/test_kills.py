@@ -1,0 +1,217 @@
+"""A run killed anywhere leaves a whole published set, and the next run ends where a run without a kill does."""
+
+import hashlib
+import json
+import random
+import re
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pytest
+from kill_runner import run, start
+from project import Shop, copy_shop
+
+STATE = "stg_action_rows action_months user_months user_month_features stage_coefficients month_models stage_evidence"
+WATCHED = f"{STATE} stage_beliefs user_stages model_runs published_marts"
+BUILD = ("build", "--exclude-resource-type", "test")
+# Which run wrote a row and when: the only differences a kill may leave.
+OF_THE_RUN = ["run_id", "built_at", "started_at", "registered_at", "sha256", "bytes"]
+# What a killed run did is not done again: it and those after it have done it once together.
+WORK_OF_THE_RUN = ["n_months_read", "n_rows_read", "n_rows_rejected", "n_rows_repeated", "n_months_updated"]
+
+NEW_MONTH = """
+    copy (
+        select * replace (action_id || '-new' as action_id, occurred_at + interval 28 days as occurred_at)
+        from 'source/actions/month=2017-02/*.parquet'
+        where occurred_at >= timestamp '2017-02-01' and occurred_at < timestamp '2017-03-01'
+        union all by name
+        select '2017-03-31 12:00:00'::timestamp as occurred_at, * exclude (occurred_at, rank)
+        from (select *, row_number() over (order by action_id) as rank from 'source/actions/month=2017-01/*.parquet')
+        where rank <= 20
+    ) to 'source/actions/new_month.parquet'
+"""
+LATE_ROWS = """
+    copy (
+        select * replace (action_id || '-late' as action_id) from 'source/actions/month=2016-11/*.parquet'
+        where hash(action_id) % 5 = 0
+    ) to 'source/actions/late_rows.parquet'
+"""
+# Where a new month's run is killed, in its order: the model and what it would have done next.
+MOMENTS = [
+    ("stage_coefficients", r"^insert into"),  # a model is trained and not yet added
+    ("stage_evidence", r"^insert into \S+built_months"),  # between a month and its record
+    ("stage_beliefs", r"^insert into \S+stage_beliefs_cells"),  # in the middle of the fold
+    ("user_stages", r"^drop table if exists \S+__dbt_backup"),  # old and new mart are both there
+    ("published_marts", r"^os.rename \S+published.new"),  # just before the link is swapped
+    ("published_marts", r"^SELECT index_name"),  # after it is swapped
+]
+
+
+@dataclass
+class Scene:
+    """A shop before a run, and what that run leaves behind when nobody kills it."""
+
+    shop: Shop
+    old_manifest: dict
+    boundaries: list[dict]
+    tables: dict[str, pd.DataFrame]
+    published: dict[str, pd.DataFrame]
+    seconds: float
+    # After every run that ended well, the first of them the one nobody killed:
+    temporary_tables: list[set[str]]
+    work: list[dict[str, int]]
+
+    def restore(self) -> None:
+        put(self.shop.folder / "kept", self.shop.folder)
+
+    def killed_at(self, model: str, pattern: str, occurrence: int = 0) -> None:
+        steps = [boundary["next"] for boundary in self.boundaries if boundary["model"] == model]
+        number = [n for n, step in enumerate(steps, 1) if re.search(pattern, step.split("*/")[-1].strip())][occurrence]
+        run(self.shop, *BUILD, watch=model, kill_at=number, retrain_every_months=1)
+
+    def published_is_whole(self) -> None:
+        if whole_manifest(self.shop) != self.old_manifest:
+            assert_equal(published(self.shop), self.published)
+
+    def heals(self) -> None:
+        """The published set is whole, old or new; after another run everything is as after the run nobody killed."""
+        self.published_is_whole()
+        run(self.shop, *BUILD, retrain_every_months=1)
+        self.temporary_tables.append(temporary_tables(self.shop))
+        self.work.append(work(self.shop))
+        assert_equal(tables(self.shop), self.tables)
+        assert_equal(published(self.shop), self.published)
+        assert whole_manifest(self.shop)["columns"] == self.old_manifest["columns"]
+
+
+def put(origin: Path, target: Path) -> None:
+    """Replace warehouse and published marts of one folder by those of another."""
+    target.mkdir(exist_ok=True)
+    for old in [*target.glob("warehouse.duckdb*"), *target.glob("published*")]:
+        shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
+    for path in [*origin.glob("warehouse.duckdb*"), *origin.glob("published*")]:
+        if path.is_symlink():
+            (target / path.name).symlink_to(path.readlink())
+        else:
+            (shutil.copytree if path.is_dir() else shutil.copy2)(path, target / path.name)
+
+
+def make_scene(base: Shop, folder: Path, arrival: str) -> Scene:
+    shop = copy_shop(base, folder)
+    with duckdb.connect() as connection:
+        connection.execute(arrival.replace("source/", f"{shop.source}/"))
+    put(folder, folder / "kept")
+    begin = time.monotonic()
+    passed = run(shop, *BUILD, "--threads", "1", watch=WATCHED, retrain_every_months=1)
+    seconds = time.monotonic() - begin
+    manifest = json.loads((folder / "kept" / "published" / "manifest.json").read_text())
+    assert whole_manifest(shop) != manifest, "the run published nothing: the scene proves nothing"
+    after = tables(shop), published(shop)
+    return Scene(shop, manifest, passed, *after, seconds, [temporary_tables(shop)], [work(shop)])
+
+
+def whole_manifest(shop: Shop) -> dict:
+    """The manifest of the published set, every file of which is as the manifest says and readable."""
+    manifest = json.loads((shop.published / "manifest.json").read_text())
+    for name, facts in manifest["files"].items():
+        path = shop.published / f"{name}.parquet"
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == facts["sha256"], name
+        assert duckdb.read_parquet(str(path)).shape[0] == facts["n_rows"], name
+    return manifest
+
+
+def tables(shop: Shop) -> dict[str, pd.DataFrame]:
+    """Every table, without what names the run; temporary ones have a test of their own."""
+    names = sorted(set(shop.tables()) - temporary_tables(shop))
+    frames = {name: shop.frame(name).drop(columns=OF_THE_RUN, errors="ignore") for name in names}
+    runs = shop.frame("model_runs").sort_values("started_at")
+    newest_run = runs.tail(1).reset_index(drop=True)
+    frames["model_runs"] = newest_run.drop(columns=OF_THE_RUN + WORK_OF_THE_RUN, errors="ignore")
+    frames["published_marts"] = frames["published_marts"].query("mart != 'model_runs'").reset_index(drop=True)
+    return frames
+
+
+def work(shop: Shop) -> dict[str, int]:
+    return shop.frame("model_runs")[WORK_OF_THE_RUN].sum().to_dict()
+
+
+def temporary_tables(shop: Shop) -> set[str]:
+    return {name for name in shop.tables() if "__dbt_" in name or name.endswith("_step")}
+
+
+def published(shop: Shop) -> dict[str, pd.DataFrame]:
+    frames = {path.stem: pd.read_parquet(path) for path in sorted(shop.published.glob("*.parquet"))}
+    return {n: f.drop(columns=OF_THE_RUN, errors="ignore") for n, f in frames.items() if n != "model_runs"}
+
+
+def assert_equal(left: dict[str, pd.DataFrame], right: dict[str, pd.DataFrame]) -> None:
+    assert sorted(left) == sorted(right)
+    for name, frame in left.items():
+        pd.testing.assert_frame_equal(frame, right[name], check_exact=False, rtol=0, atol=1e-9, obj=name)
+
+
+@pytest.fixture(scope="module")
+def new_month(base, tmp_path_factory):
+    return make_scene(base, tmp_path_factory.mktemp("kills") / "new_month", NEW_MONTH)
+
+
+@pytest.fixture(scope="module")
+def late_rows(base, tmp_path_factory):
+    return make_scene(base, tmp_path_factory.mktemp("kills") / "late_rows", LATE_ROWS)
+
+
+def test_a_run_killed_six_times_over_a_new_month_heals(new_month):
+    new_month.restore()
+    for model, pattern in MOMENTS:
+        new_month.killed_at(model, pattern)
+        new_month.published_is_whole()
+    assert whole_manifest(new_month.shop) != new_month.old_manifest, "the last kill came before the swap"
+    new_month.heals()
+
+
+def test_a_run_killed_halfway_through_folding_an_old_month_again_heals(late_rows):
+    late_rows.restore()
+    late_rows.killed_at("stage_beliefs", r"^delete from \S+stage_beliefs\W+where month", occurrence=2)
+    late_rows.heals()
+
+
+def test_no_temporary_table_outlives_a_run(new_month, late_rows):
+    assert set().union(*new_month.temporary_tables, *late_rows.temporary_tables) == set()
+
+
+def test_what_killed_runs_did_is_counted_once(new_month, late_rows):
+    for scene in (new_month, late_rows):
+        unharmed, *healed = scene.work
+        assert healed == [unharmed] * len(healed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arrival", ["new_month", "late_rows"])
+def test_a_run_killed_at_any_boundary_heals(arrival, request):
+    scene, failures, seen = request.getfixturevalue(arrival), [], set()
+    for boundary in scene.boundaries:
+        # Boundaries with the same files on disk are one and the same to the next run.
+        if boundary["on_disk"] not in seen:
+            seen.add(boundary["on_disk"])
+            scene.restore()
+            run(scene.shop, *BUILD, "--threads", "1", watch=WATCHED, kill_at=boundary["number"], retrain_every_months=1)
+            try:
+                scene.heals()
+            except AssertionError as error:
+                failures.append(f"{boundary['number']} {boundary['model']}: {boundary['next'][-150:]}\n{error}")
+    assert not failures, "\n\n".join(failures)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(8))
+def test_a_run_killed_at_a_random_time_heals(new_month, seed):
+    new_month.restore()
+    process = start(new_month.shop, *BUILD, retrain_every_months=1)
+    time.sleep(new_month.seconds * random.Random(seed).uniform(0.3, 1))
+    process.kill()
+    process.communicate()
+    new_month.heals()

@@ -1,0 +1,210 @@
+"""The monthly job does what is new, missed or changed and nothing else; the way there does not show."""
+
+import os
+import shutil
+
+from project import assert_same, copy_shop
+
+BELIEFS = ["stage_beliefs", "stage_evidence"]
+STATE = [
+    *BELIEFS,
+    "stage_beliefs_cells",
+    "stage_coefficients",
+    "month_models",
+    "user_months",
+    "user_month_features",
+]
+NEWEST = "month = (select max(month) from stage_beliefs_cells)"
+PER_RUN = ("model_runs", "built_months", "published_marts")
+
+
+def months_rebuilt(shop, model, before):
+    """The months of a table that the last run built, given run_of_months from before it."""
+    return sorted(month for month, run in shop.run_of_months(model).items() if before.get(month) != run)
+
+
+def assert_same_history(left, right):
+    assert_same(left, right, [*BELIEFS, "user_stages"])
+    assert_same(left, right, ["stage_beliefs_cells"], where=NEWEST)
+
+
+def late_rows(shop, of_month, days):
+    """A query for 100 good actions of a month, moved by some days and with ids of their own."""
+    return f"""
+        select * replace ('late-' || action_id as action_id, occurred_at + interval {days} day as occurred_at)
+        from '{shop.source}/actions/month={of_month}/*.parquet'
+        where action = 'click' and item_id is not null and user_id is not null
+        and day(occurred_at) < 28 and year(occurred_at) in (2016, 2017)
+        order by action_id limit 100"""
+
+
+def test_a_history_built_month_by_month_equals_one_built_at_once(base, new_shop):
+    for arriving in (
+        ["2016-07", "2016-08", "2016-09", "2016-10"],
+        ["2016-11"],
+        ["2016-12", "2017-01"],
+        ["2017-02"],
+    ):
+        new_shop.add_months(base, arriving)
+        before = {
+            model: new_shop.run_of_months(model) if arriving[0] > "2016-07" else {}
+            for model in [*BELIEFS, "user_months"]
+        }
+        new_shop.build()
+        for model in before:
+            assert months_rebuilt(new_shop, model, before[model]) == arriving, model
+    assert new_shop.query("select n_months_updated from model_runs order by started_at") == [
+        (4,),
+        (1,),
+        (2,),
+        (1,),
+    ]
+    assert_same_history(new_shop, base)
+
+
+def test_a_month_that_comes_late_is_reported_missing_and_then_folded_in(base, new_shop):
+    new_shop.add_months(base, ["2016-07", "2016-08", "2016-10", "2016-11", "2016-12"])
+    new_shop.build()
+    september = "select status, is_closed, n_actions from month_ledger where month = date '2016-09-01'"
+    assert new_shop.query(september) == [("missing", True, 0)]
+    assert new_shop.query("select n_months_missing, n_months_updated from model_runs") == [(1, 6)]
+    before = new_shop.run_of_months("stage_beliefs")
+
+    new_shop.add_months(base, ["2016-09"])
+    new_shop.build()
+    assert new_shop.query(september)[0][:2] == ("present", True)
+    assert months_rebuilt(new_shop, "stage_beliefs", before) == ["2016-09", "2016-10", "2016-11", "2016-12"]
+    assert_same(new_shop, base, BELIEFS, where="month <= date '2016-12-01'")
+    assert_same(new_shop, base, ["stage_beliefs_cells"], where="month = date '2016-12-01'")
+
+
+def test_a_run_with_nothing_new_changes_nothing_but_the_run_ledger(base, shop):
+    before = shop.contents()
+    shop.build()
+    after = shop.contents()
+    assert before.keys() == after.keys()
+    assert {name for name in before if name in STATE and before[name] != after[name]} == set()
+    assert before["published"] == after["published"]
+    assert_same(shop, base, [name for name in base.tables() if name not in PER_RUN], ignore=())
+    assert_same(shop, base, ["built_months"], where="model <> 'settings'", ignore=())
+    assert [count for (count,) in shop.query("select count(*) from model_runs")] == [2]
+    assert shop.query("select n_months_read, n_months_updated from model_runs order by started_at")[1] == (
+        0,
+        0,
+    )
+
+
+def test_a_touched_file_is_read_again_and_changes_no_belief(base, shop):
+    file = shop.source / "actions" / "month=2016-10" / "part-0000.parquet"
+    os.utime(file, (1, 1))
+    before = {model: shop.run_of_months(model) for model in ("stg_action_rows", "action_months")}
+    shop.build()
+    # Bad times make a file count for other months too; those are staged again with it.
+    assert "2016-10" in months_rebuilt(shop, "stg_action_rows", before["stg_action_rows"])
+    assert_same(shop, base, [*STATE, "month_ledger"], ignore=())
+    assert shop.published_set() == base.published_set()
+
+
+def test_rows_that_come_late_rewrite_the_beliefs_from_their_month_on(base, shop, new_shop):
+    for folder, of_month, days, rebuilt in (
+        ("2017-02", "2016-12", 31, ["2017-01", "2017-02"]),
+        ("2016-12", "2016-09", 30, ["2016-10", "2016-11", "2016-12", "2017-01", "2017-02"]),
+    ):
+        before = {model: shop.run_of_months(model) for model in BELIEFS}
+        shop.write(f"actions/month={folder}/late.csv", late_rows(base, of_month, days))
+        shop.build()
+        assert months_rebuilt(shop, "stage_evidence", before["stage_evidence"]) == rebuilt[:1]
+        assert months_rebuilt(shop, "stage_beliefs", before["stage_beliefs"]) == rebuilt
+    assert_same(shop, base, BELIEFS, where="month < date '2016-10-01'", ignore=())
+
+    shutil.copytree(shop.source / "actions", new_shop.source / "actions")
+    new_shop.build()
+    assert_same_history(shop, new_shop)
+
+
+def test_a_month_that_leaves_the_source_is_retired_and_kept(base, shop):
+    shutil.rmtree(shop.source / "actions" / "month=2016-08")
+    shop.build()
+    ledger = "select month, n_rows, n_actions, contents, is_closed from month_ledger order by month"
+    assert shop.query("select strftime(month, '%Y-%m') from month_ledger where status = 'retired'") == [("2016-08",)]
+    assert shop.query(ledger) == base.query(ledger)
+    assert_same(shop, base, [*STATE, "user_stages"], ignore=())
+    assert shop.published_set() == base.published_set()
+
+
+def test_a_retired_month_is_kept_when_the_next_folder_holds_a_few_of_its_rows(base, shop):
+    september = "actions/month=2016-09/part-0000.parquet"
+    own_rows = f"select * replace (cast(action_id as varchar) as action_id) from '{base.source}/{september}'"
+    shop.write(september, f"{own_rows} union all by name ({late_rows(base, '2016-07', 31)})")
+    shop.build()
+    with_late_rows = copy_shop(shop, shop.folder.with_name("before"))
+    shutil.rmtree(shop.source / "actions" / "month=2016-08")
+    shop.build()
+    assert_same(shop, with_late_rows, BELIEFS, ignore=())
+
+
+def test_a_month_gets_a_belief_once_it_is_over_and_complete(base, new_shop):
+    def months_believed(shop):
+        return [
+            month for (month,) in shop.query("select distinct strftime(month, '%Y-%m') from stage_beliefs order by 1")
+        ]
+
+    august = f"from '{base.source}/actions/month=2016-08/*.parquet'"
+    is_last_day = "occurred_at is not null and occurred_at >= '2016-08-31' and year(occurred_at) = 2016"
+    new_shop.add_months(base, ["2016-07"])
+    new_shop.write("actions/month=2016-08/most.parquet", f"{august} where not ({is_last_day})")
+    new_shop.build()
+    assert months_believed(new_shop) == ["2016-07"]
+    assert new_shop.query("select is_closed from month_ledger order by month") == [(True,), (False,)]
+    declared = copy_shop(new_shop, new_shop.folder.with_name("declared"))
+
+    declared.build(through_month="2016-08")
+    assert months_believed(declared) == ["2016-07", "2016-08"]
+
+    # The last day has come, but not its end: what lies after the clock is set aside until the month is over.
+    new_shop.write("actions/month=2016-08/last_day.parquet", f"{august} where {is_last_day}")
+    new_shop.build(run_clock="2016-08-31 12:00:00")
+    assert months_believed(new_shop) == ["2016-07"]
+    assert new_shop.query(
+        "select count(*) > 0 from stg_rejected_actions where reason = 'time_in_future' and raw_occurred_at < '2017'"
+    ) == [(True,)]
+    new_shop.build()
+    assert months_believed(new_shop) == ["2016-07", "2016-08"]
+    assert_same(new_shop, base, BELIEFS, where="month <= date '2016-08-01'")
+
+
+def test_without_registered_children_the_run_ends_well_and_says_what_is_missing(base, bare_shop):
+    bare_shop.add_months(base, ["2016-07"])
+    children = f"from '{base.source}/children.parquet'"
+    bare_shop.write("children.parquet", f"{children} order by user_id limit 20")
+    output = bare_shop.build().output
+    ((n_users,),) = bare_shop.query("select count(distinct user_id) from training_rows")
+    assert 0 < n_users <= 20
+    assert f"LS-ML-001 no model was trained: {n_users} training users" in output
+    assert f"{60 - n_users} are missing" in output
+    assert not bare_shop.published.exists()
+
+    for name in ("published", "published.sets"):
+        copy = shutil.copytree if name.endswith("sets") else shutil.copy
+        copy(
+            base.folder / name,
+            bare_shop.folder / name,
+            **({} if name.endswith("sets") else {"follow_symlinks": False}),
+        )
+    bare_shop.write("children.parquet", f"{children} limit 0")
+    assert "LS-ML-001 no model was trained: 0 training users" in bare_shop.build().output
+    for table in ("stage_coefficients", "stage_evidence", "stage_beliefs", "user_stages"):
+        assert bare_shop.query(f"select count(*) from {table}") == [(0,)], table
+    for table in ("month_ledger", "user_month_features", "stg_rejected_actions"):
+        assert bare_shop.query(f"select count(*) > 0 from {table}") == [(True,)], table
+    assert bare_shop.contents()["published"] == base.contents()["published"]
+
+
+def test_without_registered_children_an_older_model_is_used_on(base, new_shop):
+    new_shop.add_months(base, ["2016-07"])
+    new_shop.write("children.parquet", f"from '{base.source}/children.parquet' limit 0")
+    new_shop.change("update stage_coefficients set trained_through = date '2016-06-01'")
+    output = new_shop.build(retrain_every_months=1).output
+    assert "LS-ML-001" not in output
+    assert_same(new_shop, base, BELIEFS, where="month = date '2016-07-01'")
+    assert new_shop.published.exists()

@@ -1,0 +1,262 @@
+"""What readers of the published marts see: one whole set, old or new, under a path that never changes."""
+
+import hashlib
+import json
+import subprocess
+import threading
+import venv
+
+import duckdb
+import pytest
+
+from life_stage.publishing import publish
+
+OLD_READER = "import duckdb, sys; print(duckdb.connect(sys.argv[1], read_only=True).sql('from user_stages').fetchall())"
+
+
+class Shop:
+    """Marts that change from run to run, and the place they are published at."""
+
+    def __init__(self, published):
+        self.published, self.connection, self.run = published, duckdb.connect(), 0
+
+    def publish(self, rows="('anna', 'newborn', 0.8)", columns="user_id, stage, probability", **marts):
+        """One run: `rows` are those of user_stages; `marts` replaces whole marts by other SQL."""
+        self.run += 1
+        queries = {
+            "user_stages": f"from (values {rows}) as v({columns})" if rows else "select 'x' as user_id where false",
+            "stages": "from (values (2, 'newborn'), (1, 'pregnancy')) as v(stage_no, stage)",
+            "model_runs": f"""
+                select printf('%08d', n) as run_id, make_timestamp(2017, 1, n, 0, 0, 0) as started_at
+                from range(1, {self.run + 1}) as runs(n)
+            """,
+        }
+        relations = {name: self.connection.sql(sql) for name, sql in (queries | marts).items()}
+        return publish(relations, {"published": str(self.published)}).to_pylist()
+
+    def sets(self):
+        return sorted(path.name for path in self.published.with_name(self.published.name + ".sets").iterdir())
+
+    def users(self):
+        return duckdb.sql(f"select user_id from '{self.published}/user_stages.parquet'").fetchall()
+
+    def users_of_view(self):
+        with duckdb.connect(self.published / "life_stage.duckdb", read_only=True) as connection:
+            return connection.sql("select user_id from user_stages").fetchall()
+
+
+@pytest.fixture
+def shop(tmp_path):
+    return Shop(tmp_path / "marts" / "published")
+
+
+def matches_manifest(folder):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    files = {name: hashlib.sha256((folder / f"{name}.parquet").read_bytes()).hexdigest() for name in manifest["files"]}
+    return files == {name: facts["sha256"] for name, facts in manifest["files"].items()}
+
+
+def test_a_new_set_is_a_folder_of_its_own_behind_the_link(shop):
+    shop.publish()
+    first = shop.published.resolve()
+    shop.publish("('bea', 'infant', 0.9)")
+    assert shop.published.is_symlink() and shop.published.resolve() != first
+    assert sorted(path.name for path in shop.published.parent.iterdir()) == ["published", "published.sets"]
+    assert shop.users() == [("bea",)]
+    assert matches_manifest(first) and matches_manifest(shop.published)
+
+
+def test_what_is_returned_says_where_each_mart_lies_and_what_it_holds(shop):
+    rows = {row["mart"]: row for row in shop.publish("('anna', 'newborn', 0.8), ('bea', 'infant', 0.9)")}
+    assert {name: row["n_rows"] for name, row in rows.items()} == {"user_stages": 2, "stages": 2, "model_runs": 1}
+    for name, row in rows.items():
+        assert row["path"] == str(shop.published / f"{name}.parquet") and row["run_id"] == "00000001"
+        assert row["sha256"] == hashlib.sha256((shop.published / f"{name}.parquet").read_bytes()).hexdigest()
+
+
+def test_marts_lie_in_key_order(shop):
+    shop.publish("('c', 's', .1), ('a', 's', .2), ('b', 's', .3)")
+    assert shop.users() == [("a",), ("b",), ("c",)]
+
+
+def test_unchanged_marts_are_not_published_again(shop):
+    before = shop.publish("('anna', 'newborn', 0.8), ('bea', 'infant', 0.9)")
+    manifest, folder = (shop.published / "manifest.json").read_bytes(), shop.published.resolve()
+    after = shop.publish("('bea', 'infant', 0.9), ('anna', 'newborn', 0.8)")
+    assert after == before, "the rows name the run that published them"
+    assert (shop.published / "manifest.json").read_bytes() == manifest
+    assert shop.published.resolve() == folder and shop.sets() == [folder.name]
+
+
+@pytest.mark.parametrize("rows", ["('anna', 'newborn', 0.81)", "('anna', 'newborn', 0.8), ('anna', 'newborn', 0.8)"])
+def test_any_change_of_a_value_or_count_is_published(shop, rows):
+    shop.publish()
+    shop.publish(rows)
+    assert json.loads((shop.published / "manifest.json").read_text())["run_id"] == "00000002"
+
+
+def test_the_set_before_stays_until_the_next_publication(shop):
+    folders = []
+    for name in ("anna", "bea", "cleo"):
+        shop.publish(f"('{name}', 'newborn', 0.8)")
+        shop.publish(f"('{name}', 'newborn', 0.8)")  # nothing new: nothing may be removed
+        folders.append(shop.published.resolve().name)
+        assert shop.sets() == folders[-2:]
+
+
+def test_an_empty_user_stages_replaces_nothing(shop):
+    assert shop.publish(rows="") == [] and not shop.published.exists()
+    shop.publish()
+    folder = shop.published.resolve()
+    assert [row["run_id"] for row in shop.publish(rows="")] == ["00000002"] * 3
+    assert shop.published.resolve() == folder and shop.users() == [("anna",)]
+
+
+@pytest.mark.parametrize("mart", ["model_runs", "stages"])
+def test_a_failing_mart_leaves_the_old_set_and_no_litter(shop, mart):
+    shop.publish()
+    kept, folder = shop.sets(), shop.published.resolve()
+    columns = "'00000009' as run_id, timestamp '2017-03-01' as started_at" if mart == "model_runs" else "1 as stage_no"
+    with pytest.raises(duckdb.Error, match="out of order"):
+        shop.publish("('bea', 'infant', 0.9)", **{mart: f"select {columns}, error('out of order') as broken"})
+    assert shop.sets() == kept and shop.published.resolve() == folder
+    assert sorted(path.name for path in shop.published.parent.iterdir()) == ["published", "published.sets"]
+    assert matches_manifest(shop.published) and shop.users_of_view() == [("anna",)]
+
+
+@pytest.mark.parametrize("taken_by", ["file", "folder", "link"])
+def test_a_path_taken_by_something_else_is_left_alone(shop, taken_by):
+    other = shop.published.parent / "precious"
+    other.mkdir(parents=True)
+    (other / "data.txt").write_text("precious")
+    if taken_by == "file":
+        shop.published.write_text("precious")
+    elif taken_by == "folder":
+        shop.published.mkdir()
+    else:
+        shop.published.symlink_to(other)
+    with pytest.raises(ValueError, match=f"LS-PUB-001 {shop.published} .*nothing was published"):
+        shop.publish()
+    assert not shop.published.with_name("published.sets").exists()
+    assert taken_by != "link" or shop.published.resolve() == other
+
+
+def test_a_link_to_a_set_that_is_gone_is_published_anew(shop):
+    shop.publish()
+    shop.published.resolve().rename(shop.published.with_name("lost"))
+    shop.publish()
+    assert matches_manifest(shop.published) and shop.users_of_view() == [("anna",)]
+
+
+def test_views_read_through_the_link(shop):
+    shop.publish()
+    with duckdb.connect(shop.published / "life_stage.duckdb", read_only=True) as reader:
+        assert reader.sql("select user_id from user_stages").fetchall() == [("anna",)]
+        shop.publish("('bea', 'infant', 0.9)")
+        assert reader.sql("select user_id from user_stages").fetchall() == [("bea",)]
+    assert shop.users_of_view() == [("bea",)]
+
+
+def test_an_added_column_is_in_the_views_after_the_publication(shop):
+    shop.publish()
+    shop.publish("('anna', 'newborn', 0.8, 3)", columns="user_id, stage, probability, months_of_evidence")
+    with duckdb.connect(shop.published / "life_stage.duckdb", read_only=True) as reader:
+        assert reader.sql("select months_of_evidence from user_stages").fetchall() == [(3,)]
+
+
+def test_a_new_mart_has_a_view_after_the_publication(shop):
+    shop.publish()
+    shop.publish(stage_totals="select date '2017-01-01' as month, 7 as n_users")
+    with duckdb.connect(shop.published / "life_stage.duckdb", read_only=True) as reader:
+        assert reader.sql("select n_users from stage_totals").fetchall() == [(7,)]
+
+
+def test_views_that_a_kill_left_out_are_made_by_the_next_run(shop):
+    shop.publish()
+    (shop.published / "life_stage.duckdb").rename(shop.published / "life_stage.duckdb.new")
+    shop.publish()
+    assert shop.users_of_view() == [("anna",)]
+    assert not (shop.published / "life_stage.duckdb.new").exists()
+
+
+def test_what_a_killed_publication_left_is_cleared_by_the_next(shop):
+    shop.publish()
+    litter = shop.published.with_name("published.sets") / "20170101T000000-killed00"
+    litter.mkdir()
+    (litter / "user_stages.parquet").write_bytes(b"half a fi")
+    shop.published.with_name("published.new").symlink_to("published.sets/20170101T000000-killed00")
+    shop.publish("('bea', 'infant', 0.9)")
+    assert len(shop.sets()) == 2 and litter.name not in shop.sets()
+    assert sorted(path.name for path in shop.published.parent.iterdir()) == ["published", "published.sets"]
+
+
+def test_readers_always_see_one_whole_set(shop):
+    shop.publish()
+    mixed, passes, done = [], [], threading.Event()
+
+    def read():
+        while not done.is_set():
+            folder = shop.published.resolve()
+            try:
+                (passes if matches_manifest(folder) else mixed).append(folder.name)
+            except FileNotFoundError:
+                # Allowed only to one who read while two publications went by: his set is then no longer kept.
+                if folder == shop.published or folder.name in shop.sets()[-2:]:
+                    mixed.append(folder.name)
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for n in range(15):
+        shop.publish(f"('user {n}', 'newborn', 0.8)")
+    done.set()
+    for reader in readers:
+        reader.join()
+    assert not mixed
+    assert len(set(passes)) > 3, "the readers saw too few sets to prove anything"
+
+
+@pytest.mark.parametrize("name", ["it's here", 'say "hi"', "two  blanks", "größe 岁"])
+def test_a_path_may_hold_quotes_blanks_and_letters_of_any_script(tmp_path, name):
+    shop = Shop(tmp_path / name / f"published {name}")
+    shop.publish()
+    shop.publish("('bea', 'infant', 0.9)")
+    assert matches_manifest(shop.published) and shop.users_of_view() == [("bea",)]
+
+
+def test_a_path_given_relative_is_read_from_anywhere(tmp_path, monkeypatch):
+    (tmp_path / "job").mkdir()
+    monkeypatch.chdir(tmp_path / "job")
+    shop = Shop(tmp_path / "job" / "out" / "published")
+    absolute, shop.published = shop.published, "out/published"
+    rows = shop.publish()
+    shop.published = absolute
+    monkeypatch.chdir(tmp_path)
+    assert {row["path"] for row in rows} == {str(path) for path in absolute.glob("*.parquet")}
+    assert shop.users_of_view() == [("anna",)]
+
+
+def test_the_folder_may_move_with_its_link(shop):
+    shop.publish()
+    moved = shop.published.parent.rename(shop.published.parent.with_name("moved"))
+    assert matches_manifest(moved / "published")
+
+
+def test_the_view_file_is_written_in_the_format_of_duckdb_1_0(shop):
+    shop.publish()
+    header = (shop.published / "life_stage.duckdb").read_bytes()[:20]
+    assert header[8:12] == b"DUCK"
+    assert int.from_bytes(header[12:20], "little") == 64, "the storage version that DuckDB 1.0 introduced"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", ["1.1.3", "1.4.4"])
+def test_an_older_duckdb_reads_the_views(shop, tmp_path, version):
+    shop.publish()
+    venv.create(tmp_path / "old", with_pip=True)
+    python = tmp_path / "old" / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "--quiet", f"duckdb=={version}"], check=True)
+    command = [python, "-c", OLD_READER, shop.published / "life_stage.duckdb"]
+    read = subprocess.run(command, capture_output=True, text=True)
+    assert read.returncode == 0, read.stderr
+    assert "anna" in read.stdout
