@@ -1,21 +1,27 @@
 {# Reading the user's data: a directory of Parquet and CSV files, or tables of the same shape (var source_schema). #}
-
-{% macro quoted(texts) -%}
-    {%- for text in texts -%} '{{ text | replace("'", "''") }}' {%- if not loop.last %}, {% endif -%} {%- endfor -%}
-{%- endmacro %}
+{% macro quoted(texts) %}
+    {# SQL: the texts as literals, with commas. #}
+    {% set literals = [] %}
+    {% for text in texts %} {% do literals.append("'" ~ text | replace("'", "''") ~ "'") %} {% endfor %}
+    {% do return(literals | join(", ")) %}
+{% endmacro %}
 
 {% macro source_directory() -%} {{ return(env_var("LIFE_STAGE_SOURCE", "data/demo").rstrip("/")) }} {%- endmacro %}
 
 {% macro source_files(table) %}
     {# The data files of one table, in name order: <table>/ with all its folders, or <table>.parquet, <table>.csv. #}
     {% set directory = source_directory() %}
-    {% set patterns = [directory ~ "/" ~ table ~ "/**", directory ~ "/" ~ table ~ ".*"] %}
+    {% set patterns = [directory ~ "/" ~ table ~ "/" ~ "**", directory ~ "/" ~ table ~ ".*"] %}
     {% set files = [] %}
     {% for row in run_query(found_files(patterns)).rows %}
         {% set name = row["file"].split("/")[-1] %}
         {% if name.endswith((".parquet", ".csv", ".csv.gz")) %} {% do files.append(row["file"]) %}
         {% elif not name.startswith((".", "_")) %}
-            {% do stop("LS-SRC-004", row["file"] ~ " is neither Parquet nor CSV", "remove it from the source or convert it") %}
+            {% do stop(
+                "LS-SRC-004",
+                row["file"] ~ " is neither Parquet nor CSV",
+                "remove it from the source or convert it",
+            ) %}
         {% endif %}
     {% endfor %}
     {% do return(files | sort) %}
@@ -50,6 +56,12 @@
     {# The files whose name, size or time the inventory does not know yet; items and children are read whole every time. #}
     {% set inventory = adapter.get_relation(target.database, target.schema, "source_file_months") %}
     {% if table != "actions" or inventory is none or not files %} {% do return(files) %} {% endif %}
-    {% set sql = "select listed.file from (" ~ file_versions(files) ~ ") as listed left join (select distinct file, version from " ~ inventory ~ ") as known on listed.file = known.file and listed.version = known.version where known.file is null order by listed.file" %}
+    {% set sql %}
+        select listed.file
+        from ({{ file_versions(files) }}) as listed
+        left join {{ inventory }} as known on listed.file = known.file and listed.version = known.version
+        where known.file is null
+        order by listed.file
+    {% endset %}
     {% do return(run_query(sql).columns[0].values() | list) %}
 {% endmacro %}
