@@ -59,10 +59,16 @@ def publish(marts: Marts, options: dict[str, str]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
-def refuse_foreign(link: Path) -> None:
+def refuse_foreign(link: Path, outcome: str = "nothing was published") -> None:
     """Raise ValueError LS-PUB-001 when the place to publish at is taken by something that publishing did not make."""
-    if link.exists() and not link.is_symlink():
-        raise ValueError(f"LS-PUB-001 {link} is no link to marts: move it or set LIFE_STAGE_PUBLISHED")
+    is_ours = link.is_symlink() and link.readlink().parent.name == sets_of(link).name
+    if os.path.lexists(link) and not is_ours:
+        raise ValueError(f"LS-PUB-001 {link} is no link to marts: move it or set LIFE_STAGE_PUBLISHED; {outcome}")
+
+
+def sets_of(link: Path) -> Path:
+    """The folder beside the link that holds the sets it points to."""
+    return link.with_name(link.name + ".sets")
 
 
 def content_hash(mart: duckdb.DuckDBPyRelation) -> str:
@@ -87,7 +93,7 @@ def read_manifest(link: Path) -> dict | None:
 
 def write_set(marts: Marts, link: Path, facts: dict, previous: dict | None) -> dict:
     """Write a new set beside the old one and swap the link to it; returns its manifest."""
-    sets = link.with_name(link.name + ".sets")
+    sets = sets_of(link)
     new = sets / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{facts['run_id'][:8]}"
     keep = {new.name, link.resolve().name}
     new.mkdir(parents=True)

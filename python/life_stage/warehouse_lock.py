@@ -25,9 +25,9 @@ class Plugin(BasePlugin):
     def initialize(self, plugin_config: dict[str, Any]) -> None:
         """Take the warehouse's lock, an in-memory one needs none; refuse a place to publish that is taken."""
         try:
-            refuse_foreign(Path(os.environ.get("LIFE_STAGE_PUBLISHED", "published")).absolute())
+            refuse_foreign(Path(os.environ.get("LIFE_STAGE_PUBLISHED", "published")).absolute(), "nothing was changed")
         except ValueError as error:
-            raise DbtRuntimeError(f"{error}; nothing was changed") from None
+            raise DbtRuntimeError(str(error)) from None
         if self.creds is not None and self.creds.path != ":memory:":
             take_lock(Path(self.creds.path).resolve())
 

@@ -36,8 +36,9 @@ NEW_MONTH = """
 """
 LATE_ROWS = """
     copy (
-        select * replace (action_id || '-late' as action_id) from 'source/actions/month=2016-11/*.parquet'
-        where hash(action_id) % 5 = 0
+        select * replace (action_id || '-late' as action_id, occurred_at + interval 3 days as occurred_at)
+        from 'source/actions/month=2016-11/*.parquet'
+        where occurred_at >= timestamp '2016-11-01' and occurred_at < timestamp '2016-11-27' and hash(action_id) % 3 = 0
     ) to 'source/actions/late_rows.parquet'
 """
 # Where a new month's run is killed, in its order: the model and what it would have done next.
@@ -45,7 +46,7 @@ MOMENTS = [
     ("stage_coefficients", r"^insert into"),  # a model is trained and not yet added
     ("stage_evidence", r"^insert into \S+built_months"),  # between a month and its record
     ("stage_beliefs", r"^insert into \S+stage_beliefs_cells"),  # in the middle of the fold
-    ("user_stages", r"^drop table if exists \S+__dbt_backup"),  # old and new mart are both there
+    ("published_marts", r"^open \S+manifest.json w"),  # the new set has all its files but the manifest
     ("published_marts", r"^os.rename \S+published.new"),  # just before the link is swapped
     ("published_marts", r"^SELECT index_name"),  # after it is swapped
 ]
@@ -109,7 +110,9 @@ def make_scene(base: Shop, folder: Path, arrival: str) -> Scene:
     passed = run(shop, *BUILD, "--threads", "1", watch=WATCHED, retrain_every_months=1)
     seconds = time.monotonic() - begin
     manifest = json.loads((folder / "kept" / "published" / "manifest.json").read_text())
-    assert whole_manifest(shop) != manifest, "the run published nothing: the scene proves nothing"
+    newest = "month = (select max(month) from stage_beliefs)"
+    before, now = (one.frame("stage_beliefs", newest).drop(columns="run_id") for one in (base, shop))
+    assert not before.equals(now) and whole_manifest(shop) != manifest, "nothing new: the scene proves nothing"
     after = tables(shop), published(shop)
     return Scene(shop, manifest, passed, *after, seconds, [temporary_tables(shop)], [work(shop)])
 
