@@ -28,7 +28,7 @@ build: $(VENV)/runtime ## the monthly job on LIFE_STAGE_SOURCE (default: the dem
 test: lint pytest ## everything CI runs: lint, then the tests
 
 test-slow: $(VENV)/dev ## the long tests, then the tests on each other Python found and on DuckDB 1.5
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -n 2 -m slow
 	@for python in python3.11 python3.12 python3.13; do \
 	  case "$$($(BIN)/python -V)" in "Python $${python#python}".*) continue ;; esac; \
 	  if $$python -c '' 2>/dev/null; then $(MAKE) pytest PYTHON=$$python VENV=.venv-$${python#python} || exit 1; \
@@ -36,10 +36,10 @@ test-slow: $(VENV)/dev ## the long tests, then the tests on each other Python fo
 	done
 	$(MAKE) .venv-duckdb-1.5/dev VENV=.venv-duckdb-1.5
 	.venv-duckdb-1.5/bin/python -m pip install --quiet --disable-pip-version-check 'duckdb==1.5.*'
-	.venv-duckdb-1.5/bin/pytest
+	.venv-duckdb-1.5/bin/pytest -n 2
 
 pytest: $(VENV)/dev ## the tests alone
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2
 
 lint: $(VENV)/dev ## check Python and SQL, change nothing
 	$(BIN)/ruff check
