@@ -140,7 +140,7 @@
 
 {% macro check_columns(table, where, sql) %}
     {% set types = {} %}
-    {% for column in adapter.get_column_schema_from_query(sql) %}
+    {% for column in adapter.get_column_schema_from_query(sql) if column.name != "source_file" %}
         {% do types.update({column.name | lower: column.dtype}) %}
     {% endfor %}
     {% for column in contract_columns(table) %}
@@ -168,6 +168,15 @@
 
 {% macro check_state() %}
     {# A finished run leaves every state table behind; one that is gone would be rebuilt from nothing, silently different. #}
+    {% set built = load_relation(built_months()) %}
+    {% set recorded = fingerprints_of("settings").values() | list if built else [] %}
+    {% if recorded and recorded[0] != settings_fingerprint() %}
+        {% do stop(
+            "LS-STA-002",
+            "stages, age_bin_edges or business_timezone differ from those this warehouse was built with",
+            "set them back, or start a new warehouse by LIFE_STAGE_WAREHOUSE",
+        ) %}
+    {% endif %}
     {% set runs = adapter.get_relation(target.database, target.schema, "model_runs") %}
     {% if runs is none or run_query("select count(*) as n from " ~ runs).rows[0]["n"] == 0 %}
         {% do return("") %}
@@ -184,14 +193,6 @@
             "restore the warehouse from a backup, or start a new one by LIFE_STAGE_WAREHOUSE",
         ) %}
     {% endfor %}
-    {% set recorded = fingerprints_of("settings").values() | list %}
-    {% if recorded and recorded[0] != settings_fingerprint() %}
-        {% do stop(
-            "LS-STA-002",
-            "stages, age_bin_edges or business_timezone differ from those this warehouse was built with",
-            "set them back, or start a new warehouse by LIFE_STAGE_WAREHOUSE",
-        ) %}
-    {% endif %}
 {% endmacro %}
 
 {% macro settings_fingerprint() %}

@@ -12,40 +12,65 @@
 {% endmacro %}
 
 {% macro months_to_stage() %}
-    {# Every month that some file holds rows of, but for the retired. It is staged again when those files change, and once
-       it is over: a row that lay in the future of an earlier run is judged anew. #}
-    {% set inventory, staged = ref("source_file_months"), load_relation(
-        this.incorporate(path={"identifier": "action_months"})
+    {# Every month that some file holds rows of. It is staged again when those files change, or what rows are judged by,
+       and once it is over: a row that lay in the future of an earlier run is judged anew. A retired month keeps what it
+       has; a month whose rows were corrected away is emptied. #}
+    {% set inventory, built = ref("source_file_months"), fingerprints_of(this.identifier) %}
+    {% set staged = load_relation(this.incorporate(path={"identifier": "action_months"})) %}
+    {% set retired = (
+        run_query(retired_months(inventory, staged)).columns[0].values() | map("string") | list
+        if staged
+        else []
     ) %}
-    {% set months = rows_as_dicts(
-        "select month, cast(month < "
-        ~ month_of(business_time(clock()))
-        ~ " as string) || ' ' || "
-        ~ order_free_hash(["file", "version", "occurred_month", "n_rows"])
-        ~ " as fingerprint from "
-        ~ inventory
-        ~ " where is_present"
-        ~ (" and month not in (" ~ retired_months(inventory, staged) ~ ")" if staged else "")
-        ~ " group by month order by month"
-    ) %}
-    {% for row in months %}
-        {% set files = rows_as_dicts(
+    {% set rules = run_query(
+        "select " ~ order_free_hash(["word", "action"]) ~ " as words from " ~ ref("action_synonyms")
+    ).rows[0]["words"] %}
+    {% set sql %}
+        select
+            month,
+            concat_ws(
+                ' ',
+                {{ order_free_hash(["file", "version", "occurred_month", "n_rows"]) }},
+                case when month < {{ month_of(business_time(clock())) }} then 'over' else 'open' end,
+                '{{ rules }}',
+                '{{ var("max_quantity") }}'
+            ) as fingerprint
+        from {{ inventory }}
+        where is_present
+        group by month
+    {% endset %}
+    {% set wanted = {} %}
+    {% for row in rows_as_dicts(sql) if row.month not in retired %}
+        {% do wanted.update({row.month: row.fingerprint}) %}
+    {% endfor %}
+    {% for month in built if month not in wanted %}
+        {% do wanted.update({month: built[month] if month in retired else "no rows"}) %}
+    {% endfor %}
+    {% set rows = [] %}
+    {% for month, fingerprint in wanted | dictsort %}
+        {% set sql = (
             "select distinct file, home_month from "
             ~ inventory
             ~ " where is_present and month = date '"
-            ~ row.month
+            ~ month
             ~ "' order by file"
         ) %}
-        {% set homes = files | selectattr("home_month", "equalto", row.month) | map(attribute="file") | list %}
-        {% do row.update(
+        {% set files = rows_as_dicts(sql) if built.get(month) != fingerprint else [] %}
+        {% set homes = files | selectattr("home_month", "equalto", month) | map(attribute="file") | list %}
+        {% set source = (
+            source_rows("actions", files | map(attribute="file") | list) if files else empty_frame("actions")
+        ) %}
+        {% do rows.append(
             {
-                "source_rows": source_rows("actions", files | map(attribute="file") | list),
+                "month": month,
+                "fingerprint": fingerprint,
+                "source_rows": source,
                 "home_files": quoted(homes or [""]),
             }
         ) %}
     {% endfor %}
     {% do return(
-        months
+        rows
         or [
             {
                 "month": "1970-01-01",
@@ -58,8 +83,8 @@
 {% endmacro %}
 
 {% macro retired_months(inventory, staged) %}
-    {# Months whose own file has left the source: they are kept as they were, even where another file holds a few rows of
-       theirs. A month that is there in full, in whatever file, is not retired. #}
+    {# Months that left the source: no file holds their rows any more, or their own file is gone and others hold fewer rows
+       than were there. Rows that vanish from a file that stays are a correction. #}
     select staged.month
     from {{ staged }} as staged
     left join
@@ -71,11 +96,19 @@
         ) as present
         on staged.month = present.month
     left join
-        (select distinct home_month as month from {{ inventory }} where not is_present) as gone
+        (
+            select month, max(case when home_month = month then 1 else 0 end) as had_own_file
+            from {{ inventory }}
+            where not is_present
+            group by month
+        ) as gone
         on staged.month = gone.month
     where
         coalesce(present.n_rows, 0) < staged.n_rows
-        and (present.month is null or (present.has_own_file = 0 and gone.month is not null))
+        and (
+            (present.month is null and {{ "true" if var("source_schema") else "gone.month is not null" }})
+            or (present.has_own_file = 0 and gone.had_own_file = 1)
+        )
 {% endmacro %}
 
 {% macro staged_months() %}

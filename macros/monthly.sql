@@ -50,6 +50,14 @@
     {% do return(context[config.get("meta").months]() or [{"month": "1970-01-01", "fingerprint": none}]) %}
 {% endmacro %}
 
+{% macro forget_unwanted(relation, wanted, built) %}
+    {# A month that left the calendar, because the only rows that made it were corrected, leaves the table too. #}
+    {% set months = wanted | map(attribute="month") | list %}
+    {% for month in built if wanted[0].fingerprint is not none and month not in months %}
+        {% call statement("forget") %} {{ forget_month(relation, month) }} {% endcall %} {% do adapter.commit() %}
+    {% endfor %}
+{% endmacro %}
+
 {% macro create_when_absent(relation, sql) %}
     {% if load_relation(relation) is none %}
         {% call statement("create") %}
@@ -91,6 +99,7 @@
     {% set timer = namespace(start=modules.datetime.datetime.now(), shown=modules.datetime.datetime.now()) %}
     {{ run_hooks(pre_hooks) }}
     {% do create_when_absent(target_relation, sql_of_month(sql, wanted[0])) %}
+    {% do forget_unwanted(target_relation, wanted, built) %}
     {% for row in pending %}
         {% do show_progress(timer, row, loop.index, pending | length) %}
         {% call statement("month") %}

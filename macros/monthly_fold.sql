@@ -29,8 +29,10 @@
     {% for row in rows if row.fingerprint and (changed or built.get(row.month) != row.fingerprint) %}
         {% do changed.append(row.month) %}
     {% endfor %}
-    {% for row in rows if row.month not in changed and built_state.get(row.month) == row.fingerprint %}
-        {% set restart.at = rows.index(row) + 1 %}
+    {% for row in rows %}
+        {% if row.month not in changed and built_state.get(row.month) == row.fingerprint %}
+            {% set restart.at = loop.index %}
+        {% endif %}
     {% endfor %}
     {% do return((rows[restart.at :] if changed else [], changed)) %}
 {% endmacro %}
@@ -40,7 +42,8 @@
     {% set step_table = api.Relation.create(this.database, this.schema, this.identifier ~ "_step", type="table") %}
     {% set state_types = context[config.get("meta").state]() %}
     {% set state_columns = state_types.keys() | join(", ") %}
-    {% set rows = chained(months_wanted()) %}
+    {% set wanted = months_wanted() %}
+    {% set rows = chained(wanted) %}
     {% set folding, changed = months_to_fold(
         rows, fingerprints_of(this.identifier), fingerprints_of(state_table.identifier)
     ) %}
@@ -63,6 +66,8 @@
     {% do create_when_absent(
         target_relation, "select " ~ published ~ " from (" ~ sql_of_month(sql, rows[0]) ~ ") as month"
     ) %}
+    {% do forget_unwanted(target_relation, wanted, fingerprints_of(this.identifier)) %}
+    {% do forget_unwanted(state_table, wanted, fingerprints_of(state_table.identifier)) %}
     {% for row in folding %}
         {% do show_progress(timer, row, loop.index, folding | length) %}
         {% call statement("month") %}

@@ -55,12 +55,20 @@
     {#- The frame comes first: it names every column of the contract, so that an absent optional one is null. -#}
     {%- set options = "union_by_name = true, hive_partitioning = false, filename = 'source_file'" -%}
     {%- set parquet, csv, parts = [], [], [frame] if frame else [] -%}
-    {%- for file in files -%} {%- do (parquet if file.endswith(".parquet") else csv).append(file) -%} {%- endfor -%}
+    {%- for file in files -%}
+        {%- do (parquet if file.lower().endswith(".parquet") else csv).append(file) -%}
+    {%- endfor -%}
     {%- if parquet -%}
         {%- do parts.append("select * from read_parquet([" ~ quoted(parquet) ~ "], " ~ options ~ ")") -%}
     {%- endif -%}
     {%- if csv -%}
-        {%- do parts.append("select * from read_csv([" ~ quoted(csv) ~ "], all_varchar = true, " ~ options ~ ")") -%}
+        {%- do parts.append(
+            "select * from read_csv(["
+            ~ quoted(csv)
+            ~ "], all_varchar = true, header = true, quote = '\"', escape = '\"', comment = '', "
+            ~ options
+            ~ ")"
+        ) -%}
     {%- endif -%}
     {{ by_name(parts) }}
 {%- endmacro %}

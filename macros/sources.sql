@@ -14,9 +14,10 @@
     {% set patterns = [directory ~ "/" ~ table ~ "/" ~ "**", directory ~ "/" ~ table ~ ".*"] %}
     {% set files = [] %}
     {% for row in run_query(found_files(patterns)).rows %}
-        {% set name = row["file"].split("/")[-1] %}
-        {% if name.endswith((".parquet", ".csv", ".csv.gz")) %} {% do files.append(row["file"]) %}
-        {% elif not name.startswith((".", "_")) %}
+        {% set name = row["file"][directory | length :] %}
+        {% if "/." in name or "/_" in name %}  {# hidden, or unfinished #}
+        {% elif name.lower().endswith((".parquet", ".csv", ".csv.gz")) %} {% do files.append(row["file"]) %}
+        {% else %}
             {% do stop(
                 "LS-SRC-004",
                 row["file"] ~ " is neither Parquet nor CSV",
@@ -25,6 +26,11 @@
         {% endif %}
     {% endfor %}
     {% do return(files | sort) %}
+{% endmacro %}
+
+{% macro action_contents() %}
+    {# The columns that make up the contents of an action. #}
+    {% do return(["action_id", "user_id", "occurred_at", "action", "item_id", "search_term", "quantity"]) %}
 {% endmacro %}
 
 {% macro contract_columns(table) %}
@@ -65,3 +71,17 @@
     {% endset %}
     {% do return(run_query(sql).columns[0].values() | list) %}
 {% endmacro %}
+
+{% macro id_of(column) -%}
+    {#- Blanks are no id; and a whole number that was written as 123.0, as pandas does beside nulls, is 123. -#}
+    nullif(
+        trim(
+            case
+                when {{ column }} like '%.0' and try_cast({{ column }} as double) is not null
+                then substr({{ column }}, 1, length({{ column }}) - 2)
+                else {{ column }}
+            end
+        ),
+        ''
+    )
+{%- endmacro %}

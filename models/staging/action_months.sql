@@ -8,14 +8,6 @@ select
     count(reasons) as n_rejected,
     count(case when is_duplicate then 1 end) as n_duplicates,
     max(case when reasons is null then acted_on end) as last_acted_on,
-    coalesce(
-        {{
-            order_free_hash(
-                ["action_id", "user_id", "occurred_at", "action", "item_id", "search_term", "quantity"],
-                "reasons is null and not is_duplicate",
-            )
-        }},
-        'none'
-    ) as contents
+    coalesce({{ order_free_hash(action_contents(), "reasons is null and not is_duplicate") }}, 'none') as contents
 from {{ ref("stg_action_rows") }}
 where month = {{ this_month() }}

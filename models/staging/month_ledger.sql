@@ -20,7 +20,13 @@ select
         span.last_acted_on >= last_day(calendar.month) or coalesce(calendar.month <= {{ through_month }}, false)
     ) as is_closed,
     case
-        when action_months.month is null then 'missing' when retired.month is not null then 'retired' else 'present'
+        when coalesce(action_months.n_rows, 0) = 0
+        then 'missing'
+        when retired.month is not null
+        then 'retired'
+        when action_months.n_actions = 0
+        then 'unusable'
+        else 'present'
     end as status,
     coalesce(action_months.n_rows, 0) as n_rows,
     coalesce(action_months.n_actions, 0) as n_actions,

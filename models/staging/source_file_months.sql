@@ -1,20 +1,20 @@
 -- Which file of the actions holds rows of which month, so that a run reads only what is new and every month knows its
--- files.
--- A file is read again only when its size or time changed; a source table has no such sign and is read every time.
--- Files that have left the source stay on record.
+-- files. A file is read again only when its size or time changed; a source table has no such sign and is read each
+-- time.
 {% set from_tables = var("source_schema") != "" %}
 {% set files = source_files("actions") if execute and not from_tables else [] %}
 {% set unread = files_to_read("actions", files) if execute else [] %}
-{% set inventory = load_relation(this) %}
+{% set inventory = load_relation(this) if not from_tables else none %}
+{% set this_calendar_month = month_of(business_time(clock())) %}
 {% set occurred_at = utc_timestamp("raw_actions.occurred_at") %}
 with
     rows_read as (
         select
             raw_actions.source_file as file,
             case
-                when {{ occurred_at }} >= timestamp '2000-01-01' then {{ month_of(business_time(occurred_at)) }}
-            end as occurred_month,
-            {% if from_tables %} raw_actions.* {% endif %}
+                when {{ occurred_at }} > timestamp '2000-01-01' then {{ month_of(business_time(occurred_at)) }}
+            end as occurred_month
+            {% for column in action_contents() %}, raw_actions.{{ column }} {% endfor %}
         from ({{ source_rows("actions", unread) }}) as raw_actions
     ),
     months_read as (
@@ -22,53 +22,74 @@ with
             file,
             occurred_month,
             count(*) as n_rows,
-            {{
-                (
-                    order_free_hash(
-                        ["action_id", "user_id", "occurred_at", "action", "item_id", "search_term", "quantity"]
-                    )
-                    if from_tables
-                    else "''"
-                )
-            }} as contents
+            {{ order_free_hash(action_contents()) if from_tables else "''" }} as contents
         from rows_read
         group by file, occurred_month
     ),
     file_months as (
-        {% if from_tables %}
-            select file, contents as version, occurred_month, n_rows, true as is_present from months_read
+        {% if from_tables %}select file, contents as version, occurred_month, n_rows from months_read
         {% else %}
-            select months_read.file, listed.version, months_read.occurred_month, months_read.n_rows, true as is_present
+            select months_read.file, listed.version, months_read.occurred_month, months_read.n_rows
             from months_read
             inner join ({{ file_versions(unread) }}) as listed on months_read.file = listed.file
             {% if inventory %}
                 union all
-                select file, version, occurred_month, n_rows, file in ({{ quoted(files) }}) as is_present
-                from {{ inventory }}
-                where file not in ({{ quoted(unread or [""]) }})
+                select known.file, known.version, known.occurred_month, known.n_rows
+                from {{ inventory }} as known
+                inner join
+                    ({{ file_versions(files) }}) as listed
+                    on known.file = listed.file
+                    and known.version = listed.version
             {% endif %}
         {% endif %}
     ),
-    -- A row without a usable time counts for the month that most rows of its file belong to.
-    home_months as (
-        select
-            file,
-            occurred_month as home_month,
-            row_number() over (partition by file order by n_rows desc, occurred_month) as rank
+    busiest_months as (
+        select file, occurred_month, row_number() over (partition by file order by n_rows desc, occurred_month) as place
         from file_months
-        where occurred_month <= {{ month_of(business_time(clock())) }}
+        where occurred_month <= {{ this_calendar_month }}
+    ),
+    -- A row without a usable time counts for the month that most rows of its file belong to, else for the folder's.
+    homes as (
+        select
+            files.file,
+            coalesce(
+                busiest_months.occurred_month,
+                try_cast(concat(nullif(regexp_extract(files.file, 'month=([0-9]{4}-[0-9]{2})', 1), ''), '-01') as date),
+                date '1970-01-01'
+            ) as home_month
+        from (select distinct file from file_months) as files
+        left join busiest_months on files.file = busiest_months.file and busiest_months.place = 1
     )
 select
     file_months.file,
     file_months.version,
     file_months.occurred_month,
     file_months.n_rows,
-    file_months.is_present,
-    coalesce(home_months.home_month, date '1970-01-01') as home_month,
+    true as is_present,
+    homes.home_month,
     case
-        when file_months.occurred_month <= {{ month_of(business_time(clock())) }}
+        when file_months.occurred_month <= {{ this_calendar_month }}
         then file_months.occurred_month
-        else coalesce(home_months.home_month, date '1970-01-01')
+        else homes.home_month
     end as month
 from file_months
-left join home_months on file_months.file = home_months.file and home_months.rank = 1
+inner join homes on file_months.file = homes.file
+{% if inventory %}
+    union all
+    -- Files that are gone, or were overwritten by another month's, stay on record: their months are kept as they were.
+    select
+        known.file,
+        known.version,
+        known.occurred_month,
+        known.n_rows,
+        false as is_present,
+        known.home_month,
+        known.month
+    from {{ inventory }} as known
+    left join
+        (select distinct file, version from file_months) as same
+        on known.file = same.file
+        and known.version = same.version
+    left join homes on known.file = homes.file
+    where same.file is null and (homes.file is null or homes.home_month <> known.home_month or not known.is_present)
+{% endif %}

@@ -6,11 +6,11 @@ with
     typed as (
         select
             raw_actions.source_file,
-            nullif(trim(raw_actions.action_id), '') as action_id,
-            nullif(trim(raw_actions.user_id), '') as user_id,
+            {{ id_of("raw_actions.action_id") }} as action_id,
+            {{ id_of("raw_actions.user_id") }} as user_id,
             {{ utc_timestamp("raw_actions.occurred_at") }} as occurred_at,
             lower(trim(raw_actions.action)) as action_word,
-            nullif(trim(raw_actions.item_id), '') as item_id,
+            {{ id_of("raw_actions.item_id") }} as item_id,
             nullif(trim(raw_actions.search_term), '') as search_term,
             try_cast(raw_actions.quantity as double) as quantity,
             raw_actions.session_id,
@@ -18,7 +18,7 @@ with
             try_cast(raw_actions.dwell_seconds as double) as dwell_seconds,
             cast(raw_actions.occurred_at as string) as raw_occurred_at,
             raw_actions.action as raw_action,
-            raw_actions.quantity as raw_quantity
+            nullif(trim(raw_actions.quantity), '') as raw_quantity
         from (__source_rows__) as raw_actions
     ),
     of_this_month as (
@@ -28,7 +28,7 @@ with
         where
             case
                 when
-                    typed.occurred_at >= timestamp '2000-01-01'
+                    typed.occurred_at > timestamp '2000-01-01'
                     and {{ month_of(business_time("typed.occurred_at")) }} <= {{ month_of(business_time(clock())) }}
                 then {{ month_of(business_time("typed.occurred_at")) }} = {{ this_month() }}
                 else typed.source_file in (__home_files__)
@@ -43,7 +43,7 @@ with
                     case when action_id is null then 'action_id_missing' end,
                     case when user_id is null then 'user_missing' end,
                     case when occurred_at is null then 'time_unreadable' end,
-                    case when occurred_at < timestamp '2000-01-01' then 'time_before_2000' end,
+                    case when occurred_at <= timestamp '2000-01-01' then 'time_before_2000' end,
                     case when occurred_at > {{ clock() }} then 'time_in_future' end,
                     case when action = 'unknown' then 'action_unknown' end,
                     case when action = 'search' and search_term is null then 'search_without_term' end,

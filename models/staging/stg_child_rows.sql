@@ -3,9 +3,9 @@
 with
     typed as (
         select
-            nullif(trim(raw_children.user_id), '') as user_id,
+            {{ id_of("raw_children.user_id") }} as user_id,
             try_cast(raw_children.child_no as integer) as registered_child_no,
-            cast({{ utc_timestamp("raw_children.birth_date") }} as date) as birth_date,
+            try_cast(substr(cast(raw_children.birth_date as string), 1, 10) as date) as birth_date,
             {{ utc_timestamp("raw_children.registered_at") }} as registered_at,
             cast(raw_children.birth_date as string) as raw_birth_date
         from ({{ source_rows("children") }}) as raw_children
@@ -42,7 +42,7 @@ with
             row_number() over newest_first as rank,
             registered_child_no is null
             and max(case when reason is null then registered_child_no end) over (partition by user_id, birth_date)
-            is not null as is_numbered_too
+            is not null as repeats_a_numbered_child
         from judged
         window
             newest_first as (
@@ -51,7 +51,7 @@ with
                     coalesce(registered_child_no, -1),
                     case when registered_child_no is null then birth_date end,
                     reason is null
-                order by known_at desc, birth_date desc
+                order by case when registered_at is null then 1 else 0 end, registered_at desc, birth_date desc
             )
     )
 select
@@ -61,5 +61,5 @@ select
     known_at as registered_at,
     raw_birth_date,
     coalesce(reason, case when rank > 1 and birth_date <> newest_birth_date then 'superseded' end) as reason,
-    reason is null and (is_numbered_too or (rank > 1 and birth_date = newest_birth_date)) as is_duplicate
+    reason is null and (repeats_a_numbered_child or (rank > 1 and birth_date = newest_birth_date)) as is_duplicate
 from ranked

@@ -2,13 +2,13 @@
 with
     typed as (
         select
-            nullif(trim(raw_items.item_id), '') as item_id,
+            {{ id_of("raw_items.item_id") }} as item_id,
             nullif(trim(raw_items.title), '') as title,
             nullif(trim(raw_items.category), '') as category,
             nullif(trim(raw_items.leaf_category), '') as leaf_category,
             nullif(trim(raw_items.brand), '') as brand,
             nullif(trim(raw_items.size), '') as size,
-            nullif(trim(raw_items.properties), '') as properties
+            nullif(trim(cast(raw_items.properties as string)), '') as properties
         from ({{ source_rows("items") }}) as raw_items
     ),
     ranked as (

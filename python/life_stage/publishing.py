@@ -45,7 +45,7 @@ def publish(marts: Marts, options: dict[str, str]) -> pa.Table:
     contents = {name: content_hash(mart) for name, mart in marts.items() if name != LEDGER}
     wanted = {"columns": columns, "contents": contents}
     manifest = read_manifest(link)
-    if marts["user_stages"].limit(1).fetchall() and not is_published(manifest, wanted):
+    if marts["user_stages"].limit(1).fetchall() and not is_published(link, manifest, wanted):
         ((run_id,),) = marts[LEDGER].order("started_at desc, run_id").limit(1).project("run_id").fetchall()
         manifest = write_set(marts, link, {"run_id": run_id, **wanted}, manifest)
     if manifest is None:
@@ -78,9 +78,12 @@ def content_hash(mart: duckdb.DuckDBPyRelation) -> str:
     return f"{count} {total}"
 
 
-def is_published(manifest: dict | None, wanted: dict) -> bool:
-    """Whether the published set holds just the wanted columns and contents."""
-    return manifest is not None and all(manifest[key] == value for key, value in wanted.items())
+def is_published(link: Path, manifest: dict | None, wanted: dict) -> bool:
+    """Whether the published set holds just the wanted columns and contents, and all of its files."""
+    if manifest is None or any(manifest[key] != value for key, value in wanted.items()):
+        return False
+    paths = {link / f"{name}.parquet": facts["bytes"] for name, facts in manifest["files"].items()}
+    return all(path.exists() and path.stat().st_size == size for path, size in paths.items())
 
 
 def read_manifest(link: Path) -> dict | None:

@@ -1,11 +1,12 @@
 """What the last run made, where it is, and the three most telling numbers: python -m life_stage.summary."""
 
-import json
 import os
 import sys
 from pathlib import Path
 
 import duckdb
+
+from life_stage.publishing import read_manifest
 
 ACCURACY = """
     select method, max_by(accuracy, month), sum(accuracy * n_user_months) / sum(n_user_months)
@@ -20,7 +21,7 @@ def summary(warehouse: Path, published: Path, source: Path) -> str:
         run = connection.sql("from model_runs order by started_at desc, run_id limit 1").df().iloc[0]
         accuracy = {method: percents for method, *percents in connection.sql(ACCURACY).fetchall()}
         n_rows, n_rejected, n_repeated = connection.sql(
-            "select sum(n_rows), sum(n_rejected), sum(n_duplicates) from month_ledger"
+            "select sum(n_rows), sum(n_rejected), sum(n_duplicates) from action_months"
         ).fetchall()[0]
     lines = [
         f"Warehouse   {warehouse} (model_runs, month_ledger, stg_rejected_actions, ...)",
@@ -41,7 +42,9 @@ def summary(warehouse: Path, published: Path, source: Path) -> str:
             f"Accuracy    {right['birth_month_filter']} of the test users{simulated(source)} in {month} (in all months)"
             f"; that month alone {right['memory_less']}, no evidence {right['prior']}"
         )
-    manifest = json.loads((published / "manifest.json").read_text())
+    manifest = read_manifest(published)
+    if manifest is None:
+        return "\n".join([*lines, "Published   nothing"])
     lines.append(f"Published   {published} by run {manifest['run_id'][:8]}:")
     lines += [f"              {name}.parquet  {facts['n_rows']:,} rows" for name, facts in manifest["files"].items()]
     lines.append("              life_stage.duckdb  the same as views, for any DuckDB since 1.0")

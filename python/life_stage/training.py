@@ -48,6 +48,8 @@ def train(rows: pd.DataFrame, features: pd.DataFrame, through: date, settings: S
     supported = np.flatnonzero(counts >= settings.min_bin_rows)
     if rows["user_id"].nunique() < settings.min_training_users or len(supported) < 2:
         return pd.DataFrame(columns=COLUMNS)
+    if features.empty:
+        return pd.DataFrame(columns=COLUMNS)
     names, matrix = design_matrix(rows, features)
     weights, intercepts = fit_evidence(matrix, rows["age_bin"].to_numpy(), supported, settings)
     prior = (counts + 0.5) / (counts + 0.5).sum()

@@ -62,9 +62,8 @@ class Scene:
     tables: dict[str, pd.DataFrame]
     published: dict[str, pd.DataFrame]
     seconds: float
-    # After every run that ended well, the first of them the one nobody killed:
-    temporary_tables: list[set[str]]
-    work: list[dict[str, int]]
+    temporary_tables: set[str]
+    work: dict[str, int]
 
     def restore(self) -> None:
         put(self.shop.folder / "kept", self.shop.folder)
@@ -82,11 +81,11 @@ class Scene:
         """The published set is whole, old or new; after another run everything is as after the run nobody killed."""
         self.published_is_whole()
         run(self.shop, *BUILD, retrain_every_months=1)
-        self.temporary_tables.append(temporary_tables(self.shop))
-        self.work.append(work(self.shop))
         assert_equal(tables(self.shop), self.tables)
         assert_equal(published(self.shop), self.published)
         assert whole_manifest(self.shop)["columns"] == self.old_manifest["columns"]
+        assert self.temporary_tables | temporary_tables(self.shop) == set()
+        assert work(self.shop) == self.work
 
 
 def put(origin: Path, target: Path) -> None:
@@ -113,8 +112,8 @@ def make_scene(base: Shop, folder: Path, arrival: str) -> Scene:
     newest = "month = (select max(month) from stage_beliefs)"
     before, now = (one.frame("stage_beliefs", newest).drop(columns="run_id") for one in (base, shop))
     assert not before.equals(now) and whole_manifest(shop) != manifest, "nothing new: the scene proves nothing"
-    after = tables(shop), published(shop)
-    return Scene(shop, manifest, passed, *after, seconds, [temporary_tables(shop)], [work(shop)])
+    after = tables(shop), published(shop), seconds, temporary_tables(shop), work(shop)
+    return Scene(shop, manifest, passed, *after)
 
 
 def whole_manifest(shop: Shop) -> dict:
@@ -128,7 +127,7 @@ def whole_manifest(shop: Shop) -> dict:
 
 
 def tables(shop: Shop) -> dict[str, pd.DataFrame]:
-    """Every table, without what names the run; temporary ones have a test of their own."""
+    """Every table but the temporary ones, without what names the run."""
     names = sorted(set(shop.tables()) - temporary_tables(shop))
     frames = {name: shop.frame(name).drop(columns=OF_THE_RUN, errors="ignore") for name in names}
     runs = shop.frame("model_runs").sort_values("started_at")
@@ -180,16 +179,6 @@ def test_a_run_killed_halfway_through_folding_an_old_month_again_heals(late_rows
     late_rows.restore()
     late_rows.killed_at("stage_beliefs", r"^delete from \S+stage_beliefs\W+where month", occurrence=2)
     late_rows.heals()
-
-
-def test_no_temporary_table_outlives_a_run(new_month, late_rows):
-    assert set().union(*new_month.temporary_tables, *late_rows.temporary_tables) == set()
-
-
-def test_what_killed_runs_did_is_counted_once(new_month, late_rows):
-    for scene in (new_month, late_rows):
-        unharmed, *healed = scene.work
-        assert healed == [unharmed] * len(healed)
 
 
 @pytest.mark.slow

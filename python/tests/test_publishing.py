@@ -11,7 +11,11 @@ import pytest
 
 from life_stage.publishing import publish
 
-OLD_READER = "import duckdb, sys; print(duckdb.connect(sys.argv[1], read_only=True).sql('from user_stages').fetchall())"
+OLD_READER = """
+import duckdb, sys
+reader = duckdb.connect(sys.argv[1], read_only=True)
+print(reader.sql("from user_stages").fetchall())
+"""
 
 
 class Shop:

@@ -34,7 +34,7 @@ def checkout(tmp_path_factory):
 
 
 def run(checkout, command):
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("LIFE_STAGE_")}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("LIFE_STAGE_", "MAKE"))}
     done = subprocess.run(
         command, shell=True, cwd=checkout, env=environment, capture_output=True, text=True, timeout=600
     )

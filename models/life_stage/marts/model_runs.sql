@@ -11,11 +11,11 @@ with
     months_staged as (
         select
             count(*) as n_months_read,
-            cast(coalesce(sum(ledger.n_rows), 0) as bigint) as n_rows,
-            cast(coalesce(sum(ledger.n_rejected), 0) as bigint) as n_rejected,
-            cast(coalesce(sum(ledger.n_duplicates), 0) as bigint) as n_duplicates
+            cast(coalesce(sum(staged.n_rows), 0) as bigint) as n_rows,
+            cast(coalesce(sum(staged.n_rejected), 0) as bigint) as n_rejected,
+            cast(coalesce(sum(staged.n_duplicates), 0) as bigint) as n_duplicates
         from months_built
-        inner join {{ ref("month_ledger") }} as ledger on months_built.month = ledger.month
+        inner join {{ ref("action_months") }} as staged on months_built.month = staged.month
         where months_built.model = 'stg_action_rows'
     ),
     months_believed as (select count(*) as n_months_updated from months_built where model = 'stage_beliefs'),
@@ -38,7 +38,7 @@ with
     )
 select
     '{{ invocation_id }}' as run_id,
-    {{ clock() }} as started_at,
+    timestamp '{{ run_started_at.strftime("%Y-%m-%d %H:%M:%S.%f") }}' as started_at,
     closed.through_month,
     months_staged.n_months_read,
     months_staged.n_rows as n_rows_read,
