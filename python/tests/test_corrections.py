@@ -1,0 +1,90 @@
+"""What the shop corrects in its files, dictionaries or folders is what counts from then on, and nothing else."""
+
+from project import assert_same
+
+BELIEFS = ["stage_beliefs", "stage_evidence"]
+
+
+def month_of(shop, month):
+    """A query for the good rows of a month's folder."""
+    return f"""
+        select * from '{shop.source}/actions/month={month}/*.parquet'
+        where year(occurred_at) = {month[:4]} and month(occurred_at) = {int(month[5:])}"""
+
+
+def ledger(shop, column):
+    return dict(shop.query(f"select strftime(month, '%Y-%m'), {column} from month_ledger"))
+
+
+def test_a_file_overwritten_by_the_next_month_leaves_the_old_month_whole(base, new_shop):
+    july, august = month_of(base, "2016-07"), month_of(base, "2016-08")
+    new_shop.write("actions/latest.parquet", july)
+    new_shop.build()
+    n_july = ledger(new_shop, "n_actions")["2016-07"]
+    new_shop.write("actions/latest.parquet", f"{august} union all (from ({july}) order by occurred_at desc limit 3)")
+    new_shop.build()
+    assert ledger(new_shop, "status") == {"2016-07": "retired", "2016-08": "present"}
+    assert ledger(new_shop, "n_actions")["2016-07"] == n_july
+    assert_same(new_shop, base, BELIEFS, where="month <= date '2016-08-01'")
+
+
+def test_a_corrected_time_leaves_no_trace_of_the_wrong_one(base, new_shop):
+    july = month_of(base, "2016-07")
+    wrong = "case when action_id = (select min(action_id) from july) then timestamp '2015-03-10' else occurred_at end"
+    new_shop.write("actions/july.csv", f"with july as ({july}) select * replace ({wrong} as occurred_at) from july")
+    new_shop.build()
+    assert min(ledger(new_shop, "status")) == "2015-03"
+    new_shop.write("actions/july.csv", july)
+    new_shop.build()
+    assert ledger(new_shop, "status") == {"2016-07": "present"}
+    for table in ("stg_actions", "user_months", "user_month_features", "stage_evidence", "stage_beliefs"):
+        assert new_shop.query(f"select count(*) from {table} where month < date '2016-07-01'") == [(0,)], table
+    assert_same(new_shop, base, BELIEFS, where="month = date '2016-07-01'")
+
+
+def test_a_new_synonym_counts_for_rows_that_were_set_aside(base, bare_shop):
+    july = month_of(base, "2016-07")
+    bare_shop.write(
+        "actions/july.csv", f"select * replace (replace(action, 'purchase', 'kaufen') as action) from ({july})"
+    )
+    bare_shop.build()
+    rejected = "select count(*) from stg_rejected_actions where reason = 'action_unknown' and raw_action = 'kaufen'"
+    ((n_before,),) = bare_shop.query(rejected)
+    with (bare_shop.folder / "seeds" / "action_synonyms.csv").open("a") as seed:
+        seed.write("kaufen,purchase\n")
+    bare_shop.build()
+    assert n_before > 0 and bare_shop.query(rejected) == [(0,)]
+    assert bare_shop.query("select count(*) from stg_actions where action = 'purchase'") >= [(n_before,)]
+
+
+def test_ids_written_as_decimals_are_the_same_ids(base, new_shop):
+    july = month_of(base, "2016-07")
+    decimals = "cast(user_id as double) as user_id, cast(item_id as double) as item_id"
+    new_shop.write("actions/july.parquet", f"select * replace ({decimals}) from ({july})")
+    new_shop.build()
+    assert_same(new_shop, base, ["user_months", "user_month_features"], where="month = date '2016-07-01'")
+
+
+def test_a_file_without_one_readable_time_is_counted_in_the_month_of_its_folder(base, bare_shop):
+    bare_shop.add_months(base, ["2016-07", "2016-09"])
+    unreadable = "strftime(occurred_at, '%m/%d/%Y %H:%M') as occurred_at"
+    bare_shop.write(
+        "actions/month=2016-08/all.csv", f"select * replace ({unreadable}) from ({month_of(base, '2016-08')})"
+    )
+    bare_shop.build()
+    ((n_rows,),) = bare_shop.query("select count(*) from stg_action_rows where month = date '2016-08-01'")
+    assert ledger(bare_shop, "status")["2016-08"] == "unusable"
+    assert ledger(bare_shop, "n_rejected")["2016-08"] == n_rows > 1000
+    assert bare_shop.query("select n_rows_rejected from model_runs")[0][0] > n_rows
+
+
+def test_an_unfinished_warehouse_keeps_its_time_zone_too(shop):
+    shop.change("delete from model_runs")
+    refused = shop.start(business_timezone="Asia/Shanghai")
+    assert refused.exit_code != 0 and "LS-STA-002" in refused.output
+
+
+def test_a_published_file_that_was_deleted_is_published_again(shop):
+    (shop.published / "user_stages.parquet").unlink()
+    shop.build()
+    assert (shop.published / "user_stages.parquet").exists()
