@@ -1,5 +1,4 @@
--- What the rows of a month came to, and a fingerprint of the clean ones: the second level, taken only of months
--- staged anew.
+-- What the rows of a month came to, and a fingerprint of the clean ones, taken only of months staged anew.
 {{ config(materialized="monthly", full_refresh=false, meta={"months": "staged_months"}) }}
 select
     {{ this_month() }} as month,

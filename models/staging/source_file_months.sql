@@ -1,6 +1,5 @@
--- Which file of the actions holds rows of which month, so that a run reads only what is new and every month knows its
--- files. A file is read again only when its size or time changed; a source table has no such sign and is read each
--- time.
+-- Which file of the actions holds rows of which month: a run reads only what is new, and every month knows its files.
+-- A file is read again when its size or time changed; a source table has no such sign and is read every time.
 {% set from_tables = var("source_schema") != "" %}
 {% set files = source_files("actions") if execute and not from_tables else [] %}
 {% set unread = files_to_read("actions", files) if execute else [] %}

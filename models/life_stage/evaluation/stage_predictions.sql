@@ -1,6 +1,5 @@
 -- What each method said about the test users, whose registrations no model has seen, beside what they registered.
--- Every month from the user's first counts; where a method has nothing to say (an empty month) it falls back to the
--- prior.
+-- Every month from the user's first counts; a method with nothing to say (an empty month) falls back to the prior.
 {% set bins, names = age_bins(), stages() | map(attribute="name") | list %}
 with
     truths as (

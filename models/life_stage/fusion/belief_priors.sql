@@ -1,6 +1,5 @@
--- What is believed of a child before any evidence, by the months since the family was first seen: the age
--- distribution of
--- the training users, grown older month by month, with new children entering from `not_yet`.
+-- What is believed of a child before any evidence, by the months since its family was first seen: the ages of the
+-- training users' children, grown older month by month; new children enter from `not_yet`.
 {% set first_age, last_age = cell_ages()[0], cell_ages()[-1] %}
 {% set before_all, after_all = first_age - 1000, last_age + 1000 %}
 with

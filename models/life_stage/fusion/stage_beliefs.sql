@@ -1,9 +1,8 @@
 -- The belief about every user's child, carried from month to month: dynamic fusion. This is one month of it; the
--- materialization runs it for each month that is pending, oldest first.
--- A child's birth month does not move, so the shift (Equation 1) renames each cell to the next age, the merge
--- (Equation 2)
--- adds the month's evidence, and the normalisation (Equation 3) is a softmax over the cells, taken when the month is
--- read.
+-- materialization in macros/monthly_fold.sql runs it for each pending month, oldest first.
+-- A child's birth month does not move. So the shift (Equation 1) renames each cell to the next age, the merge
+-- (Equation 2) adds the month's evidence, and the normalisation (Equation 3) is a softmax over the cells, taken when
+-- the month is read.
 {{
     config(
         materialized="monthly_fold",

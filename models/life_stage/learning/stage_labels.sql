@@ -1,5 +1,4 @@
--- How old each registered child was, or how far from its birth, in every closed month; and what the user's row may be
--- used for.
+-- How old each registered child was, or how far from its birth, in every closed month; and what its rows are for.
 with families as (select user_id, count(*) as n_children from {{ ref("stg_children") }} group by user_id)
 select
     children.user_id,
