@@ -11,7 +11,7 @@ with
         select
             raw_actions.source_file as file,
             case
-                when {{ occurred_at }} > timestamp '2000-01-01' then {{ month_of(business_time(occurred_at)) }}
+                when {{ occurred_at }} >= timestamp '2000-01-01' then {{ month_of(business_time(occurred_at)) }}
             end as occurred_month
             {% for column in action_contents() %}, raw_actions.{{ column }} {% endfor %}
         from ({{ source_rows("actions", unread) }}) as raw_actions

@@ -28,7 +28,7 @@ with
         where
             case
                 when
-                    typed.occurred_at > timestamp '2000-01-01'
+                    typed.occurred_at >= timestamp '2000-01-01'
                     and {{ month_of(business_time("typed.occurred_at")) }} <= {{ month_of(business_time(clock())) }}
                 then {{ month_of(business_time("typed.occurred_at")) }} = {{ this_month() }}
                 else typed.source_file in (__home_files__)
@@ -43,7 +43,7 @@ with
                     case when action_id is null then 'action_id_missing' end,
                     case when user_id is null then 'user_missing' end,
                     case when occurred_at is null then 'time_unreadable' end,
-                    case when occurred_at <= timestamp '2000-01-01' then 'time_before_2000' end,
+                    case when occurred_at < timestamp '2000-01-01' then 'time_before_2000' end,
                     case when occurred_at > {{ clock() }} then 'time_in_future' end,
                     case when action = 'unknown' then 'action_unknown' end,
                     case when action = 'search' and search_term is null then 'search_without_term' end,
