@@ -23,7 +23,7 @@
 {% macro record_month(model_name, month, fingerprint) -%}
     delete from {{ built_months() }} where model = '{{ model_name }}' and month = date '{{ month }}';
     insert into {{ built_months() }}
-    values ('{{ model_name }}', date '{{ month }}', '{{ fingerprint }}', '{{ invocation_id }}', {{ clock() }});
+    values ('{{ model_name }}', date '{{ month }}', '{{ fingerprint }}', '{{ invocation_id }}', {{ started_at() }});
 {%- endmacro %}
 
 {% macro forget_month(relation, month) -%}

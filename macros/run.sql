@@ -6,6 +6,8 @@
 
 {% macro clock() -%} timestamp '{{ clock_text() }}' {%- endmacro %}
 
+{% macro started_at() -%} timestamp '{{ run_started_at.strftime("%Y-%m-%d %H:%M:%S.%f") }}' {%- endmacro %}
+
 {% macro business_timezone() -%} {{ return(var("business_timezone")) }} {%- endmacro %}
 
 {% macro finish_run() %} {% do drop_leftovers() %} {% do report_missing_model() %} {% endmacro %}

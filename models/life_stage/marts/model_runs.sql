@@ -6,7 +6,9 @@ with
     months_built as (
         select model, month
         from {{ built_months() }}
-        {% if is_incremental() %} where run_id not in (select run_id from {{ this }}) {% endif %}
+        {% if is_incremental() %}
+            where built_at > (select coalesce(max(started_at), timestamp '1970-01-01') from {{ this }})
+        {% endif %}
     ),
     months_staged as (
         select
@@ -38,7 +40,7 @@ with
     )
 select
     '{{ invocation_id }}' as run_id,
-    timestamp '{{ run_started_at.strftime("%Y-%m-%d %H:%M:%S.%f") }}' as started_at,
+    {{ started_at() }} as started_at,
     closed.through_month,
     months_staged.n_months_read,
     months_staged.n_rows as n_rows_read,
