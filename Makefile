@@ -12,7 +12,7 @@ SQL = models macros tests
 export DO_NOT_TRACK = 1
 export DBT_SEND_ANONYMOUS_USAGE_STATS = false
 
-.PHONY: help demo build test test-slow pytest lint format lock clean usable-python
+.PHONY: help demo build feature test test-slow pytest lint format lock clean usable-python
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -24,6 +24,9 @@ demo: $(VENV)/runtime data/demo ## demo data, one monthly run on it, and where t
 build: $(VENV)/runtime ## the monthly job on LIFE_STAGE_SOURCE (default: the demo data)
 	$(DBT_BUILD)
 	@$(BIN)/python -m life_stage.summary
+
+feature: $(VENV)/runtime ## a new feature family: make feature NAME=evening_hours
+	@$(BIN)/python -m life_stage.new_feature $(NAME)
 
 test: lint pytest ## everything CI runs: lint, then the tests
 

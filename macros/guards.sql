@@ -34,7 +34,8 @@
         "min_feature_support": [1, 1000000],
         "retrain_every_months": [0, 1200],
     } %}
-    {% set known = patterns.keys() | list + ranges.keys() | list + ["stages", "age_bin_edges"] %}
+    {% set switches = ["filter_tuning", "tune_penalties"] %}
+    {% set known = patterns.keys() | list + ranges.keys() | list + switches + ["stages", "age_bin_edges", "features"] %}
     {% for name in invocation_args_dict.get("vars", {}) if name not in known %}
         {% do stop("LS-VAR-001", "unknown var " ~ name, "known are " ~ known | join(", ")) %}
     {% endfor %}
@@ -48,8 +49,29 @@
             "it must be a number from " ~ range[0] ~ " to " ~ range[1],
         ) %}
     {% endfor %}
+    {% for name in switches if var(name) is not boolean %}
+        {% do stop("LS-VAR-002", "var " ~ name ~ " is '" ~ var(name) ~ "'", "it must be true or false") %}
+    {% endfor %}
     {% do check_calendar() %}
     {% do check_stages() %}
+    {% do check_features() %}
+{% endmacro %}
+
+{% macro check_features() %}
+    {# A feature file that nothing reads would be a silent loss. That a listed one exists, dbt itself checks. #}
+    {% set names = var("features") %}
+    {% if names is string or names is not sequence or names | unique | list | length != names | length %}
+        {% do stop("LS-VAR-002", "var features is " ~ names, "give a list of unlike names") %}
+    {% endif %}
+    {% for node in graph.nodes.values() if node.resource_type == "model" and node.name.startswith("feature_") %}
+        {% if node.name not in names %}
+            {% do stop(
+                "LS-FEA-001",
+                node.original_file_path ~ " is not listed",
+                "add " ~ node.name ~ " to var features in dbt_project.yml, or remove the file",
+            ) %}
+        {% endif %}
+    {% endfor %}
 {% endmacro %}
 
 {% macro check_calendar() %}

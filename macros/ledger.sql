@@ -131,6 +131,16 @@
     ) %}
 {% endmacro %}
 
+{% macro months_to_count() %}
+    {# Features depend on the month's actions and on the files that analysts write: a changed family is counted for all
+       months, so that the next model can learn it from the whole history. #}
+    {% set rows, features = [], features_fingerprint() %}
+    {% for row in closed_months() %}
+        {% do rows.append(dict(row, fingerprint=row.fingerprint ~ " " ~ features)) %}
+    {% endfor %}
+    {% do return(rows) %}
+{% endmacro %}
+
 {% macro months_with_model() %}
     {# Evidence depends on the month's actions and on the model that scores it. #}
     {% do return(
@@ -143,4 +153,21 @@
         )
         or [{"month": "1970-01-01", "fingerprint": none, "model_version": "none"}]
     ) %}
+{% endmacro %}
+
+{% macro months_to_score() %}
+    {# The memory-less answer also reads the same month a year before. #}
+    {% set sql %}
+        select
+            models.month,
+            concat(ledger.contents, ' ', coalesce(year_before.contents, 'none'), ' ', models.model_version) as fingerprint
+        from {{ ref("month_models") }} as models
+        inner join {{ ref("month_ledger") }} as ledger on models.month = ledger.month
+        left join
+            {{ ref("month_ledger") }} as year_before
+            on models.month = {{ months_after("year_before.month", 12) }}
+        where ledger.is_closed
+        order by models.month
+    {% endset %}
+    {% do return(rows_as_dicts(sql)) %}
 {% endmacro %}

@@ -89,25 +89,37 @@
     {% endif %}
 {% endmacro %}
 
-{% materialization monthly, default %}
-    {# Months are independent of one another; meta.months names the macro that lists them. #}
+{% materialization monthly, default, supported_languages = ["sql", "python"] %}
+    {# Months are independent of one another; meta.months names the macro that lists them. The text of a Python model is
+       one month too; dbt lets only the materialization itself run it, which writes the rows to a table first. #}
     {% set target_relation = this.incorporate(type="table") %}
+    {% set step_table = this.incorporate(path={"identifier": this.identifier ~ "__dbt_step"}, type="table") %}
     {% set wanted, built, pending = months_wanted(), fingerprints_of(this.identifier), [] %}
     {% for row in wanted if row.fingerprint is not none and built.get(row.month) != row.fingerprint %}
         {% do pending.append(row) %}
     {% endfor %}
     {% set timer = namespace(start=modules.datetime.datetime.now(), shown=modules.datetime.datetime.now()) %}
     {{ run_hooks(pre_hooks) }}
-    {% do create_when_absent(target_relation, sql_of_month(sql, wanted[0])) %}
-    {% do forget_unwanted(target_relation, wanted, built) %}
-    {% for row in pending %}
+    {% for row in pending or (wanted[:1] if load_relation(target_relation) is none else []) %}
         {% do show_progress(timer, row, loop.index, pending | length) %}
-        {% call statement("month") %}
-            {{ replace_month(target_relation, row.month, sql_of_month(sql, row)) }}
-            {{ record_month(this.identifier, row.month, row.fingerprint) }}
-        {% endcall %}
-        {% do adapter.commit() %}
+        {% set month_rows = sql_of_month(model["compiled_code"], row) %}
+        {% if model["language"] == "python" %}
+            {% do drop_relation_if_exists(step_table) %}
+            {% do adapter.commit() %}
+            {% set writing = create_table_as(false, step_table, month_rows, "python") %}
+            {% call statement("python", language="python") %} {{ writing }}{% endcall %}
+            {% set month_rows = "select * from " ~ step_table %}
+        {% endif %}
+        {% if loop.first %} {% do create_when_absent(target_relation, month_rows) %} {% endif %}
+        {% if pending %}
+            {% call statement("month") %}
+                {{ replace_month(target_relation, row.month, month_rows) }}
+                {{ record_month(this.identifier, row.month, row.fingerprint) }}
+            {% endcall %}
+            {% do adapter.commit() %}
+        {% endif %}
     {% endfor %}
+    {% do forget_unwanted(target_relation, wanted, built) %}
     {% call noop_statement("main", pending | length ~ " months", "MONTHLY", pending | length) %} {% endcall %}
     {{ run_hooks(post_hooks) }}
     {% do persist_docs(target_relation, model) %}

@@ -90,3 +90,18 @@
     {%- set every = "" if target.type == "spark" else ", 'g'" -%}
     regexp_replace({{ text }}, '{{ pattern }}', '{{ replacement }}'{{ every }})
 {%- endmacro %}
+
+{% macro json_entries(text, name) -%}
+    {#- One row per key of a JSON object given as text: <name>_key, <name>_value; none where it is no object. -#}
+    {%- if target.type == "spark" -%}
+        explode(from_json({{ text }}, 'map<string,string>')) as ({{ name }}_key, {{ name }}_value)
+    {%- else -%}
+        {%- set entries = "try_cast(try_cast(" ~ text ~ " as json) as map(varchar, varchar))" -%}
+        unnest(map_keys({{ entries }})) as {{ name }}_key,
+        unnest(map_values({{ entries }})) as {{ name }}_value
+    {%- endif -%}
+{%- endmacro %}
+
+{% macro stop_query(message) -%}
+    {%- set raise = "raise_error" if target.type == "spark" else "error" -%} {{ raise }} ('{{ message }}')
+{%- endmacro %}

@@ -25,9 +25,13 @@
 
 {% macro report_missing_model() %}
     {# Without a model the run still ends well: it says what is missing to train one. #}
-    {% set models, training_rows = ref("stage_models"), ref("training_rows") %}
+    {% set models, learning_rows = ref("stage_models"), ref("learning_rows") %}
     {% if execute and load_relation(models) and run_query("select count(*) as n from " ~ models).rows[0]["n"] == 0 %}
-        {% set n_users = run_query("select count(distinct user_id) as n from " ~ training_rows).rows[0]["n"] %}
+        {% set n_users = run_query(
+            "select count(distinct user_id) as n from "
+            ~ learning_rows
+            ~ " where split = 'train' and is_active"
+        ).rows[0]["n"] %}
         {% do log(
             "LS-ML-001 no model was trained: "
             ~ n_users

@@ -43,6 +43,17 @@
     {% do return("evidence.e_" ~ below.bin) %}
 {% endmacro %}
 
+{% macro mean_over_stage(prefix, stage, factor="") -%}
+    {#- SQL: the mean over a stage's months of age of a value that is constant within each age bin. -#}
+    (
+        {%- for bin in age_bins() if stage.from_month <= bin.from_month and bin.to_month <= stage.to_month -%}
+            {{ bin.to_month - bin.from_month }} * {{ exact(factor ~ prefix ~ bin.name) }}
+            {%- if not loop.last %} + {% endif -%}
+        {%- endfor -%}
+    )
+    / {{ stage.to_month - stage.from_month }}
+{%- endmacro %}
+
 {% macro cells_within(from_month, to_month) %}
     {% set names = [] %}
     {% for age in cell_ages() if from_month <= age < to_month %} {% do names.append(age_name(age)) %} {% endfor %}

@@ -1,29 +1,54 @@
--- Every model has a value for each feature and age bin, a prior that sums to one, and all its settings.
+-- Every model has two regressions with a value for each feature and age bin and a prior that sums to one, a start
+-- that sums
+-- to one, and all its settings.
 with
-    parts as (
+    regressions as (
         select
             model_version,
-            count(*) as n_rows,
-            count(value) as n_values,
+            regression,
             count(distinct case when kind = 'coefficient' then feature end) as n_features,
-            count(case when kind = 'coefficient' then 1 end) as n_coefficients,
-            count(case when kind = 'intercept' then 1 end) as n_intercepts,
-            count(case when kind = 'prior' then 1 end) as n_priors,
+            count(case when kind = 'coefficient' then value end) as n_coefficients,
             count(
-                case when kind = 'setting' and feature in ('tau', 'gamma', 'delta', 'birth_hazard') then 1 end
+                case when kind = 'support' and value >= {{ var("min_feature_support") }} then value end
+            ) as n_supports,
+            count(case when kind = 'scale' and value > 0 then value end) as n_scales,
+            count(case when kind = 'intercept' then value end) as n_intercepts,
+            sum(case when kind = 'prior' and value > 0 then value end) as prior
+        from {{ ref("stage_coefficients") }}
+        where regression <> 'both'
+        group by model_version, regression
+    ),
+    models as (
+        select
+            model_version,
+            count(*) - count(value) as n_values_missing,
+            count(
+                distinct case when kind in ('coefficient', 'prior', 'intercept') then regression end
+            ) as n_regressions,
+            count(
+                case
+                    when
+                        kind = 'setting'
+                        and feature in ('tau', 'gamma', 'delta', 'birth_hazard', 'inverse_penalty', 'filter_freedom')
+                    then 1
+                end
             ) as n_settings,
-            sum(case when kind = 'prior' then value end) as prior
+            sum(case when kind = 'start' then value end) as start
         from {{ ref("stage_coefficients") }}
         group by model_version
     ),
     bins as (select count(*) as n_bins from {{ ref("age_bins") }})
-select parts.*, bins.n_bins
-from parts
+select models.*, regressions.regression
+from models
+inner join regressions on models.model_version = regressions.model_version
 cross join bins
 where
-    parts.n_values <> parts.n_rows
-    or parts.n_coefficients <> parts.n_features * bins.n_bins
-    or parts.n_intercepts <> bins.n_bins
-    or parts.n_priors <> bins.n_bins
-    or parts.n_settings <> 4
-    or not coalesce(abs(parts.prior - 1) < 1e-9, false)
+    models.n_values_missing > 0
+    or models.n_regressions <> 2
+    or models.n_settings <> 6
+    or not coalesce(abs(models.start - 1) < 1e-9, false)
+    or regressions.n_coefficients <> regressions.n_features * bins.n_bins
+    or regressions.n_supports <> regressions.n_features
+    or regressions.n_scales <> regressions.n_features
+    or regressions.n_intercepts <> bins.n_bins
+    or not coalesce(abs(regressions.prior - 1) < 1e-9, false)

@@ -2,4 +2,5 @@
 select distinct predictions.user_id
 from {{ ref("stage_predictions") }} as predictions
 inner join
-    (select distinct user_id from {{ ref("training_rows") }}) as training on predictions.user_id = training.user_id
+    (select distinct user_id from {{ ref("learning_rows") }} where split <> 'test') as learning
+    on predictions.user_id = learning.user_id

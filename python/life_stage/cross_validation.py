@@ -10,8 +10,9 @@ import os
 import duckdb
 import numpy as np
 import pandas as pd
+from scipy.sparse import csr_matrix
 
-from life_stage.training import Settings, design_matrix, fit_evidence
+from life_stage import regression
 
 ROWS = """
     select labels.user_id, labels.month, stages.stage as age_bin
@@ -21,17 +22,16 @@ ROWS = """
     where labels.n_children = 1 order by all
 """
 FEATURES = """
-    select user_id, month, feature, n_days from user_month_features
+    select user_id, month, feature, value from user_month_features
     where feature in (select feature from user_month_features group by feature having count(*) >= ?)
 """
 
 
 def cross_validate(
-    rows: pd.DataFrame, features: pd.DataFrame, stages: tuple[str, ...], repeats: int = 5
+    rows: pd.DataFrame, features: pd.DataFrame, stages: tuple[str, ...], inverse_penalty: float, repeats: int = 5
 ) -> pd.DataFrame:
     """Accuracy and log-loss per repeat of the regression and of knowing the stage shares alone."""
-    settings = Settings(age_bins=stages, min_training_users=1, min_bin_rows=1)
-    _, matrix = design_matrix(rows, features.merge(rows[["user_id", "month"]]))
+    matrix = design_matrix(rows, features)
     truth = pd.Categorical(rows["age_bin"], categories=stages).codes.astype(int)
     users = pd.factorize(rows["user_id"])[0]
     scores = []
@@ -40,16 +40,21 @@ def cross_validate(
         said, shares = np.empty((len(rows), len(stages))), np.empty((len(rows), len(stages)))
         for fold in range(5):
             held_out = folds == fold
-            share = np.bincount(truth[~held_out], minlength=len(stages)) / (~held_out).sum()
-            weights, offsets = fit_evidence(
-                matrix[~held_out], rows["age_bin"].to_numpy()[~held_out], np.flatnonzero(share), settings
-            )
-            said[held_out] = posterior(matrix[held_out] @ weights + offsets, share)
-            shares[held_out] = share
+            fitted = regression.fit(matrix[~held_out], truth[~held_out], len(stages), inverse_penalty)
+            said[held_out] = posterior(matrix[held_out] @ fitted.weights + fitted.intercepts, fitted.prior)
+            shares[held_out] = fitted.prior
         scores.append(("regression", repeat, (said.argmax(axis=1) == truth).mean(), log_loss(said, truth)))
         # The commonest stage of all rows: a little more than a guess from four fifths of them could reach.
         scores.append(("majority", repeat, np.bincount(truth).max() / len(truth), log_loss(shares, truth)))
     return pd.DataFrame(scores, columns=["method", "repeat", "accuracy", "log_loss"])
+
+
+def design_matrix(rows: pd.DataFrame, features: pd.DataFrame) -> csr_matrix:
+    """rows x features, in the order of the rows."""
+    numbered = rows[["user_id", "month"]].assign(row_no=np.arange(len(rows)))
+    cells = features.merge(numbered, on=["user_id", "month"])
+    columns, names = pd.factorize(cells["feature"], sort=True)
+    return csr_matrix((cells["value"], (cells["row_no"], columns)), shape=(len(rows), len(names)))
 
 
 def log_loss(probability: np.ndarray, truth: np.ndarray) -> float:
@@ -68,13 +73,18 @@ def main() -> None:
     """Print the scores, mean over the repeats."""
     parser = argparse.ArgumentParser(prog="life_stage.cross_validation", description=__doc__)
     parser.add_argument("--min-support", type=int, default=1, help="user-months a feature must occur in")
+    parser.add_argument("--inverse-penalty", type=float, default=0.3, help="C of the regression")
     options = parser.parse_args()
     warehouse = os.environ.get("LIFE_STAGE_WAREHOUSE", "warehouse/life_stage.duckdb")
     with duckdb.connect(warehouse, read_only=True) as connection:
         rows = connection.sql(ROWS).df()
         features = connection.execute(FEATURES, [options.min_support]).df()
         stages = tuple(stage for (stage,) in connection.sql("select stage from stages order by stage_no").fetchall())
-    scores = cross_validate(rows, features, stages).groupby("method")[["accuracy", "log_loss"]].mean()
+    scores = (
+        cross_validate(rows, features, stages, options.inverse_penalty)
+        .groupby("method")[["accuracy", "log_loss"]]
+        .mean()
+    )
     n_users = rows["user_id"].nunique()
     print(f"{len(rows):,} months of {n_users:,} registered users, {len(stages)} stages, 5 x 5 folds of users")
     print(scores.round(3).to_string())

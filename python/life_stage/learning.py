@@ -1,51 +1,78 @@
-"""Deciding whether a new model is due, and what it is trained on; the fit itself is in training.py."""
+"""Deciding whether a new model is due and gathering what it is learned from; the learning itself is in training.py."""
 
+import sys
 from datetime import date
 
 import duckdb
-import pandas as pd
 import pyarrow as pa
 
 SCHEMA = pa.schema(
     [
         ("model_version", pa.string()),
         ("trained_through", pa.date32()),
+        ("regression", pa.string()),
         ("kind", pa.string()),
         ("feature", pa.string()),
         ("age_bin", pa.string()),
         ("value", pa.float64()),
     ]
 )
+Relation = duckdb.DuckDBPyRelation
 
 
 def new_model(
     *,
-    ledger: duckdb.DuckDBPyRelation,
-    age_bins: duckdb.DuckDBPyRelation,
-    rows: duckdb.DuckDBPyRelation,
-    features: duckdb.DuckDBPyRelation,
-    known: duckdb.DuckDBPyRelation | None,
+    ledger: Relation,
+    age_bins: Relation,
+    stages: Relation,
+    rows: Relation,
+    matrix: Relation,
+    vocabulary: Relation,
+    known: Relation | None,
     options: dict[str, str],
 ) -> pa.Table:
-    """Rows of a new model through the last closed month, or no rows: none is due, or too few users are registered.
+    """Rows of a new model through the last closed month, or no rows: none is due, or there is too little to learn from.
 
-    options: `min_training_users` and `retrain_every_months`.
+    options: `min_training_users`, `retrain_every_months`, `filter_tuning`, `tune_penalties` as text.
     """
     last_closed = newest_date(ledger.filter("is_closed"), "month")
     newest = newest_date(known, "trained_through") if known is not None else None
-    model = pd.DataFrame(columns=SCHEMA.names)
-    if is_due(last_closed, newest, int(options["retrain_every_months"])):
-        from life_stage.training import Settings, train  # scikit-learn loads in over a second: only when needed
+    if not is_due(last_closed, newest, int(options["retrain_every_months"])):
+        return SCHEMA.empty_table()
+    from life_stage.birth_months import Ages  # scikit-learn loads in over a second: only when needed
+    from life_stage.regression import NotTrainedError
+    from life_stage.training import Options, train
 
-        settings = Settings(
-            age_bins=tuple(name for (name,) in age_bins.order("bin_no").project("age_bin").fetchall()),
-            min_training_users=int(options["min_training_users"]),
-        )
-        model = train(rows.df(), features.df(), last_closed, settings)
+    ages = Ages(*division(age_bins, "age_bin", "bin_no"), *division(stages, "stage", "stage_no"))
+    penalties = {} if options["tune_penalties"] == "True" or newest is None else penalties_of(known, newest)
+    wanted = Options(int(options["min_training_users"]), options["filter_tuning"] == "True", **penalties)
+    try:
+        model = train(rows.df(), matrix.fetchnumpy(), vocabulary.df(), ages, last_closed, wanted, say)
+    except NotTrainedError as error:
+        say(f"LS-ML-002 no new model: {error}; the newest one there is, if any, is used on")
+        return SCHEMA.empty_table()
     return pa.Table.from_pandas(model, schema=SCHEMA, preserve_index=False)
 
 
-def newest_date(relation: duckdb.DuckDBPyRelation, column: str) -> date | None:
+def say(text: str) -> None:
+    """A line for whoever watches the run."""
+    print(f"    stage_coefficients: {text}", file=sys.stderr, flush=True)
+
+
+def division(relation: Relation, name: str, order: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Names and edges of a division of age, from rows with from_month and to_month."""
+    found = relation.order(order).project(f"{name}, from_month, to_month").fetchall()
+    return tuple(row[0] for row in found), (found[0][1], *(row[2] for row in found))
+
+
+def penalties_of(known: Relation, trained_through: date) -> dict[str, float]:
+    """How strongly the newest model's weights were held back."""
+    settings = known.filter(f"kind = 'setting' and trained_through = date '{trained_through}'")
+    found = dict(settings.order("model_version").project("feature, value").fetchall())
+    return {name: found[name] for name in ("inverse_penalty", "filter_freedom") if name in found}
+
+
+def newest_date(relation: Relation, column: str) -> date | None:
     """The largest date of a column; None without rows."""
     return relation.aggregate(f"max({column})").fetchall()[0][0]
 

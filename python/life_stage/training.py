@@ -1,123 +1,134 @@
-"""Training: a multinomial logistic regression from the features of a month to the child's age bin, kept as rows.
+"""Training: the steps in which a model is learned, and the rows it is kept as. No pickle anywhere: scoring is SQL.
 
-The fitted model is a frame of coefficients (no pickle anywhere); scoring is a join and a sum in SQL. Log-posterior
-minus log-prior is linear in the features up to a term equal for all bins, so `coefficient` and `intercept` rows are
-evidence: what a month says about the age, without what was known before it.
+Two regressions (regression.py), of which the one that is added up over months is trained on through the filter
+(filter_tuning.py), and the settings that the belief is read with (calibration.py).
 """
 
-import hashlib
-import json
+import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import date
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import csr_matrix
-from sklearn.linear_model import LogisticRegression
-from threadpoolctl import threadpool_limits
 
-COLUMNS = ["model_version", "trained_through", "kind", "feature", "age_bin", "value"]
+from life_stage import calibration, filter_tuning, penalties, regression
+from life_stage.birth_months import Ages, BirthMonths, last_months
+from life_stage.calibration import Judge
+from life_stage.examples import Examples, examples_of, hazard_of, sampled, start_of
+from life_stage.model_rows import COLUMNS, digest, long_rows, named_values, regression_rows
+from life_stage.regression import Evidence, NotTrainedError
+
+LAST_YEAR = "last_year:"
+MIN_VALIDATION_USERS = 100
+VALIDATION_MONTHS = 6
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How a model is trained and how its evidence is read.
+class Options:
+    """What the project's vars say, and the penalties of the model before this one (None: they are chosen anew)."""
 
-    tau, gamma, delta: steepness of the evidence, how it wears off with the number of active months, and the share of
-    the belief left to the prior; birth_hazard: share of families not yet expecting that start to expect each month.
-    """
-
-    age_bins: tuple[str, ...]
     min_training_users: int
-    inverse_penalty: float = 0.3
-    min_bin_rows: int = 30
-    max_iterations: int = 500
-    tau: float = 1.3
-    gamma: float = 0.2
-    delta: float = 0.02
-    birth_hazard: float = 0.008
+    filter_tuning: bool = True
+    inverse_penalty: float | None = None
+    filter_freedom: float | None = None
 
 
-def train(rows: pd.DataFrame, features: pd.DataFrame, through: date, settings: Settings) -> pd.DataFrame:
-    """Fit one model; returns its rows with COLUMNS, or none of them where there is too little to learn from.
+def train(
+    rows: pd.DataFrame,
+    matrix: dict[str, np.ndarray],
+    vocabulary: pd.DataFrame,
+    ages: Ages,
+    through: date,
+    options: Options,
+    say: Callable[[str], None] = lambda text: None,
+) -> pd.DataFrame:
+    """Learn one model; returns its rows with COLUMNS. Raises NotTrainedError where there is too little to learn from.
 
-    rows: one per training user x month with `age_bin`; features: user_id, month, feature, n_days of those rows.
+    rows: learning_rows; matrix: columns of learning_matrix; vocabulary: learning_vocabulary; say: hears of each step.
     """
-    rows = rows.sort_values(["user_id", "month"], ignore_index=True)
-    counts = rows["age_bin"].value_counts().reindex(settings.age_bins, fill_value=0).to_numpy()
-    supported = np.flatnonzero(counts >= settings.min_bin_rows)
-    if rows["user_id"].nunique() < settings.min_training_users or len(supported) < 2:
-        return pd.DataFrame(columns=COLUMNS)
-    if features.empty:
-        return pd.DataFrame(columns=COLUMNS)
-    names, matrix = design_matrix(rows, features)
-    weights, intercepts = fit_evidence(matrix, rows["age_bin"].to_numpy(), supported, settings)
-    prior = (counts + 0.5) / (counts + 0.5).sum()
-    bins = list(settings.age_bins)
-    frames = [
-        long_rows("coefficient", names, bins, weights),
-        long_rows("intercept", [""], bins, intercepts[None, :]),
-        long_rows("prior", [""], bins, prior[None, :]),
-        long_rows("setting", list(readings(settings)), [""], np.array(list(readings(settings).values()))[:, None]),
-    ]
-    model = pd.concat(frames, ignore_index=True)
-    model.insert(0, "trained_through", through)
-    model.insert(0, "model_version", f"{through:%Y-%m}-{fingerprint(model, settings)}")
-    return model[COLUMNS]
+    began = time.monotonic()
+    rows = rows.sort_values("row_no", ignore_index=True)
+    vocabulary = vocabulary.sort_values("feature_no", ignore_index=True)
+    examples = examples_of(rows, matrix, len(vocabulary), through)
+    split, of_this_month = rows["split"].to_numpy(), ~vocabulary["feature"].str.startswith(LAST_YEAR).to_numpy()
+    training = examples[sampled(examples.months.user, split == "train")].believable(ages)
+    active = training.active(of_this_month)
+    if active.n_users < options.min_training_users:
+        raise NotTrainedError(f"{active.n_users} training users, min_training_users is {options.min_training_users}")
 
+    def step(text: str) -> None:
+        say(f"{text}, {time.monotonic() - began:.0f} s")
 
-def design_matrix(rows: pd.DataFrame, features: pd.DataFrame) -> tuple[list[str], csr_matrix]:
-    """Feature names in order and the matrix rows x features of ln(1 + days)."""
-    names = sorted(features["feature"].unique())
-    row_numbers = pd.Series(np.arange(len(rows)), index=pd.MultiIndex.from_frame(rows[["user_id", "month"]]))
-    at_row = row_numbers.loc[pd.MultiIndex.from_frame(features[["user_id", "month"]])].to_numpy()
-    at_column = pd.Index(names).get_indexer(features["feature"])
-    values = np.log1p(features["n_days"].to_numpy(dtype=float))
-    return names, csr_matrix((values, (at_row, at_column)), shape=(len(rows), len(names)))
-
-
-def fit_evidence(
-    matrix: csr_matrix, age_bin: np.ndarray, supported: np.ndarray, settings: Settings
-) -> tuple[np.ndarray, np.ndarray]:
-    """Evidence weights (features x bins) and intercepts (bins), centred over the bins.
-
-    A bin with too few rows takes those of the nearest supported one: left to itself it would win by a wide margin.
-    """
-    names = np.array(settings.age_bins)[supported]
-    known = np.isin(age_bin, names)
-    regression = LogisticRegression(C=settings.inverse_penalty, max_iter=settings.max_iterations)
-    with threadpool_limits(1):
-        regression.fit(matrix[known], age_bin[known])
-    order = [list(regression.classes_).index(name) for name in names]
-    coefficients = regression.coef_ if len(names) > 2 else np.vstack([-regression.coef_, regression.coef_]) / 2
-    offsets = regression.intercept_ if len(names) > 2 else np.array([-1, 1]) * regression.intercept_[0] / 2
-    share = np.array([(age_bin[known] == name).mean() for name in names])
-    nearest = np.abs(np.arange(len(settings.age_bins))[:, None] - supported[None, :]).argmin(axis=1)
-    weights = coefficients[order].T[:, nearest]
-    intercepts = (offsets[order] - np.log(share))[nearest]
-    return weights - weights.mean(axis=1, keepdims=True), intercepts - intercepts.mean()
-
-
-def readings(settings: Settings) -> dict[str, float]:
-    """The settings that the belief is read with."""
-    return {name: getattr(settings, name) for name in ("tau", "gamma", "delta", "birth_hazard")}
-
-
-def long_rows(kind: str, features: list[str], bins: list[str], values: np.ndarray) -> pd.DataFrame:
-    """One row per feature x age bin of `values` (features x bins)."""
-    return pd.DataFrame(
-        {
-            "kind": kind,
-            "feature": np.repeat(np.array(features, dtype=object), len(bins)),
-            "age_bin": np.tile(np.array(bins, dtype=object), len(features)),
-            "value": values.ravel(),
-        }
+    births = BirthMonths(
+        ages, examples.months.lag.max() + 1, start_of(active.months, ages), hazard_of(active.months, ages)
     )
+    step(f"learning from {len(active.months):,} months of {active.n_users:,} users, {of_this_month.sum():,} features")
+    c = options.inverse_penalty or penalties.choose_inverse_penalty(active, ages)
+    plain = fit(active, ages, c)
+    step(f"the evidence regression stands (C {c:g})")
+    memory_less = fit(training, ages, c)
+    step("the memory-less regression stands")
+    evidence, freedom = tune_through_filter(active, births, plain, c, options)
+    step(f"training through the filter is done (freedom {freedom:.3g})")
+    reading, judged = calibrate(examples[split == "validation"].active(of_this_month), births, evidence)
+    step(f"calibration is done (tau {reading.tau:g}, gamma {reading.gamma:g}, delta {reading.delta:g})")
+
+    settings = {**asdict(reading), "birth_hazard": births.hazard, "inverse_penalty": c, "filter_freedom": freedom}
+    diagnostics = {
+        "n_training_users": active.n_users,
+        "evidence_iterations": plain.n_iterations,
+        "memory_less_iterations": memory_less.n_iterations,
+        "filter_iterations": evidence.n_iterations if freedom else 0,
+        **judged,
+    }
+    learned_from = digest(rows.drop(columns="user_id", errors="ignore"), vocabulary, examples.matrix.data)
+    frame = pd.concat(
+        [
+            regression_rows("evidence", evidence, vocabulary[of_this_month], ages.bins),
+            regression_rows("memory_less", memory_less, vocabulary, ages.bins),
+            long_rows("start", [""], ages.bins, births.start[None, :]).assign(regression="evidence"),
+            named_values("setting", settings),
+            named_values("diagnostic", diagnostics),
+            named_values("data", {learned_from: len(active.months)}),
+        ],
+        ignore_index=True,
+    )
+    frame = frame.assign(trained_through=through, model_version=f"{through:%Y-%m}-{digest(frame)[:8]}")
+    return frame[COLUMNS]
 
 
-def fingerprint(model: pd.DataFrame, settings: Settings) -> str:
-    """Eight hex digits that name what the model learned and how it is read."""
-    digest = hashlib.sha256(json.dumps(asdict(settings), sort_keys=True).encode())
-    digest.update(model[["kind", "feature", "age_bin"]].to_csv(index=False).encode())
-    digest.update(model["value"].to_numpy().tobytes())
-    return digest.hexdigest()[:8]
+def fit(examples: Examples, ages: Ages, inverse_penalty: float) -> Evidence:
+    """Step 1: the regression on the months in which the child was in some age bin."""
+    in_bins, age_bin = examples.in_bins(ages)
+    return regression.fit(in_bins.matrix, age_bin, len(ages.bins), inverse_penalty)
+
+
+def tune_through_filter(
+    active: Examples, births: BirthMonths, plain: Evidence, inverse_penalty: float, options: Options
+) -> tuple[Evidence, float]:
+    """Step 2: the evidence trained on and how freely; the regression as it is and 0 where that is better, or wanted."""
+    freedom = options.filter_freedom if options.filter_tuning else 0.0
+    if freedom is None:
+        freedom = penalties.choose_filter_freedom(active, births, inverse_penalty)
+    if freedom == 0:
+        return plain, 0.0
+    return filter_tuning.tune(active.matrix, active.months, births, plain, freedom), freedom
+
+
+def calibrate(
+    validation: Examples, births: BirthMonths, evidence: Evidence
+) -> tuple[calibration.Settings, dict[str, float]]:
+    """Step 3: the settings, and how well they and no calibration at all read the newest months of validation users."""
+    if validation.n_users < MIN_VALIDATION_USERS:
+        return calibration.Settings(), {"n_validation_users": 0}
+    readings = last_months(validation.months, VALIDATION_MONTHS)
+    judge = Judge(validation.matrix, validation.months, readings, births, evidence)
+    best = judge.best()
+    return best, {
+        "n_validation_users": validation.n_users,
+        "log_loss_before": judge.log_loss(calibration.UNCALIBRATED),
+        "log_loss_after": judge.log_loss(best),
+        "calibration_error_before": judge.calibration_error(calibration.UNCALIBRATED),
+        "calibration_error_after": judge.calibration_error(best),
+    }

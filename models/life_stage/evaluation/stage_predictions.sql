@@ -19,61 +19,48 @@ with
         select
             model_version
             {% for bin in bins %}
-                , ln(max(case when age_bin = '{{ bin.name }}' then value end)) as l_{{ bin.name }}
+                , max(case when age_bin = '{{ bin.name }}' then value end) as bin_{{ bin.name }}
             {% endfor %}
         from {{ ref("stage_coefficients") }}
-        where kind = 'prior'
+        where regression = 'memory_less' and kind = 'prior'
         group by model_version
     ),
-    months_alone as (
-        select
-            beliefs.user_id,
-            beliefs.month
-            {% for bin in bins %}
-                , exp(coalesce(evidence.e_{{ bin.name }}, 0) + bin_priors.l_{{ bin.name }}) as w_{{ bin.name }}
-            {% endfor %}
-        from {{ ref("stage_beliefs") }} as beliefs
-        inner join bin_priors on beliefs.model_version = bin_priors.model_version
-        left join
-            {{ ref("stage_evidence") }} as evidence
-            on beliefs.user_id = evidence.user_id
-            and beliefs.month = evidence.month
-    ),
-    memory_less as (
-        select
-            user_id,
-            month
-            {% for stage in stages() %}
-                ,
-                {% for bin in bins if stage.from_month <= bin.from_month and bin.to_month <= stage.to_month %}
-                    w_{{ bin.name }} {%- if not loop.last %} + {% endif -%}
-                {% endfor %} as p_{{ stage.name }}
-            {% endfor %}
-        from months_alone
-    ),
-    said as (
+    -- Masses of the stages, not yet divided by their sum.
+    masses as (
         select 'birth_month_filter' as method, user_id, month {% for name in names %}, p_{{ name }} {% endfor %}
         from {{ ref("stage_beliefs") }}
-        union all
+        {% for method in ["memory_less", "prior"] %}
+            union all
+            select
+                '{{ method }}' as method,
+                beliefs.user_id,
+                beliefs.month
+                {% for stage in stages() %}
+                    ,
+                    {% for bin in bins if stage.from_month <= bin.from_month and bin.to_month <= stage.to_month %}
+                        {% if method == "prior" %} bin_priors.bin_{{ bin.name }}
+                        {% else %} coalesce(scores.bin_{{ bin.name }}, bin_priors.bin_{{ bin.name }})
+                        {% endif %}
+                        {%- if not loop.last %} + {% endif %}
+                    {% endfor %} as p_{{ stage.name }}
+                {% endfor %}
+            from {{ ref("stage_beliefs") }} as beliefs
+            inner join bin_priors on beliefs.model_version = bin_priors.model_version
+            {% if method == "memory_less" %}
+                left join
+                    {{ ref("stage_scores") }} as scores
+                    on beliefs.user_id = scores.user_id
+                    and beliefs.month = scores.month
+            {% endif %}
+        {% endfor %}
+    ),
+    said as (
         select
-            'memory_less' as method,
+            method,
             user_id,
             month
             {% for name in names %}, p_{{ name }} / ({{ sum_of("p_", names) }}) as p_{{ name }} {% endfor %}
-        from memory_less
-        union all
-        select
-            'prior' as method,
-            beliefs.user_id,
-            beliefs.month
-            {% for name in names %}
-                , priors.prior_{{ name }} / ({{ sum_of("priors.prior_", names) }}) as p_{{ name }}
-            {% endfor %}
-        from {{ ref("stage_beliefs") }} as beliefs
-        inner join
-            {{ ref("belief_priors") }} as priors
-            on beliefs.model_version = priors.model_version
-            and priors.tenure_months = 0
+        from masses
     )
 select
     said.method,

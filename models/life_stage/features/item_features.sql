@@ -1,8 +1,9 @@
--- All features of every item, from all item families.
-{% for family in ["feature_categories", "feature_title_ages"] %}
+-- All features of every item, from all families that describe items.
+{{ config(materialized="table") }}
+{% for family in feature_families(["feature", "item_id"]) %}
     select distinct item_id, feature
     from {{ ref(family) }}
-    {% if not loop.last %}
-        union all
-    {% endif %}
+    union all
 {% endfor %}
+select cast(null as string) as item_id, cast(null as string) as feature
+where false

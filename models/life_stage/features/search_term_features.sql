@@ -1,2 +1,9 @@
--- All features of every search term, from all search-term families.
-select distinct search_term, feature from {{ ref("feature_search_ages") }}
+-- All features of every search term, from all families that describe search terms.
+{{ config(materialized="table") }}
+{% for family in feature_families(["feature", "search_term"]) %}
+    select distinct search_term, feature
+    from {{ ref(family) }}
+    union all
+{% endfor %}
+select cast(null as string) as search_term, cast(null as string) as feature
+where false

@@ -1,5 +1,5 @@
 -- What is believed of a child before any evidence, by the months since its family was first seen: the ages of the
--- training users' children, grown older month by month; new children enter from `not_yet`.
+-- training users' children in their first month, grown older month by month; new children enter from `not_yet`.
 {% set first_age, last_age = cell_ages()[0], cell_ages()[-1] %}
 {% set before_all, after_all = first_age - 1000, last_age + 1000 %}
 with
@@ -25,7 +25,7 @@ with
         from {{ ref("stage_coefficients") }} as coefficients
         inner join models_in_use on coefficients.model_version = models_in_use.model_version
         inner join {{ ref("age_bins") }} as bins on coefficients.age_bin = bins.age_bin
-        where coefficients.kind = 'prior'
+        where coefficients.kind = 'start'
     ),
     -- At the first sight of a family: a bin's share spread evenly over its months.
     starts as (

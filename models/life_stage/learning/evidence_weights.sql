@@ -7,5 +7,5 @@ select
         max(case when age_bin = '{{ bin.name }}' then value end) as w_{{ bin.name }} {%- if not loop.last %},{% endif %}
     {% endfor %}
 from {{ ref("stage_coefficients") }}
-where kind in ('coefficient', 'intercept')
+where regression = 'evidence' and kind in ('coefficient', 'intercept')
 group by model_version, feature

@@ -7,8 +7,10 @@ def model(dbt, session):
     return new_model(
         ledger=dbt.ref("month_ledger"),
         age_bins=dbt.ref("age_bins"),
-        rows=dbt.ref("training_rows"),
-        features=dbt.ref("training_features"),
+        stages=dbt.ref("stages"),
+        rows=dbt.ref("learning_rows"),
+        matrix=dbt.ref("learning_matrix"),
+        vocabulary=dbt.ref("learning_vocabulary"),
         known=session.table(str(dbt.this)) if dbt.is_incremental else None,
         options=dbt.config.meta_get("options"),
     )

@@ -1,10 +1,16 @@
--- The trained models and how their evidence is read.
+-- The trained models, how their evidence is read, and how well they do on validation users.
 {{ config(materialized="view") }}
 select
     model_version,
     trained_through,
-    {% for name in ["tau", "gamma", "delta", "birth_hazard"] %}
-        max(case when kind = 'setting' and feature = '{{ name }}' then value end) as {{ name }}
+    {% for name in ["tau", "gamma", "delta", "birth_hazard", "inverse_penalty", "filter_freedom"] %}
+        max(case when kind = 'setting' and feature = '{{ name }}' then value end) as {{ name }},
+    {% endfor %}
+    {% for name in ["n_training_users", "n_validation_users"] %}
+        cast(max(case when kind = 'diagnostic' and feature = '{{ name }}' then value end) as bigint) as {{ name }},
+    {% endfor %}
+    {% for name in ["log_loss_before", "log_loss_after", "calibration_error_before", "calibration_error_after"] %}
+        max(case when kind = 'diagnostic' and feature = '{{ name }}' then value end) as {{ name }}
         {%- if not loop.last %},{% endif %}
     {% endfor %}
 from {{ ref("stage_coefficients") }}

@@ -1,0 +1,50 @@
+{# The feature families of var `features`: which of them describe items, search terms or months of users. #}
+{% macro feature_families(shape) %}
+    {# The families with just these columns, given in alphabetical order; a family of no known shape stops the run. #}
+    {% set shapes = [["feature", "item_id"], ["feature", "search_term"], ["feature", "month", "user_id", "value"]] %}
+    {% set found = [] %}
+    {% for name in var("features") %}
+        {% set relation = ref(name) %}
+        {% if execute %}
+            {% set columns = adapter.get_columns_in_relation(relation) | map(attribute="name") | sort %}
+            {% if columns not in shapes %}
+                {% do exceptions.raise_compiler_error(
+                    "LS-FEA-002 models/life_stage/features/" ~ name ~ ".sql returns " ~ columns
+                    | join(", ")
+                    ~ ": return (item_id, feature), (search_term, feature) or (user_id, month, feature, value)"
+                    ~ "; no month was built and no model trained"
+                ) %}
+            {% endif %}
+            {% if columns == shape %} {% do found.append(name) %} {% endif %}
+        {% endif %}
+    {% endfor %}
+    {% do return(found) %}
+{% endmacro %}
+
+{% macro finite_value(family) -%}
+    {#- NaN, infinity and null would spread to every score of the user: they stop the run before the month is written. -#}
+    case
+        when value - value = 0
+        then cast(value as double)
+        else
+            cast(
+                {{
+                    stop_query(
+                        "LS-FEA-003 models/life_stage/features/"
+                        ~ family
+                        ~ ".sql returns a value that is NaN, infinite or null: leave such rows out; the month was not written"
+                    )
+                }}
+                as double
+            )
+    end
+{%- endmacro %}
+
+{% macro features_fingerprint() %}
+    {# The list of families and the text of their files: when an analyst changes either, months are counted again. #}
+    {% set texts = [] %}
+    {% for node in graph.nodes.values() if node.name in var("features") %}
+        {% do texts.append(node.name ~ node.checksum.checksum) %}
+    {% endfor %}
+    {% do return(local_md5(texts | sort | join(" "))) %}
+{% endmacro %}

@@ -1,0 +1,6 @@
+-- The search terms of each month, once each.
+{{ config(materialized="monthly", full_refresh=false, meta={"months": "closed_months"}) }}
+-- depends_on: {{ ref("month_ledger") }}
+select distinct {{ this_month() }} as month, search_term
+from {{ ref("stg_actions") }}
+where month = {{ this_month() }} and search_term is not null

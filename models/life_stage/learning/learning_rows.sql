@@ -1,0 +1,35 @@
+-- The months that models learn from and are judged on: of users with exactly one registered child, every month in which
+-- the user acted or had acted a year before. Users with several children are left out: their rows contradict each
+-- other.
+{{ config(materialized="view") }}
+with
+    first_months as (select user_id, min(month) as first_month from {{ ref("user_months") }} group by user_id),
+    months_of_users as (
+        select labels.user_id, labels.month, labels.age_months, labels.split, first_months.first_month
+        from {{ ref("stage_labels") }} as labels
+        inner join first_months on labels.user_id = first_months.user_id and labels.month >= first_months.first_month
+        where labels.n_children = 1
+    ),
+    learnt_from as (
+        select months_of_users.*, this_year.month is not null as is_active
+        from months_of_users
+        left join
+            {{ ref("user_months") }} as this_year
+            on months_of_users.user_id = this_year.user_id
+            and months_of_users.month = this_year.month
+        left join
+            {{ ref("user_months") }} as last_year
+            on months_of_users.user_id = last_year.user_id
+            and months_of_users.month = {{ months_after("last_year.month", 12) }}
+        where this_year.month is not null or last_year.month is not null
+    )
+select
+    row_number() over (order by user_id, month) as row_no,
+    dense_rank() over (order by user_id) as user_no,
+    user_id,
+    month,
+    split,
+    age_months,
+    is_active,
+    {{ months_between("month", "first_month") }} as tenure_months
+from learnt_from

@@ -1,0 +1,206 @@
+"""The birth-month filter on arrays, for learning through it: the arithmetic of the SQL in models/life_stage/fusion.
+
+A child's birth month does not move, so the evidence of a user's months adds up per birth month. A cell is
+a birth month, by the age it means in the newest month; the first cell is `not yet expecting`, the last `graduated`.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Ages:
+    """The two divisions of a child's age in completed months, each in age order with one edge more than names.
+
+    The first and the last bin lie outside every stage.
+    """
+
+    bins: tuple[str, ...]
+    bin_edges: tuple[int, ...]
+    stages: tuple[str, ...]
+    stage_edges: tuple[int, ...]
+
+    @property
+    def first(self) -> int:
+        """The youngest age with a cell of its own."""
+        return self.stage_edges[0]
+
+    @property
+    def last(self) -> int:
+        """The oldest age with a cell of its own."""
+        return self.bin_edges[-1] - 1
+
+    @cached_property
+    def evidence_at(self) -> np.ndarray:
+        """How the evidence of the bins (columns) makes up that of the ages first..last (rows).
+
+        On the straight line between the centres of the two bins beside it, constant beyond the outer centres.
+        """
+        centres = [(low + high - 1) / 2 for low, high in zip(self.bin_edges, self.bin_edges[1:], strict=False)]
+        ages = np.arange(self.first, self.last + 1)
+        return np.stack([np.interp(ages, centres, unit) for unit in np.eye(len(centres))], axis=1)
+
+    def bin_of(self, ages: np.ndarray) -> np.ndarray:
+        """Number of the bin each age lies in; -1 outside all of them."""
+        found = np.searchsorted(self.bin_edges, ages, side="right") - 1
+        return np.where(found < len(self.bins), found, -1)
+
+    def stage_of(self, ages: np.ndarray) -> np.ndarray:
+        """Number of the stage each age lies in; -1 outside all of them."""
+        found = np.searchsorted(self.stage_edges, ages, side="right") - 1
+        return np.where(found < len(self.stages), found, -1)
+
+
+@dataclass(frozen=True)
+class Months:
+    """Months of users with one child, sorted by user and month.
+
+    lag: months before the newest month of all; age: of the child; tenure: months since the user's first one.
+    """
+
+    user: np.ndarray
+    lag: np.ndarray
+    age: np.ndarray
+    tenure: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    def __getitem__(self, chosen: np.ndarray) -> "Months":
+        return Months(self.user[chosen], self.lag[chosen], self.age[chosen], self.tenure[chosen])
+
+    @cached_property
+    def first_of_users(self) -> np.ndarray:
+        """Where each user's months begin."""
+        return np.flatnonzero(np.append(len(self) > 0, self.user[1:] != self.user[:-1]))
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """How many months each user has."""
+        return np.diff(np.append(self.first_of_users, len(self)))
+
+
+class BirthMonths:
+    """The birth months that matter in a calendar of n_months, the prior, and the arithmetic of evidence on them.
+
+    start: shares of the age bins in users' first months; hazard: share of those not yet expecting who begin to.
+    """
+
+    def __init__(self, ages: Ages, n_months: int, start: np.ndarray, hazard: float) -> None:
+        self.ages, self.start, self.hazard = ages, start, hazard
+        self.age_now = np.arange(ages.first, ages.last + n_months)
+        self.n_cells = len(self.age_now) + 2
+        self.tables = [self._table(lag) for lag in range(n_months)]
+
+    def _table(self, lag: int) -> np.ndarray:
+        """cells x bins: how the evidence of a month `lag` before the newest one speaks of every birth month."""
+        then = self.age_now - lag
+        table = np.zeros((self.n_cells, len(self.ages.bins)))
+        inside = (then >= self.ages.first) & (then <= self.ages.last)
+        table[1:-1][inside] = self.ages.evidence_at[then[inside] - self.ages.first]
+        table[:-1][np.append(True, then < self.ages.first), 0] = 1
+        table[1:][np.append(then > self.ages.last, True), -1] = 1
+        return table
+
+    def cell_of(self, months: Months) -> np.ndarray:
+        """The cell that the child of each month was born in."""
+        cell = months.age + months.lag - self.ages.first + 1
+        return np.where(months.age < self.ages.first, 0, np.where(months.age > self.ages.last, self.n_cells - 1, cell))
+
+    def log_prior(self, readings: Months) -> np.ndarray:
+        """readings x cells: what is believed without evidence; -inf for birth months that another cell stands for."""
+        by_tenure = np.log(prior_by_tenure(self.ages, self.start, self.hazard, int(readings.tenure.max(initial=0)) + 1))
+        column = self.age_now[None, :] - readings.lag[:, None] - self.ages.first + 1
+        inside = (column >= 1) & (column < by_tenure.shape[1] - 1)
+        chosen = by_tenure[readings.tenure[:, None], np.where(inside, column, 0)]
+        prior = np.full((len(readings), self.n_cells), -np.inf)
+        prior[:, 1:-1] = np.where(inside, chosen, -np.inf)
+        prior[:, [0, -1]] = by_tenure[readings.tenure][:, [0, -1]]
+        return prior
+
+    def running_sum(self, evidence: np.ndarray, rows: Months, readings: Months) -> np.ndarray:
+        """readings x cells: the evidence (rows x bins) of all months up to each reading, per birth month."""
+        into = reading_of(rows, readings)
+        total = np.zeros((len(readings), self.n_cells))
+        for lag, chosen in by_lag(rows, into):
+            # one row per user and month, so no reading is met twice
+            total[into[chosen]] += evidence[chosen] @ self.tables[lag].T
+        for before, after in steps(readings):
+            total[after] += total[before]
+        return total
+
+    def gradient_of_evidence(self, of_sum: np.ndarray, rows: Months, readings: Months) -> np.ndarray:
+        """rows x bins: how running_sum hands a gradient (readings x cells, changed in place) back to the evidence."""
+        into = reading_of(rows, readings)
+        for before, after in reversed(list(steps(readings))):
+            of_sum[before] += of_sum[after]
+        gradient = np.zeros((len(rows), len(self.ages.bins)))
+        for lag, chosen in by_lag(rows, into):
+            gradient[chosen] = of_sum[into[chosen]] @ self.tables[lag]
+        return gradient
+
+
+def prior_by_tenure(ages: Ages, start: np.ndarray, hazard: float, n_tenures: int) -> np.ndarray:
+    """tenures x (not_yet, ages, graduated): the first month's shares of the bins, grown older month by month."""
+    width = ages.last - ages.first + 1
+    shares = np.zeros((n_tenures, width + 2))
+    for share, low, high in zip(start, ages.bin_edges, ages.bin_edges[1:], strict=False):
+        if high <= ages.first:
+            shares[0, 0] += share
+        else:
+            shares[0, low - ages.first + 1 : high - ages.first + 1] = share / (high - low)
+    shares[0, -1] = shares[0, -2]
+    for tenure in range(1, n_tenures):
+        shares[tenure, 2:-1] = shares[tenure - 1, 1:-2]
+        shares[tenure, -1] = shares[tenure - 1, -1] + shares[tenure - 1, -2]
+        shares[tenure, 1] = shares[tenure - 1, 0] * hazard
+        shares[tenure, 0] = shares[tenure - 1, 0] * (1 - hazard)
+    return shares / shares.sum(axis=1, keepdims=True)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Each row as probabilities."""
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def reading_of(rows: Months, readings: Months) -> np.ndarray:
+    """For each row the user's first reading in its month or later; -1 where there is none."""
+    step = 1 + max(rows.lag.max(initial=0), readings.lag.max(initial=0))
+    key = readings.user * step - readings.lag
+    found = np.searchsorted(key, rows.user * step - rows.lag)
+    found = np.where(found < len(key), found, -1)
+    return np.where((found >= 0) & (readings.user[found] == rows.user), found, -1)
+
+
+def by_lag(rows: Months, into: np.ndarray) -> list[tuple[int, np.ndarray]]:
+    """The rows that go into some reading, month by month."""
+    return [(lag, np.flatnonzero((rows.lag == lag) & (into >= 0))) for lag in np.unique(rows.lag)]
+
+
+def steps(readings: Months) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Pairs of neighbouring readings of the same users, first readings first."""
+    rank = np.arange(len(readings)) - np.repeat(readings.first_of_users, readings.counts)
+    return [(after - 1, after) for after in (np.flatnonzero(rank == n) for n in range(1, rank.max(initial=0) + 1))]
+
+
+def last_months(rows: Months, n_months: int) -> Months:
+    """The newest n_months of every user in rows, quiet ones included, from the user's first month on."""
+    newest = rows.first_of_users + rows.counts - 1
+    lags = np.arange(n_months)[::-1]
+    age = (rows.age[newest] + rows.lag[newest])[:, None] - lags
+    tenure = (rows.tenure[newest] + rows.lag[newest])[:, None] - lags
+    all_of_them = Months(
+        np.repeat(rows.user[newest], n_months), np.tile(lags, len(newest)), age.ravel(), tenure.ravel()
+    )
+    return all_of_them[all_of_them.tenure >= 0]
+
+
+def months_so_far(rows: Months, readings: Months) -> np.ndarray:
+    """How many rows each user has up to each reading."""
+    step = 1 + max(rows.lag.max(initial=0), readings.lag.max(initial=0))
+    key = rows.user * step - rows.lag
+    before = np.searchsorted(key, readings.user * step - step + 1)
+    return np.searchsorted(key, readings.user * step - readings.lag, side="right") - before

@@ -1,0 +1,93 @@
+"""Training, step 3: how steeply the carried evidence is read, chosen on validation users.
+
+P = (1 - delta) softmax(tau * n ** -gamma * C + ln prior) + delta * prior, n the active months so far. A user's months
+resemble each other, so what they say together is less sure than their sum.
+"""
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from life_stage.birth_months import BirthMonths, Months, months_so_far, softmax
+from life_stage.regression import Evidence
+
+TAUS = (0.5, 0.6, 0.7, 0.85, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0, 2.4, 2.8)
+GAMMAS = (0.0, 0.15, 0.3, 0.45, 0.6)
+# Never 0: the registered birthday of one user in twenty is wrong, and one such user would outweigh all others.
+DELTAS = (0.003, 0.01, 0.02, 0.03, 0.06)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a belief is read."""
+
+    tau: float = 1.3
+    gamma: float = 0.2
+    delta: float = 0.02
+
+
+UNCALIBRATED = Settings(1.0, 0.0, min(DELTAS))
+
+
+class Judge:
+    """Knows the true stage of readings and their running sums, and says how well settings read them."""
+
+    def __init__(
+        self,
+        matrix: csr_matrix,
+        rows: Months,
+        readings: Months,
+        births: BirthMonths,
+        evidence: Evidence,
+    ) -> None:
+        """matrix: rows x features. Only readings in a stage are judged."""
+        stage = births.ages.stage_of(readings.age)
+        judged = np.flatnonzero(stage >= 0)
+        self.stage = stage[judged]
+        self._total = births.running_sum(matrix @ evidence.weights + evidence.intercepts, rows, readings)[judged]
+        readings = readings[judged]
+        self._log_prior = births.log_prior(readings)
+        self._n_active = np.maximum(months_so_far(rows, readings), 1.0)
+        stage_of_cell = births.ages.stage_of(births.age_now[None, :] - readings.lag[:, None])
+        self._in_stage = [np.pad(stage_of_cell == s, ((0, 0), (1, 1))) for s in range(len(births.ages.stages))]
+        self._prior = self._masses(np.exp(self._log_prior))
+
+    def _masses(self, belief: np.ndarray) -> np.ndarray:
+        """readings x stages: how much of the belief (readings x cells) lies in each stage."""
+        return np.stack([(belief * inside).sum(axis=1) for inside in self._in_stage], axis=1)
+
+    def read(self, tau: float, gamma: float) -> np.ndarray:
+        """readings x stages: the masses before the prior is mixed in."""
+        steepness = tau * self._n_active**-gamma
+        return self._masses(softmax(steepness[:, None] * self._total + self._log_prior))
+
+    def probabilities(self, settings: Settings, masses: np.ndarray | None = None) -> np.ndarray:
+        """readings x stages: the probabilities as they would be published; `masses` spares reading them again."""
+        masses = self.read(settings.tau, settings.gamma) if masses is None else masses
+        mixed = (1 - settings.delta) * masses + settings.delta * self._prior
+        return mixed / mixed.sum(axis=1, keepdims=True)
+
+    def log_loss(self, settings: Settings, masses: np.ndarray | None = None) -> float:
+        """Mean of minus the natural logarithm of the true stage's probability."""
+        said = self.probabilities(settings, masses)
+        return float(-np.log(said[np.arange(len(said)), self.stage]).mean())
+
+    def calibration_error(self, settings: Settings) -> float:
+        """Expected calibration error: how far confidence and accuracy lie apart, in 15 bins of confidence."""
+        said = self.probabilities(settings)
+        confidence, right = said.max(axis=1), said.argmax(axis=1) == self.stage
+        bins = np.minimum((confidence * 15).astype(int), 14)
+        gaps = np.bincount(bins, weights=right, minlength=15) - np.bincount(bins, weights=confidence, minlength=15)
+        return float(np.abs(gaps).sum() / len(said))
+
+    def best(self) -> Settings:
+        """The settings of the grid with the least log-loss."""
+        losses = {}
+        for tau, gamma in product(TAUS, GAMMAS):
+            masses = self.read(tau, gamma)
+            for delta in DELTAS:
+                settings = Settings(tau, gamma, delta)
+                losses[settings] = self.log_loss(settings, masses)
+        return min(losses, key=losses.__getitem__)

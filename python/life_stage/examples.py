@@ -1,0 +1,83 @@
+"""What a model learns from, as arrays: the months of users with one registered child and what was met in them."""
+
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import csr_matrix
+
+from life_stage.birth_months import Ages, Months
+
+MAX_USERS = 50_000  # more training users would cost time and change nothing that shows
+USUAL_HAZARD, HAZARD_MONTHS = 0.008, 200  # what is assumed of the birth hazard, and for how many months that counts
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Months sorted by user and month, their features (months x vocabulary), and whether the user acted in them."""
+
+    months: Months
+    matrix: csr_matrix
+    is_active: np.ndarray
+
+    def __getitem__(self, chosen: np.ndarray) -> "Examples":
+        return Examples(self.months[chosen], self.matrix[chosen], self.is_active[chosen])
+
+    @property
+    def n_users(self) -> int:
+        """How many users the months are of."""
+        return len(self.months.counts)
+
+    def active(self, features: np.ndarray) -> "Examples":
+        """The months with actions, and of their features only those marked."""
+        return Examples(
+            self.months[self.is_active], self.matrix[self.is_active][:, features], self.is_active[self.is_active]
+        )
+
+    def in_bins(self, ages: Ages) -> tuple["Examples", np.ndarray]:
+        """The months in which the child was in some age bin, and the bin's number."""
+        age_bin = ages.bin_of(self.months.age)
+        return self[age_bin >= 0], age_bin[age_bin >= 0]
+
+    def believable(self, ages: Ages) -> "Examples":
+        """Without the users whose child is in no age bin in any month: such birthdays are wrong."""
+        return self[np.isin(self.months.user, self.in_bins(ages)[0].months.user)]
+
+
+def examples_of(rows: pd.DataFrame, matrix: dict[str, np.ndarray], n_features: int, through: date) -> Examples:
+    """From learning_rows, sorted by row_no, and the columns of learning_matrix; `through`: the newest month."""
+    month = pd.to_datetime(rows["month"])
+    lag = (through.year - month.dt.year) * 12 + through.month - month.dt.month
+    months = Months(
+        *(column.to_numpy(int) for column in (rows["user_no"], lag, rows["age_months"], rows["tenure_months"]))
+    )
+    places = (matrix["row_no"] - 1, matrix["feature_no"] - 1)
+    features = csr_matrix((matrix["value"], places), shape=(len(rows), n_features))
+    return Examples(months, features, rows["is_active"].to_numpy(bool))
+
+
+def sampled(user: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Of the chosen rows those of at most MAX_USERS users, always the same ones."""
+    users = np.unique(user[chosen])
+    kept = np.random.default_rng(0).permutation(users)[:MAX_USERS]
+    return chosen & np.isin(user, kept)
+
+
+def start_of(months: Months, ages: Ages) -> np.ndarray:
+    """Shares of the age bins in the users' first months: the prior of the filter; ages outside go to the outer bins."""
+    first = months.first_of_users
+    age = months.age[first] - months.tenure[first]
+    age_bin = np.where(age < ages.first, 0, np.where(age > ages.last, len(ages.bins) - 1, ages.bin_of(age)))
+    counts = np.bincount(age_bin, minlength=len(ages.bins)) + 0.5
+    return counts / counts.sum()
+
+
+def hazard_of(months: Months, ages: Ages) -> float:
+    """Share of the families not yet expecting that begin to, per month."""
+    first = months.first_of_users
+    age = months.age[first] - months.tenure[first]
+    waits = (ages.first - age)[age < ages.first]
+    watched = (months.tenure[first] + months.lag[first])[age < ages.first]
+    began, at_risk = (waits <= watched).sum(), np.minimum(waits, watched).sum()
+    return float((began + USUAL_HAZARD * HAZARD_MONTHS) / (at_risk + HAZARD_MONTHS))

@@ -1,0 +1,70 @@
+"""Training, step 2: the regression's weights are trained on through the filter that will add its evidence up.
+
+A conditional logit over birth months, after one, two and three thirds of each user's active months. A registered
+birthday is wrong now and then, so the truth gets 0.9 of the likelihood and what is believed without evidence the rest.
+"""
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.sparse import csr_matrix
+from threadpoolctl import threadpool_limits
+
+from life_stage.birth_months import BirthMonths, Months, softmax
+from life_stage.regression import Evidence
+
+TRUST = 0.9  # share of the likelihood that a registered birthday gets
+SMOOTHNESS = 3.0  # penalty on the differences between the weights of neighbouring bins
+MAX_ITERATIONS = 120
+
+
+def thirds(rows: Months) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the rows after which one, two and three thirds of a user's rows are over, and what each counts for."""
+    ends = rows.first_of_users[:, None] + -(-rows.counts[:, None] * np.arange(1, 4) // 3) - 1
+    chosen, repeats = np.unique(ends, return_counts=True)
+    return chosen, repeats / 3
+
+
+def tune(
+    matrix: csr_matrix,
+    rows: Months,
+    births: BirthMonths,
+    begin: Evidence,
+    freedom: float,
+    near: Evidence | None = None,
+) -> Evidence:
+    """The evidence that fits the registered birth months best and stays near `begin`.
+
+    matrix: rows x features; freedom: the smaller, the nearer it stays; near: where to start, if not at `begin`.
+    """
+    chosen, weight = thirds(rows)
+    readings = rows[chosen]
+    log_prior = births.log_prior(readings)
+    weights, near, penalty = begin.weights, near or begin, 1 / freedom
+    truth = (np.arange(len(readings)), births.cell_of(readings))
+    prior_of_truth = np.exp(log_prior[truth])
+    transposed = matrix.T.tocsr()
+
+    def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        theta = parameters.reshape(-1, weights.shape[1])
+        evidence = matrix @ theta[:-1] + theta[-1]
+        belief = softmax(births.running_sum(evidence, rows, readings) + log_prior)
+        of_truth = belief[truth]
+        mixed = TRUST * of_truth + (1 - TRUST) * prior_of_truth
+        pull = weight * TRUST * of_truth / mixed
+        belief *= pull[:, None]
+        belief[truth] -= pull
+        of_evidence = births.gradient_of_evidence(belief, rows, readings)
+        away, jumps = theta[:-1] - weights, np.diff(theta[:-1], axis=1)
+        gradient = np.vstack([transposed @ of_evidence + penalty * away, of_evidence.sum(axis=0)])
+        gradient[:-1, :-1] -= SMOOTHNESS * jumps
+        gradient[:-1, 1:] += SMOOTHNESS * jumps
+        value = -(weight * np.log(mixed)).sum()
+        value += penalty / 2 * (away**2).sum() + SMOOTHNESS / 2 * (jumps**2).sum()
+        return value, gradient.ravel()
+
+    first = np.vstack([near.weights, near.intercepts]).ravel()
+    with threadpool_limits(1):
+        found = minimize(loss, first, jac=True, method="L-BFGS-B", options={"maxiter": MAX_ITERATIONS})
+    theta = found.x.reshape(-1, weights.shape[1])
+    theta -= theta.mean(axis=1, keepdims=True)
+    return Evidence(theta[:-1], theta[-1], begin.prior, int(found.nit))

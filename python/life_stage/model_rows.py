@@ -1,0 +1,43 @@
+"""A trained model as rows of stage_coefficients, and a name for what is in it."""
+
+import hashlib
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from life_stage.regression import Evidence
+
+COLUMNS = ["model_version", "trained_through", "regression", "kind", "feature", "age_bin", "value"]
+
+
+def regression_rows(name: str, fitted: Evidence, vocabulary: pd.DataFrame, bins: tuple[str, ...]) -> pd.DataFrame:
+    """What a regression learned of the features of `vocabulary`, in the units that the features come in."""
+    features, scale = list(vocabulary["feature"]), vocabulary["scale"].to_numpy()
+    frames = [
+        long_rows("coefficient", features, bins, fitted.weights / scale[:, None]),
+        long_rows("intercept", [""], bins, fitted.intercepts[None, :]),
+        long_rows("prior", [""], bins, fitted.prior[None, :]),
+        long_rows("support", features, [""], vocabulary["n_rows"].to_numpy(float)[:, None]),
+        long_rows("scale", features, [""], scale[:, None]),
+    ]
+    return pd.concat(frames, ignore_index=True).assign(regression=name)
+
+
+def long_rows(kind: str, features: Iterable[str], bins: Iterable[str], values: np.ndarray) -> pd.DataFrame:
+    """One row per feature x age bin of `values` (features x bins)."""
+    index = pd.MultiIndex.from_product([features, bins], names=["feature", "age_bin"])
+    return pd.DataFrame({"value": values.ravel()}, index=index).reset_index().assign(kind=kind)
+
+
+def named_values(kind: str, values: dict[str, float]) -> pd.DataFrame:
+    """One row per name, of both regressions."""
+    return long_rows(kind, list(values), [""], np.array(list(values.values()))[:, None]).assign(regression="both")
+
+
+def digest(*parts: np.ndarray | pd.DataFrame) -> str:
+    """Sixteen hexadecimal digits that tell one content from another."""
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(part.to_csv(index=False).encode() if isinstance(part, pd.DataFrame) else part.tobytes())
+    return found.hexdigest()[:16]

@@ -1,0 +1,84 @@
+"""How strongly the weights are held back, chosen by cross-validation on users.
+
+C of the regression (step 1), and how freely training through the filter (step 2) may move its weights.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from life_stage import filter_tuning, regression
+from life_stage.birth_months import Ages, BirthMonths
+from life_stage.calibration import Judge
+from life_stage.examples import Examples
+from life_stage.regression import NotTrainedError
+
+INVERSE_PENALTIES = (0.03, 0.1, 0.3, 1.0)
+FREEDOMS = (1 / 300, 1 / 100, 1 / 30, 1 / 10)
+N_FOLDS = 3
+MAX_ROWS = 20_000
+USUAL_INVERSE_PENALTY = 0.1  # where there is too little to choose on
+
+
+def folds_of(user: np.ndarray) -> np.ndarray:
+    """The fold of each row, 0 to N_FOLDS - 1, by user; -1: left out, because MAX_ROWS are enough to choose on."""
+    users, counts = np.unique(user, return_counts=True)
+    order = np.random.default_rng(0).permutation(len(users))
+    taken = np.cumsum(counts[order]) <= MAX_ROWS
+    fold = np.full(len(users), -1)
+    fold[order[taken]] = np.arange(taken.sum()) % N_FOLDS
+    return fold[np.searchsorted(users, user)]
+
+
+def first_not_beaten(losses: Iterator[tuple[float, float]]) -> float:
+    """The candidate of the least loss among (candidate, loss), asking for no more once one is worse than the best."""
+    best, least = next(losses)
+    for candidate, loss in losses:
+        if loss >= least:
+            break
+        best, least = candidate, loss
+    return best
+
+
+def choose_inverse_penalty(active: Examples, ages: Ages) -> float:
+    """The C with the least log-loss on held-out users, from the strongest penalty on; the usual one with too few."""
+    in_bins, age_bin = active.in_bins(ages)
+    fold = folds_of(in_bins.months.user)
+
+    def loss(candidate: float, held_out: int) -> float:
+        learn, judge = (fold >= 0) & (fold != held_out), fold == held_out
+        fitted = regression.fit(in_bins.matrix[learn], age_bin[learn], len(ages.bins), candidate)
+        return regression.log_loss(fitted, in_bins.matrix[judge], age_bin[judge]) * judge.sum()
+
+    try:
+        return first_not_beaten((c, sum(loss(c, fold) for fold in range(N_FOLDS))) for c in INVERSE_PENALTIES)
+    except NotTrainedError:
+        return USUAL_INVERSE_PENALTY
+
+
+def choose_filter_freedom(active: Examples, births: BirthMonths, inverse_penalty: float) -> float:
+    """The freedom with the least log-loss of the stage on held-out users, each read with its own best settings.
+
+    From 0 on, which leaves the regression as it is; 0 with too few users to choose on.
+    """
+    fold = folds_of(active.months.user)
+    learn, judge = active[fold > 0], active[fold == 0]
+    in_bins, age_bin = learn.in_bins(births.ages)
+    try:
+        plain = regression.fit(in_bins.matrix, age_bin, len(births.ages.bins), inverse_penalty)
+    except NotTrainedError:
+        return 0.0
+    readings = judge.months[filter_tuning.thirds(judge.months)[0]]
+
+    def loss(evidence: regression.Evidence) -> float:
+        judged = Judge(judge.matrix, judge.months, readings, births, evidence)
+        return judged.log_loss(judged.best())
+
+    def losses() -> Iterator[tuple[float, float]]:
+        yield 0.0, loss(plain)
+        tuned = plain
+        for freedom in FREEDOMS:
+            tuned = filter_tuning.tune(learn.matrix, learn.months, births, plain, freedom, near=tuned)
+            yield freedom, loss(tuned)
+
+    return first_not_beaten(losses())

@@ -1,0 +1,70 @@
+"""Training, step 1: a multinomial logistic regression from the features of a month to the child's age bin.
+
+Log-posterior minus log-prior is linear in the features up to a term equal for all bins. So weights and intercepts are
+evidence: what a month says about the age, without what was known before it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_matrix
+from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
+
+MAX_ITERATIONS = 1000
+TOLERANCE = 1e-3  # 1e-4 takes three times as long and changed the accuracy of the belief by less than 0.1 points
+MIN_BIN_ROWS = 30
+
+
+class NotTrainedError(Exception):
+    """No regression can be had from these rows; says why."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Weights (features x bins) and intercepts (bins), centred over the bins; the training rows' bin shares."""
+
+    weights: np.ndarray
+    intercepts: np.ndarray
+    prior: np.ndarray
+    n_iterations: int
+
+
+def fit(matrix: csr_matrix, age_bin: np.ndarray, n_bins: int, inverse_penalty: float) -> Evidence:
+    """Fit on rows x features with the number of each row's bin; raises NotTrainedError.
+
+    A bin with too few rows takes the weights of the nearest one that has enough: left to itself it would win by a
+    wide margin.
+    """
+    counts = np.bincount(age_bin, minlength=n_bins)
+    supported = np.flatnonzero(counts >= MIN_BIN_ROWS)
+    if len(supported) < 2 or matrix.shape[1] == 0:
+        raise NotTrainedError(f"{len(supported)} age bins with {MIN_BIN_ROWS} rows, {matrix.shape[1]} features")
+    known = np.isin(age_bin, supported)
+    regression = LogisticRegression(C=inverse_penalty, tol=TOLERANCE, max_iter=MAX_ITERATIONS)
+    with threadpool_limits(1):  # two threads on two cores cost more than they gain
+        regression.fit(matrix[known].astype(np.float32), age_bin[known])
+    n_iterations = int(regression.n_iter_.max())
+    coefficients, offsets = regression.coef_.astype(float), regression.intercept_.astype(float)
+    if n_iterations >= MAX_ITERATIONS or not np.isfinite(coefficients).all():
+        raise NotTrainedError(f"the regression did not converge in {n_iterations} iterations")
+    if len(supported) == 2:  # scikit-learn keeps one row of weights for two classes
+        coefficients, offsets = np.vstack([-coefficients, coefficients]) / 2, np.array([-1, 1]) * offsets / 2
+    share = counts[regression.classes_] / known.sum()
+    nearest = np.abs(np.arange(n_bins)[:, None] - regression.classes_[None, :]).argmin(axis=1)
+    weights = coefficients.T[:, nearest]
+    intercepts = (offsets - np.log(share))[nearest]
+    return Evidence(
+        weights - weights.mean(axis=1, keepdims=True),
+        intercepts - intercepts.mean(),
+        (counts + 0.5) / (counts + 0.5).sum(),
+        n_iterations,
+    )
+
+
+def log_loss(evidence: Evidence, matrix: csr_matrix, age_bin: np.ndarray) -> float:
+    """Mean of minus the natural logarithm of the probability given to each row's bin."""
+    logits = matrix @ evidence.weights + evidence.intercepts + np.log(evidence.prior)
+    top = logits.max(axis=1)
+    of_truth = logits[np.arange(len(age_bin)), age_bin]
+    return float((top + np.log(np.exp(logits - top[:, None]).sum(axis=1)) - of_truth).mean())

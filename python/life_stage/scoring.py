@@ -1,0 +1,100 @@
+"""Scoring the memory-less regression: one month's features and those of the same month last year, as probabilities.
+
+Users come in batches, so that memory does not grow with their number; each batch is one sparse matrix product.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+from scipy.sparse import csr_matrix
+
+Relation = duckdb.DuckDBPyRelation
+USERS_PER_BATCH = 50_000
+LAST_YEAR = "last_year:"
+
+
+class Weights(NamedTuple):
+    """A regression ready to score: the version, the features in order, weights (features x bins), offsets (bins)."""
+
+    model_version: str
+    features: list[str]
+    weights: np.ndarray
+    offsets: np.ndarray
+
+
+def score(
+    session: duckdb.DuckDBPyConnection,
+    *,
+    features: Relation,
+    coefficients: Relation,
+    models: Relation,
+    age_bins: Relation,
+    month: str,
+) -> pa.RecordBatchReader:
+    """One row per user who acted in the month (YYYY-MM-DD) or a year before, in batches.
+
+    Columns user_id, month, model_version and one bin_<age_bin> each; they sum to 1. Without a model there are no rows.
+    """
+    bins = [name for (name,) in age_bins.order("bin_no").project("age_bin").fetchall()]
+    schema = pa.schema(
+        [("user_id", pa.string()), ("month", pa.date32()), ("model_version", pa.string())]
+        + [(f"bin_{name}", pa.float64()) for name in bins]
+    )
+    version = models.filter(f"month = date '{month}'").project("model_version").fetchall()
+    if not version:
+        return pa.RecordBatchReader.from_batches(schema, [])
+    regression = read_weights(coefficients, version[0][0], bins)
+    met = features_met(session, features, month, regression.features)
+    return pa.RecordBatchReader.from_batches(
+        schema, batches(session, met, regression, schema, np.datetime64(month, "D"))
+    )
+
+
+def read_weights(coefficients: Relation, model_version: str, bins: list[str]) -> Weights:
+    """The memory-less regression of a model; its offsets hold the prior again, because a month alone needs one."""
+    rows = coefficients.filter(f"model_version = '{model_version}' and regression = 'memory_less'")
+    table = rows.filter("kind in ('coefficient', 'intercept', 'prior')").project("kind, feature, age_bin, value").df()
+    wide = table.pivot(index=["kind", "feature"], columns="age_bin", values="value")[bins]
+    offsets = wide.loc[("intercept", "")] + np.log(wide.loc[("prior", "")])
+    of_features = wide.loc["coefficient"]
+    return Weights(model_version, list(of_features.index), of_features.to_numpy(), offsets.to_numpy())
+
+
+def features_met(session: duckdb.DuckDBPyConnection, features: Relation, month: str, known: list[str]) -> Relation:
+    """user_id, column_no, value of the month and of the same month last year; column_no is null: not in `known`."""
+    this_year = features.filter(f"month = date '{month}'").project("user_id, feature, value")
+    year_before = features.filter(f"month = date '{month}' - interval 12 month")
+    last_year = year_before.project(f"user_id, concat('{LAST_YEAR}', feature) as feature, value")
+    vocabulary = session.from_arrow(pa.table({"known": known, "column_no": np.arange(len(known), dtype=np.int32)}))
+    met = this_year.union(last_year)
+    return met.join(vocabulary, "feature = known", how="left").project("user_id, column_no, value")
+
+
+def batches(
+    session: duckdb.DuckDBPyConnection, met: Relation, regression: Weights, schema: pa.Schema, month: np.datetime64
+) -> Iterator[pa.RecordBatch]:
+    """The scores of all users, some at a time."""
+    users = met.project("user_id").distinct().order("user_id").to_arrow_table()["user_id"].combine_chunks()
+    for start in range(0, len(users), USERS_PER_BATCH):
+        chosen = users.slice(start, USERS_PER_BATCH)
+        numbered = session.from_arrow(pa.table({"chosen": chosen, "row_no": np.arange(len(chosen), dtype=np.int32)}))
+        cells = (
+            met.filter("column_no is not null").join(numbered, "user_id = chosen").project("row_no, column_no, value")
+        )
+        found = cells.fetchnumpy()
+        shape = (len(chosen), len(regression.features))
+        matrix = csr_matrix((found["value"], (found["row_no"], found["column_no"])), shape=shape)
+        matrix.sort_indices()  # the order of a sum shows in its last digits
+        logits = matrix @ regression.weights + regression.offsets
+        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+        scores = weights / weights.sum(axis=1, keepdims=True)
+        columns = [
+            chosen.cast(pa.string()),
+            pa.array(np.full(len(chosen), month)),
+            pa.array([regression.model_version] * len(chosen)),
+            *(pa.array(column) for column in scores.T),
+        ]
+        yield pa.RecordBatch.from_arrays(columns, schema=schema)
