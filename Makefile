@@ -12,7 +12,7 @@ SQL = models macros tests
 export DO_NOT_TRACK = 1
 export DBT_SEND_ANONYMOUS_USAGE_STATS = false
 
-.PHONY: help demo build feature test test-slow pytest lint format lock clean usable-python
+.PHONY: help demo build feature test test-slow bench pytest lint format lock clean usable-python
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,11 @@ test-slow: $(VENV)/dev ## the long tests, then the tests on each other Python fo
 pytest: $(VENV)/dev ## the tests alone
 	$(BIN)/pytest -n 2
 
+bench: $(VENV)/runtime ## what the steps cost and what they are worth, on generated data (10 minutes)
+	@for script in evidence_cost training_cost learning_quality analyst_feature; do \
+	  echo "== $$script"; $(BIN)/python bench/$$script.py || exit 1; \
+	done
+
 lint: $(VENV)/dev ## check Python and SQL, change nothing
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -65,7 +70,7 @@ lock: usable-python ## pin the dependencies anew; pins that still fit are kept
 	$(UV_COMPILE) --group dev -c requirements.lock -o requirements-dev.lock
 
 clean: ## remove what can be made again: environments, demo data, caches; never a warehouse or published marts
-	rm -rf .venv .venv-* data/demo target logs dbt_packages .user.yml
+	rm -rf .venv .venv-* data/demo bench/work target logs dbt_packages .user.yml
 	rm -rf .pytest_cache .ruff_cache .hypothesis python/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

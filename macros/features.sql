@@ -12,7 +12,7 @@
                     "LS-FEA-002 models/life_stage/features/" ~ name ~ ".sql returns " ~ columns
                     | join(", ")
                     ~ ": return (item_id, feature), (search_term, feature) or (user_id, month, feature, value)"
-                    ~ "; no month was built and no model trained"
+                    ~ "; no month was counted and no model trained"
                 ) %}
             {% endif %}
             {% if columns == shape %} {% do found.append(name) %} {% endif %}

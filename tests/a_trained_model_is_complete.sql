@@ -1,6 +1,4 @@
--- Every model has two regressions with a value for each feature and age bin and a prior that sums to one, a start
--- that sums
--- to one, and all its settings.
+-- Every model has two regressions, complete for each feature and age bin, shares that sum to one, and all its settings.
 with
     regressions as (
         select

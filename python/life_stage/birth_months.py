@@ -123,10 +123,10 @@ class BirthMonths:
     def running_sum(self, evidence: np.ndarray, rows: Months, readings: Months) -> np.ndarray:
         """readings x cells: the evidence (rows x bins) of all months up to each reading, per birth month."""
         into = reading_of(rows, readings)
-        total = np.zeros((len(readings), self.n_cells))
+        total = np.zeros((len(readings), self.n_cells), evidence.dtype)
         for lag, chosen in by_lag(rows, into):
             # one row per user and month, so no reading is met twice
-            total[into[chosen]] += evidence[chosen] @ self.tables[lag].T
+            total[into[chosen]] += evidence[chosen] @ self.tables[lag].T.astype(evidence.dtype)
         for before, after in steps(readings):
             total[after] += total[before]
         return total
@@ -136,9 +136,9 @@ class BirthMonths:
         into = reading_of(rows, readings)
         for before, after in reversed(list(steps(readings))):
             of_sum[before] += of_sum[after]
-        gradient = np.zeros((len(rows), len(self.ages.bins)))
+        gradient = np.zeros((len(rows), len(self.ages.bins)), of_sum.dtype)
         for lag, chosen in by_lag(rows, into):
-            gradient[chosen] = of_sum[into[chosen]] @ self.tables[lag]
+            gradient[chosen] = of_sum[into[chosen]] @ self.tables[lag].astype(of_sum.dtype)
         return gradient
 
 

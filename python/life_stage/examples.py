@@ -9,7 +9,6 @@ from scipy.sparse import csr_matrix
 
 from life_stage.birth_months import Ages, Months
 
-MAX_USERS = 50_000  # more training users would cost time and change nothing that shows
 USUAL_HAZARD, HAZARD_MONTHS = 0.008, 200  # what is assumed of the birth hazard, and for how many months that counts
 
 
@@ -55,13 +54,6 @@ def examples_of(rows: pd.DataFrame, matrix: dict[str, np.ndarray], n_features: i
     places = (matrix["row_no"] - 1, matrix["feature_no"] - 1)
     features = csr_matrix((matrix["value"], places), shape=(len(rows), n_features))
     return Examples(months, features, rows["is_active"].to_numpy(bool))
-
-
-def sampled(user: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """Of the chosen rows those of at most MAX_USERS users, always the same ones."""
-    users = np.unique(user[chosen])
-    kept = np.random.default_rng(0).permutation(users)[:MAX_USERS]
-    return chosen & np.isin(user, kept)
 
 
 def start_of(months: Months, ages: Ages) -> np.ndarray:

@@ -64,11 +64,13 @@ def choose_filter_freedom(active: Examples, births: BirthMonths, inverse_penalty
     fold = folds_of(active.months.user)
     learn, judge = active[fold > 0], active[fold == 0]
     in_bins, age_bin = learn.in_bins(births.ages)
+    readings = judge.months[filter_tuning.thirds(judge.months)[0]]
     try:
         plain = regression.fit(in_bins.matrix, age_bin, len(births.ages.bins), inverse_penalty)
     except NotTrainedError:
         return 0.0
-    readings = judge.months[filter_tuning.thirds(judge.months)[0]]
+    if not (births.ages.stage_of(readings.age) >= 0).any():
+        return 0.0
 
     def loss(evidence: regression.Evidence) -> float:
         judged = Judge(judge.matrix, judge.months, readings, births, evidence)

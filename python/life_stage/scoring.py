@@ -29,6 +29,7 @@ def score(
     session: duckdb.DuckDBPyConnection,
     *,
     features: Relation,
+    user_months: Relation,
     coefficients: Relation,
     models: Relation,
     age_bins: Relation,
@@ -48,8 +49,9 @@ def score(
         return pa.RecordBatchReader.from_batches(schema, [])
     regression = read_weights(coefficients, version[0][0], bins)
     met = features_met(session, features, month, regression.features)
+    users = user_months.filter(f"month in (date '{month}', date '{month}' - interval 12 month)").project("user_id")
     return pa.RecordBatchReader.from_batches(
-        schema, batches(session, met, regression, schema, np.datetime64(month, "D"))
+        schema, batches(session, met, users, regression, schema, np.datetime64(month, "D"))
     )
 
 
@@ -64,27 +66,29 @@ def read_weights(coefficients: Relation, model_version: str, bins: list[str]) ->
 
 
 def features_met(session: duckdb.DuckDBPyConnection, features: Relation, month: str, known: list[str]) -> Relation:
-    """user_id, column_no, value of the month and of the same month last year; column_no is null: not in `known`."""
+    """user_id, column_no, value of the month and of the same month last year, for the features in `known`."""
     this_year = features.filter(f"month = date '{month}'").project("user_id, feature, value")
     year_before = features.filter(f"month = date '{month}' - interval 12 month")
     last_year = year_before.project(f"user_id, concat('{LAST_YEAR}', feature) as feature, value")
     vocabulary = session.from_arrow(pa.table({"known": known, "column_no": np.arange(len(known), dtype=np.int32)}))
     met = this_year.union(last_year)
-    return met.join(vocabulary, "feature = known", how="left").project("user_id, column_no, value")
+    return met.join(vocabulary, "feature = known").project("user_id, column_no, value")
 
 
 def batches(
-    session: duckdb.DuckDBPyConnection, met: Relation, regression: Weights, schema: pa.Schema, month: np.datetime64
+    session: duckdb.DuckDBPyConnection,
+    met: Relation,
+    users: Relation,
+    regression: Weights,
+    schema: pa.Schema,
+    month: np.datetime64,
 ) -> Iterator[pa.RecordBatch]:
-    """The scores of all users, some at a time."""
-    users = met.project("user_id").distinct().order("user_id").to_arrow_table()["user_id"].combine_chunks()
+    """The scores of all users, some at a time; also of those who met nothing that is a feature."""
+    users = users.distinct().order("user_id").to_arrow_table()["user_id"].combine_chunks()
     for start in range(0, len(users), USERS_PER_BATCH):
         chosen = users.slice(start, USERS_PER_BATCH)
         numbered = session.from_arrow(pa.table({"chosen": chosen, "row_no": np.arange(len(chosen), dtype=np.int32)}))
-        cells = (
-            met.filter("column_no is not null").join(numbered, "user_id = chosen").project("row_no, column_no, value")
-        )
-        found = cells.fetchnumpy()
+        found = met.join(numbered, "user_id = chosen").project("row_no, column_no, value").fetchnumpy()
         shape = (len(chosen), len(regression.features))
         matrix = csr_matrix((found["value"], (found["row_no"], found["column_no"])), shape=shape)
         matrix.sort_indices()  # the order of a sum shows in its last digits

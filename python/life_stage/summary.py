@@ -40,7 +40,7 @@ def summary(warehouse: Path, published: Path, source: Path) -> str:
         }
         lines.append(
             f"Accuracy    {right['birth_month_filter']} of the test users{simulated(source)} in {month} (in all months)"
-            f"; that month alone {right['memory_less']}, no evidence {right['prior']}"
+            f"; without memory {right['memory_less']}, without evidence {right['prior']}"
         )
     manifest = read_manifest(published)
     if manifest is None:

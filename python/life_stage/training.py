@@ -15,7 +15,7 @@ import pandas as pd
 from life_stage import calibration, filter_tuning, penalties, regression
 from life_stage.birth_months import Ages, BirthMonths, last_months
 from life_stage.calibration import Judge
-from life_stage.examples import Examples, examples_of, hazard_of, sampled, start_of
+from life_stage.examples import Examples, examples_of, hazard_of, start_of
 from life_stage.model_rows import COLUMNS, digest, long_rows, named_values, regression_rows
 from life_stage.regression import Evidence, NotTrainedError
 
@@ -52,7 +52,7 @@ def train(
     vocabulary = vocabulary.sort_values("feature_no", ignore_index=True)
     examples = examples_of(rows, matrix, len(vocabulary), through)
     split, of_this_month = rows["split"].to_numpy(), ~vocabulary["feature"].str.startswith(LAST_YEAR).to_numpy()
-    training = examples[sampled(examples.months.user, split == "train")].believable(ages)
+    training = examples[split == "train"].believable(ages)
     active = training.active(of_this_month)
     if active.n_users < options.min_training_users:
         raise NotTrainedError(f"{active.n_users} training users, min_training_users is {options.min_training_users}")
@@ -82,7 +82,8 @@ def train(
         "filter_iterations": evidence.n_iterations if freedom else 0,
         **judged,
     }
-    learned_from = digest(rows.drop(columns="user_id", errors="ignore"), vocabulary, examples.matrix.data)
+    values = examples.matrix.data, examples.matrix.indices, examples.matrix.indptr
+    learned_from = digest(rows.drop(columns="user_id", errors="ignore"), vocabulary, *values)
     frame = pd.concat(
         [
             regression_rows("evidence", evidence, vocabulary[of_this_month], ages.bins),
@@ -120,13 +121,14 @@ def calibrate(
     validation: Examples, births: BirthMonths, evidence: Evidence
 ) -> tuple[calibration.Settings, dict[str, float]]:
     """Step 3: the settings, and how well they and no calibration at all read the newest months of validation users."""
-    if validation.n_users < MIN_VALIDATION_USERS:
-        return calibration.Settings(), {"n_validation_users": 0}
     readings = last_months(validation.months, VALIDATION_MONTHS)
+    n_users = len(np.unique(readings.user[births.ages.stage_of(readings.age) >= 0]))
+    if n_users < MIN_VALIDATION_USERS:
+        return calibration.Settings(), {"n_validation_users": 0}
     judge = Judge(validation.matrix, validation.months, readings, births, evidence)
     best = judge.best()
     return best, {
-        "n_validation_users": validation.n_users,
+        "n_validation_users": n_users,
         "log_loss_before": judge.log_loss(calibration.UNCALIBRATED),
         "log_loss_after": judge.log_loss(best),
         "calibration_error_before": judge.calibration_error(calibration.UNCALIBRATED),

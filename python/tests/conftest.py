@@ -1,6 +1,5 @@
 """Fixtures of the tests that run the whole monthly job; each run is a process of its own (see project.py)."""
 
-import fcntl
 import os
 import shutil
 import subprocess
@@ -11,7 +10,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parent))
 
-from project import PROJECT, Shop, copy_shop, make_shop, pin_model
+from project import PROJECT, Shop, copy_shop, made_once, make_shop, pin_model
 
 GENERATE = [
     "-m",
@@ -30,20 +29,15 @@ GENERATE = [
 @pytest.fixture(scope="session")
 def base(tmp_path_factory):
     """A shop of 400 users and 8 months, 2016-07 to 2017-02, built in one go: copy it, never change it."""
-    shared = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent
-    shop = Shop(shared / "base")
-    with (shared / "base.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (shop.folder / "finished").exists():
-            make_shop(shop.folder)
-            environment = os.environ | {"PYTHONPATH": str(PROJECT / "python")}
-            subprocess.run([sys.executable, *GENERATE, "--out", shop.source], check=True, env=environment)
-            shutil.rmtree(shop.source / "truth")
-            shop.build(checked=True)
-            (shop.folder / "finished").touch()
-    return shop
+
+    def make(folder: Path) -> None:
+        shop = make_shop(folder)
+        environment = os.environ | {"PYTHONPATH": str(PROJECT / "python")}
+        subprocess.run([sys.executable, *GENERATE, "--out", shop.source], check=True, env=environment)
+        shutil.rmtree(shop.source / "truth")
+        shop.build(checked=True)
+
+    return Shop(made_once(tmp_path_factory, "base", make))
 
 
 @pytest.fixture

@@ -4,11 +4,13 @@ Every run is `dbt build` in a process of its own. All folders look alike from in
 project once.
 """
 
+import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,6 +143,20 @@ def make_shop(folder: Path, like: Shop | None = None) -> Shop:
     if like is not None:
         shutil.copytree(like.folder / "target", folder / "target", ignore=shutil.ignore_patterns("run", "compiled"))
     return Shop(folder)
+
+
+def made_once(tmp_path_factory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that the first test process to ask for it makes, for all of them: copy it, never change it."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder, finished = shared / name, shared / f"{name}.finished"
+    with (shared / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not finished.exists():
+            make(folder)
+            finished.touch()
+    return folder
 
 
 def copy_shop(shop: Shop, folder: Path) -> Shop:

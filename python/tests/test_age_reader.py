@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 PROJECT = Path(__file__).parents[2]
 FEATURES = PROJECT / "models" / "life_stage" / "features"
-FEATURE_FILES = [FEATURES / "feature_title_ages.sql", FEATURES / "feature_search_ages.sql"]
+FEATURE_FILES = [FEATURES / f"{name}.sql" for name in ("text_ages", "feature_title_ages", "feature_search_ages")]
 with (Path(__file__).parent / "age_phrases.csv").open(encoding="utf-8", newline="") as phrase_file:
     PHRASES = {row["phrase"]: set(row["age_words"].split()) for row in csv.DictReader(phrase_file)}
 PIECES = [piece for phrase in PHRASES for piece in (phrase, phrase[:2], phrase[-2:])]

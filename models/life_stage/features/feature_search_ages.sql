@@ -1,4 +1,5 @@
 -- The ages a search term names, because shoppers search for things that fit their child now.
-select text as search_term, concat('search_age=', age_word) as feature
-from {{ ref("text_ages") }}
-where age_word is not null
+select terms.search_term, concat('search_age=', ages.age_word) as feature
+from (select distinct search_term from {{ ref("search_terms") }}) as terms
+inner join {{ ref("text_ages") }} as ages on terms.search_term = ages.text
+where ages.age_word is not null

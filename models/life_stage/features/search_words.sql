@@ -1,6 +1,11 @@
--- The words of every search term, each term parsed once in its life: Latin words whole, Chinese, which has no blanks,
--- in overlapping pairs of signs, and numbers with the sign behind them (2段 is a stage of formula).
+-- The words of every search term, each term parsed once in its life: words between blanks whole; Chinese and Japanese,
+-- which have none, in overlapping pairs of signs; numbers with the sign behind them (2段 is a stage of formula).
 {{ config(materialized="incremental", incremental_strategy="append") }}
+{% set signs = "\u3040-\u30ff\u4e00-\u9fff" %}
+{% set letters = "a-z\u00df-\u024f\u0370-\u052f\u0590-\u06ff\uac00-\ud7af" %}
+{% set number = "[0-9]{1,9}(?:[.][0-9]{1,9})?[" ~ signs ~ "]" %}
+{% set pattern = "[" ~ letters ~ "][0-9" ~ letters ~ "]+|" ~ number ~ "|[" ~ signs ~ "]{1,20}" %}
+{% set is_run_of_signs = "regexp_extract(pieces.piece, '^[" ~ signs ~ "]', 0) <> ''" %}
 with
     new_terms as (
         select distinct terms.search_term
@@ -13,28 +18,23 @@ with
     pieces as (
         select
             search_term,
-            {{
-                row_per_element(
-                    "regexp_extract_all("
-                    ~ fold_age_text("search_term")
-                    ~ ", '[a-z][a-z0-9]+|[0-9]{1,3}[\u4e00-\u9fff]|[\u4e00-\u9fff]{1,20}', 0)"
-                )
-            }} as piece
+            {{ row_per_element("regexp_extract_all(" ~ fold_age_text("search_term") ~ ", '" ~ pattern ~ "', 0)") }}
+            as piece
         from new_terms
     ),
     words as (
         select distinct
             pieces.search_term,
             case
-                when regexp_extract(pieces.piece, '^[a-z0-9]', 0) <> '' or length(pieces.piece) < 3
-                then pieces.piece
-                else substr(pieces.piece, positions.n, 2)
+                when {{ is_run_of_signs }} and length(pieces.piece) > 2
+                then substr(pieces.piece, positions.n, 2)
+                else pieces.piece
             end as word
         from pieces
         inner join
             ({{ every_integer(1, 19) }}) as positions
             on positions.n = 1
-            or (positions.n < length(pieces.piece) and regexp_extract(pieces.piece, '^[a-z0-9]', 0) = '')
+            or (positions.n < length(pieces.piece) and {{ is_run_of_signs }})
     )
 select new_terms.search_term, words.word
 from new_terms

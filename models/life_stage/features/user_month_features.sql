@@ -1,6 +1,5 @@
 -- The one long table that every feature flows into: on how many days of the month the user met the feature, or the
--- value
--- that a family gives. Days, not events: they hold against many clicks in one visit and against bulk buys.
+-- value that a family gives. Days, not events: they hold against many clicks in one visit and against bulk buys.
 {{ config(materialized="monthly", full_refresh=false, meta={"months": "months_to_count"}) }}
 -- depends_on: {{ ref("month_ledger") }}
 with
@@ -36,7 +35,12 @@ select user_id, {{ this_month() }} as month, feature, n_days, ln(1 + n_days) as 
 from days_met
 {% for family in feature_families(["feature", "month", "user_id", "value"]) %}
     union all
-    select user_id, month, feature, cast(null as integer) as n_days, {{ finite_value(family) }} as value
+    select
+        user_id,
+        {{ this_month() }} as month,
+        feature,
+        cast(null as integer) as n_days,
+        {{ finite_value(family) }} as value
     from {{ ref(family) }}
     where month = {{ this_month() }}
 {% endfor %}

@@ -42,7 +42,7 @@ with
                 then
                     row_number() over (
                         partition by user_id, month, stage
-                        order by case when feature = '' then 0 else abs(contribution) end desc, feature
+                        order by case when feature = '' then -1 else abs(contribution) end desc, feature
                     )
             end as place
         from contributions

@@ -1,7 +1,7 @@
 -- The features that enough training rows have to be learned from, in a fixed order.
 {{ config(materialized="view") }}
 select
-    row_number() over (order by feature) as feature_no,
+    cast(row_number() over (order by feature) as integer) as feature_no,
     feature,
     count(*) as n_rows,
     -- Days are on one scale already; values that analysts give are brought to between -1 and 1.

@@ -9,6 +9,7 @@ def model(dbt, session):
     return score(
         session,
         features=dbt.ref("user_month_features"),
+        user_months=dbt.ref("user_months"),
         coefficients=dbt.ref("stage_coefficients"),
         models=dbt.ref("month_models"),
         age_bins=dbt.ref("age_bins"),

@@ -1,0 +1,96 @@
+"""Methods judged on test users: the learning tables of a warehouse as arrays, and scores with intervals.
+
+Training users, validation users and test users are different people; nothing is fitted on test users.
+"""
+
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+
+from life_stage.birth_months import Ages, BirthMonths, last_months
+from life_stage.calibration import Judge, Settings
+from life_stage.examples import Examples, examples_of
+from life_stage.learning import division
+from life_stage.regression import Evidence
+from life_stage.training import LAST_YEAR
+
+
+@dataclass(frozen=True)
+class Learning:
+    """All that a model is learned from and judged on; `this_month` marks the features of the month itself."""
+
+    rows: pd.DataFrame
+    matrix: dict[str, np.ndarray]
+    vocabulary: pd.DataFrame
+    ages: Ages
+    through: date
+    examples: Examples
+
+    @property
+    def split(self) -> np.ndarray:
+        """train, validation or test, for every row."""
+        return self.rows["split"].to_numpy()
+
+    @property
+    def this_month(self) -> np.ndarray:
+        """Which features the evidence reads."""
+        return ~self.vocabulary["feature"].str.startswith(LAST_YEAR).to_numpy()
+
+    def active(self, split: str) -> Examples:
+        """The months with actions of one part of the users."""
+        return self.examples[self.split == split].active(self.this_month)
+
+
+def learning_of(warehouse: Path) -> Learning:
+    """The learning tables as a warehouse holds them."""
+    with duckdb.connect(str(warehouse), read_only=True) as connection:
+        rows = connection.sql("from learning_rows order by row_no").df()
+        vocabulary = connection.sql("from learning_vocabulary order by feature_no").df()
+        matrix = connection.sql("from learning_matrix").fetchnumpy()
+        bins, stages = connection.table("age_bins"), connection.table("stages")
+        ages = Ages(*division(bins, "age_bin", "bin_no"), *division(stages, "stage", "stage_no"))
+        ((through,),) = connection.sql("select max(month) from month_ledger where is_closed").fetchall()
+    return Learning(rows, matrix, vocabulary, ages, through, examples_of(rows, matrix, len(vocabulary), through))
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How a method did on each user-month: whether it was right, its log-loss, whose month it was."""
+
+    right: np.ndarray
+    log_loss: np.ndarray
+    user: np.ndarray
+
+    def text(self) -> str:
+        """The means, each with its 95 % interval over users."""
+        return (
+            f"accuracy {interval(self.right * 100, self.user, 1)} %, log-loss {interval(self.log_loss, self.user, 3)}"
+        )
+
+    def against(self, other: "Scores") -> str:
+        """The means of the differences, with their intervals."""
+        gain = interval((self.right * 1.0 - other.right) * 100, self.user, 1)
+        return f"accuracy {gain} points, log-loss {interval(self.log_loss - other.log_loss, self.user, 3)}"
+
+
+def judged(evidence: Evidence, births: BirthMonths, settings: Settings, examples: Examples) -> tuple[Scores, float]:
+    """The belief of every month of the users from their first on, quiet ones included; and its calibration error."""
+    readings = last_months(examples.months, len(births.tables))
+    judge = Judge(examples.matrix, examples.months, readings, births, evidence)
+    said = judge.probabilities(settings)
+    of_truth = said[np.arange(len(said)), judge.stage]
+    user = readings.user[births.ages.stage_of(readings.age) >= 0]
+    return Scores(said.argmax(axis=1) == judge.stage, -np.log(of_truth), user), judge.calibration_error(settings)
+
+
+def interval(values: np.ndarray, user: np.ndarray, digits: int, draws: int = 1000) -> str:
+    """The mean and the 95 % interval of a bootstrap over users."""
+    sums, counts = np.bincount(user, weights=values), np.bincount(user)
+    sums, counts = sums[counts > 0], counts[counts > 0]
+    drawn = np.random.default_rng(0).integers(0, len(sums), size=(draws, len(sums)))
+    low, high = np.quantile(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1), [0.025, 0.975])
+    return f"{values.mean():.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"

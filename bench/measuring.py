@@ -1,0 +1,117 @@
+"""What the benchmarks share: data and warehouses made once, work timed in processes of its own, results kept.
+
+Machines are noisy, so pieces of work that are compared run in turn, several times; what counts is the median of the
+ratios of neighbouring runs.
+"""
+
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from statistics import median
+
+PROJECT = Path(__file__).parents[1]
+WORK = PROJECT / "bench" / "work"  # data and warehouses, git-ignored
+RESULTS = PROJECT / "bench" / "results"
+
+
+def demo_source(name: str, *, users: int, months: int, through: str, seed: int = 1) -> Path:
+    """A folder of simulated shoppers, generated unless it is there."""
+    folder = WORK / name
+    if not folder.exists():
+        arguments = {"out": folder, "users": users, "months": months, "through": through, "seed": seed, "jobs": 2}
+        command = [sys.executable, "-m", "life_stage_demo.generate"]
+        command += [word for key, value in arguments.items() for word in (f"--{key}", str(value))]
+        subprocess.run(command, check=True)
+    return folder
+
+
+def build(source: Path, name: str, project: Path = PROJECT, **variables: object) -> Path:
+    """The warehouse that `dbt build` makes of a source, without data tests; nothing is done where it is up to date."""
+    warehouse = WORK / f"{name}.duckdb"
+    places = {"SOURCE": source, "WAREHOUSE": warehouse, "PUBLISHED": WORK / f"{name}_published"}
+    environment = {f"LIFE_STAGE_{key}": str(place) for key, place in places.items()}
+    command = [str(Path(sys.executable).with_name("dbt")), "build", "--quiet", "--exclude-resource-type", "test"]
+    command += ["--project-dir", str(project), "--profiles-dir", str(project), "--vars", json.dumps(variables)]
+    command += ["--target-path", str(WORK / f"{name}_target"), "--log-path", str(WORK / f"{name}_logs")]
+    print(f"dbt build of {source.name} into {warehouse.name}", file=sys.stderr, flush=True)
+    subprocess.run(command, check=True, env=os.environ | environment, cwd=project, stdout=sys.stderr)
+    return warehouse
+
+
+def compiled(name: str, model: str) -> str:
+    """The SQL that the build of that name ran for a model; months and models are still placeholders."""
+    return next((WORK / f"{name}_target" / "compiled").rglob(f"{model}.sql")).read_text()
+
+
+def measured(work: Callable, *arguments: object) -> dict[str, float]:
+    """The figures of a call in a process of its own; what it returns is added to them, or replaces them."""
+    context = get_context("spawn")
+    mine, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_measure, args=(theirs, work, arguments))
+    process.start()
+    found = mine.recv()
+    process.join()
+    if isinstance(found, str):
+        raise RuntimeError(found)
+    return found
+
+
+def _measure(pipe: Connection, work: Callable, arguments: tuple) -> None:
+    try:
+        with cpu() as figures:
+            returned = work(*arguments)
+        pipe.send(figures | (returned or {}))
+    except Exception as error:
+        pipe.send(repr(error))
+
+
+@contextmanager
+def cpu() -> Iterator[dict[str, float]]:
+    """A dictionary that holds, once its block has ended, the process's CPU-seconds, wall seconds and peak memory."""
+    figures, before, began = {}, resource.getrusage(resource.RUSAGE_SELF), time.monotonic()
+    yield figures
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    figures["cpu_s"] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    figures["wall_s"] = time.monotonic() - began
+    figures["peak_mb"] = after.ru_maxrss / 1024
+
+
+def in_turn(pieces: dict[str, Callable[[], dict]], runs: int = 5) -> dict[str, list[dict]]:
+    """Each piece of work once per round, in rounds, after one round that does not count."""
+    found = {name: [] for name in pieces}
+    for number in range(runs + 1):
+        for name, work in pieces.items():
+            figures = work()
+            if number:
+                found[name].append(figures)
+            print(f"  round {number} of {runs}: {name} {figures['cpu_s']:.2f} CPU-s", file=sys.stderr, flush=True)
+    return found
+
+
+def ratio(found: dict[str, list[dict]], of: str, to: str) -> float:
+    """The median over the rounds of how many times the CPU of one piece another takes."""
+    return median(a["cpu_s"] / b["cpu_s"] for a, b in zip(found[of], found[to], strict=True))
+
+
+def keep(name: str, figures: dict) -> None:
+    """Write the figures with versions and machine to results/<name>.json and print them."""
+    packages = ("duckdb", "dbt-core", "dbt-duckdb", "numpy", "scipy", "scikit-learn")
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=PROJECT, capture_output=True, text=True)
+    facts = {
+        "commit": commit.stdout.strip(),
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "versions": {package: version(package) for package in packages},
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(facts | {"figures": figures}, indent=1) + "\n")
