@@ -4,6 +4,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pytest
+from filter_oracle import Divisions, belief
 from kill_runner import run
 from project import Shop, copy_shop
 
@@ -13,64 +14,13 @@ CHANGE_OF_MODEL = 18
 KEYS = ["user_id", "month"]
 
 
-class Divisions:
-    """Bins and stages, read from the warehouse."""
-
-    def __init__(self, query) -> None:
-        bins = query("select age_bin, from_month, to_month from age_bins order by bin_no")
-        self.bins, self.starts, self.ends = map(list, zip(*bins, strict=True))
-        self.stages = query("select stage, from_month, to_month from stages order by stage_no")
-        self.centres = (np.array(self.starts) + np.array(self.ends) - 1) / 2
-        self.first, self.last = self.stages[0][1], self.ends[-1] - 1
-        self.outputs = [f"p_{stage}" for stage, _, _ in self.stages]
-        self.outputs += ["not_yet_expecting_probability", "graduated_probability"]
-
-
-def evidence_at(ages: np.ndarray, e: np.ndarray, d: Divisions) -> np.ndarray:
-    """One month's evidence for children of these ages: e of the outer bins outside the grid, a straight line within."""
-    return np.select([ages < d.first, ages > d.last], [e[0], e[-1]], np.interp(ages, d.centres, e))
-
-
-def start_prior(shares: np.ndarray, d: Divisions) -> np.ndarray:
-    """Not yet, one share per age of the grid, graduated: at the first sight of a family."""
-    density = shares / (np.array(d.ends) - np.array(d.starts))
-    ages = np.arange(d.first, d.last + 1)
-    prior = np.array([shares[0], *density[np.searchsorted(d.ends, ages, side="right")], density[-1]])
-    return prior / prior.sum()
-
-
-def older(prior: np.ndarray, hazard: float) -> np.ndarray:
-    """The same a month later: all grow older, some of those not yet expecting begin to."""
-    return np.array([prior[0] * (1 - hazard), prior[0] * hazard, *prior[1:-2], prior[-2] + prior[-1]])
-
-
-def belief(evidence: dict, month: int, readings: tuple, shares: np.ndarray, d: Divisions) -> np.ndarray:
-    """One user's probabilities in a month, from the evidence {month: e} of all months up to it."""
-    tau, gamma, delta, hazard = readings
-    tenure, prior = month - min(evidence), start_prior(shares, d)
-    for _ in range(tenure):
-        prior = older(prior, hazard)
-    births = np.arange(month - d.last - tenure, month - d.first + 1)[::-1]  # youngest first, as numbers of months
-    total = sum(evidence_at(m - births, e, d) for m, e in evidence.items() if m <= month)
-    never = sum(e[0] for m, e in evidence.items() if m <= month)
-    past = sum(e[-1] for m, e in evidence.items() if m <= month)
-    n_cells = d.last - d.first + 1  # births before these have left the grid: the likeliest of them stands for all
-    C = np.array([never, *total[:n_cells], max([past, *total[n_cells:]])])
-    n = max(1, sum(m <= month for m in evidence))
-    weights = np.exp(tau * n**-gamma * (C - C.max())) * prior
-    P = (1 - delta) * weights / weights.sum() + delta * prior
-    ages = np.arange(d.first, d.last + 1)
-    p = np.array([P[1:-1][(ages >= low) & (ages < high)].sum() for _, low, high in d.stages])
-    return np.array([*p / p.sum(), P[0], P[-1] + P[1:-1][ages >= d.stages[-1][2]].sum()])
-
-
 def oracle(shop: Shop) -> pd.DataFrame:
-    """The whole of stage_beliefs, from stage_evidence, month_models and the models' prior and setting rows."""
-    d, frame = Divisions(shop.query), shop.frame("stage_evidence")
+    """The whole of stage_beliefs, from stage_evidence, month_models and the models' start and setting rows."""
+    d, frame = Divisions.of(shop), shop.frame("stage_evidence")
     months = shop.query("select month from month_ledger where is_closed order by month")
     calendar = {month: n for n, (month,) in enumerate(months)}
-    rows = shop.frame("stage_coefficients", "kind in ('prior', 'setting')")
-    priors = rows[rows["kind"] == "prior"].pivot(index="model_version", columns="age_bin", values="value")[d.bins]
+    rows = shop.frame("stage_coefficients", "kind in ('start', 'setting')")
+    priors = rows[rows["kind"] == "start"].pivot(index="model_version", columns="age_bin", values="value")[d.bins]
     settings = rows[rows["kind"] == "setting"].pivot(index="model_version", columns="feature", values="value")
     readings = settings[["tau", "gamma", "delta", "birth_hazard"]]
     models = shop.query("select month, model_version from month_models order by month")
@@ -128,7 +78,7 @@ def synthetic_shop(base: Shop, folder) -> Shop:
     coefficients = []
     for version, values in READINGS.items():
         shares = random.dirichlet(np.ones(len(bins)))
-        coefficients += [[version, "prior", "", name, share] for name, share in zip(bins, shares, strict=True)]
+        coefficients += [[version, "start", "", name, share] for name, share in zip(bins, shares, strict=True)]
         names = ("tau", "gamma", "delta", "birth_hazard")
         coefficients += [[version, "setting", name, "", value] for name, value in zip(names, values, strict=True)]
     models = pd.DataFrame(coefficients, columns=["model_version", "kind", "feature", "age_bin", "value"])

@@ -2,7 +2,7 @@
 
 from project import assert_same
 
-BELIEFS = ["stage_beliefs", "stage_evidence"]
+BELIEFS = ["stage_beliefs", "stage_evidence", "stage_scores"]
 
 
 def month_of(shop, month):
@@ -37,7 +37,8 @@ def test_a_corrected_time_leaves_no_trace_of_the_wrong_one(base, new_shop):
     new_shop.write("actions/july.csv", july)
     new_shop.build()
     assert ledger(new_shop, "status") == {"2016-07": "present"}
-    for table in ("stg_actions", "user_months", "user_month_features", "stage_evidence", "stage_beliefs"):
+    monthly = ("stg_actions", "user_months", "search_terms", "user_month_features", *BELIEFS)
+    for table in monthly:
         assert new_shop.query(f"select count(*) from {table} where month < date '2016-07-01'") == [(0,)], table
     assert_same(new_shop, base, BELIEFS, where="month = date '2016-07-01'")
 

@@ -53,6 +53,8 @@ def rewrite(shop, table, select, name=None):
         ("LS-VAR-002", {"run_clock": "2017-02-30 00:00:00"}),
         pytest.param("LS-VAR-002", {"through_month": "2017-13"}, marks=pytest.mark.slow),
         ("LS-VAR-002", {"min_training_users": "1 or 1=1"}),
+        ("LS-VAR-002", {"filter_tuning": "yes"}),
+        pytest.param("LS-VAR-002", {"tune_penalties": 1}, marks=pytest.mark.slow),
         pytest.param("LS-VAR-002", {"train_share": 1.5}, marks=pytest.mark.slow),
         ("LS-VAR-003", {"stages": [STAGES[0], {**STAGES[1], "to_month": 11}, STAGES[2]]}),
         pytest.param(
@@ -132,7 +134,16 @@ def test_the_source_of_another_shop_stops_the_run(shop):
     assert_stops(shop, "LS-SRC-005", "source/actions/", "LIFE_STAGE_WAREHOUSE", source_schema="shop")
 
 
-@pytest.mark.parametrize("table", ["stage_beliefs", "stage_beliefs_cells", "built_months"])
+@pytest.mark.parametrize(
+    "table",
+    [
+        "stage_beliefs",
+        "stage_beliefs_cells",
+        "stage_scores",
+        "built_months",
+        pytest.param("search_terms", marks=pytest.mark.slow),
+    ],
+)
 def test_a_lost_state_table_stops_the_run(shop, table):
     shop.change(f"drop table {table} cascade")
     assert_stops(shop, "LS-STA-001", table, "backup")

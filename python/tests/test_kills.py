@@ -15,8 +15,8 @@ import pytest
 from kill_runner import run, start
 from project import Shop, copy_shop
 
-STATE = "stg_action_rows action_months user_months user_month_features stage_coefficients month_models stage_evidence"
-WATCHED = f"{STATE} stage_beliefs user_stages model_runs published_marts"
+STATE = "stg_action_rows action_months user_months search_terms user_month_features stage_coefficients month_models"
+WATCHED = f"{STATE} stage_evidence stage_scores stage_beliefs user_stages model_runs published_marts"
 BUILD = ("build", "--exclude-resource-type", "test")
 # Which run wrote a row and when: the only differences a kill may leave.
 OF_THE_RUN = ["run_id", "built_at", "started_at", "registered_at", "sha256", "bytes"]
@@ -45,6 +45,7 @@ LATE_ROWS = """
 MOMENTS = [
     ("stage_coefficients", r"^insert into"),  # a model is trained and not yet added
     ("stage_evidence", r"^insert into \S+built_months"),  # between a month and its record
+    ("stage_scores", r"^delete from \S+stage_scores"),  # a month is scored and not yet added
     ("stage_beliefs", r"^insert into \S+stage_beliefs_cells"),  # in the middle of the fold
     ("published_marts", r"^open \S+manifest.json w"),  # the new set has all its files but the manifest
     ("published_marts", r"^os.rename \S+published.new"),  # just before the link is swapped
@@ -71,7 +72,7 @@ class Scene:
     def killed_at(self, model: str, pattern: str, occurrence: int = 0) -> None:
         steps = [boundary["next"] for boundary in self.boundaries if boundary["model"] == model]
         number = [n for n, step in enumerate(steps, 1) if re.search(pattern, step.split("*/")[-1].strip())][occurrence]
-        run(self.shop, *BUILD, watch=model, kill_at=number, retrain_every_months=1)
+        run(self.shop, *BUILD, "--threads", "1", watch=model, kill_at=number, retrain_every_months=1)
 
     def published_is_whole(self) -> None:
         if whole_manifest(self.shop) != self.old_manifest:
@@ -166,7 +167,7 @@ def late_rows(base, tmp_path_factory):
     return make_scene(base, tmp_path_factory.mktemp("kills") / "late_rows", LATE_ROWS)
 
 
-def test_a_run_killed_six_times_over_a_new_month_heals(new_month):
+def test_a_run_killed_seven_times_over_a_new_month_heals(new_month):
     new_month.restore()
     for model, pattern in MOMENTS:
         new_month.killed_at(model, pattern)

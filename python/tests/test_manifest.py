@@ -17,6 +17,13 @@ PUBLISHING = "model.life_stage.published_marts"
 
 # Rows as delivered, repetitions included: nothing names one of them.
 WITHOUT_KEY = {"stg_action_rows", "stg_item_rows", "stg_child_rows"}
+# Views over the whole history that are read for a few users or when a model is due: no run pays for testing their key.
+READ_ON_DEMAND = {
+    "learning_features": "row_no, feature",
+    "learning_vocabulary": "feature",
+    "learning_matrix": "row_no, feature_no",
+    "stage_contributions": "user_id, month, stage, place",
+}
 FROM_VARS_ALONE = {"stages", "age_bins"}
 PREFIXES = {"stg", "feature", "checkout"}
 
@@ -121,7 +128,22 @@ def test_every_published_mart_has_a_contract(manifest, models):
 def test_every_table_has_a_key(manifest, tables):
     keys = [test for name, test in of_type(manifest, "test").items() if name.startswith("is_key_")]
     keyed = {test["attached_node"] for test in keys}
-    assert {name for name, node in tables.items() if node["unique_id"] not in keyed} == WITHOUT_KEY
+    assert {name for name, node in tables.items() if node["unique_id"] not in keyed} == WITHOUT_KEY | set(
+        READ_ON_DEMAND
+    )
+
+
+@pytest.mark.parametrize("view", READ_ON_DEMAND)
+def test_a_view_read_on_demand_has_a_key(models, base, view):
+    key = READ_ON_DEMAND[view]
+    assert models[view]["config"]["materialized"] == "view"
+    ((n_rows, n_keys),) = base.query(f"select count(*), count(distinct ({key})) from {view}")
+    assert n_rows == n_keys > 0
+    assert base.query(f"select count(*) from {view} where ({' is null or '.join(key.split(', '))} is null)") == [(0,)]
+    description = models[view]["description"].lower()
+    assert description.startswith("one row per " + key.split(", ")[0]) and all(
+        c in description for c in key.split(", ")
+    )
 
 
 def test_every_model_is_fed_by_a_source_or_a_dictionary(manifest, models):
@@ -170,7 +192,8 @@ def test_every_var_is_declared_guarded_and_used():
     project = yaml.safe_load((PROJECT / "dbt_project.yml").read_text(encoding="utf-8"))
     guards = SQL[PROJECT / "macros" / "guards.sql"].split("macro check_vars()")[1].split("endmacro")[0]
     guarded = re.findall(r'"([a-z_]+)": ["\[]', guards)
-    guarded += re.findall(r'"([a-z_]+)"', re.search(r"set known = .*", guards).group())
+    for names in ("switches", "known"):
+        guarded += re.findall(r'"([a-z_]+)"', re.search(rf"set {names} = .*", guards).group())
     assert set(guarded) == set(project["vars"])
     texts = [
         *SQL.values(),

@@ -5,7 +5,7 @@ import shutil
 
 from project import assert_same, copy_shop
 
-BELIEFS = ["stage_beliefs", "stage_evidence"]
+BELIEFS = ["stage_beliefs", "stage_evidence", "stage_scores"]
 STATE = [
     *BELIEFS,
     "stage_beliefs_cells",
@@ -13,6 +13,7 @@ STATE = [
     "month_models",
     "user_months",
     "user_month_features",
+    "search_terms",
 ]
 NEWEST = "month = (select max(month) from stage_beliefs_cells)"
 PER_RUN = ("model_runs", "built_months", "published_marts")
@@ -113,13 +114,52 @@ def test_rows_that_come_late_rewrite_the_beliefs_from_their_month_on(base, shop,
         before = {model: shop.run_of_months(model) for model in BELIEFS}
         shop.write(f"actions/month={folder}/late.csv", late_rows(base, of_month, days))
         shop.build()
-        assert months_rebuilt(shop, "stage_evidence", before["stage_evidence"]) == rebuilt[:1]
+        for model in ("stage_evidence", "stage_scores"):
+            assert months_rebuilt(shop, model, before[model]) == rebuilt[:1], model
         assert months_rebuilt(shop, "stage_beliefs", before["stage_beliefs"]) == rebuilt
     assert_same(shop, base, BELIEFS, where="month < date '2016-10-01'", ignore=())
 
     shutil.copytree(shop.source / "actions", new_shop.source / "actions")
     new_shop.build()
     assert_same_history(shop, new_shop)
+
+
+def test_a_changed_month_is_scored_again_and_so_is_the_same_month_of_the_next_year(base, new_shop):
+    """Not its evidence, which is of the month alone. The model is one that has learned from the year before, too."""
+    new_shop.change(
+        """insert into stage_coefficients
+        select * replace ('last_year:' || feature as feature, value / 2 as value) from stage_coefficients
+        where regression = 'memory_less' and feature <> ''"""
+    )
+    new_shop.add_months(base, ["2016-11"])
+    a_year_before = "occurred_at - interval 11 month as occurred_at, action_id || ' before' as action_id"
+    october = f"select * replace ({a_year_before}) from '{base.source}/actions/month=2016-10/*.parquet'"
+    good = "occurred_at between '2016-10-01' and '2016-10-31' and action_id is not null"
+    new_shop.write("actions/month=2015-11/first.parquet", f"{october} where {good} and occurred_at < '2016-10-15'")
+    new_shop.write(
+        "actions/month=2015-11/last_day.parquet", f"{october} where {good} order by occurred_at desc limit 9"
+    )
+    at_once = copy_shop(new_shop, new_shop.folder.with_name("at_once"))
+    new_shop.build()
+    scored = "select user_id from stage_scores where month = date '2016-11-01'"
+    active = "select user_id from user_months where month in (date '2016-11-01', date '2015-11-01')"
+    only_last_year = f"{scored} except select user_id from user_months where month = date '2016-11-01'"
+    assert new_shop.query(f"({scored}) except ({active})") == [] == new_shop.query(f"({active}) except ({scored})")
+    assert new_shop.query(f"select count(*) > 10 from ({only_last_year})") == [(True,)]
+    # Models learn from such a month, too.
+    learned = """select distinct is_active, feature like 'last_year:%' from learning_features
+        inner join learning_rows using (row_no) where month = date '2016-11-01' and feature like '%leaf=%'"""
+    assert sorted(new_shop.query(learned)) == [(False, True), (True, False), (True, True)]
+
+    before = {model: new_shop.run_of_months(model) for model in BELIEFS}
+    late = f"{october} where {good} and occurred_at >= '2016-10-15'"
+    for shop in (new_shop, at_once):
+        shop.write("actions/month=2015-11/late.parquet", late)
+    new_shop.build()
+    assert months_rebuilt(new_shop, "stage_scores", before["stage_scores"]) == ["2015-11", "2016-11"]
+    assert months_rebuilt(new_shop, "stage_evidence", before["stage_evidence"]) == ["2015-11"]
+    at_once.build()
+    assert_same(new_shop, at_once, BELIEFS)
 
 
 def test_a_month_that_leaves_the_source_is_retired_and_kept(base, shop):
@@ -178,7 +218,8 @@ def test_without_registered_children_the_run_ends_well_and_says_what_is_missing(
     children = f"from '{base.source}/children.parquet'"
     bare_shop.write("children.parquet", f"{children} order by user_id limit 20")
     output = bare_shop.build().output
-    ((n_users,),) = bare_shop.query("select count(distinct user_id) from training_rows")
+    trains = "split = 'train' and is_active"
+    ((n_users,),) = bare_shop.query(f"select count(distinct user_id) from learning_rows where {trains}")
     assert 0 < n_users <= 20
     assert f"LS-ML-001 no model was trained: {n_users} training users" in output
     assert f"{60 - n_users} are missing" in output
@@ -193,7 +234,7 @@ def test_without_registered_children_the_run_ends_well_and_says_what_is_missing(
         )
     bare_shop.write("children.parquet", f"{children} limit 0")
     assert "LS-ML-001 no model was trained: 0 training users" in bare_shop.build().output
-    for table in ("stage_coefficients", "stage_evidence", "stage_beliefs", "user_stages"):
+    for table in ("stage_coefficients", "stage_evidence", "stage_scores", "stage_beliefs", "user_stages"):
         assert bare_shop.query(f"select count(*) from {table}") == [(0,)], table
     for table in ("month_ledger", "user_month_features", "stg_rejected_actions"):
         assert bare_shop.query(f"select count(*) > 0 from {table}") == [(True,)], table

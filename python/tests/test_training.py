@@ -7,134 +7,501 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pytest
+from learning_data import AGES, FEATURES, THROUGH, learning_tables, months_of, vocabulary_of
+from project import SMALL
+from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 
+from life_stage import examples, filter_tuning, penalties, regression, training
 from life_stage.learning import is_due, new_model
-from life_stage.training import COLUMNS, Settings, train
+from life_stage.model_rows import COLUMNS
+from life_stage.regression import NotTrainedError
+from life_stage.training import Options, train
 
-THROUGH = date(2017, 2, 1)
-BINS = ("young", "middle", "old")  # not in alphabetical order, which is scikit-learn's
-SETTINGS = Settings(age_bins=BINS, min_training_users=10)
+C = 0.3
 TRUE_WEIGHTS = np.array([[1.5, -0.5, -1.0], [-1.0, 1.2, -0.2], [0.0, -1.0, 1.0]])
+PLAIN = Options(min_training_users=10, filter_tuning=False, inverse_penalty=C)
+TUNED = replace(PLAIN, filter_tuning=True, filter_freedom=0.1)
+N_USERS = 1200
 
 
-def sample(n_users: int, bins=BINS, weights=TRUE_WEIGHTS, shares=None, seed=7) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Training rows and features drawn from a known softmax; users 0, 1, ... in one month."""
+# The regression.
+
+
+def sample(n_rows: int, weights=TRUE_WEIGHTS, shares=None, seed=7) -> tuple[csr_matrix, np.ndarray]:
+    """Features of months drawn evenly and their bins from a known softmax."""
     random = np.random.default_rng(seed)
-    days = random.integers(0, 4, size=(n_users, len(weights)))
-    logits = np.log1p(days) @ weights + np.log(np.ones(len(bins)) / len(bins) if shares is None else shares)
-    chosen = (logits + random.gumbel(size=logits.shape)).argmax(axis=1)
-    users = np.array([f"u{n:06}" for n in range(n_users)])
-    rows = pd.DataFrame({"user_id": users, "month": pd.Timestamp(THROUGH), "age_bin": np.array(bins)[chosen]})
-    user, feature = days.nonzero()
-    names = np.array([f"leaf={n}" for n in range(len(weights))])
-    features = {"user_id": users[user], "feature": names[feature], "n_days": days[user, feature]}
-    return rows, pd.DataFrame(features).assign(month=pd.Timestamp(THROUGH))
+    matrix = np.log1p(random.integers(0, 4, size=(n_rows, len(weights))))
+    logits = matrix @ weights + (0 if shares is None else np.log(shares))
+    return csr_matrix(matrix), (logits + random.gumbel(size=logits.shape)).argmax(axis=1)
 
 
-def wide(model: pd.DataFrame, kind: str, bins=BINS) -> np.ndarray:
-    """The model's rows of one kind as features x bins."""
-    return model[model["kind"] == kind].pivot(index="feature", columns="age_bin", values="value")[list(bins)].to_numpy()
+def sklearn_log_posterior(matrix: csr_matrix, age_bin: np.ndarray, tolerance=1e-10) -> np.ndarray:
+    """What scikit-learn's own fit on the same rows says about them, whatever order its classes are in."""
+    kind = np.float32 if tolerance == regression.TOLERANCE else float
+    fitted = LogisticRegression(C=C, tol=tolerance, max_iter=5000).fit(matrix.astype(kind), age_bin)
+    assert (fitted.classes_ == np.arange(len(fitted.classes_))).all()
+    return fitted.predict_log_proba(matrix)
 
 
-def dense(rows: pd.DataFrame, features: pd.DataFrame) -> np.ndarray:
-    counts = features.pivot(index="user_id", columns="feature", values="n_days").reindex(rows["user_id"])
-    return np.log1p(counts.fillna(0).to_numpy(dtype=float))
-
-
-def sklearn_fit(rows: pd.DataFrame, features: pd.DataFrame) -> LogisticRegression:
-    return LogisticRegression(C=SETTINGS.inverse_penalty, max_iter=500).fit(dense(rows, features), rows["age_bin"])
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
 
 
 def test_known_weights_are_recovered():
-    rows, features = sample(12_000)
-    found = wide(train(rows, features, THROUGH, SETTINGS), "coefficient")
+    found = regression.fit(*sample(12_000), 3, C).weights
     np.testing.assert_allclose(found, TRUE_WEIGHTS - TRUE_WEIGHTS.mean(axis=1, keepdims=True), atol=0.1)
 
 
 def test_evidence_is_the_posterior_without_the_prior():
-    rows, features = sample(4_000, shares=np.array([0.7, 0.2, 0.1]))
-    model = train(rows, features, THROUGH, SETTINGS)
-    posterior = sklearn_fit(rows, features).predict_log_proba(dense(rows, features))[:, [2, 0, 1]]  # old comes first
-    shares = np.array([(rows["age_bin"] == name).mean() for name in BINS])
-    evidence = dense(rows, features) @ wide(model, "coefficient") + wide(model, "intercept")
-    difference = posterior - np.log(shares) - evidence
+    matrix, age_bin = sample(4_000, shares=np.array([0.7, 0.2, 0.1]))
+    fitted = regression.fit(matrix, age_bin, 3, C)
+    posterior = sklearn_log_posterior(matrix, age_bin, regression.TOLERANCE)
+    shares = np.bincount(age_bin) / len(age_bin)
+    difference = posterior - np.log(shares) - (matrix @ fitted.weights + fitted.intercepts)
     np.testing.assert_allclose(difference - difference.mean(axis=1, keepdims=True), 0, atol=1e-9)
 
 
 def test_how_common_an_age_is_shows_in_the_prior_and_not_in_the_evidence():
-    rows, features = sample(10_000)
-    rare_young = (rows["age_bin"] != "young") | (rows.index % 4 == 0)
-    rows_left, users_left = rows[rare_young], set(rows["user_id"][rare_young])
-    even = train(rows, features, THROUGH, SETTINGS)
-    skewed = train(rows_left, features[features["user_id"].isin(users_left)], THROUGH, SETTINGS)
-    assert np.log(wide(even, "prior")[0, 0] / wide(skewed, "prior")[0, 0]) > 0.7
-    for kind in ("coefficient", "intercept"):
-        np.testing.assert_allclose(wide(skewed, kind), wide(even, kind), atol=0.15)
+    matrix, age_bin = sample(10_000)
+    left = (age_bin != 0) | (np.arange(len(age_bin)) % 4 == 0)
+    even, skewed = regression.fit(matrix, age_bin, 3, C), regression.fit(matrix[left], age_bin[left], 3, C)
+    assert np.log(even.prior[0] / skewed.prior[0]) > 0.7
+    np.testing.assert_allclose(skewed.weights, even.weights, atol=0.15)
+    np.testing.assert_allclose(skewed.intercepts, even.intercepts, atol=0.15)
 
 
-@pytest.mark.parametrize("bins", [BINS, ("young", "old")], ids=["three bins", "two bins"])
-def test_exported_rows_predict_what_scikit_learn_predicts(bins):
-    rows, features = sample(3_000, bins=bins, weights=TRUE_WEIGHTS[:, : len(bins)])
-    model, fitted = train(rows, features, THROUGH, replace(SETTINGS, age_bins=bins)), sklearn_fit(rows, features)
-    shares = np.array([(rows["age_bin"] == name).mean() for name in bins])
-    logits = dense(rows, features) @ wide(model, "coefficient", bins) + wide(model, "intercept", bins) + np.log(shares)
-    ours = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-    theirs = fitted.predict_log_proba(dense(rows, features))[:, [list(fitted.classes_).index(name) for name in bins]]
-    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-9)
-    assert (np.array(bins)[ours.argmax(axis=1)] == fitted.predict(dense(rows, features))).all()
+@pytest.mark.parametrize("n_bins", [3, 2], ids=["three bins", "two bins"])
+@pytest.mark.parametrize(
+    ("tolerance", "apart"),
+    [(regression.TOLERANCE, 1e-9), (1e-10, 0.1)],  # a coarser fit is four times cheaper: this far from the optimum
+    ids=["the same fit", "the optimum"],
+)
+def test_weights_and_prior_predict_what_scikit_learn_predicts(n_bins, tolerance, apart):
+    matrix, age_bin = sample(3_000, weights=TRUE_WEIGHTS[:, :n_bins])
+    fitted = regression.fit(matrix, age_bin, n_bins, C)
+    shares = np.bincount(age_bin) / len(age_bin)
+    ours = log_softmax(matrix @ fitted.weights + fitted.intercepts + np.log(shares))
+    np.testing.assert_allclose(ours, sklearn_log_posterior(matrix, age_bin, tolerance), rtol=0, atol=apart)
+    np.testing.assert_allclose(fitted.prior, shares, atol=1e-3)
+    log_loss = regression.log_loss(fitted, matrix, age_bin)
+    assert log_loss == pytest.approx(-ours[np.arange(len(age_bin)), age_bin].mean(), abs=1e-3)
 
 
 def test_two_bins_share_the_weights_as_a_softmax_would():
     """scikit-learn has one row of weights for two classes; the softmax has two, each the other's negative."""
-    bins = ("young", "old")
-    rows, features = sample(3_000, bins=bins, weights=TRUE_WEIGHTS[:, :2])
-    weights = wide(train(rows, features, THROUGH, replace(SETTINGS, age_bins=bins)), "coefficient", bins)
+    weights = regression.fit(*sample(3_000, weights=TRUE_WEIGHTS[:, :2]), 2, C).weights
     np.testing.assert_array_equal(weights[:, 0], -weights[:, 1])
     assert weights[0, 0] > 0.5 > -0.5 > weights[1, 0], "the feature of the young speaks for the old"
 
 
-def test_same_input_gives_the_same_bits_in_any_order():
-    rows, features = sample(2_000)
-    model = train(rows, features, THROUGH, SETTINGS)
-    shuffled = train(rows.sample(frac=1, random_state=3), features.sample(frac=1, random_state=4), THROUGH, SETTINGS)
-    pd.testing.assert_frame_equal(shuffled, model, check_exact=True)
-    without_last = features[features["user_id"] != rows["user_id"].iloc[-1]]
-    other = train(rows[:-1], without_last, THROUGH, SETTINGS)
-    assert other["model_version"].iloc[0] != model["model_version"].iloc[0], "another model has another name"
-
-
 def test_a_bin_with_too_few_rows_takes_the_weights_of_the_nearest_supported_one():
-    rows, features = sample(3_000)
-    bins = ("young", "rare", "middle", "never", "absent", "old")
-    rows.loc[rows.index[:10], "age_bin"] = "rare"
-    model = train(rows, features, THROUGH, replace(SETTINGS, age_bins=bins))
-    for kind in ("coefficient", "intercept"):
-        values = dict(zip(bins, wide(model, kind, bins).T, strict=True))
-        np.testing.assert_array_equal(values["rare"], values["young"])  # as near as middle: the younger one
-        np.testing.assert_array_equal(values["never"], values["middle"])
-        np.testing.assert_array_equal(values["absent"], values["old"])
-    prior = wide(model, "prior", bins)[0]
-    assert (prior > 0).all() and prior.sum() == pytest.approx(1, abs=1e-12)
-    assert prior[1] > prior[3], "ten rows weigh more than none"
+    matrix, age_bin = sample(3_000)
+    young, rare, middle, never, absent, old = range(6)
+    age_bin = np.array([young, middle, old])[age_bin]
+    age_bin[:29], age_bin[29:59] = rare, young
+    fitted = regression.fit(matrix, age_bin, 6, C)
+    for values in (fitted.weights.T, fitted.intercepts):
+        np.testing.assert_array_equal(values[rare], values[young])  # as near as middle: the younger one
+        np.testing.assert_array_equal(values[never], values[middle])
+        np.testing.assert_array_equal(values[absent], values[old])
+    assert (fitted.prior > 0).all() and fitted.prior.sum() == pytest.approx(1, abs=1e-12)
+    assert fitted.prior[rare] > fitted.prior[never], "29 rows weigh more than none"
+    age_bin[29] = rare
+    supported = regression.fit(matrix, age_bin, 6, C).weights
+    assert (supported[:, rare] != supported[:, young]).all(), "30 rows are enough"
 
 
 def test_evidence_is_centred_over_the_bins():
-    model = train(*sample(2_000), THROUGH, SETTINGS)
-    for kind in ("coefficient", "intercept"):
-        np.testing.assert_allclose(wide(model, kind).mean(axis=1), 0, atol=1e-12)
+    fitted = regression.fit(*sample(2_000, shares=np.array([0.7, 0.2, 0.1])), 3, C)
+    np.testing.assert_allclose(fitted.weights.mean(axis=1), 0, atol=1e-12)
+    assert fitted.intercepts.mean() == pytest.approx(0, abs=1e-12)
 
 
-def test_too_little_to_learn_from_gives_no_rows():
-    rows, features = sample(200)
-    one_bin = rows.assign(age_bin="young")
-    for model in (
-        train(rows, features, THROUGH, replace(SETTINGS, min_training_users=201)),
-        train(one_bin, features, THROUGH, SETTINGS),
-        train(rows.iloc[:0], features.iloc[:0], THROUGH, SETTINGS),
+def test_a_feature_that_everybody_has_says_nothing():
+    matrix, age_bin = sample(3_000)
+    with_it = csr_matrix(np.hstack([matrix.toarray(), np.ones((3_000, 1))]))
+    fitted, without = regression.fit(with_it, age_bin, 3, C), regression.fit(matrix, age_bin, 3, C)
+    np.testing.assert_allclose(fitted.weights, [*without.weights, [0, 0, 0]], atol=0.1)
+
+
+@pytest.mark.parametrize("inverse_penalty", [0.03, 1.0, 1e6])
+def test_a_feature_that_gives_the_bin_away_has_a_finite_weight(inverse_penalty):
+    matrix, age_bin = sample(3_000)
+    telling = csr_matrix(np.hstack([matrix.toarray(), (age_bin == 1)[:, None]]))
+    fitted = regression.fit(telling, age_bin, 3, inverse_penalty)
+    assert np.isfinite(fitted.weights).all() and np.isfinite(fitted.intercepts).all()
+    assert 1 < fitted.weights[-1, 1] < 30 and fitted.weights[-1, 1] == fitted.weights.max()
+
+
+def test_a_regression_that_cannot_be_had_says_why(monkeypatch):
+    matrix, age_bin = sample(200)
+    for refused, reason in (
+        ((matrix, np.zeros(200, int)), "1 age bins with 30 rows, 3 features"),  # a single class
+        ((matrix[:0], age_bin[:0]), "0 age bins"),
+        ((matrix[:, :0], age_bin), "3 age bins with 30 rows, 0 features"),
+        ((matrix[:40], age_bin[:40]), "0 age bins with 30 rows"),
     ):
-        assert list(model.columns) == COLUMNS and model.empty
-    assert not train(rows, features, THROUGH, replace(SETTINGS, min_training_users=200)).empty
+        with pytest.raises(NotTrainedError, match=reason):
+            regression.fit(*refused, 3, C)
+    monkeypatch.setattr(regression, "MAX_ITERATIONS", 2)
+    with pytest.warns(UserWarning, match="converge"), pytest.raises(NotTrainedError, match="converge in 2 iterations"):
+        regression.fit(matrix, age_bin, 3, C)
+
+
+# The whole model.
+
+
+def wide(model: pd.DataFrame, kind: str, name="evidence") -> pd.DataFrame:
+    """The rows of one kind of a regression as features x bins."""
+    rows = model[(model["kind"] == kind) & (model["regression"] == name)]
+    return rows.pivot(index="feature", columns="age_bin", values="value")[list(AGES.bins)]
+
+
+def wide_of_feature(model: pd.DataFrame, kind: str, name: str) -> pd.Series:
+    """The rows of a kind that has one value per feature of a regression."""
+    return model[(model["kind"] == kind) & (model["regression"] == name)].set_index("feature")["value"]
+
+
+def named(model: pd.DataFrame, kind: str) -> dict[str, float]:
+    """The model's settings or diagnostics."""
+    return model[model["kind"] == kind].set_index("feature")["value"].to_dict()
+
+
+def learned(model: pd.DataFrame) -> pd.DataFrame:
+    """All but the name of the model and the fingerprint of what it was learned from."""
+    return model[model["kind"] != "data"].drop(columns="model_version")
+
+
+def n_judged(rows: pd.DataFrame) -> int:
+    """Validation users whose child was in a stage in one of the months since they were first seen."""
+    first = rows[(rows["split"] == "validation") & (rows["tenure_months"] == 0)]
+    n_months = (THROUGH.year - first["month"].dt.year) * 12 + THROUGH.month - first["month"].dt.month + 1
+    return sum(
+        any(AGES.first <= age + n < AGES.stage_edges[-1] for n in range(months))
+        for age, months in zip(first["age_months"], n_months, strict=True)
+    )
+
+
+def dense(rows: pd.DataFrame, matrix: dict[str, np.ndarray]) -> np.ndarray:
+    values = np.zeros((len(rows), len(FEATURES)))
+    values[matrix["row_no"] - 1, matrix["feature_no"] - 1] = matrix["value"]
+    return values
+
+
+@pytest.fixture(scope="module")
+def tables():
+    return learning_tables(N_USERS)
+
+
+@pytest.fixture(scope="module")
+def plain(tables):
+    return train(*tables, AGES, THROUGH, PLAIN)
+
+
+@pytest.fixture(scope="module")
+def tuned(tables):
+    return train(*tables, AGES, THROUGH, TUNED)
+
+
+def test_the_rows_of_both_regressions_predict_what_scikit_learn_predicts(tables, plain):
+    rows, matrix, _ = tables
+    values, age_bin = dense(rows, matrix), AGES.bin_of(rows["age_months"].to_numpy())
+    trains = (rows["split"] == "train").to_numpy()
+    this_month = [n for n, name in enumerate(FEATURES) if not name.startswith("last_year:")]
+    learned_from = {
+        "evidence": (trains & rows["is_active"].to_numpy(), this_month),
+        "memory_less": (trains, range(len(FEATURES))),
+    }
+    for name, (chosen, columns) in learned_from.items():
+        coefficients, intercept, prior = (wide(plain, kind, name) for kind in ("coefficient", "intercept", "prior"))
+        assert list(coefficients.index) == [FEATURES[n] for n in columns]
+        counts = np.bincount(age_bin[chosen], minlength=len(AGES.bins))
+        np.testing.assert_allclose(prior.to_numpy()[0], (counts + 0.5) / (counts + 0.5).sum(), atol=1e-12)
+        X = values[np.ix_(chosen, columns)]
+        logits = X @ coefficients.to_numpy() + intercept.to_numpy() + np.log(counts / counts.sum())
+        theirs = sklearn_log_posterior(csr_matrix(X), age_bin[chosen], regression.TOLERANCE)
+        np.testing.assert_allclose(log_softmax(logits), theirs, rtol=0, atol=1e-9)
+
+
+def test_a_model_says_how_it_was_learned(tables, plain, tuned):
+    rows, _, vocabulary = tables
+    trains = rows[(rows["split"] == "train") & rows["is_active"]]
+    assert named(plain, "setting")["inverse_penalty"] == C and named(plain, "setting")["filter_freedom"] == 0
+    assert named(tuned, "setting")["filter_freedom"] == 0.1 and named(tuned, "diagnostic")["filter_iterations"] > 0
+    assert named(plain, "diagnostic")["n_training_users"] == trains["user_no"].nunique()
+    assert named(plain, "diagnostic")["n_validation_users"] == n_judged(rows)
+    assert list(named(plain, "data").values()) == [len(trains)]
+    support = vocabulary.set_index("feature")["n_rows"]
+    assert wide_of_feature(plain, "support", "memory_less").to_dict() == support.to_dict()
+    assert list(plain.columns) == COLUMNS and set(plain["trained_through"]) == {THROUGH}
+    assert plain["model_version"].nunique() == 1 and plain["model_version"].iloc[0].startswith("2017-02-")
+
+
+def test_training_through_the_filter_changes_the_evidence_alone(plain, tuned):
+    for name in ("memory_less", "start"):
+        kept = [model[(model["regression"] == name) | (model["kind"] == name)] for model in (plain, tuned)]
+        pd.testing.assert_frame_equal(*(frame.drop(columns="model_version") for frame in kept), check_exact=True)
+    for kind in ("coefficient", "intercept"):
+        assert (wide(tuned, kind) - wide(plain, kind)).abs().to_numpy().max() > 0.05
+        np.testing.assert_allclose(wide(tuned, kind).mean(axis=1), 0, atol=1e-12)
+
+
+def test_same_input_gives_the_same_bits_in_any_order(tables, tuned):
+    rows, matrix, vocabulary = tables
+    order = np.random.default_rng(3).permutation(len(matrix["value"]))
+    shuffled = (
+        rows.sample(frac=1, random_state=3),
+        {name: column[order] for name, column in matrix.items()},
+        vocabulary.sample(frac=1, random_state=4),
+    )
+    pd.testing.assert_frame_equal(train(*shuffled, AGES, THROUGH, TUNED), tuned, check_exact=True)
+
+
+def test_another_model_has_another_name(tables, tuned):
+    rows, matrix, vocabulary = tables
+    fewer = rows[rows["user_no"] != rows["user_no"].max()]
+    left = matrix["row_no"] <= len(fewer)
+    without_last = fewer, {name: column[left] for name, column in matrix.items()}, vocabulary
+    others = [
+        train(*without_last, AGES, THROUGH, TUNED),
+        train(*tables, AGES, THROUGH, replace(TUNED, filter_freedom=0.03)),
+        train(*tables, AGES, date(2017, 3, 1), TUNED),
+    ]
+    names = [model["model_version"].iloc[0] for model in (tuned, *others)]
+    assert len(set(names)) == len(names) and names[-1].startswith("2017-03-")
+
+
+def test_a_value_learned_on_its_scale_gets_a_coefficient_for_the_value_itself(tables, tuned):
+    """Bottles are given in millilitres here: the matrix holds them divided by 500, as before, the features do not."""
+    rows, matrix, vocabulary = tables
+    in_millilitres = vocabulary.assign(scale=np.where(vocabulary["feature"] == "bottle", 500.0, 1.0))
+    model = train(rows, matrix, in_millilitres, AGES, THROUGH, TUNED)
+    expected = wide(tuned, "coefficient")
+    expected.loc["bottle"] /= 500
+    pd.testing.assert_frame_equal(wide(model, "coefficient"), expected)
+    for name in ("evidence", "memory_less"):
+        assert wide_of_feature(model, "scale", name)["bottle"] == 500
+        assert wide_of_feature(model, "scale", name).drop("bottle").eq(1).all()
+
+
+def changed(tables, of: pd.Series) -> tuple:
+    """The tables with the features of some rows under other names, and their children half a year older or younger."""
+    rows, matrix, vocabulary = tables
+    met = of.to_numpy()[matrix["row_no"] - 1]
+    other = np.where(met, len(FEATURES) + 1 - matrix["feature_no"], matrix["feature_no"])
+    age = rows["age_months"].where(~of, 5 - rows["age_months"])
+    return rows.assign(age_months=age), {**matrix, "feature_no": other}, vocabulary
+
+
+def test_validation_users_change_how_the_evidence_is_read_and_nothing_that_is_learned(tables, tuned):
+    other = train(*changed(tables, tables[0]["split"] == "validation"), AGES, THROUGH, TUNED)
+    is_read = tuned["kind"].isin(["setting", "diagnostic", "data"])
+    assert is_read.equals(other["kind"].isin(["setting", "diagnostic", "data"]))
+    for model in (tuned[~is_read], other[~is_read]):
+        assert {"coefficient", "intercept", "prior", "start"} <= set(model["kind"])
+    pd.testing.assert_frame_equal(
+        *(model[~is_read].drop(columns="model_version") for model in (tuned, other)), check_exact=True
+    )
+    differ = {
+        name
+        for kind in ("setting", "diagnostic")
+        for name, value in named(tuned, kind).items()
+        if named(other, kind)[name] != value
+    }
+    ways_of_reading = {"tau", "gamma", "delta", "n_validation_users"}
+    judged = {f"{name}_{when}" for name in ("log_loss", "calibration_error") for when in ("before", "after")}
+    assert judged <= differ <= judged | ways_of_reading and differ & ways_of_reading
+
+
+def test_test_users_change_nothing_but_the_fingerprint_of_the_data(tables, tuned):
+    of_test = tables[0]["split"] == "test"
+    rows, matrix, vocabulary = changed(tables, of_test)
+    for other in ((rows, tables[1], vocabulary), (tables[0], matrix, vocabulary)):
+        model = train(*other, AGES, THROUGH, TUNED)
+        pd.testing.assert_frame_equal(learned(model), learned(tuned), check_exact=True)
+        assert named(model, "data") != named(tuned, "data")
+        assert model["model_version"].iloc[0] != tuned["model_version"].iloc[0]
+
+
+def test_the_fingerprint_of_the_data_tells_where_a_value_stands(tables, tuned):
+    rows, matrix, vocabulary = tables
+    of_test = (rows["split"] == "test").to_numpy()[matrix["row_no"] - 1]
+    ends = np.flatnonzero(
+        of_test & (np.diff(matrix["row_no"], append=-1) != 0) & (matrix["feature_no"] < len(FEATURES))
+    )
+    moved = matrix["feature_no"].copy()
+    moved[ends[0]] += 1  # the last value of a row: the values alone are the same list
+    model = train(rows, {**matrix, "feature_no": moved}, vocabulary, AGES, THROUGH, TUNED)
+    pd.testing.assert_frame_equal(learned(model), learned(tuned), check_exact=True)
+    assert named(model, "data") != named(tuned, "data")
+
+
+def test_a_user_whose_child_is_never_of_an_age_to_learn_does_not_train(tables, tuned):
+    """A birthday twenty years ago or ahead is wrong; one that falls outside the bins in some months only is not."""
+    rows, matrix, vocabulary = tables
+    is_wrong = rows["user_no"].isin(rows.loc[rows["split"] == "train", "user_no"].unique()[::9])
+    ages = rows["age_months"].where(~is_wrong, rows["age_months"] + np.where(rows["user_no"] % 2 == 0, 240, -240))
+    assert is_wrong.sum() > 100
+    found = train(rows.assign(age_months=ages), matrix, vocabulary, AGES, THROUGH, TUNED)
+    as_test_users = rows.assign(split=rows["split"].where(~is_wrong, "test"))
+    pd.testing.assert_frame_equal(
+        learned(found), learned(train(as_test_users, matrix, vocabulary, AGES, THROUGH, TUNED)), check_exact=True
+    )
+    n_users = rows["user_no"][~is_wrong & (rows["split"] == "train") & rows["is_active"]].nunique()
+    assert named(found, "diagnostic")["n_training_users"] == n_users
+    grown = rows["user_no"] == rows.loc[(rows["split"] == "train") & (rows["age_months"] == 12), "user_no"].iloc[0]
+    now_and_then = rows.assign(age_months=rows["age_months"].where(~grown, rows["age_months"] + 4))
+    assert AGES.bin_of(now_and_then["age_months"][grown].to_numpy()).min() == -1
+    kept = train(now_and_then, matrix, vocabulary, AGES, THROUGH, TUNED)
+    assert named(kept, "diagnostic")["n_training_users"] == named(tuned, "diagnostic")["n_training_users"]
+
+
+def test_too_few_users_to_learn_from_is_said_with_both_numbers(tables):
+    rows, matrix, _ = tables
+    n_users = rows["user_no"][(rows["split"] == "train") & rows["is_active"]].nunique()
+    with pytest.raises(NotTrainedError, match=f"{n_users} training users, min_training_users is {n_users + 1}"):
+        train(*tables, AGES, THROUGH, replace(PLAIN, min_training_users=n_users + 1))
+    assert not train(*tables, AGES, THROUGH, replace(PLAIN, min_training_users=n_users)).empty
+    nothing = {name: column[:0] for name, column in matrix.items()}
+    with pytest.raises(NotTrainedError, match="0 training users"):
+        train(rows[:0], nothing, vocabulary_of(rows[:0], nothing)[:0], AGES, THROUGH, PLAIN)
+
+
+def test_the_start_is_how_old_children_were_when_their_family_was_first_seen():
+    """Five users; the youngest is far from being expected and the oldest past all bins when first seen."""
+    months = months_of([(-18, 2, [2, 0]), (2, 2, [2, 1]), (6, 5, [1]), (5, 5, [5, 4]), (40, 0, [0])])
+    # first seen at -20, 0, 1, 0 and 40 months: not yet, baby, baby, baby, grown; half a user is added to every bin
+    np.testing.assert_allclose(examples.start_of(months, AGES), np.array([1.5, 0.5, 3.5, 0.5, 1.5]) / 7.5)
+
+
+def test_the_birth_hazard_is_how_many_of_those_not_yet_expecting_begin_to_in_a_month():
+    expecting_soon, expecting_late, expecting_all_the_time = (1, 6, [6, 5]), (-9, 6, [2]), (4, 6, [6])
+    months = months_of([expecting_soon, expecting_late, expecting_all_the_time])
+    # first seen at -5, -15, -2 months of an age that begins at -3; watched for 6 months
+    began, at_risk = 1, 2 + 6
+    assert examples.hazard_of(months, AGES) == pytest.approx((began + 0.008 * 200) / (at_risk + 200))
+    assert examples.hazard_of(months[:0], AGES) == pytest.approx(0.008)
+
+
+def test_few_validation_users_are_not_calibrated_on(tables, monkeypatch):
+    n_users = n_judged(tables[0])
+    monkeypatch.setattr(training, "MIN_VALIDATION_USERS", n_users + 1)
+    model = train(*tables, AGES, THROUGH, PLAIN)
+    settings, diagnostics = named(model, "setting"), named(model, "diagnostic")
+    assert (settings["tau"], settings["gamma"], settings["delta"]) == (1.3, 0.2, 0.02)
+    assert diagnostics["n_validation_users"] == 0 and "log_loss_after" not in diagnostics
+    monkeypatch.setattr(training, "MIN_VALIDATION_USERS", n_users)
+    diagnostics = named(train(*tables, AGES, THROUGH, PLAIN), "diagnostic")
+    assert diagnostics["log_loss_after"] < diagnostics["log_loss_before"]
+
+
+# What is learned from.
+
+
+def test_learning_rows_are_the_months_of_families_with_one_child_from_their_first_one_on(base):
+    months = base.frame("user_months")[["user_id", "month"]]
+    labels = base.frame("stage_labels").query("n_children == 1")
+    first = months.groupby("user_id")["month"].min().rename("first").reset_index()
+    expected = labels.merge(months, on=["user_id", "month"]).merge(first, on="user_id")
+    whole_months = lambda time: time.dt.year * 12 + time.dt.month  # noqa: E731
+    expected["tenure_months"] = whole_months(expected["month"]) - whole_months(expected["first"])
+    expected = expected.sort_values(["user_id", "month"], ignore_index=True)
+    found = base.frame("learning_rows").sort_values("row_no", ignore_index=True)
+    shared = ["user_id", "month", "split", "age_months", "tenure_months"]
+    pd.testing.assert_frame_equal(found[shared], expected[shared], check_dtype=False)
+    assert found["row_no"].tolist() == list(range(1, len(expected) + 1)) and found["is_active"].all()
+    assert found["user_no"].tolist() == (pd.factorize(expected["user_id"])[0] + 1).tolist()
+    assert base.frame("stage_labels")["n_children"].max() > 1 and set(found["split"]) == {"train", "validation", "test"}
+
+
+def test_of_too_many_families_a_sample_is_learned_from_that_is_always_the_same(base):
+    sql = next(base.folder.glob("target/compiled/**/learning_rows.sql")).read_text()
+    assert sql.count("40000") == 1
+    columns = "user_id, month, split, age_months, is_active, tenure_months"
+    everybody = set(base.query(f"select {columns} from learning_rows"))
+    n_users, before = len({row[0] for row in everybody}), set()
+    for n_wanted in (20, 60, 100, 1000):
+        sampled = base.query(f"select {columns}, row_no from ({sql.replace('40000', str(n_wanted))}) order by row_no")
+        rows = {row[:-1] for row in sampled}
+        users = {row[0] for row in rows}
+        assert rows == {row for row in everybody if row[0] in users}, "a user is torn apart"
+        assert before <= users and len(users) <= n_wanted  # fewer: some who are registered never acted
+        assert n_wanted / 2 < len(users) or rows == everybody
+        assert [row[-1] for row in sampled] == list(range(1, len(rows) + 1))
+        before = users
+    assert n_users > 100 and {row[2] for row in everybody if row[0] in before} == {"train", "validation", "test"}
+
+
+def test_the_matrix_is_the_features_of_the_vocabulary_on_their_scale(base):
+    features, vocabulary = base.frame("learning_features"), base.frame("learning_vocabulary")
+    rows = base.frame("learning_rows")
+    met = rows.merge(base.frame("user_month_features"), on=["user_id", "month"])
+    expected = met[["row_no", "feature", "value"]].sort_values(["row_no", "feature"], ignore_index=True)
+    found = features.sort_values(["row_no", "feature"], ignore_index=True)
+    pd.testing.assert_frame_equal(found[expected.columns.tolist()], expected, check_dtype=False)
+
+    trains = (
+        met[met["split"] == "train"]
+        .groupby("feature")
+        .agg(n_rows=("value", "size"), days=("n_days", "count"), largest=("value", lambda value: value.abs().max()))
+    )
+    trains = trains[trains["n_rows"] >= SMALL["min_feature_support"]].sort_index()
+    scale = trains["largest"].where(trains["days"] == 0, 1.0)
+    vocabulary = vocabulary.sort_values("feature_no")
+    assert vocabulary["feature_no"].tolist() == list(range(1, len(trains) + 1))
+    assert vocabulary["feature"].tolist() == trains.index.tolist()
+    assert vocabulary["n_rows"].tolist() == trains["n_rows"].tolist()
+    np.testing.assert_allclose(vocabulary["scale"], scale, rtol=0, atol=1e-12)
+    assert (scale != 1).any(), "no family gives values of its own"
+
+    cells = expected.merge(vocabulary, on="feature")
+    cells["value"] /= cells["scale"]
+    order = ["row_no", "feature_no"]
+    left, right = (frame.sort_values(order, ignore_index=True) for frame in (base.frame("learning_matrix"), cells))
+    pd.testing.assert_frame_equal(left[[*order, "value"]], right[[*order, "value"]], check_dtype=False)
+
+
+# When a model is due, and with which penalties.
+
+
+class Warehouse:
+    """The relations that new_model reads; the newest closed month is 2017-02, March is open."""
+
+    def __init__(self, tables) -> None:
+        self.connection = duckdb.connect()
+        names = ("rows", "matrix", "vocabulary")
+        frames = dict(zip(names, (tables[0], pd.DataFrame(tables[1]), tables[2]), strict=True))
+        for division, number, names, edges in (
+            ("age_bin", "bin_no", AGES.bins, AGES.bin_edges),
+            ("stage", "stage_no", AGES.stages, AGES.stage_edges),
+        ):
+            columns = {number: range(len(names)), division: names, "from_month": edges[:-1], "to_month": edges[1:]}
+            frames[f"{division}s"] = pd.DataFrame(columns).sample(frac=1, random_state=1)
+        self.relations = {name: self.connection.from_df(frame) for name, frame in frames.items()}
+        months = "(values (date '2017-02-01', true), (date '2017-03-01', false), (date '2017-01-01', true))"
+        self.relations["ledger"] = self.connection.sql(f"from {months} as v(month, is_closed)")
+
+    def new_model(self, known: pd.DataFrame | None = None, **options) -> pd.DataFrame:
+        texts = {"min_training_users": "10", "retrain_every_months": "1", "filter_tuning": "True"}
+        texts |= {"tune_penalties": "False"} | {name: str(value) for name, value in options.items()}
+        known = None if known is None else self.connection.from_df(known)
+        table = new_model(**self.relations, known=known, options=texts)
+        assert table.column_names == COLUMNS
+        return table.to_pandas()
+
+
+@pytest.fixture
+def warehouse(tables):
+    return Warehouse(tables)
+
+
+def older(model: pd.DataFrame, **settings) -> pd.DataFrame:
+    """The model as if trained through January, with other settings."""
+    changed = model.assign(trained_through=date(2017, 1, 1), model_version="2017-01-older")
+    for name, value in settings.items():
+        changed.loc[(changed["kind"] == "setting") & (changed["feature"] == name), "value"] = value
+    return changed
 
 
 @pytest.mark.parametrize(
@@ -155,18 +522,46 @@ def test_a_model_is_due(last_closed, newest, every_months, due):
     assert is_due(last_closed, newest, every_months) is due
 
 
-def test_no_model_is_added_while_none_is_due():
-    rows, features = sample(2_000)
-    with duckdb.connect() as connection:
-        known = connection.sql("select date '2017-02-01' as trained_through")
-        bins = pd.DataFrame({"bin_no": [3, 1, 2], "age_bin": ["old", "young", "middle"]})
-        options = {"min_training_users": "10", "retrain_every_months": "1"}
-        frames = {"age_bins": bins, "rows": rows, "features": features}
-        tables = {name: connection.from_df(frame) for name, frame in frames.items()}
-        months = "(values (date '2017-02-01', true), (date '2017-03-01', false))"
-        ledger = connection.sql(f"from {months} as v(month, is_closed)")
-        assert new_model(ledger=ledger, known=known, options=options, **tables).num_rows == 0
-        model = new_model(ledger=ledger, known=None, options=options, **tables).to_pandas()
-    expected = train(rows, features, THROUGH, SETTINGS)
-    model["trained_through"] = model["trained_through"].astype(object)
+def test_no_model_is_added_while_none_is_due(warehouse, tuned):
+    assert warehouse.new_model(known=tuned).empty
+    assert warehouse.new_model(known=older(tuned), retrain_every_months=0).empty
+    assert warehouse.new_model(known=older(tuned), retrain_every_months=2).empty
+    assert not warehouse.new_model(known=older(tuned)).empty
+
+
+def test_the_new_model_is_the_one_trained_on_all_closed_months(warehouse, tables, capsys):
+    model = warehouse.new_model()
+    assert "stage_coefficients: calibration is done" in capsys.readouterr().err
+    expected = train(*tables, AGES, THROUGH, Options(10))
     pd.testing.assert_frame_equal(model, expected, check_dtype=False, check_exact=True)
+
+
+def test_too_little_to_learn_from_adds_no_rows_and_says_why(warehouse, tuned, capsys):
+    for known in (None, older(tuned)):
+        assert warehouse.new_model(known=known, min_training_users=5000).empty
+        said = capsys.readouterr().err
+        assert "LS-ML-002 no new model: " in said and "training users, min_training_users is 5000" in said
+
+
+def test_a_new_model_has_the_penalties_of_the_newest_one(warehouse, tuned, monkeypatch):
+    for name in ("choose_inverse_penalty", "choose_filter_freedom"):
+        monkeypatch.setattr(penalties, name, lambda *_: pytest.fail("penalties were chosen anew"))
+    newest = older(tuned, inverse_penalty=0.17, filter_freedom=0.07)
+    oldest = older(tuned, inverse_penalty=9.0, filter_freedom=9.0).assign(trained_through=date(2016, 12, 1))
+    found = named(warehouse.new_model(known=pd.concat([newest, oldest])), "setting")
+    assert (found["inverse_penalty"], found["filter_freedom"]) == (0.17, 0.07)
+
+
+def test_penalties_are_chosen_for_the_first_model_and_when_told_so(warehouse, tuned, monkeypatch):
+    monkeypatch.setattr(penalties, "choose_inverse_penalty", lambda *_: 0.17)
+    monkeypatch.setattr(penalties, "choose_filter_freedom", lambda *_: 0.07)
+    for known, tune_penalties in ((None, False), (older(tuned), True)):
+        found = named(warehouse.new_model(known=known, tune_penalties=tune_penalties), "setting")
+        assert (found["inverse_penalty"], found["filter_freedom"]) == (0.17, 0.07)
+
+
+def test_without_filter_tuning_the_evidence_is_the_regression_as_it_is(warehouse, tables, plain, monkeypatch):
+    monkeypatch.setattr(penalties, "choose_inverse_penalty", lambda *_: C)
+    monkeypatch.setattr(filter_tuning, "tune", lambda *_: pytest.fail("trained through the filter"))
+    model = warehouse.new_model(filter_tuning=False)
+    pd.testing.assert_frame_equal(model, plain, check_dtype=False, check_exact=True)

@@ -1,0 +1,66 @@
+"""The formula of the birth-month filter once more, for one user, over birth months that do not move."""
+
+import numpy as np
+
+
+class Divisions:
+    """Age bins and stages, as rows (name, from_month, to_month) in age order."""
+
+    def __init__(self, bins: list[tuple], stages: list[tuple]) -> None:
+        self.bins, self.starts, self.ends = map(list, zip(*bins, strict=True))
+        self.stages = stages
+        self.centres = (np.array(self.starts) + np.array(self.ends) - 1) / 2
+        self.first, self.last = self.stages[0][1], self.ends[-1] - 1
+        self.outputs = [f"p_{stage}" for stage, _, _ in self.stages]
+        self.outputs += ["not_yet_expecting_probability", "graduated_probability"]
+
+    @classmethod
+    def of(cls, shop) -> "Divisions":
+        """Those of a warehouse."""
+        bins = shop.query("select age_bin, from_month, to_month from age_bins order by bin_no")
+        return cls(bins, shop.query("select stage, from_month, to_month from stages order by stage_no"))
+
+
+def evidence_at(ages: np.ndarray, e: np.ndarray, d: Divisions) -> np.ndarray:
+    """One month's evidence for children of these ages: e of the outer bins outside the grid, a straight line within."""
+    return np.select([ages < d.first, ages > d.last], [e[0], e[-1]], np.interp(ages, d.centres, e))
+
+
+def start_prior(shares: np.ndarray, d: Divisions) -> np.ndarray:
+    """Not yet, one share per age of the grid, graduated: at the first sight of a family."""
+    density = shares / (np.array(d.ends) - np.array(d.starts))
+    ages = np.arange(d.first, d.last + 1)
+    prior = np.array([shares[0], *density[np.searchsorted(d.ends, ages, side="right")], density[-1]])
+    return prior / prior.sum()
+
+
+def older(prior: np.ndarray, hazard: float) -> np.ndarray:
+    """The same a month later: all grow older, some of those not yet expecting begin to."""
+    return np.array([prior[0] * (1 - hazard), prior[0] * hazard, *prior[1:-2], prior[-2] + prior[-1]])
+
+
+def prior_after(tenure: int, shares: np.ndarray, hazard: float, d: Divisions) -> np.ndarray:
+    """What is believed without evidence so many months after the family was first seen."""
+    prior = start_prior(shares, d)
+    for _ in range(tenure):
+        prior = older(prior, hazard)
+    return prior
+
+
+def belief(evidence: dict, month: int, readings: tuple, shares: np.ndarray, d: Divisions) -> np.ndarray:
+    """One user's probabilities in a month, from the evidence {month: e} of all months up to it."""
+    tau, gamma, delta, hazard = readings
+    tenure = month - min(evidence)
+    prior = prior_after(tenure, shares, hazard, d)
+    births = np.arange(month - d.last - tenure, month - d.first + 1)[::-1]  # youngest first, as numbers of months
+    total = sum(evidence_at(m - births, e, d) for m, e in evidence.items() if m <= month)
+    never = sum(e[0] for m, e in evidence.items() if m <= month)
+    past = sum(e[-1] for m, e in evidence.items() if m <= month)
+    n_cells = d.last - d.first + 1  # births before these have left the grid: the likeliest of them stands for all
+    C = np.array([never, *total[:n_cells], max([past, *total[n_cells:]])])
+    n = max(1, sum(m <= month for m in evidence))
+    weights = np.exp(tau * n**-gamma * (C - C.max())) * prior
+    P = (1 - delta) * weights / weights.sum() + delta * prior
+    ages = np.arange(d.first, d.last + 1)
+    p = np.array([P[1:-1][(ages >= low) & (ages < high)].sum() for _, low, high in d.stages])
+    return np.array([*p / p.sum(), P[0], P[-1] + P[1:-1][ages >= d.stages[-1][2]].sum()])
