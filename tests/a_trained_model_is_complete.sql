@@ -25,9 +25,7 @@ with
             ) as n_regressions,
             count(
                 case
-                    when
-                        kind = 'setting'
-                        and feature in ('tau', 'gamma', 'delta', 'birth_hazard', 'inverse_penalty', 'filter_freedom')
+                    when kind = 'setting' and feature in ('tau', 'gamma', 'delta', 'birth_hazard', 'inverse_penalty')
                     then 1
                 end
             ) as n_settings,
@@ -43,7 +41,7 @@ cross join bins
 where
     models.n_values_missing > 0
     or models.n_regressions <> 2
-    or models.n_settings <> 6
+    or models.n_settings <> 5
     or not coalesce(abs(models.start - 1) < 1e-9, false)
     or regressions.n_coefficients <> regressions.n_features * bins.n_bins
     or regressions.n_supports <> regressions.n_features

@@ -74,7 +74,9 @@ def train(
     reading, judged = calibrate(examples[split == "validation"].active(of_this_month), births, evidence)
     step(f"calibration is done (tau {reading.tau:g}, gamma {reading.gamma:g}, delta {reading.delta:g})")
 
-    settings = {**asdict(reading), "birth_hazard": births.hazard, "inverse_penalty": c, "filter_freedom": freedom}
+    settings = {**asdict(reading), "birth_hazard": births.hazard, "inverse_penalty": c}
+    if options.filter_tuning:  # a freedom that nobody chose must not be kept by the models after this one
+        settings["filter_freedom"] = freedom
     diagnostics = {
         "n_training_users": active.n_users,
         "evidence_iterations": plain.n_iterations,

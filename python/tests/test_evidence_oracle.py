@@ -240,6 +240,7 @@ def test_contributions_can_be_checked_by_head(small, bins, stages):
     columns = ["model_version", "feature", *[f"w_{name}" for name in bins]]
     of_features = {"": 0.5, "leaf=crib": 2.0, "leaf=bike": -3.0, "mood=even": 1.0, "leaf=car": 0.0}
     rows = [["v1", name, *(factor * weight[bin] for bin in bins)] for name, factor in of_features.items()]
+    rows += [["v2", name, *(100.0 for _ in bins)] for name in of_features]
     small.put("evidence_weights", pd.DataFrame(rows, columns=columns))
     met = {"leaf=crib": 1.0, "leaf=bike": 1.5, "mood=even": 0.0, "leaf=new": 9.0, "leaf=car": 2.0}
     features = [("anna", FEBRUARY, name, value) for name, value in met.items()]

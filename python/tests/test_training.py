@@ -227,7 +227,7 @@ def test_the_rows_of_both_regressions_predict_what_scikit_learn_predicts(tables,
 def test_a_model_says_how_it_was_learned(tables, plain, tuned):
     rows, _, vocabulary = tables
     trains = rows[(rows["split"] == "train") & rows["is_active"]]
-    assert named(plain, "setting")["inverse_penalty"] == C and named(plain, "setting")["filter_freedom"] == 0
+    assert named(plain, "setting")["inverse_penalty"] == C and "filter_freedom" not in named(plain, "setting")
     assert named(tuned, "setting")["filter_freedom"] == 0.1 and named(tuned, "diagnostic")["filter_iterations"] > 0
     assert named(plain, "diagnostic")["n_training_users"] == trains["user_no"].nunique()
     assert named(plain, "diagnostic")["n_validation_users"] == n_judged(rows)
@@ -558,6 +558,17 @@ def test_penalties_are_chosen_for_the_first_model_and_when_told_so(warehouse, tu
     for known, tune_penalties in ((None, False), (older(tuned), True)):
         found = named(warehouse.new_model(known=known, tune_penalties=tune_penalties), "setting")
         assert (found["inverse_penalty"], found["filter_freedom"]) == (0.17, 0.07)
+
+
+def test_a_model_after_one_without_filter_tuning_is_tuned_again(warehouse, plain, monkeypatch):
+    monkeypatch.setattr(penalties, "choose_filter_freedom", lambda *_: 0.07)
+    found = named(warehouse.new_model(known=older(plain)), "setting")
+    assert (found["inverse_penalty"], found["filter_freedom"]) == (C, 0.07)
+
+
+def test_a_regression_that_was_better_alone_is_not_tuned_again_every_month(warehouse, tuned, monkeypatch):
+    monkeypatch.setattr(penalties, "choose_filter_freedom", lambda *_: pytest.fail("the freedom was chosen anew"))
+    assert named(warehouse.new_model(known=older(tuned, filter_freedom=0.0)), "setting")["filter_freedom"] == 0
 
 
 def test_without_filter_tuning_the_evidence_is_the_regression_as_it_is(warehouse, tables, plain, monkeypatch):
