@@ -29,23 +29,24 @@ def new_model(
     matrix: Relation,
     vocabulary: Relation,
     known: Relation | None,
-    options: dict[str, str],
+    options: dict[str, int | bool],
 ) -> pa.Table:
     """Rows of a new model through the last closed month, or no rows: none is due, or there is too little to learn from.
 
-    options: `min_training_users`, `retrain_every_months`, `filter_tuning`, `tune_penalties` as text.
+    options: `min_training_users`, `retrain_every_months`, `filter_tuning`, `tune_penalties`: numbers and booleans, as dbt
+    hands vars over.
     """
     last_closed = newest_date(ledger.filter("is_closed"), "month")
     newest = newest_date(known, "trained_through") if known is not None else None
-    if not is_due(last_closed, newest, int(options["retrain_every_months"])):
+    if not is_due(last_closed, newest, options["retrain_every_months"]):
         return SCHEMA.empty_table()
     from life_stage.birth_months import Ages  # scikit-learn loads in over a second: only when needed
     from life_stage.regression import NotTrainedError
     from life_stage.training import Options, train
 
     ages = Ages(*division(age_bins, "age_bin", "bin_no"), *division(stages, "stage", "stage_no"))
-    penalties = {} if options["tune_penalties"] == "True" or newest is None else penalties_of(known, newest)
-    wanted = Options(int(options["min_training_users"]), options["filter_tuning"] == "True", **penalties)
+    penalties = {} if options["tune_penalties"] or newest is None else penalties_of(known, newest)
+    wanted = Options(options["min_training_users"], options["filter_tuning"], **penalties)
     try:
         model = train(rows.df(), matrix.fetchnumpy(), vocabulary.df(), ages, last_closed, wanted, say)
     except NotTrainedError as error:

@@ -1,5 +1,7 @@
 """A trained model is rows that say what scikit-learn's fit says, the same for the same input in any order."""
 
+import ast
+import re
 from dataclasses import replace
 from datetime import date
 
@@ -483,10 +485,9 @@ class Warehouse:
         self.relations["ledger"] = self.connection.sql(f"from {months} as v(month, is_closed)")
 
     def new_model(self, known: pd.DataFrame | None = None, **options) -> pd.DataFrame:
-        texts = {"min_training_users": "10", "retrain_every_months": "1", "filter_tuning": "True"}
-        texts |= {"tune_penalties": "False"} | {name: str(value) for name, value in options.items()}
+        defaults = {"min_training_users": 10, "retrain_every_months": 1, "filter_tuning": True, "tune_penalties": False}
         known = None if known is None else self.connection.from_df(known)
-        table = new_model(**self.relations, known=known, options=texts)
+        table = new_model(**self.relations, known=known, options=defaults | options)
         assert table.column_names == COLUMNS
         return table.to_pandas()
 
@@ -494,6 +495,17 @@ class Warehouse:
 @pytest.fixture
 def warehouse(tables):
     return Warehouse(tables)
+
+
+def test_a_build_hands_over_what_the_vars_say(base):
+    """Numbers and booleans, not texts: a text "False" would be true, and "True" is not True."""
+    compiled = next(base.folder.glob("target/compiled/**/stage_coefficients.py")).read_text()
+    options = ast.literal_eval(re.search(r"^meta_dict = (.*)$", compiled, flags=re.MULTILINE).group(1))["options"]
+    handed_over = SMALL["min_training_users"], SMALL["retrain_every_months"], True, False
+    assert list(options.values()) == list(handed_over)
+    assert [type(value) for value in options.values()] == [int, int, bool, bool]
+    settings = base.query("select value from stage_coefficients where kind = 'setting' and feature = 'filter_freedom'")
+    assert len(settings) == 1, "the base was trained without filter tuning"
 
 
 def older(model: pd.DataFrame, **settings) -> pd.DataFrame:
