@@ -21,6 +21,22 @@
     {% do return(found) %}
 {% endmacro %}
 
+{% macro named_feature(family) -%}
+    {#- A feature without a name would be taken for the intercept, `last_year:` for the same month a year before. -#}
+    case
+        when feature is null or feature = '' or feature like 'last_year:%'
+        then
+            {{
+                stop_query(
+                    "LS-FEA-005 models/life_stage/features/"
+                    ~ family
+                    ~ ".sql returns a feature that is null, empty or begins with last_year: name it family=value, leave rows without one out; the month was not written"
+                )
+            }}
+        else feature
+    end
+{%- endmacro %}
+
 {% macro finite_value(family) -%}
     {#- NaN, infinity and null would spread to every score of the user: they stop the run before the month is written. -#}
     case

@@ -63,8 +63,8 @@
     {% if names is string or names is not sequence or names | unique | list | length != names | length %}
         {% do stop("LS-VAR-002", "var features is " ~ names, "give a list of unlike names") %}
     {% endif %}
-    {% for node in graph.nodes.values() if node.resource_type == "model" and node.name.startswith("feature_") %}
-        {% if node.name not in names %}
+    {% for node in graph.nodes.values() if node.resource_type == "model" and node.fqn[1:3] == ["life_stage", "features"] %}
+        {% if node.name.startswith("feature_") and node.name not in names %}
             {% do stop(
                 "LS-FEA-001",
                 node.original_file_path ~ " is not listed",
@@ -94,7 +94,11 @@
         {% do stop("LS-VAR-003", "var age_bin_edges is " ~ edges, "give rising months") %}
     {% endif %}
     {% for stage in stages() %}
-        {% set is_named = modules.re.match("^[a-z][a-z0-9_]*$", stage.name | string) and names.count(stage.name) == 1 %}
+        {% set is_named = (
+            modules.re.match("^[a-z][a-z0-9_]*$", stage.name | string)
+            and names.count(stage.name) == 1
+            and stage.name not in ("not_yet", "graduated")
+        ) %}
         {% set has_ages = (
             stage.from_month is number and stage.to_month is number and stage.from_month < stage.to_month
         ) %}
@@ -106,6 +110,17 @@
                 "LS-VAR-003",
                 "stage " ~ stage ~ " does not fit",
                 "names are unlike and lower case, each stage begins where the one before ends, all within the inner age_bin_edges",
+            ) %}
+        {% endif %}
+    {% endfor %}
+    {% for node in graph.nodes.values() if node.name == "user_stages" %}
+        {% set promised = [] %}
+        {% for column in node.columns if column.startswith("p_") %} {% do promised.append(column[2:]) %} {% endfor %}
+        {% if promised | sort != names | sort %}
+            {% do stop(
+                "LS-VAR-003",
+                "var stages names " ~ names | join(", "),
+                "models/life_stage/marts/_marts.yml promises other p_ columns: name the same stages in both",
             ) %}
         {% endif %}
     {% endfor %}
@@ -195,7 +210,7 @@
     {% if recorded and recorded[0] != settings_fingerprint() %}
         {% do stop(
             "LS-STA-002",
-            "stages, age_bin_edges or business_timezone differ from those this warehouse was built with",
+            "stages, age_bin_edges, business_timezone, train_share or validation_share differ from those this warehouse was built with",
             "set them back, or start a new warehouse by LIFE_STAGE_WAREHOUSE",
         ) %}
     {% endif %}
@@ -219,5 +234,9 @@
 
 {% macro settings_fingerprint() %}
     {# The settings that every stored month was built with. #}
-    {% do return(local_md5(tojson([stages(), age_bins(), business_timezone()]))) %}
+    {% do return(
+        local_md5(
+            tojson([stages(), age_bins(), business_timezone(), var("train_share"), var("validation_share")])
+        )
+    ) %}
 {% endmacro %}

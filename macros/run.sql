@@ -30,7 +30,10 @@
         {% set n_users = run_query(
             "select count(distinct user_id) as n from "
             ~ learning_rows
-            ~ " where split = 'train' and is_active"
+            ~ " where split = 'train' and is_active and age_months >= "
+            ~ age_bins()[0].from_month
+            ~ " and age_months < "
+            ~ age_bins()[-1].to_month
         ).rows[0]["n"] %}
         {% do log(
             "LS-ML-001 no model was trained: "

@@ -6,9 +6,7 @@ with
             regression,
             count(distinct case when kind = 'coefficient' then feature end) as n_features,
             count(case when kind = 'coefficient' then value end) as n_coefficients,
-            count(
-                case when kind = 'support' and value >= {{ var("min_feature_support") }} then value end
-            ) as n_supports,
+            count(case when kind = 'support' and value >= 1 then value end) as n_supports,
             count(case when kind = 'scale' and value > 0 then value end) as n_scales,
             count(case when kind = 'intercept' then value end) as n_intercepts,
             sum(case when kind = 'prior' and value > 0 then value end) as prior

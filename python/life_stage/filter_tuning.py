@@ -29,19 +29,19 @@ def tune(
     matrix: csr_matrix,
     rows: Months,
     births: BirthMonths,
-    begin: Evidence,
+    anchor: Evidence,
     freedom: float,
-    near: Evidence | None = None,
+    search_from: Evidence | None = None,
 ) -> Evidence:
-    """The evidence that fits the registered birth months best and stays near `begin`.
+    """The evidence that fits the registered birth months best and stays near `anchor`.
 
-    matrix: rows x features; freedom: the smaller, the nearer it stays; near: where to start, if not at `begin`.
+    matrix: rows x features; freedom: the smaller, the nearer it stays; search_from: where to begin, if not there.
     """
     chosen, weight = thirds(rows)
     readings = rows[chosen]
     # In single precision, which halves the time; the penalties and sums over users are in double.
     log_prior, matrix = births.log_prior(readings).astype(np.float32), matrix.astype(np.float32)
-    weights, near, penalty = begin.weights, near or begin, 1 / freedom
+    weights, search_from, penalty = anchor.weights, search_from or anchor, 1 / freedom
     truth = (np.arange(len(readings)), births.cell_of(readings))
     prior_of_truth = np.exp(log_prior[truth].astype(float))
     transposed = matrix.T.tocsr()
@@ -64,10 +64,10 @@ def tune(
         value += penalty / 2 * (away**2).sum() + SMOOTHNESS / 2 * (jumps**2).sum()
         return value, gradient.ravel()
 
-    first = np.vstack([near.weights, near.intercepts]).ravel()
+    first = np.vstack([search_from.weights, search_from.intercepts]).ravel()
     limits = {"maxiter": MAX_ITERATIONS, "ftol": TOLERANCE}
     with threadpool_limits(1):
         found = minimize(loss, first, jac=True, method="L-BFGS-B", options=limits)
     theta = found.x.reshape(-1, weights.shape[1])
     theta -= theta.mean(axis=1, keepdims=True)
-    return Evidence(theta[:-1], theta[-1], begin.prior, int(found.nit))
+    return Evidence(theta[:-1], theta[-1], anchor.prior, int(found.nit))

@@ -33,8 +33,8 @@ def new_model(
 ) -> pa.Table:
     """Rows of a new model through the last closed month, or no rows: none is due, or there is too little to learn from.
 
-    options: `min_training_users`, `retrain_every_months`, `filter_tuning`, `tune_penalties`: numbers and booleans, as dbt
-    hands vars over.
+    options: `min_training_users`, `retrain_every_months`, `filter_tuning`, `tune_penalties`, as dbt makes them of vars:
+    numbers and booleans.
     """
     last_closed = newest_date(ledger.filter("is_closed"), "month")
     newest = newest_date(known, "trained_through") if known is not None else None

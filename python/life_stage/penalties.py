@@ -31,8 +31,8 @@ def folds_of(user: np.ndarray) -> np.ndarray:
 
 
 def first_not_beaten(losses: Iterator[tuple[float, float]]) -> float:
-    """The candidate of the least loss among (candidate, loss), asking for no more once one is worse than the best."""
-    best, least = next(losses)
+    """The candidate of the least loss among (candidate, loss), up to the first that is no better; 0: none is finite."""
+    best, least = 0.0, np.inf
     for candidate, loss in losses:
         if loss >= least:
             break
@@ -45,15 +45,18 @@ def choose_inverse_penalty(active: Examples, ages: Ages) -> float:
     in_bins, age_bin = active.in_bins(ages)
     fold = folds_of(in_bins.months.user)
 
-    def loss(candidate: float, held_out: int) -> float:
-        learn, judge = (fold >= 0) & (fold != held_out), fold == held_out
-        fitted = regression.fit(in_bins.matrix[learn], age_bin[learn], len(ages.bins), candidate)
-        return regression.log_loss(fitted, in_bins.matrix[judge], age_bin[judge]) * judge.sum()
+    def loss(candidate: float) -> float:
+        total = 0.0
+        for held_out in range(N_FOLDS):
+            learn, judge = (fold >= 0) & (fold != held_out), fold == held_out
+            try:
+                fitted = regression.fit(in_bins.matrix[learn], age_bin[learn], len(ages.bins), candidate)
+            except NotTrainedError:
+                return np.inf
+            total += regression.log_loss(fitted, in_bins.matrix[judge], age_bin[judge]) * judge.sum()
+        return total
 
-    try:
-        return first_not_beaten((c, sum(loss(c, fold) for fold in range(N_FOLDS))) for c in INVERSE_PENALTIES)
-    except NotTrainedError:
-        return USUAL_INVERSE_PENALTY
+    return first_not_beaten((c, loss(c)) for c in INVERSE_PENALTIES) or USUAL_INVERSE_PENALTY
 
 
 def choose_filter_freedom(active: Examples, births: BirthMonths, inverse_penalty: float) -> float:
@@ -80,7 +83,7 @@ def choose_filter_freedom(active: Examples, births: BirthMonths, inverse_penalty
         yield 0.0, loss(plain)
         tuned = plain
         for freedom in FREEDOMS:
-            tuned = filter_tuning.tune(learn.matrix, learn.months, births, plain, freedom, near=tuned)
+            tuned = filter_tuning.tune(learn.matrix, learn.months, births, plain, freedom, search_from=tuned)
             yield freedom, loss(tuned)
 
     return first_not_beaten(losses())

@@ -84,8 +84,10 @@ def train(
         "filter_iterations": evidence.n_iterations if freedom else 0,
         **judged,
     }
-    values = examples.matrix.data, examples.matrix.indices, examples.matrix.indptr
-    learned_from = digest(rows.drop(columns="user_id", errors="ignore"), vocabulary, *values)
+    is_used = split != "test"
+    used = examples[is_used].matrix
+    of_rows = rows[is_used].drop(columns=["user_id", "user_no", "row_no"], errors="ignore")
+    learned_from = digest(of_rows, vocabulary, used.data, used.indices, used.indptr)
     frame = pd.concat(
         [
             regression_rows("evidence", evidence, vocabulary[of_this_month], ages.bins),

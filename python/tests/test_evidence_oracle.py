@@ -228,7 +228,7 @@ def test_contributions_come_in_six_places_the_weightiest_first(base):
     met = base.frame("user_month_features")
     n_met = met[met["feature"].isin(base.frame("evidence_weights")["feature"])].groupby(KEYS).size()
     for _, total in places.groupby("stage"):
-        found = total.groupby(KEYS)["n_features"].sum() - 1
+        found = total.groupby(KEYS)["n_features"].sum()
         assert found.eq(n_met.reindex(found.index, fill_value=0)).all()
 
 

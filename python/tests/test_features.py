@@ -31,7 +31,7 @@ ITEMS = [
     ("3", "帽子", "toys", None, None, '{"fits": {"from": 3}, "ratio": 1.5}'),
     ("4", None, "toys", "Sora", None, "material: cotton"),
     ("5", None, "toys", None, "L", json.dumps({"short": "x" * 40, "long": "x" * 41})),
-    ("6", None, "toys", None, None, "{}"),
+    ("6", None, "toys", None, None, '{"a|b": "c", "a": "b|c"}'),
     ("7", None, "toys", None, None, None),
 ]
 WIDE = "\uff21\uff30\uff34\uff21\uff2d\uff29\uff2c\u3000\uff13段"  # APTAMIL 3段 in full-width signs
@@ -147,7 +147,7 @@ def test_properties_are_read_from_json_objects_alone_and_long_values_left_out(co
     expected = {(i[0], f"property={key}|{text}") for i in ITEMS for key, text in entries(i[-1]).items()}
     assert of_items(corner, "feature_properties") == expected
     assert {("1", "property=pieces|60"), ("1", "property=organic|true"), ("3", 'property=fits|{"from":3}')} < expected
-    assert len(expected) == 6
+    assert len(expected) == 7
 
 
 def test_no_item_is_lost_for_its_properties(corner):
@@ -270,9 +270,9 @@ class CountedMonth:
             empty = f"select 'anna' as user_id, current_date as month, current_date as acted_on, {texts} limit 0"
             self.connection.execute(f"create table warehouse.main.{table} as {empty}")
 
-    def rows(self, value: str = "1", month: str = "date '2017-01-01'") -> list[tuple]:
-        """What is counted when the family returns this value for this month: (user, month, feature, days, value)."""
-        row = f"select 'anna' as user_id, {month} as month, 'n=x' as feature, {value} as value"
+    def rows(self, value: str = "1", month: str = "date '2017-01-01'", feature: str = "'n=x'") -> list[tuple]:
+        """What is counted when the family returns this for anna: (user, month, feature, days, value)."""
+        row = f"select 'anna' as user_id, {month} as month, {feature} as feature, {value} as value"
         self.connection.execute(f"create or replace table warehouse.main.feature_activity as {row}")
         return self.connection.execute(self.sql).fetchall()
 
@@ -293,6 +293,15 @@ def test_a_value_is_any_finite_number(base):
         with pytest.raises(duckdb.Error, match=r"LS-FEA-003 .*feature_activity\.sql .* the month was not written"):
             month.rows(f"cast({value} as double)")
         assert month.rows(f"cast({value} as double)", month="date '2016-12-01'") == [], "other months do not matter"
+
+
+def test_a_feature_has_a_name_of_its_own(base):
+    """An empty one would be taken for the intercept, `last_year:` for the same month a year before."""
+    month = CountedMonth(base)
+    for feature in ("''", "cast(null as varchar)", "'last_year:n=x'"):
+        with pytest.raises(duckdb.Error, match=r"LS-FEA-005 .*feature_activity\.sql .* name it family=value"):
+            month.rows(feature=feature)
+    assert month.rows(feature="'n=''quoted'': {{ é }}'")[0][2] == "n='quoted': {{ é }}"
 
 
 def add_family(shop: Shop, sql: str) -> None:

@@ -334,7 +334,7 @@ def test_tuning_may_begin_anywhere():
     found = filter_tuning.tune(examples.matrix, examples.months, BIRTHS, plain, 0.1)
     near = filter_tuning.tune(examples.matrix, examples.months, BIRTHS, plain, 0.03)
     np.testing.assert_allclose(
-        filter_tuning.tune(examples.matrix, examples.months, BIRTHS, plain, 0.1, near=near).weights,
+        filter_tuning.tune(examples.matrix, examples.months, BIRTHS, plain, 0.1, search_from=near).weights,
         found.weights,
         rtol=0,
         atol=0.02,
@@ -485,6 +485,7 @@ def test_no_more_candidates_are_asked_for_once_one_is_not_better():
     assert asked == [0, 1, 2, 3]
     assert penalties.first_not_beaten(losses([3, 2, 1])) == 2
     assert penalties.first_not_beaten(losses([1, 2, 0])) == 0
+    assert penalties.first_not_beaten(iter([(0.3, np.inf), (1.0, 2.0)])) == 0, "none could be had"
 
 
 def test_the_inverse_penalty_chosen_is_the_best_for_users_that_were_not_learned_from():
@@ -522,8 +523,8 @@ def test_freedom_is_given_where_it_helps_held_out_users_and_nowhere_else(monkeyp
     examples = simulated(900, seed=7, n_repeating=2)
     assert penalties.choose_filter_freedom(examples, BIRTHS, 0.3) > 0
 
-    def worse(matrix, rows, births, begin, freedom, near):
-        return Evidence(-begin.weights, begin.intercepts, begin.prior, 1)
+    def worse(matrix, rows, births, anchor, freedom, search_from):
+        return Evidence(-anchor.weights, anchor.intercepts, anchor.prior, 1)
 
     monkeypatch.setattr(filter_tuning, "tune", worse)
     assert penalties.choose_filter_freedom(examples, BIRTHS, 0.3) == 0

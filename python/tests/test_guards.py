@@ -62,7 +62,8 @@ def rewrite(shop, table, select, name=None):
             {"stages": [STAGES[0], {**STAGES[1], "name": "baby, 1 as x"}, STAGES[2]]},
             marks=pytest.mark.slow,
         ),
-        ("LS-STA-002", {"stages": STAGES}),
+        ("LS-VAR-003", {"stages": STAGES}),  # the marts promise columns of other names
+        ("LS-STA-002", {"train_share": 0.4}),  # training users would become test users
         ("LS-STA-002", {"business_timezone": "Asia/Shanghai"}),
     ],
 )

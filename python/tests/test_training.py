@@ -316,26 +316,22 @@ def test_validation_users_change_how_the_evidence_is_read_and_nothing_that_is_le
     assert judged <= differ <= judged | ways_of_reading and differ & ways_of_reading
 
 
-def test_test_users_change_nothing_but_the_fingerprint_of_the_data(tables, tuned):
+def test_test_users_change_nothing(tables, tuned):
     of_test = tables[0]["split"] == "test"
     rows, matrix, vocabulary = changed(tables, of_test)
     for other in ((rows, tables[1], vocabulary), (tables[0], matrix, vocabulary)):
-        model = train(*other, AGES, THROUGH, TUNED)
-        pd.testing.assert_frame_equal(learned(model), learned(tuned), check_exact=True)
-        assert named(model, "data") != named(tuned, "data")
-        assert model["model_version"].iloc[0] != tuned["model_version"].iloc[0]
+        pd.testing.assert_frame_equal(train(*other, AGES, THROUGH, TUNED), tuned, check_exact=True)
 
 
 def test_the_fingerprint_of_the_data_tells_where_a_value_stands(tables, tuned):
     rows, matrix, vocabulary = tables
-    of_test = (rows["split"] == "test").to_numpy()[matrix["row_no"] - 1]
+    of_validation = (rows["split"] == "validation").to_numpy()[matrix["row_no"] - 1]
     ends = np.flatnonzero(
-        of_test & (np.diff(matrix["row_no"], append=-1) != 0) & (matrix["feature_no"] < len(FEATURES))
+        of_validation & (np.diff(matrix["row_no"], append=-1) != 0) & (matrix["feature_no"] < len(FEATURES))
     )
     moved = matrix["feature_no"].copy()
     moved[ends[0]] += 1  # the last value of a row: the values alone are the same list
     model = train(rows, {**matrix, "feature_no": moved}, vocabulary, AGES, THROUGH, TUNED)
-    pd.testing.assert_frame_equal(learned(model), learned(tuned), check_exact=True)
     assert named(model, "data") != named(tuned, "data")
 
 
@@ -428,8 +424,7 @@ def test_of_too_many_families_a_sample_is_learned_from_that_is_always_the_same(b
         rows = {row[:-1] for row in sampled}
         users = {row[0] for row in rows}
         assert rows == {row for row in everybody if row[0] in users}, "a user is torn apart"
-        assert before <= users and len(users) <= n_wanted  # fewer: some who are registered never acted
-        assert n_wanted / 2 < len(users) or rows == everybody
+        assert before <= users and len(users) == min(n_wanted, n_users)
         assert [row[-1] for row in sampled] == list(range(1, len(rows) + 1))
         before = users
     assert n_users > 100 and {row[2] for row in everybody if row[0] in before} == {"train", "validation", "test"}

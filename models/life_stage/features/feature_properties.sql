@@ -2,7 +2,7 @@
 with
     distinct_properties as (select distinct properties from {{ ref("stg_items") }} where properties is not null),
     entries as (select properties, {{ json_entries("properties", "entry") }} from distinct_properties)
-select items.item_id, concat('property=', entries.entry_key, '|', entries.entry_value) as feature
+select distinct items.item_id, concat('property=', entries.entry_key, '|', entries.entry_value) as feature
 from {{ ref("stg_items") }} as items
 inner join entries on items.properties = entries.properties
 -- A long value is a description, not an attribute.

@@ -1,7 +1,7 @@
 -- All features of every item, from all families that describe items.
 {{ config(materialized="table") }}
 {% for family in feature_families(["feature", "item_id"]) %}
-    select distinct item_id, feature
+    select distinct item_id, {{ named_feature(family) }} as feature
     from {{ ref(family) }}
     union all
 {% endfor %}

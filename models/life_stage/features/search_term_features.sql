@@ -1,7 +1,7 @@
 -- All features of every search term, from all families that describe search terms.
 {{ config(materialized="table") }}
 {% for family in feature_families(["feature", "search_term"]) %}
-    select distinct search_term, feature
+    select distinct search_term, {{ named_feature(family) }} as feature
     from {{ ref(family) }}
     union all
 {% endfor %}

@@ -38,7 +38,7 @@ from days_met
     select
         user_id,
         {{ this_month() }} as month,
-        feature,
+        {{ named_feature(family) }} as feature,
         cast(null as integer) as n_days,
         {{ finite_value(family) }} as value
     from {{ ref(family) }}

@@ -1,6 +1,6 @@
 -- Why a month's evidence says what it says: per user, month and stage the five features that weigh most for or against
 -- the stage, and all others together. A stage's score is the mean of the evidence over its months of age, so
--- contributions add up to it exactly.
+-- contributions add up to it exactly, as long as the features are those that the month was scored with.
 {{ config(materialized="view") }}
 with
     contributions as (
@@ -37,12 +37,13 @@ with
     placed as (
         select
             *,
+            -- Being active at all is never a reason of its own.
             case
-                when feature <> ''
-                then
+                when feature = ''
+                then 6
+                else
                     row_number() over (
-                        partition by user_id, month, stage
-                        order by case when feature = '' then -1 else abs(contribution) end desc, feature
+                        partition by user_id, month, stage, feature = '' order by abs(contribution) desc, feature
                     )
             end as place
         from contributions
@@ -54,7 +55,7 @@ select
     case when place <= 5 then place else 6 end as place,
     case when place <= 5 then feature end as feature,
     sum(contribution) as contribution,
-    count(*) as n_features,
+    count(nullif(feature, '')) as n_features,
     model_version
 from placed
 group by

@@ -6,16 +6,15 @@
 with
     -- In the order of a hash that has nothing to do with the one that splits users into training and test.
     users as (
-        select user_id, row_number() over (order by md5(concat('learning ', user_id)), user_id) as place
-        from (select distinct user_id from {{ ref("stage_labels") }} where n_children = 1) as registered
+        select
+            user_id,
+            min(month) as first_month,
+            row_number() over (order by md5(concat('learning ', user_id)), user_id) as place
+        from {{ ref("user_months") }}
+        where user_id in (select user_id from {{ ref("stage_labels") }} where n_children = 1)
+        group by user_id
     ),
-    first_months as (
-        select user_months.user_id, min(user_months.month) as first_month
-        from {{ ref("user_months") }} as user_months
-        inner join users on user_months.user_id = users.user_id
-        where users.place <= {{ most_users }}
-        group by user_months.user_id
-    ),
+    first_months as (select user_id, first_month from users where place <= {{ most_users }}),
     months_of_users as (
         select labels.user_id, labels.month, labels.age_months, labels.split, first_months.first_month
         from {{ ref("stage_labels") }} as labels
