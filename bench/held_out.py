@@ -16,7 +16,7 @@ from life_stage.calibration import Judge, Settings
 from life_stage.examples import Examples, examples_of
 from life_stage.learning import division
 from life_stage.regression import Evidence
-from life_stage.training import LAST_YEAR
+from life_stage.scoring import LAST_YEAR
 
 
 @dataclass(frozen=True)

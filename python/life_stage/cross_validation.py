@@ -13,6 +13,7 @@ import pandas as pd
 from scipy.sparse import csr_matrix
 
 from life_stage import regression
+from life_stage.birth_months import softmax
 
 ROWS = """
     select labels.user_id, labels.month, stages.stage as age_bin
@@ -64,9 +65,7 @@ def log_loss(probability: np.ndarray, truth: np.ndarray) -> float:
 
 def posterior(evidence: np.ndarray, share: np.ndarray) -> np.ndarray:
     """Stage probabilities (rows x stages) from evidence and the prior shares."""
-    logits = evidence + np.log(np.maximum(share, 1e-12))
-    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return weights / weights.sum(axis=1, keepdims=True)
+    return softmax(evidence + np.log(np.maximum(share, 1e-12)))
 
 
 def main() -> None:

@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 from scipy.sparse import csr_matrix
 
+from life_stage.birth_months import softmax
+
 Relation = duckdb.DuckDBPyRelation
 USERS_PER_BATCH = 50_000
 LAST_YEAR = "last_year:"
@@ -93,8 +95,7 @@ def batches(
         matrix = csr_matrix((found["value"], (found["row_no"], found["column_no"])), shape=shape)
         matrix.sort_indices()  # the order of a sum shows in its last digits
         logits = matrix @ regression.weights + regression.offsets
-        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-        scores = weights / weights.sum(axis=1, keepdims=True)
+        scores = softmax(logits)
         columns = [
             chosen.cast(pa.string()),
             pa.array(np.full(len(chosen), month)),

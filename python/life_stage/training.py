@@ -18,8 +18,8 @@ from life_stage.calibration import Judge
 from life_stage.examples import Examples, examples_of, hazard_of, start_of
 from life_stage.model_rows import COLUMNS, digest, long_rows, named_values, regression_rows
 from life_stage.regression import Evidence, NotTrainedError
+from life_stage.scoring import LAST_YEAR
 
-LAST_YEAR = "last_year:"
 MIN_VALIDATION_USERS = 100
 VALIDATION_MONTHS = 6
 
