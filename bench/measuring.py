@@ -36,8 +36,9 @@ def demo_source(name: str, *, users: int, months: int, through: str, seed: int =
 
 
 def build(source: Path, name: str, project: Path = PROJECT, **variables: object) -> Path:
-    """The warehouse that `dbt build` makes of a source, without data tests; nothing is done where it is up to date."""
+    """The warehouse that `dbt build` makes of a source, from nothing and without data tests."""
     warehouse = WORK / f"{name}.duckdb"
+    warehouse.unlink(missing_ok=True)
     places = {"SOURCE": source, "WAREHOUSE": warehouse, "PUBLISHED": WORK / f"{name}_published"}
     environment = {f"LIFE_STAGE_{key}": str(place) for key, place in places.items()}
     command = [str(Path(sys.executable).with_name("dbt")), "build", "--quiet", "--exclude-resource-type", "test"]
