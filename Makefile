@@ -44,8 +44,8 @@ test-slow: $(VENV)/dev ## the long tests, then the tests on each other Python fo
 pytest: $(VENV)/dev ## the tests alone
 	$(BIN)/pytest -n 2
 
-bench: $(VENV)/runtime ## what the steps cost and what they are worth, on generated data (6 minutes)
-	@for script in evidence_cost training_cost learning_quality analyst_feature; do \
+bench: $(VENV)/runtime ## what the steps cost and what they are worth, on generated data (15 minutes)
+	@for script in evidence_cost training_cost learning_quality analyst_feature fusion_quality fold_cost; do \
 	  echo "== $$script"; $(BIN)/python bench/$$script.py || exit 1; \
 	done
 

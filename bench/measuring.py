@@ -39,14 +39,19 @@ def build(source: Path, name: str, project: Path = PROJECT, **variables: object)
     """The warehouse that `dbt build` makes of a source, from nothing and without data tests."""
     warehouse = WORK / f"{name}.duckdb"
     warehouse.unlink(missing_ok=True)
-    places = {"SOURCE": source, "WAREHOUSE": warehouse, "PUBLISHED": WORK / f"{name}_published"}
+    print(f"dbt build of {source.name} into {warehouse.name}", file=sys.stderr, flush=True)
+    dbt(source, name, "build", "--exclude-resource-type", "test", project=project, **variables)
+    return warehouse
+
+
+def dbt(source: Path, name: str, *words: str, project: Path = PROJECT, **variables: object) -> None:
+    """Run a dbt command on the warehouse of that name; what it prints is shown."""
+    places = {"SOURCE": source, "WAREHOUSE": WORK / f"{name}.duckdb", "PUBLISHED": WORK / f"{name}_published"}
     environment = {f"LIFE_STAGE_{key}": str(place) for key, place in places.items()}
-    command = [str(Path(sys.executable).with_name("dbt")), "build", "--quiet", "--exclude-resource-type", "test"]
+    command = [str(Path(sys.executable).with_name("dbt")), "--quiet", *words]
     command += ["--project-dir", str(project), "--profiles-dir", str(project), "--vars", json.dumps(variables)]
     command += ["--target-path", str(WORK / f"{name}_target"), "--log-path", str(WORK / f"{name}_logs")]
-    print(f"dbt build of {source.name} into {warehouse.name}", file=sys.stderr, flush=True)
     subprocess.run(command, check=True, env=os.environ | environment, cwd=project, stdout=sys.stderr)
-    return warehouse
 
 
 def compiled(name: str, model: str) -> str:

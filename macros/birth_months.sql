@@ -1,12 +1,17 @@
 {# The arithmetic of the birth-month filter: the carried state and its columns. #}
 {% macro birth_month_state() %}
-    {# One row per user: the running sum of evidence for every birth month, by the age it means this month. #}
+    {# One row per user: the running sum of evidence for every birth month, by the age it means this month. Of an
+       expected birth: the log-odds that time alone will give it by next month (null: before it is due), the evidence for
+       it since it was, and whether it still wants confirming. #}
     {% set columns = {
         "user_id": "string",
         "month": "date",
         "first_month": "date",
         "last_active_month": "date",
         "months_of_evidence": "integer",
+        "c_birth_log_odds": "double",
+        "c_birth_evidence": "double",
+        "c_birth_is_open": "boolean",
     } %}
     {% for cell in cells() %} {% do columns.update({"c_" ~ cell: "double"}) %} {% endfor %}
     {% do return(columns) %}
@@ -15,4 +20,61 @@
 {% macro exact(expression) -%}
     {#- A multiple of 2^-36: sums of such numbers are exact in double, so the same in any order. -#}
     (round(({{ expression }}) * 68719476736.0) / 68719476736.0)
+{%- endmacro %}
+
+{% macro log_odds_of_birth(born) -%}
+    {#- SQL: of a born child against a family that does not expect one, as it is after a loss. -#}
+    (ln(greatest({{ born }}, 1e-300)) + peak - l_not_yet)
+{%- endmacro %}
+
+{% macro age_blocks() %}
+    {# The birth-month cells in blocks of 12 ages, so that sums up to an age stay short. #}
+    {% set blocks = [] %}
+    {% for block in cells()[1:-1] | batch(12) %} {% do blocks.append(block) %} {% endfor %}
+    {% do return(blocks) %}
+{% endmacro %}
+
+{% macro weight_up_to(age) -%}
+    {#- SQL: the weight of this age and all younger ones; b_<n> is the weight of a whole block. -#}
+    {%- set place = age - cell_ages()[0] -%}
+    {%- for n in range(1, place // 12 + 1) -%} b_{{ n }} + {% endfor -%}
+    {{ sum_of("w_", age_blocks()[place // 12][: place % 12 + 1]) }}
+{%- endmacro %}
+
+{% macro birth_month_at(share) -%}
+    {#- SQL: the birth month with this share of the weight on younger children; null where hardly any birth month counts. -#}
+    {%- set oldest = "y_" ~ cells()[-2] -%}
+    case
+        when {{ oldest }} > 1e-6 * total
+        then
+            {{
+                months_after(
+                    "month",
+                    "-(" ~ cell_ages()[0] ~ younger_than_share(share, oldest) ~ ")",
+                )
+            }}
+    end
+{%- endmacro %}
+
+{% macro younger_than_share(share, oldest) -%}
+    {%- for age in cell_ages() %}
+        + case when y_{{ age_name(age) }} < {{ share }} * {{ oldest }} then 1 else 0 end
+    {%- endfor -%}
+{%- endmacro %}
+
+{% macro months_until_next_stage() -%}
+    {#- SQL: the months until a child leaves the most probable stage, expected under the belief that it is in it. -#}
+    case
+        {{ first_greatest("s_", stage_names()) }}
+        {%- for stage in stages() %}
+            when '{{ stage.name }}'
+            then
+                (
+                    {%- for age in cell_ages() if stage.from_month <= age < stage.to_month -%}
+                        {{ stage.to_month - age }} * w_{{ age_name(age) }} {%- if not loop.last %} + {% endif -%}
+                    {%- endfor -%}
+                )
+                / nullif({{ sum_of("w_", cells_within(stage.from_month, stage.to_month)) }}, 0)
+        {%- endfor %}
+    end
 {%- endmacro %}

@@ -24,7 +24,10 @@
         "source_schema": "([A-Za-z_][A-Za-z0-9_]*)?",
         "business_timezone": "[A-Za-z0-9_+/-]+",
         "run_clock": "([0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2})?",
+        "fusion_method": "birth_month_filter|dynamic_fusion",
+        "fusion_merge": "mean|product",
         "through_month": "([0-9]{4}-(0[1-9]|1[0-2]))?",
+        "restate_from": "([0-9]{4}-(0[1-9]|1[0-2]))?",
     } %}
     {% set ranges = {
         "max_quantity": [1, 1000000],

@@ -160,7 +160,8 @@
     {% set sql %}
         select
             models.month,
-            concat(ledger.contents, ' ', coalesce(year_before.contents, 'none'), ' ', models.model_version) as fingerprint
+            concat(ledger.contents, ' ', coalesce(year_before.contents, 'none'), ' ', models.model_version) as fingerprint,
+            models.model_version
         from {{ ref("month_models") }} as models
         inner join {{ ref("month_ledger") }} as ledger on models.month = ledger.month
         left join
@@ -170,4 +171,13 @@
         order by models.month
     {% endset %}
     {% do return(rows_as_dicts(sql)) %}
+{% endmacro %}
+
+{% macro months_to_fuse() %}
+    {# The tracks also depend on how they are merged. #}
+    {% set rows = [] %}
+    {% for row in months_to_score() %}
+        {% do rows.append(dict(row, fingerprint=row.fingerprint ~ " " ~ var("fusion_merge"))) %}
+    {% endfor %}
+    {% do return(rows) %}
 {% endmacro %}

@@ -1,6 +1,8 @@
 {# Stages, age bins and birth-month cells: the three divisions of a child's age, all from the lists in dbt_project.yml. #}
 {% macro stages() %} {% do return(var("stages")) %} {% endmacro %}
 
+{% macro stage_names() %} {% do return(stages() | map(attribute="name") | list) %} {% endmacro %}
+
 {% macro age_bins() %}
     {# The bins of the regression in age order: {name, from_month, to_month}; `not_yet` and `grown` lie outside every stage. #}
     {% set edges = var("age_bin_edges") | list %}
@@ -43,6 +45,30 @@
     {% do return("evidence.e_" ~ below.bin) %}
 {% endmacro %}
 
+{% macro evidence_at_any_age(age) -%}
+    {#- SQL: evidence for an age given by a column, outside the birth-month cells that of the outer age bins. -#}
+    case
+        when {{ age }} < {{ cell_ages()[0] }}
+        then evidence.e_not_yet
+        {%- for known in cell_ages() %} when {{ age }} = {{ known }} then {{ evidence_at(known) }} {%- endfor %}
+        else evidence.e_grown
+    end
+{%- endmacro %}
+
+{% macro entropy(prefix, names) -%}
+    {#- SQL: of shares that sum to 1; a share of zero adds nothing. -#}
+    - (
+        {%- for name in names -%}
+            {{ prefix }}{{ name }} * ln(greatest({{ prefix }}{{ name }}, 1e-300)) {%- if not loop.last %} + {% endif -%}
+        {%- endfor -%}
+    )
+{%- endmacro %}
+
+{% macro trusted(condition, inferred) -%}
+    {#- SQL: certainty if the registered birthday is right, by how far it is trusted, and what behaviour says if not. -#}
+    trust * case when {{ condition }} then 1.0 else 0.0 end + (1 - trust) * {{ inferred }}
+{%- endmacro %}
+
 {% macro mean_over_stage(prefix, stage, factor="") -%}
     {#- SQL: the mean over a stage's months of age of a value that is constant within each age bin. -#}
     (
@@ -66,6 +92,19 @@
         ({%- for name in block -%}{{ prefix }}{{ name }} {%- if not loop.last %} + {% endif -%} {%- endfor -%})
         {%- if not loop.last %} + {% endif -%}
     {%- endfor -%}
+{%- endmacro %}
+
+{% macro first_greatest(prefix, names, digits=none) -%}
+    {#- SQL: which of the columns is the largest, by name; of equal ones, to so many digits if given, the first. -#}
+    {%- set columns = [] -%}
+    {%- for name in names -%}
+        {%- do columns.append(prefix ~ name if digits is none else "round(" ~ prefix ~ name ~ ", " ~ digits ~ ")") -%}
+    {%- endfor -%}
+    case
+        {%- for column in columns %}
+            when {{ column }} = greatest({{ columns | join(", ") }}) then '{{ names[loop.index0] }}'
+        {%- endfor %}
+    end
 {%- endmacro %}
 
 {% macro months_between(later, earlier) -%}

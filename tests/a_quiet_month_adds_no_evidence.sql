@@ -6,7 +6,7 @@ with
             sum(months_of_evidence) as n_months_of_evidence,
             count(case when last_active_month = month then 1 end) as n_active_users,
             min(months_of_evidence) as fewest_months_of_evidence
-        from {{ ref("stage_beliefs") }}
+        from {{ ref("birth_month_filter") }}
         group by month
     ),
     months_compared as (

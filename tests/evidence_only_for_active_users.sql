@@ -9,7 +9,7 @@ with
     ),
     users_believed_active as (
         select month, {{ order_free_hash(["user_id"]) }} as users
-        from {{ ref("stage_beliefs") }}
+        from {{ ref("birth_month_filter") }}
         where last_active_month = month
         group by month
     )

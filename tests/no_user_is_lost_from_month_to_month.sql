@@ -1,21 +1,24 @@
--- Each closed month believes of all users of the month before and of those that are new.
+-- Whatever the method, each closed month believes of all users ever active, and names one primary child of each.
 with
-    months_believed as (
-        select month, count(*) as n_users, count(case when first_month = month then 1 end) as n_new_users
-        from {{ ref("stage_beliefs") }}
-        group by month
+    first_months as (select user_id, min(month) as month from {{ ref("user_months") }} group by user_id),
+    new_users as (select month, count(*) as n_users from first_months group by month),
+    months_expected as (
+        select models.month, sum(coalesce(new_users.n_users, 0)) over (order by models.month) as n_users
+        from {{ ref("month_models") }} as models
+        left join new_users on models.month = new_users.month
     ),
-    closed_months as (
+    methods as (select distinct method from {{ ref("stage_beliefs") }}),
+    months_believed as (
         select
-            ledger.month,
-            coalesce(believed.n_users, 0) as n_users,
-            coalesce(believed.n_new_users, 0) as n_new_users,
-            lag(coalesce(believed.n_users, 0), 1, 0) over (order by ledger.month) as n_users_before
-        from {{ ref("month_ledger") }} as ledger
-        inner join {{ ref("month_models") }} as models on ledger.month = models.month
-        left join months_believed as believed on ledger.month = believed.month
-        where ledger.is_closed
+            method,
+            month,
+            count(distinct user_id) as n_users,
+            count(case when is_primary then 1 end) as n_primary_children
+        from {{ ref("stage_beliefs") }}
+        group by method, month
     )
-select month, n_users_before, n_new_users, n_users
-from closed_months
-where n_users <> n_users_before + n_new_users
+select methods.method, expected.month, expected.n_users, believed.n_users as n_users_believed
+from months_expected as expected
+cross join methods
+left join months_believed as believed on methods.method = believed.method and expected.month = believed.month
+where coalesce(believed.n_users, 0) <> expected.n_users or coalesce(believed.n_primary_children, 0) <> expected.n_users

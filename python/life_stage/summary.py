@@ -31,7 +31,7 @@ def summary(warehouse: Path, published: Path, source: Path) -> str:
         return "\n".join([*lines, "Stages      none: no model could be trained (LS-ML-001); nothing was published"])
     month = f"{run['through_month']:%Y-%m}"
     lines.append(
-        f"Stages      {run['n_users']:,} users have one as of {month}, {run['n_users_left_out']:,} have outgrown all"
+        f"Stages      {run['n_users']:,} users have one as of {month}, {run['n_users_left_out']:,} are left out"
     )
     if accuracy:
         right = {

@@ -13,6 +13,7 @@ class Divisions:
         self.first, self.last = self.stages[0][1], self.ends[-1] - 1
         self.outputs = [f"p_{stage}" for stage, _, _ in self.stages]
         self.outputs += ["not_yet_expecting_probability", "graduated_probability"]
+        self.outputs += ["expected_age", "youngest_age", "oldest_age", "months_until_next_stage", "log_evidence"]
 
     @classmethod
     def of(cls, shop) -> "Divisions":
@@ -47,8 +48,8 @@ def prior_after(tenure: int, shares: np.ndarray, hazard: float, d: Divisions) ->
     return prior
 
 
-def belief(evidence: dict, month: int, readings: tuple, shares: np.ndarray, d: Divisions) -> np.ndarray:
-    """One user's probabilities in a month, from the evidence {month: e} of all months up to it."""
+def posterior(evidence: dict, month: int, readings: tuple, shares: np.ndarray, d: Divisions) -> tuple:
+    """Prior, scaled evidence and belief of one user in a month: not yet, one per age of the grid, graduated."""
     tau, gamma, delta, hazard = readings
     tenure = month - min(evidence)
     prior = prior_after(tenure, shares, hazard, d)
@@ -58,9 +59,24 @@ def belief(evidence: dict, month: int, readings: tuple, shares: np.ndarray, d: D
     past = sum(e[-1] for m, e in evidence.items() if m <= month)
     n_cells = d.last - d.first + 1  # births before these have left the grid: the likeliest of them stands for all
     C = np.array([never, *total[:n_cells], max([past, *total[n_cells:]])])
-    n = max(1, sum(m <= month for m in evidence))
-    weights = np.exp(tau * n**-gamma * (C - C.max())) * prior
-    P = (1 - delta) * weights / weights.sum() + delta * prior
+    scaled = tau * max(1, sum(m <= month for m in evidence)) ** -gamma * C
+    weights = np.exp(scaled - scaled.max()) * prior
+    return prior, scaled, (1 - delta) * weights / weights.sum() + delta * prior
+
+
+def belief(evidence: dict, month: int, readings: tuple, shares: np.ndarray, d: Divisions) -> np.ndarray:
+    """What one user's row of a month says, from the evidence {month: e} of all months up to it."""
+    prior, scaled, P = posterior(evidence, month, readings, shares, d)
+    weights = np.exp(scaled - scaled.max()) * prior
     ages = np.arange(d.first, d.last + 1)
-    p = np.array([P[1:-1][(ages >= low) & (ages < high)].sum() for _, low, high in d.stages])
-    return np.array([*p / p.sum(), P[0], P[-1] + P[1:-1][ages >= d.stages[-1][2]].sum()])
+    masks = [(ages >= low) & (ages < high) for _, low, high in d.stages]
+    p = np.array([P[1:-1][mask].sum() for mask in masks])
+    dated = weights[1:-1]
+    younger = np.cumsum(dated) / dated.sum()
+    has_birth_month = dated.sum() > 1e-6 * weights.sum()
+    quantiles = [ages[np.searchsorted(younger, share)] if has_birth_month else np.nan for share in (0.5, 0.1, 0.9)]
+    stage = p.argmax()  # the younger of equal ones
+    left = np.average(d.stages[stage][2] - ages[masks[stage]], weights=dated[masks[stage]])
+    log_evidence = scaled.max() + np.log(weights.sum())
+    graduated = P[-1] + P[1:-1][ages >= d.stages[-1][2]].sum()
+    return np.array([*p / p.sum(), P[0], graduated, *quantiles, left, log_evidence])

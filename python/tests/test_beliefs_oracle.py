@@ -1,4 +1,4 @@
-"""stage_beliefs against the formula of the birth-month filter, written in NumPy over birth months that do not move."""
+"""birth_month_filter against its formula, written in NumPy over birth months that do not move."""
 
 import duckdb
 import numpy as np
@@ -15,7 +15,7 @@ KEYS = ["user_id", "month"]
 
 
 def oracle(shop: Shop) -> pd.DataFrame:
-    """The whole of stage_beliefs, from stage_evidence, month_models and the models' start and setting rows."""
+    """The whole of birth_month_filter, from stage_evidence, month_models and the models' start and setting rows."""
     d, frame = Divisions.of(shop), shop.frame("stage_evidence")
     months = shop.query("select month from month_ledger where is_closed order by month")
     calendar = {month: n for n, (month,) in enumerate(months)}
@@ -37,8 +37,11 @@ def oracle(shop: Shop) -> pd.DataFrame:
 
 
 def assert_beliefs_follow_the_formula(shop: Shop) -> None:
-    expected = oracle(shop)
-    found = shop.frame("stage_beliefs")[expected.columns].sort_values(KEYS, ignore_index=True)
+    expected, found = oracle(shop), shop.frame("birth_month_filter")
+    for bound, age in {"expected": "expected", "latest": "youngest", "earliest": "oldest"}.items():
+        born = found[f"{bound}_birth_month"]
+        found[f"{age}_age"] = 12.0 * (found["month"].dt.year - born.dt.year) + found["month"].dt.month - born.dt.month
+    found = found[expected.columns].sort_values(KEYS, ignore_index=True)
     found["month"] = found["month"].astype(expected["month"].dtype)
     pd.testing.assert_frame_equal(found, expected, check_exact=False, rtol=0, atol=1e-9)
 
@@ -61,12 +64,17 @@ def synthetic_evidence(bins: list[str]) -> pd.DataFrame:
     add("outgrowing", 0, np.where(np.arange(len(bins)) == len(bins) - 1, 9.0, -4.0))
     add("outgrowing", 4, ramp)
     add("entering", 0, -4 * ramp)
+    add("certain", 0, 2000.0 * np.isin(bins, ["21"]))  # the other weights are too small for a double
     for month in (2, 20):
         add("plain", month, ramp)
         add("plain and neutral", month, ramp)
     add("plain and neutral", 9, np.full(len(bins), 0.75))
     for month in (5, 11, 25):
         add("nothing but neutral", month, np.full(len(bins), -1.25))
+    for user, second in {"quiet": None, "bought for a baby": ["2", "4", "6"], "as before": ["not_yet"]}.items():
+        add(f"expecting, then {user}", 2, 9.0 * np.isin(bins, ["m3"]))
+        if second is not None:
+            add(f"expecting, then {user}", 9, 9.0 * np.isin(bins, second))
     return pd.DataFrame(rows, columns=["user_id", "month", "model_version", *[f"e_{name}" for name in bins]])
 
 
@@ -88,9 +96,9 @@ def synthetic_shop(base: Shop, folder) -> Shop:
     months = pd.DataFrame({"month": MONTHS, "model_version": versions})
     tables = {"stage_evidence": evidence, "stage_coefficients": models, "month_ledger": ledger, "month_models": months}
     with duckdb.connect(shop.warehouse) as connection:
-        for table in [*tables, "stage_beliefs", "stage_beliefs_cells"]:
+        for table in [*tables, "birth_month_filter", "birth_month_filter_cells"]:
             connection.execute(f"delete from {table}")
-        connection.execute("delete from built_months where model like 'stage_beliefs%'")
+        connection.execute("delete from built_months where model like 'birth_month_filter%'")
         for table, frame in tables.items():
             connection.register("frame", frame)
             connection.execute(f"insert into {table} by name select * from frame")
@@ -98,7 +106,7 @@ def synthetic_shop(base: Shop, folder) -> Shop:
 
 
 def fold(shop: Shop) -> None:
-    run(shop, "run", "--select", "belief_priors", "stage_beliefs")
+    run(shop, "run", "--select", "belief_priors", "birth_month_filter")
 
 
 @pytest.fixture(scope="module")
@@ -110,17 +118,17 @@ def synthetic(base, tmp_path_factory):
 
 def of_user(shop: Shop, user: str, month=None) -> pd.DataFrame:
     where = f"user_id = '{user}'" + (f" and month = date '{month}'" if month else "")
-    return shop.frame("stage_beliefs", where).sort_values("month").drop(columns=["user_id", "run_id"])
+    return shop.frame("birth_month_filter", where).sort_values("month").drop(columns=["user_id", "run_id"])
 
 
 def cells(shop: Shop, month) -> pd.DataFrame:
     """The carried sums of a kept month, users by cells in age order."""
-    frame = shop.frame("stage_beliefs_cells", f"month = date '{month}'").set_index("user_id")
-    return frame[[name for name in frame.columns if name.startswith("c_")]]
+    frame = shop.frame("birth_month_filter_cells", f"month = date '{month}'").set_index("user_id")
+    return frame[[name for name in frame.columns if name.startswith("c_") and "birth" not in name]]
 
 
 def test_beliefs_of_the_demo_follow_the_formula(base):
-    assert len(base.frame("stage_beliefs")) > 1000
+    assert len(base.frame("birth_month_filter")) > 1000
     assert_beliefs_follow_the_formula(base)
 
 
@@ -131,16 +139,17 @@ def test_beliefs_from_random_evidence_follow_the_formula(synthetic):
 def test_every_user_has_a_row_in_every_month_from_the_first_evidence_on(synthetic):
     first = "select user_id, min(month) as month from stage_evidence group by user_id"
     expected = f"select user_id, m.month from ({first}) f join month_ledger m on m.month >= f.month"
-    assert synthetic.query(f"({expected}) except (select user_id, month from stage_beliefs)") == []
-    assert synthetic.query(f"(select user_id, month from stage_beliefs) except ({expected})") == []
+    assert synthetic.query(f"({expected}) except (select user_id, month from birth_month_filter)") == []
+    assert synthetic.query(f"(select user_id, month from birth_month_filter) except ({expected})") == []
 
 
 def test_probabilities_sum_to_one(synthetic):
-    frame = synthetic.frame("stage_beliefs")
+    frame = synthetic.frame("birth_month_filter")
     p = frame[[name for name in frame.columns if name.startswith("p_")]]
     np.testing.assert_allclose(p.sum(axis=1), 1, rtol=0, atol=1e-12)
     outside = frame["not_yet_expecting_probability"] + frame["graduated_probability"]
-    assert p.min().min() >= 0 and outside.between(0, 1 + 1e-12).all()
+    assert p.min().min() > 0, "no stage is ever ruled out"
+    assert outside.between(0, 1 + 1e-12).all()
 
 
 def test_a_quiet_month_only_ages_the_child(synthetic):
@@ -159,7 +168,7 @@ def test_neutral_evidence_changes_nothing_but_the_count(synthetic):
     """v2 reads with gamma 0, so that the count alone changes no probability."""
     plain, neutral = (of_user(synthetic, user, MONTHS[-1]) for user in ("plain", "plain and neutral"))
     assert neutral["months_of_evidence"].item() == plain["months_of_evidence"].item() + 1
-    columns = [c for c in plain.columns if c != "months_of_evidence"]
+    columns = plain.columns.drop(["months_of_evidence", "log_evidence"])
     pd.testing.assert_frame_equal(plain[columns], neutral[columns], check_exact=False, rtol=0, atol=1e-12)
 
 
@@ -169,6 +178,16 @@ def test_a_user_of_whom_nothing_is_learned_has_the_prior(synthetic):
     prior = synthetic.frame("belief_priors", f"model_version = 'v2' and tenure_months = {tenure}").iloc[0]
     assert found["not_yet_expecting_probability"] == pytest.approx(prior["prior_not_yet"], abs=1e-12)
     assert found["graduated_probability"] == pytest.approx(prior["prior_graduated"], abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("then", "is_confirmed"), [("quiet", False), ("as before", False), ("bought for a baby", True)]
+)
+def test_an_expected_birth_is_confirmed_by_behaviour_after_it_and_by_nothing_else(synthetic, then, is_confirmed):
+    rows = of_user(synthetic, f"expecting, then {then}").reset_index(drop=True)
+    assert rows["p_pregnancy"][0] > 0.9 and (rows["p_pregnancy"][4:7] < 0.1).all(), "by then time alone makes a birth"
+    assert not rows["birth_confirmed"][:7].any()
+    assert rows["birth_confirmed"][7:].eq(is_confirmed).all(), "from the second active month on, quiet months included"
 
 
 def test_a_child_past_the_last_cell_stays_graduated(synthetic):
@@ -187,12 +206,12 @@ def test_a_month_that_comes_last_counts_as_if_it_had_come_in_its_turn(synthetic,
         f"update month_ledger set contents = 'none' where month = {late}",
     )
     fold(shop)
-    assert not shop.frame("stage_beliefs").equals(synthetic.frame("stage_beliefs"))
+    assert not shop.frame("birth_month_filter").equals(synthetic.frame("birth_month_filter"))
     shop.change(
         "insert into stage_evidence from withheld",
         f"update month_ledger set contents = 'all' where month = {late}",
     )
     fold(shop)
-    for table in ("stage_beliefs", "stage_beliefs_cells"):
+    for table in ("birth_month_filter", "birth_month_filter_cells"):
         left, right = (one.frame(table).drop(columns="run_id", errors="ignore") for one in (shop, synthetic))
         pd.testing.assert_frame_equal(left, right, check_exact=False, rtol=0, atol=1e-12, obj=table)

@@ -2,7 +2,7 @@
 
 from project import assert_same
 
-BELIEFS = ["stage_beliefs", "stage_evidence", "stage_scores"]
+BELIEFS = ["birth_month_filter", "dynamic_fusion", "stage_evidence", "stage_scores"]
 
 
 def month_of(shop, month):
@@ -91,3 +91,26 @@ def test_a_published_file_that_was_deleted_is_published_again(shop):
     (shop.published / "user_stages.parquet").unlink()
     shop.build()
     assert (shop.published / "user_stages.parquet").exists()
+
+
+def test_past_months_keep_their_model_until_they_are_restated(base, shop):
+    """A newer model scores no past month by itself; restate_from gives it the months from there on, once."""
+    newer = "model_version || ' newer' as model_version, trained_through + interval 1 month as trained_through"
+    shop.change(
+        f"""insert into stage_coefficients by name select * replace ({newer},
+            case when kind = 'setting' and feature = 'tau' then value / 2 else value end as value)
+        from stage_coefficients"""
+    )
+    shop.build()
+    assert_same(shop, base, [*BELIEFS, "month_models"], ignore=())
+    before = {table: shop.run_of_months(table) for table in BELIEFS}
+    shop.build(restate_from="2017-01")
+    for table in BELIEFS:
+        months = {month for month, run in shop.run_of_months(table).items() if run != before[table][month]}
+        assert months == {"2017-01", "2017-02"}, table
+        versions = shop.query(f"select distinct month >= date '2017-01-01', model_version like '%newer' from {table}")
+        assert sorted(versions) == [(False, False), (True, True)]
+    assert_same(shop, base, BELIEFS, where="month < date '2017-01-01'", ignore=())
+    restated = {table: shop.run_of_months(table) for table in BELIEFS}
+    shop.build()
+    assert {table: shop.run_of_months(table) for table in BELIEFS} == restated, "once is enough"

@@ -15,7 +15,8 @@ from project import PROJECT, Shop, assert_same, copy_shop, made_once, make_shop
 
 from life_stage.new_feature import FOLDER, new_feature
 
-STATE = ["user_month_features", "stage_coefficients", "month_models", "stage_evidence", "stage_scores", "stage_beliefs"]
+STATE = ["user_month_features", "stage_coefficients", "month_models", "stage_evidence", "stage_scores"]
+STATE += ["birth_month_filter", "dynamic_fusion"]
 PAST = "month < date '2017-03-01'"
 EVENING_SHARE = """\
 select user_id, month, 'evening_share=all' as feature, {value} as value

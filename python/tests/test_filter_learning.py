@@ -192,9 +192,9 @@ def test_the_prior_of_a_reading_lies_on_the_birth_months_possible_then(users):
 
 
 def test_a_belief_read_in_python_is_the_one_of_the_sql(base, ages_of_base, model_of_base):
-    """From stage_evidence and the model's settings to the probabilities of every user and month of stage_beliefs."""
+    """From stage_evidence and the model's settings to the probabilities of every user and month."""
     model, start = model_of_base
-    beliefs = base.frame("stage_beliefs").sort_values(["user_id", "month"], ignore_index=True)
+    beliefs = base.frame("birth_month_filter").sort_values(["user_id", "month"], ignore_index=True)
     evidence = base.frame("stage_evidence").sort_values(["user_id", "month"], ignore_index=True)
     users, lag = beliefs["user_id"].unique(), lambda frame: (THROUGH.year - frame["month"].dt.year) * 12 + 2
     first = beliefs.groupby("user_id")["month"].min()

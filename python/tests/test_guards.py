@@ -45,11 +45,11 @@ def rewrite(shop, table, select, name=None):
     ("code", "variables"),
     [
         ("LS-VAR-001", {"min_trainig_users": 100}),
-        ("LS-VAR-002", {"source_schema": "main; drop table stage_beliefs"}),
+        ("LS-VAR-002", {"source_schema": "main; drop table birth_month_filter"}),
         pytest.param(
-            "LS-VAR-002", {"business_timezone": "UTC'); drop table stage_beliefs; --"}, marks=pytest.mark.slow
+            "LS-VAR-002", {"business_timezone": "UTC'); drop table birth_month_filter; --"}, marks=pytest.mark.slow
         ),
-        ("LS-VAR-002", {"run_clock": "2017-03-01 00:00:00'; drop table stage_beliefs; --"}),
+        ("LS-VAR-002", {"run_clock": "2017-03-01 00:00:00'; drop table birth_month_filter; --"}),
         ("LS-VAR-002", {"run_clock": "2017-02-30 00:00:00"}),
         pytest.param("LS-VAR-002", {"through_month": "2017-13"}, marks=pytest.mark.slow),
         ("LS-VAR-002", {"min_training_users": "1 or 1=1"}),
@@ -138,8 +138,9 @@ def test_the_source_of_another_shop_stops_the_run(shop):
 @pytest.mark.parametrize(
     "table",
     [
-        "stage_beliefs",
-        "stage_beliefs_cells",
+        "birth_month_filter",
+        "birth_month_filter_cells",
+        pytest.param("dynamic_fusion_cells", marks=pytest.mark.slow),
         "stage_scores",
         "built_months",
         pytest.param("search_terms", marks=pytest.mark.slow),

@@ -16,7 +16,8 @@ from kill_runner import run, start
 from project import Shop, copy_shop
 
 STATE = "stg_action_rows action_months user_months search_terms user_month_features stage_coefficients month_models"
-WATCHED = f"{STATE} stage_evidence stage_scores stage_beliefs user_stages model_runs published_marts"
+BELIEFS = "stage_evidence stage_scores birth_month_filter dynamic_fusion registered_births"
+WATCHED = f"{STATE} {BELIEFS} user_stages model_runs published_marts"
 BUILD = ("build", "--exclude-resource-type", "test")
 # Which run wrote a row and when: the only differences a kill may leave.
 OF_THE_RUN = ["run_id", "built_at", "started_at", "registered_at", "sha256", "bytes"]
@@ -46,7 +47,7 @@ MOMENTS = [
     ("stage_coefficients", r"^insert into"),  # a model is trained and not yet added
     ("stage_evidence", r"^insert into \S+built_months"),  # between a month and its record
     ("stage_scores", r"^delete from \S+stage_scores"),  # a month is scored and not yet added
-    ("stage_beliefs", r"^insert into \S+stage_beliefs_cells"),  # in the middle of the fold
+    ("birth_month_filter", r"^insert into \S+birth_month_filter_cells"),  # in the middle of the fold
     ("published_marts", r"^open \S+manifest.json w"),  # the new set has all its files but the manifest
     ("published_marts", r"^os.rename \S+published.new"),  # just before the link is swapped
     ("published_marts", r"^SELECT index_name"),  # after it is swapped
@@ -110,8 +111,8 @@ def make_scene(base: Shop, folder: Path, arrival: str) -> Scene:
     passed = run(shop, *BUILD, "--threads", "1", watch=WATCHED, retrain_every_months=1)
     seconds = time.monotonic() - begin
     manifest = json.loads((folder / "kept" / "published" / "manifest.json").read_text())
-    newest = "month = (select max(month) from stage_beliefs)"
-    before, now = (one.frame("stage_beliefs", newest).drop(columns="run_id") for one in (base, shop))
+    newest = "month = (select max(month) from birth_month_filter)"
+    before, now = (one.frame("birth_month_filter", newest).drop(columns="run_id") for one in (base, shop))
     assert not before.equals(now) and whole_manifest(shop) != manifest, "nothing new: the scene proves nothing"
     after = tables(shop), published(shop), seconds, temporary_tables(shop), work(shop)
     return Scene(shop, manifest, passed, *after)
@@ -178,7 +179,7 @@ def test_a_run_killed_seven_times_over_a_new_month_heals(new_month):
 
 def test_a_run_killed_halfway_through_folding_an_old_month_again_heals(late_rows):
     late_rows.restore()
-    late_rows.killed_at("stage_beliefs", r"^delete from \S+stage_beliefs\W+where month", occurrence=2)
+    late_rows.killed_at("birth_month_filter", r"^delete from \S+birth_month_filter\W+where month", occurrence=2)
     late_rows.heals()
 
 

@@ -22,6 +22,7 @@ READ_ON_DEMAND = {
     "learning_features": "row_no, feature",
     "learning_vocabulary": "feature",
     "learning_matrix": "row_no, feature_no",
+    "stage_beliefs": "method, user_id, child_no, month",
     "stage_contributions": "user_id, month, stage, place",
 }
 FROM_VARS_ALONE = {"stages", "age_bins"}

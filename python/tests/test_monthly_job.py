@@ -5,17 +5,18 @@ import shutil
 
 from project import assert_same, copy_shop
 
-BELIEFS = ["stage_beliefs", "stage_evidence", "stage_scores"]
+BELIEFS = ["birth_month_filter", "dynamic_fusion", "stage_evidence", "stage_scores"]
 STATE = [
     *BELIEFS,
-    "stage_beliefs_cells",
+    "birth_month_filter_cells",
+    "dynamic_fusion_cells",
     "stage_coefficients",
     "month_models",
     "user_months",
     "user_month_features",
     "search_terms",
 ]
-NEWEST = "month = (select max(month) from stage_beliefs_cells)"
+NEWEST = "month = (select max(month) from birth_month_filter_cells)"
 PER_RUN = ("model_runs", "built_months", "published_marts")
 
 
@@ -26,7 +27,7 @@ def months_rebuilt(shop, model, before):
 
 def assert_same_history(left, right):
     assert_same(left, right, [*BELIEFS, "user_stages"])
-    assert_same(left, right, ["stage_beliefs_cells"], where=NEWEST)
+    assert_same(left, right, ["birth_month_filter_cells", "dynamic_fusion_cells"], where=NEWEST)
 
 
 def late_rows(shop, of_month, days):
@@ -69,14 +70,14 @@ def test_a_month_that_comes_late_is_reported_missing_and_then_folded_in(base, ne
     september = "select status, is_closed, n_actions from month_ledger where month = date '2016-09-01'"
     assert new_shop.query(september) == [("missing", True, 0)]
     assert new_shop.query("select n_months_missing, n_months_updated from model_runs") == [(1, 6)]
-    before = new_shop.run_of_months("stage_beliefs")
+    before = new_shop.run_of_months("birth_month_filter")
 
     new_shop.add_months(base, ["2016-09"])
     new_shop.build()
     assert new_shop.query(september)[0][:2] == ("present", True)
-    assert months_rebuilt(new_shop, "stage_beliefs", before) == ["2016-09", "2016-10", "2016-11", "2016-12"]
+    assert months_rebuilt(new_shop, "birth_month_filter", before) == ["2016-09", "2016-10", "2016-11", "2016-12"]
     assert_same(new_shop, base, BELIEFS, where="month <= date '2016-12-01'")
-    assert_same(new_shop, base, ["stage_beliefs_cells"], where="month = date '2016-12-01'")
+    assert_same(new_shop, base, ["birth_month_filter_cells"], where="month = date '2016-12-01'")
 
 
 def test_a_run_with_nothing_new_changes_nothing_but_the_run_ledger(base, shop):
@@ -116,7 +117,7 @@ def test_rows_that_come_late_rewrite_the_beliefs_from_their_month_on(base, shop,
         shop.build()
         for model in ("stage_evidence", "stage_scores"):
             assert months_rebuilt(shop, model, before[model]) == rebuilt[:1], model
-        assert months_rebuilt(shop, "stage_beliefs", before["stage_beliefs"]) == rebuilt
+        assert months_rebuilt(shop, "birth_month_filter", before["birth_month_filter"]) == rebuilt
     assert_same(shop, base, BELIEFS, where="month < date '2016-10-01'", ignore=())
 
     shutil.copytree(shop.source / "actions", new_shop.source / "actions")
@@ -186,7 +187,8 @@ def test_a_retired_month_is_kept_when_the_next_folder_holds_a_few_of_its_rows(ba
 def test_a_month_gets_a_belief_once_it_is_over_and_complete(base, new_shop):
     def months_believed(shop):
         return [
-            month for (month,) in shop.query("select distinct strftime(month, '%Y-%m') from stage_beliefs order by 1")
+            month
+            for (month,) in shop.query("select distinct strftime(month, '%Y-%m') from birth_month_filter order by 1")
         ]
 
     august = f"from '{base.source}/actions/month=2016-08/*.parquet'"
@@ -234,7 +236,7 @@ def test_without_registered_children_the_run_ends_well_and_says_what_is_missing(
         )
     bare_shop.write("children.parquet", f"{children} limit 0")
     assert "LS-ML-001 no model was trained: 0 training users" in bare_shop.build().output
-    for table in ("stage_coefficients", "stage_evidence", "stage_scores", "stage_beliefs", "user_stages"):
+    for table in ("stage_coefficients", "stage_evidence", "stage_scores", "birth_month_filter", "user_stages"):
         assert bare_shop.query(f"select count(*) from {table}") == [(0,)], table
     for table in ("month_ledger", "user_month_features", "stg_rejected_actions"):
         assert bare_shop.query(f"select count(*) > 0 from {table}") == [(True,)], table

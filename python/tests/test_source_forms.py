@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 from project import assert_same
 
 MONTHS = ["2016-07", "2016-08", "2016-09"]
-COMPARED = ["user_months", "user_month_features", "stage_evidence", "stage_beliefs"]
+COMPARED = ["user_months", "user_month_features", "stage_evidence", "birth_month_filter"]
 SOURCE_TABLES = ("actions", "items", "children")
 
 
@@ -54,12 +54,12 @@ def test_tables_of_a_schema_say_the_same_as_files(base, new_shop):
     new_shop.change("create schema shop", *tables)
     new_shop.build(source_schema="shop")
     assert_same(new_shop, base, COMPARED, where="month <= date '2016-08-01'")
-    before = new_shop.run_of_months("stage_beliefs")
+    before = new_shop.run_of_months("birth_month_filter")
 
     new_shop.change(f"insert into shop.actions {select('actions', MONTHS[2:])}")
     new_shop.build(source_schema="shop")
     assert_same(new_shop, base, COMPARED, where="month <= date '2016-09-01'")
-    after = new_shop.run_of_months("stage_beliefs")
+    after = new_shop.run_of_months("birth_month_filter")
     assert {month: after[month] for month in before} == before
 
 

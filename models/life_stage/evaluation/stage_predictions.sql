@@ -1,6 +1,6 @@
 -- What each method said about the test users, whose registrations no model has seen, beside what they registered.
 -- Every month from the user's first counts; a method with nothing to say (an empty month) falls back to the prior.
-{% set bins, names = age_bins(), stages() | map(attribute="name") | list %}
+{% set bins, names = age_bins(), stage_names() %}
 with
     truths as (
         select
@@ -27,8 +27,9 @@ with
     ),
     -- Masses of the stages, not yet divided by their sum.
     masses as (
-        select 'birth_month_filter' as method, user_id, month {% for name in names %}, p_{{ name }} {% endfor %}
+        select method, user_id, month {% for name in names %}, p_{{ name }} {% endfor %}
         from {{ ref("stage_beliefs") }}
+        where is_primary
         {% for method in ["memory_less", "prior"] %}
             union all
             select
@@ -44,7 +45,7 @@ with
                         {%- if not loop.last %} + {% endif %}
                     {% endfor %} as p_{{ stage.name }}
                 {% endfor %}
-            from {{ ref("stage_beliefs") }} as beliefs
+            from {{ ref("birth_month_filter") }} as beliefs
             inner join bin_priors on beliefs.model_version = bin_priors.model_version
             {% if method == "memory_less" %}
                 left join
@@ -67,14 +68,10 @@ select
     said.user_id,
     said.month,
     truths.true_stage,
-    case
-        {% for name in names %}
-            when
-                said.p_{{ name }}
-                = greatest({% for other in names %}said.p_{{ other }} {%- if not loop.last %},{% endif %} {% endfor %})
-            then '{{ name }}'
-        {% endfor %}
-    end as predicted_stage,
+    {{ first_greatest("said.p_", names) }} as predicted_stage,
+    greatest(
+        {% for name in names %}said.p_{{ name }} {%- if not loop.last %}, {% endif %} {% endfor %}
+    ) as predicted_stage_probability,
     case
         truths.true_stage {% for name in names %} when '{{ name }}' then said.p_{{ name }} {% endfor %}
     end as true_stage_probability

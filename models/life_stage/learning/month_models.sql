@@ -1,5 +1,14 @@
 -- Which model scores which month. A month keeps its model: the oldest one trained through it or later, else the newest.
-{{ config(materialized="incremental", incremental_strategy="append", full_refresh=false) }}
+-- Months from var restate_from on are given the newest model anew.
+{% set restated = var("restate_from") and "ledger.month >= date '" ~ var("restate_from") ~ "-01'" %}
+{{
+    config(
+        materialized="incremental",
+        incremental_strategy="append",
+        full_refresh=false,
+        pre_hook="{% if var('restate_from') and is_incremental() %} delete from {{ this }} where month >= date '{{ var('restate_from') }}-01' {% endif %}",
+    )
+}}
 with
     candidates as (
         select
@@ -8,6 +17,9 @@ with
             row_number() over (
                 partition by ledger.month
                 order by
+                    {% if restated %}
+                        case when {{ restated }} then models.trained_through end desc nulls last,
+                    {% endif %}
                     case when models.trained_through >= ledger.month then 0 else 1 end,
                     case when models.trained_through >= ledger.month then models.trained_through end,
                     models.trained_through desc,

@@ -20,7 +20,9 @@ with
         inner join {{ ref("action_months") }} as staged on months_built.month = staged.month
         where months_built.model = 'stg_action_rows'
     ),
-    months_believed as (select count(*) as n_months_updated from months_built where model = 'stage_beliefs'),
+    months_believed as (
+        select count(*) as n_months_updated from months_built where model = '{{ var("fusion_method") }}'
+    ),
     closed as (
         select max(month) as through_month, count(case when status = 'missing' then 1 end) as n_months_missing
         from {{ ref("month_ledger") }}

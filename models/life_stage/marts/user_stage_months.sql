@@ -1,28 +1,99 @@
--- The history: the stage of every user's child in every closed month, from what was known up to that month.
+-- The history: the stage of every user's child in every closed month, from what was known up to that month: behaviour,
+-- and the birthdays registered by then.
 {{ config(materialized="view") }}
+{% set names, first, last = stage_names(), stages()[0], stages()[-1] %}
 with
-    beliefs as (
+    families as (
+        select user_id, min(child_no) as first_child_no, max(child_no) as last_child_no
+        from {{ ref("stg_children") }}
+        group by user_id
+    ),
+    -- Most of the behaviour speaks of the primary child: that is the one registered. Inferred children come after.
+    told as (
+        select
+            beliefs.*,
+            case
+                when families.user_id is null
+                then beliefs.child_no
+                when beliefs.is_primary
+                then coalesce(registered.child_no, families.first_child_no)
+                else families.last_child_no + beliefs.child_no
+            end as told_child_no,
+            registered.birth_date,
+            registered.age_months,
+            coalesce(registered.was_born, false) as was_registered_as_born,
+            coalesce(registered.registration_probability, 0.0) as trust,
+            1 - beliefs.not_yet_expecting_probability - beliefs.graduated_probability as inside
+        from {{ ref("stage_beliefs") }} as beliefs
+        left join families on beliefs.user_id = families.user_id
+        left join
+            {{ ref("registered_births") }} as registered
+            on beliefs.user_id = registered.user_id
+            and beliefs.month = registered.month
+            and beliefs.is_primary
+        where beliefs.method = '{{ var("fusion_method") }}'
+    ),
+    mixed as (
         select
             *,
-            greatest(
-                {% for stage in stages() %}p_{{ stage.name }} {%- if not loop.last %},{% endif %} {% endfor %}
-            ) as probability
-        from {{ ref("stage_beliefs") }}
+            {% for stage in stages() %}
+                {{
+                    trusted(
+                        "age_months >= " ~ stage.from_month ~ " and age_months < " ~ stage.to_month,
+                        "p_" ~ stage.name ~ " * inside",
+                    )
+                }} as s_{{ stage.name }},
+            {% endfor %}
+            {{ trusted("age_months < " ~ first.from_month, "not_yet_expecting_probability") }} as not_yet,
+            {{ trusted("age_months >= " ~ last.to_month, "graduated_probability") }} as graduated
+        from told
+    ),
+    shares as (
+        select
+            *,
+            {% for name in names %}
+                coalesce(s_{{ name }} / nullif({{ sum_of("s_", names) }}, 0), p_{{ name }}) as q_{{ name }}
+                {%- if not loop.last %},{% endif %}
+            {% endfor %}
+        from mixed
     )
 select
     user_id,
-    child_no,
+    cast(told_child_no as integer) as child_no,
     month,
     -- Ties break to the younger stage.
+    {{ first_greatest("q_", names) }} as stage,
+    greatest({% for name in names %}q_{{ name }} {%- if not loop.last %}, {% endif %} {% endfor %}) as probability,
+    {% for name in names %} q_{{ name }} as p_{{ name }}, {% endfor %}
+    not_yet as not_yet_expecting_probability,
+    graduated as graduated_probability,
+    {{ entropy("q_", names) }} as entropy,
+    case when trust >= 0.5 then {{ month_of("birth_date") }} else expected_birth_month end as expected_birth_month,
+    -- A birthday trusted to 80 % is an interval of its own.
     case
-        {% for stage in stages() %} when p_{{ stage.name }} = probability then '{{ stage.name }}' {% endfor %}
-    end as stage,
-    probability,
-    {% for stage in stages() %} p_{{ stage.name }}, {% endfor %}
-    not_yet_expecting_probability,
-    graduated_probability,
+        when trust >= 0.8
+        then {{ month_of("birth_date") }}
+        when trust >= 0.5
+        then least(earliest_birth_month, {{ month_of("birth_date") }})
+        else earliest_birth_month
+    end as earliest_birth_month,
+    case
+        when trust >= 0.8
+        then {{ month_of("birth_date") }}
+        when trust >= 0.5
+        then greatest(latest_birth_month, {{ month_of("birth_date") }})
+        else latest_birth_month
+    end as latest_birth_month,
+    case
+        {% for stage in stages() %}
+            when trust >= 0.5 and age_months >= {{ stage.from_month }} and age_months < {{ stage.to_month }}
+            then {{ stage.to_month }} - age_months
+        {% endfor %}
+        else months_until_next_stage
+    end as months_until_next_stage,
+    birth_confirmed or was_registered_as_born as birth_confirmed,
     months_of_evidence,
     last_active_month,
     model_version,
     run_id
-from beliefs
+from shares

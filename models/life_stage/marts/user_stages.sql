@@ -1,5 +1,8 @@
--- The stage of every user's child as of the newest closed month; children who have outgrown every stage are left out.
+-- The stage of every user's child as of the newest closed month. Left out are children who have outgrown every stage,
+-- and
+-- expected ones past their birth of whom nothing has confirmed that they were born.
 select history.*
 from {{ ref("user_stage_months") }} as history
 inner join (select max(month) as month from {{ ref("user_stage_months") }}) as newest on history.month = newest.month
-where history.graduated_probability <= 0.5
+inner join {{ ref("stages") }} as stages on history.stage = stages.stage
+where history.graduated_probability <= 0.5 and (history.birth_confirmed or stages.from_month < 0)

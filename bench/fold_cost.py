@@ -1,0 +1,70 @@
+"""What carrying the beliefs of 500,000 users costs: 23 months from nothing, the month after, and nothing new.
+
+The evidence is that of 5,000 simulated shoppers, each a hundred times. Every figure is a whole `dbt run` of the two
+folds, the start of dbt included, with DuckDB held to 3 GB. python bench/fold_cost.py
+"""
+
+import os
+import resource
+
+import duckdb
+from measuring import WORK, build, dbt, demo_source, keep, measured
+
+NAME, USERS, COPIES = "fold", 5_000, 100
+NEWEST = "2017-02-01"
+
+
+def multiply(connection: duckdb.DuckDBPyConnection) -> int:
+    """Each user a hundred times in the tables that the folds read, no belief and no newest month; how many users."""
+    for table in ("stage_evidence", "stage_scores"):
+        connection.execute(f"create table once as from {table}")
+        connection.execute(f"truncate {table}")
+        for month in connection.execute("select distinct month from once order by month").fetchall():
+            connection.execute(
+                f"""insert into {table} select once.* replace (concat(user_id, '-', copy) as user_id)
+                from once cross join range({COPIES}) as copies(copy) where month = ?""",
+                month,
+            )
+        connection.execute("drop table once")
+    for fold in ("birth_month_filter", "dynamic_fusion"):
+        connection.execute(f"truncate {fold}")
+        connection.execute(f"truncate {fold}_cells")
+        connection.execute("delete from built_months where model like ?", [f"{fold}%"])
+    connection.execute("create table withheld as from month_models where month = ?", [NEWEST])
+    connection.execute("delete from month_models where month = ?", [NEWEST])
+    return connection.execute("select count(distinct user_id) from stage_evidence").fetchall()[0][0]
+
+
+def fold() -> dict[str, float]:
+    """The processor time and memory of the two folds."""
+    os.environ["LIFE_STAGE_MEMORY"] = "3GB"
+    dbt(WORK / NAME, NAME, "run", "--select", "birth_month_filter", "dynamic_fusion")
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {"cpu_s": used.ru_utime + used.ru_stime, "peak_mb": used.ru_maxrss / 1024}
+
+
+def main() -> None:
+    """Measure and print."""
+    warehouse = build(demo_source(NAME, users=USERS, months=24, through="2017-02"), NAME)
+    with duckdb.connect(str(warehouse)) as connection:
+        n_users = multiply(connection)
+    found = {"23 months from nothing": measured(fold)}
+    with duckdb.connect(str(warehouse)) as connection:
+        connection.execute("insert into month_models from withheld")
+    found["one new month"] = measured(fold)
+    found["nothing new"] = measured(fold)
+    with duckdb.connect(str(warehouse), read_only=True) as connection:
+        sizes = connection.execute(
+            "select table_name, estimated_size from duckdb_tables() where table_name ~ 'birth_month|dynamic'"
+        ).fetchall()
+    keep("fold_cost", {"n_users": n_users, "runs": found, "rows": dict(sizes)})
+    print(f"{n_users:,} users, both folds:")
+    for name, figures in found.items():
+        print(
+            f"  {name:24} {figures['cpu_s']:6.1f} CPU-s {figures['wall_s']:6.1f} s, peak {figures['peak_mb']:,.0f} MB"
+        )
+    print(f"  warehouse {warehouse.stat().st_size / 1e9:.1f} GB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+{# The arithmetic of dynamic_fusion: stage distributions that are moved in time, matched and merged. #}
+{% macro fusion_tracks() %}
+    {# The carried state, one row per user and track: its distribution as of the month it last matched. #}
+    {% set columns = {
+        "user_id": "string",
+        "month": "date",
+        "track_no": "integer",
+        "first_month": "date",
+        "matched_month": "date",
+        "n_fusions": "integer",
+        "c_n_tracks_ever": "integer",
+        "last_active_month": "date",
+        "months_of_evidence": "integer",
+    } %}
+    {% for name in stage_names() + ["graduated"] %} {% do columns.update({"c_" ~ name: "double"}) %} {% endfor %}
+    {% do return(columns) %}
+{% endmacro %}
+
+{% macro mass_moved_into(from_month, to_month, prefix, delta) -%}
+    {#- Equation 1: of the mass of every stage, spread evenly over its months and moved by delta months, what lands in
+        [from_month, to_month). -#}
+    {%- for stage in stages() if stage.from_month < to_month -%}
+        {{ prefix }}{{ stage.name }} * greatest(
+            0.0,
+            least({{ to_month }}, {{ stage.to_month }} + {{ delta }})
+            - greatest({{ from_month }}, {{ stage.from_month }} + {{ delta }})
+        )
+        / {{ stage.to_month - stage.from_month }}
+        {%- if not loop.last %} + {% endif -%}
+    {%- endfor -%}
+{%- endmacro %}
+
+{% macro stage_mass(prefix, stage) -%}
+    {#- SQL: the sum over the age bins of a stage. -#}
+    (
+        {%- for bin in age_bins() if stage.from_month <= bin.from_month and bin.to_month <= stage.to_month -%}
+            {{ prefix }}{{ bin.name }} {%- if not loop.last %} + {% endif -%}
+        {%- endfor -%}
+    )
+{%- endmacro %}
+
+{% macro merged(name, how) -%}
+    {#- Equation 2: the mean of all months fused so far, or the product. -#}
+    {% if how == "product" %}(s_{{ name }} * p_{{ name }})
+    {%- else %}((n_fusions * s_{{ name }} + p_{{ name }}) / (n_fusions + 1))
+    {%- endif %}
+{%- endmacro %}

@@ -1,0 +1,154 @@
+-- The published method, dynamic fusion: up to three tracks per user, each the running mean of the months that matched
+-- it. This is one month of it; macros/monthly_fold.sql runs it for each pending month, oldest first.
+-- A track is kept as of the month it last matched and moved forward from there, never from a moved one: a stage's mass
+-- is spread evenly each time it is moved, so two moves are not the same as one.
+{{
+    config(
+        materialized="monthly_fold",
+        full_refresh=false,
+        meta={"months": "months_to_fuse", "state": "fusion_tracks"},
+    )
+}}
+-- depends_on: {{ ref("month_models") }} {{ ref("month_ledger") }}
+{% set names, last = stage_names(), stages()[-1] %}
+{% set delta = months_between(this_month(), "matched_month") %}
+with
+    stage_masses as (
+        select user_id {% for stage in stages() %}, {{ stage_mass("bin_", stage) }} as m_{{ stage.name }} {% endfor %}
+        from {{ ref("stage_scores") }}
+        where month = {{ this_month() }}
+    ),
+    distributions as (
+        select user_id {% for name in names %}, m_{{ name }} / ({{ sum_of("m_", names) }}) as p_{{ name }} {% endfor %}
+        from stage_masses
+    ),
+    months_alone as (select *, {{ first_greatest("p_", names, 12) }} as month_stage from distributions),
+    -- Equation 1: every track as it is this month, matched or not.
+    moved as (
+        select
+            *,
+            {% for stage in stages() %}
+                {{ mass_moved_into(stage.from_month, stage.to_month, "c_", delta) }} as s_{{ stage.name }},
+            {% endfor %}
+            c_graduated + {{ mass_moved_into(last.to_month, 100000, "c_", delta) }} as s_graduated
+        from {{ beliefs_before() }} as tracks
+    ),
+    tracks_before as (select *, {{ first_greatest("s_", names + ["graduated"], 12) }} as track_stage from moved),
+    -- Of several tracks that agree with the month the one with most fusions takes it.
+    compared as (
+        select
+            tracks_before.*,
+            {% for name in names %} months_alone.p_{{ name }}, {% endfor %}
+            months_alone.user_id is not null as has_month,
+            coalesce(track_stage = month_stage, false)
+            and row_number() over (
+                partition by tracks_before.user_id
+                order by
+                    case when track_stage = month_stage then 0 else 1 end,
+                    n_fusions desc,
+                    matched_month desc,
+                    first_month,
+                    track_no
+            )
+            = 1 as is_match
+        from tracks_before
+        left join months_alone on tracks_before.user_id = months_alone.user_id
+    ),
+    fused as (
+        select
+            *,
+            {% for name in names %}
+                {{ merged(name, var("fusion_merge")) }} as f_{{ name }} {%- if not loop.last %},{% endif %}
+            {% endfor %}
+        from compared
+    ),
+    -- Equation 3. What passed the last stage is left out of a merge: the month says that the child is in a stage.
+    tracks_after as (
+        select
+            user_id,
+            track_no,
+            first_month,
+            case when is_match then {{ this_month() }} else matched_month end as matched_month,
+            n_fusions + case when is_match then 1 else 0 end as n_fusions,
+            c_n_tracks_ever,
+            last_active_month,
+            months_of_evidence,
+            {% for name in names %}
+                case
+                    when is_match then f_{{ name }} / ({{ sum_of("f_", names) }}) else s_{{ name }}
+                end as s_{{ name }},
+                case
+                    when is_match then f_{{ name }} / ({{ sum_of("f_", names) }}) else c_{{ name }}
+                end as c_{{ name }},
+            {% endfor %}
+            case when is_match then 0.0 else s_graduated end as s_graduated,
+            case when is_match then 0.0 else c_graduated end as c_graduated
+        from fused
+        union all
+        -- A month that agrees with no track starts one.
+        select
+            months_alone.user_id,
+            coalesce(known.n_tracks_ever, 0) + 1 as track_no,
+            {{ this_month() }} as first_month,
+            {{ this_month() }} as matched_month,
+            1 as n_fusions,
+            coalesce(known.n_tracks_ever, 0) + 1 as c_n_tracks_ever,
+            coalesce(known.last_active_month, {{ this_month() }}) as last_active_month,
+            coalesce(known.months_of_evidence, 0) as months_of_evidence,
+            {% for name in names %}
+                months_alone.p_{{ name }} as s_{{ name }}, months_alone.p_{{ name }} as c_{{ name }},
+            {% endfor %}
+            0.0 as s_graduated,
+            0.0 as c_graduated
+        from months_alone
+        left join
+            (
+                select
+                    user_id,
+                    max(c_n_tracks_ever) as n_tracks_ever,
+                    max(last_active_month) as last_active_month,
+                    max(months_of_evidence) as months_of_evidence,
+                    max(case when is_match then 1 else 0 end) as n_matches
+                from compared
+                group by user_id
+            ) as known
+            on months_alone.user_id = known.user_id
+        where coalesce(known.n_matches, 0) = 0
+    ),
+    placed as (
+        select
+            tracks_after.*,
+            months_alone.user_id is not null as has_month,
+            max(c_n_tracks_ever) over (partition by tracks_after.user_id) as n_tracks_ever,
+            -- Fusions long ago count less.
+            row_number() over (
+                partition by tracks_after.user_id
+                order by round(n_fusions * power(0.7, {{ delta }}), 12) desc, matched_month desc, first_month, track_no
+            ) as place
+        from tracks_after
+        left join months_alone on tracks_after.user_id = months_alone.user_id
+    ),
+    kept as (select *, {{ sum_of("s_", names) }} as in_stages from placed where place <= 3)
+select
+    user_id,
+    track_no,
+    {{ this_month() }} as month,
+    cast(place as integer) as place,
+    first_month,
+    matched_month,
+    case when has_month then {{ this_month() }} else last_active_month end as last_active_month,
+    cast(months_of_evidence + case when has_month then 1 else 0 end as integer) as months_of_evidence,
+    cast(n_fusions as integer) as n_fusions,
+    {% for name in names %}
+        -- Wholly graduated: the last stage is the nearest.
+        case
+            when in_stages > 0 then s_{{ name }} / in_stages else {{ "1.0" if name == last.name else "0.0" }}
+        end as p_{{ name }},
+    {% endfor %}
+    s_graduated as graduated_probability,
+    '__model_version__' as model_version,
+    '{{ invocation_id }}' as run_id,
+    cast(n_tracks_ever as integer) as c_n_tracks_ever,
+    c_graduated,
+    {% for name in names %} c_{{ name }} {%- if not loop.last %},{% endif %} {% endfor %}
+from kept

@@ -1,0 +1,128 @@
+"""Registered birthdays in the marts: strong, fallible evidence from the month of registration on, and only there."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from filter_oracle import Divisions, posterior
+from project import assert_same, copy_shop
+
+KEYS = ["user_id", "month"]
+
+
+def shift_birthdays(shop, months: int) -> None:
+    """All registrations say that the child was born so many months earlier."""
+    file = shop.source / "children.parquet"
+    children = pd.read_parquet(file)
+    children["birth_date"] = pd.to_datetime(children["birth_date"]) - pd.DateOffset(months=months)
+    children.to_parquet(file)
+
+
+@pytest.fixture(scope="module")
+def told(base):
+    """The history mart of users with one registered child, beside behaviour alone and the registration."""
+    frames = [
+        base.frame(table).drop(columns="run_id", errors="ignore") for table in ("user_stage_months", "stage_beliefs")
+    ]
+    history, beliefs = frames[0], frames[1][frames[1]["method"] == "birth_month_filter"]
+    births = base.frame("registered_births")
+    alone = base.query("select user_id from stg_children group by user_id having count(*) = 1")
+    together = history.merge(beliefs, on=KEYS, suffixes=("", "_behaviour")).merge(births, on=KEYS, how="left")
+    return together[together["user_id"].isin([user for (user,) in alone])]
+
+
+def test_a_birthday_is_trusted_as_bayes_says(base):
+    """0.95 on the birthday, 0.05 on what is believed without it, both weighed with the behaviour up to the month."""
+    d, evidence = Divisions.of(base), base.frame("stage_evidence")
+    calendar = {month: n for n, (month,) in enumerate(base.query("select month from month_ledger order by month"))}
+    rows = base.frame("stage_coefficients", "kind in ('start', 'setting')")
+    shares = rows[rows["kind"] == "start"].set_index("age_bin")["value"][d.bins].to_numpy()
+    setting = rows[rows["kind"] == "setting"].set_index("feature")["value"]
+    readings = tuple(setting[["tau", "gamma", "delta", "birth_hazard"]])
+    months = evidence["month"].map(lambda month: calendar[month.date()])
+    of_users = {
+        user: dict(zip(months[of_user.index], of_user[[f"e_{name}" for name in d.bins]].to_numpy(), strict=True))
+        for user, of_user in evidence.groupby("user_id")
+    }
+    alone = {user for (user,) in base.query("select user_id from stg_children group by user_id having count(*) = 1")}
+    compared = 0
+    for row in base.frame("registered_births").to_dict("records"):
+        if row["user_id"] not in alone:
+            assert row["registration_probability"] == pytest.approx(0.95)
+        elif d.first <= row["age_months"] <= d.last:
+            prior, _, P = posterior(of_users[row["user_id"]], calendar[row["month"].date()], readings, shares, d)
+            cell = row["age_months"] - d.first + 1
+            right = 0.95 * P[cell] / prior[cell]
+            assert row["registration_probability"] == pytest.approx(right / (right + 0.05), abs=1e-9)
+            compared += 1
+    assert compared > 500
+
+
+def test_a_trusted_birthday_names_the_stage(told, base):
+    stages = base.query("select stage, from_month, to_month from stages")
+    trusted = told[told["registration_probability"] > 0.8]
+    registered = [next((s for s, low, high in stages if low <= age < high), None) for age in trusted["age_months"]]
+    inside = [stage is not None for stage in registered]
+    assert sum(inside) > 300
+    assert list(trusted["stage"][inside]) == [stage for stage in registered if stage is not None]
+    month = trusted["birth_date"].dt.to_period("M").dt.to_timestamp()
+    for column in ("expected_birth_month", "earliest_birth_month", "latest_birth_month"):
+        assert (trusted[column] == month).all()
+
+
+def test_before_it_is_registered_behaviour_alone_is_told(told):
+    before = told[told["registration_probability"].isna()]
+    columns = [name for name in told.columns if f"{name}_behaviour" in told.columns and name != "child_no"]
+    assert len(before) > 40 and len(columns) > 12
+    for column in columns:
+        mine, theirs = before[column], before[f"{column}_behaviour"]
+        if column.startswith("p_"):
+            np.testing.assert_allclose(mine, theirs, rtol=0, atol=1e-12)
+        else:
+            assert mine.equals(theirs.rename(column)), column
+
+
+def test_a_doubtful_birthday_leaves_part_of_the_belief_with_behaviour(told):
+    """The probability of the registered stage is trust x 1 + (1 - trust) x what behaviour says, among all cells."""
+    rows = told[told["registration_probability"].between(0.01, 0.9) & told["age_months"].between(0, 5)]
+    assert len(rows) > 0
+    inside = 1 - rows["not_yet_expecting_probability_behaviour"] - rows["graduated_probability_behaviour"]
+    trust = rows["registration_probability"]
+    expected = trust + (1 - trust) * rows["p_newborn_behaviour"] * inside
+    total = trust + (1 - trust) * inside
+    np.testing.assert_allclose(rows["p_newborn"], expected / total, rtol=0, atol=1e-9)
+
+
+def test_wrong_registrations_change_what_is_told_and_no_belief(base, tmp_path):
+    shop = copy_shop(base, tmp_path / "wrong")
+    shift_birthdays(shop, 20)
+    shop.build()
+    unmoved = ["stage_evidence", "stage_scores", "birth_month_filter", "dynamic_fusion", "stage_coefficients"]
+    assert_same(shop, base, unmoved, ignore=())
+    trust = "select avg(registration_probability) from registered_births"
+    assert shop.query(trust)[0][0] < base.query(trust)[0][0] - 0.05, "behaviour speaks against wrong birthdays"
+    stages = "select user_id, child_no, stage from user_stages order by all"
+    assert shop.query(stages) != base.query(stages)
+
+
+def test_registered_children_keep_their_numbers(base):
+    registered = base.query("select user_id, child_no from registered_births group by all")
+    told = base.query("select user_id, child_no from user_stage_months group by all")
+    assert set(registered) <= set(told) and len(registered) > 100
+    inferred = base.query(
+        """select count(*) from user_stage_months as told where child_no <> 1
+        and not exists (from stg_children where user_id = told.user_id and child_no = told.child_no)"""
+    )
+    assert inferred == [(0,)], "a number nobody registered is given only to a family without registrations"
+
+
+def test_the_marts_tell_the_method_that_the_var_names(base, tmp_path):
+    shop = copy_shop(base, tmp_path / "method")
+    shop.build(checked=True, fusion_method="dynamic_fusion")
+    unregistered = "user_id not in (select user_id from stg_children) group by all order by all"
+    told = f"select user_id, month, count(*) from user_stage_months where {unregistered}"
+    tracks = f"""select user_id, month, count(*) from dynamic_fusion
+        where (place = 1 or n_fusions >= 2) and {unregistered}"""
+    assert shop.query(told) == shop.query(tracks) != base.query(told)
+    assert shop.published_set() != base.published_set()
+    shop.build()
+    assert_same(shop, base, ["user_stages", "user_stage_months", "birth_month_filter", "dynamic_fusion"], ignore=())
