@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 from attainable_bound import attainable
 from held_out import interval
-from measuring import build, compiled, demo_source, keep
+from measuring import WORK, build, compiled, demo_source, keep
+from second_child import curve
 
 SEEDS, FIRST_OF_SIX = (1, 2, 3), "2016-09-01"
 FOLDS = ("birth_month_filter", "dynamic_fusion")
@@ -152,7 +153,7 @@ def folded_again(warehouse: Path, name: str, fold: str, users: np.ndarray) -> pd
 
 def main() -> None:
     """Judge every seed, print the means."""
-    tables, gains = [], []
+    tables, gains, curves = [], [], []
     for seed in SEEDS:
         found = judged(seed)
         tables.append(pd.DataFrame({method: found.figures(method) for method in found.said}).T)
@@ -167,6 +168,7 @@ def main() -> None:
                 "least by being active": found.least_gain(found.spine["is_active"]),
             }
         )
+        curves.append(curve(WORK / f"split{seed}.duckdb"))
         print(f"seed {seed}: {len(user):,} user-months of {user.max() + 1:,} test users", flush=True)
         print(f"  the filter over the memory-less regression: {gains[-1]}", flush=True)
         print(tables[-1].round(3).to_string(na_rep=""), file=sys.stderr, flush=True)
@@ -179,9 +181,13 @@ def main() -> None:
                 zip(mean, np.nanmax(spread, axis=0).round(4), strict=True)
             ),
             "the filter over the memory-less regression": gains,
+            "second children": curves,
         },
     )
     print(f"Simulated, mean of {len(SEEDS)} seeds:")
+    print("Second children, two-child families in different stages, mean of the seeds:")
+    for name in curves[0]:
+        print(f"  {name:36} {np.mean([one[name] for one in curves]):.3f}")
     for period in found.months:
         print(mean[[c for c in mean if c.endswith(period)]].dropna().round(3).to_string())
 

@@ -17,6 +17,11 @@
     {% do return(columns) %}
 {% endmacro %}
 
+{% macro pair_state() %}
+    {# One row per user: the running sum for every pair of birth months, in the order of life_stage.pair_cells. #}
+    {% do return({"user_id": "string", "month": "date", "c_pairs": type_of_many("float")}) %}
+{% endmacro %}
+
 {% macro exact(expression) -%}
     {#- A multiple of 2^-36: sums of such numbers are exact in double, so the same in any order. -#}
     (round(({{ expression }}) * 68719476736.0) / 68719476736.0)

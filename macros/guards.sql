@@ -33,6 +33,7 @@
         "max_quantity": [1, 1000000],
         "train_share": [0.1, 1],
         "validation_share": [0, 0.5],
+        "false_second_child_share": [0.0001, 0.5],
         "min_training_users": [1, 10000000],
         "min_feature_support": [1, 1000000],
         "retrain_every_months": [0, 1200],

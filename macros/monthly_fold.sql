@@ -37,12 +37,13 @@
     {% do return((rows[restart.at :] if changed else [], changed)) %}
 {% endmacro %}
 
-{% materialization monthly_fold, default %}
+{% materialization monthly_fold, default, supported_languages = ["sql", "python"] %}
+    {# The text of a Python model is one month too; it finds the state in the table that __state__ names. #}
     {% set target_relation, state_table = this.incorporate(type="table"), state_relation() %}
-    {% set step_table = api.Relation.create(this.database, this.schema, this.identifier ~ "_step", type="table") %}
+    {% set step_table = this.incorporate(path={"identifier": this.identifier ~ "__dbt_step"}, type="table") %}
     {% set state_types = context[config.get("meta").state]() %}
     {% set state_columns = state_types.keys() | join(", ") %}
-    {% set wanted = months_wanted() %}
+    {% set wanted, is_absent = months_wanted(), load_relation(target_relation) is none %}
     {% set rows = chained(wanted) %}
     {% set folding, changed = months_to_fold(
         rows, fingerprints_of(this.identifier), fingerprints_of(state_table.identifier)
@@ -58,28 +59,35 @@
         )
     {% endcall %}
     {% do adapter.commit() %}
-    {% set published = [] %}
-    {% for column in adapter.get_column_schema_from_query(sql_of_month(sql, rows[0])) if not column.name.startswith("c_") %}
-        {% do published.append(column.name) %}
-    {% endfor %}
-    {% set published = published | join(", ") %}
-    {% do create_when_absent(
-        target_relation, "select " ~ published ~ " from (" ~ sql_of_month(sql, rows[0]) ~ ") as month"
-    ) %}
     {% do forget_unwanted(target_relation, wanted, fingerprints_of(this.identifier)) %}
     {% do forget_unwanted(state_table, wanted, fingerprints_of(state_table.identifier)) %}
-    {% for row in folding %}
+    {% set published = [] %}
+    {% for row in folding or (rows[:1] if is_absent else []) %}
         {% do show_progress(timer, row, loop.index, folding | length) %}
+        {% set month_rows = sql_of_month(
+            model["compiled_code"], dict(row, state=state_table.schema ~ "." ~ state_table.identifier)
+        ) %}
+        {% do drop_relation_if_exists(step_table) %}
+        {% do adapter.commit() %}
+        {% set writing = create_table_as(false, step_table, month_rows, model["language"]) %}
+        {% call statement("step", language=model["language"]) %} {{ writing }}{% endcall %}
+        {% if loop.first %}
+            {% for column in adapter.get_columns_in_relation(step_table) if not column.name.startswith("c_") %}
+                {% do published.append(column.name) %}
+            {% endfor %}
+        {% endif %}
+        {% set of_step = "select " ~ published | join(", ") ~ " from " ~ step_table %}
+        {% if loop.first %} {% do create_when_absent(target_relation, of_step) %} {% endif %}
         {% call statement("month") %}
-            drop table if exists {{ step_table }};
-            create table {{ step_table }} as {{ sql_of_month(sql, row) }};
             {% if row.month in changed %}
-                {{ replace_month(target_relation, row.month, "select " ~ published ~ " from " ~ step_table) }}
+                {{ replace_month(target_relation, row.month, of_step) }}
                 {{ record_month(this.identifier, row.month, row.fingerprint) }}
             {% endif %}
-            {{ replace_month(state_table, row.month, "select " ~ state_columns ~ " from " ~ step_table) }}
-            {{ record_month(state_table.identifier, row.month, row.fingerprint) }}
-            {% if row.previous_month[5:7] != "12" %} {{ forget_month(state_table, row.previous_month) }} {% endif %}
+            {% if folding %}
+                {{ replace_month(state_table, row.month, "select " ~ state_columns ~ " from " ~ step_table) }}
+                {{ record_month(state_table.identifier, row.month, row.fingerprint) }}
+                {% if row.previous_month[5:7] != "12" %} {{ forget_month(state_table, row.previous_month) }} {% endif %}
+            {% endif %}
             drop table {{ step_table }};
         {% endcall %}
         {% do adapter.commit() %}

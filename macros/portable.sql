@@ -82,6 +82,14 @@
     insert into {{ relation }} by name {{ sql }};
 {%- endmacro %}
 
+{% macro type_of_many(type) %}
+    {% do return("array<" ~ type ~ ">" if target.type == "spark" else type ~ "[]") %}
+{% endmacro %}
+
+{% macro order_statistic(column, share) -%}
+    percentile_cont({{ share }}) within group (order by {{ column }})
+{%- endmacro %}
+
 {% macro row_per_element(list) -%}
     {% if target.type == "spark" %} explode({{ list }}) {% else %} unnest({{ list }}) {% endif %}
 {%- endmacro %}

@@ -2,7 +2,7 @@
 
 from project import assert_same
 
-BELIEFS = ["birth_month_filter", "dynamic_fusion", "stage_evidence", "stage_scores"]
+BELIEFS = ["birth_month_filter", "dynamic_fusion", "pair_filter", "stage_evidence", "stage_scores"]
 
 
 def month_of(shop, month):
@@ -108,8 +108,9 @@ def test_past_months_keep_their_model_until_they_are_restated(base, shop):
     for table in BELIEFS:
         months = {month for month, run in shop.run_of_months(table).items() if run != before[table][month]}
         assert months == {"2017-01", "2017-02"}, table
-        versions = shop.query(f"select distinct month >= date '2017-01-01', model_version like '%newer' from {table}")
-        assert sorted(versions) == [(False, False), (True, True)]
+        if table != "pair_filter":
+            newer = "select distinct month >= date '2017-01-01', model_version like '%newer' from"
+            assert sorted(shop.query(f"{newer} {table}")) == [(False, False), (True, True)]
     assert_same(shop, base, BELIEFS, where="month < date '2017-01-01'", ignore=())
     restated = {table: shop.run_of_months(table) for table in BELIEFS}
     shop.build()

@@ -16,7 +16,7 @@ from kill_runner import run, start
 from project import Shop, copy_shop
 
 STATE = "stg_action_rows action_months user_months search_terms user_month_features stage_coefficients month_models"
-BELIEFS = "stage_evidence stage_scores birth_month_filter dynamic_fusion registered_births"
+BELIEFS = "stage_evidence stage_scores birth_month_filter dynamic_fusion pair_filter registered_births"
 WATCHED = f"{STATE} {BELIEFS} user_stages model_runs published_marts"
 BUILD = ("build", "--exclude-resource-type", "test")
 # Which run wrote a row and when: the only differences a kill may leave.

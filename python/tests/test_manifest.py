@@ -23,6 +23,7 @@ READ_ON_DEMAND = {
     "learning_vocabulary": "feature",
     "learning_matrix": "row_no, feature_no",
     "stage_beliefs": "method, user_id, child_no, month",
+    "unit_evidence": "user_id, month, unit",
     "stage_contributions": "user_id, month, stage, place",
 }
 FROM_VARS_ALONE = {"stages", "age_bins"}

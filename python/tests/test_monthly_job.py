@@ -5,11 +5,12 @@ import shutil
 
 from project import assert_same, copy_shop
 
-BELIEFS = ["birth_month_filter", "dynamic_fusion", "stage_evidence", "stage_scores"]
+BELIEFS = ["birth_month_filter", "dynamic_fusion", "pair_filter", "stage_evidence", "stage_scores"]
 STATE = [
     *BELIEFS,
     "birth_month_filter_cells",
     "dynamic_fusion_cells",
+    "pair_filter_cells",
     "stage_coefficients",
     "month_models",
     "user_months",
@@ -27,7 +28,7 @@ def months_rebuilt(shop, model, before):
 
 def assert_same_history(left, right):
     assert_same(left, right, [*BELIEFS, "user_stages"])
-    assert_same(left, right, ["birth_month_filter_cells", "dynamic_fusion_cells"], where=NEWEST)
+    assert_same(left, right, ["birth_month_filter_cells", "dynamic_fusion_cells", "pair_filter_cells"], where=NEWEST)
 
 
 def late_rows(shop, of_month, days):

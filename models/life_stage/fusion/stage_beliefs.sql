@@ -23,9 +23,34 @@ select
 from {{ ref("birth_month_filter") }}
 union all
 select
+    'birth_month_filter' as method,
+    pairs.user_id,
+    2 as child_no,
+    false as is_primary,
+    pairs.month,
+    firsts.first_month,
+    firsts.last_active_month,
+    firsts.months_of_evidence,
+    firsts.months_of_evidence as n_fusions,
+    {% for name in stage_names() %} pairs.p_{{ name }}, {% endfor %}
+    0.0 as not_yet_expecting_probability,
+    0.0 as graduated_probability,
+    pairs.expected_birth_month,
+    pairs.earliest_birth_month,
+    pairs.latest_birth_month,
+    pairs.months_until_next_stage,
+    pairs.p_{{ stages()[0].name }} < 0.5 as birth_confirmed,
+    firsts.model_version,
+    firsts.run_id
+from {{ ref("pair_filter") }} as pairs
+inner join {{ ref("second_child_thresholds") }} as thresholds on pairs.month = thresholds.month
+inner join {{ ref("birth_month_filter") }} as firsts on pairs.user_id = firsts.user_id and pairs.month = firsts.month
+where pairs.log_odds > thresholds.threshold
+union all
+select
     'dynamic_fusion' as method,
     user_id,
-    track_no as child_no,
+    case when place = 1 then 1 else 1 + track_no end as child_no,
     place = 1 as is_primary,
     month,
     first_month,

@@ -4,11 +4,12 @@
 {% set names, first, last = stage_names(), stages()[0], stages()[-1] %}
 with
     families as (
-        select user_id, min(child_no) as first_child_no, max(child_no) as last_child_no
+        select user_id, min(child_no) as first_child_no, max(child_no) as last_child_no, count(*) as n_children
         from {{ ref("stg_children") }}
         group by user_id
     ),
-    -- Most of the behaviour speaks of the primary child: that is the one registered. Inferred children come after.
+    -- Most of the behaviour speaks of the primary child: that is the one registered. A further child that is inferred
+    -- comes after it, unless several are registered.
     told as (
         select
             beliefs.*,
@@ -17,7 +18,7 @@ with
                 then beliefs.child_no
                 when beliefs.is_primary
                 then coalesce(registered.child_no, families.first_child_no)
-                else families.last_child_no + beliefs.child_no
+                else families.last_child_no + beliefs.child_no - 1
             end as told_child_no,
             registered.birth_date,
             registered.age_months,
@@ -31,7 +32,9 @@ with
             on beliefs.user_id = registered.user_id
             and beliefs.month = registered.month
             and beliefs.is_primary
-        where beliefs.method = '{{ var("fusion_method") }}'
+        where
+            beliefs.method = '{{ var("fusion_method") }}'
+            and (beliefs.is_primary or coalesce(families.n_children, 1) < 2)
     ),
     mixed as (
         select

@@ -1,0 +1,194 @@
+"""The second child, month by month: the belief about pairs of birth months, and what it says beside the first child.
+
+Users come in batches, so that memory does not grow with their number. The cells are in pair_cells.py.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from life_stage.birth_months import Ages, prior_by_tenure
+from life_stage.learning import division
+from life_stage.pair_cells import PairCells
+
+Relation = duckdb.DuckDBPyRelation
+USERS_PER_BATCH = 20_000
+
+
+@dataclass(frozen=True)
+class Model:
+    """What of a trained model is read here: tau, hazard, and of the age bins the shares of all months and of users'
+    first ones, and what being active says."""
+
+    tau: float
+    hazard: float
+    average: np.ndarray
+    start: np.ndarray
+    being_active: np.ndarray
+
+
+def fold_month(
+    session: duckdb.DuckDBPyConnection,
+    *,
+    beliefs: Relation,
+    units: Relation,
+    coefficients: Relation,
+    age_bins: Relation,
+    stages: Relation,
+    state: str,
+    month: str,
+    previous_month: str,
+    model_version: str,
+) -> pa.RecordBatchReader:
+    """One row per user of whom birth_month_filter has a belief in the month: published columns and the carried state.
+
+    beliefs: birth_month_filter; units: unit_evidence; state: name of the carried state's table; months: YYYY-MM-DD.
+    """
+    ages = Ages(*division(age_bins, "age_bin", "bin_no"), *division(stages, "stage", "stage_no"))
+    cells, schema = PairCells(ages), schema_of(ages)
+    people = people_of(session, beliefs, units, session.sql(f"from {state}"), ages, month, previous_month)
+    if model_version == "none":
+        return pa.RecordBatchReader.from_batches(schema, [])
+    model = read_model(coefficients, ages, model_version)
+    # On a connection of its own: while a result is open, its connection writes nothing.
+    rows = session.cursor().sql(people.sql_query()).to_arrow_reader(USERS_PER_BATCH)
+    return pa.RecordBatchReader.from_batches(schema, batches(rows, cells, model, np.datetime64(month, "D"), schema))
+
+
+def schema_of(ages: Ages) -> pa.Schema:
+    """The columns of a month."""
+    births = ("expected_birth_month", "earliest_birth_month", "latest_birth_month")
+    return pa.schema(
+        [("user_id", pa.string()), ("month", pa.date32()), ("log_odds", pa.float64())]
+        + [(f"p_{stage}", pa.float64()) for stage in ages.stages]
+        + [(name, pa.date32()) for name in births]
+        + [("months_until_next_stage", pa.float64()), ("c_pairs", pa.list_(pa.float32()))]
+    )
+
+
+def people_of(
+    session: duckdb.DuckDBPyConnection,
+    beliefs: Relation,
+    units: Relation,
+    state: Relation,
+    ages: Ages,
+    month: str,
+    previous_month: str,
+) -> Relation:
+    """Users with their tenure, first child's stage (from 0), carried sums and the evidence of the month's units."""
+    p = [f"p_{stage}" for stage in ages.stages]
+    likeliest = " ".join(f"when {name} = greatest({', '.join(p)}) then {n}" for n, name in enumerate(p))
+    tenure = f"datediff('month', first_month, date '{month}')"
+    known = beliefs.filter(f"month = date '{month}'")
+    known = known.project(f"user_id, {tenure} as tenure, case {likeliest} end as stage").set_alias("known")
+    carried = state.filter(f"month = date '{previous_month}'").project("user_id, c_pairs").set_alias("carried")
+    evidence = ", ".join(f"e_{age_bin}" for age_bin in ages.bins)
+    acted = units.filter(f"month = date '{month}'").aggregate(
+        f"user_id, list([{evidence}] order by unit) as evidence", "user_id"
+    )
+    joined = known.join(carried, "user_id", how="left").join(acted.set_alias("acted"), "user_id", how="left")
+    return joined.project("user_id, tenure, stage, c_pairs, evidence")
+
+
+def read_model(coefficients: Relation, ages: Ages, model_version: str) -> Model:
+    """From the rows of stage_coefficients."""
+    rows = coefficients.filter(f"model_version = '{model_version}'")
+    of_bins = rows.filter("regression = 'evidence' and kind in ('prior', 'start', 'intercept')")
+    wide = of_bins.project("kind, age_bin, value").df().pivot(index="kind", columns="age_bin", values="value")
+    settings = dict(rows.filter("kind = 'setting'").project("feature, value").fetchall())
+    shares = (wide.loc[kind, list(ages.bins)].to_numpy(float) for kind in ("prior", "start", "intercept"))
+    return Model(settings["tau"], settings["birth_hazard"], *shares)
+
+
+def batches(
+    rows: pa.RecordBatchReader, cells: PairCells, model: Model, month: np.datetime64, schema: pa.Schema
+) -> Iterator[pa.RecordBatch]:
+    """Age, merge and read, some users at a time."""
+    number = month.astype("datetime64[M]").astype(int) + 1970 * 12
+    for people in rows:
+        state = cells.aged(matrix_of(people["c_pairs"], len(cells.pairs)), number)
+        add_units(state, people["evidence"], cells, model, number)
+        tenure = people["tenure"].to_numpy()
+        prior = prior_by_tenure(cells.ages, model.start, model.hazard, int(tenure.max()) + 1)
+        second = second_child(state, cells.log_prior(prior, number)[tenure], people["stage"].to_numpy(), cells, number)
+        columns = [
+            people["user_id"].cast(pa.string()),
+            pa.array(np.full(len(people), month)),
+            pa.array(second.log_odds),
+            *(pa.array(column) for column in second.p_stages.T),
+            *(
+                pa.array((month.astype("datetime64[M]") - age).astype("datetime64[D]"))
+                for age in second.age_quantiles.T
+            ),
+            pa.array(second.months_left),
+            pa.ListArray.from_arrays(np.arange(len(people) + 1, dtype=np.int32) * len(cells.pairs), state.ravel()),
+        ]
+        yield pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def matrix_of(lists: pa.ListArray, width: int) -> np.ndarray:
+    """users x pairs; zeros where there is no list yet."""
+    state = np.zeros((len(lists), width), np.float32)
+    state[lists.is_valid().to_numpy(zero_copy_only=False)] = lists.flatten().to_numpy().reshape(-1, width)
+    return state
+
+
+def add_units(state: np.ndarray, lists: pa.ListArray, cells: PairCells, model: Model, month: int) -> None:
+    """Add the month's evidence to the users' sums, in place."""
+    n_units = lists.value_lengths().fill_null(0).to_numpy()
+    if n_units.sum() == 0:
+        return
+    evidence = lists.flatten().flatten().to_numpy().reshape(n_units.sum(), -1)
+    evidence = evidence + model.being_active / np.repeat(n_units, n_units)[:, None]
+    active = n_units > 0
+    first_units = np.cumsum(n_units[active]) - n_units[active]
+    state[active] += cells.merged(model.tau * evidence, first_units, model.average, month)
+
+
+@dataclass(frozen=True)
+class SecondChild:
+    """Of every user the odds that there is a second child in another stage than the first, and what it is like then.
+
+    log_odds, months_left: (users,); p_stages: users x stages; age_quantiles: users x (50 %, 90 %, 10 %), in months
+    """
+
+    log_odds: np.ndarray
+    p_stages: np.ndarray
+    age_quantiles: np.ndarray
+    months_left: np.ndarray
+
+
+def second_child(
+    state: np.ndarray, log_prior: np.ndarray, first_stage: np.ndarray, cells: PairCells, month: int
+) -> SecondChild:
+    """Read the sums (users x pairs): the other of two children, one of whom is in the stage of the first child."""
+    ages, n_stages = cells.ages_at(month), len(cells.ages.stages)
+    stage = np.concatenate([[-1], cells.ages.stage_of(ages), [-1]])  # of each cell; -1: in none
+    logits = state + log_prior
+    one, of_pairs = logits[:, cells.is_one], logits[:, ~cells.is_one]
+    peak = of_pairs.max(axis=1, keepdims=True)
+    weight = np.exp(of_pairs - peak)
+    log_two = peak[:, 0] + np.log(weight.sum(axis=1))
+    log_one = np.logaddexp.reduce(one, axis=1)
+    younger, older = cells.pairs[~cells.is_one].T
+    other = np.zeros((len(state), len(stage)))
+    for s in range(n_stages):
+        hands = np.zeros((len(younger), len(stage)))  # pairs x cells: who is the other if one is in stage s
+        hands[np.arange(len(younger)), older] += stage[younger] == s
+        hands[np.arange(len(younger)), younger] += stage[older] == s
+        chosen = first_stage == s
+        other[chosen] = weight[chosen] @ hands
+    total = other.sum(axis=1) + 1e-300
+    elsewhere = other * ((stage[None, :] >= 0) & (stage[None, :] != first_stage[:, None])) + 1e-300 * (stage >= 0)
+    of_stages = np.stack([elsewhere[:, stage == s].sum(axis=1) for s in range(n_stages)], axis=1)
+    likeliest = of_stages.argmax(axis=1)
+    log_odds = log_two - log_one + np.log(of_stages.max(axis=1) / total)
+    births = elsewhere[:, 1:-1]
+    so_far = np.cumsum(births, axis=1) / births.sum(axis=1, keepdims=True)
+    quantiles = np.stack([ages[(so_far < share).sum(axis=1)] for share in (0.5, 0.9, 0.1)], axis=1)
+    there = births * (stage[None, 1:-1] == likeliest[:, None])
+    left = np.array(cells.ages.stage_edges[1:])[likeliest] - (there @ ages) / there.sum(axis=1)
+    return SecondChild(log_odds, of_stages / of_stages.sum(axis=1, keepdims=True), quantiles, left)

@@ -1,0 +1,185 @@
+"""A second child, from pairs of birth months: the sums against a restatement, and what is made of them."""
+
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kill_runner import run
+
+from life_stage.birth_months import Ages, prior_by_tenure
+from life_stage.pair_cells import FOR_NOBODY, MIN_GAP, SHARPNESS, STEP, PairCells
+from life_stage.pair_filter import second_child
+
+EDGES = (-34, -9, -6, -3, 0, 2, 4, 6, 9, 12, 15, 18, 21, 24, 30, 36, 48, 60, 72, 84, 110)
+AGES = Ages(
+    tuple(f"b{n}" for n in range(len(EDGES) - 1)),
+    EDGES,
+    ("pregnancy", "newborn", "infant", "toddler", "nursery", "kindergarten"),
+    (-9, 0, 6, 12, 24, 36, 84),
+)
+CELLS = PairCells(AGES)
+N_BINS, START = len(AGES.bins), 2015 * 12
+AVERAGE = np.diff(EDGES) / (EDGES[-1] - EDGES[0])
+
+
+def folded(history: dict[int, np.ndarray], n_months: int) -> np.ndarray:
+    """The carried sums of one user after so many months; history: {month: units x bins}."""
+    state = np.zeros((1, len(CELLS.pairs)), np.float32)
+    for month in range(START, START + n_months):
+        state = CELLS.aged(state, month)
+        if (units := history.get(month - START)) is not None:
+            state = state + CELLS.merged(units, np.array([0]), AVERAGE, month)
+    return state
+
+
+def read(state: np.ndarray, n_months: int, first_stage: int):
+    prior = CELLS.log_prior(prior_by_tenure(AGES, AVERAGE, 0.02, n_months), START + n_months - 1)
+    return second_child(state, prior[[n_months - 1]], np.array([first_stage]), CELLS, START + n_months - 1)
+
+
+def likelihood(unit: np.ndarray, age: int) -> float:
+    """Of one unit for a child of that age, against the average of all ages."""
+    e = np.interp(age, [(a + b - 1) / 2 for a, b in pairwise(EDGES)], unit)
+    e = unit[0] if age < AGES.first else unit[-1] if age > AGES.last else e
+    return np.exp(SHARPNESS * e) / (AVERAGE @ np.exp(SHARPNESS * unit))
+
+
+UNITS = st.lists(st.lists(st.integers(-2, 4), min_size=N_BINS, max_size=N_BINS), min_size=1, max_size=3)
+
+
+@settings(max_examples=20, deadline=None)
+@given(history=st.dictionaries(st.integers(0, 13), UNITS, max_size=5))
+def test_the_sum_of_a_pair_is_that_over_all_its_months(history):
+    """For births that are in the grid from the first month on, or enter it later and were `not yet` before."""
+    n_months = 14
+    state = folded({month: np.array(units, float) for month, units in history.items()}, n_months)[0]
+    ages_now = CELLS.ages_at(START + n_months - 1)
+    for number, (younger, older) in enumerate(CELLS.pairs):
+        if older > CELLS.n_births:
+            continue  # graduated keeps the likelier of all who left
+        expected = 0.0
+        for month, units in history.items():
+            ages = [
+                AGES.first - 1 if cell == 0 else ages_now[cell - 1] - (n_months - 1 - month)
+                for cell in (younger, older)
+            ]
+            for unit in np.array(units, float):
+                mean = np.mean([likelihood(unit, age) for age in ages])
+                expected += np.log((1 - FOR_NOBODY) * mean + FOR_NOBODY)
+        assert state[number] == pytest.approx(expected, abs=1e-3)
+
+
+def test_pairs_are_children_who_can_be_siblings():
+    births = (CELLS.pairs > 0).all(axis=1) & (CELLS.pairs <= CELLS.n_births).all(axis=1)
+    gaps = np.diff(CELLS.pairs[births & ~CELLS.is_one], axis=1) * STEP
+    assert gaps.min() >= MIN_GAP and len(np.unique(CELLS.pairs, axis=0)) == len(CELLS.pairs)
+    for month in range(START, START + 2 * STEP):
+        ages = CELLS.ages_at(month)
+        assert AGES.first <= ages[0] < AGES.first + STEP and ages[-1] >= AGES.stage_edges[-1] - STEP
+        assert ((month - ages) % STEP == 0).all(), "birth months do not move"
+
+
+def test_prior_shares_of_one_child_and_of_two_sum_to_one():
+    log_prior = CELLS.log_prior(prior_by_tenure(AGES, AVERAGE, 0.02, 10), START + 9)
+    for group in (CELLS.is_one, ~CELLS.is_one):
+        np.testing.assert_allclose(np.exp(log_prior[:, group]).sum(axis=1), 1, rtol=0, atol=1e-9)
+
+
+def unit(*bins: int) -> np.ndarray:
+    """A unit that speaks clearly for these bins."""
+    return 4.0 * np.isin(np.arange(N_BINS), bins)
+
+
+def test_two_children_of_different_ages_are_told_from_one():
+    newborn, nursery = unit(5, 6), unit(14)
+    both = read(folded(dict.fromkeys(range(4), np.array([newborn, nursery] * 3)), 4), 4, first_stage=4)
+    alone = read(folded(dict.fromkeys(range(4), np.array([nursery, nursery] * 3)), 4), 4, first_stage=4)
+    assert both.log_odds[0] > np.log(20) > 0 > alone.log_odds[0]
+    assert both.p_stages[0].argmax() in (1, 2) and both.p_stages[0].max() > 0.6
+    assert both.p_stages[0, 4] < 1e-12, "the second child is not in the stage of the first"
+    assert abs(both.age_quantiles[0, 0] - 5) <= STEP
+
+
+def test_a_single_gift_makes_no_second_child():
+    months = {month: np.array([unit(14), unit(14)]) for month in range(4)}
+    months[2] = np.array([unit(14), unit(5, 6)])
+    assert read(folded(months, 4), 4, first_stage=4).log_odds[0] < 0
+
+
+def test_unit_evidence_is_the_sum_of_what_the_unit_met(base):
+    """Recounted in pandas for a month: distinct days per user, unit and feature, ln(1 + days) times the weight."""
+    month = "month = date '2016-11-01'"
+    actions = base.frame("stg_actions", month)
+    items = base.frame("stg_items")[["item_id", "leaf_category"]]
+    of_items, of_terms = base.frame("item_features"), base.frame("search_term_features")
+    looked = actions.merge(items, on="item_id").merge(of_items, on="item_id")
+    looked["unit"] = "leaf=" + looked["leaf_category"]
+    stronger = looked[looked["action"] != "click"]
+    stronger = stronger.assign(feature=stronger["feature"] + ":" + stronger["action"])
+    searched = actions.merge(of_terms, on="search_term").assign(unit="search")
+    met = pd.concat([looked, stronger, searched])
+    days = met.groupby(["user_id", "unit", "feature"])["acted_on"].nunique().rename("n").reset_index()
+    weights = base.frame("evidence_weights")
+    columns = [name for name in weights.columns if name.startswith("w_")]
+    weighed = days.merge(weights, on="feature")
+    weighed[columns] = weighed[columns].mul(np.log1p(weighed["n"]), axis=0)
+    expected = weighed.groupby(["user_id", "unit"])[columns].sum()
+    found = base.frame("unit_evidence", month).set_index(["user_id", "unit"]).sort_index()
+    assert list(found.index) == list(expected.index) and len(found) > 300
+    np.testing.assert_allclose(found[[f"e_{c[2:]}" for c in columns]], expected, rtol=0, atol=1e-8)
+
+
+def test_every_belief_is_beside_one_about_a_second_child(base):
+    keys = "select user_id, month from {} order by all"
+    assert base.query(keys.format("pair_filter")) == base.query(keys.format("birth_month_filter"))
+    p = base.frame("pair_filter")
+    of_stages = p[[name for name in p.columns if name.startswith("p_")]]
+    np.testing.assert_allclose(of_stages.sum(axis=1), 1, rtol=0, atol=1e-9)
+    assert np.isfinite(p["log_odds"]).all() and p["months_until_next_stage"].gt(0).all()
+    assert (p["earliest_birth_month"] <= p["expected_birth_month"]).all()
+    assert (p["expected_birth_month"] <= p["latest_birth_month"]).all()
+
+
+def test_a_second_child_is_believed_in_above_the_threshold_and_has_a_number_of_its_own(shop):
+    """With 400 users no threshold is learned, and 20 to 1 is reached by nobody: all odds are raised by hand."""
+    thresholds = [threshold for (threshold,) in shop.query("select threshold from second_child_thresholds")]
+    assert thresholds == [pytest.approx(np.log(20))] * 8
+    shop.change("update pair_filter set log_odds = log_odds + 4")
+    second = (
+        "select count(*) from stage_beliefs where method = 'birth_month_filter' and child_no = 2 and not is_primary"
+    )
+    passed = shop.query("select count(*) from pair_filter where log_odds > ln(20)")
+    assert shop.query(second) == passed and passed[0][0] > 20
+    numbers = """
+        select n_children, count(*), count(case when child_no = coalesce(last_child_no, 1) + 1 then 1 end)
+        from user_stage_months
+        left join (
+            select user_id, count(*) as n_children, max(child_no) as last_child_no from stg_children group by user_id
+        ) using (user_id)
+        where (user_id, child_no) not in (select user_id, child_no from stg_children)
+        and not (n_children is null and child_no = 1) group by all order by all
+    """
+    told = shop.query(numbers)
+    assert {n_children for n_children, _, _ in told} == {1, None}, (
+        "families with several registered children have no more"
+    )
+    assert all(n_further == n_next and n_next > 0 for _, n_further, n_next in told)
+
+
+def test_the_threshold_lets_the_wanted_share_of_single_children_pass(shop):
+    """Learned from validation users, from each month and those before it."""
+    shop.change(
+        "update stage_labels set split = 'validation'",
+        "create or replace table pair_filter as select * replace (random() as log_odds) from pair_filter",
+    )
+    run(shop, "run", "--select", "second_child_thresholds")
+    rows = shop.frame("pair_filter").merge(shop.frame("stage_labels", "n_children = 1"), on=["user_id", "month"])
+    for month, n_users, threshold in shop.query("select month, n_users, threshold from second_child_thresholds"):
+        known = rows[rows["month"] <= pd.Timestamp(month)]
+        assert n_users == known["user_id"].nunique()
+        if n_users >= 100:
+            assert threshold == pytest.approx(np.quantile(known["log_odds"], 0.95), abs=1e-12)
+    assert n_users >= 100
