@@ -21,6 +21,26 @@
     {% do return(found) %}
 {% endmacro %}
 
+{% macro features_met(columns) -%}
+    {#- SQL: what each row of the CTE `actions` met, a row per feature of its item or search term, with these columns. -#}
+    {%- set kept = "actions." ~ columns | join(", actions.") -%}
+    select {{ kept }}, item_features.feature
+    from actions
+    inner join {{ ref("item_features") }} as item_features on actions.item_id = item_features.item_id
+    union all
+    -- Collecting, carting and buying say more than a click: each has a coefficient of its own.
+    select {{ kept }}, concat(item_features.feature, ':', actions.action) as feature
+    from actions
+    inner join {{ ref("item_features") }} as item_features on actions.item_id = item_features.item_id
+    where actions.action <> 'click'
+    union all
+    select {{ kept }}, search_term_features.feature
+    from actions
+    inner join
+        {{ ref("search_term_features") }} as search_term_features
+        on actions.search_term = search_term_features.search_term
+{%- endmacro %}
+
 {% macro named_feature(family) -%}
     {#- A feature without a name would be taken for the intercept, `last_year:` for the same month a year before. -#}
     case

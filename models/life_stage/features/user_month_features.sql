@@ -9,23 +9,7 @@ with
         from {{ ref("stg_actions") }}
         where month = {{ this_month() }}
     ),
-    met as (
-        select actions.user_id, item_features.feature, actions.day_bit
-        from actions
-        inner join {{ ref("item_features") }} as item_features on actions.item_id = item_features.item_id
-        union all
-        -- Collecting, carting and buying say more than a click: each has a coefficient of its own.
-        select actions.user_id, concat(item_features.feature, ':', actions.action) as feature, actions.day_bit
-        from actions
-        inner join {{ ref("item_features") }} as item_features on actions.item_id = item_features.item_id
-        where actions.action <> 'click'
-        union all
-        select actions.user_id, search_term_features.feature, actions.day_bit
-        from actions
-        inner join
-            {{ ref("search_term_features") }} as search_term_features
-            on actions.search_term = search_term_features.search_term
-    ),
+    met as ({{ features_met(["user_id", "day_bit"]) }}),
     days_met as (
         select user_id, feature, cast(bit_count(bit_or(day_bit)) as integer) as n_days
         from met

@@ -16,27 +16,7 @@ with
         from {{ ref("stg_actions") }} as actions
         left join {{ ref("stg_items") }} as items on actions.item_id = items.item_id
     ),
-    met as (
-        select actions.user_id, actions.month, actions.unit, item_features.feature, actions.day_bit
-        from actions
-        inner join {{ ref("item_features") }} as item_features on actions.item_id = item_features.item_id
-        union all
-        select
-            actions.user_id,
-            actions.month,
-            actions.unit,
-            concat(item_features.feature, ':', actions.action) as feature,
-            actions.day_bit
-        from actions
-        inner join {{ ref("item_features") }} as item_features on actions.item_id = item_features.item_id
-        where actions.action <> 'click'
-        union all
-        select actions.user_id, actions.month, actions.unit, search_term_features.feature, actions.day_bit
-        from actions
-        inner join
-            {{ ref("search_term_features") }} as search_term_features
-            on actions.search_term = search_term_features.search_term
-    ),
+    met as ({{ features_met(["user_id", "month", "unit", "day_bit"]) }}),
     days_met as (
         select user_id, month, unit, feature, ln(1 + bit_count(bit_or(day_bit))) as value
         from met
