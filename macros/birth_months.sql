@@ -47,10 +47,10 @@
 {%- endmacro %}
 
 {% macro birth_month_at(share) -%}
-    {#- SQL: the birth month with this share of the weight on younger children; null where hardly any birth month counts. -#}
+    {#- SQL: the birth month with this share of the weight on younger children; null where the child has none or has outgrown all. -#}
     {%- set oldest = "y_" ~ cells()[-2] -%}
     case
-        when {{ oldest }} > 1e-6 * total
+        when {{ oldest }} > 0 and not_yet_expecting_probability <= 0.5 and graduated_probability <= 0.5
         then
             {{
                 months_after(

@@ -9,8 +9,6 @@
         "matched_month": "date",
         "n_fusions": "integer",
         "c_n_tracks_ever": "integer",
-        "last_active_month": "date",
-        "months_of_evidence": "integer",
     } %}
     {% for name in stage_names() + ["graduated"] %} {% do columns.update({"c_" ~ name: "double"}) %} {% endfor %}
     {% do return(columns) %}

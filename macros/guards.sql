@@ -85,9 +85,9 @@
     {% if run_query(found_timezones(business_timezone())).rows | length == 0 %}
         {% do stop("LS-VAR-002", "var business_timezone is '" ~ business_timezone() ~ "'", "give an IANA name") %}
     {% endif %}
-    {% if var("through_month") > clock_text()[:7] %}
-        {% do stop("LS-VAR-002", "var through_month is '" ~ var("through_month") ~ "'", "it must not lie ahead") %}
-    {% endif %}
+    {% for name in ["through_month", "restate_from"] if var(name) > clock_text()[:7] %}
+        {% do stop("LS-VAR-002", "var " ~ name ~ " is '" ~ var(name) ~ "'", "it must not lie ahead") %}
+    {% endfor %}
 {% endmacro %}
 
 {% macro check_stages() %}

@@ -88,11 +88,17 @@
 
 {% macro sum_of(prefix, names) -%}
     {#- In blocks of 12: a single chain of 120 additions is slow to plan. -#}
+    {%- if not names -%} 0.0 {%- endif -%}
     {%- for block in names | batch(12) -%}
         ({%- for name in block -%}{{ prefix }}{{ name }} {%- if not loop.last %} + {% endif -%} {%- endfor -%})
         {%- if not loop.last %} + {% endif -%}
     {%- endfor -%}
 {%- endmacro %}
+
+{% macro prenatal_stages() %}
+    {# Names of the stages that begin before birth; a list with an empty name, so that SQL can hold it, where none does. #}
+    {% do return(stages() | selectattr("from_month", "lt", 0) | map(attribute="name") | list or [""]) %}
+{% endmacro %}
 
 {% macro first_greatest(prefix, names, digits=none) -%}
     {#- SQL: which of the columns is the largest, by name; of equal ones, to so many digits if given, the first. -#}

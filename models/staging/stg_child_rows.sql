@@ -59,6 +59,7 @@ select
     registered_child_no,
     birth_date,
     known_at as registered_at,
+    registered_at is null as time_is_unknown,
     raw_birth_date,
     coalesce(reason, case when rank > 1 and birth_date <> newest_birth_date then 'superseded' end) as reason,
     reason is null and (repeats_a_numbered_child or (rank > 1 and birth_date = newest_birth_date)) as is_duplicate

@@ -9,6 +9,7 @@ select
         + row_number() over (partition by user_id, registered_child_no is null order by birth_date)
     ) as child_no,
     birth_date,
-    registered_at
+    registered_at,
+    time_is_unknown
 from {{ ref("stg_child_rows") }}
 where reason is null and not is_duplicate

@@ -73,10 +73,10 @@ def belief(evidence: dict, month: int, readings: tuple, shares: np.ndarray, d: D
     p = np.array([P[1:-1][mask].sum() for mask in masks])
     dated = weights[1:-1]
     younger = np.cumsum(dated) / dated.sum()
-    has_birth_month = dated.sum() > 1e-6 * weights.sum()
+    graduated = P[-1] + P[1:-1][ages >= d.stages[-1][2]].sum()
+    has_birth_month = P[0] <= 0.5 and graduated <= 0.5
     quantiles = [ages[np.searchsorted(younger, share)] if has_birth_month else np.nan for share in (0.5, 0.1, 0.9)]
     stage = p.argmax()  # the younger of equal ones
     left = np.average(d.stages[stage][2] - ages[masks[stage]], weights=dated[masks[stage]])
     log_evidence = scaled.max() + np.log(weights.sum())
-    graduated = P[-1] + P[1:-1][ages >= d.stages[-1][2]].sum()
     return np.array([*p / p.sum(), P[0], graduated, *quantiles, left, log_evidence])

@@ -139,7 +139,6 @@ def assert_follows(fold: Fold, histories: dict[str, dict[int, np.ndarray]], n_mo
             assert list(rows["track_no"]) == [t.number for t in tracks], (user, month)
             assert list(rows["place"]) == list(range(1, len(tracks) + 1))
             assert list(rows["n_fusions"]) == [t.fusions for t in tracks]
-            assert list(rows["months_of_evidence"]) == [sum(m <= month for m in history)] * len(tracks)
             for row, track in zip(rows.to_dict("records"), tracks, strict=True):
                 now = moved(track.p, month - track.matched, fold.edges)
                 assert row["graduated_probability"] == pytest.approx(now[-1], abs=1e-9)
@@ -172,12 +171,14 @@ def test_a_month_without_a_distribution_only_moves_the_tracks(fold):
     assert [said[m]["n_fusions"].item() for m in range(10)] == [1] * 10
     assert said[9]["p_pregnancy"].item() == 0, "nine months on every expected child is born"
     assert said[3]["p_newborn"].item() == pytest.approx(3 / 9)
+    assert not said[9]["birth_confirmed"].item(), "time alone confirms no birth"
 
 
 def test_two_children_keep_two_tracks(fold):
     pregnancy, nursery = np.eye(6)[0], np.eye(6)[4]
     said = fold.run({"both": {0: pregnancy, 1: nursery, 2: pregnancy, 3: nursery}}, 4)
     assert list(said[3]["n_fusions"]) == [2, 2] and list(said[3]["track_no"]) == [2, 1]
+    assert list(said[3]["birth_confirmed"]) == [True, False]
 
 
 def test_a_fourth_track_drops_the_weakest(fold):

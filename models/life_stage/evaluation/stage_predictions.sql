@@ -69,9 +69,6 @@ select
     said.month,
     truths.true_stage,
     {{ first_greatest("said.p_", names) }} as predicted_stage,
-    greatest(
-        {% for name in names %}said.p_{{ name }} {%- if not loop.last %}, {% endif %} {% endfor %}
-    ) as predicted_stage_probability,
     case
         truths.true_stage {% for name in names %} when '{{ name }}' then said.p_{{ name }} {% endfor %}
     end as true_stage_probability

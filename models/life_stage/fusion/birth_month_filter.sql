@@ -78,6 +78,7 @@ with
             *,
             {{ sum_of("w_", cells()) }} as total,
             {{ sum_of("w_", cells_within(-1000, 0)) }} as expected,
+            {{ sum_of("w_", cells_within(-1, 0)) }} as due,
             {{ sum_of("w_", cells_within(0, 1000) + ["graduated"]) }} as born,
             {% for block in age_blocks() %}
                 {{ sum_of("w_", block) }} as b_{{ loop.index }} {%- if not loop.last %},{% endif %}
@@ -128,11 +129,11 @@ select
     {{ birth_month_at(0.9) }} as earliest_birth_month,
     {{ birth_month_at(0.1) }} as latest_birth_month,
     {{ months_until_next_stage() }} as months_until_next_stage,
-    not birth_is_open and born > expected as birth_confirmed,
+    not birth_is_open and born > expected + w_not_yet as birth_confirmed,
     peak + ln(total) as log_evidence,
     '__model_version__' as model_version,
     '{{ invocation_id }}' as run_id,
-    case when born + w_m1 > expected - w_m1 then {{ log_odds_of_birth("born + w_m1") }} end as c_birth_log_odds,
+    case when born + due > expected - due then {{ log_odds_of_birth("born + due") }} end as c_birth_log_odds,
     birth_evidence as c_birth_evidence,
     birth_is_open as c_birth_is_open,
     {% for cell in cells() %} c_{{ cell }} {%- if not loop.last %},{% endif %} {% endfor %}

@@ -39,7 +39,6 @@ with
         select
             tracks_before.*,
             {% for name in names %} months_alone.p_{{ name }}, {% endfor %}
-            months_alone.user_id is not null as has_month,
             coalesce(track_stage = month_stage, false)
             and row_number() over (
                 partition by tracks_before.user_id
@@ -71,8 +70,6 @@ with
             case when is_match then {{ this_month() }} else matched_month end as matched_month,
             n_fusions + case when is_match then 1 else 0 end as n_fusions,
             c_n_tracks_ever,
-            last_active_month,
-            months_of_evidence,
             {% for name in names %}
                 case
                     when is_match then f_{{ name }} / ({{ sum_of("f_", names) }}) else s_{{ name }}
@@ -93,8 +90,6 @@ with
             {{ this_month() }} as matched_month,
             1 as n_fusions,
             coalesce(known.n_tracks_ever, 0) + 1 as c_n_tracks_ever,
-            coalesce(known.last_active_month, {{ this_month() }}) as last_active_month,
-            coalesce(known.months_of_evidence, 0) as months_of_evidence,
             {% for name in names %}
                 months_alone.p_{{ name }} as s_{{ name }}, months_alone.p_{{ name }} as c_{{ name }},
             {% endfor %}
@@ -106,8 +101,6 @@ with
                 select
                     user_id,
                     max(c_n_tracks_ever) as n_tracks_ever,
-                    max(last_active_month) as last_active_month,
-                    max(months_of_evidence) as months_of_evidence,
                     max(case when is_match then 1 else 0 end) as n_matches
                 from compared
                 group by user_id
@@ -118,15 +111,13 @@ with
     placed as (
         select
             tracks_after.*,
-            months_alone.user_id is not null as has_month,
-            max(c_n_tracks_ever) over (partition by tracks_after.user_id) as n_tracks_ever,
+            max(c_n_tracks_ever) over (partition by user_id) as n_tracks_ever,
             -- Fusions long ago count less.
             row_number() over (
-                partition by tracks_after.user_id
+                partition by user_id
                 order by round(n_fusions * power(0.7, {{ delta }}), 12) desc, matched_month desc, first_month, track_no
             ) as place
         from tracks_after
-        left join months_alone on tracks_after.user_id = months_alone.user_id
     ),
     kept as (select *, {{ sum_of("s_", names) }} as in_stages from placed where place <= 3)
 select
@@ -136,8 +127,6 @@ select
     cast(place as integer) as place,
     first_month,
     matched_month,
-    case when has_month then {{ this_month() }} else last_active_month end as last_active_month,
-    cast(months_of_evidence + case when has_month then 1 else 0 end as integer) as months_of_evidence,
     cast(n_fusions as integer) as n_fusions,
     {% for name in names %}
         -- Wholly graduated: the last stage is the nearest.
@@ -146,6 +135,8 @@ select
         end as p_{{ name }},
     {% endfor %}
     s_graduated as graduated_probability,
+    -- As of the month merged last: time alone confirms no birth.
+    {{ first_greatest("c_", names, 12) }} not in ({{ quoted(prenatal_stages()) }}) as birth_confirmed,
     '__model_version__' as model_version,
     '{{ invocation_id }}' as run_id,
     cast(n_tracks_ever as integer) as c_n_tracks_ever,

@@ -4,7 +4,7 @@
 {% set names, first, last = stage_names(), stages()[0], stages()[-1] %}
 with
     families as (
-        select user_id, min(child_no) as first_child_no, max(child_no) as last_child_no, count(*) as n_children
+        select user_id, min(child_no) as first_child_no, max(child_no) as last_child_no
         from {{ ref("stg_children") }}
         group by user_id
     ),
@@ -22,7 +22,7 @@ with
             end as told_child_no,
             registered.birth_date,
             registered.age_months,
-            coalesce(registered.was_born, false) as was_registered_as_born,
+            registered.birth_confirmed as registered_birth_confirmed,
             coalesce(registered.registration_probability, 0.0) as trust,
             1 - beliefs.not_yet_expecting_probability - beliefs.graduated_probability as inside
         from {{ ref("stage_beliefs") }} as beliefs
@@ -32,9 +32,16 @@ with
             on beliefs.user_id = registered.user_id
             and beliefs.month = registered.month
             and beliefs.is_primary
+        left join
+            (
+                select user_id, month, count(*) as n_children
+                from {{ ref("registered_births") }}
+                group by user_id, month
+            ) as known
+            on beliefs.user_id = known.user_id
+            and beliefs.month = known.month
         where
-            beliefs.method = '{{ var("fusion_method") }}'
-            and (beliefs.is_primary or coalesce(families.n_children, 1) < 2)
+            beliefs.method = '{{ var("fusion_method") }}' and (beliefs.is_primary or coalesce(known.n_children, 1) < 2)
     ),
     mixed as (
         select
@@ -94,7 +101,7 @@ select
         {% endfor %}
         else months_until_next_stage
     end as months_until_next_stage,
-    birth_confirmed or was_registered_as_born as birth_confirmed,
+    case when trust >= 0.5 then registered_birth_confirmed else birth_confirmed end as birth_confirmed,
     months_of_evidence,
     last_active_month,
     model_version,
