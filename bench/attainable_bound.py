@@ -16,7 +16,6 @@ from life_stage_demo.attainable import SessionViews, beliefs, birth_prior, child
 from life_stage_demo.catalogue import Catalogue
 from life_stage_demo.parameters import Parameters
 
-STAGE_EDGES = (-9, 0, 6, 12, 24, 36, 84)
 TEMPERATURES = (0.4, 0.55, 0.7, 0.85, 1.0)  # below 1: the sessions of a user are alike, for tastes differ
 SESSIONS = """
     with seen as (
@@ -37,10 +36,12 @@ SESSIONS = """
 """
 
 
-def attainable(source: Path, warehouse: Path, users: np.ndarray, spine: pd.DataFrame) -> list[np.ndarray]:
+def attainable(
+    source: Path, warehouse: Path, users: np.ndarray, spine: pd.DataFrame, stage_edges: list[int]
+) -> list[np.ndarray]:
     """Stage probabilities of the user-months (user-months x stages), one answer for each temperature.
 
-    users: sorted ids; spine: columns user_id and month.
+    users: sorted ids; spine: columns user_id and month; stage_edges: ages in months.
     """
     facts = json.loads((source / "truth" / "parameters.json").read_text())
     parameters, start = Parameters(**facts["parameters"]), pd.Period(facts["start"], "M")
@@ -56,7 +57,7 @@ def attainable(source: Path, warehouse: Path, users: np.ndarray, spine: pd.DataF
         of_births = beliefs(
             sessions["user_no"].to_numpy(), then, log_p, len(users), facts["months"], parameters, temperature
         )[now, user]
-        masses = [(of_births * ((ages >= low) & (ages < high))).sum(axis=1) for low, high in pairwise(STAGE_EDGES)]
+        masses = [(of_births * ((ages >= low) & (ages < high))).sum(axis=1) for low, high in pairwise(stage_edges)]
         answers.append(np.stack(masses, axis=1) / np.maximum(sum(masses), 1e-12)[:, None])
     return answers
 

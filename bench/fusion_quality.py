@@ -25,6 +25,13 @@ SPINE = """
     from stage_predictions join birth_month_filter using (user_id, month) join stages on true_stage = stage
     where method = 'prior' order by user_id, month
 """
+# In how many of the judged user-months the interval holds the registered birth month.
+COVERAGE = """
+    select avg(case when date_trunc('month', birth_date) between earliest_birth_month and latest_birth_month
+        then 1 else 0 end)
+    from stage_predictions join birth_month_filter using (user_id, month) join stg_children using (user_id)
+    where method = 'prior' and expected_birth_month is not null
+"""
 # The stages' shares of what columns or rows say of the age bins.
 OF_STAGES = """
     select stage, list(age_bin order by bin_no) from age_bins as bins
@@ -40,6 +47,7 @@ class Judged:
     spine: pd.DataFrame
     stages: list[str]
     said: dict[str, np.ndarray]
+    interval_coverage: float = 0.0
 
     @cached_property
     def months(self) -> dict[str, np.ndarray]:
@@ -112,11 +120,14 @@ def judged(seed: int) -> Judged:
         masses = [f"{' + '.join(f'bin_{b}' for b in bins)} as p_{stage}" for stage, bins in bins_of.items()]
         found.add("memory_less", connection.sql(f"select user_id, month, {', '.join(masses)} from stage_scores").df())
         carried = connection.sql("from stage_beliefs where is_primary").df()
+        ages = connection.sql("select from_month, to_month from stages order by stage_no").fetchall()
+        edges = [ages[0][0], *(to_month for _, to_month in ages)]
+        found.interval_coverage = connection.sql(COVERAGE).fetchall()[0][0]
     users = found.spine["user_id"].unique()
     for fold in FOLDS:
         found.add(f"{fold}, 24 months", carried[carried["method"] == fold])
         found.add(f"{fold}, six months", folded_again(warehouse, name, fold, users))
-    answers = attainable(source, warehouse, users, found.spine)
+    answers = attainable(source, warehouse, users, found.spine, edges)
     # Some registrations are wrong, which nobody can know; and the temperature is the one that suits these users best.
     mixed = {f"attainable {n}": 0.97 * p + 0.03 * found.said["prior"] for n, p in enumerate(answers)}
     best = min(mixed, key=lambda one: Judged(found.spine, found.stages, mixed).log_loss(one).mean())
@@ -161,6 +172,7 @@ def main() -> None:
         gains.append(
             {
                 "gain": interval(found.gain(), user, 1),
+                "birth months within their interval": round(found.interval_coverage, 3),
                 "least by month": found.least_gain(found.spine["month"]),
                 "least by months of evidence": found.least_gain(
                     pd.cut(found.spine["months_of_evidence"], [0, 1, 3, 8, 24]).astype(str)
@@ -176,7 +188,7 @@ def main() -> None:
     keep(
         "fusion_quality",
         {
-            "mean of seeds": mean.round(4).to_dict("index"),
+            "mean of seeds": {method: row.dropna().round(4).to_dict() for method, row in mean.iterrows()},
             "largest standard deviation between seeds": dict(
                 zip(mean, np.nanmax(spread, axis=0).round(4), strict=True)
             ),

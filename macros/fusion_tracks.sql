@@ -28,18 +28,9 @@
     {%- endfor -%}
 {%- endmacro %}
 
-{% macro stage_mass(prefix, stage) -%}
-    {#- SQL: the sum over the age bins of a stage. -#}
-    (
-        {%- for bin in age_bins() if stage.from_month <= bin.from_month and bin.to_month <= stage.to_month -%}
-            {{ prefix }}{{ bin.name }} {%- if not loop.last %} + {% endif -%}
-        {%- endfor -%}
-    )
-{%- endmacro %}
-
 {% macro merged(name, how) -%}
     {#- Equation 2: the mean of all months fused so far, or the product. -#}
-    {% if how == "product" %}(s_{{ name }} * p_{{ name }})
-    {%- else %}((n_fusions * s_{{ name }} + p_{{ name }}) / (n_fusions + 1))
+    {% if how == "product" %} (s_{{ name }} * p_{{ name }})
+    {%- else %} ((n_fusions * s_{{ name }} + p_{{ name }}) / (n_fusions + 1))
     {%- endif %}
 {%- endmacro %}

@@ -69,6 +69,15 @@
     trust * case when {{ condition }} then 1.0 else 0.0 end + (1 - trust) * {{ inferred }}
 {%- endmacro %}
 
+{% macro stage_mass(prefix, stage) -%}
+    {#- SQL: the sum over the age bins of a stage. -#}
+    (
+        {%- for bin in age_bins() if stage.from_month <= bin.from_month and bin.to_month <= stage.to_month -%}
+            {{ prefix }}{{ bin.name }} {%- if not loop.last %} + {% endif -%}
+        {%- endfor -%}
+    )
+{%- endmacro %}
+
 {% macro mean_over_stage(prefix, stage, factor="") -%}
     {#- SQL: the mean over a stage's months of age of a value that is constant within each age bin. -#}
     (

@@ -38,12 +38,10 @@ with
                 beliefs.month
                 {% for stage in stages() %}
                     ,
-                    {% for bin in bins if stage.from_month <= bin.from_month and bin.to_month <= stage.to_month %}
-                        {% if method == "prior" %} bin_priors.bin_{{ bin.name }}
-                        {% else %} coalesce(scores.bin_{{ bin.name }}, bin_priors.bin_{{ bin.name }})
-                        {% endif %}
-                        {%- if not loop.last %} + {% endif %}
-                    {% endfor %} as p_{{ stage.name }}
+                    {% if method == "prior" %} {{ stage_mass("bin_priors.bin_", stage) }}
+                    {% else %}
+                        coalesce({{ stage_mass("scores.bin_", stage) }}, {{ stage_mass("bin_priors.bin_", stage) }})
+                    {% endif %} as p_{{ stage.name }}
                 {% endfor %}
             from {{ ref("birth_month_filter") }} as beliefs
             inner join bin_priors on beliefs.model_version = bin_priors.model_version
