@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 from project import PLACES, Shop
 
 ROW = "select 1 as action_id, 2 as user_id, timestamp '2017-02-03' as occurred_at, 'pv' as action, 3 as item_id"
@@ -173,3 +174,18 @@ def test_a_published_path_that_is_a_folder_of_somebody_else_stops_the_run(shop):
     )
     assert_stops(shop, "LS-PUB-001", "LIFE_STAGE_PUBLISHED")
     assert [file.name for file in shop.published.iterdir()] == ["report.txt"]
+
+
+@pytest.mark.slow
+def test_stages_may_begin_at_birth(bare_shop, base):
+    """A list without pregnancy, its columns promised in the marts, gives stages like any other."""
+    stages = yaml.safe_load((bare_shop.folder / "dbt_project.yml").read_text())["vars"]["stages"][1:]
+    marts = bare_shop.folder / "models" / "life_stage" / "marts" / "_marts.yml"
+    lines = marts.read_text().splitlines(keepends=True)
+    marts.write_text("".join(line for line in lines if "name: p_pregnancy" not in line))
+    months = [path.name.removeprefix("month=") for path in (base.source / "actions").iterdir()]
+    bare_shop.add_months(base, months)
+    bare_shop.build(checked=True, stages=stages)
+    told = bare_shop.query("select distinct stage, birth_confirmed from user_stages")
+    assert {stage for stage, _ in told} <= {stage["name"] for stage in stages} and len(told) > 3
+    assert {confirmed for _, confirmed in told} == {True}

@@ -1,6 +1,5 @@
--- The stage of every user's child as of the newest closed month. Left out are children who have outgrown every stage,
--- and
--- expected ones past their birth of whom nothing has confirmed that they were born.
+-- The stage of every child as of the newest closed month. Left out are children who have outgrown every stage, and
+-- those whose birth was expected and is not confirmed.
 select history.*
 from {{ ref("user_stage_months") }} as history
 inner join (select max(month) as month from {{ ref("user_stage_months") }}) as newest on history.month = newest.month
