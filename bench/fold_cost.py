@@ -40,7 +40,7 @@ def multiply(connection: duckdb.DuckDBPyConnection) -> int:
 
 
 def fold() -> dict[str, float]:
-    """The processor time and memory of the two folds."""
+    """The processor time and memory of the three folds."""
     os.environ["LIFE_STAGE_MEMORY"] = "3GB"
     dbt(WORK / NAME, NAME, "run", "--select", *FOLDS)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -59,7 +59,7 @@ def main() -> None:
     found["nothing new"] = measured(fold)
     with duckdb.connect(str(warehouse), read_only=True) as connection:
         sizes = connection.execute(
-            "select table_name, estimated_size from duckdb_tables() where table_name ~ 'birth_month|dynamic'"
+            "select table_name, estimated_size from duckdb_tables() where table_name ~ 'birth_month|dynamic|pair'"
         ).fetchall()
     keep("fold_cost", {"n_users": n_users, "runs": found, "rows": dict(sizes)})
     print(f"{n_users:,} users, all three folds:")

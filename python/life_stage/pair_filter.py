@@ -78,19 +78,18 @@ def people_of(
     month: str,
     previous_month: str,
 ) -> Relation:
-    """Users with their tenure, first child's stage (from 0), carried sums and the evidence of the month's units."""
-    p = [f"p_{stage}" for stage in ages.stages]
-    likeliest = " ".join(f"when {name} = greatest({', '.join(p)}) then {n}" for n, name in enumerate(p))
+    """Users with their tenure, first child's p_<stage>, carried sums and the evidence of the month's units."""
+    p = ", ".join(f"p_{stage}" for stage in ages.stages)
     tenure = f"datediff('month', first_month, date '{month}')"
     known = beliefs.filter(f"month = date '{month}'")
-    known = known.project(f"user_id, {tenure} as tenure, case {likeliest} end as stage").set_alias("known")
+    known = known.project(f"user_id, {tenure} as tenure, {p}").set_alias("known")
     carried = state.filter(f"month = date '{previous_month}'").project("user_id, c_pairs").set_alias("carried")
     evidence = ", ".join(f"e_{age_bin}" for age_bin in ages.bins)
     acted = units.filter(f"month = date '{month}'").aggregate(
         f"user_id, list([{evidence}] order by unit) as evidence", "user_id"
     )
     joined = known.join(carried, "user_id", how="left").join(acted.set_alias("acted"), "user_id", how="left")
-    return joined.project("user_id, tenure, stage, c_pairs, evidence")
+    return joined.project(f"user_id, tenure, {p}, c_pairs, evidence")
 
 
 def read_model(coefficients: Relation, ages: Ages, model_version: str) -> Model:
@@ -113,7 +112,8 @@ def batches(
         add_units(state, people["evidence"], cells, model, number)
         tenure = people["tenure"].to_numpy()
         prior = prior_by_tenure(cells.ages, model.start, model.hazard, int(tenure.max()) + 1)
-        second = second_child(state, cells.log_prior(prior, number)[tenure], people["stage"].to_numpy(), cells, number)
+        first_stage = np.stack([people[f"p_{stage}"].to_numpy() for stage in cells.ages.stages]).argmax(axis=0)
+        second = second_child(state, cells.log_prior(prior, number)[tenure], first_stage, cells, number)
         columns = [
             people["user_id"].cast(pa.string()),
             pa.array(np.full(len(people), month)),

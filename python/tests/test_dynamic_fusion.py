@@ -192,7 +192,7 @@ def test_a_fourth_track_drops_the_weakest(fold):
 
 @pytest.fixture(scope="module")
 def golden():
-    """Numbers computed independently of this project, for five stages; the `grid_` ones belong to another method."""
+    """Numbers computed independently of this project, for five stages."""
     return json.loads((Path(__file__).parent / "fusion_5_stages.json").read_text())
 
 

@@ -3,5 +3,6 @@
 select history.*
 from {{ ref("user_stage_months") }} as history
 inner join (select max(month) as month from {{ ref("user_stage_months") }}) as newest on history.month = newest.month
-inner join {{ ref("stages") }} as stages on history.stage = stages.stage
-where history.graduated_probability <= 0.5 and (history.birth_confirmed or stages.from_month < 0)
+where
+    history.graduated_probability <= 0.5
+    and (history.birth_confirmed or history.stage in ({{ quoted(prenatal_stages()) }}))
