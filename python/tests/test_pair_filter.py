@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from kill_runner import run
 
 from life_stage.birth_months import Ages, prior_by_tenure
-from life_stage.pair_cells import FOR_NOBODY, MIN_GAP, SHARPNESS, STEP, PairCells
+from life_stage.pair_cells import FOR_NOBODY, SHARPNESS, STEP, PairCells
 from life_stage.pair_filter import second_child
 
 EDGES = (-34, -9, -6, -3, 0, 2, 4, 6, 9, 12, 15, 18, 21, 24, 30, 36, 48, 60, 72, 84, 110)
@@ -72,10 +72,23 @@ def test_the_sum_of_a_pair_is_that_over_all_its_months(history):
         assert state[number] == pytest.approx(expected, abs=1e-3)
 
 
+def test_a_child_who_outgrows_the_grid_leaves_its_sums_to_graduated_if_they_are_likelier():
+    entering = next(month for month in range(START, START + STEP) if CELLS.ages_at(month)[0] == AGES.first)
+    before = np.random.default_rng(3).normal(size=(2, len(CELLS.pairs))).astype(np.float32)
+    after, last = CELLS.aged(before, entering), CELLS.n_births + 1
+    at = {tuple(pair): number for number, pair in enumerate(CELLS.pairs)}
+    for younger in range(1, last - 3):
+        stayed, left = before[:, at[younger - 1, last]], before[:, at[younger - 1, last - 1]]
+        np.testing.assert_array_equal(after[:, at[younger, last]], np.maximum(stayed, left))
+    alone = np.maximum(before[:, at[last, last]], before[:, at[last - 1, last - 1]])
+    np.testing.assert_array_equal(after[:, at[last, last]], alone)
+    np.testing.assert_array_equal(CELLS.aged(before, entering + 1), before)
+
+
 def test_pairs_are_children_who_can_be_siblings():
     births = (CELLS.pairs > 0).all(axis=1) & (CELLS.pairs <= CELLS.n_births).all(axis=1)
     gaps = np.diff(CELLS.pairs[births & ~CELLS.is_one], axis=1) * STEP
-    assert gaps.min() >= MIN_GAP and len(np.unique(CELLS.pairs, axis=0)) == len(CELLS.pairs)
+    assert gaps.min() >= 10 and len(np.unique(CELLS.pairs, axis=0)) == len(CELLS.pairs)
     for month in range(START, START + 2 * STEP):
         ages = CELLS.ages_at(month)
         assert AGES.first <= ages[0] < AGES.first + STEP and ages[-1] >= AGES.stage_edges[-1] - STEP

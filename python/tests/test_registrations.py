@@ -133,6 +133,9 @@ def test_a_registration_without_a_time_counts_now(base, tmp_path):
     shop.build()
     months = shop.query("select distinct strftime(month, '%Y-%m') from registered_births")
     assert months == [("2017-02",)]
+    ahead = "select count(*), count(case when birth_confirmed then 1 end) from registered_births where age_months < 0"
+    n_rows, n_confirmed = shop.query(ahead)[0]
+    assert n_rows > 5 and n_confirmed == 0, "known today, but born after the month"
 
 
 # Families whose children were registered ahead of birth, with what is known of the months since.
