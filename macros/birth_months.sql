@@ -19,7 +19,7 @@
 
 {% macro pair_state() %}
     {# One row per user: the running sum for every pair of birth months, in the order of life_stage.pair_cells. #}
-    {% do return({"user_id": "string", "month": "date", "c_pairs": type_of_many("float")}) %}
+    {% do return({"user_id": "string", "month": "date", "c_pairs": "binary"}) %}
 {% endmacro %}
 
 {% macro exact(expression) -%}

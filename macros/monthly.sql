@@ -93,7 +93,7 @@
     {# Months are independent of one another; meta.months names the macro that lists them. The text of a Python model is
        one month too; dbt lets only the materialization itself run it, which writes the rows to a table first. #}
     {% set target_relation = this.incorporate(type="table") %}
-    {% set step_table = this.incorporate(path={"identifier": this.identifier ~ "__dbt_step"}, type="table") %}
+    {% set step_table = step_relation() %}
     {% set wanted, built, pending = months_wanted(), fingerprints_of(this.identifier), [] %}
     {% for row in wanted if row.fingerprint is not none and built.get(row.month) != row.fingerprint %}
         {% do pending.append(row) %}
@@ -108,6 +108,7 @@
             {% do adapter.commit() %}
             {% set writing = create_table_as(false, step_table, month_rows, "python") %}
             {% call statement("python", language="python") %} {{ writing }}{% endcall %}
+            {% do adapter.commit() %}
             {% set month_rows = "select * from " ~ step_table %}
         {% endif %}
         {% if loop.first %} {% do create_when_absent(target_relation, month_rows) %} {% endif %}
@@ -119,6 +120,8 @@
             {% do adapter.commit() %}
         {% endif %}
     {% endfor %}
+    {% do drop_relation_if_exists(step_table) %}
+    {% do adapter.commit() %}
     {% do forget_unwanted(target_relation, wanted, built) %}
     {% call noop_statement("main", pending | length ~ " months", "MONTHLY", pending | length) %} {% endcall %}
     {{ run_hooks(post_hooks) }}

@@ -40,7 +40,7 @@
 {% materialization monthly_fold, default, supported_languages = ["sql", "python"] %}
     {# The text of a Python model is one month too; it finds the state in the table that __state__ names. #}
     {% set target_relation, state_table = this.incorporate(type="table"), state_relation() %}
-    {% set step_table = this.incorporate(path={"identifier": this.identifier ~ "__dbt_step"}, type="table") %}
+    {% set step_table = step_relation() %}
     {% set state_types = context[config.get("meta").state]() %}
     {% set state_columns = state_types.keys() | join(", ") %}
     {% set wanted, is_absent = months_wanted(), load_relation(target_relation) is none %}
@@ -71,6 +71,7 @@
         {% do adapter.commit() %}
         {% set writing = create_table_as(false, step_table, month_rows, model["language"]) %}
         {% call statement("step", language=model["language"]) %} {{ writing }}{% endcall %}
+        {% do adapter.commit() %}
         {% if loop.first %}
             {% for column in adapter.get_columns_in_relation(step_table) if not column.name.startswith("c_") %}
                 {% do published.append(column.name) %}
@@ -88,10 +89,11 @@
                 {{ record_month(state_table.identifier, row.month, row.fingerprint) }}
                 {% if row.previous_month[5:7] != "12" %} {{ forget_month(state_table, row.previous_month) }} {% endif %}
             {% endif %}
-            drop table {{ step_table }};
         {% endcall %}
         {% do adapter.commit() %}
     {% endfor %}
+    {% do drop_relation_if_exists(step_table) %}
+    {% do adapter.commit() %}
     {% call noop_statement("main", changed | length ~ " months", "FOLD", changed | length) %} {% endcall %}
     {{ run_hooks(post_hooks) }}
     {% do persist_docs(target_relation, model) %}

@@ -82,8 +82,11 @@
     insert into {{ relation }} by name {{ sql }};
 {%- endmacro %}
 
-{% macro type_of_many(type) %}
-    {% do return("array<" ~ type ~ ">" if target.type == "spark" else type ~ "[]") %}
+{% macro step_relation() %}
+    {# The rows of one month until they are in their table: DuckDB keeps them in memory, and on disk when that is full. #}
+    {% set place = {"database": this.database, "schema": this.schema} %}
+    {% if target.type == "duckdb" %} {% set place = {"database": "scratch", "schema": "main"} %} {% endif %}
+    {% do return(api.Relation.create(identifier=this.identifier ~ "__dbt_step", type="table", **place)) %}
 {% endmacro %}
 
 {% macro order_statistic(column, share) -%}

@@ -23,7 +23,7 @@ LIMIT = 30.0  # of a unit's log-likelihood
 class PairCells:
     """The cells of a birth month (not_yet, births in steps, graduated) and all admissible pairs of them.
 
-    A pair of a cell with itself stands for one child. Months are numbered year * 12 + month - 1.
+    A pair of a cell with itself stands for one child; these come first. Months are numbered year * 12 + month - 1.
     """
 
     ages: Ages
@@ -40,12 +40,18 @@ class PairCells:
         younger, older = np.triu_indices(n_cells)
         far_apart = (older - younger) * STEP >= MIN_GAP
         outer = (younger == 0) | (older == n_cells - 1)
-        return np.stack([younger, older], axis=1)[far_apart | outer | (younger == older)]
+        two = np.stack([younger, older], axis=1)[(far_apart | outer) & (younger != older)]
+        return np.concatenate([np.arange(n_cells)[:, None].repeat(2, axis=1), two])
 
-    @cached_property
-    def is_one(self) -> np.ndarray:
-        """Which pairs stand for one child."""
-        return self.pairs[:, 0] == self.pairs[:, 1]
+    @property
+    def one(self) -> slice:
+        """The pairs that stand for one child."""
+        return slice(self.n_births + 2)
+
+    @property
+    def two(self) -> slice:
+        """The pairs of two children."""
+        return slice(self.n_births + 2, None)
 
     def ages_at(self, month: int) -> np.ndarray:
         """Ages of the birth cells in a month, youngest first; their birth months do not move."""
@@ -103,7 +109,5 @@ class PairCells:
         older = prior[:, 2 + ages[-1] - self.ages.first :].sum(axis=1, keepdims=True)
         cells = np.concatenate([prior[:, :1], STEP * of_births, older], axis=1) + 1e-12
         cells /= cells.sum(axis=1, keepdims=True)
-        of_pairs = cells[:, self.pairs[:, 0]] * np.where(self.is_one, 1.0, cells[:, self.pairs[:, 1]])
-        for group in (self.is_one, ~self.is_one):
-            of_pairs[:, group] /= of_pairs[:, group].sum(axis=1, keepdims=True)
-        return np.log(of_pairs)
+        two = cells[:, self.pairs[self.two, 0]] * cells[:, self.pairs[self.two, 1]]
+        return np.log(np.concatenate([cells, two / two.sum(axis=1, keepdims=True)], axis=1)).astype(np.float32)

@@ -65,7 +65,7 @@ def schema_of(ages: Ages) -> pa.Schema:
         [("user_id", pa.string()), ("month", pa.date32()), ("log_odds", pa.float64())]
         + [(f"p_{stage}", pa.float64()) for stage in ages.stages]
         + [(name, pa.date32()) for name in births]
-        + [("months_until_next_stage", pa.float64()), ("c_pairs", pa.list_(pa.float32()))]
+        + [("months_until_next_stage", pa.float64()), ("c_pairs", pa.binary())]
     )
 
 
@@ -108,7 +108,7 @@ def batches(
     """Age, merge and read, some users at a time."""
     number = month.astype("datetime64[M]").astype(int) + 1970 * 12
     for people in rows:
-        state = cells.aged(matrix_of(people["c_pairs"], len(cells.pairs)), number)
+        state = cells.aged(unpacked(people["c_pairs"], len(cells.pairs)), number)
         add_units(state, people["evidence"], cells, model, number)
         tenure = people["tenure"].to_numpy()
         prior = prior_by_tenure(cells.ages, model.start, model.hazard, int(tenure.max()) + 1)
@@ -124,15 +124,24 @@ def batches(
                 for age in second.age_quantiles.T
             ),
             pa.array(second.months_left),
-            pa.ListArray.from_arrays(np.arange(len(people) + 1, dtype=np.int32) * len(cells.pairs), state.ravel()),
+            packed(state),
         ]
         yield pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def matrix_of(lists: pa.ListArray, width: int) -> np.ndarray:
-    """users x pairs; zeros where there is no list yet."""
-    state = np.zeros((len(lists), width), np.float32)
-    state[lists.is_valid().to_numpy(zero_copy_only=False)] = lists.flatten().to_numpy().reshape(-1, width)
+def packed(state: np.ndarray) -> pa.Array:
+    """The sums, users x pairs, as they are carried: half precision, against the user's greatest, to the byte the same
+    when they are packed again."""
+    halves = (state - state.max(axis=1, keepdims=True)).astype(np.float16)
+    width = halves.shape[1] * halves.itemsize
+    return pa.Array.from_buffers(pa.binary(width), len(halves), [None, pa.py_buffer(halves)]).cast(pa.binary())
+
+
+def unpacked(carried: pa.BinaryArray, width: int) -> np.ndarray:
+    """users x pairs; zeros for a user of whom nothing is carried yet."""
+    state = np.zeros((len(carried), width), np.float32)
+    known = np.frombuffer(b"".join(carried.drop_null().to_pylist()), np.float16)
+    state[carried.is_valid().to_numpy(zero_copy_only=False)] = known.reshape(-1, width)
     return state
 
 
@@ -168,19 +177,18 @@ def second_child(
     ages, n_stages = cells.ages_at(month), len(cells.ages.stages)
     stage = np.concatenate([[-1], cells.ages.stage_of(ages), [-1]])  # of each cell; -1: in none
     logits = state + log_prior
-    one, of_pairs = logits[:, cells.is_one], logits[:, ~cells.is_one]
-    peak = of_pairs.max(axis=1, keepdims=True)
-    weight = np.exp(of_pairs - peak)
-    log_two = peak[:, 0] + np.log(weight.sum(axis=1))
-    log_one = np.logaddexp.reduce(one, axis=1)
-    younger, older = cells.pairs[~cells.is_one].T
+    peak = logits[:, cells.two].max(axis=1, keepdims=True)
+    two = np.exp(logits[:, cells.two] - peak)
+    log_two = peak[:, 0] + np.log(two.sum(axis=1))
+    log_one = np.logaddexp.reduce(logits[:, cells.one], axis=1)
+    younger, older = cells.pairs[cells.two].T
     other = np.zeros((len(state), len(stage)))
     for s in range(n_stages):
-        hands = np.zeros((len(younger), len(stage)))  # pairs x cells: who is the other if one is in stage s
+        hands = np.zeros((len(younger), len(stage)), np.float32)  # pairs x cells: who is the other if one is in stage s
         hands[np.arange(len(younger)), older] += stage[younger] == s
         hands[np.arange(len(younger)), younger] += stage[older] == s
         chosen = first_stage == s
-        other[chosen] = weight[chosen] @ hands
+        other[chosen] = two[chosen] @ hands
     total = other.sum(axis=1) + 1e-300
     elsewhere = other * ((stage[None, :] >= 0) & (stage[None, :] != first_stage[:, None])) + 1e-300 * (stage >= 0)
     of_stages = np.stack([elsewhere[:, stage == s].sum(axis=1) for s in range(n_stages)], axis=1)
