@@ -28,6 +28,7 @@
         "fusion_merge": "mean|product",
         "through_month": "([0-9]{4}-(0[1-9]|1[0-2]))?",
         "restate_from": "([0-9]{4}-(0[1-9]|1[0-2]))?",
+        "evaluation_from": "([0-9]{4}-(0[1-9]|1[0-2]))?",
     } %}
     {% set ranges = {
         "max_quantity": [1, 1000000],
@@ -85,7 +86,7 @@
     {% if run_query(found_timezones(business_timezone())).rows | length == 0 %}
         {% do stop("LS-VAR-002", "var business_timezone is '" ~ business_timezone() ~ "'", "give an IANA name") %}
     {% endif %}
-    {% for name in ["through_month", "restate_from"] if var(name) > clock_text()[:7] %}
+    {% for name in ["through_month", "restate_from", "evaluation_from"] if var(name) > clock_text()[:7] %}
         {% do stop("LS-VAR-002", "var " ~ name ~ " is '" ~ var(name) ~ "'", "it must not lie ahead") %}
     {% endfor %}
 {% endmacro %}

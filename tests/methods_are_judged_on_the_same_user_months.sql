@@ -1,7 +1,7 @@
--- A comparison is fair: in every month each method answers for the same number of users.
-select month, min(n_user_months) as fewest, max(n_user_months) as most
+-- A comparison is fair: in every period and cohort each method answers for the same number of user-months.
+select period, cohort, min(n_user_months) as fewest, max(n_user_months) as most
 from {{ ref("stage_accuracy") }}
-group by month
+group by period, cohort
 having
     min(n_user_months) <> max(n_user_months)
     or count(*) <> (select count(distinct method) from {{ ref("stage_accuracy") }})

@@ -31,26 +31,22 @@ class Settings:
 UNCALIBRATED = Settings(1.0, 0.0, min(DELTAS))
 
 
-class Judge:
-    """Knows the true stage of readings and their running sums, and says how well settings read them."""
+class Reader:
+    """Knows the running sums of readings, and what settings make of them; all results are readings x something."""
 
     def __init__(
-        self,
-        matrix: csr_matrix,
-        rows: Months,
-        readings: Months,
-        births: BirthMonths,
-        evidence: Evidence,
+        self, matrix: csr_matrix, rows: Months, readings: Months, births: BirthMonths, evidence: Evidence
     ) -> None:
-        """matrix: rows x features. Only readings in a stage are judged."""
-        stage = births.ages.stage_of(readings.age)
-        judged = np.flatnonzero(stage >= 0)
-        self.stage = stage[judged]
-        self._total = births.running_sum(matrix @ evidence.weights + evidence.intercepts, rows, readings)[judged]
-        readings = readings[judged]
-        self._log_prior = births.log_prior(readings)
-        self._n_active = np.maximum(months_so_far(rows, readings), 1.0)
-        stage_of_cell = births.ages.stage_of(births.age_now[None, :] - readings.lag[:, None])
+        """matrix: rows x features."""
+        total = births.running_sum(matrix @ evidence.weights + evidence.intercepts, rows, readings)
+        self._keep(np.arange(len(readings)), total, readings, rows, births)
+
+    def _keep(self, chosen: np.ndarray, total: np.ndarray, readings: Months, rows: Months, births: BirthMonths) -> None:
+        self._total, self.readings = total[chosen], readings[chosen]
+        self._log_prior = births.log_prior(self.readings)
+        self._n_active = np.maximum(months_so_far(rows, self.readings), 1.0)
+        self._cell_ages = births.age_now[None, :] - self.readings.lag[:, None]
+        stage_of_cell = births.ages.stage_of(self._cell_ages)
         self._in_stage = [np.pad(stage_of_cell == s, ((0, 0), (1, 1))) for s in range(len(births.ages.stages))]
         self._prior = self._masses(np.exp(self._log_prior))
 
@@ -58,16 +54,39 @@ class Judge:
         """readings x stages: how much of the belief (readings x cells) lies in each stage."""
         return np.stack([(belief * inside).sum(axis=1) for inside in self._in_stage], axis=1)
 
+    def _belief(self, tau: float, gamma: float) -> np.ndarray:
+        steepness = tau * self._n_active**-gamma
+        return softmax(steepness[:, None] * self._total + self._log_prior)
+
     def read(self, tau: float, gamma: float) -> np.ndarray:
         """readings x stages: the masses before the prior is mixed in."""
-        steepness = tau * self._n_active**-gamma
-        return self._masses(softmax(steepness[:, None] * self._total + self._log_prior))
+        return self._masses(self._belief(tau, gamma))
+
+    def median_ages(self, settings: Settings) -> np.ndarray:
+        """The median of the child's age in months; an outer cell stands for the age next to those with a cell."""
+        so_far = self._belief(settings.tau, settings.gamma).cumsum(axis=1)
+        ages = np.pad(self._cell_ages, ((0, 0), (1, 1)), mode="reflect", reflect_type="odd")
+        return ages[np.arange(len(ages)), np.minimum((so_far < 0.5).sum(axis=1), ages.shape[1] - 1)]
 
     def probabilities(self, settings: Settings, masses: np.ndarray | None = None) -> np.ndarray:
         """readings x stages: the probabilities as they would be published; `masses` spares reading them again."""
         masses = self.read(settings.tau, settings.gamma) if masses is None else masses
         mixed = (1 - settings.delta) * masses + settings.delta * self._prior
         return mixed / mixed.sum(axis=1, keepdims=True)
+
+
+class Judge(Reader):
+    """A reader that knows the true stage of readings, and says how well settings read them."""
+
+    def __init__(
+        self, matrix: csr_matrix, rows: Months, readings: Months, births: BirthMonths, evidence: Evidence
+    ) -> None:
+        """matrix: rows x features. Only readings in a stage are judged."""
+        stage = births.ages.stage_of(readings.age)
+        judged = np.flatnonzero(stage >= 0)
+        self.stage = stage[judged]
+        total = births.running_sum(matrix @ evidence.weights + evidence.intercepts, rows, readings)
+        self._keep(judged, total, readings, rows, births)
 
     def log_loss(self, settings: Settings, masses: np.ndarray | None = None) -> float:
         """Mean of minus the natural logarithm of the true stage's probability."""

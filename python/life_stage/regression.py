@@ -4,7 +4,7 @@ Log-posterior minus log-prior is linear in the features up to a term equal for a
 evidence: what a month says about the age, without what was known before it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -28,6 +28,10 @@ class Evidence:
     intercepts: np.ndarray
     prior: np.ndarray
     n_iterations: int
+
+    def only(self, features: np.ndarray) -> "Evidence":
+        """Of the features only those marked."""
+        return replace(self, weights=self.weights[features])
 
 
 def fit(matrix: csr_matrix, age_bin: np.ndarray, n_bins: int, inverse_penalty: float) -> Evidence:

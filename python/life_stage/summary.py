@@ -9,8 +9,8 @@ import duckdb
 from life_stage.publishing import read_manifest
 
 ACCURACY = """
-    select method, max_by(accuracy, month), sum(accuracy * n_user_months) / sum(n_user_months)
-    from stage_accuracy group by method
+    select method, max_by(accuracy, period) filter (period <> 'all'), any_value(accuracy) filter (period = 'all')
+    from stage_accuracy where cohort = 'all' group by method
 """
 SIMULATOR = "life_stage_demo.generate"
 
@@ -39,7 +39,7 @@ def summary(warehouse: Path, published: Path, source: Path) -> str:
             for method, (newest, all_months) in accuracy.items()
         }
         lines.append(
-            f"Accuracy    {right['birth_month_filter']} of the test users{simulated(source)} in {month} (in all months)"
+            f"Accuracy    {right['birth_month_filter']} of the test users{simulated(source)} in {month} (in six months)"
             f"; without memory {right['memory_less']}, without evidence {right['prior']}"
         )
     manifest = read_manifest(published)

@@ -86,7 +86,7 @@ def train(
     }
     is_used = split != "test"
     used = examples[is_used].matrix
-    of_rows = rows[is_used].drop(columns=["user_id", "user_no", "row_no"], errors="ignore")
+    of_rows = rows[is_used].drop(columns=["user_id", "user_no", "row_no", "registered_at"], errors="ignore")
     learned_from = digest(of_rows, vocabulary, used.data, used.indices, used.indptr)
     frame = pd.concat(
         [

@@ -1,9 +1,69 @@
--- How often each method is right about the test users, month by month, and how sure it was of the truth.
-select
-    method,
-    month,
-    count(*) as n_user_months,
-    avg(case when predicted_stage = true_stage then 1.0 else 0.0 end) as accuracy,
-    avg(- ln(greatest(true_stage_probability, 1e-12))) as log_loss
-from {{ ref("stage_predictions") }}
-group by method, month
+-- How good each method is on the test users, month by month and group by group, with standard errors.
+with
+    means as (
+        select
+            method,
+            period,
+            cohort,
+            count(*) as n_users,
+            cast(sum(n_months) as bigint) as n_user_months,
+            sum(n_right) * 1.0 / sum(n_months) as accuracy,
+            sum(recall_share) as macro_recall,
+            sum(log_loss) / sum(n_months) as log_loss,
+            sum(age_error_months) / sum(n_answers) as age_error_months,
+            sum(n_answers) * 1.0 / sum(n_months) as coverage
+        from {{ ref("evaluation_user_scores") }}
+        group by method, period, cohort
+    ),
+    errors as (
+        select
+            means.method,
+            means.period,
+            means.cohort,
+            {{ error_of_mean("scores.n_right - means.accuracy * scores.n_months", "scores.n_months") }}
+            as accuracy_error,
+            {{ error_of_mean("scores.recall_residual", none) }} as macro_recall_error,
+            {{ error_of_mean("scores.log_loss - means.log_loss * scores.n_months", "scores.n_months") }}
+            as log_loss_error
+        from {{ ref("evaluation_user_scores") }} as scores
+        inner join
+            means on scores.method = means.method and scores.period = means.period and scores.cohort = means.cohort
+        group by means.method, means.period, means.cohort
+    ),
+    calibration as (
+        select method, period, cohort, sum(abs(gap)) / sum(n_user_months) as calibration_error
+        from
+            (
+                select
+                    predictions.method,
+                    cohorts.period,
+                    cohorts.cohort,
+                    count(*) as n_user_months,
+                    sum(
+                        {{
+                            exact(
+                                "case when predictions.is_right then 1.0 else 0.0 end - predictions.predicted_stage_probability"
+                            )
+                        }}
+                    ) as gap
+                from {{ ref("stage_predictions") }} as predictions
+                inner join
+                    {{ ref("evaluation_cohorts") }} as cohorts
+                    on predictions.user_id = cohorts.user_id
+                    and predictions.month = cohorts.month
+                group by
+                    predictions.method,
+                    cohorts.period,
+                    cohorts.cohort,
+                    {{ probability_bin("predictions.predicted_stage_probability") }}
+            ) as bins
+        group by method, period, cohort
+    )
+select means.*, errors.accuracy_error, errors.macro_recall_error, errors.log_loss_error, calibration.calibration_error
+from means
+inner join errors on means.method = errors.method and means.period = errors.period and means.cohort = errors.cohort
+inner join
+    calibration
+    on means.method = calibration.method
+    and means.period = calibration.period
+    and means.cohort = calibration.cohort

@@ -7,6 +7,8 @@ select
     -- Completed months at the month's end; negative before birth.
     {{ months_between("ledger.month", "children.birth_date") }} as age_months,
     families.n_children,
+    -- A registration of unknown time counts as known from the beginning.
+    case when not children.time_is_unknown then children.registered_at end as registered_at,
     case
         when {{ hash_share("children.user_id") }} < {{ var("train_share") }}
         then 'train'

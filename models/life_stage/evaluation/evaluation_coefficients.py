@@ -1,0 +1,16 @@
+# The models that are judged: learned only from what was known before the months they are judged on.
+from life_stage.evaluation_model import new_evaluation_model
+
+
+def model(dbt, session):
+    dbt.config(materialized="incremental", incremental_strategy="append", full_refresh=False)
+    return new_evaluation_model(
+        window=dbt.ref("evaluation_window"),
+        age_bins=dbt.ref("age_bins"),
+        stages=dbt.ref("stages"),
+        rows=dbt.ref("learning_rows"),
+        matrix=dbt.ref("learning_matrix"),
+        vocabulary=dbt.ref("learning_vocabulary"),
+        known=session.table(str(dbt.this)) if dbt.is_incremental else None,
+        options=dbt.config.meta_get("options"),
+    )

@@ -1,0 +1,53 @@
+-- How each method did on each test user, in sums that means and their errors are made of. A user's months resemble each
+-- other, so errors are reckoned between users, not between months.
+with
+    members as (
+        select predictions.*, cohorts.cohort, cohorts.period
+        from {{ ref("stage_predictions") }} as predictions
+        inner join
+            {{ ref("evaluation_cohorts") }} as cohorts
+            on predictions.user_id = cohorts.user_id
+            and predictions.month = cohorts.month
+    ),
+    recalls as (
+        select
+            method,
+            period,
+            cohort,
+            true_stage,
+            count(*) as n_of_stage,
+            avg(case when is_right then 1.0 else 0.0 end) as recall,
+            count(*) over (partition by method, period, cohort) as n_stages
+        from members
+        group by method, period, cohort, true_stage
+    )
+select
+    members.method,
+    members.period,
+    members.cohort,
+    members.user_id,
+    count(*) as n_months,
+    sum(case when members.is_right then 1 else 0 end) as n_right,
+    sum(members.log_loss) as log_loss,
+    sum(case when members.has_answer then 1 else 0 end) as n_answers,
+    sum(members.age_error_months) as age_error_months,
+    -- What the user adds to the macro recall, the mean over the stages of the share told rightly; and by how much the
+    -- macro recall would differ, to first order, if the user weighed more.
+    sum(
+        {{ exact("case when members.is_right then 1.0 else 0.0 end / recalls.n_of_stage / recalls.n_stages") }}
+    ) as recall_share,
+    sum(
+        {{
+            exact(
+                "(case when members.is_right then 1.0 else 0.0 end - recalls.recall) / recalls.n_of_stage / recalls.n_stages"
+            )
+        }}
+    ) as recall_residual
+from members
+inner join
+    recalls
+    on members.method = recalls.method
+    and members.period = recalls.period
+    and members.cohort = recalls.cohort
+    and members.true_stage = recalls.true_stage
+group by members.method, members.period, members.cohort, members.user_id

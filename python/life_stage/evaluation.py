@@ -1,0 +1,173 @@
+"""What every method says of the test users in the months of the window, from a model that saw neither."""
+
+from dataclasses import dataclass
+
+import duckdb
+import numpy as np
+import pandas as pd
+
+from life_stage.birth_months import Ages, BirthMonths, Months, last_months, softmax
+from life_stage.calibration import Reader, Settings
+from life_stage.evaluation_model import newest, of_this_month, read_evidence, rolled_features
+from life_stage.examples import Examples, examples_of
+from life_stage.learning import division
+from life_stage.regression import Evidence
+from life_stage.tracks import primary_tracks
+
+Relation = duckdb.DuckDBPyRelation
+
+
+def predictions(
+    *,
+    window: Relation,
+    age_bins: Relation,
+    stages: Relation,
+    rows: Relation,
+    matrix: Relation,
+    vocabulary: Relation,
+    coefficients: Relation,
+    options: dict[str, str],
+) -> pd.DataFrame:
+    """One row per method, test user and month of the window from the user's first month on; see COLUMNS.
+
+    Of the models in `coefficients` the newest that was trained before the window is judged. options: `fusion_merge`.
+    """
+    ages = Ages(*division(age_bins, "age_bin", "bin_no"), *division(stages, "stage", "stage_no"))
+    first, last, n_months = window.aggregate("min(month), max(month), count(*)").fetchall()[0]
+    model = coefficients.filter(f"trained_through < date '{first}'").df() if first else pd.DataFrame()
+    if model.empty:
+        return empty(ages)
+    model = model[model["trained_through"] == model["trained_through"].max()]
+    version = model["model_version"].min()
+    people = rows.df().sort_values("row_no", ignore_index=True)
+    words = vocabulary.df().sort_values("feature_no", ignore_index=True)
+    examples = examples_of(people, matrix.fetchnumpy(), len(words), last)
+    is_judged = (people["split"] == "test").to_numpy() & (examples.months.lag >= 0)
+    names = people.loc[is_judged].drop_duplicates("user_no").set_index("user_no")["user_id"]
+    if not is_judged.any():
+        return empty(ages)
+    panel = Panel(examples[is_judged], words, ages, n_months)
+    said = answers(panel, model[model["model_version"] == version], options["fusion_merge"])
+    month = np.datetime64(last, "M") - panel.readings.lag
+    keys = {"user_id": names.loc[panel.readings.user].to_numpy(), "month": month.astype("datetime64[s]")}
+    frames = []
+    for method, answer in said.items():
+        frame = pd.DataFrame({"method": method, **keys, "has_answer": answer.given})
+        frame[[f"p_{stage}" for stage in ages.stages]] = answer.p
+        frames.append(frame.assign(expected_age_months=answer.age, model_version=version))
+    return pd.concat(frames, ignore_index=True)
+
+
+def empty(ages: Ages) -> pd.DataFrame:
+    """No rows, with the columns and their types."""
+    types = {"method": "object", "user_id": "object", "month": "datetime64[s]", "has_answer": "bool"}
+    types |= dict.fromkeys([*(f"p_{stage}" for stage in ages.stages), "expected_age_months"], "float64")
+    return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in {**types, "model_version": "object"}.items()})
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a method says of every reading: p (readings x stages), whether it had anything to say, the median age."""
+
+    p: np.ndarray
+    given: np.ndarray
+    age: np.ndarray | float = np.nan
+
+
+class Panel:
+    """The test users' months with features, and the readings that are judged: all their months of the window."""
+
+    def __init__(self, examples: Examples, vocabulary: pd.DataFrame, ages: Ages, n_months: int) -> None:
+        self.examples, self.vocabulary, self.ages, self.n_months = examples, vocabulary, ages, n_months
+        self.readings = last_months(examples.months, n_months)
+        self.history = 1 + int(examples.months.lag.max(initial=0))
+        self.users = np.unique(examples.months.user)
+
+    def evidence(self, model: pd.DataFrame, regression: str) -> Evidence:
+        """A regression of the model for the features of the panel."""
+        return read_evidence(model, regression, self.vocabulary, self.ages)
+
+    def masses(self, evidence: Evidence, matrix) -> np.ndarray:
+        """rows x stages: the probabilities of the stages after one row alone, given that the child is in one."""
+        p = softmax(matrix @ evidence.weights + evidence.intercepts + np.log(evidence.prior))
+        return self.in_stages(p)
+
+    def in_stages(self, of_bins: np.ndarray) -> np.ndarray:
+        """Shares of the stages from those of the age bins."""
+        stage = self.ages.stage_of(np.array(self.ages.bin_edges[:-1]))
+        of_stages = np.stack([of_bins[..., stage == s].sum(axis=-1) for s in range(len(self.ages.stages))], axis=-1)
+        return of_stages / of_stages.sum(axis=-1, keepdims=True)
+
+    def cube(self, values: np.ndarray, months: Months) -> np.ndarray:
+        """users x months of the history x stages, oldest first; nan where there is no value."""
+        found = np.full((len(self.users), self.history, values.shape[1]), np.nan)
+        found[np.searchsorted(self.users, months.user), self.history - 1 - months.lag] = values
+        return found
+
+    def at_readings(self, cube: np.ndarray) -> np.ndarray:
+        """readings x stages from users x months x stages, whose last month is the newest."""
+        return cube[np.searchsorted(self.users, self.readings.user), cube.shape[1] - 1 - self.readings.lag]
+
+    def filtered(self, births: BirthMonths, rows: Examples, matrix, evidence: Evidence, settings: Settings) -> Answer:
+        """The birth-month filter on these rows; without evidence so far it has nothing to say."""
+        began = dict(zip(rows.months.user, rows.months.lag + rows.months.tenure, strict=True))
+        since = np.array([began.get(user, -1) for user in self.readings.user]) - self.readings.lag
+        given = since >= 0
+        chosen = self.readings[given]
+        chosen = Months(chosen.user, chosen.lag, chosen.age, since[given])
+        reader = Reader(matrix, rows.months, chosen, births, evidence)
+        p, age = np.full((len(given), len(self.ages.stages)), np.nan), np.full(len(given), np.nan)
+        p[given], age[given] = reader.probabilities(settings), reader.median_ages(settings)
+        return Answer(p, given, age)
+
+
+def answers(panel: Panel, model: pd.DataFrame, merge: str) -> dict[str, Answer]:
+    """Every method's answers; where one has nothing to say, the prior speaks for it."""
+    examples, this_month = panel.examples, of_this_month(panel.vocabulary)
+    settings = model[model["kind"] == "setting"].set_index(["regression", "feature"])["value"]
+    starts = model[model["kind"] == "start"].set_index(["regression", "age_bin"])["value"]
+    memory_less = panel.evidence(model, "memory_less")
+    alone = panel.cube(panel.masses(memory_less, examples.matrix), examples.months)
+    window = alone[:, -panel.n_months :]
+    edges = panel.ages.stage_edges
+    rolling = rolled_features(examples, panel.readings, this_month)
+
+    def births(regression: str, n_months: int) -> BirthMonths:
+        start = starts[regression][list(panel.ages.bins)].to_numpy()
+        return BirthMonths(panel.ages, n_months, start, settings["both", "birth_hazard"])
+
+    def reading(regression: str) -> Settings:
+        return Settings(*(settings[regression, name] for name in ("tau", "gamma", "delta")))
+
+    active, short = examples[examples.is_active], newest(examples, panel.n_months)
+    evidence = panel.evidence(model, "evidence")
+    found = {
+        "memory_less": panel.at_readings(alone),
+        "carry_last": panel.at_readings(carried_on(alone)),
+        "rolling_6_months": np.where(
+            np.diff(rolling.indptr)[:, None] > 0,
+            panel.masses(panel.evidence(model, "rolling_6_months").only(this_month), rolling),
+            np.nan,
+        ),
+        "dynamic_fusion_cold": panel.at_readings(primary_tracks(window, edges, merge)),
+        "dynamic_fusion": panel.at_readings(primary_tracks(alone, edges, merge)),
+    }
+    said = {name: Answer(p, ~np.isnan(p[:, 0])) for name, p in found.items()}
+    said["birth_month_filter_cold"] = panel.filtered(
+        births("memory_less", panel.n_months), short, short.matrix, memory_less, reading("memory_less")
+    )
+    said["birth_month_filter"] = panel.filtered(
+        births("evidence", panel.history), active, active.matrix, evidence, reading("both")
+    )
+    prior = panel.in_stages(memory_less.prior)
+    nothing = np.zeros(len(panel.readings), bool)
+    said = {name: Answer(np.where(one.given[:, None], one.p, prior), one.given, one.age) for name, one in said.items()}
+    return {"prior": Answer(np.tile(prior, (len(nothing), 1)), nothing), **said}
+
+
+def carried_on(cube: np.ndarray) -> np.ndarray:
+    """The last answer so far, months along the second axis."""
+    found = cube.copy()
+    for month in range(1, cube.shape[1]):
+        found[:, month] = np.where(np.isnan(cube[:, month]), found[:, month - 1], cube[:, month])
+    return found

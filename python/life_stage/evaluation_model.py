@@ -1,0 +1,193 @@
+"""The model that is judged: learned like any other, but only from what was known before the months it is judged on."""
+
+import sys
+from collections.abc import Callable
+from datetime import date
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from scipy.sparse import csr_matrix
+
+from life_stage.birth_months import Ages, BirthMonths, last_months
+from life_stage.examples import Examples, examples_of, start_of
+from life_stage.learning import SCHEMA, division, is_due
+from life_stage.regression import NotTrainedError
+from life_stage.scoring import LAST_YEAR
+
+Relation = duckdb.DuckDBPyRelation
+ROLLING_MONTHS = 6
+
+
+def new_evaluation_model(
+    *,
+    window: Relation,
+    age_bins: Relation,
+    stages: Relation,
+    rows: Relation,
+    matrix: Relation,
+    vocabulary: Relation,
+    known: Relation | None,
+    options: dict[str, int | bool],
+) -> pa.Table:
+    """Rows of a model through the month before the window, or none: there is one, or too little to learn from.
+
+    window: evaluation_window; options: as of learning.new_model, and `min_feature_support`.
+    """
+    first, n_months = window.aggregate("min(month), count(*)").fetchall()[0]
+    if first is None:
+        return SCHEMA.empty_table()
+    through = month_before(first)
+    trained = known.filter(f"trained_through <= date '{through}'") if known is not None else None
+    newest = trained.aggregate("max(trained_through)").fetchall()[0][0] if trained is not None else None
+    if not is_due(through, newest, options["retrain_every_months"]):
+        return SCHEMA.empty_table()
+    ages = Ages(*division(age_bins, "age_bin", "bin_no"), *division(stages, "stage", "stage_no"))
+    try:
+        tables = known_before(rows.df(), matrix.fetchnumpy(), vocabulary.df(), first, options["min_feature_support"])
+        model = train_for_evaluation(*tables, ages, through, n_months, options, say)
+    except NotTrainedError as error:
+        say(f"LS-ML-002 nothing is judged: {error}")
+        return SCHEMA.empty_table()
+    return pa.Table.from_pandas(model, schema=SCHEMA, preserve_index=False)
+
+
+def say(text: str) -> None:
+    """A line for whoever watches the run."""
+    print(f"    evaluation_coefficients: {text}", file=sys.stderr, flush=True)
+
+
+def month_before(month: date) -> date:
+    """The first day of the month before."""
+    return (np.datetime64(month, "M") - 1).astype("datetime64[D]").item()
+
+
+def known_before(
+    rows: pd.DataFrame, matrix: dict[str, np.ndarray], vocabulary: pd.DataFrame, first: date, min_support: int
+) -> tuple[pd.DataFrame, dict[str, np.ndarray], pd.DataFrame]:
+    """learning_rows, learning_matrix and learning_vocabulary as they would have been: months and registrations before
+    `first`, features that enough training rows of that time have, on the scale of that time."""
+    rows = rows.sort_values("row_no", ignore_index=True)
+    vocabulary = vocabulary.sort_values("feature_no", ignore_index=True)
+    late = (pd.to_datetime(rows["month"]) >= pd.Timestamp(first)) | (rows["registered_at"] >= pd.Timestamp(first))
+    is_known = ~late.to_numpy()
+    row, feature, value = matrix["row_no"] - 1, matrix["feature_no"] - 1, matrix["value"]
+    of_training = (is_known & (rows["split"] == "train").to_numpy())[row]
+    support = np.bincount(feature[of_training], minlength=len(vocabulary))
+    largest = np.zeros(len(vocabulary))
+    np.maximum.at(largest, feature[of_training], np.abs(value[of_training]))
+    factor = np.where((vocabulary["scale"] == 1) | (largest == 0), 1.0, largest)
+    is_kept = support >= min_support
+    chosen = is_known[row] & is_kept[feature]
+    found = {
+        "row_no": np.cumsum(is_known)[row[chosen]],
+        "feature_no": np.cumsum(is_kept)[feature[chosen]],
+        "value": (value / factor[feature])[chosen],
+    }
+    kept = vocabulary.assign(n_rows=support, scale=vocabulary["scale"] * factor)[is_kept]
+    kept = kept.assign(feature_no=np.arange(1, len(kept) + 1))
+    rows = rows[is_known]
+    return rows.assign(row_no=np.arange(1, len(rows) + 1)), found, kept
+
+
+def train_for_evaluation(
+    rows: pd.DataFrame,
+    matrix: dict[str, np.ndarray],
+    vocabulary: pd.DataFrame,
+    ages: Ages,
+    through: date,
+    n_months: int,
+    options: dict[str, int | bool],
+    say: Callable[[str], None],
+) -> pd.DataFrame:
+    """The rows of stage_coefficients and of what only evaluation needs.
+
+    That is the regression over six months, and the settings of the filter on a history of n_months with the memory-less
+    regression for evidence.
+    """
+    from life_stage.model_rows import COLUMNS, long_rows, named_values, regression_rows
+    from life_stage.training import Options, calibrate, fit, train
+
+    model = train(
+        rows, matrix, vocabulary, ages, through, Options(options["min_training_users"], options["filter_tuning"]), say
+    )
+    examples = examples_of(rows, matrix, len(vocabulary), through)
+    split, this_month = rows["split"].to_numpy(), of_this_month(vocabulary)
+    settings = model[model["kind"] == "setting"].set_index("feature")["value"]
+    training = examples[split == "train"].believable(ages)
+    rolling = fit(rolled(training, this_month), ages, settings["inverse_penalty"])
+    say("the regression over six months stands")
+    short = newest(training, n_months)
+    births = BirthMonths(ages, n_months, start_of(short.months, ages), settings["birth_hazard"])
+    memory_less = read_evidence(model, "memory_less", vocabulary, ages)
+    reading, _ = calibrate(newest(examples[split == "validation"], n_months), births, memory_less)
+    frame = pd.concat(
+        [
+            model,
+            regression_rows("rolling_6_months", rolling, vocabulary[this_month], ages.bins),
+            long_rows("start", [""], ages.bins, births.start[None, :]).assign(regression="memory_less"),
+            named_values("setting", vars(reading)).assign(regression="memory_less"),
+        ]
+    )
+    return frame.assign(trained_through=through, model_version=model["model_version"].iloc[0])[COLUMNS]
+
+
+def of_this_month(vocabulary: pd.DataFrame) -> np.ndarray:
+    """Which features are of the month itself, not of the same month last year."""
+    return ~vocabulary["feature"].str.startswith(LAST_YEAR).to_numpy()
+
+
+def newest(examples: Examples, n_months: int) -> Examples:
+    """The newest months alone, as if each user's history began with them."""
+    kept = examples[examples.months.lag < n_months]
+    months = kept.months
+    began = np.repeat(months.tenure[months.first_of_users], months.counts)
+    shortened = type(months)(months.user, months.lag, months.age, months.tenure - began)
+    return Examples(shortened, kept.matrix, kept.is_active)
+
+
+def rolled(examples: Examples, this_month: np.ndarray) -> Examples:
+    """Every third month of the users, quiet ones included, with the distinct days of six months as features."""
+    readings = last_months(examples.months, 1 + int(examples.months.lag.max(initial=0)))
+    readings = readings[readings.lag % 3 == 0]
+    matrix = rolled_features(examples, readings, this_month)
+    said = np.diff(matrix.indptr) > 0
+    return Examples(readings[said], matrix[said], np.ones(said.sum(), bool))
+
+
+def rolled_features(examples: Examples, readings, this_month: np.ndarray) -> csr_matrix:
+    """readings x features of the month: ln(1 + days) of the six months up to each reading."""
+    step = 1 + int(max(examples.months.lag.max(initial=0), readings.lag.max(initial=0))) + ROLLING_MONTHS
+    key = examples.months.user * step - examples.months.lag
+    end = readings.user * step - readings.lag
+    low, high = (np.searchsorted(key, at, side="right") for at in (end - ROLLING_MONTHS, end))
+    columns = np.concatenate([np.arange(a, b) for a, b in zip(low, high, strict=True)] or [np.zeros(0, int)])
+    pointers = np.append(0, np.cumsum(high - low))
+    window = csr_matrix((np.ones(len(columns)), columns, pointers), shape=(len(readings), len(examples.months)))
+    days = examples.matrix[:, this_month].copy()
+    days.data = np.sign(days.data) * np.expm1(np.abs(days.data))
+    total = window @ days
+    total.data = np.sign(total.data) * np.log1p(np.abs(total.data))
+    total.sort_indices()
+    return total
+
+
+def read_evidence(model: pd.DataFrame, regression: str, vocabulary: pd.DataFrame, ages: Ages):
+    """A regression of a model's rows, for features as learning_matrix has them: on the scale of `vocabulary`.
+
+    Features that the model does not know have no weight.
+    """
+    from life_stage.regression import Evidence
+
+    rows = model[model["regression"] == regression]
+    wide = rows[rows["kind"].isin(["coefficient", "intercept", "prior"])].pivot(
+        index=["kind", "feature"], columns="age_bin", values="value"
+    )[list(ages.bins)]
+    weights = wide.loc["coefficient"].reindex(vocabulary["feature"]).fillna(0.0).to_numpy()
+    return Evidence(
+        weights * vocabulary["scale"].to_numpy()[:, None],
+        wide.loc[("intercept", "")].to_numpy(),
+        wide.loc[("prior", "")].to_numpy(),
+        0,
+    )
