@@ -18,6 +18,7 @@ from life_stage.scoring import LAST_YEAR
 
 Relation = duckdb.DuckDBPyRelation
 ROLLING_MONTHS = 6
+COLD_MONTHS = 6  # history of a young shop, on which the settings of a cold start are chosen
 
 
 def new_evaluation_model(
@@ -35,7 +36,7 @@ def new_evaluation_model(
 
     window: evaluation_window; options: as of learning.new_model, and `min_feature_support`.
     """
-    first, n_months = window.aggregate("min(month), count(*)").fetchall()[0]
+    first = window.aggregate("min(month)").fetchall()[0][0]
     if first is None:
         return SCHEMA.empty_table()
     through = month_before(first)
@@ -46,7 +47,7 @@ def new_evaluation_model(
     ages = Ages(*division(age_bins, "age_bin", "bin_no"), *division(stages, "stage", "stage_no"))
     try:
         tables = known_before(rows.df(), matrix.fetchnumpy(), vocabulary.df(), first, options["min_feature_support"])
-        model = train_for_evaluation(*tables, ages, through, n_months, options, say)
+        model = train_for_evaluation(*tables, ages, through, options, say)
     except NotTrainedError as error:
         say(f"LS-ML-002 nothing is judged: {error}")
         return SCHEMA.empty_table()
@@ -97,13 +98,12 @@ def train_for_evaluation(
     vocabulary: pd.DataFrame,
     ages: Ages,
     through: date,
-    n_months: int,
     options: dict[str, int | bool],
     say: Callable[[str], None],
 ) -> pd.DataFrame:
     """The rows of stage_coefficients and of what only evaluation needs.
 
-    That is the regression over six months, and the settings of the filter on a history of n_months with the memory-less
+    That is the regression over six months, and the settings of the filter on a history of COLD_MONTHS with the memory-less
     regression for evidence.
     """
     from life_stage.model_rows import COLUMNS, long_rows, named_values, regression_rows
@@ -118,10 +118,10 @@ def train_for_evaluation(
     training = examples[split == "train"].believable(ages)
     rolling = fit(rolled(training, this_month), ages, settings["inverse_penalty"])
     say("the regression over six months stands")
-    short = newest(training, n_months)
-    births = BirthMonths(ages, n_months, start_of(short.months, ages), settings["birth_hazard"])
+    short = newest(training, COLD_MONTHS)
+    births = BirthMonths(ages, COLD_MONTHS, start_of(short.months, ages), settings["birth_hazard"])
     memory_less = read_evidence(model, "memory_less", vocabulary, ages)
-    reading, _ = calibrate(newest(examples[split == "validation"], n_months), births, memory_less)
+    reading, _ = calibrate(newest(examples[split == "validation"], COLD_MONTHS), births, memory_less)
     frame = pd.concat(
         [
             model,

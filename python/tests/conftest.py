@@ -12,18 +12,14 @@ sys.path.append(str(Path(__file__).parent))
 
 from project import PROJECT, Shop, copy_shop, made_once, make_shop, pin_model
 
-GENERATE = [
-    "-m",
-    "life_stage_demo.generate",
-    "--users",
-    "400",
-    "--months",
-    "8",
-    "--through",
-    "2017-02",
-    "--seed",
-    "1",
-]
+
+def generate_source(shop: Shop, users: int, months: int) -> None:
+    """Simulated shoppers of the months through 2017-02, without the truth about them."""
+    wanted = {"users": users, "months": months, "through": "2017-02", "seed": 1, "out": shop.source}
+    arguments = [str(word) for name, value in wanted.items() for word in (f"--{name}", value)]
+    command = [sys.executable, "-m", "life_stage_demo.generate", *arguments]
+    subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": str(PROJECT / "python")})
+    shutil.rmtree(shop.source / "truth")
 
 
 @pytest.fixture(scope="session")
@@ -32,9 +28,7 @@ def base(tmp_path_factory):
 
     def make(folder: Path) -> None:
         shop = make_shop(folder)
-        environment = os.environ | {"PYTHONPATH": str(PROJECT / "python")}
-        subprocess.run([sys.executable, *GENERATE, "--out", shop.source], check=True, env=environment)
-        shutil.rmtree(shop.source / "truth")
+        generate_source(shop, users=400, months=8)
         shop.build(checked=True)
 
     return Shop(made_once(tmp_path_factory, "base", make))

@@ -170,6 +170,7 @@ def pin_model(shop: Shop, of: Shop) -> None:
     shop.change(
         f"attach '{of.warehouse}' as other (read_only)",
         "create table stage_coefficients as from other.stage_coefficients",
+        "create table evaluation_coefficients as from other.evaluation_coefficients",
     )
 
 

@@ -13,6 +13,8 @@ from dbt.cli.main import dbtRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from life_stage.tracks import primary_tracks
+
 PROJECT = Path(__file__).parents[2]
 MACROS = ["stages.sql", "fusion_tracks.sql", "birth_months.sql"]
 
@@ -156,6 +158,24 @@ HISTORIES = st.dictionaries(st.integers(0, 15), DISTRIBUTIONS, min_size=1, max_s
 def test_any_history_is_fused_as_the_method_says(fold, histories):
     """Ties, gaps of several months, births crossing zero, more than three tracks."""
     assert_follows(fold, {f"u{n}": history for n, history in enumerate(histories)}, 16)
+
+
+@settings(max_examples=50, deadline=None)
+@given(histories=st.lists(HISTORIES, min_size=1, max_size=4))
+def test_the_arrays_of_evaluation_fuse_any_history_alike(histories):
+    """Their strongest track is that of the restatement."""
+    edges, n_months = [-9, 0, 6, 12, 24, 36, 84], 40
+    p = np.full((len(histories), n_months, 6), np.nan)
+    for user, history in enumerate(histories):
+        p[user, list(history)] = list(history.values())
+    said = primary_tracks(p, tuple(edges))
+    for user, history in enumerate(histories):
+        for month, tracks in oracle(history, n_months, edges).items():
+            if not tracks:
+                assert np.isnan(said[user, month]).all()
+                continue
+            now = moved(tracks[0].p, month - tracks[0].matched, edges)[:-1]
+            np.testing.assert_allclose(said[user, month], now / now.sum(), rtol=0, atol=1e-9)
 
 
 def test_a_child_leaves_the_last_stage_and_stays_graduated(fold):
