@@ -12,7 +12,7 @@ SQL = models macros tests
 export DO_NOT_TRACK = 1
 export DBT_SEND_ANONYMOUS_USAGE_STATS = false
 
-.PHONY: help demo build feature test test-slow bench pytest lint format lock clean usable-python
+.PHONY: help demo build feature test test-slow bench experiment ablation pytest lint format lock clean usable-python
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -45,9 +45,15 @@ pytest: $(VENV)/dev ## the tests alone
 	$(BIN)/pytest -n 2
 
 bench: $(VENV)/runtime ## what the steps cost and what they are worth, on generated data (15 minutes)
-	@for script in evidence_cost training_cost learning_quality analyst_feature fusion_quality fold_cost; do \
+	@for script in evidence_cost training_cost learning_quality analyst_feature fold_cost; do \
 	  echo "== $$script"; $(BIN)/python bench/$$script.py || exit 1; \
 	done
+
+experiment: $(VENV)/runtime ## the methods compared on 3 x 14,000 simulated users; writes docs/results.md (15 minutes)
+	$(BIN)/python bench/experiment.py
+
+ablation: $(VENV)/runtime ## what each part of the method is worth; writes its table into docs/results.md (15 minutes)
+	$(BIN)/python bench/ablation.py
 
 lint: $(VENV)/dev ## check Python and SQL, change nothing
 	$(BIN)/ruff check

@@ -103,7 +103,8 @@ def train_for_evaluation(
 ) -> pd.DataFrame:
     """The rows of stage_coefficients and of what only evaluation needs.
 
-    That is the regression over six months, and the settings of the filter on a history of COLD_MONTHS with the memory-less
+    That is the regression over six months, and the settings of the filter on a history of COLD_MONTHS with the
+    memory-less
     regression for evidence.
     """
     from life_stage.model_rows import COLUMNS, long_rows, named_values, regression_rows
