@@ -40,7 +40,11 @@
         "retrain_every_months": [0, 1200],
     } %}
     {% set switches = ["filter_tuning", "tune_penalties"] %}
-    {% set known = patterns.keys() | list + ranges.keys() | list + switches + ["stages", "age_bin_edges", "features"] %}
+    {% set known = (
+        patterns.keys()
+        | list + ranges.keys()
+        | list + switches + ["stages", "age_bin_edges", "features", "experiments"]
+    ) %}
     {% for name in invocation_args_dict.get("vars", {}) if name not in known %}
         {% do stop("LS-VAR-001", "unknown var " ~ name, "known are " ~ known | join(", ")) %}
     {% endfor %}
@@ -59,6 +63,7 @@
     {% endfor %}
     {% do check_calendar() %}
     {% do check_stages() %}
+    {% do check_experiments() %}
     {% do check_features() %}
 {% endmacro %}
 
@@ -88,6 +93,25 @@
     {% endif %}
     {% for name in ["through_month", "restate_from", "evaluation_from"] if var(name) > clock_text()[:7] %}
         {% do stop("LS-VAR-002", "var " ~ name ~ " is '" ~ var(name) ~ "'", "it must not lie ahead") %}
+    {% endfor %}
+{% endmacro %}
+
+{% macro check_experiments() %}
+    {% set wanted = var("experiments") if var("experiments") is sequence else [{}] %}
+    {% for experiment in wanted %}
+        {% if experiment is not mapping or not (
+            modules.re.fullmatch("[a-z][a-z0-9_]*", experiment.name | string)
+            and modules.re.fullmatch("[0-9]{4}-(0[1-9]|1[0-2])", experiment.first_month | string)
+            and experiment.treated_share is number
+            and 0 < experiment.treated_share < 1
+            and wanted | selectattr("name", "equalto", experiment.name) | list | length == 1
+        ) %}
+            {% do stop(
+                "LS-VAR-004",
+                "experiment " ~ experiment ~ " in var experiments does not fit",
+                "give each a name of its own in lower case, a first_month YYYY-MM and a treated_share between 0 and 1",
+            ) %}
+        {% endif %}
     {% endfor %}
 {% endmacro %}
 

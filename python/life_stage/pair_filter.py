@@ -130,9 +130,11 @@ def batches(
 
 
 def packed(state: np.ndarray) -> pa.Array:
-    """The sums, users x pairs, as they are carried: half precision, against the user's greatest, to the byte the same
-    when they are packed again."""
-    halves = (state - state.max(axis=1, keepdims=True)).astype(np.float16)
+    """The sums, users x pairs, as they are carried: half precision, against the user's greatest.
+
+    Packed again they are the same to the byte.
+    """
+    halves = (state - state.max(axis=1, keepdims=True)).astype(np.float16, order="C")
     width = halves.shape[1] * halves.itemsize
     return pa.Array.from_buffers(pa.binary(width), len(halves), [None, pa.py_buffer(halves)]).cast(pa.binary())
 

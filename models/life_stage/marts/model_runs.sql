@@ -1,6 +1,7 @@
 -- The run ledger: what every finished run read, set aside, rebuilt and left behind.
 {{ config(materialized="incremental", incremental_strategy="append", full_refresh=false) }}
--- depends_on: {{ ref("stage_accuracy") }} {{ ref("stg_rejected_actions") }}
+-- depends_on: {{ ref("stage_accuracy") }} {{ ref("stage_recall") }} {{ ref("stage_confusion") }} {{ ref("fusion_gain") }}
+-- depends_on: {{ ref("stage_calibration") }} {{ ref("experiment_readout") }} {{ ref("stg_rejected_actions") }}
 with
     -- Months that a run before this one built without reaching its end count for this one.
     months_built as (

@@ -1,0 +1,76 @@
+-- What every online experiment shows so far: of the users who came, how many bought, treated and not.
+with
+    experiments as (
+        {% for experiment in var("experiments") %}
+            {{ "" if loop.first else "union all" }}
+            select
+                '{{ experiment.name }}' as experiment,
+                cast('{{ experiment.first_month }}-01' as date) as first_month,
+                cast({{ experiment.treated_share }} as double) as treated_share
+        {% else %}
+            select '' as experiment, cast(null as date) as first_month, cast(null as double) as treated_share
+            where false
+        {% endfor %}
+    ),
+    buyers as (select distinct user_id, month from {{ ref("stg_actions") }} where action = 'purchase'),
+    came as (
+        select
+            experiments.experiment,
+            experiments.treated_share,
+            arms.arm,
+            acted.user_id,
+            max(case when buyers.user_id is not null then 1 else 0 end) as has_bought
+        from experiments
+        inner join {{ ref("user_months") }} as acted on acted.month >= experiments.first_month
+        inner join
+            {{ ref("experiment_arms") }} as arms
+            on experiments.experiment = arms.experiment
+            and acted.user_id = arms.user_id
+        left join buyers on acted.user_id = buyers.user_id and acted.month = buyers.month
+        group by experiments.experiment, experiments.treated_share, arms.arm, acted.user_id
+    ),
+    counts as (
+        select
+            experiment,
+            treated_share,
+            cast(sum(case when arm = 'treatment' then 1 else 0 end) as double) as n_treated,
+            cast(sum(case when arm = 'control' then 1 else 0 end) as double) as n_control,
+            sum(case when arm = 'treatment' then has_bought else 0 end) as n_treated_buyers,
+            sum(case when arm = 'control' then has_bought else 0 end) as n_control_buyers
+        from came
+        group by experiment, treated_share
+    ),
+    conversions as (
+        select
+            *,
+            n_treated_buyers / nullif(n_treated, 0) as treated_conversion,
+            n_control_buyers / nullif(n_control, 0) as control_conversion,
+            -- Pearson's statistic of the two counts, one degree of freedom.
+            power(n_treated - treated_share * (n_treated + n_control), 2)
+            / (treated_share * (1 - treated_share) * (n_treated + n_control)) as ratio_statistic
+        from counts
+    ),
+    differences as (
+        select
+            *,
+            treated_conversion - control_conversion as difference,
+            sqrt(
+                treated_conversion * (1 - treated_conversion) / nullif(n_treated, 0)
+                + control_conversion * (1 - control_conversion) / nullif(n_control, 0)
+            ) as difference_error
+        from conversions
+    )
+select
+    experiment,
+    cast(n_treated as bigint) as n_treated,
+    cast(n_control as bigint) as n_control,
+    treated_conversion,
+    control_conversion,
+    difference,
+    difference_error,
+    difference - 1.96 * difference_error as lowest_difference,
+    difference + 1.96 * difference_error as highest_difference,
+    ratio_statistic,
+    -- Passed by chance once in a thousand experiments.
+    ratio_statistic > 10.83 as has_ratio_mismatch
+from differences

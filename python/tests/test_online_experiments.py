@@ -1,0 +1,80 @@
+"""Online experiments: an A/A run raises the nominal share of false alarms, and the readout counts right."""
+
+import duckdb
+import numpy as np
+import pytest
+from kill_runner import run
+
+N_EXPERIMENTS = 400
+
+
+def experiments(n: int, share: float = 0.5) -> list[dict]:
+    return [{"name": f"trial_{number}", "first_month": "2016-09", "treated_share": share} for number in range(n)]
+
+
+def read_out(shop, wanted: list[dict]) -> None:
+    run(shop, "run", "--select", "experiment_arms", "experiment_readout", experiments=wanted)
+
+
+def test_an_experiment_without_effect_alarms_as_often_as_it_says(shop):
+    """Nobody is treated differently: of 400 intervals about 20 leave 0 out, and none of the ratios is suspicious."""
+    read_out(shop, experiments(N_EXPERIMENTS))
+    rows = shop.frame("experiment_readout")
+    alarms = ((rows["lowest_difference"] > 0) | (rows["highest_difference"] < 0)).sum()
+    assert len(rows) == N_EXPERIMENTS and 8 <= alarms <= 36, "within three and a half standard deviations of 20"
+    assert rows["has_ratio_mismatch"].sum() <= 3
+    assert np.corrcoef(rows["treated_conversion"], rows["control_conversion"])[0, 1] < 0, "one splits the same users"
+
+
+def test_the_readout_counts_those_who_came_and_those_who_bought(shop):
+    read_out(shop, experiments(2, share=0.3))
+    arms = shop.frame("experiment_arms", "experiment = 'trial_1'").set_index("user_id")["arm"]
+    actions = shop.frame("stg_actions", "month >= date '2016-09-01' and month in (select month from user_months)")
+    bought = actions.assign(bought=actions["action"] == "purchase").groupby("user_id")["bought"].any()
+    (row,) = shop.frame("experiment_readout", "experiment = 'trial_1'").to_dict("records")
+    of_arms = bought.groupby(arms.reindex(bought.index))
+    assert [row["n_treated"], row["n_control"]] == [of_arms.size()["treatment"], of_arms.size()["control"]]
+    assert row["treated_conversion"] == pytest.approx(of_arms.mean()["treatment"])
+    variances = of_arms.mean() * (1 - of_arms.mean()) / of_arms.size()
+    assert row["difference_error"] == pytest.approx(np.sqrt(variances.sum()))
+    assert row["n_treated"] / len(bought) == pytest.approx(0.3, abs=0.08)
+
+
+def test_a_skewed_sample_is_noticed(shop):
+    """The treated who do not buy are lost on the way: the readout warns before anybody believes the gain."""
+    read_out(shop, experiments(1))
+    shop.change(
+        """delete from user_months where hash(user_id) % 2 = 0
+        and user_id in (select user_id from experiment_arms where arm = 'treatment')"""
+    )
+    read_out(shop, experiments(1))
+    assert shop.query("select has_ratio_mismatch from experiment_readout") == [(True,)]
+
+
+def test_nobody_changes_sides_and_experiments_are_independent(shop):
+    read_out(shop, experiments(2))
+    before = shop.frame("experiment_arms")
+    together = before.pivot(index="user_id", columns="experiment", values="arm")
+    agree = (together["trial_0"] == together["trial_1"]).mean()
+    assert agree == pytest.approx(0.5, abs=0.1)
+    read_out(shop, experiments(1))
+    after = shop.frame("experiment_arms")
+    assert after.equals(before[before["experiment"] == "trial_0"].reset_index(drop=True))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [{"name": "x' or 1 = 1 --", "first_month": "2016-09", "treated_share": 0.5}],
+        [{"name": "a", "first_month": "2016-13", "treated_share": 0.5}],
+        [{"name": "a", "first_month": "2016-09", "treated_share": 1.5}],
+        [{"name": "a", "first_month": "2016-09", "treated_share": 0.5}] * 2,
+        ["a"],
+        "a",
+    ],
+)
+def test_a_wrong_experiment_stops_the_run(shop, wrong):
+    finished = shop.start(experiments=wrong)
+    assert finished.exit_code != 0 and "LS-VAR-004" in finished.output
+    with duckdb.connect(shop.warehouse, read_only=True) as connection:
+        assert connection.execute("select count(*) from user_stages").fetchall()[0][0] > 0
