@@ -40,11 +40,8 @@
         "retrain_every_months": [0, 1200],
     } %}
     {% set switches = ["filter_tuning", "tune_penalties"] %}
-    {% set known = (
-        patterns.keys()
-        | list + ranges.keys()
-        | list + switches + ["stages", "age_bin_edges", "features", "experiments"]
-    ) %}
+    {% set lists = ["stages", "age_bin_edges", "features", "experiments"] %}
+    {% set known = patterns.keys() | list + ranges.keys() | list + switches + lists %}
     {% for name in invocation_args_dict.get("vars", {}) if name not in known %}
         {% do stop("LS-VAR-001", "unknown var " ~ name, "known are " ~ known | join(", ")) %}
     {% endfor %}
