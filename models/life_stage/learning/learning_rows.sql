@@ -16,7 +16,13 @@ with
     ),
     first_months as (select user_id, first_month from users where place <= {{ most_users }}),
     months_of_users as (
-        select labels.user_id, labels.month, labels.age_months, labels.split, labels.registered_at, first_months.first_month
+        select
+            labels.user_id,
+            labels.month,
+            labels.age_months,
+            labels.split,
+            labels.registered_at,
+            first_months.first_month
         from {{ ref("stage_labels") }} as labels
         inner join first_months on labels.user_id = first_months.user_id and labels.month >= first_months.first_month
         where labels.n_children = 1
