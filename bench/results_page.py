@@ -50,10 +50,9 @@ class Measured:
         groups = pd.concat(frames, ignore_index=True).infer_objects().groupby(keys, sort=False)
         found = groups.mean(numeric_only=True)
         for column in (c for c in found if c.endswith("_error") and c != "calibration_error"):
-            found[column] = groups[column].apply(
-                lambda errors: np.sqrt((errors.astype(float) ** 2).sum()) / len(errors)
-            )
-        return found
+            squares = groups[column].apply(lambda errors: np.square(errors.astype(float)).sum(skipna=False))
+            found[column] = np.sqrt(squares) / groups.size()
+        return found.sort_index() if len(keys) > 1 else found
 
     def ranking_agrees(self) -> bool:
         """Whether every seed puts the methods into the same order of accuracy."""
@@ -306,8 +305,8 @@ def page(measured: Measured, ablation: dict | None) -> str:
         ("", replication),
         (
             "",
-            "What can be compared: that fusing helps in every month, and most in the sparse one (February, when hardly anybody shops). What "
-            "cannot: the sizes of the gains. The published data, tables and equations are not public, whether its percentages are absolute or "
+            "What can be compared: whether fusing helps, and most in the sparse month (February, when hardly anybody shops). In the first month there "
+            "is nothing to fuse. What cannot be compared: the sizes of the gains. The published data, tables and equations are not public, whether its percentages are absolute or "
             "relative is not said, and these shoppers are simulated.",
         ),
         ("Stages of the user-months learned from and judged:", shares),
