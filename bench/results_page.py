@@ -103,7 +103,7 @@ def by_month(rows: pd.DataFrame, value: str, title: str) -> alt.Chart:
     base = alt.Chart(shown).encode(x=months, color=colour)
     y = alt.Y(f"{value}:Q", title=title, axis=alt.Axis(format="%"), scale=alt.Scale(domain=[0, 1]))
     band = base.mark_area(opacity=0.15).encode(y=alt.Y("low:Q"), y2="high:Q")
-    return (band + base.mark_line(point=True).encode(y=y)).properties(width=520, height=260)
+    return (base.mark_line(point=True).encode(y=y) + band).properties(width=520, height=260)
 
 
 def methods(measured: Measured) -> str:
