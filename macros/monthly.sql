@@ -120,8 +120,9 @@
             {% do adapter.commit() %}
         {% endif %}
     {% endfor %}
-    {% do drop_relation_if_exists(step_table) %}
-    {% do adapter.commit() %}
+    {% if model["language"] == "python" %}
+        {% do drop_relation_if_exists(step_table) %} {% do adapter.commit() %}
+    {% endif %}
     {% do forget_unwanted(target_relation, wanted, built) %}
     {% call noop_statement("main", pending | length ~ " months", "MONTHLY", pending | length) %} {% endcall %}
     {{ run_hooks(post_hooks) }}

@@ -42,7 +42,7 @@ class Reader:
         self._keep(np.arange(len(readings)), total, readings, rows, births)
 
     def _keep(self, chosen: np.ndarray, total: np.ndarray, readings: Months, rows: Months, births: BirthMonths) -> None:
-        self._total, self.readings = total[chosen], readings[chosen]
+        self._total, self.readings, self._ages = total[chosen], readings[chosen], births.ages
         self._log_prior = births.log_prior(self.readings)
         self._n_active = np.maximum(months_so_far(rows, self.readings), 1.0)
         self._cell_ages = births.age_now[None, :] - self.readings.lag[:, None]
@@ -66,6 +66,7 @@ class Reader:
         """The median of the child's age in months; an outer cell stands for the age next to those with a cell."""
         so_far = self._belief(settings.tau, settings.gamma).cumsum(axis=1)
         ages = np.pad(self._cell_ages, ((0, 0), (1, 1)), mode="reflect", reflect_type="odd")
+        ages = np.clip(ages, self._ages.first - 1, self._ages.last + 1)
         return ages[np.arange(len(ages)), np.minimum((so_far < 0.5).sum(axis=1), ages.shape[1] - 1)]
 
     def probabilities(self, settings: Settings, masses: np.ndarray | None = None) -> np.ndarray:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from life_stage.birth_months import Ages, BirthMonths, Months, last_months, softmax
 from life_stage.calibration import Reader, Settings
-from life_stage.evaluation_model import newest, of_this_month, read_evidence, rolled_features
+from life_stage.evaluation_model import days_of, newest, of_this_month, read_evidence, rolled_features
 from life_stage.examples import Examples, examples_of
 from life_stage.learning import division
 from life_stage.regression import Evidence
@@ -130,7 +130,7 @@ def answers(panel: Panel, model: pd.DataFrame, merge: str) -> dict[str, Answer]:
     alone = panel.cube(panel.masses(memory_less, examples.matrix), examples.months)
     window = alone[:, -panel.n_months :]
     edges = panel.ages.stage_edges
-    rolling = rolled_features(examples, panel.readings, this_month)
+    rolling = rolled_features(examples, panel.readings, this_month, days_of(panel.vocabulary))
 
     def births(regression: str, n_months: int) -> BirthMonths:
         start = starts[regression][list(panel.ages.bins)].to_numpy()

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 from scipy.sparse import csr_matrix
 
-from life_stage.birth_months import Ages, BirthMonths, last_months
+from life_stage.birth_months import Ages, BirthMonths, Months, last_months
 from life_stage.examples import Examples, examples_of, start_of
 from life_stage.learning import SCHEMA, division, is_due
 from life_stage.regression import NotTrainedError
@@ -117,7 +117,7 @@ def train_for_evaluation(
     split, this_month = rows["split"].to_numpy(), of_this_month(vocabulary)
     settings = model[model["kind"] == "setting"].set_index("feature")["value"]
     training = examples[split == "train"].believable(ages)
-    rolling = fit(rolled(training, this_month), ages, settings["inverse_penalty"])
+    rolling = fit(rolled(training, this_month, days_of(vocabulary)), ages, settings["inverse_penalty"])
     say("the regression over six months stands")
     short = newest(training, COLD_MONTHS)
     births = BirthMonths(ages, COLD_MONTHS, start_of(short.months, ages), settings["birth_hazard"])
@@ -139,26 +139,33 @@ def of_this_month(vocabulary: pd.DataFrame) -> np.ndarray:
     return ~vocabulary["feature"].str.startswith(LAST_YEAR).to_numpy()
 
 
+def days_of(vocabulary: pd.DataFrame) -> np.ndarray:
+    """Which features count days; those that analysts give a value are on a scale of their own."""
+    return (vocabulary["scale"] == 1).to_numpy()
+
+
 def newest(examples: Examples, n_months: int) -> Examples:
     """The newest months alone, as if each user's history began with them."""
     kept = examples[examples.months.lag < n_months]
     months = kept.months
     began = np.repeat(months.tenure[months.first_of_users], months.counts)
-    shortened = type(months)(months.user, months.lag, months.age, months.tenure - began)
+    shortened = Months(months.user, months.lag, months.age, months.tenure - began)
     return Examples(shortened, kept.matrix, kept.is_active)
 
 
-def rolled(examples: Examples, this_month: np.ndarray) -> Examples:
+def rolled(examples: Examples, this_month: np.ndarray, counts_days: np.ndarray) -> Examples:
     """Every third month of the users, quiet ones included, with the distinct days of six months as features."""
     readings = last_months(examples.months, 1 + int(examples.months.lag.max(initial=0)))
     readings = readings[readings.lag % 3 == 0]
-    matrix = rolled_features(examples, readings, this_month)
+    matrix = rolled_features(examples, readings, this_month, counts_days)
     said = np.diff(matrix.indptr) > 0
     return Examples(readings[said], matrix[said], np.ones(said.sum(), bool))
 
 
-def rolled_features(examples: Examples, readings, this_month: np.ndarray) -> csr_matrix:
-    """readings x features of the month: ln(1 + days) of the six months up to each reading."""
+def rolled_features(
+    examples: Examples, readings: Months, this_month: np.ndarray, counts_days: np.ndarray
+) -> csr_matrix:
+    """readings x features of the month, of the six months up to each reading: ln(1 + days), the sum of other values."""
     step = 1 + int(max(examples.months.lag.max(initial=0), readings.lag.max(initial=0))) + ROLLING_MONTHS
     key = examples.months.user * step - examples.months.lag
     end = readings.user * step - readings.lag
@@ -166,10 +173,13 @@ def rolled_features(examples: Examples, readings, this_month: np.ndarray) -> csr
     columns = np.concatenate([np.arange(a, b) for a, b in zip(low, high, strict=True)] or [np.zeros(0, int)])
     pointers = np.append(0, np.cumsum(high - low))
     window = csr_matrix((np.ones(len(columns)), columns, pointers), shape=(len(readings), len(examples.months)))
-    days = examples.matrix[:, this_month].copy()
-    days.data = np.sign(days.data) * np.expm1(np.abs(days.data))
-    total = window @ days
-    total.data = np.sign(total.data) * np.log1p(np.abs(total.data))
+    values = examples.matrix[:, this_month].tocsr(copy=True)
+    in_days = counts_days[this_month]
+    days = in_days[values.indices]
+    values.data[days] = np.expm1(values.data[days])
+    total = window @ values
+    days = in_days[total.indices]
+    total.data[days] = np.log1p(total.data[days])
     total.sort_indices()
     return total
 

@@ -134,7 +134,8 @@ def packed(state: np.ndarray) -> pa.Array:
 
     Packed again they are the same to the byte.
     """
-    halves = (state - state.max(axis=1, keepdims=True)).astype(np.float16, order="C")
+    behind = np.maximum(state - state.max(axis=1, keepdims=True), -60_000)  # what half precision can hold
+    halves = behind.astype(np.float16, order="C")
     width = halves.shape[1] * halves.itemsize
     return pa.Array.from_buffers(pa.binary(width), len(halves), [None, pa.py_buffer(halves)]).cast(pa.binary())
 

@@ -39,8 +39,8 @@ def summary(warehouse: Path, published: Path, source: Path) -> str:
             for method, (newest, all_months) in accuracy.items()
         }
         lines.append(
-            f"Accuracy    {right['birth_month_filter']} of the test users{simulated(source)} in {month} (in six months)"
-            f"; without memory {right['memory_less']}, without evidence {right['prior']}"
+            f"Accuracy    {right['birth_month_filter']} of the test users{simulated(source)} in {month}"
+            f" (in all months judged); without memory {right['memory_less']}, without evidence {right['prior']}"
         )
     manifest = read_manifest(published)
     if manifest is None:

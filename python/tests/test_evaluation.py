@@ -198,11 +198,12 @@ def test_rolled_features_count_the_days_of_six_months():
     days = rng.integers(0, 9, size=(6, 4))
     examples = Examples(Months(user, lag, lag, 11 - lag), csr_matrix(np.log1p(days)), np.ones(6, bool))
     readings = Months(np.repeat([1, 2], 10), np.tile(np.arange(10)[::-1], 2), np.zeros(20), np.zeros(20))
-    chosen = np.array([True, False, True, True])
-    found = rolled_features(examples, readings, chosen).toarray()
+    chosen, in_days = np.array([True, False, True, True]), np.array([True, True, True, False])
+    found = rolled_features(examples, readings, chosen, in_days).toarray()
     for row, (who, now) in enumerate(zip(readings.user, readings.lag, strict=True)):
         near = (user == who) & (lag >= now) & (lag < now + ROLLING_MONTHS)
-        np.testing.assert_allclose(found[row], np.log1p(days[near].sum(axis=0))[chosen], atol=1e-12)
+        expected = np.where(in_days, np.log1p(days[near].sum(axis=0)), np.log1p(days[near]).sum(axis=0))
+        np.testing.assert_allclose(found[row], expected[chosen], atol=1e-12)
 
 
 def test_the_tables_hold_the_means_and_the_errors_of_the_predictions(judged):

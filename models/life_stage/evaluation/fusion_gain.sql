@@ -41,10 +41,10 @@ with
             gains.method,
             gains.period,
             gains.cohort,
-            {{ error_of_mean("pairs.more_right - gains.accuracy_gain * pairs.n_months", "pairs.n_months") }}
+            {{ error_of_mean("(pairs.more_right - gains.accuracy_gain * pairs.n_months) / gains.n_user_months") }}
             as accuracy_gain_error,
-            {{ error_of_mean("pairs.recall_residual", none) }} as recall_gain_error,
-            {{ error_of_mean("pairs.more_loss - gains.log_loss_gain * pairs.n_months", "pairs.n_months") }}
+            {{ error_of_mean("pairs.recall_residual") }} as recall_gain_error,
+            {{ error_of_mean("(pairs.more_loss - gains.log_loss_gain * pairs.n_months) / gains.n_user_months") }}
             as log_loss_gain_error
         from pairs
         inner join gains on pairs.method = gains.method and pairs.period = gains.period and pairs.cohort = gains.cohort

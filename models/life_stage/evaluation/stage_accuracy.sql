@@ -20,10 +20,10 @@ with
             means.method,
             means.period,
             means.cohort,
-            {{ error_of_mean("scores.n_right - means.accuracy * scores.n_months", "scores.n_months") }}
+            {{ error_of_mean("(scores.n_right - means.accuracy * scores.n_months) / means.n_user_months") }}
             as accuracy_error,
-            {{ error_of_mean("scores.recall_residual", none) }} as macro_recall_error,
-            {{ error_of_mean("scores.log_loss - means.log_loss * scores.n_months", "scores.n_months") }}
+            {{ error_of_mean("scores.recall_residual") }} as macro_recall_error,
+            {{ error_of_mean("(scores.log_loss - means.log_loss * scores.n_months) / means.n_user_months") }}
             as log_loss_error
         from {{ ref("evaluation_user_scores") }} as scores
         inner join

@@ -41,10 +41,10 @@ select
     counted.n_right * 1.0 / nullif(counted.n_user_months, 0) as recall,
     {{
         error_of_mean(
-            "of_users.n_right - counted.n_right * 1.0 / counted.n_user_months * of_users.n_months",
-            "of_users.n_months",
+            "(of_users.n_right - counted.n_right * 1.0 / counted.n_user_months * of_users.n_months) / counted.n_user_months"
         )
-    }} as recall_error,
+    }}
+    as recall_error,
     counted.n_right * 1.0 / nullif(counted.n_told, 0) as precision_share
 from counted
 left join
