@@ -193,7 +193,8 @@ def cohorts(measured: Measured) -> str:
 
 def losses_to_simpler(measured: Measured) -> str:
     """Where the default is not the best, in words."""
-    rows = measured.table("accuracy", ["period", "cohort", "method"])["accuracy"].drop("attainable", level="method")
+    rows = measured.table("accuracy", ["period", "cohort", "method"])["accuracy"]
+    rows = rows[rows.index.get_level_values("method") != "attainable"]
     beaten = []
     for (period, cohort), group in rows.groupby(level=["period", "cohort"]):
         best = group.idxmax()[2]
