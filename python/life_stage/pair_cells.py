@@ -110,4 +110,4 @@ class PairCells:
         cells = np.concatenate([prior[:, :1], STEP * of_births, older], axis=1) + 1e-12
         cells /= cells.sum(axis=1, keepdims=True)
         two = cells[:, self.pairs[self.two, 0]] * cells[:, self.pairs[self.two, 1]]
-        return np.log(np.concatenate([cells, two / two.sum(axis=1, keepdims=True)], axis=1)).astype(np.float32)
+        return np.log(np.concatenate([cells, two / two.sum(axis=1, keepdims=True)], axis=1))

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from life_stage.birth_months import Ages, prior_by_tenure
-from life_stage.learning import division
+from life_stage.learning import read_ages
 from life_stage.pair_cells import PairCells
 
 Relation = duckdb.DuckDBPyRelation
@@ -47,7 +47,7 @@ def fold_month(
 
     beliefs: birth_month_filter; units: unit_evidence; state: name of the carried state's table; months: YYYY-MM-DD.
     """
-    ages = Ages(*division(age_bins, "age_bin", "bin_no"), *division(stages, "stage", "stage_no"))
+    ages = read_ages(age_bins, stages)
     cells, schema = PairCells(ages), schema_of(ages)
     people = people_of(session, beliefs, units, session.sql(f"from {state}"), ages, month, previous_month)
     if model_version == "none":
@@ -113,7 +113,9 @@ def batches(
         tenure = people["tenure"].to_numpy()
         prior = prior_by_tenure(cells.ages, model.start, model.hazard, int(tenure.max()) + 1)
         first_stage = np.stack([people[f"p_{stage}"].to_numpy() for stage in cells.ages.stages]).argmax(axis=0)
-        second = second_child(state, cells.log_prior(prior, number)[tenure], first_stage, cells, number)
+        second = second_child(
+            state, cells.log_prior(prior, number).astype(np.float32)[tenure], first_stage, cells, number
+        )
         columns = [
             people["user_id"].cast(pa.string()),
             pa.array(np.full(len(people), month)),

@@ -40,9 +40,12 @@ def make_checkout(folder: Path, source: Path) -> None:
         shutil.copy2(PROJECT / name, folder / name)
     (folder / ".venv").symlink_to(Path(sys.prefix))
     settings = (folder / "dbt_project.yml").read_text(encoding="utf-8")
-    for name, value in SMALL.items():
+    for name, value in {**SMALL, "evaluation_from": '"2017-02"'}.items():
         settings, n_found = re.subn(rf"^  {name}: \S+", f"  {name}: {value}", settings, flags=re.M)
         assert n_found == 1, name
+    # One bin a stage: in the usual 20 these users are too few for methods to be judged.
+    settings, n_found = re.subn(r"^  age_bin_edges: .*", "  age_bin_edges: [-34, -9, 84, 110]", settings, flags=re.M)
+    assert n_found == 1
     (folder / "dbt_project.yml").write_text(settings, encoding="utf-8")
     shutil.copytree(source, folder / "data" / "demo")
     run(folder, "make build")
@@ -111,7 +114,8 @@ def test_it_explains_stages(followed):
 
 def test_the_document_s_queries_answer(followed):
     _, _, compared, support, weights, reasons = followed.printed
-    assert "accuracy_error" in compared, "eight months of 400 users are too few to judge: no rows"
+    for method in ("birth_month_filter", "memory_less", "prior"):
+        assert method in compared
     assert "evidence" in support and "memory_less" in support
     ((n_bins,),) = rows(followed, "select count(*) from age_bins")
     assert len(re.findall(r"│ +-?\d+ │ +-?\d+ │ +-?\d", weights)) == n_bins

@@ -18,6 +18,19 @@ STATE = [
     "search_terms",
 ]
 NEWEST = "month = (select max(month) from birth_month_filter_cells)"
+# Eight months of 400 users are too few to judge the methods, and there are no online experiments.
+TOO_FEW = (
+    "evaluation_coefficients",
+    "evaluation_predictions",
+    "evaluation_user_scores",
+    "stage_predictions",
+    "stage_accuracy",
+    "stage_recall",
+    "stage_confusion",
+    "stage_calibration",
+    "fusion_gain",
+    "experiment_readout",
+)
 PER_RUN = ("model_runs", "built_months", "published_marts")
 
 
@@ -88,9 +101,8 @@ def test_a_run_with_nothing_new_changes_nothing_but_the_run_ledger(base, shop):
     assert before.keys() == after.keys()
     assert {name for name in before if name in STATE and before[name] != after[name]} == set()
     assert before["published"] == after["published"]
-    full = [name for name in base.tables() if name not in PER_RUN and base.query(f"select 1 from {name} limit 1")]
-    assert len(full) > 30
-    assert_same(shop, base, full, ignore=())
+    assert_same(shop, base, [name for name in base.tables() if name not in (*PER_RUN, *TOO_FEW)], ignore=())
+    assert [shop.query(f"select count(*) from {name}") for name in TOO_FEW] == [[(0,)]] * len(TOO_FEW)
     assert_same(shop, base, ["built_months"], where="model <> 'settings'", ignore=())
     assert [count for (count,) in shop.query("select count(*) from model_runs")] == [2]
     assert shop.query("select n_months_read, n_months_updated from model_runs order by started_at")[1] == (

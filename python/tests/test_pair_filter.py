@@ -110,7 +110,7 @@ def test_pairs_are_children_who_can_be_siblings():
 def test_prior_shares_of_one_child_and_of_two_sum_to_one():
     log_prior = CELLS.log_prior(prior_by_tenure(AGES, AVERAGE, 0.02, 10), START + 9)
     for group in (CELLS.one, CELLS.two):
-        np.testing.assert_allclose(np.exp(log_prior[:, group]).sum(axis=1), 1, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(np.exp(log_prior[:, group]).sum(axis=1), 1, rtol=0, atol=1e-9)
 
 
 def unit(*bins: int) -> np.ndarray:
