@@ -10,8 +10,8 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
-import pandas as pd
 import results_page
+from held_out import error_of_mean
 from learning_quality import PUSH_DOWN_COUNTS
 from measuring import WORK, build, demo_source, keep
 from scipy.sparse import csr_matrix, hstack
@@ -21,7 +21,7 @@ from life_stage.birth_months import Ages, BirthMonths, Months, last_months
 from life_stage.calibration import UNCALIBRATED, Judge, Settings
 from life_stage.evaluation_model import known_before, month_before, newest, of_this_month
 from life_stage.examples import Examples, examples_of, hazard_of, start_of
-from life_stage.learning import division
+from life_stage.learning import read_ages
 from life_stage.penalties import choose_inverse_penalty
 from life_stage.regression import Evidence
 
@@ -51,19 +51,14 @@ def world_of(warehouse: Path, matrix: dict[str, np.ndarray] | None = None) -> Wo
         rows = connection.sql("from learning_rows order by row_no").df()
         vocabulary = connection.sql("from learning_vocabulary order by feature_no").df()
         matrix = matrix or connection.table("learning_matrix").fetchnumpy()
-        ages = Ages(
-            *division(connection.table("age_bins"), "age_bin", "bin_no"),
-            *division(connection.table("stages"), "stage", "stage_no"),
-        )
+        ages = read_ages(connection.table("age_bins"), connection.table("stages"))
         first, last, n_months = connection.sql(
             "select min(month), max(month), count(*) from evaluation_window"
         ).fetchall()[0]
     past, past_matrix, known = known_before(rows, matrix, vocabulary, first, SUPPORT)
     before = examples_of(past, past_matrix, len(known), month_before(first))
-    place = np.full(len(vocabulary), -1)
-    place[known["feature_no"].index] = np.arange(len(known))
     everything = examples_of(rows, matrix, len(vocabulary), last)
-    everything = replace(everything, matrix=everything.matrix[:, np.flatnonzero(place >= 0)])
+    everything = replace(everything, matrix=everything.matrix[:, known.index])
     split, of_past = rows["split"].to_numpy(), past["split"].to_numpy()
     return World(
         before[of_past == "train"].believable(ages),
@@ -277,10 +272,7 @@ def main() -> None:
 
 def difference(name: str, values: np.ndarray, user: np.ndarray) -> dict[str, float]:
     """The mean and its standard error over users."""
-    sums = pd.DataFrame({"user": user, "value": values}).groupby("user")["value"].agg(["sum", "size"])
-    residual = sums["sum"] - values.mean() * sums["size"]
-    error = np.sqrt((residual**2).sum() * len(sums) / (len(sums) - 1)) / len(values)
-    return {name: round(float(values.mean()), 5), f"{name}_error": round(float(error), 5)}
+    return {name: round(float(values.mean()), 5), f"{name}_error": round(error_of_mean(values, user), 5)}
 
 
 if __name__ == "__main__":

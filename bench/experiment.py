@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import results_page
 from attainable_bound import attainable
+from held_out import error_of_mean
 from measuring import build, demo_source, keep
 from second_child import curve
 
@@ -86,15 +87,12 @@ def bound_of(source: Path, warehouse: Path) -> pd.DataFrame:
     members = said.merge(cohorts, on=["user_id", "month"])
     rows = []
     for (period, cohort), group in members.groupby(["period", "cohort"]):
-        of_users = group.groupby("user_id").agg(
-            n=("is_right", "size"), right=("is_right", "sum"), loss=("log_loss", "sum")
-        )
-        row = {"method": "attainable", "period": period, "cohort": cohort, "n_users": len(of_users)}
+        user = group["user_id"].astype("category").cat.codes.to_numpy()
+        row = {"method": "attainable", "period": period, "cohort": cohort, "n_users": user.max() + 1}
         row |= {"n_user_months": len(group), "accuracy": group["is_right"].mean(), "log_loss": group["log_loss"].mean()}
         row["macro_recall"] = group.groupby("true_stage")["is_right"].mean().mean()
-        for name, column in {"accuracy": "right", "log_loss": "loss"}.items():
-            residual = of_users[column] - row[name] * of_users["n"]
-            row[f"{name}_error"] = np.sqrt((residual**2).sum() * len(of_users) / max(len(of_users) - 1, 1)) / len(group)
+        for name, column in {"accuracy": "is_right", "log_loss": "log_loss"}.items():
+            row[f"{name}_error"] = error_of_mean(group[column].to_numpy(float), user)
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -14,7 +14,7 @@ import pandas as pd
 from life_stage.birth_months import Ages, BirthMonths, last_months
 from life_stage.calibration import Judge, Settings
 from life_stage.examples import Examples, examples_of
-from life_stage.learning import division
+from life_stage.learning import read_ages
 from life_stage.regression import Evidence
 from life_stage.scoring import LAST_YEAR
 
@@ -51,8 +51,7 @@ def learning_of(warehouse: Path) -> Learning:
         rows = connection.sql("from learning_rows order by row_no").df()
         vocabulary = connection.sql("from learning_vocabulary order by feature_no").df()
         matrix = connection.sql("from learning_matrix").fetchnumpy()
-        bins, stages = connection.table("age_bins"), connection.table("stages")
-        ages = Ages(*division(bins, "age_bin", "bin_no"), *division(stages, "stage", "stage_no"))
+        ages = read_ages(connection.table("age_bins"), connection.table("stages"))
         ((through,),) = connection.sql("select max(month) from month_ledger where is_closed").fetchall()
     return Learning(rows, matrix, vocabulary, ages, through, examples_of(rows, matrix, len(vocabulary), through))
 
@@ -94,3 +93,10 @@ def interval(values: np.ndarray, user: np.ndarray, digits: int, draws: int = 100
     drawn = np.random.default_rng(0).integers(0, len(sums), size=(draws, len(sums)))
     low, high = np.quantile(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1), [0.025, 0.975])
     return f"{values.mean():.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def error_of_mean(values: np.ndarray, user: np.ndarray) -> float:
+    """The standard error of the mean, between users: a ratio of sums over them."""
+    sums, counts = np.bincount(user, weights=values), np.bincount(user)
+    residual = (sums - values.mean() * counts)[counts > 0]
+    return float(np.sqrt((residual**2).sum() * len(residual) / max(len(residual) - 1, 1)) / len(values))

@@ -10,7 +10,7 @@ from life_stage.birth_months import Ages, BirthMonths, Months, last_months, soft
 from life_stage.calibration import Reader, Settings
 from life_stage.evaluation_model import days_of, newest, of_this_month, read_evidence, rolled_features
 from life_stage.examples import Examples, examples_of
-from life_stage.learning import division
+from life_stage.learning import read_ages
 from life_stage.regression import Evidence
 from life_stage.tracks import primary_tracks
 
@@ -32,7 +32,7 @@ def predictions(
 
     Of the models in `coefficients` the newest that was trained before the window is judged. options: `fusion_merge`.
     """
-    ages = Ages(*division(age_bins, "age_bin", "bin_no"), *division(stages, "stage", "stage_no"))
+    ages = read_ages(age_bins, stages)
     first, last, n_months = window.aggregate("min(month), max(month), count(*)").fetchall()[0]
     model = coefficients.filter(f"trained_through < date '{first}'").df() if first else pd.DataFrame()
     if model.empty:
@@ -42,7 +42,7 @@ def predictions(
     people = rows.df().sort_values("row_no", ignore_index=True)
     words = vocabulary.df().sort_values("feature_no", ignore_index=True)
     examples = examples_of(people, matrix.fetchnumpy(), len(words), last)
-    is_judged = (people["split"] == "test").to_numpy() & (examples.months.lag >= 0)
+    is_judged = (people["split"] == "test").to_numpy()
     names = people.loc[is_judged].drop_duplicates("user_no").set_index("user_no")["user_id"]
     if not is_judged.any():
         return empty(ages)

@@ -1,8 +1,8 @@
 """The model that is judged: learned like any other, but only from what was known before the months it is judged on."""
 
-import sys
 from collections.abc import Callable
 from datetime import date
+from functools import partial
 
 import duckdb
 import numpy as np
@@ -12,8 +12,9 @@ from scipy.sparse import csr_matrix
 
 from life_stage.birth_months import Ages, BirthMonths, Months, last_months
 from life_stage.examples import Examples, examples_of, start_of
-from life_stage.learning import SCHEMA, division, is_due
-from life_stage.regression import NotTrainedError
+from life_stage.learning import SCHEMA, is_due, newest_date, read_ages, say
+from life_stage.model_rows import COLUMNS, long_rows, named_values, regression_rows
+from life_stage.regression import Evidence, NotTrainedError
 from life_stage.scoring import LAST_YEAR
 
 Relation = duckdb.DuckDBPyRelation
@@ -41,22 +42,17 @@ def new_evaluation_model(
         return SCHEMA.empty_table()
     through = month_before(first)
     trained = known.filter(f"trained_through <= date '{through}'") if known is not None else None
-    newest = trained.aggregate("max(trained_through)").fetchall()[0][0] if trained is not None else None
-    if not is_due(through, newest, options["retrain_every_months"]):
+    newest_model = newest_date(trained, "trained_through") if trained is not None else None
+    if not is_due(through, newest_model, options["retrain_every_months"]):
         return SCHEMA.empty_table()
-    ages = Ages(*division(age_bins, "age_bin", "bin_no"), *division(stages, "stage", "stage_no"))
+    ages = read_ages(age_bins, stages)
     try:
         tables = known_before(rows.df(), matrix.fetchnumpy(), vocabulary.df(), first, options["min_feature_support"])
-        model = train_for_evaluation(*tables, ages, through, options, say)
+        model = train_for_evaluation(*tables, ages, through, options, partial(say, "evaluation_coefficients"))
     except NotTrainedError as error:
-        say(f"LS-ML-002 nothing is judged: {error}")
+        say("evaluation_coefficients", f"LS-ML-002 nothing is judged: {error}")
         return SCHEMA.empty_table()
     return pa.Table.from_pandas(model, schema=SCHEMA, preserve_index=False)
-
-
-def say(text: str) -> None:
-    """A line for whoever watches the run."""
-    print(f"    evaluation_coefficients: {text}", file=sys.stderr, flush=True)
 
 
 def month_before(month: date) -> date:
@@ -107,7 +103,6 @@ def train_for_evaluation(
     memory-less
     regression for evidence.
     """
-    from life_stage.model_rows import COLUMNS, long_rows, named_values, regression_rows
     from life_stage.training import Options, calibrate, fit, train
 
     model = train(
@@ -184,13 +179,11 @@ def rolled_features(
     return total
 
 
-def read_evidence(model: pd.DataFrame, regression: str, vocabulary: pd.DataFrame, ages: Ages):
+def read_evidence(model: pd.DataFrame, regression: str, vocabulary: pd.DataFrame, ages: Ages) -> Evidence:
     """A regression of a model's rows, for features as learning_matrix has them: on the scale of `vocabulary`.
 
     Features that the model does not know have no weight.
     """
-    from life_stage.regression import Evidence
-
     rows = model[model["regression"] == regression]
     wide = rows[rows["kind"].isin(["coefficient", "intercept", "prior"])].pivot(
         index=["kind", "feature"], columns="age_bin", values="value"

@@ -2,9 +2,13 @@
 
 import sys
 from datetime import date
+from functools import partial
 
 import duckdb
 import pyarrow as pa
+
+from life_stage.birth_months import Ages
+from life_stage.regression import NotTrainedError
 
 SCHEMA = pa.schema(
     [
@@ -40,24 +44,35 @@ def new_model(
     newest = newest_date(known, "trained_through") if known is not None else None
     if not is_due(last_closed, newest, options["retrain_every_months"]):
         return SCHEMA.empty_table()
-    from life_stage.birth_months import Ages  # scikit-learn loads in over a second: only when needed
-    from life_stage.regression import NotTrainedError
-    from life_stage.training import Options, train
+    from life_stage.training import Options, train  # scikit-learn loads in over a second: only when needed
 
-    ages = Ages(*division(age_bins, "age_bin", "bin_no"), *division(stages, "stage", "stage_no"))
+    ages = read_ages(age_bins, stages)
     penalties = {} if options["tune_penalties"] or newest is None else penalties_of(known, newest)
     wanted = Options(options["min_training_users"], options["filter_tuning"], **penalties)
     try:
-        model = train(rows.df(), matrix.fetchnumpy(), vocabulary.df(), ages, last_closed, wanted, say)
+        model = train(
+            rows.df(),
+            matrix.fetchnumpy(),
+            vocabulary.df(),
+            ages,
+            last_closed,
+            wanted,
+            partial(say, "stage_coefficients"),
+        )
     except NotTrainedError as error:
-        say(f"LS-ML-002 no new model: {error}; the newest one there is, if any, is used on")
+        say("stage_coefficients", f"LS-ML-002 no new model: {error}; the newest one there is, if any, is used on")
         return SCHEMA.empty_table()
     return pa.Table.from_pandas(model, schema=SCHEMA, preserve_index=False)
 
 
-def say(text: str) -> None:
+def say(table: str, text: str) -> None:
     """A line for whoever watches the run."""
-    print(f"    stage_coefficients: {text}", file=sys.stderr, flush=True)
+    print(f"    {table}: {text}", file=sys.stderr, flush=True)
+
+
+def read_ages(age_bins: Relation, stages: Relation) -> Ages:
+    """The two divisions of age, from the tables of that name."""
+    return Ages(*division(age_bins, "age_bin", "bin_no"), *division(stages, "stage", "stage_no"))
 
 
 def division(relation: Relation, name: str, order: str) -> tuple[tuple[str, ...], tuple[int, ...]]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.sparse import csr_matrix
-from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 MAX_ITERATIONS = 1000
@@ -40,6 +39,8 @@ def fit(matrix: csr_matrix, age_bin: np.ndarray, n_bins: int, inverse_penalty: f
     A bin with too few rows takes the weights of the nearest one that has enough: left to itself it would win by a
     wide margin.
     """
+    from sklearn.linear_model import LogisticRegression  # loads in over a second, and most runs fit nothing
+
     counts = np.bincount(age_bin, minlength=n_bins)
     supported = np.flatnonzero(counts >= MIN_BIN_ROWS)
     if len(supported) < 2 or matrix.shape[1] == 0:

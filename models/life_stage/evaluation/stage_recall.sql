@@ -1,37 +1,36 @@
 -- How much of each stage a method finds, and how much of what it calls so is of that stage.
 with
-    counted as (
-        select
-            predictions.method,
-            cohorts.period,
-            stages.stage,
-            sum(case when predictions.true_stage = stages.stage then 1 else 0 end) as n_user_months,
-            sum(case when predictions.predicted_stage = stages.stage then 1 else 0 end) as n_told,
-            sum(case when predictions.is_right and predictions.true_stage = stages.stage then 1 else 0 end) as n_right
+    judged as (
+        select predictions.*, cohorts.period
         from {{ ref("stage_predictions") }} as predictions
         inner join
             {{ ref("evaluation_cohorts") }} as cohorts
             on predictions.user_id = cohorts.user_id
             and predictions.month = cohorts.month
             and cohorts.cohort = 'all'
+    ),
+    counted as (
+        select
+            judged.method,
+            judged.period,
+            stages.stage,
+            sum(case when judged.true_stage = stages.stage then 1 else 0 end) as n_user_months,
+            sum(case when judged.predicted_stage = stages.stage then 1 else 0 end) as n_told,
+            sum(case when judged.is_right and judged.true_stage = stages.stage then 1 else 0 end) as n_right
+        from judged
         cross join {{ ref("stages") }} as stages
-        group by predictions.method, cohorts.period, stages.stage
+        group by judged.method, judged.period, stages.stage
     ),
     of_users as (
         select
-            predictions.method,
-            cohorts.period,
-            predictions.true_stage as stage,
-            predictions.user_id,
+            judged.method,
+            judged.period,
+            judged.true_stage as stage,
+            judged.user_id,
             count(*) as n_months,
-            sum(case when predictions.is_right then 1 else 0 end) as n_right
-        from {{ ref("stage_predictions") }} as predictions
-        inner join
-            {{ ref("evaluation_cohorts") }} as cohorts
-            on predictions.user_id = cohorts.user_id
-            and predictions.month = cohorts.month
-            and cohorts.cohort = 'all'
-        group by predictions.method, cohorts.period, predictions.true_stage, predictions.user_id
+            sum(case when judged.is_right then 1 else 0 end) as n_right
+        from judged
+        group by judged.method, judged.period, judged.true_stage, judged.user_id
     )
 select
     counted.method,
