@@ -7,10 +7,9 @@ birthday is wrong now and then, so the truth gets 0.9 of the likelihood and what
 import numpy as np
 from scipy.optimize import minimize
 from scipy.sparse import csr_matrix
-from threadpoolctl import threadpool_limits
 
 from life_stage.birth_months import BirthMonths, Months, softmax
-from life_stage.regression import Evidence
+from life_stage.regression import Evidence, use_one_thread
 
 TRUST = 0.9  # share of the likelihood that a registered birthday gets
 SMOOTHNESS = 3.0  # penalty on the differences between the weights of neighbouring bins
@@ -66,8 +65,8 @@ def tune(
 
     first = np.vstack([search_from.weights, search_from.intercepts]).ravel()
     limits = {"maxiter": MAX_ITERATIONS, "ftol": TOLERANCE}
-    with threadpool_limits(1):
-        found = minimize(loss, first, jac=True, method="L-BFGS-B", options=limits)
+    use_one_thread()
+    found = minimize(loss, first, jac=True, method="L-BFGS-B", options=limits)
     theta = found.x.reshape(-1, weights.shape[1])
     theta -= theta.mean(axis=1, keepdims=True)
     return Evidence(theta[:-1], theta[-1], anchor.prior, int(found.nit))

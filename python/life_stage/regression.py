@@ -46,9 +46,9 @@ def fit(matrix: csr_matrix, age_bin: np.ndarray, n_bins: int, inverse_penalty: f
     if len(supported) < 2 or matrix.shape[1] == 0:
         raise NotTrainedError(f"{len(supported)} age bins with {MIN_BIN_ROWS} rows, {matrix.shape[1]} features")
     known = np.isin(age_bin, supported)
+    use_one_thread()
     regression = LogisticRegression(C=inverse_penalty, tol=TOLERANCE, max_iter=MAX_ITERATIONS)
-    with threadpool_limits(1):  # two threads on two cores cost more than they gain
-        regression.fit(matrix[known].astype(np.float32), age_bin[known])
+    regression.fit(matrix[known].astype(np.float32), age_bin[known])
     n_iterations = int(regression.n_iter_.max())
     coefficients, offsets = regression.coef_.astype(float), regression.intercept_.astype(float)
     if n_iterations >= MAX_ITERATIONS or not np.isfinite(coefficients).all():
@@ -65,6 +65,15 @@ def fit(matrix: csr_matrix, age_bin: np.ndarray, n_bins: int, inverse_penalty: f
         (counts + 0.5) / (counts + 0.5).sum(),
         n_iterations,
     )
+
+
+def use_one_thread() -> None:
+    """From here on the process multiplies matrices with one thread: two on two cores cost more than they gain.
+
+    Nothing is given back: models are learned side by side, and the number of threads is one for the process and changes
+    the last bits of a sum. Whoever gave it back would change halfway what another one learns.
+    """
+    threadpool_limits(1)
 
 
 def log_loss(evidence: Evidence, matrix: csr_matrix, age_bin: np.ndarray) -> float:

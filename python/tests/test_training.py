@@ -13,6 +13,7 @@ from learning_data import AGES, FEATURES, THROUGH, learning_tables, months_of, v
 from project import SMALL
 from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from life_stage import examples, filter_tuning, penalties, regression, training
 from life_stage.learning import is_due, new_model
@@ -258,6 +259,13 @@ def test_same_input_gives_the_same_bits_in_any_order(tables, tuned):
         vocabulary.sample(frac=1, random_state=4),
     )
     pd.testing.assert_frame_equal(train(*shuffled, AGES, THROUGH, TUNED), tuned, check_exact=True)
+
+
+def test_a_model_that_is_done_does_not_give_threads_back_that_others_learn_without():
+    """How many there are changes the last bits of what is learned beside it in the same process."""
+    with threadpool_limits(2):
+        regression.fit(*sample(300), 3, C)
+        assert {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"} == {1}
 
 
 def test_another_model_has_another_name(tables, tuned):
