@@ -3,6 +3,11 @@
     {% do exceptions.raise_compiler_error(code ~ " " ~ what ~ ": " ~ remedy ~ "; nothing was changed") %}
 {% endmacro %}
 
+{% macro stop_for_all(wrong) %}
+    {# Each with code, what and remedy; none: go on. #}
+    {% if wrong %} {% do exceptions.raise_compiler_error(wrong | join("\n") ~ "; nothing was changed") %} {% endif %}
+{% endmacro %}
+
 {% macro check_before_run() %}
     {% if execute %}
         {% do check_vars() %}
@@ -42,27 +47,29 @@
     {% set switches = ["filter_tuning", "tune_penalties"] %}
     {% set lists = ["stages", "age_bin_edges", "features", "experiments"] %}
     {% set known = patterns.keys() | list + ranges.keys() | list + switches + lists %}
+    {% set wrong = [] %}
     {% for name in invocation_args_dict.get("vars", {}) if name not in known %}
-        {% do stop("LS-VAR-001", "unknown var " ~ name, "known are " ~ known | join(", ")) %}
+        {% do wrong.append("LS-VAR-001 unknown var " ~ name ~ ": known are " ~ known | join(", ")) %}
     {% endfor %}
     {% for name, pattern in patterns.items() if not modules.re.fullmatch(pattern, var(name) | string) %}
-        {% do stop("LS-VAR-002", "var " ~ name ~ " is '" ~ var(name) ~ "'", "it must match " ~ pattern) %}
+        {% do wrong.append(misset(name, "match " ~ pattern)) %}
     {% endfor %}
     {% for name, range in ranges.items() if var(name) is boolean or var(name) is not number or not range[0] <= var(name) <= range[1] %}
-        {% do stop(
-            "LS-VAR-002",
-            "var " ~ name ~ " is '" ~ var(name) ~ "'",
-            "it must be a number from " ~ range[0] ~ " to " ~ range[1],
-        ) %}
+        {% do wrong.append(misset(name, "be a number from " ~ range[0] ~ " to " ~ range[1])) %}
     {% endfor %}
     {% for name in switches if var(name) is not boolean %}
-        {% do stop("LS-VAR-002", "var " ~ name ~ " is '" ~ var(name) ~ "'", "it must be true or false") %}
+        {% do wrong.append(misset(name, "be true or false")) %}
     {% endfor %}
+    {% do stop_for_all(wrong) %}
     {% do check_calendar() %}
     {% do check_stages() %}
     {% do check_experiments() %}
     {% do check_features() %}
 {% endmacro %}
+
+{% macro misset(name, wanted) -%}
+    {{ "LS-VAR-002 var " ~ name ~ " is '" ~ var(name) ~ "': it must " ~ wanted }}
+{%- endmacro %}
 
 {% macro check_features() %}
     {# A feature file that nothing reads would be a silent loss. That a listed one exists, dbt itself checks. #}
@@ -94,7 +101,7 @@
 {% endmacro %}
 
 {% macro check_experiments() %}
-    {% set wanted = var("experiments") if var("experiments") is sequence else [{}] %}
+    {% set wanted, wrong = var("experiments") if var("experiments") is sequence else [{}], [] %}
     {% for experiment in wanted %}
         {% if experiment is not mapping or not (
             modules.re.fullmatch("[a-z][a-z0-9_]*", experiment.name | string)
@@ -103,13 +110,14 @@
             and 0 < experiment.treated_share < 1
             and wanted | selectattr("name", "equalto", experiment.name) | list | length == 1
         ) %}
-            {% do stop(
-                "LS-VAR-004",
-                "experiment " ~ experiment ~ " in var experiments does not fit",
-                "give each a name of its own in lower case, a first_month YYYY-MM and a treated_share between 0 and 1",
+            {% do wrong.append(
+                "LS-VAR-004 experiment "
+                ~ experiment
+                ~ " in var experiments does not fit: give each a name of its own in lower case, a first_month YYYY-MM and a treated_share between 0 and 1"
             ) %}
         {% endif %}
     {% endfor %}
+    {% do stop_for_all(wrong) %}
 {% endmacro %}
 
 {% macro check_stages() %}

@@ -131,7 +131,7 @@ def test_registrations_of_test_users_change_no_prediction(judged, tmp_path):
         )
     (shop.source / "changed.parquet").rename(shop.source / "children.parquet")
     forget_models(shop)
-    shop.build(evaluation_from=FROM)
+    shop.build(evaluated=True, evaluation_from=FROM)
     for table in ("evaluation_coefficients", "evaluation_predictions"):
         pd.testing.assert_frame_equal(shop.frame(table), judged.frame(table), check_exact=True, obj=table)
     n_right = "select count(*), sum(case when is_right then 1 else 0 end) from stage_predictions"
@@ -146,7 +146,7 @@ def test_later_months_change_no_earlier_prediction(judged, tmp_path):
     for file in ("items.parquet", "children.parquet"):
         shutil.copy2(judged.source / file, shop.source)
     shop.add_months(judged, [f"2016-{month:02}" for month in range(3, 13)])
-    shop.build(evaluation_from=FROM, through_month="2016-12")
+    shop.build(evaluated=True, evaluation_from=FROM, through_month="2016-12")
     found, known = (shop.frame("evaluation_predictions", "month < date '2017-01-01'") for shop in (shop, judged))
     pd.testing.assert_frame_equal(found, known, check_exact=False, rtol=0, atol=1e-9)
     assert len(known) > 200
@@ -285,7 +285,7 @@ def test_confusion_recall_and_calibration_are_counts_of_the_predictions(judged):
 def test_a_shop_without_enough_history_is_built_and_nothing_is_judged(base, tmp_path):
     shop = copy_shop(base, tmp_path / "young")
     forget_models(shop)
-    run = shop.build()
+    run = shop.build(evaluated=True)
     assert "LS-ML-002 nothing is judged" in run.output
     assert shop.query("select count(*) from evaluation_predictions") == [(0,)]
     assert len(shop.frame("user_stages")) > 50

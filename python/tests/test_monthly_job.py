@@ -96,7 +96,7 @@ def test_a_month_that_comes_late_is_reported_missing_and_then_folded_in(base, ne
 
 def test_a_run_with_nothing_new_changes_nothing_but_the_run_ledger(base, shop):
     before = shop.contents()
-    shop.build()
+    shop.build(evaluated=True)
     after = shop.contents()
     assert before.keys() == after.keys()
     assert {name for name in before if name in STATE and before[name] != after[name]} == set()

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import generate_source
+from project import PROJECT, Shop
 
-PROJECT = Path(__file__).parents[2]
 README = (PROJECT / "README.md").read_text()
 BLOCKS = re.findall(r"^```\n(.*?)^```", README, flags=re.M | re.S)
 
@@ -57,8 +58,10 @@ def test_make_demo_prints_the_numbers_that_the_readme_shows(demo_output):
     assert comparable(demo_output)[-len(comparable(shown)) :] == comparable(shown)
 
 
-def test_the_monthly_command_runs_on_a_folder_of_your_own(checkout, demo_output):
-    command = next(block for block in BLOCKS if "/path/to/folder" in block).replace("/path/to/folder", "data/demo")
+def test_the_monthly_command_runs_on_a_folder_of_your_own(checkout, demo_output, tmp_path):
+    shop = Shop(tmp_path / "shop")
+    generate_source(shop, users=2_000, months=8)
+    command = next(block for block in BLOCKS if "/path/to/folder" in block).replace("/path/to/folder", str(shop.source))
     assert "users have one as of 2017-02" in run(checkout, command)
     assert (checkout / "published_mine" / "user_stages.parquet").exists()
 

@@ -3,7 +3,7 @@ from life_stage.evaluation_model import new_evaluation_model
 
 
 def model(dbt, session):
-    dbt.config(materialized="incremental", incremental_strategy="append", full_refresh=False)
+    dbt.config(materialized="incremental", incremental_strategy="append")
     return new_evaluation_model(
         window=dbt.ref("evaluation_window"),
         age_bins=dbt.ref("age_bins"),
