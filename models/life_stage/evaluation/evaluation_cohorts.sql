@@ -31,7 +31,9 @@ with
                 then 'not active in the window'
                 when active_months_of_window <= 2
                 then '1-2 active months'
-                else '3 or more active months'
+                when active_months_of_window <= 4
+                then '3-4 active months'
+                else '5 or more active months'
             end as cohort
         from activity
         union all
@@ -42,8 +44,10 @@ with
         select
             *,
             case
+                when months_of_evidence <= 1
+                then 'history of 1 month'
                 when months_of_evidence <= 3
-                then 'history of 1-3 months'
+                then 'history of 2-3 months'
                 when months_of_evidence <= 8
                 then 'history of 4-8 months'
                 else 'history of 9 or more months'
