@@ -1,5 +1,5 @@
 # Everything a person or a scheduler runs. Needs make and Python 3.11, 3.12 or 3.13; the rest goes into .venv.
-# LIFE_STAGE_SOURCE, LIFE_STAGE_WAREHOUSE and LIFE_STAGE_PUBLISHED are handed on as they are;
+# LIFE_STAGE_SOURCE, LIFE_STAGE_WAREHOUSE, LIFE_STAGE_PUBLISHED and LIFE_STAGE_REPORT are handed on as they are;
 # a relative path counts from this folder, where every command runs.
 
 PYTHON ?= python3
@@ -20,10 +20,12 @@ help: ## list the targets
 demo: $(VENV)/runtime data/demo ## demo data, one monthly run on it, and where to look
 	LIFE_STAGE_SOURCE=data/demo $(DBT_BUILD)
 	@LIFE_STAGE_SOURCE=data/demo $(BIN)/python -m life_stage.summary
+	@$(BIN)/python -m life_stage.report
 
 build: $(VENV)/runtime ## the monthly job on LIFE_STAGE_SOURCE (default: the demo data)
 	$(DBT_BUILD)
 	@$(BIN)/python -m life_stage.summary
+	@$(BIN)/python -m life_stage.report
 
 feature: $(VENV)/runtime ## a new feature family: make feature NAME=evening_hours
 	@$(BIN)/python -m life_stage.new_feature $(NAME)
@@ -76,7 +78,7 @@ lock: usable-python ## pin the dependencies anew; pins that still fit are kept
 	$(UV_COMPILE) --group dev -c requirements.lock -o requirements-dev.lock
 
 clean: ## remove what can be made again: environments, demo data, caches; never a warehouse or published marts
-	rm -rf .venv .venv-* data/demo bench/work target logs dbt_packages .user.yml
+	rm -rf .venv .venv-* data/demo bench/work report target logs dbt_packages .user.yml
 	rm -rf .pytest_cache .ruff_cache .hypothesis python/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

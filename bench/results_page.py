@@ -10,8 +10,9 @@ from pathlib import Path
 import altair as alt
 import numpy as np
 import pandas as pd
-import vl_convert
 from measuring import PROJECT, RESULTS
+
+from life_stage import charts
 
 DOCS = PROJECT / "docs"
 NAMES = {
@@ -25,14 +26,6 @@ NAMES = {
     "birth_month_filter": "birth-month filter, 24 months (the default)",
     "attainable": "attainable: the simulator's true likelihoods",
 }
-SHORT = {
-    "memory_less": "memory-less",
-    "dynamic_fusion_cold": "dynamic fusion, 6 months",
-    "dynamic_fusion": "dynamic fusion, 24 months",
-    "birth_month_filter": "birth-month filter",
-    "attainable": "attainable",
-}
-COLOURS = ["#767676", "#e69f00", "#d55e00", "#0072b2", "#009e73"]  # told apart by the colour-blind
 ANSWERING = [method for method in NAMES if method not in ("prior", "attainable")]
 STAGES = ["pregnancy", "newborn", "infant", "toddler", "nursery", "kindergarten"]
 DEFAULT, PUBLISHED = "birth_month_filter", "dynamic_fusion_cold"
@@ -85,26 +78,11 @@ def number(value: float, digits: int) -> str:
 
 
 def picture(name: str, chart: alt.Chart) -> str:
-    """Write a chart as SVG; returns the markup that shows it."""
+    """Write a chart as SVG; returns where it lies."""
     folder = DOCS / "pictures"
     folder.mkdir(exist_ok=True)
-    styled = chart.configure(background="white", font="sans-serif")
-    (folder / f"{name}.svg").write_text(vl_convert.vegalite_to_svg(styled.to_dict()))
+    (folder / f"{name}.svg").write_text(charts.svg(chart))
     return f"pictures/{name}.svg"
-
-
-def by_month(rows: pd.DataFrame, value: str, title: str) -> alt.Chart:
-    """Lines of some methods over the months, with bands of two standard errors."""
-    shown = rows[rows["method"].isin(SHORT)].assign(name=lambda frame: frame["method"].map(SHORT))
-    shown = shown.assign(low=shown[value] - 1.96 * shown["error"], high=shown[value] + 1.96 * shown["error"])
-    colour = alt.Color("name:N", title=None, sort=list(SHORT.values())).scale(
-        domain=list(SHORT.values()), range=COLOURS
-    )
-    months = alt.X("period:O", title=None, axis=alt.Axis(labelAngle=0))
-    base = alt.Chart(shown).encode(x=months, color=colour)
-    y = alt.Y(f"{value}:Q", title=title, axis=alt.Axis(format="%"), scale=alt.Scale(domain=[0, 1]))
-    band = base.mark_area(opacity=0.15).encode(y=alt.Y("low:Q"), y2="high:Q")
-    return (base.mark_line(point=True).encode(y=y) + band).properties(width=520, height=260)
 
 
 def methods(measured: Measured) -> str:
@@ -268,28 +246,11 @@ def second_children(measured: Measured) -> str:
 def pictures(measured: Measured) -> dict[str, str]:
     """The page's pictures, by name."""
     accuracy = measured.table("accuracy", ["cohort", "period", "method"]).loc["all"].reset_index()
-    accuracy = accuracy[accuracy["period"] != "all"]
-    calibration = measured.table("calibration", ["method", "probability_bin"]).reset_index()
-    calibration = calibration[calibration["n_user_months"] >= 20].assign(name=lambda f: f["method"].map(SHORT))
-    line = alt.Chart(pd.DataFrame({"p": [0, 1]})).mark_line(color="#999999", strokeDash=[4, 4]).encode(x="p:Q", y="p:Q")
-    shown = [SHORT[m] for m in SHORT if m in set(calibration["method"])]
-    dots = (
-        alt.Chart(calibration)
-        .mark_line(point=True)
-        .encode(
-            x=alt.X("mean_probability:Q", title="probability it gave to its answer", axis=alt.Axis(format="%")),
-            y=alt.Y("accuracy:Q", title="how often it was right", axis=alt.Axis(format="%")),
-            color=alt.Color("name:N", title=None, sort=shown).scale(
-                domain=shown, range=[COLOURS[list(SHORT.values()).index(name)] for name in shown]
-            ),
-        )
-    )
+    by_month = charts.methods_by_month(accuracy[accuracy["period"] != "all"], "accuracy", "accuracy")
+    bins = measured.table("calibration", ["method", "probability_bin"]).reset_index()
     return {
-        "accuracy": picture(
-            "accuracy_by_month",
-            by_month(accuracy.assign(error=accuracy["accuracy_error"]), "accuracy", "accuracy"),
-        ),
-        "calibration": picture("calibration", (line + dots).properties(width=320, height=320)),
+        "accuracy": picture("accuracy_by_month", by_month),
+        "calibration": picture("calibration", charts.calibration(bins)),
     }
 
 

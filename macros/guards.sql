@@ -43,6 +43,9 @@
         "min_training_users": [1, 10000000],
         "min_feature_support": [1, 1000000],
         "retrain_every_months": [0, 1200],
+        "min_evidence": [0, 1200],
+        "stale_after_months": [1, 1200],
+        "min_cell_users": [1, 1000000],
     } %}
     {% set switches = ["filter_tuning", "tune_penalties"] %}
     {% set lists = ["stages", "age_bin_edges", "features", "experiments"] %}

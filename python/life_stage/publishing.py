@@ -4,6 +4,7 @@ Readers see a whole old or a whole new set, never the working database. `publish
 `published.sets`; the set before it stays until the next publication, so that a reader who has it open can finish.
 """
 
+import csv
 import hashlib
 import json
 import os
@@ -15,8 +16,10 @@ import duckdb
 import pyarrow as pa
 
 VIEW_FILE = "life_stage.duckdb"
+SMALL = ("stages", "stage_totals", "stage_interests", "model_runs")  # also as CSV, for spreadsheets
 LEDGER = "model_runs"  # grows with every run, so it alone is no reason to publish
-KEYS = ("month", "user_id", "child_no", "stage_no", "started_at")
+KEYS = ("month", "user_id", "child_no", "stage_no", "stage", "leaf_category", "place", "started_at")
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 SCHEMA = pa.schema(
     [
         ("mart", pa.string()),
@@ -82,8 +85,9 @@ def is_published(link: Path, manifest: dict | None, wanted: dict) -> bool:
     """Whether the published set holds just the wanted columns and contents, and all of its files."""
     if manifest is None or any(manifest[key] != value for key, value in wanted.items()):
         return False
-    paths = {link / f"{name}.parquet": facts["bytes"] for name, facts in manifest["files"].items()}
-    return all(path.exists() and path.stat().st_size == size for path, size in paths.items())
+    sizes = {link / f"{name}.parquet": facts["bytes"] for name, facts in manifest["files"].items()}
+    sizes |= {link / f"{name}.csv": manifest["files"][name]["csv_bytes"] for name in SMALL if name in manifest["files"]}
+    return all(path.exists() and path.stat().st_size == size for path, size in sizes.items())
 
 
 def read_manifest(link: Path) -> dict | None:
@@ -116,19 +120,40 @@ def write_set(marts: Marts, link: Path, facts: dict, previous: dict | None) -> d
 
 
 def fill_set(marts: Marts, folder: Path, facts: dict) -> dict:
-    """Write one Parquet file per mart in key order, and last the manifest, which it returns."""
+    """Write a Parquet file per mart in key order, small ones as CSV too, and last the manifest, which it returns."""
     files = {}
     for name, mart in marts.items():
+        ordered = mart.order(", ".join(column for column in KEYS if column in mart.columns))
         path = folder / f"{name}.parquet"
-        keys = [column for column in KEYS if column in mart.columns]
-        mart.order(", ".join(keys)).write_parquet(str(path), compression="zstd")
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        files[name] = {"n_rows": mart.shape[0], "bytes": path.stat().st_size, "sha256": digest}
+        ordered.write_parquet(str(path), compression="zstd")
+        files[name] = {"n_rows": mart.shape[0], **kept_whole(path)}
+        if name in SMALL:
+            path = write_csv(ordered, folder / f"{name}.csv")
+            files[name] |= {f"csv_{fact}": value for fact, value in kept_whole(path).items()}
     manifest = {**facts, "published_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "files": files}
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2))
     return manifest
+
+
+def kept_whole(path: Path) -> dict[str, int | str]:
+    """Size and digest of a file that is on the disk for good."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def write_csv(mart: duckdb.DuckDBPyRelation, path: Path) -> Path:
+    """For spreadsheets: marked as UTF-8, and no text that they would take for a formula."""
+    with path.open("w", encoding="utf-8-sig", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(mart.columns)
+        writer.writerows([harmless(cell) for cell in row] for row in mart.fetchall())
+    return path
+
+
+def harmless(cell: object) -> object:
+    """The cell, a text behind an apostrophe where a spreadsheet would calculate it."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
 
 
 def swap_link(link: Path, folder: Path) -> None:

@@ -9,8 +9,9 @@ import duckdb
 from life_stage.publishing import read_manifest
 
 ACCURACY = """
-    select method, max_by(accuracy, period) filter (period <> 'all'), any_value(accuracy) filter (period = 'all')
-    from stage_accuracy where cohort = 'all' group by method
+    with newest as (from stage_accuracy where cohort = 'all' and period <> 'all' qualify period = max(period) over ())
+    select method, newest.accuracy, months.accuracy, newest.accuracy_error, months.accuracy_error, newest.n_users
+    from newest join stage_accuracy as months using (method) where months.cohort = 'all' and months.period = 'all'
 """
 SIMULATOR = "life_stage_demo.generate"
 
@@ -35,18 +36,21 @@ def summary(warehouse: Path, published: Path, source: Path) -> str:
     )
     if accuracy:
         right = {
-            method: f"{100 * newest:.0f} % ({100 * all_months:.0f} %)"
-            for method, (newest, all_months) in accuracy.items()
+            method: f"{100 * newest:.0f} % ({100 * all_of:.0f} %)" for method, (newest, all_of, *_) in accuracy.items()
         }
+        *_, error, error_of_all, n_users = accuracy["birth_month_filter"]
         lines.append(
-            f"Accuracy    {right['birth_month_filter']} of the test users{simulated(source)} in {month}"
-            f" (in all months judged); without memory {right['memory_less']}, without evidence {right['prior']}"
+            f"Accuracy    {right['birth_month_filter']} of {n_users:,} test users{simulated(source)} in {month}"
+            f" (in all months judged), standard error {100 * error:.0f} ({100 * error_of_all:.0f}) points;"
+            f" without memory {right['memory_less']}, without evidence {right['prior']}"
         )
     manifest = read_manifest(published)
     if manifest is None:
         return "\n".join([*lines, "Published   nothing"])
     lines.append(f"Published   {published} by run {manifest['run_id'][:8]}:")
-    lines += [f"              {name}.parquet  {facts['n_rows']:,} rows" for name, facts in manifest["files"].items()]
+    for name, facts in manifest["files"].items():
+        also = f", and as {name}.csv" if "csv_bytes" in facts else ""
+        lines.append(f"              {name}.parquet  {facts['n_rows']:,} rows{also}")
     lines.append("              life_stage.duckdb  the same as views, for any DuckDB since 1.0")
     return "\n".join(lines)
 

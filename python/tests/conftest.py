@@ -12,6 +12,8 @@ sys.path.append(str(Path(__file__).parent))
 
 from project import PROJECT, Shop, copy_shop, made_once, make_shop, pin_model
 
+JUDGED_FROM = "2016-11"  # before it there are eight months to learn from
+
 
 def generate_source(shop: Shop, users: int, months: int) -> None:
     """Simulated shoppers of the months through 2017-02, without the truth about them."""
@@ -32,6 +34,18 @@ def base(tmp_path_factory):
         shop.build(checked=True)
 
     return Shop(made_once(tmp_path_factory, "base", make))
+
+
+@pytest.fixture(scope="session")
+def judged(base, tmp_path_factory):
+    """A shop of 1,500 users and 12 months, 2016-03 to 2017-02, the last four judged: copy it, never change it."""
+
+    def make(folder: Path) -> None:
+        shop = make_shop(folder, like=base)
+        generate_source(shop, users=1_500, months=12)
+        shop.build(checked=True, evaluation_from=JUDGED_FROM)
+
+    return Shop(made_once(tmp_path_factory, "judged", make))
 
 
 @pytest.fixture

@@ -2,14 +2,13 @@
 
 import shutil
 from datetime import date
-from pathlib import Path
 
 import duckdb
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import generate_source
-from project import Shop, copy_shop, made_once, make_shop
+from conftest import JUDGED_FROM
+from project import copy_shop, make_shop
 from scipy.sparse import csr_matrix
 
 from life_stage.birth_months import Months
@@ -17,7 +16,6 @@ from life_stage.evaluation import predictions
 from life_stage.evaluation_model import ROLLING_MONTHS, known_before, rolled_features
 from life_stage.examples import Examples
 
-FROM = "2016-11"  # before it there are eight months to learn from
 METHODS = {
     "prior",
     "memory_less",
@@ -34,18 +32,6 @@ def said_by(shop, method: str, stages: list[str]) -> pd.DataFrame:
     """What a method said, by user and month, the stages in age order."""
     rows = shop.frame("evaluation_predictions", f"method = '{method}'").set_index(["user_id", "month"]).sort_index()
     return rows[[f"p_{stage}" for stage in stages]]
-
-
-@pytest.fixture(scope="session")
-def judged(base, tmp_path_factory):
-    """A shop of 1,500 users and 12 months, 2016-03 to 2017-02, the last four judged: copy it, never change it."""
-
-    def make(folder: Path) -> None:
-        shop = make_shop(folder, like=base)
-        generate_source(shop, users=1_500, months=12)
-        shop.build(checked=True, evaluation_from=FROM)
-
-    return Shop(made_once(tmp_path_factory, "judged", make))
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +117,7 @@ def test_registrations_of_test_users_change_no_prediction(judged, tmp_path):
         )
     (shop.source / "changed.parquet").rename(shop.source / "children.parquet")
     forget_models(shop)
-    shop.build(evaluated=True, evaluation_from=FROM)
+    shop.build(evaluated=True, evaluation_from=JUDGED_FROM)
     for table in ("evaluation_coefficients", "evaluation_predictions"):
         pd.testing.assert_frame_equal(shop.frame(table), judged.frame(table), check_exact=True, obj=table)
     n_right = "select count(*), sum(case when is_right then 1 else 0 end) from stage_predictions"
@@ -146,7 +132,7 @@ def test_later_months_change_no_earlier_prediction(judged, tmp_path):
     for file in ("items.parquet", "children.parquet"):
         shutil.copy2(judged.source / file, shop.source)
     shop.add_months(judged, [f"2016-{month:02}" for month in range(3, 13)])
-    shop.build(evaluated=True, evaluation_from=FROM, through_month="2016-12")
+    shop.build(evaluated=True, evaluation_from=JUDGED_FROM, through_month="2016-12")
     found, known = (shop.frame("evaluation_predictions", "month < date '2017-01-01'") for shop in (shop, judged))
     pd.testing.assert_frame_equal(found, known, check_exact=False, rtol=0, atol=1e-9)
     assert len(known) > 200

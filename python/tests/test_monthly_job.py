@@ -18,7 +18,8 @@ STATE = [
     "search_terms",
 ]
 NEWEST = "month = (select max(month) from birth_month_filter_cells)"
-# Eight months of 400 users are too few to judge the methods, and there are no online experiments.
+# Eight months of 400 users are too few to judge the methods and to say what stages shop for; there are no online
+# experiments.
 TOO_FEW = (
     "evaluation_coefficients",
     "evaluation_predictions",
@@ -30,6 +31,7 @@ TOO_FEW = (
     "stage_calibration",
     "fusion_gain",
     "experiment_readout",
+    "stage_interests",
 )
 PER_RUN = ("model_runs", "built_months", "published_marts")
 

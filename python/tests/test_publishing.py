@@ -1,6 +1,8 @@
 """What readers of the published marts see: one whole set, old or new, under a path that never changes."""
 
+import csv
 import hashlib
+import io
 import json
 import subprocess
 import threading
@@ -9,7 +11,7 @@ import venv
 import duckdb
 import pytest
 
-from life_stage.publishing import publish
+from life_stage.publishing import SMALL, publish
 
 OLD_READER = """
 import duckdb, sys
@@ -57,7 +59,12 @@ def shop(tmp_path):
 def matches_manifest(folder):
     manifest = json.loads((folder / "manifest.json").read_text())
     files = {name: hashlib.sha256((folder / f"{name}.parquet").read_bytes()).hexdigest() for name in manifest["files"]}
-    return files == {name: facts["sha256"] for name, facts in manifest["files"].items()}
+    tables = {
+        n: hashlib.sha256((folder / f"{n}.csv").read_bytes()).hexdigest() for n in SMALL if n in manifest["files"]
+    }
+    return tables == {n: manifest["files"][n]["csv_sha256"] for n in tables} and files == {
+        name: facts["sha256"] for name, facts in manifest["files"].items()
+    }
 
 
 def test_a_new_set_is_a_folder_of_its_own_behind_the_link(shop):
@@ -173,6 +180,26 @@ def test_a_new_mart_has_a_view_after_the_publication(shop):
     shop.publish(stage_totals="select date '2017-01-01' as month, 7 as n_users")
     with duckdb.connect(shop.published / "life_stage.duckdb", read_only=True) as reader:
         assert reader.sql("select n_users from stage_totals").fetchall() == [(7,)]
+
+
+def test_small_marts_are_csv_too_which_no_spreadsheet_calculates(shop):
+    cells = "=1+1", "+1", "-1", "@sum(1)", "\t=1", "辅食", 'said "milk, please"', "a-b"
+    rows = ", ".join(f"('{cell}', {n - 3}.5)" for n, cell in enumerate(cells))
+    shop.publish(stage_interests=f"from (values {rows}) as v(leaf_category, lift)")
+    text = (shop.published / "stage_interests.csv").read_bytes().decode("utf-8")
+    assert text.startswith("\ufeffleaf_category,lift\r\n")
+    read = list(csv.reader(io.StringIO(text.removeprefix("\ufeff"))))[1:]
+    assert {name.removeprefix("'") for name, _ in read} == set(cells)
+    assert {name for name, _ in read if name.startswith("'")} == {f"'{cell}" for cell in cells[:5]}
+    assert sorted(float(lift) for _, lift in read) == sorted(float(f"{n - 3}.5") for n in range(8))
+    assert not (shop.published / "user_stages.csv").exists()
+
+
+def test_a_csv_that_was_lost_is_published_again(shop):
+    shop.publish()
+    (shop.published / "stages.csv").unlink()
+    shop.publish()
+    assert (shop.published / "stages.csv").read_text(encoding="utf-8-sig") == "stage_no,stage\n1,pregnancy\n2,newborn\n"
 
 
 def test_views_that_a_kill_left_out_are_made_by_the_next_run(shop):

@@ -8,6 +8,10 @@ def model(dbt, session):
         marts={
             "user_stages": dbt.ref("user_stages"),
             "user_stage_months": dbt.ref("user_stage_months"),
+            "stage_changes": dbt.ref("stage_changes"),
+            "stage_totals": dbt.ref("stage_totals"),
+            "stage_reasons": dbt.ref("stage_reasons"),
+            "stage_interests": dbt.ref("stage_interests"),
             "stages": dbt.ref("stages"),
             "model_runs": dbt.ref("model_runs"),
         },

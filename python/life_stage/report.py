@@ -1,0 +1,118 @@
+"""The report of a warehouse as one HTML file that needs no script and no network: python -m life_stage.report"""
+
+import html
+import os
+import sys
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+
+from life_stage import charts
+from life_stage.report_panels import PANELS, WEIGHTS, Panel
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 84rem; padding: 1rem; color: #1a1a1a; background: #fff }
+main { display: grid; gap: 2rem 3rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 34rem), 1fr)) }
+section { min-width: 0 }
+.wide { grid-column: 1 / -1 }
+h1 { line-height: 1.2 }
+h2 { margin: 0; font-size: 1.25rem }
+p { margin: .25rem 0 .75rem }
+figure, .rows { margin: 0; overflow-x: auto }
+svg { max-width: 100%; min-width: 24rem; height: auto }
+table { border-collapse: collapse; font-size: .875rem }
+th, td { padding: .2rem .6rem; text-align: left; border-bottom: 1px solid #ddd; white-space: nowrap }
+.number { text-align: right; font-variant-numeric: tabular-nums }
+summary { cursor: pointer; color: #00558c }
+.empty { color: #555; font-style: italic }
+"""  # noqa: E501
+REASONS = """
+    with shown as (
+        select user_id, child_no from stage_reasons where place = 5 order by md5(user_id), child_no limit 12
+    )
+    select user_id, child_no, stage, place, reason, contribution, log_odds
+    from stage_reasons join shown using (user_id, child_no) order by md5(user_id), child_no, place
+"""
+
+
+def write(warehouse: Path, report: Path, few: int = 20) -> int:
+    """Write the report; returns the number of its charts. few: users below which a cell is left out."""
+    with duckdb.connect(str(warehouse), read_only=True) as connection:
+        connection.execute(WEIGHTS)
+        connection.execute("set variable few = ?", [few])
+        stages = [stage for (stage,) in connection.sql("select stage from stages order by stage_no").fetchall()]
+        sections = [section(panel, connection.sql(panel.sql).df(), stages) for panel in PANELS]
+        month = connection.sql("select max(month) from user_stages").fetchall()[0][0]
+        sections.append(reasons(connection.sql(REASONS).df()))
+    report.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = report.with_suffix(".new")
+    title = f"Life stages as of {month:%B %Y}" if month else "Life stages: none told yet"
+    unfinished.write_text(page(title, sections), encoding="utf-8")
+    os.replace(unfinished, report)
+    return sum(text.count("<figure") for text in sections)
+
+
+def section(panel: Panel, rows: pd.DataFrame, stages: list[str]) -> str:
+    """The panel with its chart and, for who cannot see it, its rows."""
+    if rows.empty:
+        body = '<p class="empty">Nothing to show yet.</p>'
+    elif panel.draw is None:
+        body = table(rows)
+    else:
+        drawn = charts.svg(panel.draw(rows, stages))
+        label = html.escape(f"Chart: {panel.title}", quote=True)
+        body = f'<figure role="img" aria-label="{label}">{drawn}</figure>'
+        body += f"<details><summary>The rows behind it</summary>{table(rows)}</details>"
+    kind = ' class="wide"' if panel.draw is None else ""
+    return f"<section{kind}><h2>{html.escape(panel.title)}</h2><p>{html.escape(panel.text)}</p>{body}</section>"
+
+
+def reasons(rows: pd.DataFrame) -> str:
+    """Why a dozen children are told to be in their stage, to be opened one by one."""
+    children = [
+        f"<details><summary>User {html.escape(user)}, child {child_no}: {html.escape(group['stage'].iloc[0])}, "
+        f"log-odds {group['log_odds'].iloc[0]:+.2f}</summary>{table(group[['reason', 'contribution']])}</details>"
+        for (user, child_no), group in rows.groupby(["user_id", "child_no"], sort=False)
+    ]
+    text = "A sample of users active in the newest month; the rows of a child add up to the log-odds of its stage."
+    return f"<section><h2>Why this user</h2><p>{text}</p>{''.join(children) or '<p>Nobody yet.</p>'}</section>"
+
+
+def table(rows: pd.DataFrame) -> str:
+    """The rows as HTML."""
+    head = "".join(f'<th scope="col">{html.escape(name.replace("_", " "))}</th>' for name in rows.columns)
+    lines = ("".join(cell(value) for value in row) for row in rows.itertuples(index=False))
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
+    return f'<div class="rows"><table><tr>{head}</tr>{body}</table></div>'
+
+
+def cell(value: object) -> str:
+    """A cell: numbers to the right and short."""
+    if pd.isna(value):
+        return "<td></td>"
+    if isinstance(value, float):
+        return f'<td class="number">{value:,.0f}</td>' if value.is_integer() else f'<td class="number">{value:.3f}</td>'
+    if isinstance(value, int):
+        return f'<td class="number">{value:,}</td>'
+    return f"<td>{html.escape(str(value))}</td>"
+
+
+def page(title: str, sections: list[str]) -> str:
+    """The whole file. Its policy lets it load nothing."""
+    policy = "default-src 'none'; style-src 'unsafe-inline'"
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>'
+        f'<body data-ready="true"><h1>{title}</h1><main>{"".join(sections)}</main></body></html>'
+    )
+
+
+if __name__ == "__main__":
+    target = Path(os.environ.get("LIFE_STAGE_REPORT", "report/life_stages.html"))
+    try:
+        n_charts = write(Path(os.environ.get("LIFE_STAGE_WAREHOUSE", "warehouse/life_stage.duckdb")), target)
+    except duckdb.Error as error:
+        sys.exit(f"LS-SUM-001 the report cannot be written: {error}")
+    print(f"Report      {target} ({n_charts} charts)")

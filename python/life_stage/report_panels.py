@@ -1,0 +1,220 @@
+"""What the report shows: each panel's question, its rows and how they are drawn."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import altair as alt
+import pandas as pd
+
+from life_stage import charts
+
+FEW = "Counts of few users are left out."
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A question, what the chart says in a sentence, the rows behind it, and how they are drawn (None: as a table)."""
+
+    title: str
+    text: str
+    sql: str
+    draw: Callable[[pd.DataFrame, list[str]], alt.Chart] | None = None
+
+
+def stage_mix(rows: pd.DataFrame, stages: list[str]) -> alt.Chart:
+    """Shares of the stages over time, in age order."""
+    x = alt.X("month:O", title=None, axis=charts.MONTHS)
+    y = alt.Y(
+        "share:Q", title="share of the children", axis=charts.PERCENT, stack="zero", scale=alt.Scale(domain=[0, 1])
+    )
+    order = alt.Order("stage_no:Q", sort="ascending")
+    return alt.Chart(rows).mark_bar().encode(x, y, charts.stage_colour(stages), order).properties(width=480, height=280)
+
+
+def movement(rows: pd.DataFrame, stages: list[str]) -> alt.Chart:
+    """From which stage to which."""
+    return charts.matrix(rows, "before", "now", "children", ["none", *stages], ",d")
+
+
+def came(rows: pd.DataFrame, stages: list[str]) -> alt.Chart:
+    """How many came into each stage, month by month."""
+    base = alt.Chart(rows).mark_line(point=True)
+    x = alt.X("month:O", title=None, axis=charts.MONTHS)
+    y = alt.Y("moved_in:Q", title="children who moved in")
+    return base.encode(x, y, charts.stage_colour(stages)).properties(width=480, height=240)
+
+
+def accuracy(rows: pd.DataFrame, stages: list[str]) -> alt.Chart:
+    """Accuracy by month."""
+    return charts.methods_by_month(rows, "accuracy", "accuracy")
+
+
+def gain(rows: pd.DataFrame, stages: list[str]) -> alt.Chart:
+    """Gains with 95 % intervals, by group of user-months."""
+    rows = rows.assign(low=rows["gain"] - 1.96 * rows["error"], high=rows["gain"] + 1.96 * rows["error"])
+    y = alt.Y("cohort:N", title=None, sort=None, axis=alt.Axis(labelLimit=240))
+    x = alt.X("gain:Q", title="points of accuracy over the memory-less regression", axis=charts.PERCENT)
+    bars = alt.Chart(rows).mark_bar(color="#0072b2").encode(x, y)
+    interval = alt.Chart(rows).mark_rule(strokeWidth=2).encode(alt.X("low:Q"), y, x2="high:Q")
+    return (bars + interval).properties(width=320, height=alt.Step(22))
+
+
+def confusion(rows: pd.DataFrame, stages: list[str]) -> alt.Chart:
+    """What each stage is taken for."""
+    return charts.matrix(rows, "registered", "told", "share", stages, ".0%")
+
+
+def calibration(rows: pd.DataFrame, stages: list[str]) -> alt.Chart:
+    """How often a method is right by how sure it is."""
+    return charts.calibration(rows)
+
+
+def weights(rows: pd.DataFrame, stages: list[str]) -> alt.Chart:
+    """The features that speak most for each stage."""
+    bars = alt.Chart(rows).mark_bar(color="#0072b2")
+    x = alt.X("weight:Q", title="nats for a day with it")
+    y = alt.Y("feature:N", title=None, sort="-x", axis=alt.Axis(labelLimit=150))
+    panels = bars.encode(x, y).properties(width=130, height=120)
+    return panels.facet(alt.Facet("stage:N", title=None, sort=stages), columns=2).resolve_scale(y="independent")
+
+
+def rejected(rows: pd.DataFrame, stages: list[str]) -> alt.Chart:
+    """Rows set aside by reason."""
+    y = alt.Y("reason:N", title=None, sort="-x", axis=alt.Axis(labelLimit=260))
+    bars = alt.Chart(rows).mark_bar(color="#d55e00").encode(alt.X("rows:Q", title="rows set aside"), y)
+    return bars.properties(width=320, height=alt.Step(22))
+
+
+def drift(rows: pd.DataFrame, stages: list[str]) -> alt.Chart:
+    """How much of a month the model does not know, and how sure it is."""
+    y = alt.Y("share:Q", title=None, axis=charts.PERCENT, scale=alt.Scale(domain=[0, 1]))
+    legend = alt.Legend(orient="bottom", columns=1, labelLimit=400)
+    colour = alt.Color("measure:N", title=None, legend=legend).scale(range=charts.COLOURS[1:])
+    lines = alt.Chart(rows).mark_line(point=True).encode(alt.X("month:O", title=None, axis=charts.MONTHS), y, colour)
+    return lines.properties(width=480, height=240)
+
+
+PANELS = [
+    Panel(
+        "Who is in which stage",
+        f"Children counted as being in a stage, month by month. {FEW}",
+        """
+        select strftime(month, '%Y-%m') as month, stage_no, stage, n_children as children, share
+        from stage_totals where not is_suppressed order by all
+        """,
+        stage_mix,
+    ),
+    Panel(
+        "Who came",
+        f"Children who were not in the stage the month before. {FEW}",
+        """
+        select strftime(month, '%Y-%m') as month, stage, n_moved_in as moved_in, n_moved_out as moved_out
+        from stage_totals where n_moved_in is not null order by month, stage_no
+        """,
+        came,
+    ),
+    Panel(
+        "Who moved in the newest month",
+        f"Down: the stage of the month before; across: the stage now; none: no stage told. {FEW}",
+        """
+        select coalesce(previous_stage, 'none') as before, coalesce(stage, 'none') as now, count(*) as children
+        from stage_changes group by all having count(distinct user_id) >= getvariable('few') order by all
+        """,
+        movement,
+    ),
+    Panel(
+        "How often it is right",
+        "On users whose registrations no model saw. Bands are 95 % intervals over users.",
+        """
+        select method, period, accuracy, accuracy_error, n_users from stage_accuracy
+        where cohort = 'all' and period <> 'all' order by all
+        """,
+        accuracy,
+    ),
+    Panel(
+        "What the belief adds",
+        "Points of accuracy over a regression without memory, by group of user-months, with 95 % intervals.",
+        """
+        select cohort, accuracy_gain as gain, accuracy_gain_error as error, n_user_months as user_months
+        from fusion_gain where method = 'birth_month_filter' and period = 'all' order by gain desc
+        """,
+        gain,
+    ),
+    Panel(
+        "Whether probabilities can be believed",
+        "On the dashed line a method is right as often as it says; below it, it is too sure.",
+        """
+        select method, mean_probability, accuracy, n_user_months from stage_calibration
+        where method in ('memory_less', 'dynamic_fusion', 'birth_month_filter') order by all
+        """,
+        calibration,
+    ),
+    Panel(
+        "What stages are mistaken for",
+        "Down: the registered stage; across: what was told; shares of the registered stage.",
+        """
+        select true_stage as registered, predicted_stage as told, share
+        from stage_confusion where method = 'birth_month_filter' order by all
+        """,
+        confusion,
+    ),
+    Panel(
+        "What speaks for a stage",
+        "The features that move the evidence most towards each stage and away from the others, in the newest model.",
+        "from weights_of_stages order by stage, weight desc",
+        weights,
+    ),
+    Panel(
+        "What was set aside",
+        "Rows of the delivery that no stage rests on, by reason.",
+        """
+        select reason, count(*) as rows
+        from (
+            select reason from stg_rejected_actions
+            union all select table_name || ': ' || reason from stg_rejected_registrations
+        ) group by reason order by rows desc
+        """,
+        rejected,
+    ),
+    Panel(
+        "What drifts",
+        "When the unknown share rises, shoppers do what the model has not learned: new categories, new spellings.",
+        """
+        select strftime(month, '%Y-%m') as month, 'actions the model knows nothing of' as measure,
+            avg(out_of_vocabulary_share) as share
+        from stage_evidence group by all
+        union all
+        select strftime(month, '%Y-%m'), 'mean probability of the stage that is told', avg(probability)
+        from user_stage_months group by all
+        union all
+        select strftime(month, '%Y-%m'), 'users with actions in the month', avg((last_active_month = month)::int)
+        from user_stage_months group by all
+        order by all
+        """,
+        drift,
+    ),
+    Panel(
+        "The last runs",
+        "Newest first.",
+        """
+        select strftime(started_at, '%Y-%m-%d %H:%M') as started, strftime(through_month, '%Y-%m') as through,
+            n_rows_read as rows_read, n_rows_rejected as set_aside, n_months_updated as months_updated,
+            n_users as users, model_version, left(run_id, 8) as run
+        from model_runs order by started_at desc limit 12
+        """,
+    ),
+]
+# Mean weight over a stage's ages, less the mean over all stages, for a day with it; the greatest of each stage.
+WEIGHTS = """
+    create temp view weights_of_stages as
+    with weights as (
+        select stage, feature, value, bins.to_month - bins.from_month as width
+        from stage_coefficients join age_bins as bins using (age_bin)
+        join stages on bins.from_month >= stages.from_month and bins.to_month <= stages.to_month
+        where regression = 'evidence' and kind = 'coefficient'
+        and trained_through = (select max(trained_through) from stage_coefficients)
+    ),
+    of_stages as (select stage, feature, sum(value * width) / sum(width) as mean from weights group by all),
+    centred as (select stage, feature, ln(2) * (mean - avg(mean) over (partition by feature)) as weight from of_stages)
+    from centred qualify row_number() over (partition by stage order by weight desc, feature) <= 6
+"""
