@@ -1,5 +1,5 @@
 # Everything a person or a scheduler runs. Needs make and Python 3.11, 3.12 or 3.13; the rest goes into .venv.
-# LIFE_STAGE_SOURCE, LIFE_STAGE_WAREHOUSE, LIFE_STAGE_PUBLISHED and LIFE_STAGE_REPORT are handed on as they are;
+# LIFE_STAGE_SOURCE, LIFE_STAGE_WAREHOUSE and LIFE_STAGE_PUBLISHED are handed on as they are;
 # a relative path counts from this folder, where every command runs.
 
 PYTHON ?= python3
@@ -12,7 +12,7 @@ SQL = models macros tests
 export DO_NOT_TRACK = 1
 export DBT_SEND_ANONYMOUS_USAGE_STATS = false
 
-.PHONY: help demo build feature test test-slow bench experiment ablation pytest lint format lock clean usable-python
+.PHONY: help demo build doctor audit docs feature test test-slow bench experiment ablation pytest lint format lock clean usable-python
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -26,6 +26,16 @@ build: $(VENV)/runtime ## the monthly job on LIFE_STAGE_SOURCE (default: the dem
 	$(DBT_BUILD)
 	@$(BIN)/python -m life_stage.summary
 	@$(BIN)/python -m life_stage.report
+
+doctor: $(VENV)/runtime ## whether a run has what it needs
+	@$(BIN)/python -m life_stage.doctor
+
+audit: $(VENV)/runtime ## 50 random rows that were taken and 50 that were set aside
+	@$(BIN)/python -m life_stage.audit
+
+docs: $(VENV)/runtime ## every model, column and dependency as one page: published_docs.html
+	$(BIN)/dbt docs generate --static --project-dir . --profiles-dir .
+	cp target/static_index.html published_docs.html
 
 feature: $(VENV)/runtime ## a new feature family: make feature NAME=evening_hours
 	@$(BIN)/python -m life_stage.new_feature $(NAME)
@@ -78,7 +88,7 @@ lock: usable-python ## pin the dependencies anew; pins that still fit are kept
 	$(UV_COMPILE) --group dev -c requirements.lock -o requirements-dev.lock
 
 clean: ## remove what can be made again: environments, demo data, caches; never a warehouse or published marts
-	rm -rf .venv .venv-* data/demo bench/work report target logs dbt_packages .user.yml
+	rm -rf .venv .venv-* data/demo bench/work target logs dbt_packages .user.yml
 	rm -rf .pytest_cache .ruff_cache .hypothesis python/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import duckdb
 import pyarrow as pa
 
 VIEW_FILE = "life_stage.duckdb"
+DICTIONARY, DICTIONARY_COLUMNS = "dictionary.csv", ("mart", "column", "type", "description")
 SMALL = ("stages", "stage_totals", "stage_interests", "model_runs")  # also as CSV, for spreadsheets
 LEDGER = "model_runs"  # grows with every run, so it alone is no reason to publish
 KEYS = ("month", "user_id", "child_no", "stage_no", "stage", "leaf_category", "place", "started_at")
@@ -32,13 +34,14 @@ SCHEMA = pa.schema(
 )
 
 Marts = dict[str, duckdb.DuckDBPyRelation]
+Descriptions = dict[str, dict[str, str]]
 
 
-def publish(marts: Marts, options: dict[str, str]) -> pa.Table:
+def publish(marts: Marts, options: dict[str, str], descriptions: Descriptions | None = None) -> pa.Table:
     """Publish the marts when they differ from the published ones; returns one row per published mart (SCHEMA).
 
-    options: `published` (the link's path). With an empty user_stages nothing is replaced: there is no model.
-    Raises what refuse_foreign raises.
+    options: `published` (the link's path); descriptions: as of descriptions_of. With an empty user_stages nothing is
+    replaced: there is no model. Raises what refuse_foreign raises.
     """
     link = Path(options["published"]).absolute()
     refuse_foreign(link)
@@ -46,7 +49,7 @@ def publish(marts: Marts, options: dict[str, str]) -> pa.Table:
         name: [f"{c} {t}" for c, t in zip(mart.columns, mart.types, strict=True)] for name, mart in marts.items()
     }
     contents = {name: content_hash(mart) for name, mart in marts.items() if name != LEDGER}
-    wanted = {"columns": columns, "contents": contents}
+    wanted = {"columns": columns, "descriptions": descriptions or {}, "contents": contents}
     manifest = read_manifest(link)
     if marts["user_stages"].limit(1).fetchall() and not is_published(link, manifest, wanted):
         ((run_id,),) = marts[LEDGER].order("started_at desc, run_id").limit(1).project("run_id").fetchall()
@@ -54,12 +57,26 @@ def publish(marts: Marts, options: dict[str, str]) -> pa.Table:
     if manifest is None:
         return SCHEMA.empty_table()
     if not (link / VIEW_FILE).exists():
-        create_views(link, marts)
+        create_views(link, manifest)
     rows = [
         {"mart": n, "path": str(link / f"{n}.parquet"), "run_id": manifest["run_id"], **f}
         for n, f in manifest["files"].items()
     ]
     return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+def descriptions_of(marts: Marts, session: duckdb.DuckDBPyConnection) -> Descriptions:
+    """What the database says of each mart and column: {mart: {column: description}}, the mart's own under ''."""
+    found: Descriptions = {}
+    comments = """
+        select table_name, '' as column_name, comment from duckdb_tables() where schema_name = current_schema()
+        union all select view_name, '', comment from duckdb_views() where schema_name = current_schema()
+        union all select table_name, column_name, comment from duckdb_columns() where schema_name = current_schema()
+    """
+    for mart, column, comment in session.cursor().execute(comments).fetchall():
+        if mart in marts and comment:
+            found.setdefault(mart, {})[column] = " ".join(comment.split())
+    return found
 
 
 def refuse_foreign(link: Path, outcome: str = "nothing was published") -> None:
@@ -83,7 +100,7 @@ def content_hash(mart: duckdb.DuckDBPyRelation) -> str:
 
 def is_published(link: Path, manifest: dict | None, wanted: dict) -> bool:
     """Whether the published set holds just the wanted columns and contents, and all of its files."""
-    if manifest is None or any(manifest[key] != value for key, value in wanted.items()):
+    if manifest is None or any(manifest.get(key) != value for key, value in wanted.items()):
         return False
     sizes = {link / f"{name}.parquet": facts["bytes"] for name, facts in manifest["files"].items()}
     sizes |= {link / f"{name}.csv": manifest["files"][name]["csv_bytes"] for name in SMALL if name in manifest["files"]}
@@ -106,8 +123,9 @@ def write_set(marts: Marts, link: Path, facts: dict, previous: dict | None) -> d
     new.mkdir(parents=True)
     try:
         manifest = fill_set(marts, new, facts)
-        # The views depend on the columns alone; new columns have their views made after the swap.
-        if previous is not None and previous["columns"] == facts["columns"] and (link / VIEW_FILE).exists():
+        # The views depend on these alone; where they are new, the views are made after the swap.
+        same_views = previous and all(previous.get(key) == facts[key] for key in ("columns", "descriptions"))
+        if same_views and (link / VIEW_FILE).exists():
             shutil.copyfile(link / VIEW_FILE, new / VIEW_FILE)
         swap_link(link, new)
     except BaseException:
@@ -128,8 +146,9 @@ def fill_set(marts: Marts, folder: Path, facts: dict) -> dict:
         ordered.write_parquet(str(path), compression="zstd")
         files[name] = {"n_rows": mart.shape[0], **kept_whole(path)}
         if name in SMALL:
-            path = write_csv(ordered, folder / f"{name}.csv")
+            path = write_csv(mart.columns, ordered.fetchall(), folder / f"{name}.csv")
             files[name] |= {f"csv_{fact}": value for fact, value in kept_whole(path).items()}
+    write_csv(DICTIONARY_COLUMNS, dictionary(facts["columns"], facts["descriptions"]), folder / DICTIONARY)
     manifest = {**facts, "published_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "files": files}
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2))
     return manifest
@@ -142,12 +161,21 @@ def kept_whole(path: Path) -> dict[str, int | str]:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
-def write_csv(mart: duckdb.DuckDBPyRelation, path: Path) -> Path:
+def dictionary(columns: dict[str, list[str]], descriptions: Descriptions) -> list[tuple[str, ...]]:
+    """One row per column of the marts, as DICTIONARY_COLUMNS says; columns: name and type, separated by a blank."""
+    return [
+        (mart, *column.split(" ", 1), descriptions.get(mart, {}).get(column.split(" ", 1)[0], ""))
+        for mart, of_mart in columns.items()
+        for column in of_mart
+    ]
+
+
+def write_csv(header: Iterable[str], rows: Iterable[tuple], path: Path) -> Path:
     """For spreadsheets: marked as UTF-8, and no text that they would take for a formula."""
     with path.open("w", encoding="utf-8-sig", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(mart.columns)
-        writer.writerows([harmless(cell) for cell in row] for row in mart.fetchall())
+        writer.writerow(header)
+        writer.writerows([harmless(cell) for cell in row] for row in rows)
     return path
 
 
@@ -164,18 +192,22 @@ def swap_link(link: Path, folder: Path) -> None:
     os.replace(fresh, link)
 
 
-def create_views(link: Path, marts: Marts) -> None:
-    """Write a small database file with one view per mart, in a format that every DuckDB since 1.0 opens."""
+def create_views(link: Path, manifest: dict) -> None:
+    """Write a small database file with one described view per mart, in a format that every DuckDB since 1.0 opens."""
     unfinished = link / f"{VIEW_FILE}.new"
     unfinished.unlink(missing_ok=True)
     with duckdb.connect() as connection:
-        connection.execute(f"attach '{quoted(unfinished)}' as views (storage_version 'v1.0.0')")
-        for name in marts:
-            connection.execute(f"create view views.{name} as from read_parquet('{quoted(link / name)}.parquet')")
+        connection.execute(f"attach {quoted(unfinished)} as views (storage_version 'v1.0.0')")
+        for name in manifest["columns"]:
+            file = link / f"{name}.parquet"
+            connection.execute(f"create view views.{name} as from read_parquet({quoted(file)})")
+            for column, description in manifest.get("descriptions", {}).get(name, {}).items():
+                what = f'column views.{name}."{column}"' if column else f"view views.{name}"
+                connection.execute(f"comment on {what} is {quoted(description)}")
         connection.execute("detach views")
     os.replace(unfinished, link / VIEW_FILE)
 
 
-def quoted(path: Path) -> str:
-    """The path within single quotes of SQL."""
-    return str(path).replace("'", "''")
+def quoted(text: Path | str) -> str:
+    """The text as a string of SQL."""
+    return "'" + str(text).replace("'", "''") + "'"

@@ -22,7 +22,8 @@ p { margin: .25rem 0 .75rem }
 figure, .rows { margin: 0; overflow-x: auto }
 svg { max-width: 100%; min-width: 24rem; height: auto }
 table { border-collapse: collapse; font-size: .875rem }
-th, td { padding: .2rem .6rem; text-align: left; border-bottom: 1px solid #ddd; white-space: nowrap }
+th, td { padding: .2rem .6rem; text-align: left; vertical-align: top; border-bottom: 1px solid #ddd }
+td { max-width: 40rem }
 .number { text-align: right; font-variant-numeric: tabular-nums }
 summary { cursor: pointer; color: #00558c }
 .empty { color: #555; font-style: italic }
@@ -58,7 +59,7 @@ def section(panel: Panel, rows: pd.DataFrame, stages: list[str]) -> str:
     if rows.empty:
         body = '<p class="empty">Nothing to show yet.</p>'
     elif panel.draw is None:
-        body = table(rows)
+        body = table(rows) if len(rows) <= 12 else f"<details><summary>Show them</summary>{table(rows)}</details>"
     else:
         drawn = charts.svg(panel.draw(rows, stages))
         label = html.escape(f"Chart: {panel.title}", quote=True)
@@ -109,10 +110,17 @@ def page(title: str, sections: list[str]) -> str:
     )
 
 
-if __name__ == "__main__":
-    target = Path(os.environ.get("LIFE_STAGE_REPORT", "report/life_stages.html"))
+def main() -> None:
+    """Write the report of LIFE_STAGE_WAREHOUSE beside LIFE_STAGE_PUBLISHED."""
+    warehouse = Path(os.environ.get("LIFE_STAGE_WAREHOUSE", "warehouse/life_stage.duckdb"))
+    published = Path(os.environ.get("LIFE_STAGE_PUBLISHED", "published"))
+    report = published.with_name(published.name + ".html")
     try:
-        n_charts = write(Path(os.environ.get("LIFE_STAGE_WAREHOUSE", "warehouse/life_stage.duckdb")), target)
+        n_charts = write(warehouse, report)
     except duckdb.Error as error:
-        sys.exit(f"LS-SUM-001 the report cannot be written: {error}")
-    print(f"Report      {target} ({n_charts} charts)")
+        sys.exit(f"LS-SUM-002 no report of {warehouse} can be written: {error}")
+    print(f"Report      {report} ({n_charts} charts)")
+
+
+if __name__ == "__main__":
+    main()

@@ -203,6 +203,15 @@ PANELS = [
         from model_runs order by started_at desc limit 12
         """,
     ),
+    Panel(
+        "What the columns mean",
+        "The published marts, column by column.",
+        """
+        select table_name as mart, column_name as "column", data_type as type, comment as meaning
+        from duckdb_columns() where comment is not null and database_name = current_database()
+        order by table_name, column_index
+        """,
+    ),
 ]
 # Mean weight over a stage's ages, less the mean over all stages, for a day with it; the greatest of each stage.
 WEIGHTS = """

@@ -26,7 +26,9 @@ class Shop:
     def __init__(self, published):
         self.published, self.connection, self.run = published, duckdb.connect(), 0
 
-    def publish(self, rows="('anna', 'newborn', 0.8)", columns="user_id, stage, probability", **marts):
+    def publish(
+        self, rows="('anna', 'newborn', 0.8)", columns="user_id, stage, probability", descriptions=None, **marts
+    ):
         """One run: `rows` are those of user_stages; `marts` replaces whole marts by other SQL."""
         self.run += 1
         queries = {
@@ -38,7 +40,7 @@ class Shop:
             """,
         }
         relations = {name: self.connection.sql(sql) for name, sql in (queries | marts).items()}
-        return publish(relations, {"published": str(self.published)}).to_pylist()
+        return publish(relations, {"published": str(self.published)}, descriptions).to_pylist()
 
     def sets(self):
         return sorted(path.name for path in self.published.with_name(self.published.name + ".sets").iterdir())
@@ -195,6 +197,33 @@ def test_small_marts_are_csv_too_which_no_spreadsheet_calculates(shop):
     assert not (shop.published / "user_stages.csv").exists()
 
 
+def test_what_the_database_says_of_columns_is_in_the_views_and_in_the_dictionary(shop):
+    said = {"user_stages": {"": "One row per user.", "stage": "It's the stage."}}
+    shop.publish(descriptions=said)
+    with duckdb.connect(shop.published / "life_stage.duckdb", read_only=True) as reader:
+        columns = reader.sql("select comment from duckdb_columns() where column_name = 'stage' and comment is not null")
+        assert columns.fetchall() == [("It's the stage.",)]
+        assert reader.sql("select comment from duckdb_views() where comment is not null").fetchall() == [
+            ("One row per user.",)
+        ]
+    with (shop.published / "dictionary.csv").open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["mart", "column", "type", "description"]
+    assert ["user_stages", "stage", "VARCHAR", "It's the stage."] in rows and [
+        "stages",
+        "stage_no",
+        "INTEGER",
+        "",
+    ] in rows
+    shop.publish(descriptions=said)
+    assert len(shop.sets()) == 1
+    shop.publish(descriptions={"user_stages": {"stage": "Another word."}})
+    with duckdb.connect(shop.published / "life_stage.duckdb", read_only=True) as reader:
+        assert reader.sql("select comment from duckdb_columns() where comment is not null").fetchall() == [
+            ("Another word.",)
+        ]
+
+
 def test_a_csv_that_was_lost_is_published_again(shop):
     shop.publish()
     (shop.published / "stages.csv").unlink()
@@ -283,7 +312,7 @@ def test_the_view_file_is_written_in_the_format_of_duckdb_1_0(shop):
 @pytest.mark.slow
 @pytest.mark.parametrize("version", ["1.1.3", "1.4.4"])
 def test_an_older_duckdb_reads_the_views(shop, tmp_path, version):
-    shop.publish()
+    shop.publish(descriptions={"user_stages": {"": "One row per user.", "stage": "The stage."}})
     venv.create(tmp_path / "old", with_pip=True)
     python = tmp_path / "old" / "bin" / "python"
     subprocess.run([python, "-m", "pip", "install", "--quiet", f"duckdb=={version}"], check=True)

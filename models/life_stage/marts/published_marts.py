@@ -1,19 +1,17 @@
 # Publishes the marts as one whole set of files, after every test of the models before it has passed.
-from life_stage.publishing import publish
+from life_stage.publishing import descriptions_of, publish
 
 
 def model(dbt, session):
     dbt.config(materialized="table")
-    return publish(
-        marts={
-            "user_stages": dbt.ref("user_stages"),
-            "user_stage_months": dbt.ref("user_stage_months"),
-            "stage_changes": dbt.ref("stage_changes"),
-            "stage_totals": dbt.ref("stage_totals"),
-            "stage_reasons": dbt.ref("stage_reasons"),
-            "stage_interests": dbt.ref("stage_interests"),
-            "stages": dbt.ref("stages"),
-            "model_runs": dbt.ref("model_runs"),
-        },
-        options=dbt.config.meta_get("options"),
-    )
+    marts = {
+        "user_stages": dbt.ref("user_stages"),
+        "user_stage_months": dbt.ref("user_stage_months"),
+        "stage_changes": dbt.ref("stage_changes"),
+        "stage_totals": dbt.ref("stage_totals"),
+        "stage_reasons": dbt.ref("stage_reasons"),
+        "stage_interests": dbt.ref("stage_interests"),
+        "stages": dbt.ref("stages"),
+        "model_runs": dbt.ref("model_runs"),
+    }
+    return publish(marts, dbt.config.meta_get("options"), descriptions_of(marts, session))
