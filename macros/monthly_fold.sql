@@ -1,8 +1,8 @@
 {# A running state carried from month to month: the model's SQL is one month, run once per pending month, oldest first.
    meta.state names a macro that returns {column: type} of the carried state. It is wide, so it lives in a table of its
    own beside the model, and only for the newest month and every December: there a change in an older month restarts. #}
-{% macro state_relation() %}
-    {% do return(api.Relation.create(this.database, this.schema, this.identifier ~ "_cells", type="table")) %}
+{% macro state_relation(fold=this) %}
+    {% do return(api.Relation.create(fold.database, fold.schema, fold.identifier ~ "_cells", type="table")) %}
 {% endmacro %}
 
 {% macro beliefs_before() -%}

@@ -30,6 +30,11 @@
         ) as series
 {%- endmacro %}
 
+{% macro every_day(first_month, last_month, relation) -%}
+    select unnest(generate_series({{ first_month }}, last_day({{ last_month }}), interval 1 day)) as day
+    from {{ relation }}
+{%- endmacro %}
+
 {% macro every_integer(first, last) -%}
     select cast(n as integer) as n from (select unnest(range({{ first }}, {{ last }} + 1)) as n)
 {%- endmacro %}

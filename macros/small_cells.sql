@@ -1,14 +1,18 @@
 {# Counts that leave the project must not point at few people. #}
 {% macro is_small_cell(n_users, within, key) -%}
-    {#- SQL: whether a count is of too few users; where only one of a group is, the next smallest is hidden too, or the group's
-       sum would give it away. -#}
-    {%- set is_small = n_users ~ " < " ~ var("min_cell_users") -%}
+    {#- SQL: whether a count is to be hidden: it is of too few users, or it must hide those of its group that are. A group with
+       a known sum gives the sum of its hidden counts away, so the smallest are hidden until they are enough together. -#}
     (
-        {{ is_small }}
-        or sum(case when {{ is_small }} then 1 else 0 end) over (partition by {{ within }}) = 1
-        and row_number() over (
-            partition by {{ within }} order by case when {{ is_small }} then 1 else 0 end, {{ n_users }}, {{ key }}
+        {{ n_users }} < {{ var("min_cell_users") }}
+        or min({{ n_users }}) over (partition by {{ within }}) < {{ var("min_cell_users") }}
+        and coalesce(
+            sum({{ n_users }}) over (
+                partition by {{ within }}
+                order by {{ n_users }}, {{ key }}
+                rows between unbounded preceding and 1 preceding
+            ),
+            0
         )
-        = 1
+        < {{ var("min_cell_users") }}
     )
 {%- endmacro %}

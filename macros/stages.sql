@@ -89,6 +89,17 @@
     / {{ stage.to_month - stage.from_month }}
 {%- endmacro %}
 
+{% macro weighted_mean(prefix, weight, names) -%}
+    {#- SQL: the mean of columns by the weights of others; 0 where all weights are 0. -#}
+    (
+        {%- for name in names -%}
+            {{ prefix }}{{ name }} * {{ weight }}{{ name }} {%- if not loop.last %} + {% endif -%}
+        {%- endfor -%}
+    ) / greatest(
+        {%- for name in names -%}{{ weight }}{{ name }} {%- if not loop.last %} + {% endif -%} {%- endfor -%}, 1e-300
+    )
+{%- endmacro %}
+
 {% macro cells_within(from_month, to_month) %}
     {% set names = [] %}
     {% for age in cell_ages() if from_month <= age < to_month %} {% do names.append(age_name(age)) %} {% endfor %}

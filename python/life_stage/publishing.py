@@ -103,7 +103,9 @@ def is_published(link: Path, manifest: dict | None, wanted: dict) -> bool:
     if manifest is None or any(manifest.get(key) != value for key, value in wanted.items()):
         return False
     sizes = {link / f"{name}.parquet": facts["bytes"] for name, facts in manifest["files"].items()}
-    sizes |= {link / f"{name}.csv": manifest["files"][name]["csv_bytes"] for name in SMALL if name in manifest["files"]}
+    sizes |= {
+        link / f"{name}.csv": manifest["files"][name].get("csv_bytes") for name in SMALL if name in manifest["files"]
+    }
     return all(path.exists() and path.stat().st_size == size for path, size in sizes.items())
 
 

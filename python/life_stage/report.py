@@ -37,11 +37,10 @@ REASONS = """
 """
 
 
-def write(warehouse: Path, report: Path, few: int = 20) -> int:
-    """Write the report; returns the number of its charts. few: users below which a cell is left out."""
+def write(warehouse: Path, report: Path) -> int:
+    """Write the report; returns the number of its charts."""
     with duckdb.connect(str(warehouse), read_only=True) as connection:
         connection.execute(WEIGHTS)
-        connection.execute("set variable few = ?", [few])
         stages = [stage for (stage,) in connection.sql("select stage from stages order by stage_no").fetchall()]
         sections = [section(panel, connection.sql(panel.sql).df(), stages) for panel in PANELS]
         month = connection.sql("select max(month) from user_stages").fetchall()[0][0]

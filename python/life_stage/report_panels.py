@@ -8,7 +8,7 @@ import pandas as pd
 
 from life_stage import charts
 
-FEW = "Counts of few users are left out."
+FEW = "Counts of few users are hidden."
 
 
 @dataclass(frozen=True)
@@ -24,24 +24,17 @@ class Panel:
 def stage_mix(rows: pd.DataFrame, stages: list[str]) -> alt.Chart:
     """Shares of the stages over time, in age order."""
     x = alt.X("month:O", title=None, axis=charts.MONTHS)
-    y = alt.Y(
-        "share:Q", title="share of the children", axis=charts.PERCENT, stack="zero", scale=alt.Scale(domain=[0, 1])
-    )
+    y = alt.Y("share:Q", title="share of the users", axis=charts.PERCENT, stack="zero", scale=alt.Scale(domain=[0, 1]))
     order = alt.Order("stage_no:Q", sort="ascending")
     return alt.Chart(rows).mark_bar().encode(x, y, charts.stage_colour(stages), order).properties(width=480, height=280)
 
 
-def movement(rows: pd.DataFrame, stages: list[str]) -> alt.Chart:
-    """From which stage to which."""
-    return charts.matrix(rows, "before", "now", "children", ["none", *stages], ",d")
-
-
-def came(rows: pd.DataFrame, stages: list[str]) -> alt.Chart:
-    """How many came into each stage, month by month."""
-    base = alt.Chart(rows).mark_line(point=True)
+def flow(rows: pd.DataFrame, stages: list[str]) -> alt.Chart:
+    """How many came into a stage or left it, month by month."""
     x = alt.X("month:O", title=None, axis=charts.MONTHS)
-    y = alt.Y("moved_in:Q", title="children who moved in")
-    return base.encode(x, y, charts.stage_colour(stages)).properties(width=480, height=240)
+    y = alt.Y("users:Q", title="users")
+    lines = alt.Chart(rows).mark_line(point=True).encode(x, y, charts.stage_colour(stages))
+    return lines.properties(width=480, height=240)
 
 
 def accuracy(rows: pd.DataFrame, stages: list[str]) -> alt.Chart:
@@ -72,7 +65,7 @@ def calibration(rows: pd.DataFrame, stages: list[str]) -> alt.Chart:
 def weights(rows: pd.DataFrame, stages: list[str]) -> alt.Chart:
     """The features that speak most for each stage."""
     bars = alt.Chart(rows).mark_bar(color="#0072b2")
-    x = alt.X("weight:Q", title="nats for a day with it")
+    x = alt.X("weight:Q", title="evidence of one day with it, nats")
     y = alt.Y("feature:N", title=None, sort="-x", axis=alt.Axis(labelLimit=150))
     panels = bars.encode(x, y).properties(width=130, height=120)
     return panels.facet(alt.Facet("stage:N", title=None, sort=stages), columns=2).resolve_scale(y="independent")
@@ -97,30 +90,30 @@ def drift(rows: pd.DataFrame, stages: list[str]) -> alt.Chart:
 PANELS = [
     Panel(
         "Who is in which stage",
-        f"Children counted as being in a stage, month by month. {FEW}",
+        f"Users with a child in a stage, month by month. {FEW}",
         """
-        select strftime(month, '%Y-%m') as month, stage_no, stage, n_children as children, share
+        select strftime(month, '%Y-%m') as month, stage_no, stage, n_users as users, share
         from stage_totals where not is_suppressed order by all
         """,
         stage_mix,
     ),
     Panel(
         "Who came",
-        f"Children who were not in the stage the month before. {FEW}",
+        f"Users with a child in the stage who had none in it the month before. {FEW}",
         """
-        select strftime(month, '%Y-%m') as month, stage, n_moved_in as moved_in, n_moved_out as moved_out
+        select strftime(month, '%Y-%m') as month, stage, n_moved_in as users
         from stage_totals where n_moved_in is not null order by month, stage_no
         """,
-        came,
+        flow,
     ),
     Panel(
-        "Who moved in the newest month",
-        f"Down: the stage of the month before; across: the stage now; none: no stage told. {FEW}",
+        "Who left",
+        f"Users with a child in the stage the month before who have none in it now. {FEW}",
         """
-        select coalesce(previous_stage, 'none') as before, coalesce(stage, 'none') as now, count(*) as children
-        from stage_changes group by all having count(distinct user_id) >= getvariable('few') order by all
+        select strftime(month, '%Y-%m') as month, stage, n_moved_out as users
+        from stage_totals where n_moved_out is not null order by month, stage_no
         """,
-        movement,
+        flow,
     ),
     Panel(
         "How often it is right",
@@ -133,10 +126,11 @@ PANELS = [
     ),
     Panel(
         "What the belief adds",
-        "Points of accuracy over a regression without memory, by group of user-months, with 95 % intervals.",
+        "Points of accuracy of the birth-month filter over a regression without memory, by group of user-months, with "
+        "95 % intervals.",
         """
         select cohort, accuracy_gain as gain, accuracy_gain_error as error, n_user_months as user_months
-        from fusion_gain where method = 'birth_month_filter' and period = 'all' order by gain desc
+        from fusion_gain where method = 'birth_month_filter' and period = 'all' and n_users >= 20 order by gain desc
         """,
         gain,
     ),
@@ -151,7 +145,7 @@ PANELS = [
     ),
     Panel(
         "What stages are mistaken for",
-        "Down: the registered stage; across: what was told; shares of the registered stage.",
+        "Down: the registered stage; across: what the birth-month filter told; shares of the registered stage.",
         """
         select true_stage as registered, predicted_stage as told, share
         from stage_confusion where method = 'birth_month_filter' order by all
@@ -185,10 +179,10 @@ PANELS = [
         from stage_evidence group by all
         union all
         select strftime(month, '%Y-%m'), 'mean probability of the stage that is told', avg(probability)
-        from user_stage_months group by all
+        from user_stage_months where is_in_stage group by all
         union all
         select strftime(month, '%Y-%m'), 'users with actions in the month', avg((last_active_month = month)::int)
-        from user_stage_months group by all
+        from user_stage_months where is_primary group by all
         order by all
         """,
         drift,

@@ -40,9 +40,10 @@ def summary(warehouse: Path, published: Path, source: Path) -> str:
         }
         *_, error, error_of_all, n_users = accuracy["birth_month_filter"]
         lines.append(
-            f"Accuracy    {right['birth_month_filter']} of {n_users:,} test users{simulated(source)} in {month}"
-            f" (in all months judged), standard error {100 * error:.0f} ({100 * error_of_all:.0f}) points;"
-            f" without memory {right['memory_less']}, without evidence {right['prior']}"
+            f"Accuracy    birth-month filter {right['birth_month_filter']} of {n_users:,} test users"
+            f"{simulated(source)} in {month} (in all months judged), standard error {100 * error:.0f}"
+            f" ({100 * error_of_all:.0f}) points; without memory {right['memory_less']},"
+            f" without evidence {right['prior']}"
         )
     manifest = read_manifest(published)
     if manifest is None:

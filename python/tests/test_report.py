@@ -5,7 +5,6 @@ import shutil
 import subprocess
 from html.parser import HTMLParser
 
-import duckdb
 import pandas as pd
 import pytest
 
@@ -17,9 +16,9 @@ N_CHARTS = sum(panel.draw is not None for panel in PANELS)
 
 @pytest.fixture(scope="module")
 def written(judged, tmp_path_factory):
-    """The report of a shop whose methods are judged, and how many charts it says it has; few: 5 users."""
+    """The report of a shop whose methods are judged, and how many charts it says it has."""
     file = tmp_path_factory.mktemp("report") / "life_stages.html"
-    return file, report.write(judged.warehouse, file, few=5)
+    return file, report.write(judged.warehouse, file)
 
 
 class Page(HTMLParser):
@@ -78,17 +77,6 @@ def test_the_reasons_of_the_sample_are_those_of_the_mart(judged, written):
         assert stage == mart["stage"].iloc[0] and float(log_odds) == pytest.approx(mart["log_odds"].iloc[0], abs=0.01)
         cells = re.findall(r"<td.*?>(.*?)</td>", rows)
         assert [float(cell) for cell in cells[1::2]] == pytest.approx(list(mart["contribution"]), abs=0.001)
-
-
-def test_movements_of_few_users_are_left_out(judged, tmp_path):
-    movement = next(panel for panel in PANELS if panel.title == "Who moved in the newest month")
-    with duckdb.connect(judged.warehouse, read_only=True) as connection:
-        connection.execute("set variable few = 5")
-        shown = connection.sql(movement.sql).df()
-    changes = judged.frame("stage_changes").fillna({"previous_stage": "none", "stage": "none"})
-    users = changes.groupby(["previous_stage", "stage"])["user_id"].nunique()
-    assert set(zip(shown["before"], shown["now"], strict=True)) == set(users.index[users >= 5])
-    assert (users < 5).any() and (users >= 5).any()
 
 
 def test_what_shops_write_is_no_markup():

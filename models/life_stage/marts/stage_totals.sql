@@ -1,55 +1,70 @@
--- How many are in each stage, month by month, and how many came and went. Counts that could point at few people are
+-- How many users are in each stage, month by month, and how many came and went. Counts that could point at few people
+-- are
 -- null.
 with
-    in_stages as (
-        select
-            history.month,
-            history.stage,
-            count(*) as n_children,
-            count(distinct history.user_id) as n_users,
-            count(case when history.since_month = history.month then 1 end) as n_moved_in
-        from {{ ref("user_stage_months") }} as history
-        where history.is_in_stage
-        group by history.month, history.stage
-    ),
-    months_of_stages as (
-        select months.month, stages.stage_no, stages.stage
-        from (select distinct month from {{ ref("user_stage_months") }}) as months
-        cross join {{ ref("stages") }} as stages
-    ),
-    counted as (
-        select
-            months_of_stages.*,
-            coalesce(in_stages.n_children, 0) as n_children,
-            coalesce(in_stages.n_users, 0) as n_users,
-            coalesce(in_stages.n_moved_in, 0) as n_moved_in
-        from months_of_stages
-        left join in_stages on months_of_stages.month = in_stages.month and months_of_stages.stage = in_stages.stage
-    ),
-    moved as (
+    users_in_stages as (select distinct user_id, stage, month from {{ ref("user_stage_months") }} where is_in_stage),
+    neighbours as (
         select
             *,
-            lag(n_children) over (partition by stage order by month) + n_moved_in - n_children as n_moved_out,
-            n_children * 1.0 / nullif(sum(n_children) over (partition by month), 0) as share,
+            lag(month) over (partition by user_id, stage order by month) as month_before,
+            lead(month) over (partition by user_id, stage order by month) as month_after
+        from users_in_stages
+    ),
+    here as (
+        select
+            month,
+            stage,
+            count(*) as n_users,
+            count(case when month_before = {{ months_after("month", -1) }} then null else 1 end) as n_moved_in
+        from neighbours
+        group by month, stage
+    ),
+    gone as (
+        select
+            {{ months_after("month", 1) }} as month,
+            stage,
+            count(case when month_after = {{ months_after("month", 1) }} then null else 1 end) as n_moved_out
+        from neighbours
+        group by month, stage
+    ),
+    months as (select distinct month from {{ ref("user_stage_months") }}),
+    counted as (
+        select
+            months.month,
+            stages.stage_no,
+            stages.stage,
+            coalesce(here.n_users, 0) as n_users,
+            coalesce(here.n_moved_in, 0) as n_moved_in,
+            coalesce(gone.n_moved_out, 0) as n_moved_out
+        from months
+        cross join {{ ref("stages") }} as stages
+        left join here on months.month = here.month and stages.stage = here.stage
+        left join gone on months.month = gone.month and stages.stage = gone.stage
+    ),
+    hidden as (
+        select
+            *,
+            cast(n_users as double) / nullif(sum(n_users) over (partition by month), 0) as share,
             {{ is_small_cell("n_users", "month", "stage_no") }} as is_suppressed
         from counted
+    ),
+    -- The month before is this month without who came and with who went: what hides it hides these too.
+    flows as (
+        select
+            *,
+            not is_suppressed
+            and not lag(is_suppressed) over (partition by stage order by month)
+            and n_moved_in >= {{ var("min_cell_users") }}
+            and n_moved_out >= {{ var("min_cell_users") }} as flows_are_told
+        from hidden
     )
 select
     month,
     stage_no,
     stage,
     is_suppressed,
-    case when not is_suppressed then n_children end as n_children,
     case when not is_suppressed then n_users end as n_users,
     case when not is_suppressed then share end as share,
-    {% for flow in ["n_moved_in", "n_moved_out"] %}
-        case
-            when
-                not is_suppressed
-                and n_moved_in >= {{ var("min_cell_users") }}
-                and n_moved_out >= {{ var("min_cell_users") }}
-            then {{ flow }}
-        end as {{ flow }}
-        {%- if not loop.last %},{% endif %}
-    {% endfor %}
-from moved
+    case when flows_are_told then n_moved_in end as n_moved_in,
+    case when flows_are_told then n_moved_out end as n_moved_out
+from flows

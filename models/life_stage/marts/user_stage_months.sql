@@ -72,41 +72,23 @@ with
         select
             *,
             {{ first_greatest("q_", names) }} as stage,
-            case when trust >= 0.5 then registered_birth_confirmed else birth_confirmed end as is_born,
-            {% for name in names %}
-                case
-                    when {{ first_greatest("q_", names) }} = '{{ name }}' then -1.0 else q_{{ name }}
-                end as r_{{ name }}
-                {%- if not loop.last %},{% endif %}
-            {% endfor %}
+            greatest({% for name in names %}q_{{ name }} {%- if not loop.last %}, {% endif %} {% endfor %}) as top,
+            case when trust >= 0.5 then registered_birth_confirmed else birth_confirmed end as is_born
         from shares
     ),
-    judged as (
+    others as (
         select
             *,
-            greatest({% for name in names %}q_{{ name }} {%- if not loop.last %}, {% endif %} {% endfor %}) as top,
-            not_yet + graduated <= 0.5
-            and months_of_evidence >= {{ var("min_evidence") }}
-            and (is_born or stage in ({{ quoted(prenatal_stages()) }})) as is_in_stage
+            {% for name in names %}
+                case when stage = '{{ name }}' then 0.0 else q_{{ name }} end as r_{{ name }}
+                {%- if not loop.last %},{% endif %}
+            {% endfor %}
         from named
-    ),
-    begun as (
-        select
-            *,
-            case
-                when
-                    lag(case when is_in_stage then stage else '' end) over (
-                        partition by user_id, told_child_no order by month
-                    )
-                    = case when is_in_stage then stage else '' end
-                then null
-                else month
-            end as began_in
-        from judged
     )
 select
     user_id,
     cast(told_child_no as integer) as child_no,
+    is_primary,
     month,
     stage,
     top as probability,
@@ -143,13 +125,12 @@ select
         else months_until_next_stage
     end as months_until_next_stage,
     is_born as birth_confirmed,
-    is_in_stage,
-    max(began_in) over (
-        partition by user_id, told_child_no order by month rows between unbounded preceding and current row
-    ) as since_month,
+    not_yet + graduated <= 0.5
+    and months_of_evidence >= {{ var("min_evidence") }}
+    and (is_born or stage in ({{ quoted(prenatal_stages()) }})) as is_in_stage,
     months_of_evidence,
     last_active_month,
     {{ months_between("month", "last_active_month") }} >= {{ var("stale_after_months") }} as is_stale,
     model_version,
     run_id
-from begun
+from others

@@ -1,6 +1,31 @@
--- The stage of every child as of the newest closed month. Left out are children who are in no stage: outgrown or not
--- expected yet, expected and never confirmed, or known from too little.
-select history.*
+-- The stage of every child as of the newest closed month, and since when. Left out are children who are in no stage:
+-- outgrown or not expected yet, expected and never confirmed, or known from too little.
+with
+    told as (
+        select user_id, child_no, month, case when is_in_stage then stage else '' end as stage
+        from {{ ref("user_stage_months") }}
+    ),
+    -- A stage begins when the month before told another one, or nothing of the child.
+    beginnings as (
+        select
+            *,
+            case
+                when
+                    lag(stage) over (partition by user_id, child_no order by month) = stage
+                    and lag(month) over (partition by user_id, child_no order by month)
+                    = {{ months_after("month", -1) }}
+                then null
+                else month
+            end as began_in
+        from told
+    ),
+    newest as (
+        select user_id, child_no, max(began_in) as since_month, max(month) as month
+        from beginnings
+        group by user_id, child_no
+    )
+select history.*, newest.since_month
 from {{ ref("user_stage_months") }} as history
-inner join (select max(month) as month from {{ ref("user_stage_months") }}) as newest on history.month = newest.month
-where history.is_in_stage
+inner join
+    newest on history.user_id = newest.user_id and history.child_no = newest.child_no and history.month = newest.month
+where history.is_in_stage and history.month = (select max(month) from {{ ref("user_stage_months") }})

@@ -1,0 +1,55 @@
+-- How old the child of each user active in the newest month is, with half of that month's evidence taken off again.
+-- What a
+-- feature moved is read here, halfway between the belief before the month and the one after it.
+{% set first, last = stages()[0], stages()[-1] %}
+{% set inside = age_bins()[1:-1] %}
+with
+    log_beliefs as (
+        select
+            state.user_id,
+            state.month,
+            evidence.model_version as scored_by,
+            models.tau * power(greatest(state.months_of_evidence, 1), - models.gamma) as strength,
+            {% for age in range(first.from_month, last.to_month) %}
+                models.tau
+                * power(greatest(state.months_of_evidence, 1), - models.gamma)
+                * (state.c_{{ age_name(age) }} - 0.5 * ({{ evidence_at(age) }}))
+                + priors.l_{{ age_name(age) }} as l_{{ age_name(age) }}
+                {%- if not loop.last %},{% endif %}
+            {% endfor %}
+        from {{ state_relation(ref("birth_month_filter")) }} as state
+        inner join
+            {{ ref("birth_month_filter") }} as beliefs
+            on state.user_id = beliefs.user_id
+            and state.month = beliefs.month
+        inner join
+            {{ ref("stage_evidence") }} as evidence on state.user_id = evidence.user_id and state.month = evidence.month
+        inner join {{ ref("stage_models") }} as models on beliefs.model_version = models.model_version
+        inner join
+            {{ ref("belief_priors") }} as priors
+            on beliefs.model_version = priors.model_version
+            and {{ months_between("state.month", "state.first_month") }} = priors.tenure_months
+        where state.month = (select max(month) from {{ ref("birth_month_filter") }})
+    ),
+    peaks as (
+        select
+            *,
+            greatest(
+                {% for age in range(first.from_month, last.to_month) %}
+                    l_{{ age_name(age) }} {%- if not loop.last %},{% endif %}
+                {% endfor %}
+            ) as peak
+        from log_beliefs
+    )
+select
+    user_id,
+    month,
+    scored_by,
+    strength,
+    {% for bin in inside if first.from_month <= bin.from_month and bin.to_month <= last.to_month %}
+        {% for age in range(bin.from_month, bin.to_month) -%}
+            exp(l_{{ age_name(age) }} - peak) {%- if not loop.last %} + {% endif %}
+        {%- endfor %} as w_{{ bin.name }}
+        {%- if not loop.last %},{% endif %}
+    {% endfor %}
+from peaks

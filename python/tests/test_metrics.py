@@ -1,0 +1,52 @@
+"""The metrics of the marts, asked by MetricFlow as docs/reading_marts.md does, say what the marts say."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from project import PLACES, PROJECT, copy_shop
+
+ASKED = re.findall(r"^mf (query .*)$", (PROJECT / "docs" / "reading_marts.md").read_text(encoding="utf-8"), flags=re.M)
+MF = Path(sys.executable).with_name("mf")
+
+
+@pytest.fixture(scope="module")
+def answers(judged, tmp_path_factory):
+    """What MetricFlow answers to each question, by metric."""
+    if not MF.exists():
+        pytest.skip("MetricFlow is not installed: pip install -e '.[metrics]'")
+    shop = copy_shop(judged, tmp_path_factory.mktemp("metrics") / "shop")
+    found = {}
+    for question in ASKED:
+        words = [str(MF), *shlex.split(question), "--csv", "answer.csv"]
+        run = subprocess.run(words, cwd=shop.folder, env=os.environ | PLACES, capture_output=True, text=True)
+        assert run.returncode == 0, run.stdout + run.stderr
+        found[words[words.index("--metrics") + 1]] = pd.read_csv(shop.folder / "answer.csv")
+    return found
+
+
+def test_users_are_those_of_the_newest_month(judged, answers):
+    marts = judged.frame("stage_totals", "month = '2017-02-01'").set_index("stage")["n_users"].dropna()
+    found = answers["users"].set_index("told__stage")["users"].dropna()
+    assert found.to_dict() == marts.to_dict() and len(found) > 3
+
+
+def test_churn_is_who_left_of_who_was_there_a_month_at_a_time(judged, answers):
+    marts = judged.frame("stage_totals").set_index(["month", "stage"])
+    found = answers["churn"].dropna()
+    found["month"] = pd.to_datetime(found["metric_time__month"])
+    assert len(found) > 3
+    for row in found.itertuples():
+        mart = marts.loc[(row.month, row.told__stage)]
+        assert row.churn == pytest.approx(mart["n_moved_out"] / mart["n_users"], rel=1e-4)
+
+
+def test_accuracy_is_that_of_the_evaluation(judged, answers):
+    marts = judged.frame("stage_accuracy", "cohort = 'all' and period = 'all'").set_index("method")["accuracy"]
+    found = answers["accuracy"].set_index("judged__method")["accuracy"]
+    assert found.to_dict() == pytest.approx(marts.to_dict(), rel=1e-4)
