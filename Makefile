@@ -42,11 +42,11 @@ feature: $(VENV)/runtime ## a new feature family: make feature NAME=evening_hour
 
 test: lint pytest ## everything CI runs: lint, then the tests
 
-test-slow: $(VENV)/dev ## the long tests, the metrics, then the tests on each other Python found and on DuckDB 1.5
+test-slow: $(VENV)/dev ## the long tests, the metrics and the notebook, then the tests on each other Python found and on DuckDB 1.5
 	$(BIN)/pytest -n 2 -m slow
 	$(MAKE) .venv-metrics/dev VENV=.venv-metrics
-	.venv-metrics/bin/python -m pip install --quiet -e '.[metrics]'
-	.venv-metrics/bin/pytest python/tests/test_metrics.py
+	.venv-metrics/bin/python -m pip install --quiet -e '.[metrics,notebook]'
+	.venv-metrics/bin/pytest python/tests/test_metrics.py python/tests/test_documents.py
 	@for python in python3.11 python3.12 python3.13; do \
 	  case "$$($(BIN)/python -V)" in "Python $${python#python}".*) continue ;; esac; \
 	  if $$python -c '' 2>/dev/null; then $(MAKE) pytest PYTHON=$$python VENV=.venv-$${python#python} || exit 1; \

@@ -8,6 +8,11 @@
 
 {% macro started_at() -%} timestamp '{{ run_started_at.strftime("%Y-%m-%d %H:%M:%S.%f") }}' {%- endmacro %}
 
+{% macro seconds_so_far() -%}
+    {#- Since the run's start, as a number, taken when the model that asks begins. -#}
+    {{ (modules.datetime.datetime.now(run_started_at.tzinfo) - run_started_at).total_seconds() }}
+{%- endmacro %}
+
 {% macro business_timezone() -%} {{ return(var("business_timezone")) }} {%- endmacro %}
 
 {% macro finish_run() %} {% do drop_leftovers() %} {% do report_missing_model() %} {% endmacro %}

@@ -193,7 +193,7 @@ PANELS = [
         """
         select strftime(started_at, '%Y-%m-%d %H:%M') as started, strftime(through_month, '%Y-%m') as through,
             n_rows_read as rows_read, n_rows_rejected as set_aside, n_months_updated as months_updated,
-            n_users as users, model_version, left(run_id, 8) as run
+            n_users as users, model_version, seconds, left(run_id, 8) as run
         from model_runs order by started_at desc limit 12
         """,
     ),

@@ -1,6 +1,7 @@
 """What the documents show works: queries, scripts, codes, links."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -35,6 +36,19 @@ def test_the_schedulers_snippets_are_python_that_calls_the_job():
     assert len(OPERATING) == 2
     for snippet in OPERATING:
         assert "make build" in {node.value for node in ast.walk(ast.parse(snippet)) if isinstance(node, ast.Constant)}
+
+
+def test_the_notebook_runs(base):
+    pytest.importorskip("marimo", reason="marimo is not installed: pip install -e '.[notebook]'")
+    places = {
+        "LIFE_STAGE_PUBLISHED": str(base.published),
+        "LIFE_STAGE_WAREHOUSE": str(base.warehouse),
+    }
+    notebook = PROJECT / "notebooks" / "explore_marts.py"
+    run = subprocess.run([sys.executable, notebook], env=os.environ | places, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    for found in ("How many children", "and why the last one", "Share of actions in the evening", "kindergarten"):
+        assert found in run.stdout
 
 
 def test_the_list_of_codes_is_complete():

@@ -20,7 +20,7 @@ BELIEFS = "stage_evidence stage_scores birth_month_filter dynamic_fusion pair_fi
 WATCHED = f"{STATE} {BELIEFS} user_stages model_runs published_marts"
 BUILD = ("build", "--exclude-resource-type", "test")
 # Which run wrote a row and when: the only differences a kill may leave.
-OF_THE_RUN = ["run_id", "built_at", "started_at", "registered_at", "sha256", "bytes"]
+OF_THE_RUN = ["run_id", "built_at", "started_at", "seconds", "registered_at", "sha256", "bytes"]
 # What a killed run did is not done again: it and those after it have done it once together.
 WORK_OF_THE_RUN = ["n_months_read", "n_rows_read", "n_rows_rejected", "n_rows_repeated", "n_months_updated"]
 

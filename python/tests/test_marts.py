@@ -205,7 +205,7 @@ def test_features_are_weighed_for_primary_children_alone(judged):
 
 
 def test_reasons_are_said_in_words(judged):
-    said = dict(judged.query("select feature, reason from feature_words"))
+    said = dict(judged.query("select feature, reason from reason_texts"))
     assert said["leaf=wipes:purchase"] == "things of the kind wipes, bought"
     assert said["size=clothing|100cm"] == "things of the size clothing 100cm"
     assert any(reason.startswith("searched for ") for reason in said.values())
@@ -223,7 +223,7 @@ def test_a_family_without_words_is_named_by_its_features(judged, tmp_path):
     seed = shop.folder / "seeds" / "reason_words.csv"
     seed.write_text("".join(line for line in seed.read_text().splitlines(True) if not line.startswith("leaf,")))
     shop.build()
-    said = dict(shop.query("select feature, reason from feature_words where feature like 'leaf=%'"))
+    said = dict(shop.query("select feature, reason from reason_texts where feature like 'leaf=%'"))
     assert said and all(feature == reason for feature, reason in said.items())
 
 

@@ -107,6 +107,7 @@ def test_a_run_with_nothing_new_changes_nothing_but_the_run_ledger(base, shop):
     assert [shop.query(f"select count(*) from {name}") for name in TOO_FEW] == [[(0,)]] * len(TOO_FEW)
     assert_same(shop, base, ["built_months"], where="model <> 'settings'", ignore=())
     assert [count for (count,) in shop.query("select count(*) from model_runs")] == [2]
+    assert all(1 < seconds < 600 for (seconds,) in shop.query("select seconds from model_runs"))
     assert shop.query("select n_months_read, n_months_updated from model_runs order by started_at")[1] == (
         0,
         0,

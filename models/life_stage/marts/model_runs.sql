@@ -2,6 +2,7 @@
 {{ config(materialized="incremental", incremental_strategy="append", full_refresh=false) }}
 -- depends_on: {{ ref("stage_accuracy") }} {{ ref("stage_recall") }} {{ ref("stage_confusion") }} {{ ref("fusion_gain") }}
 -- depends_on: {{ ref("stage_calibration") }} {{ ref("experiment_readout") }} {{ ref("stg_rejected_actions") }}
+-- depends_on: {{ ref("days") }}
 with
     -- Months that a run before this one built without reaching its end count for this one.
     months_built as (
@@ -55,7 +56,8 @@ select
     users.n_users,
     users_believed.n_users_believed - users.n_users as n_users_left_out,
     newest_model.model_version,
-    '{{ dbt_version }}' as dbt_version
+    '{{ dbt_version }}' as dbt_version,
+    cast({{ seconds_so_far() }} as double) as seconds
 from months_staged
 cross join months_believed
 cross join closed

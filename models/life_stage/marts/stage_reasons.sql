@@ -127,4 +127,4 @@ select
     told.log_odds
 from reasons
 inner join told on reasons.user_id = told.user_id and reasons.child_no = told.child_no
-left join {{ ref("feature_words") }} as words on reasons.feature = words.feature
+left join {{ ref("reason_texts") }} as words on reasons.feature = words.feature
