@@ -45,6 +45,14 @@ def test_every_panel_has_a_chart_with_its_rows_beside_it(written):
     assert page.text.count("The rows behind it") == N_CHARTS and "Nothing to show" not in page.text
 
 
+def test_every_chart_has_marks_and_axes(written):
+    drawn = re.findall(r"<svg.*?</svg>", written[0].read_text(encoding="utf-8"), flags=re.S)
+    assert len(drawn) == N_CHARTS
+    for svg in drawn:
+        assert re.search(r'class="mark-(rect|line|symbol|area|rule) role-mark[^>]*>\s*<path', svg), svg[:300]
+        assert svg.count("<text") > 4
+
+
 def test_it_loads_nothing_and_is_small(written):
     text = written[0].read_text(encoding="utf-8")
     page = Page(text)

@@ -36,9 +36,8 @@ with
             on children.user_id = evidence.user_id
             and children.month = evidence.month
     ),
-    -- What behaviour up to the month says about that birth month, and since the birth about a child or none: the
-    -- carried
-    -- sums of the filter, for one cell.
+    -- What behaviour up to the month says about that birth month, and since the birth about a child or none, which
+    -- are the carried sums of the filter for one cell.
     said_so_far as (
         select
             *,
@@ -70,9 +69,8 @@ select
     birth_date,
     age_months,
     n_known_children,
-    -- An expected child is born when it is registered after its birth, or behaviour since favours a child 20 to 1. Of
-    -- one
-    -- due before the family was first seen no more is asked than of an unregistered child.
+    -- An expected child is born when it is registered after its birth, or behaviour since favours a child 20 to 1.
+    -- Of one due before the family was first seen no more is asked than of an unregistered child.
     age_months >= 0
     and (
         registered_at >= birth_date

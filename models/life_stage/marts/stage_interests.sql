@@ -1,6 +1,5 @@
--- What each stage shops for: how many of its active users met a leaf category in the newest closed month, beside how
--- many
--- of all active users did. Counts that could point at few people are left out.
+-- What each stage shops for: how many of its active users met a leaf category in the newest closed month, beside the
+-- share of all active users who did. Counts that could point at few people are left out.
 with
     members as (select distinct user_id, stage, month from {{ ref("user_stages") }}),
     met as (

@@ -1,7 +1,6 @@
--- Why a child is told to be in its stage: the five features of the newest closed month that weigh most, the month's
--- others
--- together, and what was known before. The belief is a sum over months in the logarithm, so a feature's contribution is
--- its evidence for the ages of the stage less that for all other ages, each by its weight halfway through the month.
+-- Why a child is told to be in its stage: the five features of the newest closed month that weigh most, its others
+-- together, and what was known before. The belief is a sum over months in the logarithm, so a feature's contribution
+-- is its evidence for the ages of the stage less that for all other ages, by their weight halfway through the month.
 {% set reads_months = var("fusion_method") == "birth_month_filter" %}
 with
     told as (

@@ -1,6 +1,5 @@
--- How many users are in each stage, month by month, and how many came and went. Counts that could point at few people
--- are
--- null.
+-- How many users are in each stage, month by month, and how many came and went. Counts that could point at few
+-- people are null.
 with
     users_in_stages as (select distinct user_id, stage, month from {{ ref("user_stage_months") }} where is_in_stage),
     neighbours as (
