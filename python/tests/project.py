@@ -78,8 +78,8 @@ class Shop:
         """The link to the published set."""
         return self.folder / "published"
 
-    def start(self, checked: bool = False, evaluated: bool = False, **variables) -> Finished:
-        """Run the monthly job and wait for its end, good or bad.
+    def start(self, checked: bool = False, evaluated: bool = False, only: str = "", **variables) -> Finished:
+        """Run the monthly job, or `only` some of its models, and wait for its end, good or bad.
 
         What takes time and few tests look at is left out: data tests unless `checked`, evaluation unless that or
         `evaluated`.
@@ -87,6 +87,7 @@ class Shop:
         words = ["--no-use-colors", "build", "--project-dir", ".", "--target-path", "target", "--log-path", "logs"]
         words += ["--vars", json.dumps(SMALL | variables)]
         words += [] if checked else ["--exclude-resource-type", "test"]
+        words += ["--select", *only.split()] if only else []
         words += [] if checked or evaluated else ["--exclude", "path:models/life_stage/evaluation"]
         with TemporaryDirectory() as folder:
             output = Path(folder) / "output.txt"

@@ -25,7 +25,7 @@ def stages(judged):
 def open_shop(judged, tmp_path_factory):
     """The shop with counts of three users told."""
     shop = copy_shop(judged, tmp_path_factory.mktemp("open") / "shop")
-    shop.build(min_cell_users=FEW)
+    shop.build(only="stage_totals stage_interests", min_cell_users=FEW)
     return shop
 
 
@@ -86,7 +86,7 @@ def close_shop(judged, history, tmp_path_factory):
     shop = copy_shop(judged, tmp_path_factory.mktemp("close") / "shop")
     newest = history[(history["month"] == NEWEST) & history["is_in_stage"]]
     few = 1 + int(newest.groupby("told")["user_id"].nunique().min())
-    shop.build(min_cell_users=few)
+    shop.build(only="stage_totals", min_cell_users=few)
     return shop, few
 
 
@@ -222,7 +222,7 @@ def test_a_family_without_words_is_named_by_its_features(judged, tmp_path):
     shop = copy_shop(judged, tmp_path / "shop")
     seed = shop.folder / "seeds" / "reason_words.csv"
     seed.write_text("".join(line for line in seed.read_text().splitlines(True) if not line.startswith("leaf,")))
-    shop.build()
+    shop.build(only="reason_words reason_texts")
     said = dict(shop.query("select feature, reason from reason_texts where feature like 'leaf=%'"))
     assert said and all(feature == reason for feature, reason in said.items())
 

@@ -3,7 +3,6 @@
 import duckdb
 import numpy as np
 import pytest
-from kill_runner import run
 
 N_EXPERIMENTS = 400
 
@@ -13,7 +12,7 @@ def experiments(n: int, share: float = 0.5) -> list[dict]:
 
 
 def read_out(shop, wanted: list[dict]) -> None:
-    run(shop, "run", "--select", "experiment_arms", "experiment_readout", experiments=wanted)
+    shop.build(only="experiment_arms experiment_readout", evaluated=True, experiments=wanted)
 
 
 def test_an_experiment_without_effect_alarms_as_often_as_it_says(shop):
