@@ -132,6 +132,28 @@ def test_totals_count_users_and_hide_few(judged, open_shop, close_shop, history,
     assert newest.sum() >= 2 and not newest.all()
 
 
+def test_flows_do_not_give_the_month_before_away(shop):
+    """With who came and who went, 43 infants in February would say that 25 were hidden in January."""
+    months = {
+        "2017-01-01": {"newborn": range(5), "infant": range(5, 30), "toddler": range(30, 130)},
+        "2017-02-01": {
+            "newborn": [*range(5), *range(200, 230)],
+            "infant": [*range(27, 30), *range(230, 270)],
+            "toddler": [*range(5, 27), *range(30, 130)],
+        },
+    }
+    rows = [f"('{u}', '{s}', date '{m}')" for m, of in months.items() for s, users in of.items() for u in users]
+    shop.change(
+        "drop view user_stage_months cascade",
+        f"""create table user_stage_months as
+        select *, true as is_in_stage from (values {", ".join(rows)}) as v(user_id, stage, month)""",
+    )
+    shop.build(only="stage_totals", min_cell_users=20)
+    told = shop.frame("stage_totals", "stage = 'infant'").sort_values("month")
+    assert list(told["is_suppressed"]) == [True, False] and told["n_users"].iloc[1] == 43
+    assert told[["n_moved_in", "n_moved_out"]].isna().all(axis=None)
+
+
 def test_reasons_add_up_to_the_log_odds_of_the_stage(judged):
     reasons = judged.frame("stage_reasons")
     children = judged.frame("user_stages").set_index(["user_id", "child_no"])
