@@ -41,6 +41,17 @@
         on actions.search_term = search_term_features.search_term
 {%- endmacro %}
 
+{% macro features_and_activity() -%}
+    {#- SQL: what users met in their active months, and as a feature without a name what being active at all says. -#}
+    (
+        select user_id, month, feature, value
+        from {{ ref("user_month_features") }}
+        union all
+        select user_id, month, '' as feature, 1 as value
+        from {{ ref("stage_evidence") }}
+    )
+{%- endmacro %}
+
 {% macro named_feature(family) -%}
     {#- A feature without a name would be taken for the intercept, `last_year:` for the same month a year before. -#}
     case

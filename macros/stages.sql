@@ -95,9 +95,8 @@
         {%- for name in names -%}
             {{ prefix }}{{ name }} * {{ weight }}{{ name }} {%- if not loop.last %} + {% endif -%}
         {%- endfor -%}
-    ) / greatest(
-        {%- for name in names -%}{{ weight }}{{ name }} {%- if not loop.last %} + {% endif -%} {%- endfor -%}, 1e-300
     )
+    / greatest({{ sum_of(weight, names) }}, 1e-300)
 {%- endmacro %}
 
 {% macro cells_within(from_month, to_month) %}

@@ -15,14 +15,7 @@ with
                 {{ mean_over_stage("weights.w_", stage, "features.value * ") }} as contribution
             from {{ ref("stage_evidence") }} as evidence
             inner join
-                (
-                    select user_id, month, feature, value
-                    from {{ ref("user_month_features") }}
-                    union all
-                    -- what being active at all says
-                    select user_id, month, '' as feature, 1 as value
-                    from {{ ref("stage_evidence") }}
-                ) as features
+                {{ features_and_activity() }} as features
                 on evidence.user_id = features.user_id
                 and evidence.month = features.month
             inner join

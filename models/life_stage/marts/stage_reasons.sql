@@ -40,14 +40,7 @@ with
                     and told.month = behaviour.month
                 inner join {{ ref("halfway_ages") }} as halfway on told.user_id = halfway.user_id
                 inner join
-                    (
-                        select user_id, month, feature, value
-                        from {{ ref("user_month_features") }}
-                        union all
-                        -- what being active at all says
-                        select user_id, month, '' as feature, 1 as value
-                        from {{ ref("stage_evidence") }}
-                    ) as features
+                    {{ features_and_activity() }} as features
                     on told.user_id = features.user_id
                     and told.month = features.month
                 inner join
