@@ -1,8 +1,14 @@
 """The monthly job does what is new, missed or changed and nothing else; the way there does not show."""
 
+import collections
+import json
 import os
 import shutil
+import threading
 
+import duckdb
+import pytest
+from life_stage.publishing import content_hash
 from project import assert_same, copy_shop
 
 BELIEFS = ["birth_month_filter", "dynamic_fusion", "pair_filter", "stage_evidence", "stage_scores"]
@@ -269,3 +275,31 @@ def test_without_registered_children_an_older_model_is_used_on(base, new_shop):
     assert "LS-ML-001" not in output
     assert_same(new_shop, base, BELIEFS, where="month = date '2016-07-01'")
     assert new_shop.published.exists()
+
+
+@pytest.mark.slow
+def test_sixty_reads_of_every_mart_during_runs_that_publish_each_see_one_whole_set(shop):
+    reads, sets, wrong, done = collections.Counter(), set(), [], threading.Event()
+
+    def read():
+        with duckdb.connect() as client:
+            while not done.is_set():
+                folder = shop.published.resolve()
+                manifest = json.loads((folder / "manifest.json").read_text())
+                for mart, contents in manifest["contents"].items():
+                    if content_hash(client.read_parquet(str(folder / f"{mart}.parquet"))) != contents:
+                        wrong.append((folder.name, mart))
+                    reads[mart] += 1
+                sets.add(folder.name)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        for n in range(6):
+            shop.build(fusion_method=("dynamic_fusion", "birth_month_filter")[n % 2])
+    finally:
+        done.set()
+        reader.join()
+    assert not wrong
+    assert len(reads) >= 7 and min(reads.values()) >= 60, reads
+    assert len(sets) >= 5, "the reader saw too few sets to prove anything"
