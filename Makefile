@@ -12,7 +12,7 @@ SQL = models macros tests
 export DO_NOT_TRACK = 1
 export DBT_SEND_ANONYMOUS_USAGE_STATS = false
 
-.PHONY: help demo build doctor audit docs feature test test-slow bench experiment ablation pytest lint format lock clean usable-python
+.PHONY: help demo build doctor audit docs feature stages pseudonyms sbom test test-slow bench experiment ablation pytest lint format lock clean usable-python
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +39,9 @@ docs: $(VENV)/runtime ## every model, column and dependency as one page: publish
 
 feature: $(VENV)/runtime ## a new feature family: make feature NAME=evening_hours
 	@$(BIN)/python -m life_stage.new_feature $(NAME)
+
+stages: $(VENV)/runtime ## write the stage columns of the marts after changing var stages or infer_pregnancy
+	@$(BIN)/python -m life_stage.stage_columns
 
 test: lint pytest ## everything CI runs: lint, then the tests
 

@@ -47,7 +47,7 @@
         "stale_after_months": [1, 1200],
         "min_cell_users": [1, 1000000],
     } %}
-    {% set switches = ["filter_tuning", "tune_penalties"] %}
+    {% set switches = ["filter_tuning", "tune_penalties", "infer_pregnancy"] %}
     {% set lists = ["stages", "age_bin_edges", "features", "experiments"] %}
     {% set known = patterns.keys() | list + ranges.keys() | list + switches + lists %}
     {% set wrong = [] %}
@@ -140,13 +140,14 @@
             stage.from_month is number and stage.to_month is number and stage.from_month < stage.to_month
         ) %}
         {% set follows = loop.first or stage.from_month == loop.previtem.to_month %}
+        {% set is_of_one_kind = var("infer_pregnancy") or stage.from_month >= 0 %}
         {% if not (
-            is_named and has_ages and follows and edges[1] <= stage.from_month and stage.to_month <= edges[-2]
+            is_named and has_ages and is_of_one_kind and follows and edges[1] <= stage.from_month and stage.to_month <= edges[-2]
         ) %}
             {% do stop(
                 "LS-VAR-003",
                 "stage " ~ stage ~ " does not fit",
-                "names are unlike and lower case, each stage begins where the one before ends, all within the inner age_bin_edges",
+                "names are unlike and lower case, each stage begins where the one before ends, all within the inner age_bin_edges, and none before birth and ends after it where infer_pregnancy is false",
             ) %}
         {% endif %}
     {% endfor %}
@@ -157,7 +158,7 @@
             {% do stop(
                 "LS-VAR-003",
                 "var stages names " ~ names | join(", "),
-                "models/life_stage/marts/_marts.yml promises other p_ columns: name the same stages in both",
+                "models/life_stage/marts/_marts.yml promises other p_ columns: run `make stages`",
             ) %}
         {% endif %}
     {% endfor %}

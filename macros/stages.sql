@@ -1,5 +1,8 @@
 {# Stages, age bins and birth-month cells: the three divisions of a child's age, all from the lists in dbt_project.yml. #}
-{% macro stages() %} {% do return(var("stages")) %} {% endmacro %}
+{% macro stages() %}
+    {# Without pregnancy, as if the list began at birth: what lies before is one age, of which nothing is told. #}
+    {% do return(var("stages") if var("infer_pregnancy") else var("stages") | selectattr("to_month", "gt", 0) | list) %}
+{% endmacro %}
 
 {% macro stage_names() %} {% do return(stages() | map(attribute="name") | list) %} {% endmacro %}
 
@@ -8,6 +11,7 @@
     {% set edges = var("age_bin_edges") | list %}
     {% for stage in stages() %} {% do edges.extend([stage.from_month, stage.to_month]) %} {% endfor %}
     {% set edges, bins = edges | unique | sort | list, [] %}
+    {% set edges = edges[:1] + (edges[1:] | select("ge", stages()[0].from_month) | list) %}
     {% for from_month in edges[:-1] %}
         {% set name = "not_yet" if loop.first else "grown" if loop.last else age_name(from_month) %}
         {% do bins.append({"name": name, "from_month": from_month, "to_month": edges[loop.index]}) %}

@@ -1,11 +1,14 @@
 """What must not run stops before anything is written, with a code and what is wrong."""
 
+import re
+import shutil
 import subprocess
 import sys
 
 import pytest
 import yaml
-from project import PLACES, Shop
+from life_stage.stage_columns import MARTS, write_stage_columns
+from project import PLACES, PROJECT, Shop
 
 ROW = "select 1 as action_id, 2 as user_id, timestamp '2017-02-03' as occurred_at, 'pv' as action, 3 as item_id"
 HOLD = """
@@ -185,15 +188,43 @@ def test_a_published_path_that_is_a_folder_of_somebody_else_stops_the_run(shop):
 
 
 @pytest.mark.slow
-def test_stages_may_begin_at_birth(bare_shop, base):
-    """A list without pregnancy, its columns promised in the marts, gives stages like any other."""
-    stages = yaml.safe_load((bare_shop.folder / "dbt_project.yml").read_text())["vars"]["stages"][1:]
-    marts = bare_shop.folder / "models" / "life_stage" / "marts" / "_marts.yml"
-    lines = marts.read_text().splitlines(keepends=True)
-    marts.write_text("".join(line for line in lines if "name: p_pregnancy" not in line))
-    months = [path.name.removeprefix("month=") for path in (base.source / "actions").iterdir()]
-    bare_shop.add_months(base, months)
-    bare_shop.build(checked=True, stages=stages)
+@pytest.mark.parametrize("by", ["a shorter list", "infer_pregnancy"])
+def test_without_pregnancy_nothing_before_birth_is_inferred_or_told(bare_shop, base, by):
+    """Neither a stage, nor a column, nor an age before birth, nor a month of birth still to come."""
+    project_file = bare_shop.folder / "dbt_project.yml"
+    stages = yaml.safe_load(project_file.read_text())["vars"]["stages"][1:]
+    changed = project_file.read_text().replace("infer_pregnancy: true", "infer_pregnancy: false")
+    if by == "a shorter list":
+        changed = project_file.read_text().replace("    - { name: pregnancy, from_month: -9, to_month: 0 }\n", "")
+    project_file.write_text(changed)
+    write_stage_columns(bare_shop.folder)
+    bare_shop.add_months(base, [path.name.removeprefix("month=") for path in (base.source / "actions").iterdir()])
+    bare_shop.build(checked=True)
     told = bare_shop.query("select distinct stage, birth_confirmed from user_stages")
     assert {stage for stage, _ in told} <= {stage["name"] for stage in stages} and len(told) > 3
     assert {confirmed for _, confirmed in told} == {True}
+    columns = bare_shop.query("select table_name, column_name from duckdb_columns() where not internal")
+    assert [column for column in columns if "pregnancy" in column[1] or re.search("_m[0-9]", column[1])] == []
+    unborn = "select max(greatest(expected_birth_month, latest_birth_month)) <= max(month) from user_stage_months"
+    assert bare_shop.query(unborn) == [(True,)]
+    for table, column in bare_shop.query(
+        "select table_name, column_name from duckdb_columns() where data_type = 'VARCHAR' and column_name like '%stage%'"
+    ):
+        assert bare_shop.query(f'select count(*) from "{table}" where "{column}" = \'pregnancy\'') == [(0,)]
+
+
+def test_stage_columns_are_written_for_the_list_there_is(tmp_path):
+    """As the project has them: nothing to write; without pregnancy: its columns gone, whatever stood there; and back."""
+    marts = tmp_path / MARTS
+    marts.parent.mkdir(parents=True)
+    shutil.copy(PROJECT / MARTS, marts)
+    text = (PROJECT / "dbt_project.yml").read_text()
+    (tmp_path / "dbt_project.yml").write_text(text)
+    write_stage_columns(tmp_path)
+    assert marts.read_text() == (PROJECT / MARTS).read_text()
+    (tmp_path / "dbt_project.yml").write_text(text.replace("infer_pregnancy: true", "infer_pregnancy: false"))
+    assert write_stage_columns(tmp_path) == ["newborn", "infant", "toddler", "nursery", "kindergarten"]
+    assert "p_pregnancy" not in marts.read_text() and marts.read_text().count("p_newborn") == 2
+    (tmp_path / "dbt_project.yml").write_text(text)
+    write_stage_columns(tmp_path)
+    assert marts.read_text() == (PROJECT / MARTS).read_text()

@@ -32,6 +32,8 @@ with
             on beliefs.user_id = registered.user_id
             and beliefs.month = registered.month
             and beliefs.is_primary
+            -- Where no stage before birth is told, a due date is nothing to tell of either.
+            and (registered.age_months >= 0 or {{ first.from_month < 0 }})
         left join
             (
                 select user_id, month, count(*) as n_children

@@ -1,0 +1,29 @@
+"""Write the stage columns that the marts promise, from the list of stages: python -m life_stage.stage_columns (make stages)."""
+
+import re
+from pathlib import Path
+
+import yaml
+
+MARTS = Path("models/life_stage/marts/_marts.yml")
+COLUMN = "      - {{ name: p_{}, data_type: double, description: \"{{{{ doc('stage_probability') }}}}\" }}\n"
+COLUMNS = re.compile(r"(?:^ +- \{ name: p_\w+, .*\n)+", flags=re.MULTILINE)
+
+
+def stages_told(variables: dict) -> list[str]:
+    """Names of the stages in age order, those before birth only where var infer_pregnancy is true."""
+    return [s["name"] for s in variables["stages"] if variables["infer_pregnancy"] or s["to_month"] > 0]
+
+
+def write_stage_columns(project: Path) -> list[str]:
+    """Let every mart that has stage columns promise one per stage of dbt_project.yml; returns their names."""
+    names = stages_told(yaml.safe_load((project / "dbt_project.yml").read_text(encoding="utf-8"))["vars"])
+    text = (project / MARTS).read_text(encoding="utf-8")
+    columns = "".join(COLUMN.format(name) for name in names)
+    (project / MARTS).write_text(COLUMNS.sub(lambda _: columns, text), encoding="utf-8")
+    return names
+
+
+if __name__ == "__main__":
+    print(f"{MARTS} promises {', '.join(write_stage_columns(Path.cwd()))}")
+    print("Another list of stages needs another warehouse: LIFE_STAGE_WAREHOUSE and LIFE_STAGE_PUBLISHED name one.")
