@@ -11,6 +11,7 @@
 {% macro check_before_run() %}
     {% if execute %}
         {% do check_vars() %}
+        {% do warn_of_plain_ids() %}
         {% do check_state() %}
         {% do check_same_source() %}
         {% for table in ["actions", "items", "children"] %} {% do check_source(table) %} {% endfor %}
@@ -20,6 +21,15 @@
             {{ record_month("settings", "1970-01-01", settings_fingerprint()) }}
         {% endcall %}
         {% do adapter.commit() %}
+    {% endif %}
+{% endmacro %}
+
+{% macro warn_of_plain_ids() %}
+    {% if not has_id_key() %}
+        {% do log(
+            "LS-PRI-003 user ids are kept as they come in: set LIFE_STAGE_ID_KEY for pseudonyms (docs/privacy.md)",
+            info=true,
+        ) %}
     {% endif %}
 {% endmacro %}
 
@@ -142,7 +152,12 @@
         {% set follows = loop.first or stage.from_month == loop.previtem.to_month %}
         {% set is_of_one_kind = var("infer_pregnancy") or stage.from_month >= 0 %}
         {% if not (
-            is_named and has_ages and is_of_one_kind and follows and edges[1] <= stage.from_month and stage.to_month <= edges[-2]
+            is_named
+            and has_ages
+            and is_of_one_kind
+            and follows
+            and edges[1] <= stage.from_month
+            and stage.to_month <= edges[-2]
         ) %}
             {% do stop(
                 "LS-VAR-003",
@@ -248,7 +263,7 @@
     {% if recorded and recorded[0] != settings_fingerprint() %}
         {% do stop(
             "LS-STA-002",
-            "stages, age_bin_edges, business_timezone, train_share or validation_share differ from those this warehouse was built with",
+            "stages, age_bin_edges, business_timezone, train_share, validation_share or the key LIFE_STAGE_ID_KEY differ from those this warehouse was built with",
             "set them back, or start a new warehouse by LIFE_STAGE_WAREHOUSE",
         ) %}
     {% endif %}
@@ -271,10 +286,10 @@
 {% endmacro %}
 
 {% macro settings_fingerprint() %}
-    {# The settings that every stored month was built with. #}
-    {% do return(
-        local_md5(
-            tojson([stages(), age_bins(), business_timezone(), var("train_share"), var("validation_share")])
-        )
-    ) %}
+    {# The settings that every stored month was built with; of the key for user ids, what it makes of one text. #}
+    {% set settings = [stages(), age_bins(), business_timezone(), var("train_share"), var("validation_share")] %}
+    {% if has_id_key() %}
+        {% do settings.append(run_query("select " ~ pseudonym("'life_stage'") ~ " as mark").rows[0]["mark"]) %}
+    {% endif %}
+    {% do return(local_md5(tojson(settings))) %}
 {% endmacro %}

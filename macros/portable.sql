@@ -44,6 +44,15 @@
     cast(sum(case when {{ condition }} then cast(hash({{ columns | join(", ") }}) as hugeint) end) as varchar)
 {%- endmacro %}
 
+{% macro pseudonym(id) -%}
+    {#- HMAC-SHA256 of the id (RFC 2104), its first 128 bits in hex; the key, mixed with both pads, is the session's. -#}
+    left(sha256({{ id_key("outer") }} || unhex(sha256({{ id_key("inner") }} || encode({{ id }})))), 32)
+{%- endmacro %}
+
+{% macro id_key(pad) -%} getvariable('id_key_{{ pad }}') {%- endmacro %}
+
+{% macro write_csv(sql, path) -%} copy ({{ sql }}) to '{{ path }}' (header) {%- endmacro %}
+
 {% macro hash_share(text) -%}
     {#- A number in [0, 1) that depends on the text alone, equal on every engine and in every year. -#}
     (cast('0x' || left(md5({{ text }}), 8) as bigint) / 4294967296.0)

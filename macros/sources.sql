@@ -72,6 +72,30 @@
     {% do return(run_query(sql).columns[0].values() | list) %}
 {% endmacro %}
 
+{% macro user_id_of(column) -%}
+    {#- A user's id, or its pseudonym where there is a key; a session without the key then gives none, never the id. -#}
+    {{ pseudonym(id_of(column)) if has_id_key() else id_of(column) }}
+{%- endmacro %}
+
+{% macro has_id_key() %}
+    {% do return(execute and run_query("select " ~ id_key("outer") ~ " is not null as is_set").rows[0]["is_set"]) %}
+{% endmacro %}
+
+{% macro write_pseudonyms(path) %}
+    {# An operation: every user id of the source with its pseudonym, as CSV. It undoes what pseudonyms are for. #}
+    {% if not has_id_key() %} {% do stop("LS-PRI-002", "there is no key", "set LIFE_STAGE_ID_KEY") %} {% endif %}
+    {% set ids = [] %}
+    {% for table in ["actions", "children"] %}
+        {% do ids.append("select " ~ id_of("user_id") ~ " as id from (" ~ source_rows(table) ~ ")") %}
+    {% endfor %}
+    {% set sql = (
+        "select distinct id as user_id, " ~ pseudonym("id") ~ " as pseudonym from (" ~ ids
+        | join(" union all ") ~ ") where id is not null order by id"
+    ) %}
+    {% do run_query(write_csv(sql, path)) %}
+    {% do log("Who is who stands in " ~ path ~ ": keep it as secret as the key.", info=true) %}
+{% endmacro %}
+
 {% macro id_of(column) -%}
     {#- Blanks are no id; and a whole number that was written as 123.0, as pandas does beside nulls, is 123. -#}
     nullif(

@@ -1,7 +1,9 @@
 {# Stages, age bins and birth-month cells: the three divisions of a child's age, all from the lists in dbt_project.yml. #}
 {% macro stages() %}
     {# Without pregnancy, as if the list began at birth: what lies before is one age, of which nothing is told. #}
-    {% do return(var("stages") if var("infer_pregnancy") else var("stages") | selectattr("to_month", "gt", 0) | list) %}
+    {% do return(
+        var("stages") if var("infer_pregnancy") else var("stages") | selectattr("to_month", "gt", 0) | list
+    ) %}
 {% endmacro %}
 
 {% macro stage_names() %} {% do return(stages() | map(attribute="name") | list) %} {% endmacro %}

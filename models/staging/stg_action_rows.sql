@@ -7,7 +7,7 @@ with
         select
             raw_actions.source_file,
             {{ id_of("raw_actions.action_id") }} as action_id,
-            {{ id_of("raw_actions.user_id") }} as user_id,
+            {{ user_id_of("raw_actions.user_id") }} as user_id,
             {{ utc_timestamp("raw_actions.occurred_at") }} as occurred_at,
             lower(trim(raw_actions.action)) as action_word,
             {{ id_of("raw_actions.item_id") }} as item_id,

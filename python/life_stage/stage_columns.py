@@ -1,4 +1,4 @@
-"""Write the stage columns that the marts promise, from the list of stages: python -m life_stage.stage_columns (make stages)."""
+"""Write the stage columns that the marts promise, from the list of stages: python -m life_stage.stage_columns."""
 
 import re
 from pathlib import Path

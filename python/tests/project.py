@@ -34,7 +34,7 @@ LOADED = ["dbt.cli.main", "dbt.task.build", "dbt.adapters.duckdb", "pandas", "sc
 FORKS.set_forkserver_preload(LOADED)
 
 
-def run_dbt(words: list[str], folder: Path, output: Path) -> None:
+def run_dbt(words: list[str], folder: Path, output: Path, environment: dict[str, str]) -> None:
     """What a forked process does: dbt in a folder, in the environment of a user who set nothing else."""
     from dbt.cli.main import cli
 
@@ -43,7 +43,7 @@ def run_dbt(words: list[str], folder: Path, output: Path) -> None:
         os.dup2(file.fileno(), 2)
     for name in [name for name in os.environ if name.startswith(("DBT_", "LIFE_STAGE_"))]:
         del os.environ[name]
-    os.environ.update(PLACES)
+    os.environ.update(PLACES | environment)
     os.chdir(folder)
     sys.argv = ["dbt", *words]  # dbt reads flags there too
     cli(words)
@@ -78,20 +78,31 @@ class Shop:
         """The link to the published set."""
         return self.folder / "published"
 
-    def start(self, checked: bool = False, evaluated: bool = False, only: str = "", **variables) -> Finished:
+    def start(
+        self,
+        checked: bool = False,
+        evaluated: bool = False,
+        only: str = "",
+        environment: dict[str, str] | None = None,
+        **variables,
+    ) -> Finished:
         """Run the monthly job, or `only` some of its models, and wait for its end, good or bad.
 
         What takes time and few tests look at is left out: data tests unless `checked`, evaluation unless that or
         `evaluated`.
         """
-        words = ["--no-use-colors", "build", "--project-dir", ".", "--target-path", "target", "--log-path", "logs"]
-        words += ["--vars", json.dumps(SMALL | variables)]
+        words = ["build", "--vars", json.dumps(SMALL | variables)]
         words += [] if checked else ["--exclude-resource-type", "test"]
         words += ["--select", *only.split()] if only else []
         words += [] if checked or evaluated else ["--exclude", "path:models/life_stage/evaluation"]
+        return self.dbt(*words, environment=environment)
+
+    def dbt(self, *words: str, environment: dict[str, str] | None = None) -> Finished:
+        """Run a command of dbt's in the folder, in PLACES and the environment given, and wait for its end."""
+        words = ["--no-use-colors", *words, "--project-dir", ".", "--target-path", "target", "--log-path", "logs"]
         with TemporaryDirectory() as folder:
             output = Path(folder) / "output.txt"
-            process = FORKS.Process(target=run_dbt, args=(words, self.folder, output))
+            process = FORKS.Process(target=run_dbt, args=(words, self.folder, output, environment or {}))
             process.start()
             process.join(600)
             process.kill()  # one that has not ended by then

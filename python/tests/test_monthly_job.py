@@ -8,8 +8,9 @@ import threading
 
 import duckdb
 import pytest
-from life_stage.publishing import content_hash
 from project import assert_same, copy_shop
+
+from life_stage.publishing import content_hash
 
 BELIEFS = ["birth_month_filter", "dynamic_fusion", "pair_filter", "stage_evidence", "stage_scores"]
 STATE = [

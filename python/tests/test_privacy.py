@@ -1,0 +1,148 @@
+"""What a privacy officer signs: pseudonyms that need a key, and a target that reaches no other file."""
+
+import csv
+import hmac
+
+import duckdb
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from project import copy_shop
+
+from life_stage.pseudonyms import padded, pseudonym
+
+KEY = {"LIFE_STAGE_ID_KEY": "a key of thirty-two random bytes"}
+STAGING = "path:seeds path:models/staging"
+HARDENED = {"LIFE_STAGE_TARGET": "hardened", **KEY}
+
+
+@pytest.fixture(scope="module")
+def keyed(base, tmp_path_factory):
+    """A shop built with a key, whole, on the hardened target, nothing compressed: copy it, never change it."""
+    shop = copy_shop(base, tmp_path_factory.mktemp("keyed") / "shop")
+    for path in shop.folder.glob("warehouse.duckdb*"):
+        path.unlink()
+    shop.published.unlink()
+    profiles = shop.folder / "profiles.yml"
+    profiles.write_text(
+        profiles.read_text().replace(
+            "config_options:\n", "config_options:\n        force_compression: uncompressed\n", 1
+        )
+    )
+    shop.build(environment=HARDENED)
+    return shop
+
+
+def files_holding(shop, text: str) -> list[str]:
+    """Names of all files of the shop but its source in which the bytes of the text stand."""
+    paths = [path for path in shop.folder.rglob("*") if path.is_file() and shop.source not in path.parents]
+    return [str(path.relative_to(shop.folder)) for path in paths if text.encode() in path.read_bytes()]
+
+
+@given(st.text(min_size=1).filter(lambda text: "\0" not in text), st.binary(min_size=16, max_size=100))
+def test_a_pseudonym_is_the_hmac_that_python_knows(user_id, key):
+    with duckdb.connect() as session:
+        inner, outer = padded(key)
+        sql = "select left(sha256($1 || unhex(sha256($2 || encode($3)))), 32)"
+        ((told,),) = session.execute(sql, [outer, inner, user_id]).fetchall()
+    assert told == hmac.new(key, user_id.encode(), "sha256").hexdigest()[:32] == pseudonym(key, user_id)
+
+
+def test_no_user_id_of_the_source_gets_past_staging(keyed, base):
+    """In every text column of every table stand pseudonyms, and those of the very users that it has without a key."""
+    raw = {user for (user,) in base.query("select distinct user_id from stg_actions")}
+    made = {pseudonym(KEY["LIFE_STAGE_ID_KEY"].encode(), user) for user in raw}
+    assert {user for (user,) in keyed.query("select distinct user_id from stg_actions")} == made
+    holders = "select table_name from duckdb_columns() where column_name = 'user_id' and schema_name = 'main'"
+    tables = [table for (table,) in keyed.query(holders)]
+    assert len(tables) > 20
+    for table in tables:
+        users = {user for (user,) in keyed.query(f'select distinct user_id from "{table}" where user_id is not null')}
+        assert users.isdisjoint(raw), table
+    told = duckdb.read_parquet(str(keyed.published / "user_stages.parquet")).project("user_id").fetchall()
+    assert told and {user for (user,) in told} <= made
+
+
+def test_the_key_stands_in_no_file(keyed):
+    """Nor do the padded keys that the session is given; the search finds what is there."""
+    key = KEY["LIFE_STAGE_ID_KEY"]
+    some_user = keyed.query("select min(user_id) from stg_actions")[0][0]
+    assert "warehouse.duckdb" in files_holding(keyed, some_user)
+    assert any(name.startswith("target/run") for name in files_holding(keyed, "id_key_outer"))
+    for secret in (key, *(pad.hex() for pad in padded(key.encode())), key.encode().hex()):
+        assert files_holding(keyed, secret) == []
+    for pad in padded(key.encode()):
+        assert files_holding(keyed, pad.decode()) == []
+
+
+def test_an_id_is_known_again_by_who_holds_the_key(keyed, base):
+    words = ("run-operation", "write_pseudonyms", "--args", "{path: published.sets/pseudonyms.csv}")
+    finished = keyed.dbt(*words, environment=HARDENED)
+    assert finished.exit_code == 0, finished.output
+    with (keyed.folder / "published.sets" / "pseudonyms.csv").open() as file:
+        rows = {row["user_id"]: row["pseudonym"] for row in csv.DictReader(file)}
+    raw = "select user_id from stg_action_rows where user_id is not null union select user_id from stg_children"
+    assert set(rows) == {user for (user,) in base.query(raw)}
+    assert all(pseudonym(KEY["LIFE_STAGE_ID_KEY"].encode(), user) == told for user, told in rows.items())
+    refused = keyed.dbt(*words)
+    assert refused.exit_code == 1 and "LS-PRI-002" in refused.output
+
+
+def test_another_key_or_none_stops_the_run(keyed, shop):
+    """Half of a warehouse under one key and half under another would be two users for each."""
+    before = keyed.contents()
+    for environment in ({}, {"LIFE_STAGE_ID_KEY": "another key of thirty-two bytes."}):
+        finished = keyed.start(only=STAGING, environment=environment)
+        assert finished.exit_code != 0 and "LS-STA-002" in finished.output
+    assert keyed.contents() == before
+    finished = shop.start(only=STAGING, environment=KEY)
+    assert finished.exit_code != 0 and "LS-STA-002" in finished.output
+
+
+@pytest.mark.parametrize(
+    ("code", "environment"),
+    [
+        ("LS-PRI-001", {"LIFE_STAGE_ID_KEY": "short"}),
+        ("LS-PRI-002", {"LIFE_STAGE_TARGET": "hardened"}),
+    ],
+)
+def test_a_key_that_is_too_short_or_missing_stops_the_run(shop, code, environment):
+    before = shop.contents()
+    finished = shop.start(only=STAGING, environment=environment)
+    assert finished.exit_code != 0 and code in finished.output
+    assert shop.contents() == before
+
+
+def test_without_a_key_the_default_target_says_that_ids_are_kept(shop):
+    assert "LS-PRI-003" in shop.build(only="path:seeds").output
+
+
+ESCAPES = {
+    "reads_a_file": "select * from read_text('{outside}/secret.txt')",
+    "reads_beside_the_source": "select * from read_text('source/../../secret.txt')",
+    "lists_files": "select * from glob('{outside}/*')",
+    "writes_a_file": "copy (select 1 as x) to '{outside}/loot.csv'",
+    "attaches_a_database": "attach '{outside}/loot.duckdb' as loot",
+    "loads_an_extension": "install httpfs from '{outside}'",
+    "exports_all": "export database '{outside}/loot'",
+    "opens_itself": "set enable_external_access = true",
+    "asks_the_network": "select * from read_csv('http://127.0.0.1:9/loot.csv')",
+}
+
+
+def test_the_hardened_target_lets_no_sql_out(keyed, tmp_path):
+    """Each way out, as a hook of a model of its own, is refused; on the default target it works."""
+    shop = copy_shop(keyed, tmp_path / "shop")
+    (tmp_path / "secret.txt").write_text("secret")
+    folder = shop.folder / "models" / "staging"
+    for name, sql in ESCAPES.items():
+        hook = sql.format(outside=tmp_path)
+        (folder / f"{name}.sql").write_text(f'{{{{ config(pre_hook="{hook}") }}}}\nselect 1 as x\n')
+    words = ("run", "--select", *ESCAPES)
+    finished = shop.dbt(*words, environment=HARDENED)
+    assert f"ERROR={len(ESCAPES)} " in finished.output, finished.output[-3000:]
+    refusals = ("disabled by configuration", "configuration has been locked")
+    assert sum(finished.output.count(refusal) for refusal in refusals) >= len(ESCAPES)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["secret.txt", "shop"]
+    open_target = shop.dbt(*words, environment=KEY)
+    assert "ERROR=3 " in open_target.output, "only the network, the extension and the setting fail elsewhere too"
