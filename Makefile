@@ -12,7 +12,7 @@ SQL = models macros tests
 export DO_NOT_TRACK = 1
 export DBT_SEND_ANONYMOUS_USAGE_STATS = false
 
-.PHONY: help demo build doctor audit docs feature stages pseudonyms sbom test test-slow bench experiment ablation pytest lint format lock clean usable-python
+.PHONY: help demo build doctor audit docs feature stages backup restore pseudonyms sbom test test-slow bench experiment ablation pytest lint format lock clean usable-python
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +39,20 @@ docs: $(VENV)/runtime ## every model, column and dependency as one page: publish
 
 feature: $(VENV)/runtime ## a new feature family: make feature NAME=evening_hours
 	@$(BIN)/python -m life_stage.new_feature $(NAME)
+
+backup: $(VENV)/runtime ## save the warehouse as one whole file in warehouse/backups
+	@$(BIN)/python -m life_stage.backup save
+
+restore: $(VENV)/runtime ## put a saved warehouse back: make restore FROM=FILE
+	@$(BIN)/python -m life_stage.backup restore $(FROM)
+
+pseudonyms: $(VENV)/runtime ## which user id has which pseudonym, for who holds the key: pseudonyms.csv
+	@umask 077; $(BIN)/dbt run-operation write_pseudonyms --args '{path: pseudonyms.csv}' --project-dir . --profiles-dir .
+
+sbom: usable-python ## the bill of materials of what is installed, in CycloneDX: sbom.json
+	test -x .venv-sbom/bin/cyclonedx-py || "$(PYTHON)" -m venv .venv-sbom
+	.venv-sbom/bin/python -m pip install --quiet --disable-pip-version-check 'cyclonedx-bom>=7,<8'
+	.venv-sbom/bin/cyclonedx-py requirements requirements.lock --output-reproducible --output-file sbom.json
 
 stages: $(VENV)/runtime ## write the stage columns of the marts after changing var stages or infer_pregnancy
 	@$(BIN)/python -m life_stage.stage_columns

@@ -273,14 +273,16 @@
     {% endif %}
     {% set names = ["built_months"] %}
     {% for node in graph.nodes.values() if node.resource_type == "model" and node.config.full_refresh is false %}
-        {% do names.append(node.name) %}
-        {% if node.config.materialized == "monthly_fold" %} {% do names.append(node.name ~ "_cells") %} {% endif %}
+        {% if node.config.materialized != "monthly_fold" %} {% do names.append(node.name) %} {% endif %}
+    {% endfor %}
+    {% for fold in folds() %}
+        {% for name in fold if not built or fingerprints_of(name) %} {% do names.append(name) %} {% endfor %}
     {% endfor %}
     {% for name in names if adapter.get_relation(target.database, target.schema, name) is none %}
         {% do stop(
             "LS-STA-001",
             "state table " ~ name ~ " is missing although model_runs records a finished run",
-            "restore the warehouse from a backup, or start a new one by LIFE_STAGE_WAREHOUSE",
+            "restore the warehouse from a backup (make restore), rebuild a fold's state by dbt run-operation rebuild_beliefs, or start a new warehouse by LIFE_STAGE_WAREHOUSE",
         ) %}
     {% endfor %}
 {% endmacro %}

@@ -5,6 +5,24 @@
     {% do return(api.Relation.create(fold.database, fold.schema, fold.identifier ~ "_cells", type="table")) %}
 {% endmacro %}
 
+{% macro rebuild_beliefs() %}
+    {# An operation: the next run folds all months anew from the stored scores and evidence, also where a state was lost. #}
+    {% for fold in folds() %}
+        {% do run_query("delete from " ~ built_months() ~ " where model in (" ~ quoted(fold) ~ ")") %}
+    {% endfor %}
+    {% do adapter.commit() %}
+    {% do log("The next run folds all months anew.", info=true) %}
+{% endmacro %}
+
+{% macro folds() %}
+    {# The tables of every fold: its published columns, and its state. #}
+    {% set found = [] %}
+    {% for node in graph.nodes.values() if node.config.materialized == "monthly_fold" %}
+        {% do found.append([node.name, node.name ~ "_cells"]) %}
+    {% endfor %}
+    {% do return(found) %}
+{% endmacro %}
+
 {% macro beliefs_before() -%}
     (select * from {{ state_relation() }} where month = date '__previous_month__')
 {%- endmacro %}

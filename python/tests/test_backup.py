@@ -1,0 +1,99 @@
+"""A saved warehouse is whole, whoever was killed before, and restoring it puts back just that."""
+
+import signal
+import subprocess
+import sys
+
+import duckdb
+import pytest
+from project import assert_same
+
+from life_stage.backup import restore, save
+
+WRITER = """
+import duckdb, os, signal, sys
+connection = duckdb.connect(sys.argv[1])
+connection.execute("set wal_autocheckpoint = '1TB'")
+connection.execute("insert into notes values ('committed before the kill')")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture
+def warehouse(tmp_path):
+    """A database with one row that is in the file, and one that a killed writer left in the write-ahead log."""
+    path = tmp_path / "warehouse.duckdb"
+    with duckdb.connect(path) as connection:
+        connection.execute("create table notes as select 'first' as note")
+    killed = subprocess.run([sys.executable, "-c", WRITER, str(path)])
+    assert killed.returncode == -signal.SIGKILL and path.with_name("warehouse.duckdb.wal").exists()
+    return path
+
+
+def notes(path):
+    with duckdb.connect(path, read_only=True) as connection:
+        return [note for (note,) in connection.execute("select note from notes order by note desc").fetchall()]
+
+
+def in_process(code, *arguments):
+    """The lock is held until a process ends, so each operation gets one of its own."""
+    command = [sys.executable, "-m", "life_stage.backup", code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_a_copy_holds_what_a_killed_writer_had_committed(warehouse, tmp_path):
+    copy = save(warehouse, tmp_path / "backups")
+    assert notes(copy) == ["first", "committed before the kill"]
+    assert not copy.with_name(copy.name + ".wal").exists()
+
+
+def test_restoring_puts_back_what_was_saved_and_keeps_what_was_there(warehouse, tmp_path):
+    """The log of the warehouse that is put aside goes with it: its rows come into no other."""
+    copy = save(warehouse, tmp_path / "backups")
+    with duckdb.connect(warehouse) as connection:
+        connection.execute("delete from notes where note = 'first'")
+    subprocess.run([sys.executable, "-c", WRITER, str(warehouse)])
+    kept = restore(copy, warehouse)
+    assert notes(warehouse) == ["first", "committed before the kill"]
+    assert notes(kept) == ["committed before the kill"] * 2
+    assert notes(copy) == ["first", "committed before the kill"]
+
+
+def test_a_damaged_copy_is_refused(warehouse, tmp_path):
+    copy = save(warehouse, tmp_path / "backups")
+    content = bytearray(copy.read_bytes())
+    content[5000] ^= 1
+    copy.write_bytes(content)
+    with pytest.raises(ValueError, match="LS-BAK-002"):
+        restore(copy, warehouse)
+    assert notes(warehouse) == ["first", "committed before the kill"]
+
+
+def test_a_missing_warehouse_and_a_missing_copy_are_told(tmp_path):
+    with pytest.raises(ValueError, match="LS-BAK-001"):
+        save(tmp_path / "none.duckdb", tmp_path)
+    with pytest.raises(ValueError, match="LS-BAK-002"):
+        restore(tmp_path / "none.duckdb", tmp_path / "warehouse.duckdb")
+
+
+def test_while_a_run_holds_the_warehouse_nothing_is_copied_or_replaced(warehouse, tmp_path, monkeypatch):
+    copy = save(warehouse, tmp_path / "backups")  # this process now holds the lock
+    monkeypatch.setenv("LIFE_STAGE_WAREHOUSE", str(warehouse))
+    for words in (("save", "--into", tmp_path / "more"), ("restore", copy)):
+        refused = in_process(*words)
+        assert refused.returncode == 1 and "LS-RUN-001" in refused.stderr
+    assert not (tmp_path / "more").exists()
+
+
+@pytest.mark.parametrize("lost", ["nothing", "birth_month_filter_cells", "dynamic_fusion"])
+def test_beliefs_are_rebuilt_from_stored_scores_and_evidence(base, shop, lost):
+    """Changed by hand or lost, they are as they were; no month is scored again."""
+    scored = shop.run_of_months("stage_evidence")
+    shop.change("update birth_month_filter set log_evidence = -1", f"drop table if exists {lost}")
+    finished = shop.dbt("run-operation", "rebuild_beliefs")
+    assert finished.exit_code == 0, finished.output
+    shop.build(only="birth_month_filter dynamic_fusion pair_filter")
+    assert_same(shop, base, ["birth_month_filter", "dynamic_fusion", "pair_filter"])
+    newest = "month = (select max(month) from birth_month_filter_cells)"
+    assert_same(shop, base, ["birth_month_filter_cells", "dynamic_fusion_cells"], where=newest)
+    assert shop.run_of_months("stage_evidence") == scored
