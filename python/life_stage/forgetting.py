@@ -17,6 +17,12 @@ from dbt_common.exceptions import DbtRuntimeError
 
 from life_stage.publishing import content_hash, quoted, read_manifest, sets_of, write_set
 
+TEXTS = """
+    select schema_name, table_name, column_name, schema_name = current_schema() and column_name = 'user_id'
+    from duckdb_columns()
+    where database_name = 'rewritten' and not internal and (column_name = 'user_id' or data_type = 'VARCHAR')
+    and table_oid in (select table_oid from duckdb_tables() where database_name = 'rewritten')
+"""
 AGAIN = "their rows are deleted, but old copies may be left: mend what it says and run erase_user again"
 
 
@@ -95,11 +101,7 @@ def search_tables(session: duckdb.DuckDBPyConnection, users: str) -> int:
 
     An item may be called as a user is, and source tables in the same file are not ours: those are only spoken of.
     """
-    columns = session.execute(
-        "select schema_name, table_name, column_name, schema_name = current_schema() and column_name = 'user_id' "
-        "from duckdb_columns() where database_name = 'rewritten' and not internal and (column_name = 'user_id' or data_type = 'VARCHAR') and table_oid in "
-        "(select table_oid from duckdb_tables() where database_name = 'rewritten')"
-    ).fetchall()
+    columns = session.execute(TEXTS).fetchall()
     for schema, table, column, is_ours in columns:
         place = f'rewritten."{schema}"."{table}"'
         sql = f'select count(*) from {place} where "{column}"::varchar in (select user_id from {users})'
