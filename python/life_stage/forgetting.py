@@ -53,7 +53,7 @@ def unpublish(session: duckdb.DuckDBPyConnection, link: Path, users: str) -> Non
     """Replace the published set by one without the users, and remove every older set and a report that names them."""
     manifest = read_manifest(link)
     if manifest is not None:
-        old = {name: session.read_parquet(str(link / f"{name}.parquet")) for name in manifest["columns"]}
+        old = {name: session.read_parquet(str(link.resolve() / f"{name}.parquet")) for name in manifest["columns"]}
         new = {name: mart.filter(f"user_id not in (select user_id from {users})") for name, mart in with_users(old)}
         if any(new[name].shape[0] != old[name].shape[0] for name in new):
             marts = old | new
@@ -76,7 +76,11 @@ def with_users(marts: dict[str, duckdb.DuckDBPyRelation]) -> list[tuple[str, duc
 
 def rewrite(session: duckdb.DuckDBPyConnection, warehouse: Path, users: str) -> int:
     """Replace the file by a copy of what it holds now, in which no table holds the users; returns how many tables."""
-    new, log = (warehouse.with_name(warehouse.name + end) for end in (".new", ".wal"))
+    new, log = (
+        warehouse.with_name(warehouse.name + ".tmp") / "rewritten.duckdb",
+        warehouse.with_name(warehouse.name + ".wal"),
+    )
+    new.parent.mkdir(exist_ok=True)  # the folder that the database may spill to, whatever else is closed to it
     for leftover in (new, new.with_name(new.name + ".wal")):
         leftover.unlink(missing_ok=True)
     try:
