@@ -12,7 +12,7 @@ SQL = models macros tests
 export DO_NOT_TRACK = 1
 export DBT_SEND_ANONYMOUS_USAGE_STATS = false
 
-.PHONY: help demo build doctor audit docs feature stages backup restore pseudonyms sbom test test-slow bench experiment ablation pytest lint format lock clean usable-python
+.PHONY: help demo build doctor audit erase docs feature stages backup restore pseudonyms sbom test test-slow bench experiment ablation pytest lint format lock clean usable-python
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -32,6 +32,10 @@ doctor: $(VENV)/runtime ## whether a run has what it needs
 
 audit: $(VENV)/runtime ## 50 random rows that were taken and 50 that were set aside
 	@$(BIN)/python -m life_stage.audit
+
+erase: $(VENV)/runtime ## remove a user for good: make erase USER_ID=42; dbt's own log of it is not written
+	@$(BIN)/dbt --log-level-file none --no-write-json run-operation erase_user --args '{user_id: "$(USER_ID)"}' \
+	  --project-dir . --profiles-dir .
 
 docs: $(VENV)/runtime ## every model, column and dependency as one page: published_docs.html
 	$(BIN)/dbt docs generate --static --project-dir . --profiles-dir .

@@ -15,9 +15,12 @@
         {% do check_state() %}
         {% do check_same_source() %}
         {% for table in ["actions", "items", "children"] %} {% do check_source(table) %} {% endfor %}
+        {% if has_source("consents") %} {% do check_source("consents") %} {% endif %}
+        {% do forget_withdrawn() %}
         {% call statement("settings") %}
             {{ create_built_months() }}
             ;
+            {{ create_tombstones() }}
             {{ record_month("settings", "1970-01-01", settings_fingerprint()) }}
         {% endcall %}
         {% do adapter.commit() %}
@@ -39,6 +42,7 @@
         "source_schema": "([A-Za-z_][A-Za-z0-9_]*)?",
         "business_timezone": "[A-Za-z0-9_+/-]+",
         "run_clock": "([0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2})?",
+        "consent_purpose": "[A-Za-z0-9_. -]+",
         "fusion_method": "birth_month_filter|dynamic_fusion",
         "fusion_merge": "mean|product",
         "through_month": "([0-9]{4}-(0[1-9]|1[0-2]))?",
@@ -49,6 +53,7 @@
         "max_quantity": [1, 1000000],
         "train_share": [0.1, 1],
         "validation_share": [0, 0.5],
+        "max_withdrawn_share": [0, 1],
         "false_second_child_share": [0.0001, 0.5],
         "min_training_users": [1, 10000000],
         "min_feature_support": [1, 1000000],
@@ -271,7 +276,7 @@
     {% if runs is none or run_query("select count(*) as n from " ~ runs).rows[0]["n"] == 0 %}
         {% do return("") %}
     {% endif %}
-    {% set names = ["built_months"] %}
+    {% set names = ["built_months", "erased_users", "forgotten_actions"] %}
     {% for node in graph.nodes.values() if node.resource_type == "model" and node.config.full_refresh is false %}
         {% if node.config.materialized != "monthly_fold" %} {% do names.append(node.name) %} {% endif %}
     {% endfor %}

@@ -21,6 +21,22 @@
     where table_schema = '{{ schema }}' and table_type = 'BASE TABLE' and contains(table_name, '__dbt_')
 {%- endmacro %}
 
+{% macro tables_with(column, schema) -%}
+    select columns.table_name
+    from information_schema.columns as columns
+    inner join
+        information_schema.tables as tables
+        on columns.table_catalog = tables.table_catalog
+        and columns.table_schema = tables.table_schema
+        and columns.table_name = tables.table_name
+    where
+        columns.table_catalog = current_database()
+        and columns.table_schema = '{{ schema }}'
+        and columns.column_name = '{{ column }}'
+        and tables.table_type = 'BASE TABLE'
+    order by columns.table_name
+{%- endmacro %}
+
 {% macro every_month(first_month, last_month, relation) -%}
     select cast(month as date) as month
     from
@@ -52,6 +68,10 @@
 {% macro id_key(pad) -%} getvariable('id_key_{{ pad }}') {%- endmacro %}
 
 {% macro write_csv(sql, path) -%} copy ({{ sql }}) to '{{ path }}' (header) {%- endmacro %}
+
+{% macro sum_of_hashes(text) -%} cast(sum(cast({{ text }} as hugeint)) as varchar) {%- endmacro %}
+
+{% macro digest_of(text) -%} sha256({{ text }}) {%- endmacro %}
 
 {% macro hash_share(text) -%}
     {#- A number in [0, 1) that depends on the text alone, equal on every engine and in every year. -#}
@@ -101,6 +121,13 @@
     {% set place = {"database": this.database, "schema": this.schema} %}
     {% if target.type == "duckdb" %} {% set place = {"database": "scratch", "schema": "main"} %} {% endif %}
     {% do return(api.Relation.create(identifier=this.identifier ~ "__dbt_step", type="table", **place)) %}
+{% endmacro %}
+
+{% macro users_leaving() %}
+    {# The users that are being forgotten: in memory, for their ids must not stay on the disk. #}
+    {% set place = {"database": target.database, "schema": target.schema} %}
+    {% if target.type == "duckdb" %} {% set place = {"database": "scratch", "schema": "main"} %} {% endif %}
+    {% do return(api.Relation.create(identifier="users_leaving", type="table", **place)) %}
 {% endmacro %}
 
 {% macro order_statistic(column, share) -%}

@@ -33,6 +33,20 @@
     {% do return(["action_id", "user_id", "occurred_at", "action", "item_id", "search_term", "quantity"]) %}
 {% endmacro %}
 
+{% macro action_facts() %}
+    {# The columns of a staged action that tell of the user: nothing of them stays of who has left or does not consent. #}
+    {% set more = [
+        "acted_on",
+        "session_id",
+        "device",
+        "dwell_seconds",
+        "raw_occurred_at",
+        "raw_action",
+        "raw_quantity",
+    ] %}
+    {% do return(action_contents() + more) %}
+{% endmacro %}
+
 {% macro contract_columns(table) %}
     {# The columns that models/sources.yml declares for the table: a list of nodes with name, data_type, meta. #}
     {% for node in graph.sources.values() if node.name == table %}

@@ -10,4 +10,4 @@ union all
 select 'month with actions is not in the ledger' as problem, delivered.month
 from {{ ref("action_months") }} as delivered
 left join {{ ref("month_ledger") }} as ledger on delivered.month = ledger.month
-where delivered.n_actions > 0 and ledger.month is null
+where delivered.contents <> 'none' and ledger.month is null

@@ -1,12 +1,37 @@
 -- What the rows of a month came to, and a fingerprint of the clean ones, taken only of months staged anew.
 {{ config(materialized="monthly", full_refresh=false, meta={"months": "staged_months"}) }}
+with
+    counted as (
+        select
+            count(*) as n_rows,
+            count(case when reasons is null and not is_duplicate then 1 end) as n_actions,
+            count(reasons) as n_rejected,
+            count(case when is_duplicate then 1 end) as n_duplicates,
+            max(case when reasons is null then acted_on end) as last_acted_on,
+            {{ order_free_hash(action_contents(), "reasons is null and not is_duplicate") }} as contents
+        from {{ ref("stg_action_rows") }}
+        where month = {{ this_month() }}
+    ),
+    -- Rows of users who were forgotten count as if they were there still: that they are gone restates no month.
+    parts as (
+        select last_acted_on, contents
+        from counted
+        union all
+        select last_acted_on, contents
+        from {{ forgotten_actions() }}
+        where month = {{ this_month() }}
+    ),
+    fingerprints as (
+        select max(last_acted_on) as last_acted_on, coalesce({{ sum_of_hashes("contents") }}, 'none') as contents
+        from parts
+    )
 select
     {{ this_month() }} as month,
-    count(*) as n_rows,
-    count(case when reasons is null and not is_duplicate then 1 end) as n_actions,
-    count(reasons) as n_rejected,
-    count(case when is_duplicate then 1 end) as n_duplicates,
-    max(case when reasons is null then acted_on end) as last_acted_on,
-    coalesce({{ order_free_hash(action_contents(), "reasons is null and not is_duplicate") }}, 'none') as contents
-from {{ ref("stg_action_rows") }}
-where month = {{ this_month() }}
+    counted.n_rows,
+    counted.n_actions,
+    counted.n_rejected,
+    counted.n_duplicates,
+    fingerprints.last_acted_on,
+    fingerprints.contents
+from counted
+cross join fingerprints

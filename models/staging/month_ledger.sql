@@ -8,7 +8,7 @@ with
             greatest(max(month), coalesce({{ through_month }}, max(month))) as last_month,
             max(last_acted_on) as last_acted_on
         from {{ ref("action_months") }}
-        where n_actions > 0
+        where contents <> 'none'
     ),
     calendar as ({{ every_month("first_month", "last_month", "span") }}),
     retired as ({{ retired_months(ref("source_file_months"), ref("action_months")) }})

@@ -1,7 +1,7 @@
 -- Every raw row of the actions, judged: clean, rejected with all its reasons, or a repetition of a clean one.
 -- Rows are judged first; then the good ones are kept once per action_id within the month.
 {{ config(materialized="monthly", full_refresh=false, meta={"months": "months_to_stage"}) }}
--- depends_on: {{ ref("source_file_months") }} {% do source("shop", "actions") %}
+-- depends_on: {{ ref("source_file_months") }} {{ ref("stg_consents") }} {% do source("shop", "actions") %}
 with
     typed as (
         select
@@ -91,24 +91,37 @@ with
         union all
         select *
         from ranked_repetitions
-    )
+    ),
+    told as (
+        select
+            action_id,
+            user_id,
+            occurred_at,
+            cast({{ business_time("occurred_at") }} as date) as acted_on,
+            action,
+            case when action <> 'search' then item_id end as item_id,
+            case when action = 'search' then search_term end as search_term,
+            case when action = 'purchase' then quantity end as quantity,
+            session_id,
+            device,
+            dwell_seconds,
+            source_file,
+            is_duplicate,
+            reasons,
+            case when reasons is not null then raw_occurred_at end as raw_occurred_at,
+            case when reasons is not null then raw_action end as raw_action,
+            case when reasons is not null then raw_quantity end as raw_quantity
+        from all_rows
+    ),
+    -- Last, so that which of several repetitions is kept does not depend on who has left.
+    set_aside as ({{ users_set_aside("select distinct user_id from told", ref("stg_consents")) }})
 select
     {{ this_month() }} as month,
-    action_id,
-    user_id,
-    occurred_at,
-    cast({{ business_time("occurred_at") }} as date) as acted_on,
-    action,
-    case when action <> 'search' then item_id end as item_id,
-    case when action = 'search' then search_term end as search_term,
-    case when action = 'purchase' then quantity end as quantity,
-    session_id,
-    device,
-    dwell_seconds,
-    source_file,
-    is_duplicate,
-    reasons,
-    case when reasons is not null then raw_occurred_at end as raw_occurred_at,
-    case when reasons is not null then raw_action end as raw_action,
-    case when reasons is not null then raw_quantity end as raw_quantity
-from all_rows
+    {% for column in action_facts() %}
+        case when set_aside.reason is null then told.{{ column }} end as {{ column }},
+    {% endfor %}
+    told.source_file,
+    set_aside.reason is null and told.is_duplicate as is_duplicate,
+    coalesce(set_aside.reason, told.reasons) as reasons
+from told
+left join set_aside on told.user_id = set_aside.user_id

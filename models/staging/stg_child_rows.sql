@@ -54,13 +54,24 @@ with
                 order by case when registered_at is null then 1 else 0 end, registered_at desc, birth_date desc
             )
     )
+-- Nothing but the reason stays of who has left or does not consent.
 select
-    user_id,
-    registered_child_no,
-    birth_date,
-    known_at as registered_at,
-    registered_at is null as time_is_unknown,
-    raw_birth_date,
-    coalesce(reason, case when rank > 1 and birth_date <> newest_birth_date then 'superseded' end) as reason,
-    reason is null and (repeats_a_numbered_child or (rank > 1 and birth_date = newest_birth_date)) as is_duplicate
+    {% for column in ["user_id", "registered_child_no", "birth_date", "raw_birth_date"] %}
+        case when set_aside.reason is null then ranked.{{ column }} end as {{ column }},
+    {% endfor %}
+    case when set_aside.reason is null then ranked.known_at end as registered_at,
+    case when set_aside.reason is null then ranked.registered_at is null end as time_is_unknown,
+    coalesce(
+        set_aside.reason,
+        ranked.reason,
+        case when ranked.rank > 1 and ranked.birth_date <> ranked.newest_birth_date then 'superseded' end
+    ) as reason,
+    set_aside.reason is null
+    and ranked.reason is null
+    and (
+        ranked.repeats_a_numbered_child or (ranked.rank > 1 and ranked.birth_date = ranked.newest_birth_date)
+    ) as is_duplicate
 from ranked
+left join
+    ({{ users_set_aside("select distinct user_id from ranked", ref("stg_consents")) }}) as set_aside
+    on ranked.user_id = set_aside.user_id

@@ -1,0 +1,89 @@
+{# Who may be looked at: with the optional source table consents, only users whose consent holds at the run's clock. #}
+{% macro has_source(table) %}
+    {% if not execute %} {% do return(false) %}
+    {% elif var("source_schema") %}
+        {% do return(adapter.get_relation(target.database, var("source_schema"), table) is not none) %}
+    {% else %} {% do return(source_files(table) | length > 0) %}
+    {% endif %}
+{% endmacro %}
+
+{% macro consenting_users() %}
+    {# SQL: one row per user. In doubt there is no consent: a withdrawal whose time cannot be read has happened, and one at
+       the time of a grant counts after it. #}
+    select user_id, max(granted_at) as granted_at
+    from
+        (
+            select
+                {{ user_id_of("raw_consents.user_id") }} as user_id,
+                {{ utc_timestamp("raw_consents.granted_at") }} as granted_at,
+                case
+                    when nullif(trim(cast(raw_consents.withdrawn_at as string)), '') is not null
+                    then coalesce({{ utc_timestamp("raw_consents.withdrawn_at") }}, {{ clock() }})
+                end as withdrawn_at
+            from ({{ source_rows("consents") }}) as raw_consents
+            where trim(raw_consents.purpose) = '{{ var("consent_purpose") }}'
+        ) as consents
+    where user_id is not null
+    group by user_id
+    having
+        max(case when granted_at <= {{ clock() }} then granted_at end)
+        > coalesce(max(case when withdrawn_at <= {{ clock() }} then withdrawn_at end), timestamp '0001-01-01')
+{% endmacro %}
+
+{% macro forget_withdrawn() %}
+    {# Before anything else of the run: users whose consent has gone since the last one leave every table. #}
+    {% set before = fingerprints_of("consents").values() | list if load_relation(built_months()) else [] %}
+    {% if not has_source("consents") %}
+        {% if before %}
+            {% do stop(
+                "LS-CON-002",
+                "the source has no consents any more, by which earlier runs left users out",
+                "put them back, or start a new warehouse by LIFE_STAGE_WAREHOUSE",
+            ) %}
+        {% endif %}
+        {% do return("") %}
+    {% endif %}
+    {% set consenting = consenting_users() %}
+    {% set users = run_query(
+        "select coalesce("
+        ~ order_free_hash(["user_id"])
+        ~ ", 'nobody') as users from ("
+        ~ consenting
+        ~ ") as consenting"
+    ).rows[0]["users"] %}
+    {% set tables = run_query(tables_with("user_id", target.schema)).columns[0].values() | list %}
+    {% set record %} {{ create_built_months() }}; {{ record_month("consents", "1970-01-01", users) }} {% endset %}
+    {% if tables and before[:1] != [users] %}
+        {% set known = "select distinct user_id from (" ~ users_of(tables) ~ ") as known where user_id is not null" %}
+        {% set leaving = (
+            "select user_id from ("
+            ~ known
+            ~ ") as known where user_id not in (select user_id from ("
+            ~ consenting
+            ~ ") as consenting)"
+        ) %}
+        {% if count_withdrawn(known, leaving) %} {% do forget_users(leaving, "no_consent", record) %} {% endif %}
+    {% endif %}
+    {% call statement("consents") %} {{ record }} {% endcall %}
+    {% do adapter.commit() %}
+{% endmacro %}
+
+{% macro count_withdrawn(known, leaving) %}
+    {# How many leave; too many stop the run. Half a file of consents looks like many withdrawals, and what is deleted is gone. #}
+    {% set n_known = run_query("select count(*) as n from (" ~ known ~ ") as known").rows[0]["n"] %}
+    {% set n_leaving = run_query("select count(*) as n from (" ~ leaving ~ ") as leaving").rows[0]["n"] %}
+    {% if n_leaving > var("max_withdrawn_share") * n_known %}
+        {% do stop(
+            "LS-CON-001",
+            n_leaving
+            ~ " of "
+            ~ n_known
+            ~ " users have no valid consent to '"
+            ~ var("consent_purpose")
+            ~ "' and would be deleted, more than max_withdrawn_share "
+            ~ var("max_withdrawn_share"),
+            "see that the table of consents is whole; if it is, run once with a greater max_withdrawn_share",
+        ) %}
+    {% endif %}
+    {% do return(n_leaving) %}
+{% endmacro %}

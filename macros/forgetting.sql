@@ -1,0 +1,166 @@
+{# Users who leave, because they asked to or no longer consent: their rows go from every table and every published file. #}
+{% macro erased_users() %}
+    {% do return(api.Relation.create(target.database, target.schema, "erased_users", type="table")) %}
+{% endmacro %}
+
+{% macro forgotten_actions() %}
+    {% do return(api.Relation.create(target.database, target.schema, "forgotten_actions", type="table")) %}
+{% endmacro %}
+
+{% macro create_tombstones() %}
+    {# Whom never to take in again, as digests; and what forgotten rows added to the fingerprints of their months, so that
+       a month without them counts as built from the very same input. #}
+    create table if not exists {{ erased_users() }} (user_digest string, salt string, erased_at timestamp);
+    create table if not exists {{ forgotten_actions() }} (month date, contents string, last_acted_on date);
+{% endmacro %}
+
+{% macro erase_user(user_id) %}
+    {# dbt run-operation erase_user --args '{user_id: "42"}', or a list of ids. It may be repeated, and must be when it was
+       killed. #}
+    {% set ids = [user_id] if user_id is string or user_id is not sequence else user_id %}
+    {% set leavers = [] %}
+    {% for id in ids | map("string") | map("trim") if id %}
+        {% do leavers.append("select " ~ quoted([id]) ~ " as user_id") %}
+    {% endfor %}
+    {% if not leavers or user_id is mapping or user_id is none %}
+        {% do stop("LS-ERA-001", "no user_id was given", "name one, or a list: --args '{user_id: \"42\"}'") %}
+    {% endif %}
+    {% set leaving = "select distinct user_id from (" ~ leavers | join(" union all ") ~ ") as named" %}
+    {% set known = forget_users(leaving, "user_erased", bury_users()) %}
+    {% do log(
+        ("erased " ~ known ~ " of " if known else "unknown, and kept out from now on: ") ~ leavers
+        | length ~ " users",
+        info=true,
+    ) %}
+    {% do adapter.store_relation("forgetting", users_leaving(), [], target.path, "warehouse", {}) %}
+{% endmacro %}
+
+{% macro bury_users() %}
+    {# SQL: a tombstone for each user who leaves. All digests of a warehouse share a salt, the first operation's id. #}
+    insert into {{ erased_users() }}
+    select {{ digest_of("concat(salts.salt, leaving.user_id)") }}, salts.salt, {{ started_at() }}
+    from {{ users_leaving() }} as leaving
+    cross join (select coalesce(max(salt), '{{ invocation_id }}') as salt from {{ erased_users() }}) as salts
+    where {{ digest_of("concat(salts.salt, leaving.user_id)") }} not in (select user_digest from {{ erased_users() }})
+    ;
+{% endmacro %}
+
+{% macro forget_users(leaving, reason, record) %}
+    {# Removes whom the SQL `leaving` selects, everything in one transaction, with what `record` adds to it; returns how many of
+       them any table knew. The published set comes first: who is killed in between is asked to come again. #}
+    {% call statement("leaving") %} create or replace table {{ users_leaving() }} as {{ leaving }}
+    {% endcall %}
+    {% do adapter.commit() %}
+    {% call statement("tombstones") %} {{ create_tombstones() }} {% endcall %}
+    {% do adapter.commit() %}
+    {% do adapter.store_relation("forgetting", users_leaving(), [], "", "published", {}) %}
+    {% set tables = run_query(tables_with("user_id", target.schema)).columns[0].values() | list %}
+    {% set known = (
+        run_query(
+            "select count(distinct user_id) as n from ("
+            ~ users_of(tables)
+            ~ ") as known where user_id in (select user_id from "
+            ~ users_leaving()
+            ~ ")"
+        ).rows[0]["n"]
+        if tables
+        else 0
+    ) %}
+    {% call statement("forget") %}
+        {{ record }}
+        {% if "stg_action_rows" in tables %} {{ forget_actions(reason) }} {% endif %}
+        {% for table in tables %}
+            delete from {{ target.schema }}.{{ table }} where user_id in (select user_id from {{ users_leaving() }});
+        {% endfor %}
+        {{ forget_unused_terms() }}
+    {% endcall %}
+    {% do adapter.commit() %}
+    {% do return(known) %}
+{% endmacro %}
+
+{% macro users_of(tables) %}
+    {% set selects = [] %}
+    {% for table in tables %} {% do selects.append("select user_id from " ~ target.schema ~ "." ~ table) %} {% endfor %}
+    {% do return(selects | join(" union all ")) %}
+{% endmacro %}
+
+{% macro forget_actions(reason) %}
+    {# SQL: rows become rows set aside of which nothing is known but file and reason; months keep their fingerprint. #}
+    {% set rows = target.schema ~ ".stg_action_rows" %}
+    {% set theirs = "user_id in (select user_id from " ~ users_leaving() ~ ")" %}
+    {% set counts %}
+        select
+            month,
+            count(case when reasons is null and not is_duplicate then 1 end) as n_actions,
+            count(case when reasons is null then 1 end) as n_rejected,
+            count(case when is_duplicate then 1 end) as n_duplicates
+        from {{ rows }}
+        where {{ theirs }}
+        group by month
+    {% endset %}
+    insert into {{ forgotten_actions() }}
+    select
+        month,
+    {{ order_free_hash(action_contents(), "reasons is null and not is_duplicate") }},
+        max(case when reasons is null and not is_duplicate then acted_on end)
+    from {{ rows }}
+    where {{ theirs }}
+    group by month
+    having count(case when reasons is null and not is_duplicate then 1 end) > 0
+    ;
+    {% for ledger in ["action_months", "month_ledger"] if adapter.get_relation(target.database, target.schema, ledger) %}
+        update {{ target.schema }}.{{ ledger }} as ledger
+        set
+            n_actions = ledger.n_actions - forgotten.n_actions,
+            n_rejected = ledger.n_rejected + forgotten.n_rejected,
+            n_duplicates = ledger.n_duplicates - forgotten.n_duplicates
+        from ({{ counts }}) as forgotten
+        where ledger.month = forgotten.month
+        ;
+    {% endfor %}
+    insert into {{ rows }} (month, source_file, is_duplicate, reasons)
+    select month, source_file, false, '{{ reason }}'
+    from {{ rows }}
+    where {{ theirs }}
+    ;
+{% endmacro %}
+
+{% macro forget_unused_terms() %}
+    {# SQL: what only the forgotten searched for is forgotten too. #}
+    {% set schema, existing = target.schema, [] %}
+    {% for table in ["stg_action_rows", "search_terms", "search_words", "text_ages", "stg_item_rows"] %}
+        {% if adapter.get_relation(target.database, schema, table) %} {% do existing.append(table) %} {% endif %}
+    {% endfor %}
+    {% if existing | length == 5 %}
+        delete from {{ schema }}.search_terms as terms
+        where
+            month in (select month from {{ schema }}.stg_action_rows)
+            and not exists (
+                select 1
+                from {{ schema }}.stg_action_rows as actions
+                where actions.month = terms.month and actions.search_term = terms.search_term
+            )
+        ;
+        delete from {{ schema }}.search_words
+        where search_term not in (select search_term from {{ schema }}.search_terms)
+        ;
+        delete from {{ schema }}.text_ages
+        where
+            text not in (select search_term from {{ schema }}.search_terms)
+            and text not in (select title from {{ schema }}.stg_item_rows where title is not null)
+        ;
+    {% endif %}
+{% endmacro %}
+
+{% macro users_set_aside(users, consents) %}
+    {# SQL: which of the users must not be taken in, and why. #}
+    select users.user_id, case when erased.user_digest is not null then 'user_erased' else 'no_consent' end as reason
+    from ({{ users }}) as users
+    cross join (select max(salt) as salt from {{ erased_users() }}) as salts
+    left join
+        {{ erased_users() }} as erased
+        on case when salts.salt is not null then {{ digest_of("concat(salts.salt, users.user_id)") }} end
+        = erased.user_digest
+    left join {{ consents }} as consents on users.user_id = consents.user_id
+    where erased.user_digest is not null {% if has_source("consents") %} or consents.user_id is null {% endif %}
+{% endmacro %}
