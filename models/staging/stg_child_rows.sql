@@ -53,7 +53,8 @@ with
                     reason is null
                 order by case when registered_at is null then 1 else 0 end, registered_at desc, birth_date desc
             )
-    )
+    ),
+    delivered as (select count(*) as n_rows, count(reason) as n_rejected, max(reason) as a_reason from judged)
 select
     user_id,
     registered_child_no,
@@ -61,6 +62,15 @@ select
     known_at as registered_at,
     registered_at is null as time_is_unknown,
     raw_birth_date,
-    coalesce(reason, case when rank > 1 and birth_date <> newest_birth_date then 'superseded' end) as reason,
+    {{
+        unless_too_many_rejected(
+            "coalesce(reason, case when rank > 1 and birth_date <> newest_birth_date then 'superseded' end)",
+            "'children'",
+            "delivered.n_rejected",
+            "delivered.n_rows",
+            "delivered.a_reason",
+        )
+    }} as reason,
     reason is null and (repeats_a_numbered_child or (rank > 1 and birth_date = newest_birth_date)) as is_duplicate
 from ranked
+cross join delivered
