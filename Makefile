@@ -12,7 +12,7 @@ SQL = models macros tests
 export DO_NOT_TRACK = 1
 export DBT_SEND_ANONYMOUS_USAGE_STATS = false
 
-.PHONY: help demo build doctor audit erase docs feature stages backup restore pseudonyms sbom test test-slow bench experiment ablation pytest lint format lock clean usable-python
+.PHONY: help demo build doctor audit erase docs feature stages backup restore pseudonyms sbom test test-slow bench experiment ablation reliability pytest lint format lock clean usable-python
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -90,6 +90,9 @@ experiment: $(VENV)/runtime ## the methods compared on 3 x 14,000 simulated user
 
 ablation: $(VENV)/runtime ## what each part of the method is worth; writes its table into docs/results.md (15 minutes)
 	$(BIN)/python bench/ablation.py
+
+reliability: $(VENV)/dev ## every fault tried; writes docs/reliability.md (an hour)
+	$(BIN)/pytest -n 2 -m fault --reliability
 
 lint: $(VENV)/dev ## check Python and SQL, change nothing
 	$(BIN)/ruff check

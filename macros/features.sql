@@ -59,9 +59,9 @@
         then
             {{
                 stop_query(
-                    "LS-FEA-005 models/life_stage/features/"
+                    "'LS-FEA-005 models/life_stage/features/"
                     ~ family
-                    ~ ".sql returns a feature that is null, empty or begins with last_year: name it family=value, leave rows without one out; the month was not written"
+                    ~ ".sql returns a feature that is null, empty or begins with last_year: name it family=value, leave rows without one out; the month was not written'"
                 )
             }}
         else feature
@@ -77,9 +77,9 @@
             cast(
                 {{
                     stop_query(
-                        "LS-FEA-003 models/life_stage/features/"
+                        "'LS-FEA-003 models/life_stage/features/"
                         ~ family
-                        ~ ".sql returns a value that is NaN, infinite or null: leave such rows out; the month was not written"
+                        ~ ".sql returns a value that is NaN, infinite or null: leave such rows out; the month was not written'"
                     )
                 }}
                 as double

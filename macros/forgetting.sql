@@ -11,7 +11,7 @@
     {# Whom never to take in again, as digests; and what forgotten rows added to the fingerprints of their months, so that
        a month without them counts as built from the very same input. #}
     create table if not exists {{ erased_users() }} (user_digest string, salt string, erased_at timestamp);
-    create table if not exists {{ forgotten_actions() }} (month date, contents string, last_acted_on date);
+    create table if not exists {{ forgotten_actions() }} (month date, contents string, last_acted_on date)
 {% endmacro %}
 
 {% macro erase_user(user_id) %}

@@ -21,8 +21,13 @@
             {{ create_built_months() }}
             ;
             {{ create_tombstones() }}
-            {{ record_month("settings", "1970-01-01", settings_fingerprint()) }}
         {% endcall %}
+        {% if not fingerprints_of("settings") %}
+            {% call statement("settings") %}
+                {{ record_month("settings", "1970-01-01", settings_fingerprint()) }}
+                {{ record_month("state", "1970-01-01", state_version()) }}
+            {% endcall %}
+        {% endif %}
         {% do adapter.commit() %}
     {% endif %}
 {% endmacro %}
@@ -51,6 +56,7 @@
     } %}
     {% set ranges = {
         "max_quantity": [1, 1000000],
+        "max_rejected_share": [0, 1],
         "train_share": [0.1, 1],
         "validation_share": [0, 0.5],
         "max_withdrawn_share": [0, 1],
@@ -238,6 +244,13 @@
     {% for column in adapter.get_column_schema_from_query(sql) if column.name != "source_file" %}
         {% do types.update({column.name | lower: column.dtype}) %}
     {% endfor %}
+    {% if types.keys() | list == ["column0"] or "," in types | first %}
+        {% do stop(
+            "LS-SRC-006",
+            where ~ " is empty, or its rows differ in their number of columns",
+            "deliver it again, whole",
+        ) %}
+    {% endif %}
     {% for column in contract_columns(table) %}
         {% if column.name not in types and column.meta.get("required") %}
             {% do stop(
@@ -270,6 +283,20 @@
             "LS-STA-002",
             "stages, age_bin_edges, business_timezone, train_share, validation_share or the key LIFE_STAGE_ID_KEY differ from those this warehouse was built with",
             "set them back, or start a new warehouse by LIFE_STAGE_WAREHOUSE",
+        ) %}
+    {% endif %}
+    {% if recorded and state_version_found() != state_version() %}
+        {% do stop(
+            "LS-STA-003",
+            "the tables of this warehouse are of version "
+            ~ state_version_found()
+            ~ ", the project's of "
+            ~ state_version(),
+            (
+                "use the newer project"
+                if state_version_found() > state_version()
+                else "keep a copy of the file and run dbt run-operation migrate_state"
+            ),
         ) %}
     {% endif %}
     {% set runs = adapter.get_relation(target.database, target.schema, "model_runs") %}

@@ -12,8 +12,8 @@
 {% endmacro %}
 
 {% macro months_to_stage() %}
-    {# Every month that some file holds rows of. It is staged again when those files change, or what rows are judged by,
-       and once it is over: a row that lay in the future of an earlier run is judged anew. A retired month keeps what it
+    {# Every month that some file holds rows of. It is staged again when those files change, or what rows are judged by
+       (which is part of a file's version), and once it is over: a row that lay in the future of an earlier run is judged anew. A retired month keeps what it
        has; a month whose rows were corrected away is emptied. #}
     {% set inventory, built = ref("source_file_months"), fingerprints_of(this.identifier) %}
     {% set staged = load_relation(this.incorporate(path={"identifier": "action_months"})) %}
@@ -22,18 +22,13 @@
         if staged
         else []
     ) %}
-    {% set rules = run_query(
-        "select " ~ order_free_hash(["word", "action"]) ~ " as words from " ~ ref("action_synonyms")
-    ).rows[0]["words"] %}
     {% set sql %}
         select
             month,
             concat_ws(
                 ' ',
                 {{ order_free_hash(["file", "version", "occurred_month", "n_rows"]) }},
-                case when month < {{ month_of(business_time(clock())) }} then 'over' else 'open' end,
-                '{{ rules }}',
-                '{{ var("max_quantity") }}'
+                case when month < {{ month_of(business_time(clock())) }} then 'over' else 'open' end
             ) as fingerprint
         from {{ inventory }}
         where is_present

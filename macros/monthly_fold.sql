@@ -55,6 +55,25 @@
     {% do return((rows[restart.at :] if changed else [], changed)) %}
 {% endmacro %}
 
+{% macro check_step(step_table, month, columns) %}
+    {# A belief that is no distribution would be carried into every later month: it stops the run before it is stored. #}
+    {% set shares = [] %}
+    {% for column in columns if column.startswith("p_") %} {% do shares.append(column) %} {% endfor %}
+    {% set whole = "coalesce(abs(" ~ shares | join(" + ") ~ " - 1) < 1e-9, false)" %}
+    {% set n_wrong = run_query("select count(*) as n from " ~ step_table ~ " where not " ~ whole).rows[0]["n"] %}
+    {% if n_wrong %}
+        {% do exceptions.raise_compiler_error(
+            "LS-STA-004 "
+            ~ n_wrong
+            ~ " beliefs of "
+            ~ month[:7]
+            ~ " in "
+            ~ this.identifier
+            ~ " do not sum to one: the newest model or the month's evidence is broken, restore a backup; the month was not written"
+        ) %}
+    {% endif %}
+{% endmacro %}
+
 {% materialization monthly_fold, default, supported_languages = ["sql", "python"] %}
     {# The text of a Python model is one month too; it finds the state in the table that __state__ names. #}
     {% set target_relation, state_table = this.incorporate(type="table"), state_relation() %}
@@ -95,6 +114,7 @@
                 {% do published.append(column.name) %}
             {% endfor %}
         {% endif %}
+        {% do check_step(step_table, row.month, published) %}
         {% set of_step = "select " ~ published | join(", ") ~ " from " ~ step_table %}
         {% if loop.first %} {% do create_when_absent(target_relation, of_step) %} {% endif %}
         {% call statement("month") %}

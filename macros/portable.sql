@@ -143,6 +143,11 @@
     regexp_replace({{ text }}, '{{ pattern }}', '{{ replacement }}'{{ every }})
 {%- endmacro %}
 
+{% macro composed(text) -%}
+    {#- A letter and its accent as one sign; Spark has no such function, there texts stay as they are. -#}
+    {% if target.type == "spark" %} {{ text }} {% else %} nfc_normalize({{ text }}) {% endif %}
+{%- endmacro %}
+
 {% macro json_entries(text, name) -%}
     {#- One row per key of a JSON object given as text: <name>_key, <name>_value; none where it is no object. -#}
     {%- if target.type == "spark" -%}
@@ -155,5 +160,6 @@
 {%- endmacro %}
 
 {% macro stop_query(message) -%}
-    {%- set raise = "raise_error" if target.type == "spark" else "error" -%} {{ raise }} ('{{ message }}')
+    {#- The message is SQL, so that it can say what was found. -#}
+    {%- set raise = "raise_error" if target.type == "spark" else "error" -%} {{ raise }} ({{ message }})
 {%- endmacro %}

@@ -41,7 +41,7 @@
 {%- endmacro %}
 
 {% macro fold_age_text(text) -%}
-    {#- One spelling for what looks alike: case, full-width and traditional signs, blanks, dashes, halves. -#}
+    {#- One spelling for what looks alike: case, accents, full-width and traditional signs, blanks, dashes, halves. -#}
     {%- set alike = {
         "ＡＢＣＤＥＦＧＨＩＪＫＬＭＮＯＰＱＲＳＴＵＶＷＸＹＺ": "abcdefghijklmnopqrstuvwxyz",
         "ａｂｃｄｅｆｇｈｉｊｋｌｍｎｏｐｑｒｓｔｕｖｗｘｙｚ": "abcdefghijklmnopqrstuvwxyz",
@@ -52,7 +52,7 @@
     } -%}
     replace(
         replace(
-            translate(lower({{ text }}), '{{ alike.keys() | join }}', '{{ alike.values() | join }}'),
+            translate(lower({{ composed(text) }}), '{{ alike.keys() | join }}', '{{ alike.values() | join }}'),
             ' and a half',
             '.5'
         ),

@@ -72,13 +72,18 @@
     {% endif %}
 {% endmacro %}
 
+{% macro versions_of(files) -%}
+    {#- A file's version, with what its rows are judged by: where either changes it is read again. -#}
+    select file, concat(version, ' {{ judging_rules() }}') as version from ({{ file_versions(files) }}) as listed
+{%- endmacro %}
+
 {% macro files_to_read(table, files) %}
     {# The files whose name, size or time the inventory does not know yet; items and children are read whole every time. #}
     {% set inventory = adapter.get_relation(target.database, target.schema, "source_file_months") %}
     {% if table != "actions" or inventory is none or not files %} {% do return(files) %} {% endif %}
     {% set sql %}
         select listed.file
-        from ({{ file_versions(files) }}) as listed
+        from ({{ versions_of(files) }}) as listed
         left join {{ inventory }} as known on listed.file = known.file and listed.version = known.version
         where known.file is null
         order by listed.file

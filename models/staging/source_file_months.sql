@@ -1,44 +1,66 @@
 -- Which file of the actions holds rows of which month: a run reads only what is new, and every month knows its files.
--- A file is read again when its size or time changed; a source table has no such sign and is read every time.
+-- A file is read again when its size or time changed; a source table has no such sign and is read every time. A
+-- delivery
+-- most of which would be set aside stops the run here, before any of it is staged; items and children have by then
+-- passed.
+-- depends_on: {{ ref("stg_child_rows") }} {{ ref("stg_item_rows") }}
 {% set from_tables = var("source_schema") != "" %}
 {% set files = source_files("actions") if execute and not from_tables else [] %}
 {% set unread = files_to_read("actions", files) if execute else [] %}
 {% set inventory = load_relation(this) if not from_tables else none %}
 {% set this_calendar_month = month_of(business_time(clock())) %}
-{% set occurred_at = utc_timestamp("raw_actions.occurred_at") %}
+{% set as_delivered = [
+    "action_id",
+    "user_id",
+    "raw_occurred_at",
+    "raw_action",
+    "item_id",
+    "search_term",
+    "raw_quantity",
+] %}
 with
+    typed as ({{ typed_actions(source_rows("actions", unread), id_of("raw_actions.user_id")) }}),
     rows_read as (
         select
-            raw_actions.source_file as file,
+            source_file as file,
             case
-                when {{ occurred_at }} >= timestamp '2000-01-01' then {{ month_of(business_time(occurred_at)) }}
-            end as occurred_month
-            {% for column in action_contents() %}, raw_actions.{{ column }} {% endfor %}
-        from ({{ source_rows("actions", unread) }}) as raw_actions
+                when occurred_at >= timestamp '2000-01-01' then {{ month_of(business_time("occurred_at")) }}
+            end as occurred_month,
+            {{ action_reasons() }} as reasons,
+            {{ as_delivered | join(", ") }}
+        from typed
     ),
     months_read as (
         select
             file,
             occurred_month,
             count(*) as n_rows,
-            {{ order_free_hash(action_contents()) if from_tables else "''" }} as contents
+            count(reasons) as n_rejected,
+            max(reasons) as a_reason,
+            {{ order_free_hash(as_delivered) if from_tables else "''" }} as contents
         from rows_read
         group by file, occurred_month
     ),
     file_months as (
-        {% if from_tables %}select file, contents as version, occurred_month, n_rows from months_read
-        {% else %}
-            select months_read.file, listed.version, months_read.occurred_month, months_read.n_rows
+        {% if from_tables %}
+            select
+                file,
+                concat(contents, ' {{ judging_rules() }}') as version,
+                occurred_month,
+                n_rows,
+                n_rejected,
+                a_reason
             from months_read
-            inner join ({{ file_versions(unread) }}) as listed on months_read.file = listed.file
+        {% else %}
+            select months_read.file, listed.version, occurred_month, n_rows, n_rejected, a_reason
+            from months_read
+            inner join ({{ versions_of(unread) }}) as listed on months_read.file = listed.file
             {% if inventory %}
                 union all
-                select known.file, known.version, known.occurred_month, known.n_rows
+                select known.file, known.version, occurred_month, n_rows, n_rejected, cast(null as string) as a_reason
                 from {{ inventory }} as known
                 inner join
-                    ({{ file_versions(files) }}) as listed
-                    on known.file = listed.file
-                    and known.version = listed.version
+                    ({{ versions_of(files) }}) as listed on known.file = listed.file and known.version = listed.version
             {% endif %}
         {% endif %}
     ),
@@ -58,21 +80,45 @@ with
             ) as home_month
         from (select distinct file from file_months) as files
         left join busiest_months on files.file = busiest_months.file and busiest_months.place = 1
+    ),
+    placed as (
+        select
+            file_months.*,
+            homes.home_month,
+            case
+                when file_months.occurred_month <= {{ this_calendar_month }}
+                then file_months.occurred_month
+                else homes.home_month
+            end as month
+        from file_months
+        inner join homes on file_months.file = homes.file
+    ),
+    -- Only months of which something was read now: what was staged before was accepted before.
+    months_delivered as (
+        select month, sum(n_rows) as n_rows, sum(n_rejected) as n_rejected, max(a_reason) as a_reason
+        from placed
+        group by month
+        having max(a_reason) is not null
     )
 select
-    file_months.file,
-    file_months.version,
-    file_months.occurred_month,
-    file_months.n_rows,
+    placed.file,
+    placed.version,
+    placed.occurred_month,
+    placed.n_rows,
+    {{
+        unless_too_many_rejected(
+            "placed.n_rejected",
+            "'actions in ', left(cast(delivered.month as string), 7)",
+            "delivered.n_rejected",
+            "delivered.n_rows",
+            "delivered.a_reason",
+        )
+    }} as n_rejected,
     true as is_present,
-    homes.home_month,
-    case
-        when file_months.occurred_month <= {{ this_calendar_month }}
-        then file_months.occurred_month
-        else homes.home_month
-    end as month
-from file_months
-inner join homes on file_months.file = homes.file
+    placed.home_month,
+    placed.month
+from placed
+left join months_delivered as delivered on placed.month = delivered.month
 {% if inventory %}
     union all
     -- Files that are gone, or were overwritten by another month's, stay on record: their months are kept as they were.
@@ -81,6 +127,7 @@ inner join homes on file_months.file = homes.file
         known.version,
         known.occurred_month,
         known.n_rows,
+        known.n_rejected,
         false as is_present,
         known.home_month,
         known.month

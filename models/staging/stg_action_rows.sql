@@ -3,63 +3,20 @@
 {{ config(materialized="monthly", full_refresh=false, meta={"months": "months_to_stage"}) }}
 -- depends_on: {{ ref("source_file_months") }} {{ ref("stg_consents") }} {% do source("shop", "actions") %}
 with
-    typed as (
-        select
-            raw_actions.source_file,
-            {{ id_of("raw_actions.action_id") }} as action_id,
-            {{ user_id_of("raw_actions.user_id") }} as user_id,
-            {{ utc_timestamp("raw_actions.occurred_at") }} as occurred_at,
-            lower(trim(raw_actions.action)) as action_word,
-            {{ id_of("raw_actions.item_id") }} as item_id,
-            nullif(trim(raw_actions.search_term), '') as search_term,
-            try_cast(raw_actions.quantity as double) as quantity,
-            raw_actions.session_id,
-            raw_actions.device,
-            try_cast(raw_actions.dwell_seconds as double) as dwell_seconds,
-            cast(raw_actions.occurred_at as string) as raw_occurred_at,
-            raw_actions.action as raw_action,
-            nullif(trim(raw_actions.quantity), '') as raw_quantity
-        from (__source_rows__) as raw_actions
-    ),
+    typed as ({{ typed_actions("__source_rows__") }}),
     of_this_month as (
-        select typed.*, coalesce(synonyms.action, 'unknown') as action
+        select *
         from typed
-        left join {{ ref("action_synonyms") }} as synonyms on typed.action_word = synonyms.word
         where
             case
                 when
-                    typed.occurred_at >= timestamp '2000-01-01'
-                    and {{ month_of(business_time("typed.occurred_at")) }} <= {{ month_of(business_time(clock())) }}
-                then {{ month_of(business_time("typed.occurred_at")) }} = {{ this_month() }}
-                else typed.source_file in (__home_files__)
+                    occurred_at >= timestamp '2000-01-01'
+                    and {{ month_of(business_time("occurred_at")) }} <= {{ month_of(business_time(clock())) }}
+                then {{ month_of(business_time("occurred_at")) }} = {{ this_month() }}
+                else source_file in (__home_files__)
             end
     ),
-    judged as (
-        select
-            *,
-            nullif(
-                concat_ws(
-                    ' ',
-                    case when action_id is null then 'action_id_missing' end,
-                    case when user_id is null then 'user_missing' end,
-                    case when occurred_at is null then 'time_unreadable' end,
-                    case when occurred_at < timestamp '2000-01-01' then 'time_before_2000' end,
-                    case when occurred_at > {{ clock() }} then 'time_in_future' end,
-                    case when action = 'unknown' then 'action_unknown' end,
-                    case when action = 'search' and search_term is null then 'search_without_term' end,
-                    case when action not in ('search', 'unknown') and item_id is null then 'item_missing' end,
-                    case
-                        when
-                            action = 'purchase'
-                            and raw_quantity is not null
-                            and not coalesce(quantity between 1 and {{ var("max_quantity") }}, false)
-                        then 'quantity_absurd'
-                    end
-                ),
-                ''
-            ) as reasons
-        from of_this_month
-    ),
+    judged as (select *, {{ action_reasons() }} as reasons from of_this_month),
     repeated_ids as (select action_id from judged where reasons is null group by action_id having count(*) > 1),
     ranked_repetitions as (
         select

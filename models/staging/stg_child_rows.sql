@@ -53,7 +53,9 @@ with
                     reason is null
                 order by case when registered_at is null then 1 else 0 end, registered_at desc, birth_date desc
             )
-    )
+    ),
+    delivered as (select count(*) as n_rows, count(reason) as n_rejected, max(reason) as a_reason from judged),
+    set_aside as ({{ users_set_aside("select distinct user_id from ranked", ref("stg_consents")) }})
 -- Nothing but the reason stays of who has left or does not consent.
 select
     {% for column in ["user_id", "registered_child_no", "birth_date", "raw_birth_date"] %}
@@ -61,17 +63,21 @@ select
     {% endfor %}
     case when set_aside.reason is null then ranked.known_at end as registered_at,
     case when set_aside.reason is null then ranked.registered_at is null end as time_is_unknown,
-    coalesce(
-        set_aside.reason,
-        ranked.reason,
-        case when ranked.rank > 1 and ranked.birth_date <> ranked.newest_birth_date then 'superseded' end
-    ) as reason,
+    {{
+        unless_too_many_rejected(
+            "coalesce(set_aside.reason, ranked.reason, case when ranked.rank > 1 and ranked.birth_date <> ranked.newest_birth_date then 'superseded' end)",
+            "'children'",
+            "delivered.n_rejected",
+            "delivered.n_rows",
+            "delivered.a_reason",
+        )
+    }}
+    as reason,
     set_aside.reason is null
     and ranked.reason is null
     and (
         ranked.repeats_a_numbered_child or (ranked.rank > 1 and ranked.birth_date = ranked.newest_birth_date)
     ) as is_duplicate
 from ranked
-left join
-    ({{ users_set_aside("select distinct user_id from ranked", ref("stg_consents")) }}) as set_aside
-    on ranked.user_id = set_aside.user_id
+cross join delivered
+left join set_aside on ranked.user_id = set_aside.user_id

@@ -18,7 +18,8 @@ with
                 partition by item_id order by leaf_category, category, title, brand, size, properties
             ) as rank
         from typed
-    )
+    ),
+    delivered as (select count(*) as n_rows, count(case when item_id is null then 1 end) as n_rejected from typed)
 select
     item_id,
     title,
@@ -27,6 +28,15 @@ select
     brand,
     size,
     properties,
-    case when item_id is null then 'item_missing' when rank > 1 then 'superseded' end as reason,
+    {{
+        unless_too_many_rejected(
+            "case when item_id is null then 'item_missing' when rank > 1 then 'superseded' end",
+            "'items'",
+            "delivered.n_rejected",
+            "delivered.n_rows",
+            "'item_missing'",
+        )
+    }} as reason,
     rank
 from ranked
+cross join delivered

@@ -99,6 +99,8 @@ def train(
         ],
         ignore_index=True,
     )
+    if not np.isfinite(frame["value"]).all():  # a model is kept for good, and what it says is carried on
+        raise NotTrainedError("a weight or a setting is not a finite number")
     frame = frame.assign(trained_through=through, model_version=f"{through:%Y-%m}-{digest(frame)[:8]}")
     return frame[COLUMNS]
 

@@ -1,4 +1,5 @@
-"""Before a run opens the warehouse: one run at a time, by a lock beside the file that names who holds it.
+"""Before a run opens the warehouse: one run at a time, by a lock beside the file that names who holds it, and a file
+that can be opened.
 
 dbt-duckdb loads `Plugin` before it opens the file. The operating system drops the lock when the process ends, however
 it ends, so a killed run leaves nothing to clean up.
@@ -11,16 +12,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
 from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt_common.exceptions import DbtRuntimeError
 
+from life_stage.engine_errors import explain_engine_errors
 from life_stage.publishing import refuse_foreign
 
 _held: dict[Path, int] = {}
 
 
 class Plugin(BasePlugin):
-    """Takes the lock of the profile's warehouse file; raises LS-RUN-001 when another process holds it."""
+    """Takes the lock of the profile's warehouse file; raises LS-RUN-001 or LS-RUN-002 when it is not to be had."""
 
     def initialize(self, plugin_config: dict[str, Any]) -> None:
         """Take the warehouse's lock, an in-memory one needs none; refuse a place to publish that is taken."""
@@ -28,8 +31,23 @@ class Plugin(BasePlugin):
             refuse_foreign(Path(os.environ.get("LIFE_STAGE_PUBLISHED", "published")).absolute(), "nothing was changed")
         except ValueError as error:
             raise DbtRuntimeError(str(error)) from None
+        explain_engine_errors()
         if self.creds is not None and self.creds.path != ":memory:":
-            take_lock(Path(self.creds.path).resolve())
+            warehouse = Path(self.creds.path).resolve()
+            take_lock(warehouse)
+            refuse_unusable(warehouse)
+
+
+def refuse_unusable(warehouse: Path) -> None:
+    """Raise LS-RUN-002 when DuckDB cannot open the file: another program holds it, or it is none of its databases."""
+    try:
+        if warehouse.exists():
+            duckdb.connect(warehouse).close()
+    except duckdb.Error as error:
+        raise DbtRuntimeError(
+            f"LS-RUN-002 {warehouse} cannot be opened: {str(error).splitlines()[0]}: close the program that has it "
+            "open (BI reads the published marts), or restore a backup; nothing was changed"
+        ) from None
 
 
 def take_lock(warehouse: Path) -> None:

@@ -5,9 +5,12 @@ inside, so that dbt parses the project once.
 """
 
 import fcntl
+import hashlib
 import json
 import multiprocessing
 import os
+import re
+import resource
 import shutil
 import sys
 from collections.abc import Callable
@@ -17,6 +20,7 @@ from tempfile import TemporaryDirectory
 
 import duckdb
 import pandas as pd
+from reliability import observe
 
 PROJECT = Path(__file__).parents[2]
 PROJECT_FILES = ("dbt_project.yml", "profiles.yml", "models", "macros", "seeds", "tests")
@@ -34,8 +38,11 @@ LOADED = ["dbt.cli.main", "dbt.task.build", "dbt.adapters.duckdb", "pandas", "sc
 FORKS.set_forkserver_preload(LOADED)
 
 
-def run_dbt(words: list[str], folder: Path, output: Path, environment: dict[str, str]) -> None:
-    """What a forked process does: dbt in a folder, in the environment of a user who set nothing else."""
+def run_dbt(words: list[str], folder: Path, output: Path, environment: dict[str, str], file_bytes: int | None) -> None:
+    """What a forked process does: dbt in a folder, in the environment of a user who set nothing else.
+
+    No file of it may grow beyond file_bytes: what a process meets whose disk is full.
+    """
     from dbt.cli.main import cli
 
     with output.open("w") as file:
@@ -44,6 +51,8 @@ def run_dbt(words: list[str], folder: Path, output: Path, environment: dict[str,
     for name in [name for name in os.environ if name.startswith(("DBT_", "LIFE_STAGE_"))]:
         del os.environ[name]
     os.environ.update(PLACES | environment)
+    if file_bytes is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, resource.RLIM_INFINITY))
     os.chdir(folder)
     sys.argv = ["dbt", *words]  # dbt reads flags there too
     cli(words)
@@ -84,34 +93,39 @@ class Shop:
         evaluated: bool = False,
         only: str = "",
         environment: dict[str, str] | None = None,
+        file_bytes: int | None = None,
         **variables,
     ) -> Finished:
         """Run the monthly job, or `only` some of its models, and wait for its end, good or bad.
 
         What takes time and few tests look at is left out: data tests unless `checked`, evaluation unless that or
-        `evaluated`.
+        `evaluated`. `environment` and `file_bytes` as in run_dbt.
         """
-        words = ["build", "--vars", json.dumps(SMALL | variables)]
+        words = ["--vars", json.dumps(SMALL | variables)]
         words += [] if checked else ["--exclude-resource-type", "test"]
         words += ["--select", *only.split()] if only else []
         words += [] if checked or evaluated else ["--exclude", "path:models/life_stage/evaluation"]
-        return self.dbt(*words, environment=environment)
+        return self.dbt("build", *words, environment=environment or {}, file_bytes=file_bytes)
 
     def operate(self, operation: str, **arguments) -> Finished:
         """Run one of the project's operations and wait for its end."""
         return self.dbt("run-operation", operation, "--args", json.dumps(arguments), "--vars", json.dumps(SMALL))
 
-    def dbt(self, *words: str, environment: dict[str, str] | None = None) -> Finished:
-        """Run a command of dbt's in the folder, in PLACES and the environment given, and wait for its end."""
+    def dbt(self, *words: str, environment: dict[str, str] | None = None, file_bytes: int | None = None) -> Finished:
+        """Any dbt command in the shop's folder, to its end."""
         words = ["--no-use-colors", *words, "--project-dir", ".", "--target-path", "target", "--log-path", "logs"]
         with TemporaryDirectory() as folder:
             output = Path(folder) / "output.txt"
-            process = FORKS.Process(target=run_dbt, args=(words, self.folder, output, environment or {}))
+            process = FORKS.Process(target=run_dbt, args=(words, self.folder, output, environment or {}, file_bytes))
             process.start()
             process.join(600)
             process.kill()  # one that has not ended by then
             process.join()
-            return Finished(process.exitcode, output.read_text())
+            finished = Finished(process.exitcode, output.read_text())
+        codes = sorted(set(re.findall(r"LS-[A-Z]+-[0-9]{3}", finished.output)))
+        ended = "a run ended well" if finished.exit_code == 0 else "a run stopped"
+        observe(" ".join([ended, *(["with", ", ".join(codes)] if codes else [])]))
+        return finished
 
     def build(self, **variables) -> Finished:
         """Run the monthly job, which must end well."""
@@ -153,10 +167,10 @@ class Shop:
         return os.readlink(self.published) if self.published.is_symlink() else None
 
     def contents(self) -> dict[str, tuple]:
-        """Count and hash of every table and the published set: what a run that stops must leave as it was."""
+        """Count and hash of every table, and every published byte: what a run that stops must leave as it was."""
         kept = {name: self.query(f"select count(*), sum(hash(t)) from {name} as t")[0] for name in self.tables()}
-        manifest = self.published / "manifest.json"
-        kept["published"] = (self.published_set(), manifest.read_text() if manifest.exists() else None)
+        sets = sorted(path for path in self.folder.glob("published.sets/*/*") if path.is_file())
+        kept["published"] = (self.published_set(), *(hashlib.sha256(path.read_bytes()).hexdigest() for path in sets))
         return kept
 
     def add_months(self, of: "Shop", months: list[str]) -> None:
@@ -210,6 +224,21 @@ def pin_model(shop: Shop, of: Shop) -> None:
         "create table stage_coefficients as from other.stage_coefficients",
         "create table evaluation_coefficients as from other.evaluation_coefficients",
     )
+
+
+def assert_stops(shop: Shop, code: str, *facts: str, **how) -> None:
+    """The run fails with the code and the facts; every table and every published byte stay as they were."""
+    before = shop.contents()
+    finished = shop.start(**how)
+    assert finished.exit_code != 0, finished.output[-3000:]
+    after = shop.contents()
+    assert {name for name in before | after if before.get(name) != after.get(name)} == set()
+    lines = " ".join(finished.output.split())
+    assert code in lines, lines[-3000:]
+    message = lines[lines.index(code) :]
+    for fact in facts:
+        assert fact in message, message[:1500]
+    observe(f"{len(before) - 1} tables and all published bytes as before")
 
 
 def assert_same(left: Shop, right: Shop, tables: list[str], where: str = "true", ignore: tuple = ("run_id",)) -> None:

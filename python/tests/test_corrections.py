@@ -1,5 +1,6 @@
 """What the shop corrects in its files, dictionaries or folders is what counts from then on, and nothing else."""
 
+import pytest
 from project import assert_same
 
 BELIEFS = ["birth_month_filter", "dynamic_fusion", "pair_filter", "stage_evidence", "stage_scores"]
@@ -16,6 +17,7 @@ def ledger(shop, column):
     return dict(shop.query(f"select strftime(month, '%Y-%m'), {column} from month_ledger"))
 
 
+@pytest.mark.fault("Months and runs", "a file overwritten by the next month's", "the old month is kept: retired")
 def test_a_file_overwritten_by_the_next_month_leaves_the_old_month_whole(base, new_shop):
     july, august = month_of(base, "2016-07"), month_of(base, "2016-08")
     new_shop.write("actions/latest.parquet", july)
@@ -28,6 +30,7 @@ def test_a_file_overwritten_by_the_next_month_leaves_the_old_month_whole(base, n
     assert_same(new_shop, base, BELIEFS, where="month <= date '2016-08-01'")
 
 
+@pytest.mark.fault("Rows", "a wrong time that is corrected later", "no trace of the wrong one")
 def test_a_corrected_time_leaves_no_trace_of_the_wrong_one(base, new_shop):
     july = month_of(base, "2016-07")
     wrong = "case when action_id = (select min(action_id) from july) then timestamp '2015-03-10' else occurred_at end"
@@ -60,6 +63,7 @@ def test_a_new_synonym_counts_for_rows_that_were_set_aside(base, bare_shop):
     assert bare_shop.query(mended) == [(n_unknown,)]
 
 
+@pytest.mark.fault("Files and columns", "retyped columns: ids written as decimals", "read as the same ids")
 def test_ids_written_as_decimals_are_the_same_ids(base, new_shop):
     july = month_of(base, "2016-07")
     decimals = "cast(user_id as double) as user_id, cast(item_id as double) as item_id"
@@ -68,13 +72,18 @@ def test_ids_written_as_decimals_are_the_same_ids(base, new_shop):
     assert_same(new_shop, base, ["user_months", "user_month_features"], where="month = date '2016-07-01'")
 
 
+@pytest.mark.fault(
+    "Rows",
+    "no readable time in a whole file, and max_rejected_share = 1",
+    "set aside: time_unreadable, month_ledger.status = unusable",
+)
 def test_a_file_without_one_readable_time_is_counted_in_the_month_of_its_folder(base, bare_shop):
     bare_shop.add_months(base, ["2016-07", "2016-09"])
     unreadable = "strftime(occurred_at, '%m/%d/%Y %H:%M') as occurred_at"
     bare_shop.write(
         "actions/month=2016-08/all.csv", f"select * replace ({unreadable}) from ({month_of(base, '2016-08')})"
     )
-    bare_shop.build()
+    bare_shop.build(max_rejected_share=1)
     ((n_rows,),) = bare_shop.query("select count(*) from stg_action_rows where month = date '2016-08-01'")
     assert ledger(bare_shop, "status")["2016-08"] == "unusable"
     assert ledger(bare_shop, "n_rejected")["2016-08"] == n_rows > 1000
@@ -87,6 +96,7 @@ def test_an_unfinished_warehouse_keeps_its_time_zone_too(shop):
     assert refused.exit_code != 0 and "LS-STA-002" in refused.output
 
 
+@pytest.mark.fault("Machine", "a published file deleted by somebody", "published again")
 def test_a_published_file_that_was_deleted_is_published_again(shop):
     (shop.published / "user_stages.parquet").unlink()
     shop.build()

@@ -156,6 +156,7 @@ def test_no_item_is_lost_for_its_properties(corner):
     assert {item for item, feature in of_items(corner, "item_features") if feature == "leaf=leaf"} == set("1234567")
 
 
+@pytest.mark.fault("Texts", "search terms of several scripts, widths and signs", "read as words")
 def test_search_terms_are_read_as_words(corner):
     found = {term: set() for (term,) in corner.query("select distinct search_term from search_terms")}
     for term, feature in corner.query("select search_term, feature from feature_search_words"):
@@ -285,6 +286,7 @@ def test_a_family_is_read_for_the_month_asked_for_whether_it_gives_a_date_or_a_t
     assert month.rows(month="date '2016-12-01'") == month.rows(month="cast(null as date)") == []
 
 
+@pytest.mark.fault("Learning", "NaN and infinite feature values", "stops with LS-FEA-003, the month is not written")
 def test_a_value_is_any_finite_number(base):
     month = CountedMonth(base)
     finite = {"0": 0, "-1.5": -1.5, "1e300": 1e300, "cast(2 as decimal(4, 1))": 2, "cast(3 as float)": 3}
@@ -296,6 +298,7 @@ def test_a_value_is_any_finite_number(base):
         assert month.rows(f"cast({value} as double)", month="date '2016-12-01'") == [], "other months do not matter"
 
 
+@pytest.mark.fault("Learning", "a feature without a name", "stops with LS-FEA-005, the month is not written")
 def test_a_feature_has_a_name_of_its_own(base):
     """An empty one would be taken for the intercept, `last_year:` for the same month a year before."""
     month = CountedMonth(base)
@@ -378,6 +381,7 @@ def test_months_keep_the_evidence_and_the_beliefs_they_had_without_the_family(ba
     assert extended.query("select count(distinct model_version) from stage_evidence") == [(2,)]
 
 
+@pytest.mark.fault("Learning", "an analyst's feature that goes wrong", "stops before learning, no trace once mended")
 def test_a_mishap_in_a_family_stops_before_learning_and_leaves_no_trace_once_mended(extended, shop):
     add_march(shop)
     add_family(shop, "select item_id, brand from {{ ref('stg_items') }}\n")

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import yaml
-from project import PLACES, PROJECT, Shop
+from project import PLACES, PROJECT, assert_stops
 
 from life_stage.stage_columns import MARTS, write_stage_columns
 
@@ -27,25 +27,17 @@ STAGES = [
 ]
 
 
-def assert_stops(shop: Shop, code: str, *facts: str, **variables):
-    """The run fails with the code and the facts; every table and the published set stay as they were."""
-    before = shop.contents()
-    finished = shop.start(**variables)
-    assert finished.exit_code != 0, finished.output[-3000:]
-    assert shop.contents() == before
-    lines = " ".join(finished.output.split())
-    assert code in lines, lines[-3000:]
-    message = lines[lines.index(code) :]
-    for fact in facts:
-        assert fact in message, message[:1500]
-
-
 def rewrite(shop, table, select, name=None):
     """Replace the file of a source table by the rows of a query on it."""
     file = (shop.source / f"{table}.parquet").rename(shop.folder / f"{table}.parquet")
     shop.write(name or f"{table}.parquet", select.format(file=file))
 
 
+@pytest.mark.fault(
+    "Settings",
+    "unknown vars, vars out of range or form, SQL in vars",
+    "stops with LS-VAR-001 or LS-VAR-002 that names all, nothing changed",
+)
 def test_settings_that_do_not_fit_stop_the_run_which_names_them_all(shop):
     wrong = {
         "source_schema": "main; drop table birth_month_filter",
@@ -85,6 +77,7 @@ def test_a_setting_that_does_not_fit_stops_the_run(shop, code, variables):
     assert_stops(shop, code, {"LS-VAR-003": "stage", "LS-STA-002": "LIFE_STAGE_WAREHOUSE"}.get(code, name), **variables)
 
 
+@pytest.mark.fault("Settings", "a first run with a wrong setting", "stops with its code, no table written")
 @pytest.mark.parametrize(
     ("message", "variables"),
     [
@@ -100,11 +93,17 @@ def test_a_first_run_that_does_not_fit_writes_no_table(base, bare_shop, message,
     assert bare_shop.tables() == []
 
 
+@pytest.mark.fault("Files and columns", "a missing file", "stops with LS-SRC-001, nothing changed")
 def test_a_missing_table_stops_the_run(shop):
     (shop.source / "children.parquet").rename(shop.folder / "children.parquet")
     assert_stops(shop, "LS-SRC-001", "children is missing in source", "LIFE_STAGE_SOURCE")
 
 
+@pytest.mark.fault(
+    "Files and columns",
+    "missing and renamed columns",
+    "stops with LS-SRC-002 that names file and columns, nothing changed",
+)
 def test_a_missing_column_stops_the_run_naming_file_and_columns(shop):
     shop.write(
         "actions/month=2017-02/more.csv",
@@ -120,11 +119,17 @@ def test_a_missing_column_stops_the_run_naming_file_and_columns(shop):
     )
 
 
+@pytest.mark.fault(
+    "Files and columns",
+    "missing and renamed columns",
+    "stops with LS-SRC-002 that names file and columns, nothing changed",
+)
 def test_a_column_missing_in_the_catalogue_stops_the_run(shop):
     rewrite(shop, "items", "select * exclude (leaf_category) from '{file}'")
     assert_stops(shop, "LS-SRC-002 items.leaf_category", "source/items.parquet", "item_id, title")
 
 
+@pytest.mark.fault("Files and columns", "a retyped time column", "stops with LS-SRC-003, nothing changed")
 def test_a_time_column_of_another_type_stops_the_run(shop):
     rewrite(
         shop,
@@ -134,11 +139,15 @@ def test_a_time_column_of_another_type_stops_the_run(shop):
     assert_stops(shop, "LS-SRC-003 children.birth_date", "source/children.parquet", "BIGINT")
 
 
+@pytest.mark.fault(
+    "Files and columns", "a file that is neither Parquet nor CSV", "stops with LS-SRC-004, nothing changed"
+)
 def test_a_file_of_unknown_kind_stops_the_run(shop):
     (shop.source / "actions" / "month=2017-02" / "actions.xlsx").write_bytes(b"PK")
     assert_stops(shop, "LS-SRC-004", "source/actions/month=2017-02/actions.xlsx", "neither Parquet nor CSV")
 
 
+@pytest.mark.fault("Settings", "the source of another shop", "stops with LS-SRC-005, nothing changed")
 def test_the_source_of_another_shop_stops_the_run(shop):
     tables = {"actions": "actions/month=2017-02/*.parquet", "items": "items.parquet", "children": "children.parquet"}
     shop.change(
@@ -148,6 +157,7 @@ def test_the_source_of_another_shop_stops_the_run(shop):
     assert_stops(shop, "LS-SRC-005", "source/actions/", "LIFE_STAGE_WAREHOUSE", source_schema="shop")
 
 
+@pytest.mark.fault("State", "a state table is missing", "stops with LS-STA-001, nothing changed")
 @pytest.mark.parametrize(
     "table",
     [
@@ -164,6 +174,7 @@ def test_a_lost_state_table_stops_the_run(shop, table):
     assert_stops(shop, "LS-STA-001", table, "backup")
 
 
+@pytest.mark.fault("Machine", "two runs at once", "the second stops with LS-RUN-001, nothing changed")
 def test_a_second_run_stops_and_names_the_process_that_holds_the_warehouse(shop):
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(shop.warehouse.resolve())], env={"PYTHONPATH": PLACES["PYTHONPATH"]},
@@ -176,6 +187,9 @@ def test_a_second_run_stops_and_names_the_process_that_holds_the_warehouse(shop)
         holder.communicate()
 
 
+@pytest.mark.fault(
+    "Machine", "somebody else's folder where marts are published", "stops with LS-PUB-001, nothing changed"
+)
 def test_a_published_path_that_is_a_folder_of_somebody_else_stops_the_run(shop):
     shop.published.unlink()
     shop.published.mkdir()

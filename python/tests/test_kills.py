@@ -165,6 +165,9 @@ def late_rows(base, tmp_path_factory):
     return make_scene(base, tmp_path_factory.mktemp("kills") / "late_rows", LATE_ROWS)
 
 
+@pytest.mark.fault(
+    "Kills", "kill -9 while training, folding, publishing", "the published set is whole, the next run heals"
+)
 def test_a_run_killed_four_times_over_a_new_month_heals(new_month):
     new_month.restore()
     for model, pattern in MOMENTS:
@@ -174,12 +177,18 @@ def test_a_run_killed_four_times_over_a_new_month_heals(new_month):
     new_month.heals()
 
 
+@pytest.mark.fault(
+    "Kills", "kill -9 halfway through folding an old month again", "the published set is whole, the next run heals"
+)
 def test_a_run_killed_halfway_through_folding_an_old_month_again_heals(late_rows):
     late_rows.restore()
     late_rows.killed_at("birth_month_filter", r"^delete from \S+birth_month_filter\W+where month", occurrence=2)
     late_rows.heals()
 
 
+@pytest.mark.fault(
+    "Kills", "kill -9 at every SQL statement and file operation", "the published set is whole, the next run heals"
+)
 @pytest.mark.slow
 @pytest.mark.parametrize("arrival", ["new_month", "late_rows"])
 def test_a_run_killed_at_any_boundary_heals(arrival, request):
@@ -199,6 +208,7 @@ def test_a_run_killed_at_any_boundary_heals(arrival, request):
     assert not failures, "\n\n".join(failures)
 
 
+@pytest.mark.fault("Kills", "kill -9 at any time", "the published set is whole, the next run heals")
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(8))
 def test_a_run_killed_at_a_random_time_heals(new_month, seed):

@@ -63,6 +63,7 @@ def late_rows(shop, of_month, days):
         order by action_id limit 100"""
 
 
+@pytest.mark.fault("Months and runs", "first run, then month by month", "the beliefs of a single run")
 def test_a_history_built_month_by_month_equals_one_built_at_once(base, new_shop):
     for arriving in (
         ["2016-07", "2016-08", "2016-09", "2016-10"],
@@ -87,6 +88,11 @@ def test_a_history_built_month_by_month_equals_one_built_at_once(base, new_shop)
     assert_same_history(new_shop, base)
 
 
+@pytest.mark.fault(
+    "Months and runs",
+    "a missing month that arrives later",
+    "counted in model_runs.n_months_missing, folded in when it arrives",
+)
 def test_a_month_that_comes_late_is_reported_missing_and_then_folded_in(base, new_shop):
     new_shop.add_months(base, ["2016-07", "2016-08", "2016-10", "2016-11", "2016-12"])
     new_shop.build()
@@ -103,6 +109,9 @@ def test_a_month_that_comes_late_is_reported_missing_and_then_folded_in(base, ne
     assert_same(new_shop, base, ["birth_month_filter_cells"], where="month = date '2016-12-01'")
 
 
+@pytest.mark.fault(
+    "Months and runs", "the same month twice: a run with nothing new", "one row in model_runs, nothing else changed"
+)
 def test_a_run_with_nothing_new_changes_nothing_but_the_run_ledger(base, shop):
     before = shop.contents()
     shop.build(evaluated=True)
@@ -121,6 +130,7 @@ def test_a_run_with_nothing_new_changes_nothing_but_the_run_ledger(base, shop):
     )
 
 
+@pytest.mark.fault("Months and runs", "a file touched, its contents the same", "read again, no belief changed")
 def test_a_touched_file_is_read_again_and_changes_no_belief(base, shop):
     file = shop.source / "actions" / "month=2016-10" / "part-0000.parquet"
     os.utime(file, (1, 1))
@@ -132,6 +142,7 @@ def test_a_touched_file_is_read_again_and_changes_no_belief(base, shop):
     assert shop.published_set() == base.published_set()
 
 
+@pytest.mark.fault("Months and runs", "actions that come late", "the month again and the beliefs from it on")
 def test_rows_that_come_late_rewrite_the_beliefs_from_their_month_on(base, shop, new_shop):
     for folder, of_month, days, rebuilt in (
         ("2017-02", "2016-12", 31, ["2017-01", "2017-02"]),
@@ -188,6 +199,7 @@ def test_a_changed_month_is_scored_again_and_so_is_the_same_month_of_the_next_ye
     assert_same(new_shop, at_once, BELIEFS)
 
 
+@pytest.mark.fault("Months and runs", "a month that leaves the source", "month_ledger.status = retired, kept as it was")
 def test_a_month_that_leaves_the_source_is_retired_and_kept(base, shop):
     shutil.rmtree(shop.source / "actions" / "month=2016-08")
     shop.build()
@@ -209,6 +221,7 @@ def test_a_retired_month_is_kept_when_the_next_folder_holds_a_few_of_its_rows(ba
     assert_same(shop, with_late_rows, BELIEFS, ignore=())
 
 
+@pytest.mark.fault("Months and runs", "a month that is not closed", "staged, no belief until it is over and complete")
 def test_a_month_gets_a_belief_once_it_is_over_and_complete(base, new_shop):
     def months_believed(shop):
         return [
@@ -240,6 +253,9 @@ def test_a_month_gets_a_belief_once_it_is_over_and_complete(base, new_shop):
     assert_same(new_shop, base, BELIEFS, where="month <= date '2016-08-01'")
 
 
+@pytest.mark.fault(
+    "Learning", "first run with too few registered children", "ends well with LS-ML-001, nothing published is replaced"
+)
 def test_without_registered_children_the_run_ends_well_and_says_what_is_missing(base, bare_shop):
     bare_shop.add_months(base, ["2016-07"])
     children = f"from '{base.source}/children.parquet'"
@@ -268,6 +284,7 @@ def test_without_registered_children_the_run_ends_well_and_says_what_is_missing(
     assert bare_shop.contents()["published"] == base.contents()["published"]
 
 
+@pytest.mark.fault("Learning", "too few registered children, an older model there", "the older model is used on")
 def test_without_registered_children_an_older_model_is_used_on(base, new_shop):
     new_shop.add_months(base, ["2016-07"])
     new_shop.write("children.parquet", f"from '{base.source}/children.parquet' limit 0")

@@ -125,6 +125,7 @@ def test_an_empty_user_stages_replaces_nothing(shop):
     assert shop.published.resolve() == folder and shop.users() == [("anna",)]
 
 
+@pytest.mark.fault("Machine", "publication fails halfway", "the old set stands, no litter")
 @pytest.mark.parametrize("mart", ["model_runs", "stages"])
 def test_a_failing_mart_leaves_the_old_set_and_no_litter(shop, mart):
     shop.publish()
@@ -231,6 +232,7 @@ def test_a_csv_that_was_lost_is_published_again(shop):
     assert (shop.published / "stages.csv").read_text(encoding="utf-8-sig") == "stage_no,stage\n1,pregnancy\n2,newborn\n"
 
 
+@pytest.mark.fault("Kills", "kill -9 between the swap and the view file", "made by the next run")
 def test_views_that_a_kill_left_out_are_made_by_the_next_run(shop):
     shop.publish()
     (shop.published / "life_stage.duckdb").rename(shop.published / "life_stage.duckdb.new")
@@ -250,6 +252,7 @@ def test_what_a_killed_publication_left_is_cleared_by_the_next(shop):
     assert sorted(path.name for path in shop.published.parent.iterdir()) == ["published", "published.sets"]
 
 
+@pytest.mark.fault("Kills", "readers during publication", "always one whole set, old or new")
 def test_readers_always_see_one_whole_set(shop):
     shop.publish()
     mixed, passes, done = [], [], threading.Event()

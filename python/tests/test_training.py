@@ -98,6 +98,9 @@ def test_two_bins_share_the_weights_as_a_softmax_would():
     assert weights[0, 0] > 0.5 > -0.5 > weights[1, 0], "the feature of the young speaks for the old"
 
 
+@pytest.mark.fault(
+    "Learning", "a class missing this month or rare", "it takes the weights of the nearest one with enough rows"
+)
 def test_a_bin_with_too_few_rows_takes_the_weights_of_the_nearest_supported_one():
     matrix, age_bin = sample(3_000)
     young, rare, middle, never, absent, old = range(6)
@@ -121,6 +124,7 @@ def test_evidence_is_centred_over_the_bins():
     assert fitted.intercepts.mean() == pytest.approx(0, abs=1e-12)
 
 
+@pytest.mark.fault("Learning", "a constant feature", "weighs nothing")
 def test_a_feature_that_everybody_has_says_nothing():
     matrix, age_bin = sample(3_000)
     with_it = csr_matrix(np.hstack([matrix.toarray(), np.ones((3_000, 1))]))
@@ -128,6 +132,7 @@ def test_a_feature_that_everybody_has_says_nothing():
     np.testing.assert_allclose(fitted.weights, [*without.weights, [0, 0, 0]], atol=0.1)
 
 
+@pytest.mark.fault("Learning", "perfect separation", "finite weights")
 @pytest.mark.parametrize("inverse_penalty", [0.03, 1.0, 1e6])
 def test_a_feature_that_gives_the_bin_away_has_a_finite_weight(inverse_penalty):
     matrix, age_bin = sample(3_000)
@@ -137,6 +142,11 @@ def test_a_feature_that_gives_the_bin_away_has_a_finite_weight(inverse_penalty):
     assert 1 < fitted.weights[-1, 1] < 30 and fitted.weights[-1, 1] == fitted.weights.max()
 
 
+@pytest.mark.fault(
+    "Learning",
+    "a single class, too few rows, no convergence",
+    "no new model, LS-ML-002 says why; the older one is used on",
+)
 def test_a_regression_that_cannot_be_had_says_why(monkeypatch):
     matrix, age_bin = sample(200)
     for refused, reason in (
@@ -250,6 +260,7 @@ def test_training_through_the_filter_changes_the_evidence_alone(plain, tuned):
         np.testing.assert_allclose(wide(tuned, kind).mean(axis=1), 0, atol=1e-12)
 
 
+@pytest.mark.fault("Learning", "training rows in another order", "the same bits")
 def test_same_input_gives_the_same_bits_in_any_order(tables, tuned):
     rows, matrix, vocabulary = tables
     order = np.random.default_rng(3).permutation(len(matrix["value"]))
@@ -343,6 +354,7 @@ def test_the_fingerprint_of_the_data_tells_where_a_value_stands(tables, tuned):
     assert named(model, "data") != named(tuned, "data")
 
 
+@pytest.mark.fault("Learning", "registered ages no child of the stages can have", "the user does not train")
 def test_a_user_whose_child_is_never_of_an_age_to_learn_does_not_train(tables, tuned):
     """A birthday twenty years ago or ahead is wrong; one that falls outside the bins in some months only is not."""
     rows, matrix, vocabulary = tables
@@ -363,6 +375,7 @@ def test_a_user_whose_child_is_never_of_an_age_to_learn_does_not_train(tables, t
     assert named(kept, "diagnostic")["n_training_users"] == named(tuned, "diagnostic")["n_training_users"]
 
 
+@pytest.mark.fault("Learning", "a training set that is too small", "no new model, both numbers are said")
 def test_too_few_users_to_learn_from_is_said_with_both_numbers(tables):
     rows, matrix, _ = tables
     n_users = rows["user_no"][(rows["split"] == "train") & rows["is_active"]].nunique()
@@ -551,6 +564,11 @@ def test_the_new_model_is_the_one_trained_on_all_closed_months(warehouse, tables
     pd.testing.assert_frame_equal(model, expected, check_dtype=False, check_exact=True)
 
 
+@pytest.mark.fault(
+    "Learning",
+    "a single class, too few rows, no convergence",
+    "no new model, LS-ML-002 says why; the older one is used on",
+)
 def test_too_little_to_learn_from_adds_no_rows_and_says_why(warehouse, tuned, capsys):
     for known in (None, older(tuned)):
         assert warehouse.new_model(known=known, min_training_users=5000).empty

@@ -1,0 +1,54 @@
+"""What the database engine stops on, said with a code and what to do: a full disk, too little memory, a broken file.
+
+dbt passes every error of the engine through one place and offers no hook there, so that place is wrapped.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+from dbt_common.exceptions import DbtRuntimeError
+
+HEALS = "what was published stands, the next run goes on from the last finished month"
+CAUSES = {  # in this order: a full disk also breaks files
+    r"No space left|File too large|Disk quota|Could not write|Failed to write|out of disk|max_temp_directory_size": (
+        f"LS-RUN-003 the disk is full: make room ({HEALS})"
+    ),
+    r"Out of Memory|failed to allocate|could not allocate": (
+        f"LS-RUN-004 the memory does not suffice: raise LIFE_STAGE_MEMORY, or run on a larger machine ({HEALS})"
+    ),
+    r"[Cc]orrupt database|checksum .* does not match|database has been invalidated": (
+        "LS-RUN-005 the warehouse file is damaged: restore a backup, or start a new one by LIFE_STAGE_WAREHOUSE"
+    ),
+    r"CSV Error|[Pp]arquet|magic bytes|Failed to read file|not utf-8": (
+        "LS-SRC-006 a file of the source cannot be read: deliver it again, whole and as UTF-8; nothing was changed"
+    ),
+}
+
+
+def explained(message: str) -> str:
+    """The engine's message behind our code and remedy, where it is one of those we know."""
+    if "LS-" not in message:
+        for pattern, cause in CAUSES.items():
+            if re.search(pattern, message):
+                return f"{cause}\n{message}"
+    return message
+
+
+def explain_engine_errors() -> None:
+    """From here on the errors of this process's dbt are explained."""
+    handler = DuckDBConnectionManager.exception_handler
+    if handler.__module__ == __name__:
+        return
+
+    @contextmanager
+    def explaining(self: DuckDBConnectionManager, sql: str, connection_name: str = "master") -> Iterator[None]:
+        try:
+            with handler(self, sql, connection_name):
+                yield
+        except DbtRuntimeError as error:
+            error.msg = explained(str(error.msg))
+            raise
+
+    DuckDBConnectionManager.exception_handler = explaining

@@ -1,0 +1,88 @@
+"""A file of the source that cannot be read whole stops the run before anything is staged."""
+
+import pytest
+from project import assert_stops
+
+FEBRUARY = "month=2017-02/part-0000.parquet"
+
+
+def csv(n_rows: int, odd: str) -> bytes:
+    """So many good rows of actions, an odd one and a good one."""
+    good = "x,u1,2017-02-03 10:00:00,click,1\n"
+    return f"action_id,user_id,occurred_at,action,item_id\n{good * n_rows}{odd}\n{good}".encode()
+
+
+def flipped(contents: bytes) -> bytes:
+    """Damaged in the middle, its beginning and end whole."""
+    middle = len(contents) // 3
+    return contents[:middle] + bytes(byte ^ 0xFF for byte in contents[middle:-middle]) + contents[-middle:]
+
+
+@pytest.mark.parametrize(
+    ("path", "change", "fact"),
+    [
+        pytest.param(
+            "few.csv",
+            lambda _: csv(3, "x,u1,2017-02-03 10:00:00,click,1,one,more"),
+            "source/actions/few.csv is empty, or its rows differ in their number of columns",
+            marks=pytest.mark.fault("Files and columns", "ragged CSV", "stops with LS-SRC-006, nothing changed"),
+        ),
+        pytest.param(
+            "many.csv",
+            lambda _: csv(30_000, "x,u1"),
+            "Line: 30002",
+            marks=pytest.mark.fault(
+                "Files and columns", "ragged CSV, seen only after many rows", "stops with LS-SRC-006, nothing changed"
+            ),
+        ),
+        pytest.param(
+            "none.csv",
+            lambda _: b"",
+            "source/actions/none.csv is empty, or",
+            marks=[
+                pytest.mark.fault("Files and columns", "a file of 0 bytes", "stops with LS-SRC-006, nothing changed"),
+                pytest.mark.slow,
+            ],
+        ),
+        pytest.param(
+            "none.parquet",
+            lambda _: b"",
+            "source/actions/none.parquet",
+            marks=pytest.mark.fault("Files and columns", "a file of 0 bytes", "stops with LS-SRC-006, nothing changed"),
+        ),
+        pytest.param(
+            "latin.csv",
+            lambda _: csv(3, "x,ü,2017-02-03 10:00:00,click,1").decode().encode("latin-1"),
+            "source/actions/latin.csv",
+            marks=[
+                pytest.mark.fault(
+                    "Files and columns", "CSV that is not UTF-8", "stops with LS-SRC-006, nothing changed"
+                ),
+                pytest.mark.slow,
+            ],
+        ),
+        pytest.param(
+            FEBRUARY,
+            lambda contents: contents[: len(contents) // 2],
+            FEBRUARY,
+            marks=[
+                pytest.mark.fault(
+                    "Files and columns", "a Parquet file cut off", "stops with LS-SRC-006, nothing changed"
+                ),
+                pytest.mark.slow,
+            ],
+        ),
+        pytest.param(
+            FEBRUARY,
+            flipped,
+            FEBRUARY,
+            marks=pytest.mark.fault(
+                "Files and columns", "a Parquet file damaged inside", "stops with LS-SRC-006, nothing changed"
+            ),
+        ),
+    ],
+)
+def test_a_file_that_cannot_be_read_whole_stops_the_run(shop, path, change, fact):
+    file = shop.source / "actions" / path
+    file.write_bytes(change(file.read_bytes() if file.exists() else b""))
+    assert_stops(shop, "LS-SRC-006", fact)

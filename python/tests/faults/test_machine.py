@@ -1,0 +1,143 @@
+"""What the machine or its other users do to a run: no data is lost, the published set stands, the next run heals."""
+
+import hashlib
+import os
+import subprocess
+import sys
+
+import pytest
+from project import assert_same, assert_stops
+from reliability import observe
+
+READER = """
+import sys, duckdb
+reader = duckdb.connect(sys.argv[1], read_only=True)
+print("open", flush=True)
+sys.stdin.read()
+"""
+EVIDENCE = ["stage_evidence", "birth_month_filter"]
+
+
+def published_bytes(shop):
+    """Which set is published, and the digest of each of its files."""
+    files = sorted(path for path in shop.folder.glob("published.sets/*/*"))
+    return shop.published_set(), [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+
+
+def new_rows(shop, n_times):
+    """February delivered so many times over, with ids of their own."""
+    february = f"{shop.source}/actions/month=2017-02/part-0000.parquet"
+    copies = f"from '{february}', range({n_times}) as copies(n)"
+    shop.write(
+        "actions/month=2017-02/more.parquet",
+        f"select * exclude (n) replace (action_id || '-' || n as action_id) {copies}",
+    )
+
+
+@pytest.mark.fault("Machine", "BI or a notebook holds the working file open", "stops with LS-RUN-002, nothing changed")
+def test_a_reader_of_the_working_file_stops_the_run_which_names_it(shop):
+    reader = subprocess.Popen(
+        [sys.executable, "-c", READER, str(shop.warehouse)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert reader.stdout.readline() == "open\n"
+        assert_stops(
+            shop, "LS-RUN-002", "warehouse.duckdb cannot be opened", f"PID {reader.pid}", "nothing was changed"
+        )
+    finally:
+        reader.communicate()
+
+
+@pytest.mark.parametrize(
+    ("code", "damaged"),
+    [
+        pytest.param(
+            "LS-RUN-002",
+            (0, 0.001),
+            marks=pytest.mark.fault(
+                "Machine", "the warehouse is no database", "stops with LS-RUN-002, nothing published"
+            ),
+        ),
+        pytest.param(
+            "LS-RUN-005",
+            (0.25, 0.75),
+            marks=pytest.mark.fault(
+                "Machine", "the warehouse is damaged inside", "stops with LS-RUN-005, nothing published"
+            ),
+        ),
+    ],
+)
+def test_a_damaged_warehouse_stops_the_run(shop, code, damaged):
+    contents = bytearray(shop.warehouse.read_bytes())
+    begin, end = (int(share * len(contents)) for share in damaged)
+    contents[begin:end] = bytes(byte ^ 0x55 for byte in contents[begin:end])
+    shop.warehouse.write_bytes(contents)
+    before = published_bytes(shop)
+    finished = shop.start()
+    assert finished.exit_code != 0 and code in finished.output, finished.output[-3000:]
+    assert "Traceback" not in finished.output
+    assert published_bytes(shop) == before
+    observe("all published bytes as before")
+
+
+@pytest.mark.parametrize(
+    ("code", "how"),
+    [
+        pytest.param(
+            "LS-RUN-003",
+            {"file_bytes": 2_000_000},
+            marks=pytest.mark.fault(
+                "Machine",
+                "the disk is full (ulimit -f)",
+                "stops with LS-RUN-003; the published set stands, the next run heals",
+            ),
+        ),
+        pytest.param(
+            "LS-RUN-004",
+            {"environment": {"LIFE_STAGE_MEMORY": "25MB"}},
+            marks=[
+                pytest.mark.fault(
+                    "Machine",
+                    "too little memory",
+                    "stops with LS-RUN-004; the published set stands, the next run heals",
+                ),
+                pytest.mark.slow,
+            ],
+        ),
+    ],
+)
+def test_a_run_that_lacks_disk_or_memory_leaves_what_was_published_and_is_mended_by_the_next(shop, base, code, how):
+    new_rows(shop, 15)
+    before = published_bytes(shop)
+    finished = shop.start(**how)
+    assert finished.exit_code != 0 and code in finished.output, finished.output[-3000:]
+    assert published_bytes(shop) == before
+    observe("all published bytes as before")
+    (shop.source / "actions" / "month=2017-02" / "more.parquet").unlink()
+    os.utime(shop.source / "actions" / "month=2017-02" / "part-0000.parquet")
+    shop.build(only="+birth_month_filter +stage_scores +dynamic_fusion")
+    assert_same(shop, base, ["stage_scores", "stage_evidence", "birth_month_filter", "dynamic_fusion"])
+    observe("then the beliefs of a run without the fault")
+
+
+@pytest.mark.fault(
+    "Machine",
+    "a bot with 1,000,000 actions in a month, memory limited to 1 GB",
+    "rows kept; the beliefs about all others as without it",
+)
+def test_a_bot_changes_nothing_for_others(base, new_shop):
+    new_shop.add_months(base, ["2016-07"])
+    item = f"(select min(item_id) from '{base.source}/items.parquet')"
+    new_shop.write(
+        "actions/bot.parquet",
+        f"""select 'bot-' || n as action_id, 'bot' as user_id, if(n % 3 = 0, 'search', 'click') as action,
+            timestamp '2016-07-01' + interval (n * 2.6) second as occurred_at,
+            case when n % 3 > 0 then {item} end as item_id, case when n % 3 = 0 then '奶粉' || n end as search_term
+        from range(1000000) as actions(n)""",
+    )
+    new_shop.build(only="+birth_month_filter", environment={"LIFE_STAGE_MEMORY": "1GB"})
+    assert new_shop.query("select count(*) from stg_actions where user_id = 'bot'") == [(1_000_000,)]
+    assert new_shop.query("select count(*) from birth_month_filter where user_id = 'bot'") == [(1,)]
+    new_shop.change(*(f"delete from {table} where user_id = 'bot'" for table in EVIDENCE))
+    assert_same(new_shop, base, EVIDENCE, where="month = date '2016-07-01'")
+    observe("beliefs about all others as without it")

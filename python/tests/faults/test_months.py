@@ -1,0 +1,44 @@
+"""Months at the edges: before all others, and cut where the shop's day ends."""
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from project import assert_same
+from reliability import observe
+
+BELIEFS = ["stage_evidence", "birth_month_filter", "dynamic_fusion"]
+
+
+@pytest.mark.fault(
+    "Months and runs", "backfill: a month older than all that are there", "folded in; the beliefs of a single run"
+)
+def test_a_month_before_all_others_is_folded_in(base, new_shop):
+    new_shop.add_months(base, ["2016-08", "2016-09"])
+    new_shop.build(only="+birth_month_filter +dynamic_fusion")
+    before = new_shop.run_of_months("birth_month_filter")
+    new_shop.add_months(base, ["2016-07"])
+    new_shop.build(only="+birth_month_filter +dynamic_fusion")
+    after = new_shop.run_of_months("birth_month_filter")
+    assert list(before) == ["2016-08", "2016-09"] and len(after) == 3 and not set(before.values()) & set(after.values())
+    assert_same(new_shop, base, BELIEFS, where="month <= date '2016-09-01'")
+    observe("all three months folded again")
+
+
+@pytest.mark.fault("Months and runs", "month boundary in three time zones", "cut as on a clock on the wall there")
+@pytest.mark.parametrize("zone", ["America/New_York", "Pacific/Kiritimati"])
+def test_months_are_cut_where_the_shop_s_day_ends(bare_shop, zone):
+    """Every hour of the three days about the ends of two months, one of them the end of daylight saving in New York."""
+    ends = [datetime(2016, 10, 31, tzinfo=UTC), datetime(2016, 11, 6, tzinfo=UTC), datetime(2016, 11, 30, tzinfo=UTC)]
+    times = [end + timedelta(hours=hour, seconds=-1) for end in ends for hour in range(-24, 49)]
+    rows = ", ".join(f"({n}, 1, '{time:%Y-%m-%d %H:%M:%S}', 'search', null, 'milk')" for n, time in enumerate(times))
+    names = "action_id, user_id, occurred_at, action, item_id, search_term"
+    bare_shop.write("actions/all.csv", f"from (values {rows}) as t({names})")
+    bare_shop.build(only="+month_ledger", business_timezone=zone)
+    found = dict(
+        bare_shop.query("select action_id::integer, (month, acted_on) from stg_action_rows where reasons is null")
+    )
+    for n, time in enumerate(times):
+        there = time.astimezone(ZoneInfo(zone)).date()
+        assert found[n] == (there.replace(day=1), there), time
+    observe(f"{len(times)} times in the right month and day")

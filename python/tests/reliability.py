@@ -1,0 +1,111 @@
+"""The fault matrix: tests marked `fault(group, case, expected)` are its rows, and a run of them writes the table.
+
+`pytest -m fault --reliability` writes docs/reliability.md; without the option the marks change nothing.
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+PAGE = TESTS.parents[1] / "docs" / "reliability.md"
+GROUPS = ("Months and runs", "Kills", "Rows", "Texts", "Files and columns", "Registrations", "Learning", "State")
+GROUPS += ("Machine", "Settings")
+HEAD = """\
+# Faults, and what becomes of them
+
+What can go wrong with a delivery, a run or a machine; what is promised then; and what was seen when it was tried.
+Either rows are set aside with a reason ([data_contract.md](data_contract.md)) and the run goes on, or the run stops
+with a code ([errors.md](errors.md)) and nothing is changed. `make reliability` runs the {n_cases} cases and writes
+this page; hypothesis made {n_inputs:,} random inputs for it. Cases without an hourglass are part of `make test`, all
+are of `make test-slow`.
+
+"""
+NOT_RUN = "not tried in this run"
+OBSERVED: list[str] = []
+
+
+def observe(what: str) -> None:
+    """What a test sees, for the page."""
+    OBSERVED.append(what)
+
+
+def summary(observed: list[str]) -> str:
+    """Each observation once, in their order, with how often when it is more."""
+    counts = {what: observed.count(what) for what in observed}
+    return "; ".join(what if n == 1 else f"{n} times: {what}" for what, n in counts.items())
+
+
+def pytest_addoption(parser):
+    parser.addoption("--reliability", action="store_true", help="write docs/reliability.md from the faults that ran")
+
+
+def pytest_runtest_setup():
+    OBSERVED.clear()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """What a test process saw travels to the one that writes the page with the report."""
+    if call.when == "call":
+        tried = sum(map(int, re.findall(r"(\d+) passing", getattr(item, "hypothesis_statistics", ""))))
+        for mark in item.iter_markers("fault"):
+            row = [*mark.args, summary(OBSERVED), tried, bool(item.get_closest_marker("slow"))]
+            item.user_properties.append(("fault", row))
+    return (yield)
+
+
+class Page:
+    """Collects the rows of the table as tests end, and writes it when all have."""
+
+    def __init__(self):
+        self.rows = []
+
+    def pytest_runtest_logreport(self, report):
+        if report.when == "call":
+            faults = [row for name, row in report.user_properties if name == "fault"]
+            self.rows += [(*row, report.outcome, report.nodeid) for row in faults]
+
+    def pytest_sessionfinish(self):
+        PAGE.write_text(page(self.rows), encoding="utf-8")
+
+
+def pytest_configure(config):
+    if config.getoption("--reliability") and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Page())
+
+
+def page(rows: list[tuple]) -> str:
+    """The document: one table per group, one line per case, whatever number of tests hold it."""
+    cases: dict[tuple[str, str, str], list[tuple]] = {case: [] for case in declared()}
+    for group, case, expected, *facts in rows:
+        cases.setdefault((group, case, expected), []).append(facts)
+    parts = [HEAD.format(n_cases=len(cases), n_inputs=sum(row[4] for row in rows))]
+    for group in GROUPS:
+        lines = [line(case, expected, facts) for (g, case, expected), facts in sorted(cases.items()) if g == group]
+        if lines:
+            parts.append(
+                f"## {group}\n| case | expected | observed | test |\n|---|---|---|---|\n" + "".join(lines) + "\n"
+            )
+    return "".join(parts).rstrip() + "\n"
+
+
+def line(case: str, expected: str, facts: list[tuple]) -> str:
+    """A line of the table: what was seen in all tests of the case; anything but success stands out."""
+    seen = list(dict.fromkeys(observed for observed, *_ in facts if observed)) or ["as expected" if facts else NOT_RUN]
+    seen += [f"{tried} inputs tried" for _, tried, *_ in facts if tried]
+    seen += [f"**{outcome}**" for *_, outcome, _ in facts if outcome != "passed"]
+    tests = dict.fromkeys(nodeid.split("/")[-1].split("[")[0] for *_, nodeid in facts)
+    slow = " ⏳" if facts and all(is_slow for _, _, is_slow, *_ in facts) else ""
+    return f"| {case}{slow} | {expected} | {'; '.join(seen)} | {', '.join(f'`{test}`' for test in tests)} |\n"
+
+
+def declared() -> Iterator[tuple[str, str, str]]:
+    """Group, case and expected outcome of every mark in the tests' code, whether it is run or not."""
+    for file in sorted(TESTS.rglob("test_*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.fault":
+                yield tuple(ast.literal_eval(argument) for argument in node.args)
