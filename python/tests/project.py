@@ -97,9 +97,10 @@ class Shop:
         words += [] if checked or evaluated else ["--exclude", "path:models/life_stage/evaluation"]
         return self.dbt(*words, environment=environment)
 
-    def operate(self, operation: str, **arguments) -> Finished:
+    def operate(self, operation: str, environment: dict[str, str] | None = None, **arguments) -> Finished:
         """Run one of the project's operations and wait for its end."""
-        return self.dbt("run-operation", operation, "--args", json.dumps(arguments), "--vars", json.dumps(SMALL))
+        words = ["run-operation", operation, "--args", json.dumps(arguments), "--vars", json.dumps(SMALL)]
+        return self.dbt(*words, environment=environment)
 
     def dbt(self, *words: str, environment: dict[str, str] | None = None) -> Finished:
         """Run a command of dbt's in the folder, in PLACES and the environment given, and wait for its end."""
