@@ -18,11 +18,16 @@ from second_child import curve
 
 SEEDS = (1, 2, 3)
 TABLES = {
-    "accuracy": "from stage_accuracy where cohort = 'all' or period = 'all'",
-    "gain": "from fusion_gain where cohort = 'all' or period = 'all'",
+    "accuracy": "select * exclude (is_small) from stage_accuracy where cohort = 'all' or period = 'all'",
+    "gain": "select * exclude (is_small) from fusion_gain where cohort = 'all' or period = 'all'",
     "recall": "from stage_recall where method in ('memory_less', 'dynamic_fusion_cold', 'birth_month_filter')",
-    "confusion": "from stage_confusion where method = 'birth_month_filter'",
-    "calibration": "from stage_calibration where method in ('memory_less', 'dynamic_fusion', 'birth_month_filter')",
+    "confusion": """
+        select * exclude (n_users, is_small) from stage_confusion where method = 'birth_month_filter'
+    """,
+    "calibration": """
+        select * exclude (n_users, is_small) from stage_calibration
+        where method in ('memory_less', 'dynamic_fusion', 'birth_month_filter')
+    """,
     # Of the users a model learned from before the window, and of those it is judged on in the window.
     "shares": """
         select 'training' as part, stage, count(*) as n_user_months

@@ -23,7 +23,7 @@
             from ({{ source_rows("consents") }}) as raw_consents
             where trim(raw_consents.purpose) = '{{ var("consent_purpose") }}'
         ) as consents
-    where user_id is not null
+    where user_id is not null and not {{ is_erased("user_id") }}
     group by user_id
     having
         max(case when granted_at <= {{ clock() }} then granted_at end)

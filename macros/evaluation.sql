@@ -8,4 +8,17 @@
     end
 {%- endmacro %}
 
+{% macro division_of(cohort) -%}
+    {#- SQL: which division of the user-months a cohort is a part of. -#}
+    case
+        when {{ cohort }} = 'all'
+        then 'none'
+        when {{ cohort }} in ('active month', 'empty month')
+        then 'month'
+        when {{ cohort }} like 'history%'
+        then 'history'
+        else 'window'
+    end
+{%- endmacro %}
+
 {% macro probability_bin(probability) -%} cast(least(floor({{ probability }} * 15), 14) as integer) {%- endmacro %}

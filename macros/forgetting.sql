@@ -152,15 +152,26 @@
     {% endif %}
 {% endmacro %}
 
+{% macro is_erased(user_id) -%}
+    {#- SQL: whether the user has a tombstone. -#}
+    {%- if execute and load_relation(erased_users()) -%}
+        {%- set salted = "concat((select max(salt) from " ~ erased_users() ~ "), " ~ user_id ~ ")" -%}
+        {{ digest_of(salted) }} in (select user_digest from {{ erased_users() }})
+    {%- else -%} false
+    {%- endif -%}
+{%- endmacro %}
+
 {% macro users_set_aside(users, consents) %}
     {# SQL: which of the users must not be taken in, and why. #}
-    select users.user_id, case when erased.user_digest is not null then 'user_erased' else 'no_consent' end as reason
-    from ({{ users }}) as users
-    cross join (select max(salt) as salt from {{ erased_users() }}) as salts
-    left join
-        {{ erased_users() }} as erased
-        on case when salts.salt is not null then {{ digest_of("concat(salts.salt, users.user_id)") }} end
-        = erased.user_digest
-    left join {{ consents }} as consents on users.user_id = consents.user_id
-    where erased.user_digest is not null {% if has_source("consents") %} or consents.user_id is null {% endif %}
+    select user_id, case when is_erased then 'user_erased' else 'no_consent' end as reason
+    from
+        (
+            select
+                users.user_id,
+                {{ is_erased("users.user_id") }} as is_erased,
+                {{ "consents.user_id is not null" if has_source("consents") else "true" }} as has_consent
+            from ({{ users }}) as users
+            left join {{ consents }} as consents on users.user_id = consents.user_id
+        ) as judged_users
+    where is_erased or not has_consent
 {% endmacro %}

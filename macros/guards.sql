@@ -65,6 +65,8 @@
         "min_feature_support": [1, 1000000],
         "retrain_every_months": [0, 1200],
         "min_evidence": [0, 1200],
+        "keep_actions_months": [0, 1200],
+        "keep_features_months": [0, 1200],
         "stale_after_months": [1, 1200],
         "min_cell_users": [1, 1000000],
     } %}
@@ -84,8 +86,14 @@
     {% for name in switches if var(name) is not boolean %}
         {% do wrong.append(misset(name, "be true or false")) %}
     {% endfor %}
+    {% if var("keep_features_months") is number and 0 < var("keep_features_months") < 13 %}
+        {% do wrong.append(
+            misset("keep_features_months", "be 0 or at least 13, a year and the month it is compared with")
+        ) %}
+    {% endif %}
     {% do stop_for_all(wrong) %}
     {% do check_calendar() %}
+    {% do check_kept() %}
     {% do check_stages() %}
     {% do check_experiments() %}
     {% do check_features() %}
@@ -121,6 +129,28 @@
     {% endif %}
     {% for name in ["through_month", "restate_from", "evaluation_from"] if var(name) > clock_text()[:7] %}
         {% do stop("LS-VAR-002", "var " ~ name ~ " is '" ~ var(name) ~ "'", "it must not lie ahead") %}
+    {% endfor %}
+{% endmacro %}
+
+{% macro check_kept() %}
+    {# What is asked for must not need months that were dropped. #}
+    {% set needed = [["restate_from", var("restate_from"), frozen_before()]] %}
+    {% do needed.append(["evaluation_from", var("evaluation_from"), kept_from("keep_features_months")]) %}
+    {% for experiment in var("experiments") if experiment is mapping %}
+        {% do needed.append(["experiments", experiment.first_month | string, kept_from("keep_actions_months")]) %}
+    {% endfor %}
+    {% for name, month, kept in needed if month and month < kept[:7] %}
+        {% do stop(
+            "LS-VAR-005",
+            "var "
+            ~ name
+            ~ " asks for "
+            ~ month
+            ~ ", and of months before "
+            ~ kept[:7]
+            ~ " actions or features were dropped",
+            "ask for a later month (var keep_actions_months, keep_features_months)",
+        ) %}
     {% endfor %}
 {% endmacro %}
 

@@ -13,8 +13,9 @@
 
 {% macro months_to_stage() %}
     {# Every month that some file holds rows of. It is staged again when those files change, or what rows are judged by
-       (which is part of a file's version), and once it is over: a row that lay in the future of an earlier run is judged anew. A retired month keeps what it
-       has; a month whose rows were corrected away is emptied. #}
+       (which is part of a file's version), and once it is over: a row that lay in the future of an earlier run is judged
+       anew. A retired month keeps what it has, one before var keep_actions_months is never read again; a month whose rows
+       were corrected away is emptied. #}
     {% set inventory, built = ref("source_file_months"), fingerprints_of(this.identifier) %}
     {% set staged = load_relation(this.incorporate(path={"identifier": "action_months"})) %}
     {% set retired = (
@@ -22,6 +23,7 @@
         if staged
         else []
     ) %}
+    {% set kept = kept_from("keep_actions_months") %}
     {% set sql %}
         select
             month,
@@ -35,11 +37,11 @@
         group by month
     {% endset %}
     {% set wanted = {} %}
-    {% for row in rows_as_dicts(sql) if row.month not in retired %}
+    {% for row in rows_as_dicts(sql) if row.month not in retired and row.month >= kept %}
         {% do wanted.update({row.month: row.fingerprint}) %}
     {% endfor %}
     {% for month in built if month not in wanted %}
-        {% do wanted.update({month: built[month] if month in retired else "no rows"}) %}
+        {% do wanted.update({month: built[month] if month in retired or month < kept else "no rows"}) %}
     {% endfor %}
     {% set rows = [] %}
     {% for month, fingerprint in wanted | dictsort %}

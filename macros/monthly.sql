@@ -47,7 +47,8 @@
 {% macro months_wanted() %}
     {# The model's months, oldest first: [{month, fingerprint, ...}], from the macro that its meta.months names.
        A row without a fingerprint only lends its values to create the empty table. #}
-    {% do return(context[config.get("meta").months]() or [{"month": "1970-01-01", "fingerprint": none}]) %}
+    {% set rows = context[config.get("meta").months]() or [{"month": "1970-01-01", "fingerprint": none}] %}
+    {% do return(rows if "staging" in model["fqn"] else frozen(rows, fingerprints_of(this.identifier))) %}
 {% endmacro %}
 
 {% macro forget_unwanted(relation, wanted, built) %}

@@ -7,6 +7,13 @@
 
 {% macro rebuild_beliefs() %}
     {# An operation: the next run folds all months anew from the stored scores and evidence, also where a state was lost. #}
+    {% if frozen_before() > "0001-01-01" %}
+        {% do stop(
+            "LS-KEP-001",
+            "actions or features of months before " ~ frozen_before() ~ " were dropped",
+            "beliefs cannot be folded anew from the beginning: restore a backup",
+        ) %}
+    {% endif %}
     {% for fold in folds() %}
         {% do run_query("delete from " ~ built_months() ~ " where model in (" ~ quoted(fold) ~ ")") %}
     {% endfor %}
@@ -32,7 +39,8 @@
        fold killed half-way never leaves later months that look right. #}
     {% set before, rows = namespace(fingerprint="", month="1900-01-01"), [] %}
     {% for row in wanted %}
-        {% if row.fingerprint is not none %}
+        {% if row.is_frozen %} {% set before.fingerprint = row.fingerprint %}
+        {% elif row.fingerprint is not none %}
             {% set before.fingerprint = local_md5(before.fingerprint ~ row.fingerprint) %}
         {% endif %}
         {% do rows.append(dict(row, previous_month=before.month, fingerprint=before.fingerprint)) %}

@@ -15,7 +15,9 @@
 
 {% macro business_timezone() -%} {{ return(var("business_timezone")) }} {%- endmacro %}
 
-{% macro finish_run() %} {% do drop_leftovers() %} {% do report_missing_model() %} {% endmacro %}
+{% macro finish_run(results) %}
+    {% do drop_leftovers() %} {% do drop_old_months(results) %} {% do report_missing_model() %}
+{% endmacro %}
 
 {% macro drop_leftovers() %}
     {# Tables that dbt leaves behind when it adds to a Python model or when it is killed. #}

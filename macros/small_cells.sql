@@ -16,3 +16,8 @@
         < {{ var("min_cell_users") }}
     )
 {%- endmacro %}
+
+{% macro hidden_when_small(n_users) -%}
+    {#- SQL: a count that stands alone, null when it is of few users; none is nobody. -#}
+    case when {{ n_users }} = 0 or {{ n_users }} >= {{ var("min_cell_users") }} then {{ n_users }} end
+{%- endmacro %}

@@ -1,7 +1,10 @@
 -- No row of the source gets lost: the rows delivered of a month are clean, set aside or repeated.
 with
     rows_delivered as (
-        select month, sum(n_rows) as n_rows from {{ ref("source_file_months") }} where is_present group by month
+        select month, sum(n_rows) as n_rows
+        from {{ ref("source_file_months") }}
+        where is_present and month >= date '{{ kept_from("keep_actions_months") }}'
+        group by month
     )
 select rows_delivered.month, rows_delivered.n_rows, judged.n_actions, judged.n_rejected, judged.n_duplicates
 from rows_delivered

@@ -22,7 +22,7 @@ select
     case
         when coalesce(action_months.n_rows, 0) = 0
         then 'missing'
-        when retired.month is not null
+        when retired.month is not null or calendar.month < date '{{ kept_from("keep_actions_months") }}'
         then 'retired'
         when action_months.n_actions = 0
         then 'unusable'

@@ -1,6 +1,10 @@
 -- Every raw row of the actions, judged: clean, rejected with all its reasons, or a repetition of a clean one.
 -- Rows are judged first; then the good ones are kept once per action_id within the month.
-{{ config(materialized="monthly", full_refresh=false, meta={"months": "months_to_stage"}) }}
+{{
+    config(
+        materialized="monthly", full_refresh=false, meta={"months": "months_to_stage", "keep": "keep_actions_months"}
+    )
+}}
 -- depends_on: {{ ref("source_file_months") }} {{ ref("stg_consents") }} {% do source("shop", "actions") %}
 with
     typed as ({{ typed_actions("__source_rows__") }}),

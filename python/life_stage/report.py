@@ -9,7 +9,7 @@ import duckdb
 import pandas as pd
 
 from life_stage import charts
-from life_stage.report_panels import PANELS, WEIGHTS, Panel
+from life_stage.report_panels import PANELS, Panel
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 84rem; padding: 1rem; color: #1a1a1a; background: #fff }
@@ -40,7 +40,6 @@ REASONS = """
 def write(warehouse: Path, report: Path) -> int:
     """Write the report; returns the number of its charts."""
     with duckdb.connect(str(warehouse), read_only=True) as connection:
-        connection.execute(WEIGHTS)
         stages = [stage for (stage,) in connection.sql("select stage from stages order by stage_no").fetchall()]
         sections = [section(panel, connection.sql(panel.sql).df(), stages) for panel in PANELS]
         month = connection.sql("select max(month) from user_stages").fetchall()[0][0]

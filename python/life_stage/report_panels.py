@@ -117,56 +117,53 @@ PANELS = [
     ),
     Panel(
         "How often it is right",
-        "On users whose registrations no model saw. Bands are 95 % intervals over users.",
+        f"On users whose registrations no model saw. Bands are 95 % intervals over users. {FEW}",
         """
         select method, period, accuracy, accuracy_error, n_users from stage_accuracy
-        where cohort = 'all' and period <> 'all' order by all
+        where cohort = 'all' and period <> 'all' and not is_small order by all
         """,
         accuracy,
     ),
     Panel(
         "What the belief adds",
         "Points of accuracy of the birth-month filter over a regression without memory, by group of user-months, with "
-        "95 % intervals.",
+        f"95 % intervals. {FEW}",
         """
         select cohort, accuracy_gain as gain, accuracy_gain_error as error, n_user_months as user_months
-        from fusion_gain where method = 'birth_month_filter' and period = 'all' and n_users >= 20 order by gain desc
+        from fusion_gain where method = 'birth_month_filter' and period = 'all' and not is_small order by gain desc
         """,
         gain,
     ),
     Panel(
         "Whether probabilities can be believed",
-        "On the dashed line a method is right as often as it says; below it, it is too sure.",
+        f"On the dashed line a method is right as often as it says; below it, it is too sure. {FEW}",
         """
         select method, mean_probability, accuracy, n_user_months from stage_calibration
-        where method in ('memory_less', 'dynamic_fusion', 'birth_month_filter') order by all
+        where not is_small and method in ('memory_less', 'dynamic_fusion', 'birth_month_filter') order by all
         """,
         calibration,
     ),
     Panel(
         "What stages are mistaken for",
-        "Down: the registered stage; across: what the birth-month filter told; shares of the registered stage.",
+        f"Down: the registered stage; across: what the birth-month filter told; shares of the registered stage. {FEW}",
         """
         select true_stage as registered, predicted_stage as told, share
-        from stage_confusion where method = 'birth_month_filter' order by all
+        from stage_confusion where method = 'birth_month_filter' and not is_small order by all
         """,
         confusion,
     ),
     Panel(
         "What speaks for a stage",
         "The features that move the evidence most towards each stage and away from the others, in the newest model.",
-        "from weights_of_stages order by stage, weight desc",
+        "select stage, feature, weight from stage_weights order by stage, place",
         weights,
     ),
     Panel(
         "What was set aside",
-        "Rows of the delivery that no stage rests on, by reason.",
+        f"Rows of the delivery that no stage rests on, by reason. {FEW}",
         """
-        select reason, count(*) as rows
-        from (
-            select reason from stg_rejected_actions
-            union all select table_name || ': ' || reason from stg_rejected_registrations
-        ) group by reason order by rows desc
+        select if(table_name = 'actions', '', table_name || ': ') || reason as reason, n_rows as rows
+        from rejection_counts where n_rows is not null order by rows desc, reason
         """,
         rejected,
     ),
@@ -174,16 +171,7 @@ PANELS = [
         "What drifts",
         "When the unknown share rises, shoppers do what the model has not learned: new categories, new spellings.",
         """
-        select strftime(month, '%Y-%m') as month, 'actions the model knows nothing of' as measure,
-            avg(out_of_vocabulary_share) as share
-        from stage_evidence group by all
-        union all
-        select strftime(month, '%Y-%m'), 'mean probability of the stage that is told', avg(probability)
-        from user_stage_months where is_in_stage group by all
-        union all
-        select strftime(month, '%Y-%m'), 'users with actions in the month', avg((last_active_month = month)::int)
-        from user_stage_months where is_primary group by all
-        order by all
+        select strftime(month, '%Y-%m') as month, measure, share from month_drift order by all
         """,
         drift,
     ),
@@ -207,17 +195,3 @@ PANELS = [
         """,
     ),
 ]
-# Mean weight over a stage's ages, less the mean over all stages, for a day with it; the greatest of each stage.
-WEIGHTS = """
-    create temp view weights_of_stages as
-    with weights as (
-        select stage, feature, value, bins.to_month - bins.from_month as width
-        from stage_coefficients join age_bins as bins using (age_bin)
-        join stages on bins.from_month >= stages.from_month and bins.to_month <= stages.to_month
-        where regression = 'evidence' and kind = 'coefficient'
-        and trained_through = (select max(trained_through) from stage_coefficients)
-    ),
-    of_stages as (select stage, feature, sum(value * width) / sum(width) as mean from weights group by all),
-    centred as (select stage, feature, ln(2) * (mean - avg(mean) over (partition by feature)) as weight from of_stages)
-    from centred qualify row_number() over (partition by stage order by weight desc, feature) <= 6
-"""

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import duckdb
+import pandas as pd
 
 from life_stage.publishing import read_manifest
 
@@ -28,11 +29,11 @@ def summary(warehouse: Path, published: Path, source: Path) -> str:
         f"Warehouse   {warehouse} (model_runs, month_ledger, stg_rejected_actions, ...)",
         f"Rows        {n_rows or 0:,.0f} of {source}, {n_rejected or 0:,.0f} set aside, {n_repeated or 0:,.0f} repeats",
     ]
-    if run["n_users"] + run["n_users_left_out"] == 0:
+    if run["n_users"] == 0 and run["n_users_left_out"] == 0:
         return "\n".join([*lines, "Stages      none: no model could be trained (LS-ML-001); nothing was published"])
     month = f"{run['through_month']:%Y-%m}"
     lines.append(
-        f"Stages      {run['n_users']:,} users have one as of {month}, {run['n_users_left_out']:,} are left out"
+        f"Stages      {told(run['n_users'])} users have one as of {month}, {told(run['n_users_left_out'])} are left out"
     )
     if accuracy:
         right = {
@@ -54,6 +55,11 @@ def summary(warehouse: Path, published: Path, source: Path) -> str:
         lines.append(f"              {name}.parquet  {facts['n_rows']:,} rows{also}")
     lines.append("              life_stage.duckdb  the same as views, for any DuckDB since 1.0")
     return "\n".join(lines)
+
+
+def told(n_users: float) -> str:
+    """A count of users, which is missing where it is of few."""
+    return "few" if pd.isna(n_users) else f"{n_users:,.0f}"
 
 
 def simulated(source: Path) -> str:

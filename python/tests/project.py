@@ -107,9 +107,10 @@ class Shop:
         words += [] if checked or evaluated else ["--exclude", "path:models/life_stage/evaluation"]
         return self.dbt("build", *words, environment=environment or {}, file_bytes=file_bytes)
 
-    def operate(self, operation: str, **arguments) -> Finished:
+    def operate(self, operation: str, environment: dict[str, str] | None = None, **arguments) -> Finished:
         """Run one of the project's operations and wait for its end."""
-        return self.dbt("run-operation", operation, "--args", json.dumps(arguments), "--vars", json.dumps(SMALL))
+        words = ["run-operation", operation, "--args", json.dumps(arguments), "--vars", json.dumps(SMALL)]
+        return self.dbt(*words, environment=environment)
 
     def dbt(self, *words: str, environment: dict[str, str] | None = None, file_bytes: int | None = None) -> Finished:
         """Any dbt command in the shop's folder, to its end."""

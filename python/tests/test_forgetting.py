@@ -91,10 +91,10 @@ def kill(shop: Shop, moment: str, name: str, user: str) -> None:
 
 
 def renamed(base: Shop, folder: Path) -> Shop:
-    """Three months of the base, in which the registered user with most actions is called NAME, and their run."""
+    """Three months of the base, in which one registered user of a known stage is called NAME, and their run."""
     (user,) = base.query(
-        "select user_id from stg_actions where month in (date '2016-12-01', date '2017-01-01')"
-        " and user_id in (select user_id from stg_children)"
+        "select user_id from stg_actions where month in (date '2016-12-01', date '2017-01-01') and user_id in"
+        " (select user_id from user_stages where probability > 0.9 and user_id in (select user_id from stg_children))"
         " group by user_id order by count(distinct month) desc, count(*) desc, user_id limit 1"
     )[0]
     shop = make_shop(folder, like=base)

@@ -146,3 +146,24 @@ def test_the_hardened_target_lets_no_sql_out(keyed, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["secret.txt", "shop"]
     open_target = shop.dbt(*words, environment=KEY)
     assert "ERROR=3 " in open_target.output, "only the network, the extension and the setting fail elsewhere too"
+
+
+def test_on_the_hardened_target_users_are_erased_and_asked_for_consent_by_their_pseudonyms(keyed, base, tmp_path):
+    shop, key = copy_shop(keyed, tmp_path / "shop"), KEY["LIFE_STAGE_ID_KEY"].encode()
+    raw, other = [u for (u,) in base.query("select user_id from user_stages group by 1 order by 1 limit 2")]
+    erased, silent = pseudonym(key, raw), pseudonym(key, other)
+    finished = shop.operate("erase_user", environment=HARDENED, user_id=erased)
+    assert finished.exit_code == 0, finished.output[-3000:]
+    assert "erased 1 of 1 users" in finished.output and "searched and not found" in finished.output
+    everybody = "select user_id from '{0}/actions/*/*.parquet' union select user_id from '{0}/children.parquet'"
+    shop.write(
+        "consents.parquet",
+        "select user_id, 'life_stages' as purpose, '2016-01-01' as granted_at, null::text as withdrawn_at"
+        f" from ({everybody.format(shop.source)}) where user_id::varchar <> '{other}'",
+    )
+    finished = shop.start(only=STAGING, environment=HARDENED)
+    assert finished.exit_code == 0, finished.output[-3000:]
+    for table in ("stg_action_rows", "stg_consents", "birth_month_filter", "user_stages"):
+        there = {user for (user,) in shop.query(f"select distinct user_id from {table}")}
+        assert {erased, silent}.isdisjoint(there) and len(there) > 100, table
+    assert set(files_holding(shop, erased)) <= {"logs/dbt.log", "target/run_results.json"}

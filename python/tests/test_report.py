@@ -5,20 +5,34 @@ import shutil
 import subprocess
 from html.parser import HTMLParser
 
+import duckdb
 import pandas as pd
 import pytest
 
 from life_stage import report
 from life_stage.report_panels import PANELS, Panel
 
+# Results by which they are told apart, and within what the hidden ones must be enough together.
+HIDING = {
+    "stage_accuracy": (["method", "period", "cohort"], ["method", "cohort"]),
+    "stage_confusion": (["method", "true_stage", "predicted_stage"], ["method", "true_stage"]),
+    "stage_calibration": (["method", "probability_bin"], ["method"]),
+}
+ENOUGH = 20
 N_CHARTS = sum(panel.draw is not None for panel in PANELS)
 
 
 @pytest.fixture(scope="module")
 def written(judged, tmp_path_factory):
-    """The report of a shop whose methods are judged, and how many charts it says it has."""
+    """The report of a shop whose methods are judged, and how many charts it says it has; no result counts as small."""
     file = tmp_path_factory.mktemp("report") / "life_stages.html"
-    return file, report.write(judged.warehouse, file)
+    warehouse = file.with_name("warehouse.duckdb")
+    with duckdb.connect() as connection:
+        connection.execute(f"attach '{judged.warehouse}' as judged (read_only); attach '{warehouse}' as warehouse")
+        connection.execute("copy from database judged to warehouse")
+        for table in HIDING:
+            connection.execute(f"update warehouse.{table} set is_small = false")
+    return file, report.write(warehouse, file)
 
 
 class Page(HTMLParser):
@@ -85,6 +99,64 @@ def test_the_reasons_of_the_sample_are_those_of_the_mart(judged, written):
         assert stage == mart["stage"].iloc[0] and float(log_odds) == pytest.approx(mart["log_odds"].iloc[0], abs=0.01)
         cells = re.findall(r"<td.*?>(.*?)</td>", rows)
         assert [float(cell) for cell in cells[1::2]] == pytest.approx(list(mart["contribution"]), abs=0.001)
+
+
+def users_of(shop, table: str) -> pd.Series:
+    """How many users each result of a table is of, counted anew."""
+    rows = shop.frame("stage_predictions")
+    if table == "stage_accuracy":
+        rows = rows.merge(shop.frame("evaluation_cohorts"), on=["user_id", "month"])
+    rows["probability_bin"] = (rows["predicted_stage_probability"] * 15).astype(int).clip(upper=14)
+    return rows.groupby(HIDING[table][0])["user_id"].nunique()
+
+
+@pytest.mark.parametrize("table", HIDING)
+def test_results_of_few_users_are_hidden_and_cannot_be_reckoned_back(judged, table):
+    key, group = HIDING[table]
+    told = judged.frame(table).set_index(key)
+    users = users_of(judged, table).reindex(told.index)
+    assert (users[~told["is_small"]] >= ENOUGH).all() and (users < ENOUGH).any() and not told["is_small"].all()
+    hidden = users[told["is_small"]].groupby(group).sum()
+    shown = users[~told["is_small"]].groupby(group).sum()
+    assert (hidden[hidden.index.isin(shown.index)] >= ENOUGH).all()
+
+
+def test_gains_of_few_users_are_hidden_with_what_would_give_them_away(judged):
+    told = judged.frame("fusion_gain").set_index(["method", "period", "cohort"])
+    assert (told.loc[~told["is_small"], "n_users"] >= ENOUGH).all() and told["is_small"].any()
+    for (_, _), rows in told.reset_index().groupby(["method", "period"]):
+        small = rows.set_index("cohort")["is_small"]
+        if (rows.set_index("cohort")["n_users"].get("not active in the window", ENOUGH)) < ENOUGH:
+            assert small["active in the window"]
+        if "active month" in small and "empty month" in small:
+            assert small["active month"] == small["empty month"]
+
+
+def test_rejected_rows_of_few_users_are_not_counted(judged, base):
+    seen = set()
+    for shop in (judged, base):
+        rejected = shop.frame("stg_rejected_actions")
+        people = rejected.groupby("reason")["user_id"].agg(lambda users: users.nunique() + users.isna().sum())
+        told = shop.frame("rejection_counts", "table_name = 'actions'").set_index("reason")["n_rows"]
+        assert set(told.index) == set(people.index)
+        shown, hidden = people[told[told.notna()].index], people[told[told.isna()].index]
+        assert (shown >= ENOUGH).all() and (hidden.empty or hidden.sum() >= ENOUGH)
+        seen |= {bool(is_shown) for is_shown in told.notna()}
+    assert seen == {True, False}
+
+
+def test_weights_and_drift_of_few_users_are_left_out(judged):
+    met = judged.frame("user_month_features").groupby("feature")["user_id"].nunique()
+    weights = judged.frame("stage_weights")
+    assert (weights["feature"].map(met) >= ENOUGH).all()
+    assert (weights.groupby("stage")["place"].max() == 6).all()
+    active = judged.frame("user_stage_months", "is_primary")
+    active["is_active"] = active["last_active_month"] == active["month"]
+    counts = active.groupby("month")["is_active"].agg(["sum", "size"])
+    drift = judged.frame("month_drift", "measure like 'users%'").set_index("month")["share"]
+    wanted = counts[(counts["sum"] >= ENOUGH) & ((counts["size"] - counts["sum"]).map(lambda n: n == 0 or n >= ENOUGH))]
+    assert list(drift.index) == list(wanted.index)
+    assert list(drift) == pytest.approx(list(wanted["sum"] / wanted["size"]))
 
 
 def test_what_shops_write_is_no_markup():

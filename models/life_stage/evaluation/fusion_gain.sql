@@ -50,6 +50,19 @@ with
         inner join gains on pairs.method = gains.method and pairs.period = gains.period and pairs.cohort = gains.cohort
         group by gains.method, gains.period, gains.cohort
     )
-select gains.*, errors.accuracy_gain_error, errors.recall_gain_error, errors.log_loss_gain_error
+select
+    gains.*,
+    errors.accuracy_gain_error,
+    errors.recall_gain_error,
+    errors.log_loss_gain_error,
+    {{ is_small_cell("gains.n_users", "gains.method, gains.period, " ~ division_of("gains.cohort"), "gains.cohort") }}
+    -- Those not active in the window are all without these.
+    or (
+        gains.cohort = 'active in the window'
+        and min(case when gains.cohort = 'not active in the window' then gains.n_users end) over (
+            partition by gains.method, gains.period
+        )
+        < {{ var("min_cell_users") }}
+    ) as is_small
 from gains
 inner join errors on gains.method = errors.method and gains.period = errors.period and gains.cohort = errors.cohort

@@ -59,7 +59,13 @@ with
             ) as bins
         group by method, period, cohort
     )
-select means.*, errors.accuracy_error, errors.macro_recall_error, errors.log_loss_error, calibration.calibration_error
+select
+    means.*,
+    errors.accuracy_error,
+    errors.macro_recall_error,
+    errors.log_loss_error,
+    calibration.calibration_error,
+    {{ is_small_cell("means.n_users", "means.method, means.cohort", "means.period") }} as is_small
 from means
 inner join errors on means.method = errors.method and means.period = errors.period and means.cohort = errors.cohort
 inner join

@@ -1,9 +1,15 @@
 -- Whether a method is right as often as it says: its probability beside how often the stage it names is the true one.
-select
-    method,
-    {{ probability_bin("predicted_stage_probability") }} as probability_bin,
-    count(*) as n_user_months,
-    sum({{ exact("predicted_stage_probability") }}) / count(*) as mean_probability,
-    avg(case when is_right then 1.0 else 0.0 end) as accuracy
-from {{ ref("stage_predictions") }}
-group by method, {{ probability_bin("predicted_stage_probability") }}
+with
+    counted as (
+        select
+            method,
+            {{ probability_bin("predicted_stage_probability") }} as probability_bin,
+            count(*) as n_user_months,
+            count(distinct user_id) as n_users,
+            sum({{ exact("predicted_stage_probability") }}) / count(*) as mean_probability,
+            avg(case when is_right then 1.0 else 0.0 end) as accuracy
+        from {{ ref("stage_predictions") }}
+        group by method, {{ probability_bin("predicted_stage_probability") }}
+    )
+select *, {{ is_small_cell("n_users", "method", "probability_bin") }} as is_small
+from counted

@@ -1,5 +1,9 @@
 -- The search terms of each month, once each.
-{{ config(materialized="monthly", full_refresh=false, meta={"months": "closed_months"}) }}
+{{
+    config(
+        materialized="monthly", full_refresh=false, meta={"months": "closed_months", "keep": "keep_actions_months"}
+    )
+}}
 -- depends_on: {{ ref("month_ledger") }}
 select distinct {{ this_month() }} as month, search_term
 from {{ ref("stg_actions") }}

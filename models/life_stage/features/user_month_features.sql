@@ -1,6 +1,10 @@
 -- The one long table that every feature flows into: on how many days of the month the user met the feature, or the
 -- value that a family gives. Days, not events: they hold against many clicks in one visit and against bulk buys.
-{{ config(materialized="monthly", full_refresh=false, meta={"months": "months_to_count"}) }}
+{{
+    config(
+        materialized="monthly", full_refresh=false, meta={"months": "months_to_count", "keep": "keep_features_months"}
+    )
+}}
 -- depends_on: {{ ref("month_ledger") }}
 with
     actions as (

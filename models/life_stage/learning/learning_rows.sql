@@ -38,7 +38,9 @@ with
             {{ ref("user_months") }} as last_year
             on months_of_users.user_id = last_year.user_id
             and months_of_users.month = {{ months_after("last_year.month", 12) }}
-        where this_year.month is not null or last_year.month is not null
+        where
+            (this_year.month is not null or last_year.month is not null)
+            and months_of_users.month >= date '{{ kept_from("keep_features_months") }}'
     )
 select
     cast(row_number() over (order by user_id, month) as integer) as row_no,

@@ -2,7 +2,7 @@
 {{ config(materialized="incremental", incremental_strategy="append", full_refresh=false) }}
 -- depends_on: {{ ref("stage_accuracy") }} {{ ref("stage_recall") }} {{ ref("stage_confusion") }} {{ ref("fusion_gain") }}
 -- depends_on: {{ ref("stage_calibration") }} {{ ref("experiment_readout") }} {{ ref("stg_rejected_actions") }}
--- depends_on: {{ ref("days") }}
+-- depends_on: {{ ref("days") }} {{ ref("month_drift") }} {{ ref("rejection_counts") }} {{ ref("stage_weights") }}
 with
     -- Months that a run before this one built without reaching its end count for this one.
     months_built as (
@@ -53,8 +53,8 @@ select
     registrations.n_rejected_registrations,
     closed.n_months_missing,
     months_believed.n_months_updated,
-    users.n_users,
-    users_believed.n_users_believed - users.n_users as n_users_left_out,
+    {{ hidden_when_small("users.n_users") }} as n_users,
+    {{ hidden_when_small("users_believed.n_users_believed - users.n_users") }} as n_users_left_out,
     newest_model.model_version,
     '{{ dbt_version }}' as dbt_version,
     cast({{ seconds_so_far() }} as double) as seconds

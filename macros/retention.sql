@@ -1,0 +1,65 @@
+{# How long staged actions and features stay. Months leave by calendar years, because a belief that must be computed again
+   starts from a December, and only when a whole run has ended well, so that nothing has still to be computed from them. #}
+{% macro layers() %} {% do return(["keep_actions_months", "keep_features_months"]) %} {% endmacro %}
+
+{% macro kept_from(layer) %}
+    {# The first month that the layer holds, as text. What lies before it is never read or computed again. #}
+    {% set recorded = fingerprints_of(layer) if execute and load_relation(built_months()) else {} %}
+    {% do return(recorded.keys() | max if recorded else "0001-01-01") %}
+{% endmacro %}
+
+{% macro frozen_before() %}
+    {% do return([kept_from("keep_actions_months"), kept_from("keep_features_months")] | max) %}
+{% endmacro %}
+
+{% macro frozen(rows, built) %}
+    {# The rows of months, of which those whose input has left count as built, or are no longer wanted. #}
+    {% set first, kept = frozen_before(), [] %}
+    {% for row in rows %}
+        {% if row.month >= first or row.fingerprint is none %} {% do kept.append(row) %}
+        {% elif row.month in built %} {% do kept.append(dict(row, fingerprint=built[row.month], is_frozen=true)) %}
+        {% endif %}
+    {% endfor %}
+    {% do return(kept or [dict(rows[-1], fingerprint=none)]) %}
+{% endmacro %}
+
+{% macro drop_old_months(results) %}
+    {% if execute and is_whole(results) %}
+        {% for layer in layers() if var(layer) %}
+            {% set newest = "select max(month) as month from " ~ target.schema ~ ".month_ledger where is_closed" %}
+            {% set sql %}
+                select concat(substr(cast({{ months_after("month", 1 - var(layer)) }} as string), 1, 4), '-01-01') as month
+                from ({{ newest }}) as newest
+            {% endset %}
+            {% set month = run_query(sql).rows[0]["month"] %}
+            {% if month is not none and month > kept_from(layer) %}
+                {% do drop_months_before(month, layer) %}
+            {% endif %}
+        {% endfor %}
+    {% endif %}
+{% endmacro %}
+
+{% macro drop_months_before(month, layer) %}
+    {% call statement("retention") %}
+        {% for node in graph.nodes.values() if node.config.get("meta", {}).get("keep") == layer %}
+            delete from {{ api.Relation.create(target.database, node.schema, node.alias) }}
+            where month < date '{{ month }}'
+            ;
+        {% endfor %}
+        {{ forget_unused_terms() }}
+        {{ record_month(layer, month, "kept from here on") }}
+    {% endcall %}
+    {% do adapter.commit() %}
+{% endmacro %}
+
+{% macro is_whole(results) %}
+    {# Whether every table that is built by months was built, and nothing failed. #}
+    {% set built, wrong = [], [] %}
+    {% for result in results %}
+        {% do (built if result.status == "success" else wrong).append(result.node.name) if result.status not in ("pass", "warn", "no-op") %}
+    {% endfor %}
+    {% for node in graph.nodes.values() if node.config.materialized in ("monthly", "monthly_fold") and node.name not in built %}
+        {% do wrong.append(node.name) %}
+    {% endfor %}
+    {% do return(not wrong) %}
+{% endmacro %}

@@ -1,0 +1,37 @@
+-- What drifts, month by month: how much of what shoppers do the models do not know, how sure the belief is, who came.
+-- Shares of few users are left out, and those that leave few others.
+{{ config(materialized="view") }}
+with
+    measured as (
+        select
+            month,
+            'actions the model knows nothing of' as measure,
+            avg(out_of_vocabulary_share) as share,
+            count(*) as n_users,
+            0 as n_others
+        from {{ ref("stage_evidence") }}
+        group by month
+        union all
+        select
+            month,
+            'mean probability of the stage that is told' as measure,
+            avg(probability) as share,
+            count(distinct user_id) as n_users,
+            0 as n_others
+        from {{ ref("user_stage_months") }}
+        where is_in_stage
+        group by month
+        union all
+        select
+            month,
+            'users with actions in the month' as measure,
+            avg(case when last_active_month = month then 1.0 else 0.0 end) as share,
+            count(case when last_active_month = month then 1 end) as n_users,
+            count(case when last_active_month < month then 1 end) as n_others
+        from {{ ref("user_stage_months") }}
+        where is_primary
+        group by month
+    )
+select month, measure, share
+from measured
+where n_users >= {{ var("min_cell_users") }} and (n_others = 0 or n_others >= {{ var("min_cell_users") }})

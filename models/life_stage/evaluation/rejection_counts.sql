@@ -1,0 +1,28 @@
+-- How many rows were set aside for which reason, for whoever delivers the data. Rows of few users are not counted, nor
+-- those of users who left or do not consent.
+{{ config(materialized="view") }}
+with
+    rejected as (
+        select 'actions' as table_name, reason, user_id
+        from {{ ref("stg_rejected_actions") }}
+        union all
+        select table_name, reason, id as user_id
+        from {{ ref("stg_rejected_registrations") }}
+    ),
+    counted as (
+        select
+            table_name,
+            reason,
+            count(*) as n_rows,
+            -- A row without a user may be anybody's.
+            case
+                when reason in ('user_erased', 'no_consent')
+                then 0
+                else count(distinct user_id) + count(*) - count(user_id)
+            end as n_users
+        from rejected
+        group by table_name, reason
+    ),
+    hidden as (select *, {{ is_small_cell("n_users", "table_name", "reason") }} as is_small from counted)
+select table_name, reason, case when table_name = 'items' or not is_small then n_rows end as n_rows
+from hidden

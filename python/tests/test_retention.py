@@ -1,0 +1,108 @@
+"""Months that left by var keep_actions_months or keep_features_months stay away, and nothing that is told changes."""
+
+import duckdb
+import pytest
+from project import Shop, assert_same, copy_shop, made_once
+from test_guards import assert_stops
+
+KEPT = {"keep_actions_months": 12, "keep_features_months": 13}  # of 2018-01: both reach into January 2017
+LAYERS = {"stg_action_rows", "search_terms", "user_month_features"}
+FOLDED = "+pair_filter +dynamic_fusion"
+BELIEFS = [
+    "birth_month_filter",
+    "birth_month_filter_cells",
+    "dynamic_fusion",
+    "pair_filter",
+    "stage_evidence",
+    "stage_scores",
+]
+SHIFTED = """
+    select * replace (action_id || '-{name}' as action_id, occurred_at + interval {shift} as occurred_at)
+    from '{source}/actions/month={month}/*.parquet' where strftime(occurred_at, '%Y-%m') = '{month}' and {which}
+"""
+
+
+def deliver(shop: Shop, path: str, month: str, shift: str, which: str = "true") -> None:
+    """A file with actions of another time: those of a month, shifted."""
+    select = SHIFTED.format(name=path[:4], source=shop.source, month=month, shift=shift, which=which)
+    file = shop.source / "actions" / path
+    duckdb.sql(f"copy ({select}) to '{file}'")
+
+
+def deliver_late(shop: Shop) -> None:
+    """Rows of a month that is kept, and of one that is not."""
+    deliver(shop, "late.parquet", "2017-01", "1 minute", "hash(action_id) % 3 = 0")
+    deliver(shop, "aged.parquet", "2016-11", "1 minute", "hash(action_id) % 3 = 0")
+
+
+@pytest.fixture(scope="module")
+def shops(base, tmp_path_factory):
+    """Two shops with the same files, one that kept all, and one that dropped 2016 before late rows came."""
+
+    def make_old(folder):
+        shop = copy_shop(base, folder)
+        deliver(shop, "next.parquet", "2017-01", "12 months")
+        shop.build(only=FOLDED, **KEPT)
+        copy_shop(shop, folder / "dropped")
+        deliver_late(shop)
+        shop.build(only=FOLDED, **KEPT)
+
+    def make_whole(folder):
+        shop = copy_shop(base, folder)
+        deliver(shop, "next.parquet", "2017-01", "12 months")
+        deliver(shop, "late.parquet", "2017-01", "1 minute", "hash(action_id) % 3 = 0")
+        shop.build(only=FOLDED)
+
+    old = made_once(tmp_path_factory, "old_dropped", make_old)
+    return Shop(old), Shop(old / "dropped"), Shop(made_once(tmp_path_factory, "all_kept", make_whole))
+
+
+def months(shop, table):
+    return {str(month)[:7] for (month,) in shop.query(f"select distinct month from {table}")}
+
+
+def test_old_months_leave_by_calendar_years_and_stay_away(shops):
+    late, dropped, _ = shops
+    for shop in (dropped, late):
+        for table in LAYERS:
+            assert min(months(shop, table)) == "2017-01", table
+    assert min(months(late, "user_stage_months")) < "2017"
+    status = dict(late.query("select strftime(month, '%Y-%m'), status from month_ledger"))
+    assert status["2016-11"] == "retired" and status["2017-01"] == "present"
+
+
+def test_what_is_believed_of_months_that_left_stays(shops):
+    late, dropped, _ = shops
+    assert_same(late, dropped, BELIEFS, where="month < date '2017-01-01'")
+
+
+def test_late_rows_are_believed_as_if_everything_had_been_kept(shops):
+    late, dropped, whole = shops
+    assert late.run_of_months("pair_filter")["2017-01"] != dropped.run_of_months("pair_filter")["2017-01"]
+    assert late.run_of_months("pair_filter")["2016-12"] == dropped.run_of_months("pair_filter")["2016-12"]
+    assert_same(late, whole, BELIEFS, where="month >= date '2017-01-01'")
+
+
+def test_a_text_that_only_dropped_months_searched_for_is_forgotten(shops):
+    late, _, whole = shops
+    sql = "select distinct search_term from {} except select distinct search_term from search_terms"
+    assert late.query(sql.format("search_words")) == []
+    gone = {term for (term,) in whole.query("select distinct search_term from search_words")}
+    assert gone - {term for (term,) in late.query("select distinct search_term from search_words")}
+
+
+def test_models_learn_from_months_whose_features_are_there(shops):
+    late, *_ = shops
+    assert min(months(late, "learning_rows")) == "2017-01"
+    assert late.query("select min(tenure_months) from learning_rows where month = date '2018-01-01'")[0][0] > 6
+
+
+@pytest.mark.parametrize(
+    ("code", "variables"),
+    [
+        ("LS-VAR-002", {"keep_features_months": 12}),
+        ("LS-VAR-005", {"restate_from": "2016-12"}),
+    ],
+)
+def test_asking_for_months_that_left_stops_the_run(shops, tmp_path, code, variables):
+    assert_stops(copy_shop(shops[1], tmp_path / "shop"), code, *variables, **variables)
