@@ -44,6 +44,37 @@
     )
 {%- endmacro %}
 
+{% macro counted_actions(raw_rows) -%}
+    {#- One row per file and month its rows lie in: how many there are, how many would be set aside, and their contents. -#}
+    {%- set in_month = (
+        "case when occurred_at >= timestamp '2000-01-01' then "
+        ~ month_of(business_time("occurred_at"))
+        ~ " end"
+    ) -%}
+    {%- set contents = [
+        "action_id",
+        "user_id",
+        "raw_occurred_at",
+        "raw_action",
+        "item_id",
+        "search_term",
+        "raw_quantity",
+    ] -%}
+    select
+        source_file as file,
+        {{ in_month }} as occurred_month,
+        count(*) as n_rows,
+        count(reasons) as n_rejected,
+        max(reasons) as a_reason,
+        {{ order_free_hash(contents) if var("source_schema") else "''" }} as contents
+    from
+        (
+            select *, {{ action_reasons() }} as reasons
+            from ({{ typed_actions(raw_rows, id_of("raw_actions.user_id")) }}) as typed
+        ) as judged
+    group by source_file, {{ in_month }}
+{%- endmacro %}
+
 {% macro judging_rules() %}
     {# What rows are judged by, as text: where it changes, every file is read and judged again. #}
     {% if not execute %} {% do return("") %} {% endif %}

@@ -1,46 +1,15 @@
 -- Which file of the actions holds rows of which month: a run reads only what is new, and every month knows its files.
--- A file is read again when its size or time changed; a source table has no such sign and is read every time. A
--- delivery
--- most of which would be set aside stops the run here, before any of it is staged; items and children have by then
--- passed.
+-- A file is read again when its size or time changed; a source table has no such sign and is read every time. Of a
+-- delivery most of which would be set aside nothing is staged: the run stops here, items and children have passed by
+-- then.
 -- depends_on: {{ ref("stg_child_rows") }} {{ ref("stg_item_rows") }}
 {% set from_tables = var("source_schema") != "" %}
 {% set files = source_files("actions") if execute and not from_tables else [] %}
 {% set unread = files_to_read("actions", files) if execute else [] %}
 {% set inventory = load_relation(this) if not from_tables else none %}
 {% set this_calendar_month = month_of(business_time(clock())) %}
-{% set as_delivered = [
-    "action_id",
-    "user_id",
-    "raw_occurred_at",
-    "raw_action",
-    "item_id",
-    "search_term",
-    "raw_quantity",
-] %}
 with
-    typed as ({{ typed_actions(source_rows("actions", unread), id_of("raw_actions.user_id")) }}),
-    rows_read as (
-        select
-            source_file as file,
-            case
-                when occurred_at >= timestamp '2000-01-01' then {{ month_of(business_time("occurred_at")) }}
-            end as occurred_month,
-            {{ action_reasons() }} as reasons,
-            {{ as_delivered | join(", ") }}
-        from typed
-    ),
-    months_read as (
-        select
-            file,
-            occurred_month,
-            count(*) as n_rows,
-            count(reasons) as n_rejected,
-            max(reasons) as a_reason,
-            {{ order_free_hash(as_delivered) if from_tables else "''" }} as contents
-        from rows_read
-        group by file, occurred_month
-    ),
+    months_read as ({{ counted_actions(source_rows("actions", unread)) }}),
     file_months as (
         {% if from_tables %}
             select

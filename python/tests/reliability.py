@@ -19,12 +19,13 @@ HEAD = """\
 
 What can go wrong with a delivery, a run or a machine; what is promised then; and what was seen when it was tried.
 Either rows are set aside with a reason ([data_contract.md](data_contract.md)) and the run goes on, or the run stops
-with a code ([errors.md](errors.md)) and nothing is changed. `make reliability` runs the {n_cases} cases and writes
-this page; hypothesis made {n_inputs:,} random inputs for it. Cases without an hourglass are part of `make test`, all
-are of `make test-slow`.
+with a code ([errors.md](errors.md)) and nothing is changed. There are {n_cases} cases; hypothesis made {n_inputs:,}
+random inputs for them. `make reliability` tries them all and writes this page; `pytest -m fault --reliability -k kill`
+renews some of its lines. Cases with an hourglass take minutes each and are part of `make test-slow`, the others of
+`make test`.
 
 """
-NOT_RUN = "not tried in this run"
+NOT_RUN = "not tried yet"
 OBSERVED: list[str] = []
 
 
@@ -70,7 +71,7 @@ class Page:
             self.rows += [(*row, report.outcome, report.nodeid) for row in faults]
 
     def pytest_sessionfinish(self):
-        PAGE.write_text(page(self.rows), encoding="utf-8")
+        PAGE.write_text(page(self.rows, written()), encoding="utf-8")
 
 
 def pytest_configure(config):
@@ -78,19 +79,30 @@ def pytest_configure(config):
         config.pluginmanager.register(Page())
 
 
-def page(rows: list[tuple]) -> str:
-    """The document: one table per group, one line per case, whatever number of tests hold it."""
+def page(rows: list[tuple], before: dict[tuple[str, str, str], str]) -> str:
+    """The document: a table per group, a line per case; those that were not tried now keep the line they had before."""
     cases: dict[tuple[str, str, str], list[tuple]] = {case: [] for case in declared()}
     for group, case, expected, *facts in rows:
-        cases.setdefault((group, case, expected), []).append(facts)
-    parts = [HEAD.format(n_cases=len(cases), n_inputs=sum(row[4] for row in rows))]
+        cases[(group, case, expected)].append(facts)
+    lines = {c: line(*c[1:], facts) if facts else before.get(c, line(*c[1:], facts)) for c, facts in cases.items()}
+    n_inputs = sum(int(n) for text in lines.values() for n in re.findall(r"(\d+) inputs tried", text))
+    parts = [HEAD.format(n_cases=len(lines), n_inputs=n_inputs)]
     for group in GROUPS:
-        lines = [line(case, expected, facts) for (g, case, expected), facts in sorted(cases.items()) if g == group]
-        if lines:
-            parts.append(
-                f"## {group}\n| case | expected | observed | test |\n|---|---|---|---|\n" + "".join(lines) + "\n"
-            )
+        of_group = "".join(text for case, text in sorted(lines.items()) if case[0] == group)
+        parts.append(f"## {group}\n| case | expected | observed | test |\n|---|---|---|---|\n{of_group}\n")
     return "".join(parts).rstrip() + "\n"
+
+
+def written() -> dict[tuple[str, str, str], str]:
+    """The lines of the page as it is: {(group, case, expected): line}."""
+    lines, group = {}, ""
+    for text in PAGE.read_text(encoding="utf-8").splitlines(keepends=True) if PAGE.exists() else []:
+        if text.startswith("## "):
+            group = text.removeprefix("## ").strip()
+        elif group and text.startswith("| ") and not text.startswith("| case "):
+            case, expected, _ = text.removeprefix("| ").split(" | ", 2)
+            lines[(group, case.removesuffix(" ⏳"), expected)] = text
+    return lines
 
 
 def line(case: str, expected: str, facts: list[tuple]) -> str:

@@ -1,7 +1,8 @@
 """A delivery most of which would be set aside stops the run before anything is staged; a bad row does not."""
 
 import pytest
-from project import assert_stops
+from project import assert_same, assert_stops
+from reliability import observe
 
 FEBRUARY = "actions/month=2017-02/part-0000.parquet"
 
@@ -25,3 +26,30 @@ def write_over(shop, path, change):
 def test_a_delivery_most_of_which_is_broken_stops_the_run(shop, path, change, fact):
     write_over(shop, path, change)
     assert_stops(shop, "LS-SRC-007", fact, "max_rejected_share is 0.5", "nothing was changed")
+
+
+@pytest.mark.fault("Rows", "a bad share that was accepted", "months staged before are not judged by the share again")
+def test_how_much_is_too_much_is_asked_of_what_is_delivered_alone(shop):
+    write_over(shop, FEBRUARY, "case when hash(action_id) % 10 < 7 then null else user_id end as user_id")
+    shop.build(only="+source_file_months", max_rejected_share=0.8)
+    shop.build(only="+source_file_months")
+    ((share,),) = shop.query("select sum(n_rejected) / sum(n_rows) from source_file_months where month = '2017-02-01'")
+    assert 0.6 < share < 0.8
+    observe("70 % set aside, accepted once with max_rejected_share = 0.8")
+
+
+@pytest.mark.fault(
+    "Rows",
+    "action_synonyms.csv damaged",
+    "stops with LS-SRC-007 before any month is judged anew; mended, nothing is left to do",
+)
+def test_a_dictionary_that_knows_no_click_stops_the_run(base, shop):
+    """The shop's clicks are nine in ten actions: unknown, they would take everybody's evidence away."""
+    dictionary = shop.folder / "seeds" / "action_synonyms.csv"
+    words = dictionary.read_text()
+    dictionary.write_text("".join(line for line in words.splitlines(keepends=True) if not line.endswith(",click\n")))
+    finished = shop.start(only="+stage_evidence")
+    assert finished.exit_code != 0 and "LS-SRC-007" in finished.output and "action_unknown" in finished.output
+    dictionary.write_text(words)
+    shop.build(only="+birth_month_filter")
+    assert_same(shop, base, ["stg_action_rows", "month_ledger", "built_months", "birth_month_filter"], ignore=())

@@ -2,12 +2,15 @@
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 
 import pytest
 from project import assert_same, assert_stops
 from reliability import observe
+
+from life_stage.engine_errors import explained
 
 READER = """
 import sys, duckdb
@@ -85,7 +88,7 @@ def test_a_damaged_warehouse_stops_the_run(shop, code, damaged):
     [
         pytest.param(
             "LS-RUN-003",
-            {"file_bytes": 2_000_000},
+            {"file_bytes": 4_000_000},
             marks=pytest.mark.fault(
                 "Machine",
                 "the disk is full (ulimit -f)",
@@ -108,6 +111,7 @@ def test_a_damaged_warehouse_stops_the_run(shop, code, damaged):
 )
 def test_a_run_that_lacks_disk_or_memory_leaves_what_was_published_and_is_mended_by_the_next(shop, base, code, how):
     new_rows(shop, 15)
+    shutil.rmtree(shop.folder / "logs")  # dbt's own log is not what is to fill the disk
     before = published_bytes(shop)
     finished = shop.start(**how)
     assert finished.exit_code != 0 and code in finished.output, finished.output[-3000:]
@@ -141,3 +145,21 @@ def test_a_bot_changes_nothing_for_others(base, new_shop):
     new_shop.change(*(f"delete from {table} where user_id = 'bot'" for table in EVIDENCE))
     assert_same(new_shop, base, EVIDENCE, where="month = date '2016-07-01'")
     observe("beliefs about all others as without it")
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        ("IO Error: Could not write file: No space left on device", "LS-RUN-003"),
+        ("Out of Memory Error: failed to allocate data of size 2.0 MiB (26.7 MiB/28.6 MiB used)", "LS-RUN-004"),
+        ("Corrupt database file: computed checksum 1 does not match stored checksum 2 in block 3", "LS-RUN-005"),
+        ("Invalid Input Error: CSV Error on Line: 3", "LS-SRC-006"),
+        ("Invalid Input Error: File 'x' too small to be a Parquet file", "LS-SRC-006"),
+        ("Invalid Input Error: LS-SRC-007 900 of 1000 rows of actions in x.parquet", "LS-SRC-007"),
+        ('Catalog Error: Table with name "x" does not exist', "Catalog Error"),
+    ],
+)
+def test_what_the_engine_says_gets_the_code_of_its_cause_and_keeps_its_own_words(message, code):
+    assert message in explained(message)
+    assert explained(explained(message)) == explained(message)
+    assert code in explained(message).splitlines()[0]
