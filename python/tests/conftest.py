@@ -11,7 +11,7 @@ import pytest
 sys.path.append(str(Path(__file__).parent))
 
 from project import PROJECT, Shop, copy_shop, made_once, make_shop, pin_model
-from reliability import pytest_addoption, pytest_configure, pytest_runtest_makereport, pytest_runtest_setup  # noqa: F401
+from reliability import pytest_addoption, pytest_configure, pytest_runtest_call, pytest_runtest_makereport  # noqa: F401
 
 JUDGED_FROM = "2016-11"  # before it there are eight months to learn from
 

@@ -44,8 +44,9 @@ def pytest_addoption(parser):
     parser.addoption("--reliability", action="store_true", help="write docs/reliability.md from the faults that ran")
 
 
-def pytest_runtest_setup():
-    OBSERVED.clear()
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call():
+    OBSERVED.clear()  # what shared shops saw when they were made is no test's own
 
 
 @pytest.hookimpl(wrapper=True)
@@ -110,7 +111,7 @@ def line(case: str, expected: str, facts: list[tuple]) -> str:
     seen = list(dict.fromkeys(observed for observed, *_ in facts if observed)) or ["as expected" if facts else NOT_RUN]
     seen += [f"{tried} inputs tried" for _, tried, *_ in facts if tried]
     seen += [f"**{outcome}**" for *_, outcome, _ in facts if outcome != "passed"]
-    tests = dict.fromkeys(nodeid.split("/")[-1].split("[")[0] for *_, nodeid in facts)
+    tests = dict.fromkeys(nodeid.split("[")[0].split("/")[-1] for *_, nodeid in facts)
     slow = " ⏳" if facts and all(is_slow for _, _, is_slow, *_ in facts) else ""
     return f"| {case}{slow} | {expected} | {'; '.join(seen)} | {', '.join(f'`{test}`' for test in tests)} |\n"
 

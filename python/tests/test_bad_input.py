@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from project import PROJECT, make_shop
+from reliability import observe
 
 # reasons, action_id, user_id, occurred_at, action, item_id, search_term, quantity
 ACTIONS = [
@@ -181,6 +182,7 @@ def test_every_action_gets_just_the_reasons_it_deserves(judged):
     # One row per reason in what people read, and no reason of the dictionary without a case here.
     each = Counter(reason for reasons in expected for reason in reasons.split())
     assert dict(judged.query("select reason, count(*) from stg_rejected_actions group by reason")) == each
+    observe("set aside: " + ", ".join(f"{each[reason]} {reason}" for reason in sorted(each)))
     assert set(each) == {
         r for (r,) in judged.query("select reason from rejection_reasons where table_name = 'actions'")
     }
@@ -224,6 +226,7 @@ def test_every_child_and_item_gets_the_reason_it_deserves(judged):
     found = judged.query("select table_name, coalesce(id, ''), reason from stg_rejected_registrations")
     bad = [("children", row[1], row[0]) for row in CHILDREN if row[0] not in ("", "repeated")]
     assert Counter(found) == Counter(bad + [("items", row[1], row[0]) for row in ITEMS if row[0]])
+    observe("set aside: " + ", ".join(sorted({reason for *_, reason in found})))
     kept = judged.query(
         "select user_id, child_no::varchar, birth_date::varchar, registered_at::varchar from stg_children"
     )
