@@ -1,13 +1,16 @@
 """What the database engine stops on, said with a code and what to do: a full disk, too little memory, a broken file.
 
-dbt passes every error of the engine through one place and offers no hook there, so that place is wrapped.
+dbt passes the engine's errors through two places, one for SQL and one for Python models, and offers no hook there: both
+are wrapped.
 """
 
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+from dbt.adapters.duckdb.impl import DuckDBAdapter
 from dbt_common.exceptions import DbtRuntimeError
 
 HEALS = "what was published stands, the next run goes on from the last finished month"
@@ -15,7 +18,7 @@ CAUSES = {  # in this order: a full disk also breaks files
     r"No space left|File too large|Disk quota|Could not write|Failed to write|out of disk|max_temp_directory_size": (
         f"LS-RUN-003 the disk is full: make room ({HEALS})"
     ),
-    r"Out of Memory|failed to allocate|could not allocate": (
+    r"Out of Memory|MemoryError|failed to allocate|could not allocate": (
         f"LS-RUN-004 the memory does not suffice: raise LIFE_STAGE_MEMORY, or run on a larger machine ({HEALS})"
     ),
     r"[Cc]orrupt database|checksum .* does not match|database has been invalidated": (
@@ -36,19 +39,30 @@ def explained(message: str) -> str:
     return message
 
 
+@contextmanager
+def explaining() -> Iterator[None]:
+    """Errors of dbt's leave it explained."""
+    try:
+        yield
+    except DbtRuntimeError as error:
+        error.msg = explained(str(error.msg))
+        raise
+
+
 def explain_engine_errors() -> None:
     """From here on the errors of this process's dbt are explained."""
-    handler = DuckDBConnectionManager.exception_handler
-    if handler.__module__ == __name__:
+    handle, submit = DuckDBConnectionManager.exception_handler, DuckDBAdapter.submit_python_job
+    if submit.__module__ == __name__:
         return
 
     @contextmanager
-    def explaining(self: DuckDBConnectionManager, sql: str, connection_name: str = "master") -> Iterator[None]:
-        try:
-            with handler(self, sql, connection_name):
-                yield
-        except DbtRuntimeError as error:
-            error.msg = explained(str(error.msg))
-            raise
+    def exception_handler(*arguments: Any, **named: Any) -> Iterator[None]:
+        with explaining(), handle(*arguments, **named):
+            yield
 
-    DuckDBConnectionManager.exception_handler = explaining
+    def submit_python_job(*arguments: Any, **named: Any) -> Any:
+        with explaining():
+            return submit(*arguments, **named)
+
+    DuckDBConnectionManager.exception_handler = exception_handler
+    DuckDBAdapter.submit_python_job = submit_python_job

@@ -5,12 +5,16 @@ import os
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+from dbt.adapters.duckdb.impl import DuckDBAdapter
+from dbt_common.exceptions import DbtRuntimeError
 from project import assert_same, assert_stops
 from reliability import observe
 
-from life_stage.engine_errors import explained
+from life_stage.engine_errors import explain_engine_errors, explained
 
 READER = """
 import sys, duckdb
@@ -163,3 +167,25 @@ def test_what_the_engine_says_gets_the_code_of_its_cause_and_keeps_its_own_words
     assert message in explained(message)
     assert explained(explained(message)) == explained(message)
     assert code in explained(message).splitlines()[0]
+
+
+def test_python_models_and_sql_have_their_errors_explained(monkeypatch):
+    """Publishing is a Python model: a disk that is full there is met by Python, not by the engine."""
+
+    def submit(*_):
+        raise DbtRuntimeError("Python model failed: OSError: [Errno 28] No space left on device")
+
+    explain_engine_errors()
+    monkeypatch.setattr(DuckDBConnectionManager, "env", lambda: SimpleNamespace(submit_python_job=submit))
+    connection = SimpleNamespace(handle=None)
+    adapter = SimpleNamespace(
+        connections=SimpleNamespace(get_if_exists=lambda: connection, rollback_if_open=lambda: None),
+        _resolve_flight_name=lambda env, model: model,
+    )
+    with pytest.raises(DbtRuntimeError, match="LS-RUN-003 the disk is full"):
+        DuckDBAdapter.submit_python_job(adapter, {}, "")
+    with (
+        pytest.raises(DbtRuntimeError, match="LS-RUN-004"),
+        DuckDBConnectionManager.exception_handler(adapter.connections, "select 1"),
+    ):
+        raise RuntimeError("Out of Memory Error: could not allocate block")
