@@ -69,6 +69,12 @@
         "keep_features_months": [0, 1200],
         "stale_after_months": [1, 1200],
         "min_cell_users": [1, 1000000],
+        "checkout_months": [0, 120],
+        "checkout_cases": [1, 10000000],
+        "checkout_label_days": [1, 28],
+        "checkout_half_life_days": [1, 3650],
+        "checkout_min_support": [1, 1000000],
+        "checkout_items": [2, 50000],
     } %}
     {% set switches = ["filter_tuning", "tune_penalties", "infer_pregnancy"] %}
     {% set lists = ["stages", "age_bin_edges", "features", "experiments"] %}

@@ -1,6 +1,12 @@
 {# The only engine-specific SQL: everything DuckDB and Spark spell differently, one macro each. #}
 {% macro months_after(month, n) -%} cast({{ month }} + to_months({{ n }}) as date) {%- endmacro %}
 
+{% macro days_between(later, earlier) -%}
+    {% if target.type == "spark" %} datediff({{ later }}, {{ earlier }})
+    {% else %}({{ later }} - {{ earlier }})
+    {% endif %}
+{%- endmacro %}
+
 {% macro utc_timestamp(value) -%}
     {#- Text may carry an offset, which a plain cast to timestamp drops without a word. -#}
     timezone('UTC', try_cast({{ value }} as timestamptz))

@@ -20,7 +20,7 @@ VIEW_FILE = "life_stage.duckdb"
 DICTIONARY, DICTIONARY_COLUMNS = "dictionary.csv", ("mart", "column", "type", "description")
 SMALL = ("stages", "stage_totals", "stage_interests", "model_runs")  # also as CSV, for spreadsheets
 LEDGER = "model_runs"  # grows with every run, so it alone is no reason to publish
-KEYS = ("month", "user_id", "child_no", "stage_no", "stage", "leaf_category", "place", "started_at")
+KEYS = ("month", "user_id", "child_no", "stage_no", "stage", "leaf_category", "item_id", "place", "started_at")
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 SCHEMA = pa.schema(
     [

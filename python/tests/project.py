@@ -24,7 +24,7 @@ from reliability import observe
 
 PROJECT = Path(__file__).parents[2]
 PROJECT_FILES = ("dbt_project.yml", "profiles.yml", "models", "macros", "seeds", "tests")
-SMALL = {"min_training_users": 60, "min_feature_support": 20, "retrain_every_months": 0}
+SMALL = {"min_training_users": 60, "min_feature_support": 20, "retrain_every_months": 0, "checkout_months": 0}
 PLACES = {
     "LIFE_STAGE_SOURCE": "source",
     "LIFE_STAGE_WAREHOUSE": "warehouse.duckdb",
@@ -99,12 +99,14 @@ class Shop:
         """Run the monthly job, or `only` some of its models, and wait for its end, good or bad.
 
         What takes time and few tests look at is left out: data tests unless `checked`, evaluation unless that or
-        `evaluated`. `environment` and `file_bytes` as in run_dbt.
+        `evaluated`, the checkout unless `only` names some of it. `environment` and `file_bytes` as in run_dbt.
         """
         words = ["--vars", json.dumps(SMALL | variables)]
         words += [] if checked else ["--exclude-resource-type", "test"]
         words += ["--select", *only.split()] if only else []
-        words += [] if checked or evaluated else ["--exclude", "path:models/life_stage/evaluation"]
+        excluded = [] if checked or evaluated else ["path:models/life_stage/evaluation"]
+        excluded += [] if checked or "checkout" in only else ["path:models/checkout"]
+        words += ["--exclude", *excluded] if excluded else []
         return self.dbt("build", *words, environment=environment or {}, file_bytes=file_bytes)
 
     def operate(self, operation: str, environment: dict[str, str] | None = None, **arguments) -> Finished:

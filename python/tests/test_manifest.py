@@ -169,6 +169,14 @@ def test_nothing_is_published_before_every_test_has_passed(manifest):
     assert too_late == {}
 
 
+def test_the_checkout_reads_staging_and_the_marts_of_the_stages_alone(manifest, models):
+    folders = {node["unique_id"]: node["fqn"][1:-1] for node in models.values()}
+    for name, node in models.items():
+        if "checkout" in node["fqn"]:
+            read = [folders.get(parent) for parent in node["depends_on"]["nodes"]]
+            assert all(f and (f[0] in ("checkout", "staging") or f == ["life_stage", "marts"]) for f in read), name
+
+
 def test_names_say_what_a_row_is_and_no_more(models):
     for name in models:
         assert "__" not in name and not re.search(r"(^|_)(v[0-9]+|tmp|temp|final|new|old)(_|$)", name), name

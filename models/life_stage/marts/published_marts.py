@@ -14,4 +14,8 @@ def model(dbt, session):
         "stages": dbt.ref("stages"),
         "model_runs": dbt.ref("model_runs"),
     }
-    return publish(marts, dbt.config.meta_get("options"), descriptions_of(marts, session))
+    options = dbt.config.meta_get("options")
+    if options["checkout_months"]:
+        marts["checkout_recommendations"] = dbt.ref("checkout_recommendations")
+        marts["cart_complements"] = dbt.ref("cart_complements")
+    return publish(marts, options, descriptions_of(marts, session))

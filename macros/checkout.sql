@@ -1,0 +1,54 @@
+{# What the models of the checkout share: its sources of candidates, and an item's share among shoppers like this one. #}
+{% macro checkout_sources() %}
+    {# Where candidates come from. #}
+    {% do return(
+        [
+            "popular",
+            "popular_in_stage",
+            "habit",
+            "together_cart",
+            "together_history",
+            "linear_cart",
+            "linear_history",
+            "alike_cart",
+            "alike_history",
+        ]
+    ) %}
+{% endmacro %}
+
+{% macro mixed_share(items, users, months_on=0) -%}
+    {#- SQL: the item's share in each stage, weighted by how probable the shopper's stages are; what is left counts as all. -#}
+    (
+        {%- for name in stage_names() -%}
+            {{ users }}.p_{{ name }}
+            * {{ items }}.share_{{ stage_names()[[loop.index0 + months_on, stage_names() | length - 1] | min] }}
+            +
+        {%- endfor -%}
+        (1 - {{ sum_of(users ~ ".p_", stage_names()) }}) * {{ items }}.share
+    )
+{%- endmacro %}
+
+{% macro checkout_columns() %}
+    {# What the rankers read of a candidate, as checkout_examples has it. #}
+    {% set columns = [] %}
+    {% for source in checkout_sources() %} {% do columns.extend([source, source ~ "_place"]) %} {% endfor %}
+    {% do return(columns + ["popularity", "stage_lift", "next_stage_lift", "frequency", "recency"]) %}
+{% endmacro %}
+
+{% macro log_odds(coefficients, examples) -%}
+    {#- SQL: of the candidate being right. -#}
+    {{ coefficients }}.intercept
+    {%- for column in checkout_columns() %}
+        + {{ coefficients }}.w_{{ column }} * {{ examples }}.{{ column }}
+    {%- endfor %}
+{%- endmacro %}
+
+{% macro is_offered(coefficients, examples) -%}
+    {#- SQL: whether a source that the model reads names the item. -#}
+    (
+        {%- for source in checkout_sources() %}
+            {{ coefficients }}.w_{{ source }} <> 0 and {{ examples }}.{{ source }} > 0
+            {%- if not loop.last %} or {% endif -%}
+        {%- endfor %}
+    )
+{%- endmacro %}

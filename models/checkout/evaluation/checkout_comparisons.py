@@ -1,0 +1,7 @@
+# By how much every model is better than every other one on the same cases, with 95 % intervals.
+from life_stage_checkout.leaderboard import comparisons
+
+
+def model(dbt, session):
+    dbt.config(materialized="table")
+    return comparisons(case_scores=dbt.ref("checkout_case_scores"))

@@ -1,0 +1,7 @@
+# How good every model is in the judged months and in each group of shoppers, with 95 % intervals.
+from life_stage_checkout.leaderboard import leaderboard
+
+
+def model(dbt, session):
+    dbt.config(materialized="table")
+    return leaderboard(case_scores=dbt.ref("checkout_case_scores"))

@@ -1,0 +1,10 @@
+-- What came true: the items that a known shopper bought within the first days of a month.
+select users.month, users.user_id, lines.item_no, cast(sum(lines.n_units) as bigint) as n_units
+from {{ ref("checkout_users") }} as users
+inner join
+    {{ ref("checkout_lines") }} as lines
+    on users.user_id = lines.user_id
+    and users.month = lines.month
+    and lines.is_purchased
+    and {{ days_between("lines.acted_on", "users.month") }} < {{ var("checkout_label_days") }}
+group by users.month, users.user_id, lines.item_no

@@ -1,0 +1,60 @@
+-- What went into one basket: the items a shopper put into the cart or bought in a visit.
+with
+    taken as (
+        select
+            actions.*,
+            catalogue.item_no,
+            case
+                when
+                    actions.session_id is null
+                    and lag(actions.occurred_at) over (
+                        partition by actions.month, actions.user_id, actions.session_id
+                        order by actions.occurred_at, actions.action_id
+                    )
+                    < actions.occurred_at - interval '30' minute
+                then 1
+                else 0
+            end as is_after_pause
+        from {{ ref("stg_actions") }} as actions
+        inner join {{ ref("checkout_catalogue") }} as catalogue on actions.item_id = catalogue.item_id
+        where
+            actions.action in ('cart', 'purchase')
+            and actions.month < (select max(month) from {{ ref("checkout_months") }})
+    ),
+    visits as (
+        select
+            *,
+            sum(is_after_pause) over (
+                partition by month, user_id, session_id
+                order by occurred_at, action_id
+                rows between unbounded preceding and current row
+            ) as visit_no
+        from taken
+    ),
+    -- A visit is cut at the end of a month, so that what is known before a month holds nothing of it.
+    lines as (
+        select
+            month,
+            concat(user_id, ' ', coalesce(session_id, concat('visit ', cast(visit_no as string)))) as basket_id,
+            user_id,
+            item_no,
+            item_id,
+            min(acted_on) as acted_on,
+            max(case when action = 'purchase' then 1 else 0 end) = 1 as is_purchased,
+            cast(sum(case when action = 'purchase' then coalesce(quantity, 1) else 0 end) as bigint) as n_units
+        from visits
+        group by
+            month,
+            concat(user_id, ' ', coalesce(session_id, concat('visit ', cast(visit_no as string)))),
+            user_id,
+            item_no,
+            item_id
+    )
+select
+    *,
+    -- Half of the basket, at random and for ever the same half, is what a checkout would have seen.
+    2 * row_number() over (
+        partition by month, basket_id order by {{ hash_share("concat(basket_id, ' ', item_id)") }}, item_id
+    )
+    <= count(*) over (partition by month, basket_id) as is_given
+from lines

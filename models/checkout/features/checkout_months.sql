@@ -1,0 +1,21 @@
+-- The months the checkout is judged on and, last, the month it is made for. Of each, only what came before is known.
+{% set n = var("checkout_months") %}
+with
+    closed as (
+        select min(month) as first_month, max(month) as last_month from {{ ref("month_ledger") }} where is_closed
+    ),
+    -- The month before the first judged one is there to learn from.
+    span as (
+        select
+            greatest({{ months_after("last_month", -n) }}, {{ months_after("first_month", 1) }}) as first_month,
+            {{ months_after("last_month", 1) }} as made_for
+        from closed
+        where {{ n }} > 0 and last_month > first_month
+    ),
+    calendar as ({{ every_month("first_month", "made_for", "span") }})
+select
+    calendar.month,
+    calendar.month < span.made_for as is_closed,
+    calendar.month < span.made_for and calendar.month > span.first_month as is_judged
+from calendar
+cross join span

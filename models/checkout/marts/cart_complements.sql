@@ -1,0 +1,50 @@
+-- What goes with each item in a cart: ten others, by the measure that found most in the judged carts, then by
+-- description.
+with
+    measures as (
+        select model as measure, row_number() over (order by value desc, model) as place
+        from {{ ref("checkout_leaderboard") }}
+        where
+            kind = 'cart'
+            and metric = 'recall_at_10'
+            and period = 'all'
+            and segment = 'all'
+            and model in ('together', 'linear')
+    ),
+    offered as (
+        select
+            neighbours.month,
+            neighbours.item_no,
+            neighbours.other_item_no,
+            neighbours.score,
+            neighbours.measure,
+            row_number() over (
+                partition by neighbours.item_no, neighbours.other_item_no
+                order by case when neighbours.measure = 'alike' then 1 else 0 end
+            ) as choice
+        from {{ ref("checkout_neighbours") }} as neighbours
+        inner join {{ ref("checkout_months") }} as months on neighbours.month = months.month and not months.is_closed
+        where
+            neighbours.measure = 'alike'
+            or neighbours.measure = coalesce((select measure from measures where place = 1), 'together')
+    ),
+    ranked as (
+        select
+            *,
+            row_number() over (
+                partition by item_no order by case when measure = 'alike' then 1 else 0 end, score desc, other_item_no
+            ) as rank_no
+        from offered
+        where choice = 1
+    )
+select
+    ranked.month,
+    catalogue.item_id,
+    cast(ranked.rank_no as integer) as place,
+    others.item_id as other_item_id,
+    ranked.score,
+    ranked.measure as reason
+from ranked
+inner join {{ ref("checkout_catalogue") }} as catalogue on ranked.item_no = catalogue.item_no
+inner join {{ ref("checkout_catalogue") }} as others on ranked.other_item_no = others.item_no
+where ranked.rank_no <= 10

@@ -1,0 +1,36 @@
+-- Every candidate of a case with all that is known of it, in columns: what the rankers learn from and are asked about.
+with
+    candidates as (
+        select
+            case_no,
+            item_no
+            {% for source in checkout_sources() %}
+                ,
+                ln(1 + coalesce(max(case when source = '{{ source }}' then score end), 0.0)) as {{ source }},
+                coalesce(
+                    max(case when source = '{{ source }}' then 1 / sqrt(cast(place as double)) end), 0.0
+                ) as {{ source }}_place
+            {% endfor %}
+        from {{ ref("checkout_candidates") }}
+        group by case_no, item_no
+    )
+select
+    cases.month,
+    cases.kind,
+    cases.is_closed,
+    cases.is_judged,
+    candidates.*,
+    ln(items.share) as popularity,
+    coalesce(ln({{ mixed_share("items", "users") }} / items.share), 0.0) as stage_lift,
+    coalesce(ln({{ mixed_share("items", "users", 1) }} / items.share), 0.0) as next_stage_lift,
+    ln(1 + cases.n_baskets) as frequency,
+    coalesce(ln(1 + users.recency_days), 0.0) as recency,
+    case when targets.item_no is null then 0 else 1 end as is_target
+from candidates
+inner join {{ ref("checkout_cases") }} as cases on candidates.case_no = cases.case_no
+inner join {{ ref("checkout_items") }} as items on cases.month = items.month and candidates.item_no = items.item_no
+left join {{ ref("checkout_users") }} as users on cases.month = users.month and cases.user_id = users.user_id
+left join
+    {{ ref("checkout_targets") }} as targets
+    on candidates.case_no = targets.case_no
+    and candidates.item_no = targets.item_no

@@ -1,0 +1,9 @@
+# Which items speak for which others in a basket, told apart from what all others say: EASE, in closed form.
+from life_stage_checkout.linear_model import linear_weights
+
+
+def model(dbt, session):
+    dbt.config(materialized="table")
+    return linear_weights(
+        pairs=dbt.ref("checkout_pairs"), items=dbt.ref("checkout_items"), options=dbt.config.meta_get("options")
+    )

@@ -1,0 +1,101 @@
+"""How good the models are, with intervals, and which of them is better than which: by resampling users.
+
+A user's cases resemble each other, so whole users are drawn, with replacement, and all models are judged on the same
+draws: what two models differ by is then known far better than what each of them reaches.
+"""
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+N_DRAWS = 500
+SEED = 1
+# Every metric is a ratio of two sums over cases.
+METRICS = {
+    "recall_at_10": ("recall_at_10", "has_right_answers"),
+    "recall_at_20": ("recall_at_20", "has_right_answers"),
+    "map_at_10": ("precision_at_10", "has_right_answers"),
+    "ndcg_at_10": ("ndcg_at_10", "has_right_answers"),
+    "auc": ("auc", "has_right_answers"),
+    "new_item_recall_at_20": ("n_new_hits_at_20", "n_new_targets"),
+    "rmse": ("squared_error", "n_shown"),
+}
+COMPARED = ("recall_at_10", "map_at_10", "ndcg_at_10")
+GROUPS = ["kind", "period", "segment", "metric", "model"]
+KEYS = [(name, pa.string()) for name in GROUPS]
+INTERVAL = [("lowest", pa.float64()), ("highest", pa.float64())]
+LEADERBOARD = pa.schema([*KEYS, ("n_cases", pa.int64()), ("value", pa.float64()), *INTERVAL])
+COMPARISONS = pa.schema(
+    [
+        *KEYS,
+        ("other_model", pa.string()),
+        ("difference", pa.float64()),
+        *INTERVAL,
+        ("relative_difference", pa.float64()),
+    ]
+)
+
+
+def leaderboard(*, case_scores: duckdb.DuckDBPyRelation) -> pa.Table:
+    """Rows of LEADERBOARD: every metric of every model, in all judged months and each, in every segment of all."""
+    rows = []
+    for group, cases in groups_of(case_scores.df()):
+        for metric, models, value, draws in metrics_of(cases):
+            n_cases = cases["case_no"].nunique()
+            for number in np.flatnonzero(~np.isnan(value)):
+                lowest, highest = np.nanquantile(draws[:, number], [0.025, 0.975])
+                facts = {"n_cases": n_cases, "value": value[number], "lowest": lowest, "highest": highest}
+                rows.append(group | {"metric": metric, "model": models[number]} | facts)
+    return pa.Table.from_pylist(rows, schema=LEADERBOARD)
+
+
+def comparisons(*, case_scores: duckdb.DuckDBPyRelation) -> pa.Table:
+    """Rows of COMPARISONS: by how much a model is better than another on the same cases."""
+    rows = []
+    for group, cases in groups_of(case_scores.df()):
+        for metric, models, value, draws in metrics_of(cases, COMPARED):
+            for one, model in enumerate(models):
+                for other, other_model in enumerate(models):
+                    if one != other and not np.isnan(value[[one, other]]).any():
+                        pair = {"metric": metric, "model": model, "other_model": other_model}
+                        rows.append(group | pair | difference(value, draws, one, other))
+    return pa.Table.from_pylist(rows, schema=COMPARISONS)
+
+
+def difference(value: np.ndarray, draws: np.ndarray, one: int, other: int) -> dict[str, float | None]:
+    """Of two models' values, with the interval that holds it in 95 % of the draws."""
+    lowest, highest = np.nanquantile(draws[:, one] - draws[:, other], [0.025, 0.975])
+    by = value[one] - value[other]
+    relative = by / value[other] if value[other] > 0 else None
+    return {"difference": by, "lowest": lowest, "highest": highest, "relative_difference": relative}
+
+
+def groups_of(scores: pd.DataFrame):
+    """({kind, period, segment}, cases): all judged months, each of them, and the segments of all."""
+    scores = scores.sort_values(["model", "case_no"], ignore_index=True)
+    for kind, of_kind in scores.groupby("kind"):
+        yield {"kind": kind, "period": "all", "segment": "all"}, of_kind
+        for month, cases in of_kind.groupby("month"):
+            yield {"kind": kind, "period": f"{month:%Y-%m}", "segment": "all"}, cases
+        for column in ("stage", "activity"):
+            for value, cases in of_kind.groupby(column):
+                yield {"kind": kind, "period": "all", "segment": f"{column}={value}"}, cases
+
+
+def metrics_of(cases: pd.DataFrame, wanted=tuple(METRICS)):
+    """(metric, models, value by model, draws x models); NaN where a model shows nothing or nothing was to be found."""
+    model, models = pd.factorize(cases["model"], sort=True)
+    user, users = pd.factorize(cases["user_id"], sort=True)
+    even = np.full(len(users), 1 / len(users))
+    chosen = np.random.default_rng(SEED).multinomial(len(users), even, size=N_DRAWS).astype(float)
+
+    def by_user(column: str) -> np.ndarray:
+        place = user * len(models) + model
+        return np.bincount(place, cases[column], len(users) * len(models)).reshape(len(users), len(models))
+
+    for metric in wanted:
+        above, below = (by_user(column) for column in METRICS[metric])
+        root = np.sqrt if metric == "rmse" else np.asarray
+        with np.errstate(invalid="ignore"):
+            yield metric, models, root(above.sum(0) / below.sum(0)), root((chosen @ above) / (chosen @ below))

@@ -1,0 +1,236 @@
+"""The checkout: what it knows before a month, what it recommends, and how it is judged, beside plain restatements."""
+
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pytest
+from project import Shop, assert_same, copy_shop, made_once
+from scipy.sparse import csr_matrix
+
+MONTHS = {"checkout_months": 2, "checkout_cases": 150, "checkout_items": 300}
+ALL = "path:models/checkout published_marts"
+
+
+@pytest.fixture(scope="module")
+def checkout(judged, tmp_path_factory):
+    """The judged shop with a checkout for 2017-03, judged on 2017-01 and 2017-02: copy it, never change it."""
+
+    def make(folder: Path) -> None:
+        copy_shop(judged, folder / "shop").build(checked=True, only=ALL, **MONTHS)
+
+    return Shop(made_once(tmp_path_factory, "checkout", make) / "shop")
+
+
+@pytest.fixture(scope="module")
+def tables(checkout):
+    """The tables of the checkout, as frames; months as days."""
+    names = [
+        name for (name,) in checkout.query("select table_name from duckdb_tables() where table_name like 'checkout%'")
+    ]
+    return {name.removeprefix("checkout_"): checkout.frame(name) for name in names}
+
+
+def actions_in_baskets(shop):
+    sql = "select * from stg_actions where action in ('cart', 'purchase') and item_id is not null"
+    with duckdb.connect(shop.warehouse, read_only=True) as connection:
+        return connection.execute(sql).df()
+
+
+def test_a_visit_is_the_sources_or_ends_after_half_an_hour_or_with_the_month(shop):
+    rows = [
+        ("a", "null", "2017-01-05 10:00:00", "1"),
+        ("a", "null", "2017-01-05 10:30:00", "2"),
+        ("a", "null", "2017-01-05 11:00:01", "3"),
+        ("a", "'s'", "2017-01-05 10:10:00", "4"),
+        ("a", "'s'", "2017-01-05 15:00:00", "5"),
+        ("b", "'s'", "2017-01-05 15:00:00", "5"),
+        ("b", "null", "2017-01-31 23:59:00", "6"),
+        ("b", "null", "2017-02-01 00:01:00", "7"),
+    ]
+    shop.change("delete from stg_action_rows where action in ('cart', 'purchase')")
+    for number, (user, session, time, item) in enumerate(rows):
+        shop.change(
+            f"""insert into stg_action_rows by name select date_trunc('month', timestamp '{time}')::date as month,
+            '{number}' as action_id, '{user}' as user_id, timestamp '{time}' as occurred_at,
+            date '{time[:10]}' as acted_on, 'purchase' as action, '{item}' as item_id, {session} as session_id,
+            false as is_duplicate"""
+        )
+    shop.build(only="checkout_months checkout_catalogue checkout_lines", **MONTHS)
+    baskets = shop.frame("checkout_lines").groupby(["month", "basket_id"])["item_id"].apply(list)
+    assert sorted(baskets) == [["1", "2"], ["3"], ["4", "5"], ["5"], ["6"], ["7"]]
+
+
+def test_half_of_a_basket_is_given_and_the_other_half_wanted(tables):
+    lines = tables["lines"].groupby(["month", "basket_id"])["is_given"]
+    assert (lines.sum() == lines.size() // 2).all()
+    share = (
+        tables["lines"]
+        .loc[lines.transform("size") == 2]
+        .sort_values("item_no")
+        .groupby(["month", "basket_id"])["is_given"]
+        .first()
+        .mean()
+    )
+    assert 0.4 < share < 0.6  # at random: the first item is given in half of the baskets
+
+
+def test_habits_are_baskets_that_lose_half_their_weight_in_sixty_days(checkout, tables):
+    lines = tables["lines"].assign(acted_on=lambda rows: pd.to_datetime(rows["acted_on"]))
+    for month, habits in tables["habits"].groupby("month"):
+        before = lines[lines["acted_on"] < month]
+        weight = 0.5 ** ((month - before["acted_on"]).dt.days / 60)
+        wanted = before.assign(score=weight).groupby(["user_id", "item_no"])["score"].sum()
+        found = habits.set_index(["user_id", "item_no"])["score"]
+        pd.testing.assert_series_equal(found.sort_index(), wanted, check_exact=False, atol=1e-8)
+
+
+def test_labels_are_what_known_shoppers_bought_in_the_first_days(checkout, tables):
+    bought = actions_in_baskets(checkout).query("action == 'purchase'")
+    numbers = tables["catalogue"].set_index("item_id")["item_no"]
+    wanted = set()
+    for month, users in tables["users"].groupby("month"):
+        days = (pd.to_datetime(bought["acted_on"]) - month).dt.days
+        soon = bought[(days >= 0) & (days < 28) & bought["user_id"].isin(users["user_id"])]
+        wanted |= {(month, user, numbers[item]) for user, item in zip(soon["user_id"], soon["item_id"], strict=True)}
+    assert set(tables["labels"][["month", "user_id", "item_no"]].itertuples(index=False, name=None)) == wanted
+    assert wanted
+
+
+def test_items_that_go_together_have_the_cosine_of_their_baskets(tables):
+    lines = tables["lines"]
+    for month, neighbours in tables["neighbours"].query("measure == 'together'").groupby("month"):
+        before = lines[lines["month"] < month]
+        basket, _ = pd.factorize(before["month"].astype(str) + before["basket_id"])
+        held = csr_matrix((np.ones(len(before)), (basket, before["item_no"])))
+        shared = (held.T @ held).toarray()
+        n_lines = shared.diagonal()
+        item, other = neighbours["item_no"], neighbours["other_item_no"]
+        wanted = shared[item, other] / np.sqrt(n_lines[item] * n_lines[other])
+        np.testing.assert_allclose(neighbours["score"], wanted, atol=1e-12)
+        belongs = (shared >= 2) & ~np.eye(len(shared), dtype=bool)
+        assert len(neighbours) == np.minimum(belongs.sum(axis=1), 50).sum()
+
+
+def test_the_shares_of_the_items_sum_to_one_in_all_and_in_each_stage(tables):
+    shares = tables["items"].filter(regex="^(month|share)").groupby("month").sum()
+    assert shares.shape[1] == 7
+    np.testing.assert_allclose(shares, 1, atol=1e-9)
+
+
+def test_what_is_told_of_a_month_does_not_hang_on_what_happens_in_it(checkout, tmp_path):
+    """Other purchases in the last judged month change its right answers and nothing that is known before it."""
+    changed = copy_shop(checkout, tmp_path / "changed")
+    changed.change(
+        """update stg_action_rows set item_id = (select max(item_id) from stg_items)
+        where month = '2017-02-01' and action = 'purchase'"""
+    )
+    changed.build(only="path:models/checkout/features path:models/checkout/ranking", **MONTHS)
+    until = "month <= '2017-02-01'"
+    assert_same(checkout, changed, ["checkout_habits", "checkout_users", "checkout_items", "checkout_pairs"], until)
+    assert_same(checkout, changed, ["checkout_neighbours", "checkout_coefficients"], until)
+    assert_same(checkout, changed, ["checkout_examples"], f"{until} and kind = 'user'", ignore=("is_target", "case_no"))
+    assert not checkout.frame("checkout_labels").equals(changed.frame("checkout_labels"))
+
+
+def figures(ranked, right, n_items, n_given):
+    """recall, average precision, NDCG of the first ten, and AUC over the catalogue: one case, in loops."""
+    hits = [item in right for item in ranked[:10]]
+    precisions = [sum(hits[: place + 1]) / (place + 1) for place, hit in enumerate(hits) if hit]
+    gains = sum(1 / np.log2(place + 2) for place, hit in enumerate(hits) if hit)
+    best = sum(1 / np.log2(place + 2) for place in range(min(10, len(right))))
+    n_wrong, places = n_items - n_given - len(right), {item: place for place, item in enumerate(ranked)}
+    wrong_places = [place for item, place in places.items() if item not in right]
+    in_order = 0.0
+    for item in right:
+        before = sum(place < places[item] for place in wrong_places) if item in places else len(wrong_places)
+        tied = 0 if item in places else n_wrong - len(wrong_places)
+        in_order += 1 - (before + tied / 2) / n_wrong
+    at_most = min(10, len(right))
+    return sum(hits) / len(right), sum(precisions) / at_most, gains / best, in_order / len(right)
+
+
+def test_the_figures_of_a_case_are_those_of_plain_loops(checkout, tables):
+    targets = checkout.frame("checkout_targets").groupby("case_no")["item_no"].apply(set)
+    given = tables["case_items"].query("place == 'cart'").groupby("case_no").size()
+    examples = dict(list(tables["examples"].groupby("case_no")))
+    judged = tables["case_scores"].query("model == 'popular' and has_right_answers == 1")
+    for case in judged.itertuples():
+        offered = (
+            examples[case.case_no].query("popular > 0").sort_values(["popular", "item_no"], ascending=[False, True])
+        )
+        wanted = figures(
+            list(offered["item_no"]), targets[case.case_no], len(tables["catalogue"]), given.get(case.case_no, 0)
+        )
+        found = case.recall_at_10, case.precision_at_10, case.ndcg_at_10, case.auc
+        np.testing.assert_allclose(found, wanted, atol=1e-9)
+
+
+def test_a_ranking_is_that_of_the_models_own_columns(tables):
+    columns = [name for name in tables["coefficients"] if name.startswith("w_")]
+    model = tables["coefficients"].query("model == 'hybrid' and kind == 'cart'").set_index("month")
+    examples = tables["examples"].query("kind == 'cart' and is_judged")
+    weights = model.loc[examples["month"], columns].to_numpy()
+    values = examples[[name.removeprefix("w_") for name in columns]].to_numpy()
+    odds = model.loc[examples["month"], "intercept"].to_numpy() + (weights * values).sum(axis=1)
+    wanted = examples.assign(probability=1 / (1 + np.exp(-odds))).set_index(["case_no", "item_no"])["probability"]
+    found = tables["rankings"].query("model == 'hybrid'").set_index(["case_no", "item_no"])
+    found = found[found.index.get_level_values(0).isin(examples["case_no"])]
+    np.testing.assert_allclose(found["probability"], wanted.loc[found.index], atol=1e-12)
+    first = found[found["rank_no"] == 1]["probability"].droplevel(1)
+    np.testing.assert_allclose(first, wanted.groupby("case_no").max().loc[first.index], atol=1e-12)
+
+
+def test_what_was_put_into_the_cart_is_not_recommended(tables):
+    cart = tables["case_items"].query("place == 'cart'")
+    assert len(cart) > 0
+    assert cart.merge(tables["candidates"], on=["case_no", "item_no"]).empty
+
+
+def test_stages_are_those_of_the_month_before(checkout, tables):
+    told = checkout.frame("user_stage_months")
+    inside = 1 - told["not_yet_expecting_probability"] - told["graduated_probability"]
+    share = (told["p_toddler"] * inside).groupby([told["user_id"], told["month"]]).mean()
+    users = tables["users"].query("stage != 'unknown'")
+    before = users["month"] - pd.DateOffset(months=1)
+    np.testing.assert_allclose(
+        users["p_toddler"], share.loc[list(zip(users["user_id"], before, strict=True))], atol=1e-9
+    )
+
+
+def test_the_champion_is_the_cheapest_that_the_best_does_not_beat_for_sure(checkout, tmp_path):
+    shop = copy_shop(checkout, tmp_path / "champion")
+    where = "period = 'all' and segment = 'all' and metric = 'recall_at_10' and kind = 'cart'"
+    shop.change(
+        f"update checkout_leaderboard set value = case model when 'hybrid' then 0.9 else 0.1 end where {where}",
+        f"update checkout_comparisons set lowest = 0.1 where model = 'hybrid' and {where}",
+    )
+    assert ("cart", "hybrid", "hybrid") in shop.query("from checkout_champions")
+    shop.change(f"update checkout_comparisons set lowest = -0.01 where other_model in ('habit', 'linear') and {where}")
+    assert ("cart", "habit", "hybrid") in shop.query("from checkout_champions")
+
+
+def test_a_difference_turned_round_changes_its_sign_alone(tables):
+    pairs = tables["comparisons"].set_index(["kind", "period", "segment", "metric", "model", "other_model"])
+    turned = pairs.swaplevel("model", "other_model")
+    turned.index.names = pairs.index.names
+    turned = turned.loc[pairs.index]
+    np.testing.assert_allclose(pairs["difference"], -turned["difference"], atol=1e-12)
+    np.testing.assert_allclose(pairs["lowest"], -turned["highest"], atol=1e-9)
+
+
+def test_every_known_shopper_is_recommended_ten_items_for_the_month_to_come(checkout, tables):
+    marts = checkout.frame("checkout_recommendations")
+    assert (marts["month"] == "2017-03-01").all()
+    assert set(marts["user_id"]) == set(tables["users"].loc[tables["users"]["month"] == "2017-03-01", "user_id"])
+    by_user = marts.sort_values("place").groupby("user_id")
+    assert (by_user["purchase_probability"].diff().dropna() <= 0).all()
+    assert (by_user["place"].max() == by_user.size()).all() and (by_user.size() == 10).mean() > 0.9
+
+
+def test_the_marts_are_published_only_where_a_checkout_is_made(checkout, base):
+    for name in ("checkout_recommendations", "cart_complements"):
+        rows = duckdb.sql(f"from '{checkout.published}/{name}.parquet'").fetchall()
+        assert sorted(rows) == sorted(checkout.query(f"from {name}")) != []
+        assert base.query(f"from {name}") == [] and not (base.published / f"{name}.parquet").exists()
