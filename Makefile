@@ -12,7 +12,7 @@ SQL = models macros tests
 export DO_NOT_TRACK = 1
 export DBT_SEND_ANONYMOUS_USAGE_STATS = false
 
-.PHONY: help demo build doctor audit erase docs feature stages backup restore pseudonyms sbom test test-slow bench experiment ablation reliability pytest lint format lock clean usable-python
+.PHONY: help demo build doctor audit erase docs feature stages backup restore pseudonyms sbom test test-slow bench bench-checkout experiment ablation reliability pytest lint format lock clean usable-python
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -84,6 +84,10 @@ bench: $(VENV)/runtime ## what the steps cost and what they are worth, on genera
 	@for script in evidence_cost training_cost learning_quality analyst_feature fold_cost; do \
 	  echo "== $$script"; $(BIN)/python bench/$$script.py || exit 1; \
 	done
+
+bench-checkout: $(VENV)/runtime ## the checkout's models judged on a year of real baskets (10 minutes)
+	$(PIP_INSTALL) -e '.[checkout]'
+	$(BIN)/python bench/checkout.py
 
 experiment: $(VENV)/runtime ## the methods compared on 3 x 14,000 simulated users; writes docs/results.md (15 minutes)
 	$(BIN)/python bench/experiment.py

@@ -21,7 +21,7 @@ METRICS = {
     "new_item_recall_at_20": ("n_new_hits_at_20", "n_new_targets"),
     "rmse": ("squared_error", "n_shown"),
 }
-COMPARED = ("recall_at_10", "map_at_10", "ndcg_at_10")
+COMPARED = ("recall_at_10", "map_at_10", "ndcg_at_10", "auc")
 GROUPS = ["kind", "period", "segment", "metric", "model"]
 KEYS = [(name, pa.string()) for name in GROUPS]
 INTERVAL = [("lowest", pa.float64()), ("highest", pa.float64())]

@@ -9,6 +9,8 @@ import pytest
 from project import Shop, assert_same, copy_shop, made_once
 from scipy.sparse import csr_matrix
 
+from life_stage_checkout.serving import Recommender
+
 MONTHS = {"checkout_months": 2, "checkout_cases": 150, "checkout_items": 300}
 ALL = "path:models/checkout published_marts"
 
@@ -29,7 +31,8 @@ def tables(checkout):
     names = [
         name for (name,) in checkout.query("select table_name from duckdb_tables() where table_name like 'checkout%'")
     ]
-    return {name.removeprefix("checkout_"): checkout.frame(name) for name in names}
+    with duckdb.connect(checkout.warehouse, read_only=True) as connection:
+        return {name.removeprefix("checkout_"): connection.table(name).df() for name in names}
 
 
 def actions_in_baskets(shop):
@@ -104,13 +107,13 @@ def test_items_that_go_together_have_the_cosine_of_their_baskets(tables):
         before = lines[lines["month"] < month]
         basket, _ = pd.factorize(before["month"].astype(str) + before["basket_id"])
         held = csr_matrix((np.ones(len(before)), (basket, before["item_no"])))
-        shared = (held.T @ held).toarray()
+        shared = (held.T @ held).tocsr()
         n_lines = shared.diagonal()
         item, other = neighbours["item_no"], neighbours["other_item_no"]
-        wanted = shared[item, other] / np.sqrt(n_lines[item] * n_lines[other])
+        wanted = np.asarray(shared[item, other]).ravel() / np.sqrt(n_lines[item] * n_lines[other])
         np.testing.assert_allclose(neighbours["score"], wanted, atol=1e-12)
-        belongs = (shared >= 2) & ~np.eye(len(shared), dtype=bool)
-        assert len(neighbours) == np.minimum(belongs.sum(axis=1), 50).sum()
+        n_belonging = np.asarray((shared >= 2).sum(axis=1)).ravel() - (n_lines >= 2)
+        assert len(neighbours) == np.minimum(n_belonging, 50).sum()
 
 
 def test_the_shares_of_the_items_sum_to_one_in_all_and_in_each_stage(tables):
@@ -234,3 +237,26 @@ def test_the_marts_are_published_only_where_a_checkout_is_made(checkout, base):
         rows = duckdb.sql(f"from '{checkout.published}/{name}.parquet'").fetchall()
         assert sorted(rows) == sorted(checkout.query(f"from {name}")) != []
         assert base.query(f"from {name}") == [] and not (base.published / f"{name}.parquet").exists()
+
+
+def test_what_memory_recommends_is_what_the_warehouse_ranks(checkout, tables):
+    names = tables["catalogue"].set_index("item_no")["item_id"]
+    ranked = tables["rankings"].query("model == 'hybrid' and rank_no <= 20").sort_values("rank_no")
+    answers = {case: rows for case, rows in ranked.groupby("case_no")}
+    carts = tables["case_items"].query("place == 'cart'").groupby("case_no")["item_no"].apply(lambda n: list(names[n]))
+    judged = tables["cases"].query("kind == 'cart' and is_judged").set_index("case_no")
+    for month, cases in judged.groupby("month"):
+        recommender = Recommender.load(checkout.warehouse, f"{month:%Y-%m-%d}", "hybrid")
+        for case in cases.itertuples():
+            found = recommender.recommend(carts[case.Index], case.user_id, n=20)
+            assert [item.item_id for item in found] == list(names[answers[case.Index]["item_no"]])
+            np.testing.assert_allclose([item.probability for item in found], answers[case.Index]["probability"])
+    assert len(judged) > 50
+
+
+def test_strangers_with_nothing_known_in_the_cart_are_shown_what_is_popular(checkout, tables):
+    found = Recommender.load(checkout.warehouse).recommend(["no such item"], "nobody")
+    items = tables["items"].loc[tables["items"]["month"] == "2017-03-01"].sort_values("share").tail(50)
+    names = tables["catalogue"].set_index("item_no")["item_id"]
+    assert len(found) == 10 and {item.item_id for item in found} <= set(names[items["item_no"]])
+    assert {item.reason for item in found} == {"popular"}
