@@ -1,6 +1,13 @@
 {# How long staged actions and features stay. Months leave by calendar years, because a belief that must be computed again
    starts from a December, and only when a whole run has ended well, so that nothing has still to be computed from them. #}
-{% macro layers() %} {% do return(["keep_actions_months", "keep_features_months"]) %} {% endmacro %}
+{% macro layers() %}
+    {# {layer: months to keep}, of the layers that do not keep all. #}
+    {% set months = {
+        "keep_actions_months": var("keep_actions_months"),
+        "keep_features_months": var("keep_features_months"),
+    } %}
+    {% do return(dict(months.items() | selectattr(1))) %}
+{% endmacro %}
 
 {% macro kept_from(layer) %}
     {# The first month that the layer holds, as text. What lies before it is never read or computed again. #}
@@ -25,10 +32,10 @@
 
 {% macro drop_old_months(results) %}
     {% if execute and is_whole(results) %}
-        {% for layer in layers() if var(layer) %}
+        {% for layer, n_months in layers().items() %}
             {% set newest = "select max(month) as month from " ~ target.schema ~ ".month_ledger where is_closed" %}
             {% set sql %}
-                select concat(substr(cast({{ months_after("month", 1 - var(layer)) }} as string), 1, 4), '-01-01') as month
+                select concat(substr(cast({{ months_after("month", 1 - n_months) }} as string), 1, 4), '-01-01') as month
                 from ({{ newest }}) as newest
             {% endset %}
             {% set month = run_query(sql).rows[0]["month"] %}
