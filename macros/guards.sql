@@ -17,18 +17,13 @@
         {% for table in ["actions", "items", "children"] %} {% do check_source(table) %} {% endfor %}
         {% if has_source("consents") %} {% do check_source("consents") %} {% endif %}
         {% do forget_withdrawn() %}
-        {% call statement("settings") %}
-            {{ create_built_months() }}
-            ;
-            {{ create_tombstones() }}
-        {% endcall %}
+        {% do run_as_one([create_built_months()] + create_tombstones()) %}
         {% if not fingerprints_of("settings") %}
-            {% call statement("settings") %}
-                {{ record_month("settings", "1970-01-01", settings_fingerprint()) }}
-                {{ record_month("state", "1970-01-01", state_version()) }}
-            {% endcall %}
+            {% do run_as_one(
+                month_recorded("settings", "1970-01-01", settings_fingerprint())
+                + month_recorded("state", "1970-01-01", state_version())
+            ) %}
         {% endif %}
-        {% do adapter.commit() %}
     {% endif %}
 {% endmacro %}
 
@@ -130,7 +125,7 @@
     {% if run_query("select try_cast('" ~ clock_text() ~ "' as timestamp) as now").rows[0]["now"] is none %}
         {% do stop("LS-VAR-002", "var run_clock is '" ~ var("run_clock") ~ "'", "there is no such time") %}
     {% endif %}
-    {% if run_query(found_timezones(business_timezone())).rows | length == 0 %}
+    {% if business_timezone() not in modules.pytz.all_timezones %}
         {% do stop("LS-VAR-002", "var business_timezone is '" ~ business_timezone() ~ "'", "give an IANA name") %}
     {% endif %}
     {% for name in ["through_month", "restate_from", "evaluation_from"] if var(name) > clock_text()[:7] %}
@@ -251,7 +246,7 @@
                 ~ table,
             ) %}
         {% endif %}
-        {% for file in files_to_read(table, files) %} {% do check_columns(table, file, read_files([file], none)) %}
+        {% for file in files_to_read(table, files) %} {% do check_columns(table, file, read_files([file])) %}
         {% endfor %}
     {% endif %}
 {% endmacro %}

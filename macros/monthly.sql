@@ -2,14 +2,13 @@
 {% macro this_month() -%} date '__month__' {%- endmacro %}
 
 {% macro built_months() %}
-    {% do return(api.Relation.create(target.database, target.schema, "built_months", type="table")) %}
+    {% do return(api.Relation.create(target.database or none, target.schema, "built_months", type="table")) %}
 {% endmacro %}
 
 {% macro create_built_months() %}
     {# Which month of which table was built from which input. Written in the same transaction as the month itself. #}
-    create table if not exists {{ built_months() }} (
-        model string, month date, fingerprint string, run_id string, built_at timestamp
-    )
+    {% set columns = "model string, month date, fingerprint string, run_id string, built_at timestamp" %}
+    {% do return("create table if not exists " ~ built_months() ~ " (" ~ columns ~ ")" ~ in_months("model, month")) %}
 {% endmacro %}
 
 {% macro fingerprints_of(model_name) %}
@@ -20,20 +19,19 @@
     {% do return(built) %}
 {% endmacro %}
 
-{% macro record_month(model_name, month, fingerprint) -%}
-    delete from {{ built_months() }} where model = '{{ model_name }}' and month = date '{{ month }}';
-    insert into {{ built_months() }}
-    values ('{{ model_name }}', date '{{ month }}', '{{ fingerprint }}', '{{ invocation_id }}', {{ started_at() }});
-{%- endmacro %}
+{% macro month_written(relation, row, sql) %}
+    {# Statements: the rows of the query are the month now. The record is taken away first and given last, so that the
+       month counts as built only while it is whole, also where statements are no transaction. #}
+    {% do return(
+        month_unrecorded(relation.identifier, row.month)
+        + month_filled(relation, row.month, sql)
+        + month_recorded(relation.identifier, row.month, row.fingerprint)
+    ) %}
+{% endmacro %}
 
-{% macro forget_month(relation, month) -%}
-    delete from {{ relation }}
-    where month = date '{{ month }}'
-    ;
-    delete from {{ built_months() }}
-    where model = '{{ relation.identifier }}' and month = date '{{ month }}'
-    ;
-{%- endmacro %}
+{% macro month_forgotten(relation, month) %}
+    {% do return(month_unrecorded(relation.identifier, month) + month_emptied(relation, month)) %}
+{% endmacro %}
 
 {% macro sql_of_month(sql, row) %}
     {# The model's SQL for one month: its placeholders are the month and whatever else the row of months brings. #}
@@ -55,17 +53,12 @@
     {# A month that left the calendar, because the only rows that made it were corrected, leaves the table too. #}
     {% set months = wanted | map(attribute="month") | list %}
     {% for month in built if wanted[0].fingerprint is not none and month not in months %}
-        {% call statement("forget") %} {{ forget_month(relation, month) }} {% endcall %} {% do adapter.commit() %}
+        {% do run_as_one(month_forgotten(relation, month)) %}
     {% endfor %}
 {% endmacro %}
 
 {% macro create_when_absent(relation, sql) %}
-    {% if load_relation(relation) is none %}
-        {% call statement("create") %}
-            {{ create_table_as(false, relation, "select * from (" ~ sql ~ ") as months where false") }}
-        {% endcall %}
-        {% do adapter.commit() %}
-    {% endif %}
+    {% if load_relation(relation) is none %} {% do run_as_one([months_without_rows(relation, sql)]) %} {% endif %}
 {% endmacro %}
 
 {% macro show_progress(timer, row, done, total) %}
@@ -106,23 +99,17 @@
         {% set month_rows = sql_of_month(model["compiled_code"], row) %}
         {% if model["language"] == "python" %}
             {% do drop_relation_if_exists(step_table) %}
-            {% do adapter.commit() %}
+            {% do keep_so_far() %}
             {% set writing = create_table_as(false, step_table, month_rows, "python") %}
             {% call statement("python", language="python") %} {{ writing }}{% endcall %}
-            {% do adapter.commit() %}
+            {% do keep_so_far() %}
             {% set month_rows = "select * from " ~ step_table %}
         {% endif %}
         {% if loop.first %} {% do create_when_absent(target_relation, month_rows) %} {% endif %}
-        {% if pending %}
-            {% call statement("month") %}
-                {{ replace_month(target_relation, row.month, month_rows) }}
-                {{ record_month(this.identifier, row.month, row.fingerprint) }}
-            {% endcall %}
-            {% do adapter.commit() %}
-        {% endif %}
+        {% if pending %} {% do run_as_one(month_written(target_relation, row, month_rows)) %} {% endif %}
     {% endfor %}
     {% if model["language"] == "python" %}
-        {% do drop_relation_if_exists(step_table) %} {% do adapter.commit() %}
+        {% do drop_relation_if_exists(step_table) %} {% do keep_so_far() %}
     {% endif %}
     {% do forget_unwanted(target_relation, wanted, built) %}
     {% call noop_statement("main", pending | length ~ " months", "MONTHLY", pending | length) %} {% endcall %}

@@ -95,15 +95,11 @@
     ) %}
     {% set timer = namespace(start=modules.datetime.datetime.now(), shown=modules.datetime.datetime.now()) %}
     {{ run_hooks(pre_hooks) }}
-    {% call statement("state") %}
-        create table if not exists {{ state_table }} (
-        {% for name, type in state_types.items() %}
-            {{ name }} {{ type }}
-            {%- if not loop.last %},{% endif %}
-        {% endfor %}
-        )
-    {% endcall %}
-    {% do adapter.commit() %}
+    {% set columns = [] %}
+    {% for name, type in state_types.items() %} {% do columns.append(name ~ " " ~ type) %} {% endfor %}
+    {% do run_as_one(
+        ["create table if not exists " ~ state_table ~ " (" ~ columns | join(", ") ~ ")" ~ in_months()]
+    ) %}
     {% do forget_unwanted(target_relation, wanted, fingerprints_of(this.identifier)) %}
     {% do forget_unwanted(state_table, wanted, fingerprints_of(state_table.identifier)) %}
     {% set published = [] %}
@@ -113,10 +109,10 @@
             model["compiled_code"], dict(row, state=state_table.schema ~ "." ~ state_table.identifier)
         ) %}
         {% do drop_relation_if_exists(step_table) %}
-        {% do adapter.commit() %}
+        {% do keep_so_far() %}
         {% set writing = create_table_as(false, step_table, month_rows, model["language"]) %}
         {% call statement("step", language=model["language"]) %} {{ writing }}{% endcall %}
-        {% do adapter.commit() %}
+        {% do keep_so_far() %}
         {% if loop.first %}
             {% for column in adapter.get_columns_in_relation(step_table) if not column.name.startswith("c_") %}
                 {% do published.append(column.name) %}
@@ -125,21 +121,20 @@
         {% do check_step(step_table, row.month, published) %}
         {% set of_step = "select " ~ published | join(", ") ~ " from " ~ step_table %}
         {% if loop.first %} {% do create_when_absent(target_relation, of_step) %} {% endif %}
-        {% call statement("month") %}
-            {% if row.month in changed %}
-                {{ replace_month(target_relation, row.month, of_step) }}
-                {{ record_month(this.identifier, row.month, row.fingerprint) }}
+        {% set statements, state = [], "select " ~ state_columns ~ " from " ~ step_table %}
+        {% if row.month in changed %}
+            {% do statements.extend(month_written(target_relation, row, of_step)) %}
+        {% endif %}
+        {% if folding %}
+            {% do statements.extend(month_written(state_table, row, state)) %}
+            {% if row.previous_month[5:7] != "12" %}
+                {% do statements.extend(month_forgotten(state_table, row.previous_month)) %}
             {% endif %}
-            {% if folding %}
-                {{ replace_month(state_table, row.month, "select " ~ state_columns ~ " from " ~ step_table) }}
-                {{ record_month(state_table.identifier, row.month, row.fingerprint) }}
-                {% if row.previous_month[5:7] != "12" %} {{ forget_month(state_table, row.previous_month) }} {% endif %}
-            {% endif %}
-        {% endcall %}
-        {% do adapter.commit() %}
+        {% endif %}
+        {% do run_as_one(statements) %}
     {% endfor %}
     {% do drop_relation_if_exists(step_table) %}
-    {% do adapter.commit() %}
+    {% do keep_so_far() %}
     {% call noop_statement("main", changed | length ~ " months", "FOLD", changed | length) %} {% endcall %}
     {{ run_hooks(post_hooks) }}
     {% do persist_docs(target_relation, model) %}

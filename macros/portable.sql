@@ -1,5 +1,9 @@
 {# The only engine-specific SQL: everything DuckDB and Spark spell differently, one macro each. #}
-{% macro months_after(month, n) -%} cast({{ month }} + to_months({{ n }}) as date) {%- endmacro %}
+{% macro months_after(month, n) -%}
+    {%- if target.type == "spark" -%} add_months({{ month }}, {{ n }})
+    {%- else -%} cast({{ month }} + to_months({{ n }}) as date)
+    {%- endif -%}
+{%- endmacro %}
 
 {% macro days_between(later, earlier) -%}
     {% if target.type == "spark" %} datediff({{ later }}, {{ earlier }})
@@ -9,23 +13,31 @@
 
 {% macro utc_timestamp(value) -%}
     {#- Text may carry an offset, which a plain cast to timestamp drops without a word. -#}
-    timezone('UTC', try_cast({{ value }} as timestamptz))
+    {%- if target.type == "spark" -%} cast(try_cast({{ value }} as timestamp_ltz) as timestamp)
+    {%- else -%} timezone('UTC', try_cast({{ value }} as timestamptz))
+    {%- endif -%}
 {%- endmacro %}
 
 {% macro business_time(utc) -%}
     {%- set zone = business_timezone() -%}
     {%- if zone == "UTC" -%} {{ utc }}
+    {%- elif target.type == "spark" -%} convert_timezone('UTC', '{{ zone }}', {{ utc }})
     {%- else -%} timezone('{{ zone }}', timezone('UTC', {{ utc }}))
     {%- endif -%}
 {%- endmacro %}
 
-{% macro found_timezones(zone) -%} select name from pg_timezone_names() where name = '{{ zone }}' {%- endmacro %}
-
-{% macro leftover_tables(schema) -%}
-    select table_name
-    from information_schema.tables
-    where table_schema = '{{ schema }}' and table_type = 'BASE TABLE' and contains(table_name, '__dbt_')
-{%- endmacro %}
+{% macro leftover_tables(schema) %}
+    {# The names of the tables that are there only while another one is being written. #}
+    {% if target.type == "spark" %}
+        {% do return(run_query("show tables in " ~ schema ~ " like '*__dbt_*'").columns["tableName"].values()) %}
+    {% endif %}
+    {% set sql %}
+        select table_name
+        from information_schema.tables
+        where table_schema = '{{ schema }}' and table_type = 'BASE TABLE' and contains(table_name, '__dbt_')
+    {% endset %}
+    {% do return(run_query(sql).columns["table_name"].values()) %}
+{% endmacro %}
 
 {% macro tables_with(column, schema) -%}
     select columns.table_name
@@ -44,26 +56,41 @@
 {%- endmacro %}
 
 {% macro every_month(first_month, last_month, relation) -%}
-    select cast(month as date) as month
-    from
-        (
-            select unnest(generate_series({{ first_month }}, {{ last_month }}, interval 1 month)) as month
-            from {{ relation }}
-        ) as series
+    {%- if target.type == "spark" -%}
+        select explode(sequence({{ first_month }}, {{ last_month }}, interval 1 month)) as month
+        from {{ relation }}
+        where {{ first_month }} is not null
+    {%- else -%}
+        select cast(month as date) as month
+        from
+            (
+                select unnest(generate_series({{ first_month }}, {{ last_month }}, interval 1 month)) as month
+                from {{ relation }}
+            ) as series
+    {%- endif -%}
 {%- endmacro %}
 
 {% macro every_day(first_month, last_month, relation) -%}
-    select unnest(generate_series({{ first_month }}, last_day({{ last_month }}), interval 1 day)) as day
+    {%- set series = "generate_series" if target.type == "duckdb" else "sequence" -%}
+    select {{ row_per_element(series ~ "(" ~ first_month ~ ", last_day(" ~ last_month ~ "), interval 1 day)") }} as day
     from {{ relation }}
 {%- endmacro %}
 
 {% macro every_integer(first, last) -%}
-    select cast(n as integer) as n from (select unnest(range({{ first }}, {{ last }} + 1)) as n)
+    {%- set series = "generate_series" if target.type == "duckdb" else "sequence" -%}
+    select cast(n as integer) as n
+    from (select {{ row_per_element(series ~ "(" ~ first ~ ", " ~ last ~ ")") }} as n) as series
 {%- endmacro %}
 
 {% macro order_free_hash(columns, condition="true") -%}
     {#- A sum, so that the order in which rows are read does not matter; null without rows. -#}
-    cast(sum(case when {{ condition }} then cast(hash({{ columns | join(", ") }}) as hugeint) end) as varchar)
+    {%- if target.type == "spark" -%}
+        {#- Its hash leaves nulls out: where they stand has to be said. -#}
+        {%- set parts = "xxhash64(" ~ columns | join(", ") ~ ", isnull(" ~ columns | join("), isnull(") ~ "))" -%}
+        cast(sum(case when {{ condition }} then cast({{ parts }} as decimal(20, 0)) end) as string)
+    {%- else -%}
+        cast(sum(case when {{ condition }} then cast(hash({{ columns | join(", ") }}) as hugeint) end) as varchar)
+    {%- endif -%}
 {%- endmacro %}
 
 {% macro pseudonym(id) -%}
@@ -81,20 +108,66 @@
 
 {% macro hash_share(text) -%}
     {#- A number in [0, 1) that depends on the text alone, equal on every engine and in every year. -#}
-    (cast('0x' || left(md5({{ text }}), 8) as bigint) / 4294967296.0)
+    {%- set digits = "left(md5(" ~ text ~ "), 8)" -%}
+    {%- if target.type == "spark" -%}(cast(conv({{ digits }}, 16, 10) as double) / 4294967296.0)
+    {%- else -%}(cast('0x' || {{ digits }} as bigint) / 4294967296.0)
+    {%- endif -%}
 {%- endmacro %}
 
-{% macro found_files(patterns) -%} select file from glob([{{ quoted(patterns) }}]) {%- endmacro %}
+{% macro found_files(table) %}
+    {# SQL: all files of a table, in the folder of its name or beside it. Spark lists the whole source once. #}
+    {% set place = source_directory() ~ "/" ~ table %}
+    {% if target.type == "duckdb" %}
+        {% do return("select file from glob([" ~ quoted([place ~ "/" ~ "**", place ~ ".*"]) ~ "])") %}
+    {% endif %}
+    {% do run_query(
+        "create or replace temporary view source_files using binaryFile options (recursiveFileLookup 'true', path '"
+        ~ source_directory()
+        ~ "')"
+    ) %}
+    {% do return(
+        "select file from (select "
+        ~ path_within_source("path")
+        ~ " as file from source_files) where left(file, "
+        ~ (place | length + 1)
+        ~ ") in ("
+        ~ quoted([place ~ "/", place ~ "."])
+        ~ ")"
+    ) %}
+{% endmacro %}
+
+{% macro path_within_source(path) -%}
+    {#- Spark tells whole paths; here all begin as LIFE_STAGE_SOURCE does. -#}
+    {%- set directory = source_directory() ~ "/" -%}
+    {%- set is_whole = directory.startswith("/") or "://" in directory -%}
+    {%- if is_whole -%} substr({{ path }}, instr({{ path }}, '{{ directory }}'))
+    {%- else -%} substr({{ path }}, instr({{ path }}, '/{{ directory }}') + 1)
+    {%- endif -%}
+{%- endmacro %}
 
 {% macro file_versions(files) -%}
-    select filename as file, concat_ws(' ', size, epoch_us(last_modified)) as version
-    from read_blob([{{ quoted(files) }}])
+    {%- if target.type == "spark" -%}
+        select file, version
+        from
+            (
+                select
+                    {{ path_within_source("path") }} as file,
+                    concat_ws(' ', length, unix_micros(modificationtime)) as version
+                from source_files
+            ) as listed
+        where file in ({{ quoted(files or [""]) }})
+    {%- else -%}
+        select filename as file, concat_ws(' ', size, epoch_us(last_modified)) as version
+        from read_blob([{{ quoted(files) }}])
+    {%- endif -%}
 {%- endmacro %}
 
-{% macro read_files(files, frame=none) -%}
-    {#- The frame comes first: it names every column of the contract, so that an absent optional one is null. -#}
+{% macro read_files(files, table=none) -%}
+    {#- With the columns of the table's contract, those that are absent null; without a table, as they are. -#}
+    {%- if target.type == "spark" -%} {{ return(spark_read_files(files, table)) }} {%- endif -%}
+    {#- The frame comes first: it names every column of the contract. -#}
     {%- set options = "union_by_name = true, hive_partitioning = false, filename = 'source_file'" -%}
-    {%- set parquet, csv, parts = [], [], [frame] if frame else [] -%}
+    {%- set parquet, csv, parts = [], [], [empty_frame(table)] if table else [] -%}
     {%- for file in files -%}
         {%- do (parquet if file.lower().endswith(".parquet") else csv).append(file) -%}
     {%- endfor -%}
@@ -110,17 +183,147 @@
             ~ ")"
         ) -%}
     {%- endif -%}
-    {{ by_name(parts) }}
+    {{ parts | join(" union all by name ") }}
 {%- endmacro %}
 
-{% macro by_name(selects) -%} {{ selects | join(" union all by name ") }} {%- endmacro %}
+{% macro read_table(relation, table) %}
+    {# SQL: the rows of a source table, with the columns of its contract. #}
+    {% if target.type == "spark" %} {% do return(in_contract(relation, table, "'" ~ table ~ "'", false)) %} {% endif %}
+    {% do return(
+        empty_frame(table) ~ " union all by name select *, '" ~ table ~ "' as source_file from " ~ relation
+    ) %}
+{% endmacro %}
 
-{% macro replace_month(relation, month, sql) -%}
-    delete from {{ relation }}
-    where month = date '{{ month }}'
-    ;
-    insert into {{ relation }} by name {{ sql }};
+{% macro spark_read_files(files, table) %}
+    {# Spark: all Parquet files at once; a CSV file is a view of its own, because each has its own order of columns. #}
+    {% set parquet, csv, parts = [], {}, [] %}
+    {% for file in files %}
+        {% if file.lower().endswith(".parquet") %} {% do parquet.append(file[source_directory() | length + 1 :]) %}
+        {% else %}
+            {% do csv.update({file: "csv_" ~ local_md5(file)}) %}
+            {% set options = "header 'true', multiLine 'true', quote '\"', escape '\"', path '" ~ file ~ "'" %}
+            {% do run_query("create or replace temporary view " ~ csv[file] ~ " using csv options (" ~ options ~ ")") %}
+        {% endif %}
+    {% endfor %}
+    {% set one = parquet[0] if parquet | length == 1 else "{" ~ parquet | join(",") ~ "}" %}
+    {% set all_parquet = "parquet.`" ~ source_directory() ~ "/" ~ one ~ "`" %}
+    {% if table is none %} {% do return("select * from " ~ (all_parquet if parquet else csv[files[0]])) %} {% endif %}
+    {% if parquet %}
+        {% set name = path_within_source("url_decode(replace(_metadata.file_path, '+', '%2B'))") %}
+        {% do parts.append(in_contract(all_parquet, table, name, csv | length > 0)) %}
+    {% endif %}
+    {% for file, view in csv.items() %}
+        {% do parts.append(in_contract(view, table, quoted([file]), true)) %}
+    {% endfor %}
+    {% do return(parts | join(" union all ") or empty_frame(table)) %}
+{% endmacro %}
+
+{% macro in_contract(relation, table, source_file, times_are_text) %}
+    {# Spark: the columns of a contract, in its order. Times beside texts are texts too: no row is lost to a cast. #}
+    {% set types, columns = {}, [] %}
+    {% for column in adapter.get_column_schema_from_query("select * from " ~ relation) %}
+        {% do types.update({column.name | lower: column.dtype | lower}) %}
+    {% endfor %}
+    {% for column in contract_columns(table) %}
+        {% set name, type = column.name, types.get(column.name, "void") %}
+        {% if type in ("double", "float") %}
+            {# 1e7 is 10000000.0, as elsewhere #}
+            {% set value = (
+                "coalesce(cast(try_cast("
+                ~ name
+                ~ " as decimal(38, 1)) as string), cast("
+                ~ name
+                ~ " as string))"
+            ) %}
+            {% set value = (
+                "case when "
+                ~ name
+                ~ " = floor("
+                ~ name
+                ~ ") then "
+                ~ value
+                ~ " else cast("
+                ~ name
+                ~ " as string) end"
+            ) %}
+        {% elif name not in types %} {% set value = "cast(null as " ~ column.data_type ~ ")" %}
+        {% elif column.data_type == "string" or times_are_text or type == "string" %}
+            {% set value = "cast(" ~ name ~ " as string)" %}
+        {% else %} {% set value = name %}
+        {% endif %}
+        {% do columns.append(value ~ " as " ~ name) %}
+    {% endfor %}
+    {% do return("select " ~ columns | join(", ") ~ ", " ~ source_file ~ " as source_file from " ~ relation) %}
+{% endmacro %}
+
+{% macro run_as_one(statements) %}
+    {# All of them or none on DuckDB. Spark has no transactions: there the order has to be such that a run can be killed anywhere. #}
+    {% if target.type == "spark" %}
+        {% for sql in statements %} {% call statement("part") %} {{ sql }} {% endcall %} {% endfor %}
+    {% elif statements %}
+        {% call statement("all") %} {{ statements | join(";\n") }} {% endcall %} {% do adapter.commit() %}
+    {% endif %}
+{% endmacro %}
+
+{% macro keep_so_far() %} {% if target.type == "duckdb" %} {% do adapter.commit() %} {% endif %} {% endmacro %}
+
+{% macro in_months(columns="month") -%}
+    {#- How a table is stored that is written month by month. -#}
+    {{ return(" using parquet partitioned by (" ~ columns ~ ")" if target.type == "spark" else "") }}
 {%- endmacro %}
+
+{% macro months_without_rows(relation, sql) -%}
+    {#- SQL that creates a table of months with the columns of a query. -#}
+    {%- set no_rows = "select * from (" ~ sql ~ ") as months where false" -%}
+    {%- if target.type == "spark" -%} {{ return("create table " ~ relation ~ in_months() ~ " as " ~ no_rows) }}
+    {%- else -%} {{ return(create_table_as(false, relation, no_rows)) }}
+    {%- endif -%}
+{%- endmacro %}
+
+{% macro month_filled(relation, month, sql) %}
+    {# Statements: the month of a table consists of the rows of the query. #}
+    {% if target.type == "spark" %}
+        {% do return(
+            [
+                "insert overwrite table "
+                ~ relation
+                ~ " partition (month = date '"
+                ~ month
+                ~ "') by name select * except (month) from ("
+                ~ sql
+                ~ ")"
+            ]
+        ) %}
+    {% endif %}
+    {% do return(month_emptied(relation, month) + ["insert into " ~ relation ~ " by name " ~ sql]) %}
+{% endmacro %}
+
+{% macro month_emptied(relation, month) %}
+    {% set of_month = "(month = date '" ~ month ~ "')" %}
+    {% if target.type == "spark" %}
+        {% do return(["alter table " ~ relation ~ " drop if exists partition " ~ of_month]) %}
+    {% endif %}
+    {% do return(["delete from " ~ relation ~ " where " ~ of_month]) %}
+{% endmacro %}
+
+{% macro month_recorded(model_name, month, fingerprint) %}
+    {% set facts = "'" ~ fingerprint ~ "', '" ~ invocation_id ~ "', " ~ started_at() %}
+    {% set key = "'" ~ model_name ~ "', date '" ~ month ~ "', " %}
+    {% if target.type == "spark" %}
+        {% set key = "partition (model= '" ~ model_name ~ "', month = date '" ~ month ~ "')" %}
+        {% do return(["insert overwrite table " ~ built_months() ~ " " ~ key ~ " select " ~ facts]) %}
+    {% endif %}
+    {% do return(["insert into " ~ built_months() ~ " values (" ~ key ~ facts ~ ")"]) %}
+{% endmacro %}
+
+{% macro month_unrecorded(model_name, month) %}
+    {% if target.type == "spark" %}
+        {% set key = "(model= '" ~ model_name ~ "', month = date '" ~ month ~ "')" %}
+        {% do return(["alter table " ~ built_months() ~ " drop if exists partition " ~ key]) %}
+    {% endif %}
+    {% set key = "model= '" ~ model_name ~ "' and month = date '" ~ month ~ "'" %}
+    {% do return(["delete from " ~ built_months() ~ " where " ~ key]) %}
+{% endmacro %}
 
 {% macro step_relation() %}
     {# The rows of one month until they are in their table: DuckDB keeps them in memory, and on disk when that is full. #}
@@ -169,3 +372,93 @@
     {#- The message is SQL, so that it can say what was found. -#}
     {%- set raise = "raise_error" if target.type == "spark" else "error" -%} {{ raise }} ({{ message }})
 {%- endmacro %}
+
+{# From here on what only Spark needs: dbt-spark loads seeds, replaces tables and adds to them in ways that lose nulls, the
+   old table and deleted rows. #}
+{% macro spark__load_csv_rows(model, agate_table) %}
+    {% set types, rows = model["config"].get("column_types", {}), [] %}
+    {% for row in agate_table.rows %}
+        {% set values = [] %}
+        {% for name in agate_table.column_names %}
+            {% set type = types.get(name, adapter.convert_type(agate_table, loop.index0)) %}
+            {% set text = "null" if row[name] is none else quoted([row[name] | string | replace("\\", "\\\\")]) %}
+            {% do values.append("cast(" ~ text ~ " as " ~ type ~ ")") %}
+        {% endfor %}
+        {% do rows.append("(" ~ values | join(", ") ~ ")") %}
+    {% endfor %}
+    {% set sql = "insert into " ~ this ~ " values " ~ rows | join(", ") %}
+    {% do adapter.add_query(sql, abridge_sql_log=True) %}
+    {% do return(sql) %}
+{% endmacro %}
+
+{% macro spark__create_table_as(temporary, relation, compiled_code, language="sql") %}
+    {% if language == "python" %}
+        {% set writing = "from life_stage.on_spark import write\nwrite(model, dbtObj, '" ~ relation ~ "')\n" %}
+        {% do return(compiled_code ~ "\n" ~ writing) %}
+    {% endif %}
+    {% if config.get("contract").enforced %}
+        {% do get_assert_columns_equivalent(compiled_code) %}
+        {% set compiled_code = get_select_subquery(compiled_code) %}
+    {% endif %}
+    {% do return("create table " ~ relation ~ " using parquet " ~ comment_clause() ~ " as " ~ compiled_code) %}
+{% endmacro %}
+
+{% macro spark__alter_column_comment(relation, column_dict) %}
+    {# dbt-spark describes the columns of other formats than Parquet only. #}
+    {% for name, column in column_dict.items() if relation.type == "table" and column.description %}
+        {% set comment = quoted([column.description]) %}
+        {% do run_query("alter table " ~ relation ~ " alter column " ~ name ~ " comment " ~ comment) %}
+    {% endfor %}
+{% endmacro %}
+
+{% macro put_in_place(new, target_relation) %}
+    {% set old = load_relation(target_relation) %}
+    {% if old is not none %} {% do adapter.drop_relation(old) %} {% endif %}
+    {% do run_query("alter table " ~ new ~ " rename to " ~ target_relation) %}
+{% endmacro %}
+
+{% materialization table, adapter = "spark", supported_languages = ["sql", "python"] %}
+    {# The new table stands before the old one goes: a model may read its own last state. #}
+    {% set target_relation, new, language = this.incorporate(type="table"), step_relation(), model["language"] %}
+    {{ run_hooks(pre_hooks) }}
+    {% do adapter.drop_relation(new) %}
+    {% set writing = create_table_as(false, new, model["compiled_code"], language) %}
+    {% call statement("main", language=language) %} {{ writing }}{% endcall %}
+    {% do put_in_place(new, target_relation) %}
+    {% do persist_docs(target_relation, model) %}
+    {{ run_hooks(post_hooks) }}
+    {{ return({"relations": [target_relation]}) }}
+{% endmaterialization %}
+
+{% materialization incremental, adapter = "spark", supported_languages = ["sql", "python"] %}
+    {# Rows are added at once; where a key replaces rows, those that stay are written anew with the others. #}
+    {% set target_relation, new, language = this.incorporate(type="table"), step_relation(), model["language"] %}
+    {% set key, is_first = config.get("unique_key"), load_relation(this) is none or should_full_refresh() %}
+    {% set code = model["compiled_code"] %}
+    {{ run_hooks(pre_hooks) }}
+    {% if key and not is_first %}
+        {% set names = adapter.get_columns_in_relation(this) | map(attribute="name") | join(", ") %}
+        {% set kept = (
+            "select "
+            ~ names
+            ~ " from "
+            ~ this
+            ~ " where "
+            ~ key
+            ~ " not in (select "
+            ~ key
+            ~ " from new_rows)"
+        ) %}
+        {% set code = "with new_rows as (" ~ code ~ ") select " ~ names ~ " from new_rows union all " ~ kept %}
+    {% endif %}
+    {% do adapter.drop_relation(new) %}
+    {% set writing = create_table_as(false, new, code, language) %}
+    {% call statement("main", language=language) %} {{ writing }}{% endcall %}
+    {% if key or is_first %} {% do put_in_place(new, target_relation) %}
+    {% else %}
+        {% do run_query("insert into " ~ this ~ " by name select * from " ~ new) %} {% do adapter.drop_relation(new) %}
+    {% endif %}
+    {% do persist_docs(target_relation, model) %}
+    {{ run_hooks(post_hooks) }}
+    {{ return({"relations": [target_relation]}) }}
+{% endmaterialization %}

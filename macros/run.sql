@@ -22,9 +22,9 @@
 {% macro drop_leftovers() %}
     {# Tables that dbt leaves behind when it adds to a Python model or when it is killed. #}
     {% if execute %}
-        {% for row in run_query(leftover_tables(target.schema)).rows %}
+        {% for name in leftover_tables(target.schema) %}
             {% do adapter.drop_relation(
-                api.Relation.create(target.database, target.schema, row["table_name"], type="table")
+                api.Relation.create(target.database or none, target.schema, name, type="table")
             ) %}
         {% endfor %}
     {% endif %}

@@ -10,11 +10,9 @@
 
 {% macro source_files(table) %}
     {# The data files of one table, in name order: <table>/ with all its folders, or <table>.parquet, <table>.csv. #}
-    {% set directory = source_directory() %}
-    {% set patterns = [directory ~ "/" ~ table ~ "/" ~ "**", directory ~ "/" ~ table ~ ".*"] %}
     {% set files = [] %}
-    {% for row in run_query(found_files(patterns)).rows %}
-        {% set name = row["file"][directory | length :] %}
+    {% for row in run_query(found_files(table)).rows %}
+        {% set name = row["file"][source_directory() | length :] %}
         {% if "/." in name or "/_" in name %}  {# hidden, or unfinished #}
         {% elif name.lower().endswith((".parquet", ".csv", ".csv.gz")) %} {% do files.append(row["file"]) %}
         {% else %}
@@ -66,9 +64,8 @@
     {# SQL that selects the table's raw rows, with source_file; `files` restricts it to some of the files. #}
     {% set relation = source("shop", table) %}
     {% if not execute %} {% do return("select 1") %}
-    {% elif var("source_schema") %}
-        {% do return(by_name([empty_frame(table), "select *, '" ~ table ~ "' as source_file from " ~ relation])) %}
-    {% else %} {% do return(read_files(source_files(table) if files is none else files, empty_frame(table))) %}
+    {% elif var("source_schema") %} {% do return(read_table(relation, table)) %}
+    {% else %} {% do return(read_files(source_files(table) if files is none else files, table)) %}
     {% endif %}
 {% endmacro %}
 

@@ -31,12 +31,12 @@ with
                     judged.occurred_at,
                     judged.user_id,
                     judged.action,
-                    judged.item_id,
-                    judged.search_term,
-                    judged.quantity,
-                    judged.session_id,
-                    judged.device,
-                    judged.dwell_seconds,
+                    judged.item_id nulls last,
+                    judged.search_term nulls last,
+                    judged.quantity nulls last,
+                    judged.session_id nulls last,
+                    judged.device nulls last,
+                    judged.dwell_seconds nulls last,
                     judged.source_file
             )
             > 1 as is_duplicate

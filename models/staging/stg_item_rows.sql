@@ -15,7 +15,14 @@ with
         select
             *,
             row_number() over (
-                partition by item_id order by leaf_category, category, title, brand, size, properties
+                partition by item_id
+                order by
+                    leaf_category nulls last,
+                    category nulls last,
+                    title nulls last,
+                    brand nulls last,
+                    size nulls last,
+                    properties nulls last
             ) as rank
         from typed
     ),

@@ -7,7 +7,14 @@ with
             row_number() over (
                 partition by month
                 order by
-                    source_file, action_id, user_id, raw_occurred_at, raw_action, item_id, search_term, raw_quantity
+                    source_file,
+                    action_id nulls last,
+                    user_id nulls last,
+                    raw_occurred_at nulls last,
+                    raw_action nulls last,
+                    item_id nulls last,
+                    search_term nulls last,
+                    raw_quantity nulls last
             ) as rejected_row
         from {{ ref("stg_action_rows") }}
         where reasons is not null

@@ -12,7 +12,7 @@ with
     )
 select
     table_name,
-    row_number() over (partition by table_name order by id, detail, reason) as rejected_row,
+    row_number() over (partition by table_name order by id nulls last, detail nulls last, reason) as rejected_row,
     reason,
     id,
     detail

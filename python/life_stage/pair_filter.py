@@ -5,11 +5,13 @@ Users come in batches, so that memory does not grow with their number. The cells
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 
+from life_stage import on_spark
 from life_stage.birth_months import Ages, prior_by_tenure
 from life_stage.learning import read_ages
 from life_stage.pair_cells import PairCells
@@ -31,7 +33,7 @@ class Model:
 
 
 def fold_month(
-    session: duckdb.DuckDBPyConnection,
+    session: duckdb.DuckDBPyConnection | on_spark.Session,
     *,
     beliefs: Relation,
     units: Relation,
@@ -49,10 +51,14 @@ def fold_month(
     """
     ages = read_ages(age_bins, stages)
     cells, schema = PairCells(ages), schema_of(ages)
-    people = people_of(session, beliefs, units, session.sql(f"from {state}"), ages, month, previous_month)
     if model_version == "none":
         return pa.RecordBatchReader.from_batches(schema, [])
     model = read_model(coefficients, ages, model_version)
+    if isinstance(session, on_spark.Session):
+        people = on_spark.units_by_user(beliefs, units, session.table(state), ages, month, previous_month)
+        step = partial(batches, cells=cells, model=model, month=np.datetime64(month, "D"), schema=schema)
+        return session.mapped(people, step, schema)
+    people = people_of(session, beliefs, units, session.sql(f"from {state}"), ages, month, previous_month)
     # On a connection of its own: while a result is open, its connection writes nothing.
     rows = session.cursor().sql(people.sql_query()).to_arrow_reader(USERS_PER_BATCH)
     return pa.RecordBatchReader.from_batches(schema, batches(rows, cells, model, np.datetime64(month, "D"), schema))

@@ -16,6 +16,8 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
+from life_stage import on_spark
+
 VIEW_FILE = "life_stage.duckdb"
 DICTIONARY, DICTIONARY_COLUMNS = "dictionary.csv", ("mart", "column", "type", "description")
 SMALL = ("stages", "stage_totals", "stage_interests", "model_runs")  # also as CSV, for spreadsheets
@@ -33,7 +35,7 @@ SCHEMA = pa.schema(
     ]
 )
 
-Marts = dict[str, duckdb.DuckDBPyRelation]
+Marts = dict[str, duckdb.DuckDBPyRelation | on_spark.Relation]
 Descriptions = dict[str, dict[str, str]]
 
 
@@ -45,6 +47,8 @@ def publish(marts: Marts, options: dict[str, str], descriptions: Descriptions | 
     """
     link = Path(options["published"]).absolute()
     refuse_foreign(link)
+    if isinstance(marts["user_stages"], on_spark.Relation):
+        return on_spark.with_files(marts, link.parent, lambda files: publish(files, options, descriptions))
     columns = {
         name: [f"{c} {t}" for c, t in zip(mart.columns, mart.types, strict=True)] for name, mart in marts.items()
     }
@@ -65,8 +69,10 @@ def publish(marts: Marts, options: dict[str, str], descriptions: Descriptions | 
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
-def descriptions_of(marts: Marts, session: duckdb.DuckDBPyConnection) -> Descriptions:
+def descriptions_of(marts: Marts, session: duckdb.DuckDBPyConnection | on_spark.Session) -> Descriptions:
     """What the database says of each mart and column: {mart: {column: description}}, the mart's own under ''."""
+    if isinstance(session, on_spark.Session):
+        return {mart: session.descriptions(relation.name) for mart, relation in marts.items()}
     found: Descriptions = {}
     comments = """
         select table_name, '' as column_name, comment from duckdb_tables() where schema_name = current_schema()

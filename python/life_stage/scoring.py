@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from scipy.sparse import csr_matrix
 
+from life_stage import on_spark
 from life_stage.birth_months import softmax
 
 Relation = duckdb.DuckDBPyRelation
@@ -28,7 +29,7 @@ class Weights(NamedTuple):
 
 
 def score(
-    session: duckdb.DuckDBPyConnection,
+    session: duckdb.DuckDBPyConnection | on_spark.Session,
     *,
     features: Relation,
     user_months: Relation,
@@ -50,11 +51,13 @@ def score(
     if not version:
         return pa.RecordBatchReader.from_batches(schema, [])
     regression = read_weights(coefficients, version[0][0], bins)
-    met = features_met(session, features, month, regression.features)
     users = user_months.filter(f"month in (date '{month}', date '{month}' - interval 12 month)").project("user_id")
-    return pa.RecordBatchReader.from_batches(
-        schema, batches(session, met, users, regression, schema, np.datetime64(month, "D"))
-    )
+    scored = Scorer(regression, schema, np.datetime64(month, "D"))
+    if isinstance(session, on_spark.Session):
+        people = on_spark.met_by_user(features, users, regression.features, month, LAST_YEAR)
+        return session.mapped(people, scored.by_user, schema)
+    met = features_met(session, features, month, regression.features)
+    return pa.RecordBatchReader.from_batches(schema, batches(session, met, users, scored))
 
 
 def read_weights(coefficients: Relation, model_version: str, bins: list[str]) -> Weights:
@@ -77,13 +80,38 @@ def features_met(session: duckdb.DuckDBPyConnection, features: Relation, month: 
     return met.join(vocabulary, "feature = known").project("user_id, column_no, value")
 
 
+class Scorer(NamedTuple):
+    """What turns the features of some users into their scores of a month."""
+
+    regression: Weights
+    schema: pa.Schema
+    month: np.datetime64
+
+    def scores(self, users: pa.Array, row: np.ndarray, column: np.ndarray, value: np.ndarray) -> pa.RecordBatch:
+        """A row per user, from the places and values of the matrix users x features."""
+        shape = (len(users), len(self.regression.features))
+        matrix = csr_matrix((value, (row, column)), shape=shape)
+        matrix.sort_indices()  # the order of a sum shows in its last digits
+        scores = softmax(matrix @ self.regression.weights + self.regression.offsets)
+        columns = [
+            users.cast(pa.string()),
+            pa.array(np.full(len(users), self.month)),
+            pa.array([self.regression.model_version] * len(users)),
+            *(pa.array(column) for column in scores.T),
+        ]
+        return pa.RecordBatch.from_arrays(columns, schema=self.schema)
+
+    def by_user(self, rows: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Users that come with lists of what they met, as on_spark.met_by_user has them."""
+        for people in rows:
+            n_met = people["met"].value_lengths().fill_null(0).to_numpy()
+            met = people["met"].flatten()
+            column, value = (met.field(name).to_numpy() for name in ("column_no", "value"))
+            yield self.scores(people["user_id"], np.repeat(np.arange(len(people)), n_met), column, value)
+
+
 def batches(
-    session: duckdb.DuckDBPyConnection,
-    met: Relation,
-    users: Relation,
-    regression: Weights,
-    schema: pa.Schema,
-    month: np.datetime64,
+    session: duckdb.DuckDBPyConnection, met: Relation, users: Relation, scored: Scorer
 ) -> Iterator[pa.RecordBatch]:
     """The scores of all users, some at a time; also of those who met nothing that is a feature."""
     users = users.distinct().order("user_id").to_arrow_table()["user_id"].combine_chunks()
@@ -91,15 +119,4 @@ def batches(
         chosen = users.slice(start, USERS_PER_BATCH)
         numbered = session.from_arrow(pa.table({"chosen": chosen, "row_no": np.arange(len(chosen), dtype=np.int32)}))
         found = met.join(numbered, "user_id = chosen").project("row_no, column_no, value").fetchnumpy()
-        shape = (len(chosen), len(regression.features))
-        matrix = csr_matrix((found["value"], (found["row_no"], found["column_no"])), shape=shape)
-        matrix.sort_indices()  # the order of a sum shows in its last digits
-        logits = matrix @ regression.weights + regression.offsets
-        scores = softmax(logits)
-        columns = [
-            chosen.cast(pa.string()),
-            pa.array(np.full(len(chosen), month)),
-            pa.array([regression.model_version] * len(chosen)),
-            *(pa.array(column) for column in scores.T),
-        ]
-        yield pa.RecordBatch.from_arrays(columns, schema=schema)
+        yield scored.scores(chosen, found["row_no"], found["column_no"], found["value"])

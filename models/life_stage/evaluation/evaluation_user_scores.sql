@@ -16,7 +16,7 @@ with
             cohort,
             true_stage,
             count(*) as n_of_stage,
-            avg(case when is_right then 1.0 else 0.0 end) as recall,
+            avg(cast(is_right as integer)) as recall,
             count(*) over (partition by method, period, cohort) as n_stages
         from members
         group by method, period, cohort, true_stage
@@ -34,14 +34,10 @@ select
     -- What the user adds to the macro recall, the mean over the stages of the share told rightly; and by how much the
     -- macro recall would differ, to first order, if the user weighed more.
     sum(
-        {{ exact("case when members.is_right then 1.0 else 0.0 end / recalls.n_of_stage / recalls.n_stages") }}
+        {{ exact("cast(cast(members.is_right as integer) as double) / recalls.n_of_stage / recalls.n_stages") }}
     ) as recall_share,
     sum(
-        {{
-            exact(
-                "(case when members.is_right then 1.0 else 0.0 end - recalls.recall) / recalls.n_of_stage / recalls.n_stages"
-            )
-        }}
+        {{ exact("(cast(members.is_right as integer) - recalls.recall) / recalls.n_of_stage / recalls.n_stages") }}
     ) as recall_residual
 from members
 inner join

@@ -28,8 +28,8 @@ with
             cohort,
             count(*) as n_users,
             cast(sum(n_months) as bigint) as n_user_months,
-            sum(more_right) * 1.0 / sum(n_months) as accuracy_gain,
-            sum(more_right) * 1.0 / nullif(sum(base_right), 0) as relative_accuracy_gain,
+            cast(sum(more_right) as double) / sum(n_months) as accuracy_gain,
+            cast(sum(more_right) as double) / nullif(sum(base_right), 0) as relative_accuracy_gain,
             sum(more_recall) as recall_gain,
             sum(more_recall) / nullif(sum(base_recall), 0) as relative_recall_gain,
             sum(more_loss) / sum(n_months) as log_loss_gain

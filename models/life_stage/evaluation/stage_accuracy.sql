@@ -7,11 +7,11 @@ with
             cohort,
             count(*) as n_users,
             cast(sum(n_months) as bigint) as n_user_months,
-            sum(n_right) * 1.0 / sum(n_months) as accuracy,
+            cast(sum(n_right) as double) / sum(n_months) as accuracy,
             sum(recall_share) as macro_recall,
             sum(log_loss) / sum(n_months) as log_loss,
             sum(age_error_months) / sum(n_answers) as age_error_months,
-            sum(n_answers) * 1.0 / sum(n_months) as coverage
+            cast(sum(n_answers) as double) / sum(n_months) as coverage
         from {{ ref("evaluation_user_scores") }}
         group by method, period, cohort
     ),
@@ -40,11 +40,7 @@ with
                     cohorts.cohort,
                     count(*) as n_user_months,
                     sum(
-                        {{
-                            exact(
-                                "case when predictions.is_right then 1.0 else 0.0 end - predictions.predicted_stage_probability"
-                            )
-                        }}
+                        {{ exact("cast(predictions.is_right as integer) - predictions.predicted_stage_probability") }}
                     ) as gap
                 from {{ ref("stage_predictions") }} as predictions
                 inner join

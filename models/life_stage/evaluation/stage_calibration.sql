@@ -7,7 +7,7 @@ with
             count(*) as n_user_months,
             count(distinct user_id) as n_users,
             sum({{ exact("predicted_stage_probability") }}) / count(*) as mean_probability,
-            avg(case when is_right then 1.0 else 0.0 end) as accuracy
+            avg(cast(is_right as integer)) as accuracy
         from {{ ref("stage_predictions") }}
         group by method, {{ probability_bin("predicted_stage_probability") }}
     )

@@ -7,7 +7,7 @@ with
             predicted_stage,
             count(*) as n_user_months,
             count(distinct user_id) as n_users,
-            count(*) * 1.0 / sum(count(*)) over (partition by method, true_stage) as share
+            cast(count(*) as double) / sum(count(*)) over (partition by method, true_stage) as share
         from {{ ref("stage_predictions") }}
         group by method, true_stage, predicted_stage
     )

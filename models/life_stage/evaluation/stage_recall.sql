@@ -37,14 +37,14 @@ select
     counted.period,
     counted.stage,
     counted.n_user_months,
-    counted.n_right * 1.0 / nullif(counted.n_user_months, 0) as recall,
+    cast(counted.n_right as double) / nullif(counted.n_user_months, 0) as recall,
     {{
         error_of_mean(
-            "(of_users.n_right - counted.n_right * 1.0 / counted.n_user_months * of_users.n_months) / counted.n_user_months"
+            "(of_users.n_right - cast(counted.n_right as double) / counted.n_user_months * of_users.n_months) / counted.n_user_months"
         )
     }}
     as recall_error,
-    counted.n_right * 1.0 / nullif(counted.n_told, 0) as precision_share
+    cast(counted.n_right as double) / nullif(counted.n_told, 0) as precision_share
 from counted
 left join
     of_users on counted.method = of_users.method and counted.period = of_users.period and counted.stage = of_users.stage

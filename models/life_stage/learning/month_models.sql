@@ -4,9 +4,9 @@
 {{
     config(
         materialized="incremental",
-        incremental_strategy="append",
+        incremental_strategy="delete+insert",
+        unique_key="month",
         full_refresh=false,
-        pre_hook="{% if var('restate_from') and is_incremental() %} delete from {{ this }} where month >= date '{{ var('restate_from') }}-01' {% endif %}",
     )
 }}
 with
@@ -32,4 +32,8 @@ with
 select candidates.month, candidates.model_version
 from candidates
 {% if is_incremental() %} left join {{ this }} as recorded on candidates.month = recorded.month {% endif %}
-where candidates.rank = 1 {% if is_incremental() %} and recorded.month is null {% endif %}
+where
+    candidates.rank = 1
+    {% if is_incremental() %}
+        and (recorded.month is null {% if restated %} or {{ restated | replace("ledger", "candidates") }} {% endif %})
+    {% endif %}

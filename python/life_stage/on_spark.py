@@ -1,0 +1,175 @@
+"""Python models on Spark: tables as relations with the methods of DuckDB's that models use, and results as tables.
+
+What is learned is learned on the driver, from data of bounded size; what concerns every user is mapped over the users
+where they lie.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from life_stage.birth_months import Ages
+
+Batches = Iterator[pa.RecordBatch]
+
+
+def session() -> Any:
+    """The session that dbt opened."""
+    from pyspark.sql import SparkSession  # only there with the extra `spark`
+
+    return SparkSession.builder.getOrCreate()
+
+
+@dataclass(frozen=True)
+class Relation:
+    """The rows of a Spark DataFrame; the name of the table that they are, if they are one."""
+
+    frame: Any
+    name: str = ""
+
+    def sql(self, text: str) -> "Relation":
+        """A query on the rows, which it calls {rows}."""
+        return Relation(self.frame.sparkSession.sql(text, rows=self.frame))
+
+    def filter(self, condition: str) -> "Relation":
+        """The rows for which the condition holds."""
+        return self.sql(f"select * from {{rows}} where {condition}")
+
+    def project(self, columns: str) -> "Relation":
+        """The rows with these columns."""
+        return self.sql(f"select {columns} from {{rows}}")
+
+    def order(self, columns: str) -> "Relation":
+        """The rows in this order."""
+        return self.sql(f"select * from {{rows}} order by {columns}")
+
+    def aggregate(self, columns: str) -> "Relation":
+        """One row of sums of all rows."""
+        return self.project(columns)
+
+    def fetchall(self) -> list[tuple]:
+        """The rows as tuples."""
+        return [tuple(row) for row in self.frame.collect()]
+
+    def df(self) -> pd.DataFrame:
+        """The rows as a pandas frame; dates are times, as in DuckDB's."""
+        return self.frame.toArrow().to_pandas(date_as_object=False)
+
+    def fetchnumpy(self) -> dict[str, np.ndarray]:
+        """The columns as arrays."""
+        table = self.frame.toArrow()
+        return {name: table[name].to_numpy() for name in table.column_names}
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a Python model gets for a session."""
+
+    spark: Any
+
+    def table(self, name: str) -> Relation:
+        """A table by its name."""
+        return Relation(self.spark.table(name), name)
+
+    def descriptions(self, table: str) -> dict[str, str]:
+        """{column: description}, the table's own under ''."""
+        found = {column.name: column.description for column in self.spark.catalog.listColumns(table)}
+        found[""] = self.spark.catalog.getTable(table).description
+        return {column: " ".join(text.split()) for column, text in found.items() if text}
+
+    def mapped(self, rows: Any, function: Callable[[Batches], Batches], schema: pa.Schema) -> Any:
+        """The rows of a DataFrame put through a function, batch by batch, on the executors that hold them."""
+        from pyspark.sql.pandas.types import from_arrow_schema
+
+        return rows.mapInArrow(function, from_arrow_schema(schema))
+
+
+def met_by_user(features: Relation, users: Relation, known: list[str], month: str, last_year: str) -> Any:
+    """One row per user: user_id and met, a list of column_no (the place in `known`) and value.
+
+    Of the month and, under names that begin with `last_year`, of the same month a year before.
+    """
+    spark = features.frame.sparkSession
+    vocabulary = pa.table({"known": known, "column_no": np.arange(len(known), dtype=np.int32)})
+    return spark.sql(
+        f"""
+        with
+            met as (
+                select user_id, feature, value from {{features}} where month = date '{month}'
+                union all
+                select user_id, concat('{last_year}', feature) as feature, value
+                from {{features}}
+                where month = date '{month}' - interval 12 month
+            ),
+            found as (
+                select met.user_id, collect_list(struct(vocabulary.column_no, met.value)) as met
+                from met
+                inner join {{vocabulary}} as vocabulary on met.feature = vocabulary.known
+                group by met.user_id
+            )
+        select users.user_id, found.met
+        from (select distinct user_id from {{users}}) as users
+        left join found on users.user_id = found.user_id
+        """,
+        features=features.frame,
+        users=users.frame,
+        vocabulary=spark.createDataFrame(vocabulary),
+    )
+
+
+def units_by_user(
+    beliefs: Relation, units: Relation, state: Relation, ages: Ages, month: str, previous_month: str
+) -> Any:
+    """One row per user of beliefs in the month: user_id, tenure, p_<stage>, c_pairs and the evidence of the units."""
+    p = ", ".join(f"p_{stage}" for stage in ages.stages)
+    evidence = ", ".join(f"e_{age_bin}" for age_bin in ages.bins)
+    tenure = f"(year(date '{month}') - year(first_month)) * 12 + month(date '{month}') - month(first_month)"
+    return beliefs.frame.sparkSession.sql(
+        f"""
+        with
+            acted as (
+                select user_id, array_sort(collect_list(struct(unit, array({evidence}) as evidence))) as units
+                from {{units}}
+                where month = date '{month}'
+                group by user_id
+            )
+        select known.user_id, {tenure} as tenure, {p}, carried.c_pairs, acted.units.evidence
+        from {{beliefs}} as known
+        left join {{state}} as carried on known.user_id = carried.user_id and carried.month = date '{previous_month}'
+        left join acted on known.user_id = acted.user_id
+        where known.month = date '{month}'
+        """,
+        beliefs=beliefs.frame,
+        units=units.frame,
+        state=state.frame,
+    )
+
+
+def with_files(tables: dict[str, Relation], place: Path, function: Callable[[dict], Any]) -> Any:
+    """Call the function with DuckDB relations on files of the tables, which are there for the time of the call.
+
+    place: a folder that the executors see too.
+    """
+    place.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".from_spark.", dir=place) as folder:
+        for name, table in tables.items():
+            table.frame.write.parquet(f"{folder}/{name}")
+        return function({name: duckdb.read_parquet(f"{folder}/{name}/*.parquet") for name in tables})
+
+
+def write(model: Callable, dbt_object: Callable, name: str) -> None:
+    """Run a Python model and write what it returns to the table of that name."""
+    here = Session(session())
+    rows = model(dbt_object(here.table), here)
+    if isinstance(rows, pd.DataFrame):
+        rows = pa.Table.from_pandas(rows, preserve_index=False)
+    if isinstance(rows, pa.Table):
+        rows = here.spark.createDataFrame(rows)
+    rows.write.mode("overwrite").format("parquet").saveAsTable(name)
