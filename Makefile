@@ -12,7 +12,7 @@ SQL = models macros tests
 export DO_NOT_TRACK = 1
 export DBT_SEND_ANONYMOUS_USAGE_STATS = false
 
-.PHONY: help demo build doctor audit erase docs feature stages backup restore pseudonyms sbom test test-slow bench bench-checkout experiment ablation reliability pytest lint format lock clean usable-python
+.PHONY: help demo build doctor audit erase docs feature stages backup restore pseudonyms sbom test test-slow test-spark bench bench-checkout experiment ablation reliability pytest lint format lock clean usable-python
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -76,6 +76,11 @@ test-slow: $(VENV)/dev ## the long tests, the metrics and the notebook, then the
 	$(MAKE) .venv-duckdb-1.5/dev VENV=.venv-duckdb-1.5
 	.venv-duckdb-1.5/bin/python -m pip install --quiet --disable-pip-version-check 'duckdb==1.5.*'
 	.venv-duckdb-1.5/bin/pytest -n 2
+
+test-spark: $(VENV)/dev ## the same data on DuckDB and on Apache Spark, and on a cluster of two workers; needs Java 17 (30 minutes)
+	$(MAKE) .venv-spark/dev VENV=.venv-spark
+	.venv-spark/bin/python -m pip install --quiet --disable-pip-version-check -e '.[spark]'
+	.venv-spark/bin/pytest -m spark
 
 pytest: $(VENV)/dev ## the tests alone
 	$(BIN)/pytest -n 2

@@ -14,10 +14,11 @@
             "beliefs cannot be folded anew from the beginning: restore a backup",
         ) %}
     {% endif %}
-    {% for fold in folds() %}
-        {% do run_query("delete from " ~ built_months() ~ " where model in (" ~ quoted(fold) ~ ")") %}
+    {% set statements = [] %}
+    {% for name in folds() | sum(start=[]) %}
+        {% for month in fingerprints_of(name) %} {% do statements.extend(month_unrecorded(name, month)) %} {% endfor %}
     {% endfor %}
-    {% do adapter.commit() %}
+    {% do run_as_one(statements) %}
     {% do log("The next run folds all months anew.", info=true) %}
 {% endmacro %}
 

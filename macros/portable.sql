@@ -100,7 +100,7 @@
 
 {% macro id_key(pad) -%} getvariable('id_key_{{ pad }}') {%- endmacro %}
 
-{% macro write_csv(sql, path) -%} copy ({{ sql }}) to '{{ path }}' (header) {%- endmacro %}
+{% macro write_csv(sql, path) %} {% do return("copy (" ~ sql ~ ") to '" ~ path ~ "' (header)") %} {% endmacro %}
 
 {% macro sum_of_hashes(text) -%} cast(sum(cast({{ text }} as hugeint)) as varchar) {%- endmacro %}
 
@@ -323,6 +323,11 @@
     {% endif %}
     {% set key = "model= '" ~ model_name ~ "' and month = date '" ~ month ~ "'" %}
     {% do return(["delete from " ~ built_months() ~ " where " ~ key]) %}
+{% endmacro %}
+
+{% macro view_that_many_read() %}
+    {# Spark would compute a wide view anew for each of its readers. #}
+    {% do return("table" if target.type == "spark" else "view") %}
 {% endmacro %}
 
 {% macro step_relation() %}

@@ -170,6 +170,8 @@ def write(model: Callable, dbt_object: Callable, name: str) -> None:
     rows = model(dbt_object(here.table), here)
     if isinstance(rows, pd.DataFrame):
         rows = pa.Table.from_pandas(rows, preserve_index=False)
+    if isinstance(rows, pa.RecordBatchReader):  # of no rows: where there are any, the executors have them
+        rows = rows.read_all()
     if isinstance(rows, pa.Table):
         rows = here.spark.createDataFrame(rows)
     rows.write.mode("overwrite").format("parquet").saveAsTable(name)

@@ -1,6 +1,6 @@
 -- The history: the stage of every user's child in every closed month, from what was known up to that month: behaviour,
 -- and the birthdays registered by then.
-{{ config(materialized="view") }}
+{{ config(materialized=view_that_many_read()) }}
 {% set names, first, last = stage_names(), stages()[0], stages()[-1] %}
 with
     families as (

@@ -1,0 +1,199 @@
+"""The same project on DuckDB and on Apache Spark: every table equal, every month of work the same.
+
+Run by `make test-spark`; the extra `spark` and Java are needed. One shop is built on both engines and then given a new
+and a changed month, so the tests of this file belong together and run in their order.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from conftest import generate_source
+from project import PLACES, SMALL, Shop, make_shop
+
+pytest.importorskip("pyspark")
+pytestmark = pytest.mark.spark
+
+VARS = SMALL | {
+    "evaluation_from": "2017-01",
+    "min_cell_users": 2,
+    "experiments": [{"name": "one", "first_month": "2016-11", "treated_share": 0.5}],
+}
+# What each engine names in its own way: the run, its clock, hashes of contents, how files are stamped.
+OWN = {
+    "action_months": {"contents"},
+    "birth_month_filter": {"run_id"},
+    "built_months": {"fingerprint", "run_id", "built_at"},
+    "dynamic_fusion": {"run_id"},
+    "model_runs": {"run_id", "started_at", "seconds"},
+    "month_ledger": {"contents"},
+    "published_marts": {"bytes", "path", "run_id", "sha256"},
+    "source_file_months": {"version"},
+    "stage_beliefs": {"run_id"},
+    "text_ages": {"reader"},
+    "user_stage_months": {"run_id"},
+    "user_stages": {"run_id"},
+}
+SPARK = {"LIFE_STAGE_TARGET": "spark", "LIFE_STAGE_WAREHOUSE": "spark", "LIFE_STAGE_PUBLISHED": "published_by_spark"}
+KINDS = {  # of columns: engines count in integers of unlike width
+    **dict.fromkeys(("TINYINT", "INTEGER", "BIGINT", "HUGEINT"), "number"),
+    **dict.fromkeys(("TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_NS"), "time"),
+    **{"DOUBLE": "double", "BLOB": "blob", "VARCHAR": "text", "DATE": "date", "BOOLEAN": "boolean"},
+}
+JAVA = {"JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1 -Dderby.system.durability=test"}  # short runs, throw-away tables
+
+
+@dataclass(frozen=True)
+class SparkShop:
+    """A shop's folder, as the target `spark` sees it."""
+
+    shop: Shop
+
+    def build(self, *words: str, **environment: str) -> str:
+        """Run the monthly job, which must end well; returns all it printed."""
+        command = [str(Path(sys.executable).with_name("dbt")), "--no-use-colors", "build", "--vars", json.dumps(VARS)]
+        command += ["--target-path", "target_spark", "--log-path", "logs_spark", *words]
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("DBT_", "LIFE_STAGE_"))}
+        done = subprocess.run(
+            command,
+            cwd=self.shop.folder,
+            env=kept | PLACES | SPARK | JAVA | environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
+        return done.stdout
+
+    def tables(self, task: str, folder: Path) -> Path:
+        """Take tables in or write them out (see spark_tables.py)."""
+        script = Path(__file__).with_name("spark_tables.py")
+        command = [sys.executable, str(script), task, str(self.shop.folder / "spark"), str(folder)]
+        subprocess.run(command, cwd=self.shop.folder, env=os.environ | JAVA, check=True, capture_output=True)
+        return folder
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    """A shop of 1,200 users and 6 months, 2016-09 to 2017-02, on DuckDB; the last month is still to come."""
+    shop = make_shop(tmp_path_factory.mktemp("spark") / "shop")
+    generate_source(shop, users=1_200, months=6)
+    (shop.folder / "to_come").mkdir()
+    (shop.source / "actions" / "month=2017-02").rename(shop.folder / "to_come" / "month=2017-02")
+    shop.build(evaluated=True, **VARS)
+    return shop
+
+
+@pytest.fixture(scope="module")
+def on_spark(shop):
+    """The same shop built on Spark with the models of DuckDB, tested by its data tests."""
+    spark = SparkShop(shop)
+    give_models(shop, spark)
+    spark.build()
+    return spark
+
+
+def give_models(shop: Shop, spark: SparkShop) -> None:
+    """Let a Spark warehouse that is not there yet score with the models of the shop: learned once, on DuckDB."""
+    models = shop.folder / "models_of_duckdb"
+    models.mkdir()
+    for table in {"stage_coefficients", "evaluation_coefficients"} & set(shop.tables()):
+        shop.query(f"copy {table} to '{models / table}.parquet'")
+    spark.tables("take_in", models)
+
+
+def relations(connection, sql: str, table: str) -> tuple[dict[str, str], pd.DataFrame]:
+    """Kinds of the columns that both engines must agree on, and the rows, in an order of their own."""
+    kinds = {name: KINDS.get(kind, kind) for name, kind, *_ in connection.execute(f"describe {sql}").fetchall()}
+    kinds = {name: kind for name, kind in kinds.items() if name not in OWN.get(table, ())}
+    rows = connection.execute(f"select {', '.join(kinds)} from ({sql})").df()
+    for name, kind in kinds.items():
+        if kind == "blob":
+            rows[name] = [np.frombuffer(bytes(value), np.float16).astype(float) for value in rows[name]]
+        elif kind in ("number", "double"):
+            rows[name] = rows[name].astype(float)
+    first = [name for name, kind in kinds.items() if kind not in ("double", "blob")]
+    last = [name for name, kind in kinds.items() if kind == "double"]
+    return kinds, rows.sort_values(first + last, ignore_index=True)
+
+
+def differences(left: pd.DataFrame, right: pd.DataFrame, kinds: dict[str, str]) -> list[str]:
+    """What is not equal, doubles to 1e-9 and carried half-precision sums to their precision."""
+    if len(left) != len(right):
+        return [f"{len(left)} rows and {len(right)}"]
+    found = []
+    for name, kind in kinds.items():
+        if kind == "double":
+            equal = np.isclose(left[name], right[name], rtol=0, atol=1e-9, equal_nan=True)
+        elif kind == "blob":
+            pairs = zip(left[name], right[name], strict=True)
+            equal = np.array([np.allclose(a, b, rtol=1e-3, atol=1e-6) for a, b in pairs], bool)
+        else:
+            equal = ((left[name] == right[name]) | (left[name].isna() & right[name].isna())).to_numpy()
+        if not equal.all():
+            found.append(f"{name}: {(~equal).sum()} of {len(left)}, e.g. {left[~equal].iloc[0].to_dict()}")
+    return found
+
+
+def assert_equal(shop: Shop, spark: SparkShop, folder: Path) -> None:
+    """Every table and view of the one is there in the other, with the same columns, kinds and rows."""
+    spark.tables("write_out", folder)
+    ours = {
+        name for (name,) in shop.query("select table_name from information_schema.tables where table_schema = 'main'")
+    }
+    assert {path.name for path in folder.iterdir()} == ours
+    unlike = {}
+    with duckdb.connect(shop.warehouse, read_only=True) as on_duckdb, duckdb.connect() as files:
+        for table in sorted(ours):
+            kinds, left = relations(on_duckdb, f"from {table}", table)
+            others, right = relations(files, f"from read_parquet('{folder / table}/*.parquet')", table)
+            assert kinds == others, table
+            if found := differences(left, right, kinds) or ([] if len(left) else ["no rows"]):
+                unlike[table] = found
+    assert unlike == {}
+
+
+def months_built(output: str) -> dict[str, int]:
+    """{table: how many of its months a run built}, of all that are built month by month."""
+    found = re.findall(r"OK created \w+ monthly\w* model life_stage\.(\w+) \.* ?\[(\d+) months", output)
+    return {table: int(n) for table, n in found}
+
+
+def test_every_table_on_spark_is_equal_to_that_on_duckdb(shop, on_spark, tmp_path):
+    assert_equal(shop, on_spark, tmp_path)
+
+
+def test_what_spark_publishes_is_equal_to_what_duckdb_publishes(shop, on_spark):
+    """Files, views, descriptions and CSV alike, but for the run and its time."""
+    sets = [shop.published, shop.folder / "published_by_spark"]
+    assert {path.name for path in sets[0].iterdir()} == {path.name for path in sets[1].iterdir()}
+    manifests = [json.loads((folder / "manifest.json").read_text()) for folder in sets]
+    for fact in ("columns", "descriptions"):
+        assert manifests[0][fact] == manifests[1][fact]
+    assert (sets[0] / "dictionary.csv").read_text() == (sets[1] / "dictionary.csv").read_text()
+
+
+def test_a_run_with_nothing_new_builds_no_month_and_publishes_nothing(on_spark):
+    published = os.readlink(on_spark.shop.folder / "published_by_spark")
+    built = months_built(on_spark.build("--exclude-resource-type", "test"))
+    assert len(built) == 10 and set(built.values()) == {0}
+    assert os.readlink(on_spark.shop.folder / "published_by_spark") == published
+
+
+def test_a_new_and_a_changed_month_are_built_as_on_duckdb_and_no_other(shop, on_spark, tmp_path):
+    (shop.folder / "to_come" / "month=2017-02").rename(shop.source / "actions" / "month=2017-02")
+    file = next((shop.source / "actions" / "month=2017-01").glob("*.parquet"))
+    rows = duckdb.read_parquet(str(file)).filter("user_id % 7 <> 0").to_arrow_table()
+    pq.write_table(rows, file)
+    shop.build(evaluated=True, **VARS)
+    built = months_built(on_spark.build("--exclude-resource-type", "test"))
+    assert len(built) == 10 and set(built.values()) == {2}
+    assert_equal(shop, on_spark, tmp_path)
