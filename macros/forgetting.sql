@@ -1,22 +1,31 @@
 {# Users who leave, because they asked to or no longer consent: their rows go from every table and every published file. #}
 {% macro erased_users() %}
-    {% do return(api.Relation.create(target.database, target.schema, "erased_users", type="table")) %}
+    {% do return(api.Relation.create(target.database or none, target.schema, "erased_users", type="table")) %}
 {% endmacro %}
 
 {% macro forgotten_actions() %}
-    {% do return(api.Relation.create(target.database, target.schema, "forgotten_actions", type="table")) %}
+    {% do return(api.Relation.create(target.database or none, target.schema, "forgotten_actions", type="table")) %}
 {% endmacro %}
 
 {% macro create_tombstones() %}
     {# Whom never to take in again, as digests; and what forgotten rows added to the fingerprints of their months, so that
        a month without them counts as built from the very same input. #}
-    create table if not exists {{ erased_users() }} (user_digest string, salt string, erased_at timestamp);
-    create table if not exists {{ forgotten_actions() }} (month date, contents string, last_acted_on date)
+    {% do return(
+        [
+            "create table if not exists "
+            ~ erased_users()
+            ~ " (user_digest string, salt string, erased_at timestamp)",
+            "create table if not exists "
+            ~ forgotten_actions()
+            ~ " (month date, contents string, last_acted_on date)",
+        ]
+    ) %}
 {% endmacro %}
 
 {% macro erase_user(user_id) %}
     {# dbt run-operation erase_user --args '{user_id: "42"}', or a list of ids. It may be repeated, and must be when it was
        killed. #}
+    {% do stop_on_spark("erasing users") %}
     {% set ids = [user_id] if user_id is string or user_id is not sequence else user_id %}
     {% set leavers = [] %}
     {% for id in ids | map("string") | map("trim") if id %}
@@ -51,8 +60,7 @@
     {% call statement("leaving") %} create or replace table {{ users_leaving() }} as {{ leaving }}
     {% endcall %}
     {% do adapter.commit() %}
-    {% call statement("tombstones") %} {{ create_tombstones() }} {% endcall %}
-    {% do adapter.commit() %}
+    {% do run_as_one(create_tombstones()) %}
     {% do adapter.store_relation("forgetting", users_leaving(), [], "", "published", {}) %}
     {% set tables = run_query(tables_with("user_id", target.schema)).columns[0].values() | list %}
     {% set known = (

@@ -16,6 +16,7 @@
         {% do check_same_source() %}
         {% for table in ["actions", "items", "children"] %} {% do check_source(table) %} {% endfor %}
         {% if has_source("consents") %} {% do check_source("consents") %} {% endif %}
+        {% do check_spark() %}
         {% do forget_withdrawn() %}
         {% do run_as_one([create_built_months()] + create_tombstones()) %}
         {% if not fingerprints_of("settings") %}
@@ -25,6 +26,12 @@
             ) %}
         {% endif %}
     {% endif %}
+{% endmacro %}
+
+{% macro check_spark() %}
+    {% if has_source("consents") %} {% do stop_on_spark("a source with consents") %} {% endif %}
+    {% for layer in layers() if var(layer) %} {% do stop_on_spark("var " ~ layer) %} {% endfor %}
+    {% if env_var("LIFE_STAGE_ID_KEY", "") %} {% do stop_on_spark("LIFE_STAGE_ID_KEY") %} {% endif %}
 {% endmacro %}
 
 {% macro warn_of_plain_ids() %}

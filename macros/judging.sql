@@ -79,7 +79,7 @@
     {# What rows are judged by, as text: where it changes, every file is read and judged again. #}
     {% if not execute %} {% do return("") %} {% endif %}
     {# No ref: the guards ask too, before any model is. #}
-    {% set synonyms = api.Relation.create(target.database, target.schema, "action_synonyms") %}
+    {% set synonyms = api.Relation.create(target.database or none, target.schema, "action_synonyms") %}
     {% set words = "select " ~ order_free_hash(["word", "action"]) ~ " as words from " ~ synonyms %}
     {% do return(run_query(words).rows[0]["words"] ~ " " ~ var("max_quantity")) %}
 {% endmacro %}

@@ -2,10 +2,9 @@
 {% macro migrations() %}
     {# {version: the statements that make it of the version before}. A new version whenever columns or the meaning of
        stored tables change; a test holds the columns against the version. #}
-    {% set of = api.Relation.create(target.database, target.schema) %}
-    {% do return(
-        {2: ["alter table " ~ of ~ ".source_file_months add column n_rejected bigint", create_tombstones()]}
-    ) %}
+    {% set of = api.Relation.create(target.database or none, target.schema) %}
+    {% set counted = ["alter table " ~ of ~ ".source_file_months add column n_rejected bigint"] %}
+    {% do return({2: counted + create_tombstones()}) %}
 {% endmacro %}
 
 {% macro state_version() %} {% do return(migrations().keys() | max) %} {% endmacro %}
@@ -17,13 +16,11 @@
 
 {% macro migrate_state() %}
     {% set found = state_version_found() %}
-    {% call statement("migrate") %}
-        {% for version, statements in migrations() | dictsort if version > found %}
-            {{ statements | join("; ") }}
-            ;
-        {% endfor %}
-        {{ record_month("state", "1970-01-01", state_version()) }}
-    {% endcall %}
-    {% do adapter.commit() %}
+    {% set all_statements = [] %}
+    {% for version, statements in migrations() | dictsort if version > found %}
+        {% do all_statements.extend(statements) %}
+    {% endfor %}
+    {% do all_statements.extend(month_unrecorded("state", "1970-01-01")) %}
+    {% do run_as_one(all_statements + month_recorded("state", "1970-01-01", state_version())) %}
     {% do log("The tables were of version " ~ found ~ " and are of version " ~ state_version() ~ " now.", info=true) %}
 {% endmacro %}

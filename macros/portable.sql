@@ -39,6 +39,13 @@
     {% do return(run_query(sql).columns["table_name"].values()) %}
 {% endmacro %}
 
+{% macro stop_on_spark(what) %}
+    {# What is not there yet is refused: a run must not look as if it had done it. #}
+    {% if target.type == "spark" %}
+        {% do stop("LS-SPA-001", what ~ " is not there on Spark yet", "leave it out, or use the target duckdb") %}
+    {% endif %}
+{% endmacro %}
+
 {% macro tables_with(column, schema) -%}
     select columns.table_name
     from information_schema.columns as columns
@@ -102,9 +109,15 @@
 
 {% macro write_csv(sql, path) %} {% do return("copy (" ~ sql ~ ") to '" ~ path ~ "' (header)") %} {% endmacro %}
 
-{% macro sum_of_hashes(text) -%} cast(sum(cast({{ text }} as hugeint)) as varchar) {%- endmacro %}
+{% macro sum_of_hashes(text) -%}
+    {%- if target.type == "spark" -%} cast(sum(cast({{ text }} as decimal(30, 0))) as string)
+    {%- else -%} cast(sum(cast({{ text }} as hugeint)) as varchar)
+    {%- endif -%}
+{%- endmacro %}
 
-{% macro digest_of(text) -%} sha256({{ text }}) {%- endmacro %}
+{% macro digest_of(text) -%}
+    {%- if target.type == "spark" -%} sha2({{ text }}, 256) {%- else -%} sha256({{ text }}) {%- endif -%}
+{%- endmacro %}
 
 {% macro hash_share(text) -%}
     {#- A number in [0, 1) that depends on the text alone, equal on every engine and in every year. -#}
@@ -314,6 +327,14 @@
         {% do return(["insert overwrite table " ~ built_months() ~ " " ~ key ~ " select " ~ facts]) %}
     {% endif %}
     {% do return(["insert into " ~ built_months() ~ " values (" ~ key ~ facts ~ ")"]) %}
+{% endmacro %}
+
+{% macro record_month(model_name, month, fingerprint) %}
+    {# SQL: both of it, within a transaction. #}
+    {% do return(
+        (month_unrecorded(model_name, month) + month_recorded(model_name, month, fingerprint))
+        | join(";\n") ~ ";"
+    ) %}
 {% endmacro %}
 
 {% macro month_unrecorded(model_name, month) %}

@@ -94,17 +94,8 @@
 {%- endmacro %}
 
 {% macro has_id_key() %}
-    {% if target.type == "spark" %}
-        {% if env_var("LIFE_STAGE_ID_KEY", "") %}
-            {% do stop(
-                "LS-PRI-004",
-                "there are no pseudonyms on Spark yet",
-                "unset LIFE_STAGE_ID_KEY, or give a source that has pseudonyms",
-            ) %}
-        {% endif %}
-        {% do return(false) %}
-    {% endif %}
-    {% do return(execute and run_query("select " ~ id_key("outer") ~ " is not null as is_set").rows[0]["is_set"]) %}
+    {% if not execute or target.type == "spark" %} {% do return(false) %} {% endif %}
+    {% do return(run_query("select " ~ id_key("outer") ~ " is not null as is_set").rows[0]["is_set"]) %}
 {% endmacro %}
 
 {% macro write_pseudonyms(path) %}

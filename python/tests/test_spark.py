@@ -113,7 +113,7 @@ def give_models(shop: Shop, spark: SparkShop) -> None:
 def relations(connection, sql: str, table: str) -> tuple[dict[str, str], pd.DataFrame]:
     """Kinds of the columns that both engines must agree on, and the rows, in an order of their own."""
     kinds = {name: KINDS.get(kind, kind) for name, kind, *_ in connection.execute(f"describe {sql}").fetchall()}
-    kinds = {name: kind for name, kind in kinds.items() if name not in OWN.get(table, ())}
+    kinds = {name: kinds[name] for name in sorted(set(kinds) - OWN.get(table, set()))}
     rows = connection.execute(f"select {', '.join(kinds)} from ({sql})").df()
     for name, kind in kinds.items():
         if kind == "blob":

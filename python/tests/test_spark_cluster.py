@@ -7,13 +7,14 @@ import json
 import os
 import socket
 import subprocess
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from conftest import generate_source
-from project import make_shop
-from test_spark import VARS, SparkShop, assert_equal, give_models
+from project import PLACES, make_shop
+from test_spark import JAVA, VARS, SparkShop, assert_equal, give_models
 
 pyspark = pytest.importorskip("pyspark")
 pytestmark = pytest.mark.spark
@@ -37,9 +38,9 @@ def free_port() -> int:
 @contextmanager
 def running(folder: Path, *words: str):
     """A daemon of Spark's, until the block ends."""
-    command = [str(Path(pyspark.__file__).parent / "bin" / "spark-class"), *words, "--host", "127.0.0.1"]
-    kept = {name: value for name, value in os.environ.items() if name != "JDK_JAVA_OPTIONS"}
-    environment = kept | {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_WORKER_DIR": str(folder)}
+    command = [str(Path(pyspark.__file__).parent / "bin" / "spark-class"), *words]
+    places = {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_WORKER_DIR": str(folder), "PYSPARK_PYTHON": sys.executable}
+    environment = os.environ | JAVA | PLACES | places
     with (folder / "output.txt").open("a") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
     try:
@@ -56,9 +57,10 @@ def cluster(tmp_path):
     folder.mkdir()
     master = f"spark://127.0.0.1:{free_port()}"
     deploy = "org.apache.spark.deploy"
-    worker = [f"{deploy}.worker.Worker", master, "--cores", "1", "--memory", "1g", "--webui-port", "0"]
+    here = ["--host", "127.0.0.1", "--webui-port", "0"]
+    worker = [f"{deploy}.worker.Worker", master, "--cores", "1", "--memory", "1g", *here]
     with (
-        running(folder, f"{deploy}.master.Master", "--port", master.rsplit(":")[-1], "--webui-port", "0"),
+        running(folder, f"{deploy}.master.Master", "--port", master.rsplit(":")[-1], *here),
         running(folder, *worker),
         running(folder, *worker),
     ):

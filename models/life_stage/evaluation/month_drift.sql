@@ -25,7 +25,7 @@ with
         select
             month,
             'users with actions in the month' as measure,
-            avg(case when last_active_month = month then 1.0 else 0.0 end) as share,
+            avg(cast(last_active_month = month as integer)) as share,
             count(case when last_active_month = month then 1 end) as n_users,
             count(case when last_active_month < month then 1 end) as n_others
         from {{ ref("user_stage_months") }}
