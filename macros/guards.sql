@@ -30,7 +30,7 @@
 
 {% macro check_spark() %}
     {% if has_source("consents") %} {% do stop_on_spark("a source with consents") %} {% endif %}
-    {% for layer in layers() if var(layer) %} {% do stop_on_spark("var " ~ layer) %} {% endfor %}
+    {% for name in layers() + ["checkout_months"] if var(name) %} {% do stop_on_spark("var " ~ name) %} {% endfor %}
     {% if env_var("LIFE_STAGE_ID_KEY", "") %} {% do stop_on_spark("LIFE_STAGE_ID_KEY") %} {% endif %}
 {% endmacro %}
 
