@@ -31,6 +31,7 @@
 {% macro check_spark() %}
     {% if has_source("consents") %} {% do stop_on_spark("a source with consents") %} {% endif %}
     {% for layer in layers() %} {% do stop_on_spark("var " ~ layer) %} {% endfor %}
+    {% if var("checkout_months") %} {% do stop_on_spark("var checkout_months") %} {% endif %}
     {% if env_var("LIFE_STAGE_ID_KEY", "") %} {% do stop_on_spark("LIFE_STAGE_ID_KEY") %} {% endif %}
 {% endmacro %}
 

@@ -50,6 +50,14 @@ class Relation:
         """The rows in this order."""
         return self.sql(f"select * from {{rows}} order by {columns}")
 
+    def distinct(self) -> "Relation":
+        """The rows, each once."""
+        return self.sql("select distinct * from {rows}")
+
+    def limit(self, n: int) -> "Relation":
+        """The first rows."""
+        return self.sql(f"select * from {{rows}} limit {n}")
+
     def aggregate(self, columns: str) -> "Relation":
         """One row of sums of all rows."""
         return self.project(columns)
