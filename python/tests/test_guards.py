@@ -47,6 +47,7 @@ def test_settings_that_do_not_fit_stop_the_run_which_names_them_all(shop):
         "min_training_users": "1 or 1=1",
         "train_share": 1.5,
         "min_feature_support": True,
+        "keep_features_months": 12,
         "filter_tuning": "yes",
         "tune_penalties": 1,
     }

@@ -2,8 +2,7 @@
 
 import duckdb
 import pytest
-from project import Shop, assert_same, copy_shop, made_once
-from test_guards import assert_stops
+from project import Shop, assert_same, assert_stops, copy_shop, made_once
 
 KEPT = {"keep_actions_months": 12, "keep_features_months": 13}  # of 2018-01: both reach into January 2017
 LAYERS = {"stg_action_rows", "search_terms", "user_month_features"}
@@ -97,12 +96,6 @@ def test_models_learn_from_months_whose_features_are_there(shops):
     assert late.query("select min(tenure_months) from learning_rows where month = date '2018-01-01'")[0][0] > 6
 
 
-@pytest.mark.parametrize(
-    ("code", "variables"),
-    [
-        ("LS-VAR-002", {"keep_features_months": 12}),
-        ("LS-VAR-005", {"restate_from": "2016-12"}),
-    ],
-)
-def test_asking_for_months_that_left_stops_the_run(shops, tmp_path, code, variables):
-    assert_stops(copy_shop(shops[1], tmp_path / "shop"), code, *variables, **variables)
+def test_asking_for_months_that_left_stops_the_run(shops, tmp_path):
+    shop = copy_shop(shops[1], tmp_path / "shop")
+    assert_stops(shop, "LS-VAR-005", "restate_from", "2017-01", restate_from="2016-12")
