@@ -2,8 +2,7 @@
 
 import duckdb
 import pytest
-from project import Shop, assert_same, copy_shop, made_once
-from test_guards import assert_stops
+from project import Shop, assert_same, assert_stops, copy_shop, made_once
 
 KEPT = {"keep_actions_months": 12, "keep_features_months": 13}  # of 2018-01: both reach into January 2017
 LAYERS = {"stg_action_rows", "search_terms", "user_month_features"}
