@@ -260,3 +260,19 @@ def test_strangers_with_nothing_known_in_the_cart_are_shown_what_is_popular(chec
     names = tables["catalogue"].set_index("item_no")["item_id"]
     assert len(found) == 10 and {item.item_id for item in found} <= set(names[items["item_no"]])
     assert {item.reason for item in found} == {"popular"}
+
+
+def test_drift_is_the_stability_index_and_alarms_where_shoppers_change_and_nowhere_else(checkout, tmp_path):
+    shop = copy_shop(checkout, tmp_path / "drift")
+    shop.change("update checkout_users set stage = 'toddler' where month = '2017-03-01' and hash(user_id) % 2 = 0")
+    shop.build(only="checkout_drift", **MONTHS)
+    found = shop.frame("checkout_drift").set_index(["month", "feature"])
+    users = shop.frame("checkout_users")
+    counts = pd.crosstab(users["stage"], users["month"]) + 0.5
+    shares = counts / counts.sum()
+    for before, month in zip(shares.columns, shares.columns[1:], strict=False):
+        step = shares[month] - shares[before]
+        wanted = (step * np.log(shares[month] / shares[before])).sum()
+        assert found.loc[(month, "stage"), "stability_index"] == pytest.approx(wanted, abs=1e-9)
+    levels = found["level"].drop(index=(pd.Timestamp("2017-03-01"), "stage"))
+    assert found.loc[("2017-03-01", "stage"), "level"] == "alarm" and set(levels) == {"calm"}
