@@ -44,6 +44,32 @@ TABLES = {
     "children": "select cast(null as varchar) as user_id, cast(null as date) as birth_date where false",
 }
 
+RECALL_OF_HABITS = """
+    with
+        scores as (
+            select cases.case_no, lines.item_no, sum(power(0.5, (cases.month - lines.acted_on) / {days}.0)) as score
+            from checkout_cases as cases
+            inner join checkout_lines as lines on cases.user_id = lines.user_id and lines.month < cases.month
+            anti join checkout_case_items as known
+                on cases.case_no = known.case_no and lines.item_no = known.item_no and known.place = 'cart'
+            where cases.kind = 'cart' and cases.is_judged
+            group by cases.case_no, lines.item_no
+        ),
+        shown as (
+            select case_no, item_no from scores
+            qualify row_number() over (partition by case_no order by score desc, item_no) <= 10
+        )
+    select avg(found * 1.0 / n_targets)
+    from (
+        select cases.case_no, cases.n_targets, count(shown.item_no) as found
+        from checkout_cases as cases
+        inner join checkout_targets as targets on cases.case_no = targets.case_no
+        left join shown on targets.case_no = shown.case_no and targets.item_no = shown.item_no
+        where cases.kind = 'cart' and cases.is_judged
+        group by all
+    )
+"""
+
 
 def journey(name: str, until: str) -> Path:
     """The households' purchases before a day as the project's source, written unless it is there."""
@@ -66,18 +92,15 @@ def journey(name: str, until: str) -> Path:
 
 def build(source: Path, select: str, **variables: float) -> duckdb.DuckDBPyConnection:
     """The models selected, of the warehouse named as the source; to be read."""
-    dbt(source, source.name, "build", "--exclude-resource-type", "test", "--select", select, **variables)
+    dbt(source, source.name, "build", "--exclude-resource-type", "test", "--select", *select.split(), **variables)
     return duckdb.connect(str(WORK / f"{source.name}.duckdb"), read_only=True)
 
 
-def chosen_half_life() -> tuple[int, dict[int, float]]:
-    """The half-life with which habits alone complete most carts of September, told from January to August."""
-    source, recalls = journey("journey_early", "2017-10-01"), {}
-    for half_life in HALF_LIVES:
-        select = "checkout_habits+" if recalls else "+path:models/checkout"
-        with build(source, select, checkout_months=1, checkout_half_life_days=half_life) as warehouse:
-            recalls[half_life] = board(warehouse, "cart")["habit"]["recall_at_10"][0]
-    return max(recalls, key=recalls.get), recalls
+def recalls_of_habits() -> dict[int, float]:
+    """{half-life in days: recall@10 of habits alone in the carts of September, told from January to August}."""
+    source = journey("journey_early", "2017-10-01")
+    with build(source, "+checkout_case_items +checkout_targets", checkout_months=1, checkout_cases=2000) as warehouse:
+        return {days: warehouse.execute(RECALL_OF_HABITS.format(days=days)).fetchall()[0][0] for days in HALF_LIVES}
 
 
 def board(warehouse: duckdb.DuckDBPyConnection, kind: str) -> dict[str, dict[str, tuple[float, float, float]]]:
@@ -121,7 +144,8 @@ def latencies(warehouse: Path) -> dict[str, float]:
 
 def main() -> None:
     """Tune, build, judge, ask; print and keep the figures."""
-    half_life, recalls = chosen_half_life()
+    recalls = recalls_of_habits()
+    half_life = max(recalls, key=recalls.get)
     source = journey("journey", "2018-01-02")
     with build(source, "+path:models/checkout", checkout_half_life_days=half_life, **JUDGED) as warehouse:
         result = {"half_life_days": half_life, "recall_of_habit_in_september": recalls}
