@@ -1,5 +1,14 @@
 -- How well each model answered each judged case: in sums, of which means and their errors are made.
 {% set gain = "1 / log2(rank_no + 1)" %}
+{% set counts = [
+    "n_ranked",
+    "n_ranked_targets",
+    "n_wrong_before",
+    "n_hits_at_10",
+    "n_hits_at_20",
+    "n_new_hits_at_20",
+    "n_shown",
+] %}
 with
     judged as (select * from {{ ref("checkout_cases") }} where is_judged),
     models as (select distinct month, kind, model from {{ ref("checkout_coefficients") }}),
@@ -42,18 +51,13 @@ with
         from hits
         group by model, case_no
     ),
-    wanted as (
-        select judged.case_no, count(*) as n_targets, count(case when items.is_new then 1 end) as n_new_targets
+    new_targets as (
+        select judged.case_no, count(*) as n_new_targets
         from judged
         inner join {{ ref("checkout_targets") }} as targets on judged.case_no = targets.case_no
         inner join
             {{ ref("checkout_items") }} as items on judged.month = items.month and targets.item_no = items.item_no
-        group by judged.case_no
-    ),
-    sizes as (
-        select judged.case_no, count(known.item_no) as n_given
-        from judged
-        left join {{ ref("checkout_case_items") }} as known on judged.case_no = known.case_no and known.place = 'cart'
+        where items.is_new
         group by judged.case_no
     ),
     catalogue as (select count(*) as n_items from {{ ref("checkout_catalogue") }}),
@@ -63,28 +67,20 @@ with
     ),
     answers as (
         select
-            models.model,
             judged.*,
-            coalesce(wanted.n_targets, 0) as n_right,
-            coalesce(wanted.n_new_targets, 0) as n_new_targets,
+            models.model,
+            catalogue.n_items - judged.n_given - judged.n_targets as n_wrong,
             ideals.ideal,
-            catalogue.n_items - sizes.n_given - coalesce(wanted.n_targets, 0) as n_wrong,
-            coalesce(found.n_ranked, 0) as n_ranked,
-            coalesce(found.n_ranked_targets, 0) as n_ranked_targets,
-            coalesce(found.n_wrong_before, 0) as n_wrong_before,
-            coalesce(found.n_hits_at_10, 0) as n_hits_at_10,
-            coalesce(found.n_hits_at_20, 0) as n_hits_at_20,
-            coalesce(found.n_new_hits_at_20, 0) as n_new_hits_at_20,
+            coalesce(new_targets.n_new_targets, 0) as n_new_targets,
+            {% for count in counts %} coalesce(found.{{ count }}, 0) as {{ count }}, {% endfor %}
             coalesce(found.precisions, 0.0) as precisions,
             coalesce(found.dcg, 0.0) as dcg,
-            coalesce(found.n_shown, 0) as n_shown,
             coalesce(found.squared_error, 0.0) as squared_error
         from judged
         inner join models on judged.month = models.month and judged.kind = models.kind
-        inner join sizes on judged.case_no = sizes.case_no
         cross join catalogue
-        left join wanted on judged.case_no = wanted.case_no
-        left join ideals on least(wanted.n_targets, 10) = ideals.n
+        left join new_targets on judged.case_no = new_targets.case_no
+        left join ideals on least(judged.n_targets, 10) = ideals.n
         left join found on models.model = found.model and judged.case_no = found.case_no
     )
 select
@@ -97,20 +93,20 @@ select
     case
         when n_baskets = 0 then 'new' when n_baskets < 10 then 'below 10 baskets' else '10 baskets or more'
     end as activity,
-    case when n_right > 0 then 1 else 0 end as has_right_answers,
+    case when n_targets > 0 then 1 else 0 end as has_right_answers,
     n_new_targets,
     n_new_hits_at_20,
     n_shown,
     squared_error,
-    coalesce(n_hits_at_10 * 1.0 / nullif(n_right, 0), 0.0) as recall_at_10,
-    coalesce(n_hits_at_20 * 1.0 / nullif(n_right, 0), 0.0) as recall_at_20,
-    coalesce(precisions / nullif(least(n_right, 10), 0), 0.0) as precision_at_10,
+    coalesce(n_hits_at_10 * 1.0 / nullif(n_targets, 0), 0.0) as recall_at_10,
+    coalesce(n_hits_at_20 * 1.0 / nullif(n_targets, 0), 0.0) as recall_at_20,
+    coalesce(precisions / nullif(least(n_targets, 10), 0), 0.0) as precision_at_10,
     coalesce(dcg / ideal, 0.0) as ndcg_at_10,
     -- How often a right answer stands before a wrong one; items that are not ranked are tied at the end.
     coalesce(
         1
-        - (n_wrong_before + (n_right - n_ranked_targets) * (n_ranked - n_ranked_targets + n_wrong) / 2.0)
-        / nullif(n_right * n_wrong, 0),
+        - (n_wrong_before + (n_targets - n_ranked_targets) * (n_ranked - n_ranked_targets + n_wrong) / 2.0)
+        / nullif(n_targets * n_wrong, 0),
         0.0
     ) as auc
 from answers

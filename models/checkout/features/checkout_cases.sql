@@ -6,6 +6,7 @@ with
             'cart' as kind,
             lines.basket_id as case_id,
             lines.user_id,
+            count(case when lines.is_given then 1 end) as n_given,
             count(case when not lines.is_given then 1 end) as n_targets
         from {{ ref("checkout_lines") }} as lines
         inner join {{ ref("checkout_months") }} as months on lines.month = months.month
@@ -13,7 +14,13 @@ with
         having count(case when lines.is_given then 1 end) > 0
     ),
     shoppers as (
-        select users.month, 'user' as kind, users.user_id as case_id, users.user_id, count(labels.item_no) as n_targets
+        select
+            users.month,
+            'user' as kind,
+            users.user_id as case_id,
+            users.user_id,
+            0 as n_given,
+            count(labels.item_no) as n_targets
         from {{ ref("checkout_users") }} as users
         left join
             {{ ref("checkout_labels") }} as labels on users.month = labels.month and users.user_id = labels.user_id
@@ -46,6 +53,7 @@ select
     numbered.user_id,
     numbered.is_closed,
     numbered.is_judged,
+    numbered.n_given,
     numbered.n_targets,
     coalesce(users.stage, 'unknown') as stage,
     coalesce(users.n_baskets, 0) as n_baskets
