@@ -127,7 +127,7 @@ def gain(warehouse: duckdb.DuckDBPyConnection, kind: str, model: str, other: str
 
 
 def latencies(warehouse: Path) -> dict[str, float]:
-    """Milliseconds of recommend() for the carts of December, features included."""
+    """Milliseconds of the processor that recommend() takes for the carts of December, features included."""
     with duckdb.connect(str(warehouse), read_only=True) as connection:
         carts = connection.execute(
             f"""select user_id, list(item_id order by item_id) from checkout_lines
@@ -136,10 +136,14 @@ def latencies(warehouse: Path) -> dict[str, float]:
         ).fetchall()
     recommender, spent = Recommender.load(warehouse), []
     for user, cart in carts:
-        began = time.perf_counter()
+        began = time.thread_time()  # of the processor: a busy machine does not count
         recommender.recommend(cart, user)
-        spent.append((time.perf_counter() - began) * 1000)
-    return {"p50_ms": float(np.median(spent)), "p95_ms": float(np.quantile(spent, 0.95)), "requests": len(spent)}
+        spent.append((time.thread_time() - began) * 1000)
+    return {
+        "p50_cpu_ms": float(np.median(spent)),
+        "p95_cpu_ms": float(np.quantile(spent, 0.95)),
+        "requests": len(spent),
+    }
 
 
 def main() -> None:
