@@ -91,7 +91,7 @@ bench: $(VENV)/runtime ## what the steps cost and what they are worth, on genera
 	done
 
 bench-checkout: $(VENV)/runtime ## the checkout's models judged on a year of real baskets (10 minutes)
-	$(PIP_INSTALL) -e '.[checkout]'
+	$(PIP_INSTALL) --no-build-isolation -e '.[checkout]'
 	$(BIN)/python bench/checkout.py
 
 experiment: $(VENV)/runtime ## the methods compared on 3 x 14,000 simulated users; writes docs/results.md (15 minutes)

@@ -276,3 +276,15 @@ def test_drift_is_the_stability_index_and_alarms_where_shoppers_change_and_nowhe
         assert found.loc[(month, "stage"), "stability_index"] == pytest.approx(wanted, abs=1e-9)
     levels = found["level"].drop(index=(pd.Timestamp("2017-03-01"), "stage"))
     assert found.loc[("2017-03-01", "stage"), "level"] == "alarm" and set(levels) == {"calm"}
+
+
+def test_the_gap_is_between_the_groups_that_are_served_worst_and_best(checkout, tables):
+    board = tables["leaderboard"].query("period == 'all' and segment != 'all' and n_cases >= 20")
+    groups = board.assign(grouped_by=board["segment"].str.partition("=")[0])
+    by_group = groups.groupby(["kind", "metric", "model", "grouped_by"])["value"]
+    found = checkout.frame("checkout_gaps").set_index(["kind", "metric", "model", "grouped_by"])
+    assert len(found) == by_group.ngroups > 0
+    np.testing.assert_allclose(found["gap"], (by_group.max() - by_group.min()).loc[found.index])
+    lowest = groups.set_index(["kind", "metric", "model", "segment"])["value"]
+    for key, row in found.iterrows():
+        assert lowest[(*key[:3], f"{key[3]}={row['lowest_group']}")] == row["lowest_value"]

@@ -209,5 +209,5 @@ def test_every_var_is_declared_guarded_and_used():
         *SQL.values(),
         *(path.read_text(encoding="utf-8") for path in (PROJECT / "models").rglob("*.yml")),
     ]
-    used = re.findall(r"""\bvar\(["']([a-z_]+)["']""", "".join(texts))
+    used = re.findall(r"""\b(?:var|kept_from)\(["']([a-z_]+)["']""", "".join(texts))
     assert set(used) == set(project["vars"])
