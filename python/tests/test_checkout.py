@@ -41,7 +41,8 @@ def actions_in_baskets(shop):
         return connection.execute(sql).df()
 
 
-def test_a_visit_is_the_sources_or_ends_after_half_an_hour_or_with_the_month(shop):
+def test_a_visit_is_the_sources_or_ends_after_half_an_hour_or_with_the_month(checkout, tmp_path):
+    shop = copy_shop(checkout, tmp_path / "visits")
     rows = [
         ("a", "null", "2017-01-05 10:00:00", "1"),
         ("a", "null", "2017-01-05 10:30:00", "2"),
