@@ -51,7 +51,7 @@ restore: $(VENV)/runtime ## put a saved warehouse back: make restore FROM=FILE
 	@$(BIN)/python -m life_stage.backup restore $(FROM)
 
 pseudonyms: $(VENV)/runtime ## which user id has which pseudonym, for who holds the key: pseudonyms.csv
-	@umask 077; $(BIN)/dbt run-operation write_pseudonyms --args '{path: pseudonyms.csv}' --project-dir . --profiles-dir .
+	@umask 077; LIFE_STAGE_TARGET=duckdb $(BIN)/dbt run-operation write_pseudonyms --args '{path: pseudonyms.csv}' --project-dir . --profiles-dir .
 
 sbom: usable-python ## the bill of materials of what is installed, in CycloneDX: sbom.json
 	test -x .venv-sbom/bin/cyclonedx-py || "$(PYTHON)" -m venv .venv-sbom

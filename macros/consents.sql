@@ -62,10 +62,13 @@
             ~ consenting
             ~ ") as consenting)"
         ) %}
-        {% if count_withdrawn(known, leaving) %} {% do forget_users(leaving, "no_consent", record) %} {% endif %}
+        {% if count_withdrawn(known, leaving) %}
+            {% do forget_users(leaving, "no_consent", record) %} {% do return("") %}
+        {% endif %}
     {% endif %}
-    {% call statement("consents") %} {{ record }} {% endcall %}
-    {% do adapter.commit() %}
+    {% if before[:1] != [users] %}
+        {% call statement("consents") %} {{ record }} {% endcall %} {% do adapter.commit() %}
+    {% endif %}
 {% endmacro %}
 
 {% macro count_withdrawn(known, leaving) %}

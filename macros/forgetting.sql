@@ -24,12 +24,14 @@
 
 {% macro erase_user(user_id) %}
     {# dbt run-operation erase_user --args '{user_id: "42"}', or a list of ids. It may be repeated, and must be when it was
-       killed. #}
+       killed. Given is an id of the shop or what the tables show for it; where there is a key both are looked for. #}
     {% do stop_on_spark("erasing users") %}
     {% set ids = [user_id] if user_id is string or user_id is not sequence else user_id %}
     {% set leavers = [] %}
     {% for id in ids | map("string") | map("trim") if id %}
-        {% do leavers.append("select " ~ quoted([id]) ~ " as user_id") %}
+        {% set named = id_of(quoted([id])) %}
+        {% do leavers.append("select " ~ named ~ " as user_id") %}
+        {% if has_id_key() %} {% do leavers.append("select " ~ pseudonym(named) ~ " as user_id") %} {% endif %}
     {% endfor %}
     {% if not leavers or user_id is mapping or user_id is none %}
         {% do stop("LS-ERA-001", "no user_id was given", "name one, or a list: --args '{user_id: \"42\"}'") %}
@@ -37,7 +39,7 @@
     {% set leaving = "select distinct user_id from (" ~ leavers | join(" union all ") ~ ") as named" %}
     {% set known = forget_users(leaving, "user_erased", bury_users()) %}
     {% do log(
-        ("erased " ~ known ~ " of " if known else "unknown, and kept out from now on: ") ~ leavers
+        ("erased " ~ known ~ " of " if known else "unknown, and kept out from now on: ") ~ ids
         | length ~ " users",
         info=true,
     ) %}
@@ -78,7 +80,9 @@
         {{ record }}
         {% if "stg_action_rows" in tables %} {{ forget_actions(reason) }} {% endif %}
         {% for table in tables %}
-            delete from {{ target.schema }}.{{ table }} where user_id in (select user_id from {{ users_leaving() }});
+            delete from {{ target.schema }}.{{ adapter.quote(table) }}
+            where cast(user_id as string) in (select user_id from {{ users_leaving() }})
+            ;
         {% endfor %}
         {{ forget_unused_terms() }}
     {% endcall %}
@@ -88,7 +92,11 @@
 
 {% macro users_of(tables) %}
     {% set selects = [] %}
-    {% for table in tables %} {% do selects.append("select user_id from " ~ target.schema ~ "." ~ table) %} {% endfor %}
+    {% for table in tables %}
+        {% do selects.append(
+            "select cast(user_id as string) as user_id from " ~ target.schema ~ "." ~ adapter.quote(table)
+        ) %}
+    {% endfor %}
     {% do return(selects | join(" union all ")) %}
 {% endmacro %}
 

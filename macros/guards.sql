@@ -100,6 +100,9 @@
             misset("keep_features_months", "be 0 or at least 13, a year and the month it is compared with")
         ) %}
     {% endif %}
+    {% if var("source_schema") == target.schema %}
+        {% do wrong.append(misset("source_schema", "name another schema than the warehouse's own")) %}
+    {% endif %}
     {% do stop_for_all(wrong) %}
     {% do check_calendar() %}
     {% do check_kept() %}
@@ -294,7 +297,7 @@
         {% if column.name not in types and column.meta.get("required") %}
             {% do stop(
                 "LS-SRC-002",
-                table ~ "." ~ column.name ~ " is missing in " ~ where ~ ": have " ~ types.keys() | join(", "),
+                table ~ "." ~ column.name ~ " is missing in " ~ where ~ ": " ~ names_found(table, types),
                 "rename the column, or map it in a view named by var source_schema",
             ) %}
         {% elif column.data_type in ("timestamp", "date") and column.name in types and not is_time_type(
@@ -308,6 +311,18 @@
         {% endif %}
     {% endfor %}
 {% endmacro %}
+
+{% macro names_found(table, types) -%}
+    {#- A file without a line of names has a shopper's row in its place, which is told to nobody. -#}
+    {%- set known = contract_columns(table) | map(attribute="name") | select("in", types) | list -%}
+    {{
+        (
+            "have " ~ types.keys() | join(", ")
+            if known
+            else "none of its names is known, perhaps it has no line of names"
+        )
+    }}
+{%- endmacro %}
 
 {% macro is_time_type(type) -%}
     {{ return((type | upper).startswith(("TIMESTAMP", "DATE", "VARCHAR", "STRING", "NULL"))) }}

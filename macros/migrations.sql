@@ -3,7 +3,9 @@
     {# {version: the statements that make it of the version before}. A new version whenever columns or the meaning of
        stored tables change; a test holds the columns against the version. #}
     {% set of = api.Relation.create(target.database or none, target.schema) %}
-    {% set counted = ["alter table " ~ of ~ ".source_file_months add column n_rejected bigint"] %}
+    {% set counted = [
+        "alter table if exists " ~ of ~ ".source_file_months add column if not exists n_rejected bigint"
+    ] %}
     {% do return({2: counted + create_tombstones()}) %}
 {% endmacro %}
 
@@ -15,7 +17,14 @@
 {% endmacro %}
 
 {% macro migrate_state() %}
-    {% set found = state_version_found() %}
+    {% set found = state_version_found() if load_relation(built_months()) else 0 %}
+    {% if found == 0 or found > state_version() %}
+        {% do stop(
+            "LS-STA-003",
+            "there is nothing to migrate: the tables are " ~ ("of version " ~ found if found else "not there"),
+            "name the warehouse by LIFE_STAGE_WAREHOUSE, or use the newer project",
+        ) %}
+    {% endif %}
     {% set all_statements = [] %}
     {% for version, statements in migrations() | dictsort if version > found %}
         {% do all_statements.extend(statements) %}

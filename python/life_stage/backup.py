@@ -5,6 +5,7 @@ import hashlib
 import os
 import shutil
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def save(warehouse: Path, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     copy = folder / f"{warehouse.stem}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.duckdb"
     copy_whole(warehouse, copy)
-    digest_of(copy).write_text(f"{digest(copy)}  {copy.name}\n")
+    write_digest(copy)
     return copy
 
 
@@ -40,16 +41,18 @@ def restore(copy: Path, warehouse: Path) -> Path | None:
     if not (digest_of(copy).exists() and digest_of(copy).read_text().split()[0] == digest(copy)):
         raise ValueError(f"LS-BAK-002 {copy} is not as it was saved: give another one; nothing was changed")
     take_lock(warehouse.resolve())
-    fresh, kept = (warehouse.with_name(warehouse.name + ending) for ending in (".restoring", ".before_restore"))
+    fresh = warehouse.with_name(warehouse.name + ".restoring")
+    kept = warehouse.with_name(f"{warehouse.name}.before_restore-{datetime.now(UTC):%Y%m%dT%H%M%S%f}")
     copy_whole(copy, fresh)
-    log, kept_log = (path.with_name(path.name + ".wal") for path in (warehouse, kept))
-    kept_log.unlink(missing_ok=True)
     had_one = warehouse.exists()
     if had_one:
-        kept.unlink(missing_ok=True)
+        with suppress(duckdb.Error), duckdb.connect(warehouse) as connection:  # a damaged one is kept as it is
+            connection.execute("checkpoint")
         os.link(warehouse, kept)
+        write_digest(kept)
+    log = warehouse.with_name(warehouse.name + ".wal")
     if log.exists():
-        os.replace(log, kept_log)  # before the swap: another warehouse's log must never meet this one
+        os.replace(log, kept.with_name(kept.name + ".wal"))  # another warehouse's log must never meet this one
     os.replace(fresh, warehouse)
     return kept if had_one else None
 
@@ -58,6 +61,7 @@ def copy_whole(source: Path, target: Path) -> None:
     """Copy a file so that under its name it is whole and on the disk, or not there."""
     unfinished = target.with_name(target.name + ".unfinished")
     shutil.copyfile(source, unfinished)
+    shutil.copymode(source, unfinished)
     with unfinished.open("rb") as file:
         os.fsync(file.fileno())
     os.replace(unfinished, target)
@@ -66,6 +70,11 @@ def copy_whole(source: Path, target: Path) -> None:
 def digest_of(copy: Path) -> Path:
     """The file that holds the copy's digest, in the form that sha256sum checks."""
     return copy.with_name(copy.name + ".sha256")
+
+
+def write_digest(copy: Path) -> None:
+    """Say beside a copy what it must be for restore to take it."""
+    digest_of(copy).write_text(f"{digest(copy)}  {copy.name}\n")
 
 
 def digest(path: Path) -> str:
@@ -96,3 +105,5 @@ if __name__ == "__main__":
         main(sys.argv[1:])
     except (ValueError, DbtRuntimeError) as error:
         sys.exit(str(error))
+    except (OSError, duckdb.Error) as error:
+        sys.exit(f"LS-BAK-003 {error}: mend what it says and do the same again; the warehouse was not replaced")

@@ -24,15 +24,16 @@ CAUSES = {  # in this order: a full disk also breaks files
     r"[Cc]orrupt database|checksum .* does not match|database has been invalidated": (
         "LS-RUN-005 the warehouse file is damaged: restore a backup, or start a new one by LIFE_STAGE_WAREHOUSE"
     ),
-    r"CSV Error|[Pp]arquet|magic bytes|Failed to read file|not utf-8": (
-        "LS-SRC-006 a file of the source cannot be read: deliver it again, whole and as UTF-8; nothing was changed"
+    r"CSV Error|[Pp]arquet (file|reader)|magic bytes|Failed to read file|not utf-8": (
+        "LS-SRC-006 a file of the source cannot be read: deliver it again, whole and as UTF-8; no month was changed"
     ),
 }
 
 
 def explained(message: str) -> str:
     """The engine's message behind our code and remedy, where it is one of those we know."""
-    if "LS-" not in message:
+    message = re.sub(r"Original Line:.*", "(the line is not shown)", message)  # it is a shopper's
+    if "LS-" not in message and "disabled by configuration" not in message:
         for pattern, cause in CAUSES.items():
             if re.search(pattern, message):
                 return f"{cause}\n{message}"

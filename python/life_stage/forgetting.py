@@ -23,7 +23,10 @@ TEXTS = """
     where database_name = 'rewritten' and not internal and (column_name = 'user_id' or data_type = 'VARCHAR')
     and table_oid in (select table_oid from duckdb_tables() where database_name = 'rewritten')
 """
-AGAIN = "their rows are deleted, but old copies may be left: mend what it says and run erase_user again"
+AGAIN = {
+    "published": "nothing was deleted yet: mend what it says and do the same again",
+    "warehouse": "their rows are deleted, but old copies may be left: mend what it says and run erase_user again",
+}
 
 
 class Plugin(BasePlugin):
@@ -44,7 +47,7 @@ class Plugin(BasePlugin):
                 tables = rewrite(session, Path(self.creds.path).resolve(), users)
                 print(f"searched and not found: {tables} tables, {search_published(session, link, users)} files")
         except (OSError, ValueError, duckdb.Error) as error:
-            raise DbtRuntimeError(f"LS-ERA-002 {error}: {AGAIN}") from None
+            raise DbtRuntimeError(f"LS-ERA-002 {error}: {AGAIN[target_config.location.format]}") from None
         finally:
             session.close()
 
@@ -60,7 +63,7 @@ def unpublish(session: duckdb.DuckDBPyConnection, link: Path, users: str) -> Non
             contents = manifest["contents"] | {name: content_hash(mart) for name, mart in new.items()}
             facts = {key: manifest[key] for key in ("run_id", "columns", "descriptions")} | {"contents": contents}
             write_set(marts, link, facts, manifest)
-    for folder in sets_of(link).glob("*"):
+    for folder in sets_of(link).glob("*/"):
         if folder != link.resolve():
             shutil.rmtree(folder)
     report = link.with_name(link.name + ".html")
@@ -94,6 +97,7 @@ def rewrite(session: duckdb.DuckDBPyConnection, warehouse: Path, users: str) -> 
             raise ValueError(f"{log} is not empty")
         with new.open("rb") as file:
             os.fsync(file.fileno())
+        shutil.copymode(warehouse, new)
         os.replace(new, warehouse)
     finally:
         new.unlink(missing_ok=True)

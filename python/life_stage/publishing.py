@@ -140,7 +140,7 @@ def write_set(marts: Marts, link: Path, facts: dict, previous: dict | None) -> d
         shutil.rmtree(new, ignore_errors=True)
         raise
     for old in sets.iterdir():
-        if old.name not in keep:
+        if old.is_dir() and old.name not in keep:
             shutil.rmtree(old)
     return manifest
 

@@ -59,6 +59,23 @@ def test_restoring_puts_back_what_was_saved_and_keeps_what_was_there(warehouse, 
     assert notes(copy) == ["first", "committed before the kill"]
 
 
+def test_what_was_there_is_kept_at_every_restore_and_can_be_put_back(warehouse, tmp_path):
+    copy = save(warehouse, tmp_path / "backups")
+    with duckdb.connect(warehouse) as connection:
+        connection.execute("insert into notes values ('the newest')")
+    first, second = restore(copy, warehouse), restore(copy, warehouse)
+    assert first != second and "the newest" in notes(first)
+    restore(first, warehouse)
+    assert "the newest" in notes(warehouse)
+
+
+def test_copies_are_as_private_as_the_warehouse(warehouse, tmp_path):
+    warehouse.chmod(0o600)
+    copy = save(warehouse, tmp_path / "backups")
+    restore(copy, warehouse)
+    assert [path.stat().st_mode & 0o777 for path in (copy, warehouse)] == [0o600, 0o600]
+
+
 def test_a_damaged_copy_is_refused(warehouse, tmp_path):
     copy = save(warehouse, tmp_path / "backups")
     content = bytearray(copy.read_bytes())

@@ -69,6 +69,7 @@ def test_settings_that_do_not_fit_stop_the_run_which_names_them_all(shop):
             marks=pytest.mark.slow,
         ),
         ("LS-VAR-003", {"stages": STAGES}),  # the marts promise columns of other names
+        ("LS-VAR-002 var source_schema", {"source_schema": "main"}),  # erasing users would empty the source
         ("LS-STA-002", {"train_share": 0.4}),  # training users would become test users
         ("LS-STA-002", {"business_timezone": "Asia/Shanghai"}),
     ],
@@ -118,6 +119,13 @@ def test_a_missing_column_stops_the_run_naming_file_and_columns(shop):
         "have action_id, uid, occurred_at, action, item_id",
         "nothing was changed",
     )
+
+
+def test_a_file_without_a_line_of_names_stops_the_run_which_does_not_show_its_first_row(shop):
+    (shop.source / "actions" / "month=2017-02" / "more.csv").write_text("a1,shopper-42,2017-02-03,pv,3\n" * 3)
+    finished = shop.start()
+    assert finished.exit_code != 0 and "perhaps it has no line of names" in finished.output
+    assert "shopper-42" not in finished.output
 
 
 @pytest.mark.fault(
