@@ -69,7 +69,7 @@ def cluster(tmp_path):
 
 def test_both_workers_of_a_cluster_work_and_the_tables_are_equal(cluster, tmp_path):
     shop = make_shop(tmp_path / "shop")
-    generate_source(shop, users=300, months=2)
+    generate_source(shop, users=1_200, months=4)
     shop.build(only=PARTS, **VARS)
     spark, events, settings = SparkShop(shop), tmp_path / "events", tmp_path / "settings"
     give_models(shop, spark)
