@@ -11,7 +11,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from life_stage import on_spark
+from life_stage import on_spark, spark_users
 from life_stage.birth_months import Ages, prior_by_tenure
 from life_stage.learning import read_ages
 from life_stage.pair_cells import PairCells
@@ -55,7 +55,7 @@ def fold_month(
         return pa.RecordBatchReader.from_batches(schema, [])
     model = read_model(coefficients, ages, model_version)
     if isinstance(session, on_spark.Session):
-        people = on_spark.units_by_user(beliefs, units, session.table(state), ages, month, previous_month)
+        people = spark_users.units_by_user(beliefs, units, session.table(state), ages, month, previous_month)
         step = partial(batches, cells=cells, model=model, month=np.datetime64(month, "D"), schema=schema)
         return session.mapped(people, step, schema)
     people = people_of(session, beliefs, units, session.sql(f"from {state}"), ages, month, previous_month)

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from scipy.sparse import csr_matrix
 
-from life_stage import on_spark
+from life_stage import on_spark, spark_users
 from life_stage.birth_months import softmax
 
 Relation = duckdb.DuckDBPyRelation
@@ -54,7 +54,7 @@ def score(
     users = user_months.filter(f"month in (date '{month}', date '{month}' - interval 12 month)").project("user_id")
     scored = Scorer(regression, schema, np.datetime64(month, "D"))
     if isinstance(session, on_spark.Session):
-        people = on_spark.met_by_user(features, users, regression.features, month, LAST_YEAR)
+        people = spark_users.met_by_user(features, users, regression.features, month, LAST_YEAR)
         return session.mapped(people, scored.by_user, schema)
     met = features_met(session, features, month, regression.features)
     return pa.RecordBatchReader.from_batches(schema, batches(session, met, users, scored))
@@ -102,7 +102,7 @@ class Scorer(NamedTuple):
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
     def by_user(self, rows: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Users that come with lists of what they met, as on_spark.met_by_user has them."""
+        """Users that come with lists of what they met, as spark_users.met_by_user has them."""
         for people in rows:
             n_met = people["met"].value_lengths().fill_null(0).to_numpy()
             met = people["met"].flatten()

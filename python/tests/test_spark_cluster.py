@@ -37,12 +37,12 @@ def free_port() -> int:
 
 @contextmanager
 def running(folder: Path, *words: str):
-    """A daemon of Spark's, until the block ends."""
+    """A daemon of Spark's in the folder, until the block ends."""
     command = [str(Path(pyspark.__file__).parent / "bin" / "spark-class"), *words]
     places = {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_WORKER_DIR": str(folder), "PYSPARK_PYTHON": sys.executable}
     environment = os.environ | JAVA | PLACES | places
     with (folder / "output.txt").open("a") as output:
-        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=output)
     try:
         yield process
     finally:
