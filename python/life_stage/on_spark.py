@@ -22,7 +22,7 @@ def session() -> Any:
     """The session that dbt opened."""
     from pyspark.sql import SparkSession  # only there with the extra `spark`
 
-    return SparkSession.getActiveSession() or SparkSession.builder.getOrCreate()
+    return SparkSession.active()
 
 
 @dataclass(frozen=True)
