@@ -120,5 +120,9 @@ def write(model: Callable, dbt_object: Callable, name: str) -> None:
     if isinstance(rows, pa.RecordBatchReader):  # of no rows: where there are any, the executors have them
         rows = rows.read_all()
     if isinstance(rows, pa.Table):
-        rows = here.spark.createDataFrame(rows)
+        from pyspark.sql.pandas.types import from_arrow_schema
+
+        # Spark Connect asks for the columns of a table without rows.
+        columns = None if rows.num_rows else from_arrow_schema(rows.schema, prefer_timestamp_ntz=True)
+        rows = here.spark.createDataFrame(rows, columns)
     rows.write.mode("overwrite").format("parquet").saveAsTable(name)
