@@ -102,7 +102,14 @@ def test_while_a_run_holds_the_warehouse_nothing_is_copied_or_replaced(warehouse
     assert not (tmp_path / "more").exists()
 
 
-@pytest.mark.parametrize("lost", ["nothing", "birth_month_filter_cells", "dynamic_fusion"])
+@pytest.mark.parametrize(
+    "lost",
+    [
+        "birth_month_filter_cells",
+        pytest.param("nothing", marks=pytest.mark.slow),
+        pytest.param("dynamic_fusion", marks=pytest.mark.slow),
+    ],
+)
 def test_beliefs_are_rebuilt_from_stored_scores_and_evidence(base, shop, lost):
     """Changed by hand or lost, they are as they were; no month is scored again."""
     scored = shop.run_of_months("stage_evidence")

@@ -223,7 +223,7 @@ def arithmetic(golden, tmp_path_factory):
     names = [f"s{n}" for n in range(5)]
     edges = zip(names, inputs["edges"][:-1], inputs["edges"][1:], strict=True)
     stages = [{"name": name, "from_month": low, "to_month": high} for name, low, high in edges]
-    variables = {"stages": stages, "age_bin_edges": [-34, -9, 0, 84, 110]}
+    variables = {"stages": stages, "age_bin_edges": [-34, -9, 0, 84, 110], "infer_pregnancy": True}
     for name in ("macros", "models"):
         (folder / name).mkdir()
     (folder / "dbt_project.yml").write_text(

@@ -86,6 +86,7 @@ def test_an_id_is_known_again_by_who_holds_the_key(keyed, base):
     raw = "select user_id from stg_action_rows where user_id is not null union select user_id from stg_children"
     assert set(rows) == {user for (user,) in base.query(raw)}
     assert all(pseudonym(KEY["LIFE_STAGE_ID_KEY"].encode(), user) == told for user, told in rows.items())
+    (keyed.folder / "pseudonyms.csv").unlink()
     refused = keyed.dbt(*words)
     assert refused.exit_code == 1 and "LS-PRI-002" in refused.output
 
