@@ -128,6 +128,7 @@ def test_a_run_that_lacks_disk_or_memory_leaves_what_was_published_and_is_mended
     observe("then the beliefs of a run without the fault")
 
 
+@pytest.mark.slow
 @pytest.mark.fault(
     "Machine",
     "a bot with 1,000,000 actions in a month, memory limited to 1 GB",

@@ -26,7 +26,7 @@ def test_a_month_before_all_others_is_folded_in(base, new_shop):
 
 
 @pytest.mark.fault("Months and runs", "month boundary in three time zones", "cut as on a clock on the wall there")
-@pytest.mark.parametrize("zone", ["America/New_York", "Pacific/Kiritimati"])
+@pytest.mark.parametrize("zone", [pytest.param("America/New_York", marks=pytest.mark.slow), "Pacific/Kiritimati"])
 def test_months_are_cut_where_the_shop_s_day_ends(bare_shop, zone):
     """Every hour of the three days about the ends of two months, one of them the end of daylight saving in New York."""
     ends = [datetime(2016, 10, 31, tzinfo=UTC), datetime(2016, 11, 6, tzinfo=UTC), datetime(2016, 11, 30, tzinfo=UTC)]
