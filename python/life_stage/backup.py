@@ -1,7 +1,6 @@
 """Save the warehouse as one whole file, and put a saved one back: python -m life_stage.backup save | restore FILE."""
 
 import argparse
-import hashlib
 import os
 import shutil
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 import duckdb
 from dbt_common.exceptions import DbtRuntimeError
 
+from life_stage.publishing import kept_whole
 from life_stage.warehouse_lock import take_lock
 
 
@@ -60,10 +60,8 @@ def restore(copy: Path, warehouse: Path) -> Path | None:
 def copy_whole(source: Path, target: Path) -> None:
     """Copy a file so that under its name it is whole and on the disk, or not there."""
     unfinished = target.with_name(target.name + ".unfinished")
-    shutil.copyfile(source, unfinished)
-    shutil.copymode(source, unfinished)
-    with unfinished.open("rb") as file:
-        os.fsync(file.fileno())
+    shutil.copy(source, unfinished)
+    kept_whole(unfinished)
     os.replace(unfinished, target)
 
 
@@ -79,10 +77,7 @@ def write_digest(copy: Path) -> None:
 
 def digest(path: Path) -> str:
     """SHA-256 of a file; of one that is not there, an empty text."""
-    if not path.exists():
-        return ""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return str(kept_whole(path)["sha256"]) if path.exists() else ""
 
 
 def main(arguments: list[str]) -> None:
