@@ -27,8 +27,7 @@ def save(warehouse: Path, folder: Path) -> Path:
         connection.execute("checkpoint")  # what only the write-ahead log holds comes into the file
     folder.mkdir(parents=True, exist_ok=True)
     copy = folder / f"{warehouse.stem}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.duckdb"
-    copy_whole(warehouse, copy)
-    write_digest(copy)
+    write_digest(copy, copy_whole(warehouse, copy))
     return copy
 
 
@@ -49,7 +48,7 @@ def restore(copy: Path, warehouse: Path) -> Path | None:
         with suppress(duckdb.Error), duckdb.connect(warehouse) as connection:  # a damaged one is kept as it is
             connection.execute("checkpoint")
         os.link(warehouse, kept)
-        write_digest(kept)
+        write_digest(kept, digest(kept))
     log = warehouse.with_name(warehouse.name + ".wal")
     if log.exists():
         os.replace(log, kept.with_name(kept.name + ".wal"))  # another warehouse's log must never meet this one
@@ -57,12 +56,13 @@ def restore(copy: Path, warehouse: Path) -> Path | None:
     return kept if had_one else None
 
 
-def copy_whole(source: Path, target: Path) -> None:
-    """Copy a file so that under its name it is whole and on the disk, or not there."""
+def copy_whole(source: Path, target: Path) -> str:
+    """Copy a file so that under its name it is whole and on the disk, or not there; returns its digest."""
     unfinished = target.with_name(target.name + ".unfinished")
     shutil.copy(source, unfinished)
-    kept_whole(unfinished)
+    sha256 = digest(unfinished)
     os.replace(unfinished, target)
+    return sha256
 
 
 def digest_of(copy: Path) -> Path:
@@ -70,13 +70,13 @@ def digest_of(copy: Path) -> Path:
     return copy.with_name(copy.name + ".sha256")
 
 
-def write_digest(copy: Path) -> None:
+def write_digest(copy: Path, sha256: str) -> None:
     """Say beside a copy what it must be for restore to take it."""
-    digest_of(copy).write_text(f"{digest(copy)}  {copy.name}\n")
+    digest_of(copy).write_text(f"{sha256}  {copy.name}\n")
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file; of one that is not there, an empty text."""
+    """SHA-256 of a file, which is on the disk for good then; of one that is not there, an empty text."""
     return str(kept_whole(path)["sha256"]) if path.exists() else ""
 
 

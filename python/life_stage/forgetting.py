@@ -15,7 +15,7 @@ from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt.adapters.duckdb.utils import TargetConfig
 from dbt_common.exceptions import DbtRuntimeError
 
-from life_stage.publishing import content_hash, kept_whole, quoted, read_manifest, sets_of, write_set
+from life_stage.publishing import content_hash, quoted, read_manifest, sets_of, write_set
 
 TEXTS = """
     select schema_name, table_name, column_name, schema_name = current_schema() and column_name = 'user_id'
@@ -95,7 +95,8 @@ def rewrite(session: duckdb.DuckDBPyConnection, warehouse: Path, users: str) -> 
         session.execute("detach rewritten")
         if log.exists() and log.stat().st_size:
             raise ValueError(f"{log} is not empty")
-        kept_whole(new)
+        with new.open("rb") as file:
+            os.fsync(file.fileno())
         shutil.copymode(warehouse, new)
         os.replace(new, warehouse)
     finally:
