@@ -1,10 +1,11 @@
 """Rows of the delivery for a human eye, taken and set aside, drawn at random: python -m life_stage.audit"""
 
-import os
 import sys
 from pathlib import Path
 
 import duckdb
+
+from life_stage import places
 
 N_ROWS = 50
 TAKEN = """
@@ -34,7 +35,7 @@ def audit(warehouse: Path, n_rows: int = N_ROWS) -> str:
 
 
 if __name__ == "__main__":
-    file = Path(os.environ.get("LIFE_STAGE_WAREHOUSE", "warehouse/life_stage.duckdb"))
+    file = places.warehouse()
     try:
         print(audit(file))
     except duckdb.Error as error:

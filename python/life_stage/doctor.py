@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from life_stage import places
 from life_stage.publishing import refuse_foreign
 
 TABLES = ("actions", "items", "children")
@@ -90,9 +91,9 @@ def main() -> int:
     n_wrong = 0
     for finding in findings(
         Path(),
-        Path(os.environ.get("LIFE_STAGE_SOURCE", "data/demo")),
-        Path(os.environ.get("LIFE_STAGE_WAREHOUSE", "warehouse/life_stage.duckdb")),
-        Path(os.environ.get("LIFE_STAGE_PUBLISHED", "published")),
+        places.source(),
+        places.warehouse(),
+        places.published(),
     ):
         print(finding)
         n_wrong += not finding.is_well

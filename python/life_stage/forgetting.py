@@ -15,6 +15,7 @@ from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt.adapters.duckdb.utils import TargetConfig
 from dbt_common.exceptions import DbtRuntimeError
 
+from life_stage import places
 from life_stage.publishing import content_hash, quoted, read_manifest, sets_of, write_set
 
 TEXTS = """
@@ -38,7 +39,7 @@ class Plugin(BasePlugin):
 
     def store(self, target_config: TargetConfig) -> None:
         """Take the users in the relation out of what the location's format names: `published` or `warehouse`."""
-        link = Path(os.environ.get("LIFE_STAGE_PUBLISHED", "published")).absolute()
+        link = places.published().absolute()
         users, session = str(target_config.relation), self.connection.cursor()
         try:
             if target_config.location.format == "published":

@@ -3,13 +3,13 @@
 A dbt plugin, so that it holds for every command of dbt's, not for runs alone.
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
 import duckdb
 from dbt.adapters.duckdb.plugins import BasePlugin
 
+from life_stage import places
 from life_stage.publishing import quoted, sets_of
 
 
@@ -21,8 +21,8 @@ class Plugin(BasePlugin):
 
     def configure_connection(self, conn: duckdb.DuckDBPyConnection) -> None:
         """Close it. In global settings, for they cannot be set per session any more."""
-        source = Path(os.environ.get("LIFE_STAGE_SOURCE", "data/demo"))
-        published = Path(os.environ.get("LIFE_STAGE_PUBLISHED", "published"))
+        source = places.source()
+        published = places.published()
         warehouse = self.creds.path + ".tmp" if self.creds else ""
         allowed = [source, sets_of(published), Path(warehouse), Path("seeds")]
         conn.execute("set global TimeZone = 'UTC'")

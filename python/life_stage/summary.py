@@ -1,12 +1,12 @@
 """What the last run made, where it is, and the three most telling numbers: python -m life_stage.summary."""
 
-import os
 import sys
 from pathlib import Path
 
 import duckdb
 import pandas as pd
 
+from life_stage import places
 from life_stage.publishing import read_manifest
 
 ACCURACY = """
@@ -70,9 +70,9 @@ def simulated(source: Path) -> str:
 
 if __name__ == "__main__":
     paths = {
-        "warehouse": Path(os.environ.get("LIFE_STAGE_WAREHOUSE", "warehouse/life_stage.duckdb")),
-        "published": Path(os.environ.get("LIFE_STAGE_PUBLISHED", "published")),
-        "source": Path(os.environ.get("LIFE_STAGE_SOURCE", "data/demo")),
+        "warehouse": places.warehouse(),
+        "published": places.published(),
+        "source": places.source(),
     }
     try:
         print(summary(**paths))
