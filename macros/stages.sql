@@ -14,14 +14,22 @@
     {% for stage in stages() %} {% do edges.extend([stage.from_month, stage.to_month]) %} {% endfor %}
     {% set edges, bins = edges | unique | sort | list, [] %}
     {% set edges = edges[:1] + (edges[1:] | select("ge", stages()[0].from_month) | list) %}
+    {% set names = age_names(edges) %}
     {% for from_month in edges[:-1] %}
-        {% set name = "not_yet" if loop.first else "grown" if loop.last else age_name(from_month) %}
+        {% set name = "not_yet" if loop.first else "grown" if loop.last else names[loop.index0] %}
         {% do bins.append({"name": name, "from_month": from_month, "to_month": edges[loop.index]}) %}
     {% endfor %}
     {% do return(bins) %}
 {% endmacro %}
 
-{% macro age_name(months) %} {% do return(("m" ~ -months) if months < 0 else months | string) %} {% endmacro %}
+{% macro age_names(ages) %}
+    {# Of many at once: a macro's call costs more than what it does. #}
+    {% set names = [] %}
+    {% for months in ages %} {% do names.append(("m" ~ -months) if months < 0 else months | string) %} {% endfor %}
+    {% do return(names) %}
+{% endmacro %}
+
+{% macro age_name(months) %} {% do return(age_names([months])[0]) %} {% endmacro %}
 
 {% macro cell_ages() %}
     {# Ages in months that have a birth-month cell of their own: from the first stage to the end of the last age bin. #}
@@ -30,9 +38,7 @@
 
 {% macro cells() %}
     {# Column suffixes of all cells in age order: not_yet, one per age, graduated. #}
-    {% set names = ["not_yet"] %}
-    {% for age in cell_ages() %} {% do names.append(age_name(age)) %} {% endfor %}
-    {% do return(names + ["graduated"]) %}
+    {% do return(["not_yet"] + age_names(cell_ages()) + ["graduated"]) %}
 {% endmacro %}
 
 {% macro evidence_at(age) %}
@@ -106,9 +112,9 @@
 {%- endmacro %}
 
 {% macro cells_within(from_month, to_month) %}
-    {% set names = [] %}
-    {% for age in cell_ages() if from_month <= age < to_month %} {% do names.append(age_name(age)) %} {% endfor %}
-    {% do return(names) %}
+    {% set ages = [] %}
+    {% for age in cell_ages() if from_month <= age < to_month %} {% do ages.append(age) %} {% endfor %}
+    {% do return(age_names(ages)) %}
 {% endmacro %}
 
 {% macro sum_of(prefix, names) -%}
