@@ -33,6 +33,12 @@ PLACES = {
     "DO_NOT_TRACK": "1",
     "PYTHONPATH": str(PROJECT / "python"),
 }
+# The vars that dbt reads while it parses; what it parsed serves for all values of the others (test_manifest.py).
+PARSED_VARS = {
+    *("checkout_items", "checkout_months", "experiments", "features", "filter_tuning", "fusion_merge"),
+    *("fusion_method", "min_feature_support", "min_training_users", "retrain_every_months"),
+    *("source_schema", "tune_penalties"),
+}
 FORKS = multiprocessing.get_context("forkserver")
 LOADED = ["dbt.cli.main", "dbt.task.build", "dbt.adapters.duckdb", "pandas", "scipy.optimize", "sklearn.linear_model"]
 FORKS.set_forkserver_preload(LOADED)
@@ -44,7 +50,17 @@ def run_dbt(words: list[str], folder: Path, output: Path, environment: dict[str,
     No file of it may grow beyond file_bytes: what a process meets whose disk is full.
     """
     from dbt.cli.main import cli
+    from dbt.parser.manifest import ManifestLoader
 
+    describe = ManifestLoader.build_manifest_state_check
+
+    def describe_what_was_parsed(loader: ManifestLoader) -> object:
+        given = loader.root_project.cli_vars
+        loader.root_project.cli_vars = {name: value for name, value in given.items() if name in PARSED_VARS}
+        described, loader.root_project.cli_vars = describe(loader), given
+        return described
+
+    ManifestLoader.build_manifest_state_check = describe_what_was_parsed
     with output.open("w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -99,10 +115,12 @@ class Shop:
         """Run the monthly job, or `only` some of its models, and wait for its end, good or bad.
 
         What takes time and few tests look at is left out: data tests unless `checked`, evaluation unless that or
-        `evaluated`, the checkout unless `only` names some of it. `environment` and `file_bytes` as in run_dbt.
+        `evaluated`, the checkout unless `only` names some of it, dbt's log and its record of the run unless `checked`
+        or given an environment. `environment` and `file_bytes` as in run_dbt.
         """
         words = ["--vars", json.dumps(SMALL | variables)]
         words += [] if checked else ["--exclude-resource-type", "test"]
+        words += [] if checked or environment else ["--log-level-file", "none", "--no-write-json"]
         words += ["--select", *only.split()] if only else []
         excluded = [] if checked or evaluated else ["path:models/life_stage/evaluation"]
         excluded += [] if checked or "checkout" in only else ["path:models/checkout"]
