@@ -182,6 +182,7 @@ def test_a_run_killed_four_times_over_a_new_month_heals(new_month):
 @pytest.mark.fault(
     "Kills", "kill -9 halfway through folding an old month again", "the published set is whole, the next run heals"
 )
+@pytest.mark.slow
 def test_a_run_killed_halfway_through_folding_an_old_month_again_heals(late_rows):
     late_rows.restore()
     late_rows.killed_at("birth_month_filter", r"^delete from \S+birth_month_filter\W+where \(month", occurrence=2)

@@ -164,6 +164,7 @@ def test_rows_that_come_late_rewrite_the_beliefs_from_their_month_on(base, shop,
     assert_same_history(shop, new_shop)
 
 
+@pytest.mark.slow
 def test_a_changed_month_is_scored_again_and_so_is_the_same_month_of_the_next_year(base, new_shop):
     """Not its evidence, which is of the month alone. The model is one that has learned from the year before, too."""
     new_shop.change(
