@@ -12,6 +12,7 @@ import os
 import re
 import resource
 import shutil
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from tempfile import TemporaryDirectory
 
 import duckdb
 import pandas as pd
+from kill_runner import Watch
 from reliability import observe
 
 PROJECT = Path(__file__).parents[2]
@@ -70,6 +72,8 @@ def run_dbt(words: list[str], folder: Path, output: Path, environment: dict[str,
     if file_bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, resource.RLIM_INFINITY))
     os.chdir(folder)
+    if "LIFE_STAGE_KILL_MODELS" in environment:
+        Watch().watch()
     sys.argv = ["dbt", *words]  # dbt reads flags there too
     cli(words)
 
@@ -132,19 +136,26 @@ class Shop:
         words = ["run-operation", operation, "--args", json.dumps(arguments), "--vars", json.dumps(SMALL)]
         return self.dbt(*words, environment=environment)
 
-    def dbt(self, *words: str, environment: dict[str, str] | None = None, file_bytes: int | None = None) -> Finished:
-        """Any dbt command in the shop's folder, to its end."""
+    def dbt(
+        self,
+        *words: str,
+        environment: dict[str, str] | None = None,
+        file_bytes: int | None = None,
+        seconds: float = 600,
+    ) -> Finished:
+        """Any dbt command in the shop's folder, to its end or until it is killed after some seconds."""
         words = ["--no-use-colors", *words, "--project-dir", ".", "--target-path", "target", "--log-path", "logs"]
         with TemporaryDirectory() as folder:
             output = Path(folder) / "output.txt"
             process = FORKS.Process(target=run_dbt, args=(words, self.folder, output, environment or {}, file_bytes))
             process.start()
-            process.join(600)
-            process.kill()  # one that has not ended by then
+            process.join(seconds)
+            process.kill()
             process.join()
             finished = Finished(process.exitcode, output.read_text())
         codes = sorted(set(re.findall(r"LS-[A-Z]+-[0-9]{3}", finished.output)) - {"LS-PRI-003"})  # which is a notice
-        ended = "a run ended well" if finished.exit_code == 0 else "a run stopped"
+        how = {0: "ended well", -signal.SIGKILL: "was killed"}.get(finished.exit_code, "stopped")
+        ended = f"a run {how}"
         observe(" ".join([ended, *(["with", ", ".join(codes)] if codes else [])]))
         return finished
 
