@@ -9,6 +9,8 @@ import pytest
 from project import Shop, assert_same, copy_shop, made_once
 from scipy.sparse import csr_matrix
 
+from life_stage_checkout.replay import replay
+from life_stage_checkout.request_log import RequestLog
 from life_stage_checkout.serving import Recommender
 
 MONTHS = {"checkout_months": 2, "checkout_cases": 150, "checkout_items": 300}
@@ -289,3 +291,48 @@ def test_the_gap_is_between_the_groups_that_are_served_worst_and_best(checkout, 
     lowest = groups.set_index(["kind", "metric", "model", "segment"])["value"]
     for key, row in found.iterrows():
         assert lowest[(*key[:3], f"{key[3]}={row['lowest_group']}")] == row["lowest_value"]
+
+
+def test_the_quality_told_is_what_was_shown_beside_what_was_bought_and_the_leaderboards_relevance(
+    checkout, tables, tmp_path
+):
+    shop = copy_shop(checkout, tmp_path / "quality")
+    shop.build(only="monitor_quality", evaluated=True, **MONTHS)
+    found = shop.frame("monitor_quality", "subject <> 'life_stage'").set_index(["subject", "model", "month"])
+    cases = tables["cases"][["case_no", "month", "kind"]]
+    shown = tables["rankings"].query("rank_no <= 10").merge(cases, on="case_no")
+    shown["bin"] = np.minimum(shown["probability"] * 15 // 1, 14)
+    for (kind, model, month), rows in shown.groupby(["kind", "model", "month"]):
+        row = found.loc[(f"checkout_{kind}", model, month)]
+        gaps = (rows["is_target"] - rows["probability"]).groupby(rows["bin"]).sum().abs().sum() / len(rows)
+        wanted = rows["is_target"].mean(), rows["probability"].mean(), gaps
+        np.testing.assert_allclose(row[["accuracy", "mean_probability", "calibration_error"]], wanted, atol=1e-8)
+        assert row["n_predictions"] == len(rows)
+    board = tables["leaderboard"].query("segment == 'all' and period != 'all' and metric == 'ndcg_at_10'")
+    keys = zip("checkout_" + board["kind"], board["model"], pd.to_datetime(board["period"]), strict=True)
+    facts = found.loc[list(keys), ["relevance", "n_cases"]]
+    assert len(facts) > 20
+    np.testing.assert_allclose(facts, board[["value", "n_cases"]], atol=1e-8)
+
+
+def test_a_log_notes_every_answer_and_changes_none(checkout, tmp_path):
+    log = RequestLog(tmp_path / "requests")
+    carts = [["1000005"], ["no such item"]]
+    plain, logged = Recommender.load(checkout.warehouse), Recommender.load(checkout.warehouse, log=log)
+    assert [logged.recommend(cart, n=7) for cart in carts] == [plain.recommend(cart, n=7) for cart in carts]
+    log.flush()
+    rows = pd.read_parquet(tmp_path / "requests")
+    ((champion,),) = checkout.query("select model from checkout_champions where kind = 'cart'")
+    assert list(rows["model"]) == [champion] * 2 and list(rows["n_shown"]) == [7, 7]
+    assert (rows["n_candidates"] >= 7).all() and (rows["milliseconds"] > 0).all()
+
+
+def test_a_replay_asks_the_judged_carts_in_turn_and_logs_every_request(checkout, tables, tmp_path, base):
+    n_carts = len(tables["cases"].query("kind == 'cart' and is_judged"))
+    with RequestLog(tmp_path / "requests") as log:
+        taken = replay(checkout.warehouse, n_carts + 5, log)
+    rows = pd.read_parquet(tmp_path / "requests")
+    assert len(taken) == len(rows) == n_carts + 5
+    assert list(rows["n_candidates"])[:5] == list(rows["n_candidates"])[n_carts:]
+    with pytest.raises(ValueError, match="LS-LOG-002"):
+        replay(base.warehouse, 1)
