@@ -336,3 +336,71 @@ def test_a_replay_asks_the_judged_carts_in_turn_and_logs_every_request(checkout,
     assert list(rows["n_candidates"])[:5] == list(rows["n_candidates"])[n_carts:]
     with pytest.raises(ValueError, match="LS-LOG-002"):
         replay(base.warehouse, 1)
+
+
+@pytest.fixture(scope="module")
+def answers(tables):
+    """How well every model answered every judged case: a row of each."""
+    facts = ["n_shown", "excess_probability", "has_right_answers", "recall_at_10", "stage", "activity", "tenure"]
+    return tables["case_scores"][["kind", "model", "case_no", *facts]]
+
+
+def groups_compared(answers):
+    """(kind, model, grouped_by), cases: those of groups with 20 cases or more."""
+    for (kind, model), cases in answers.groupby(["kind", "model"]):
+        for grouped_by in ("stage", "activity", "tenure"):
+            yield (kind, model, grouped_by), cases[cases.groupby(grouped_by)["case_no"].transform("size") >= 20]
+
+
+def test_exposure_and_calibration_of_a_group_are_those_of_what_it_was_shown(tables, answers):
+    shown = tables["rankings"].query("rank_no <= 10")
+    shown = shown.assign(excess=shown["probability"] - shown["is_target"]).groupby(["model", "case_no"])["excess"]
+    shown = answers[["kind", "model", "case_no", "tenure"]].merge(
+        shown.agg(["size", "sum"]).reset_index(), how="left", on=["model", "case_no"]
+    )
+    board = (
+        tables["leaderboard"]
+        .query("period == 'all'")
+        .set_index(["kind", "model", "metric", "segment"])["value"]
+        .sort_index()
+    )
+    for (kind, model, tenure), rows in shown.fillna(0).groupby(["kind", "model", "tenure"]):
+        found = board.loc[(kind, model)].xs(f"tenure={tenure}", level="segment")
+        assert found["exposure"] == pytest.approx(rows["size"].mean() / 10)
+        if rows["size"].sum():
+            assert found["calibration_gap"] == pytest.approx(rows["sum"].sum() / rows["size"].sum(), abs=1e-9)
+    assert set(shown["tenure"]) == {"new", "below 180 days", "180 days or more"}
+
+
+def test_tenure_is_counted_from_the_first_basket_the_checkout_knows(tables):
+    lines = tables["lines"].assign(acted_on=lambda rows: pd.to_datetime(rows["acted_on"]))
+    cases = tables["case_scores"].query("model == 'popular'")
+    for month, rows in cases.groupby("month"):
+        first = lines[lines["month"] < month].groupby("user_id")["acted_on"].min()
+        days = (month - rows["user_id"].map(first)).dt.days
+        wanted = np.select([days.isna(), days < 180], ["new", "below 180 days"], "180 days or more")
+        assert list(rows["tenure"]) == list(wanted)
+
+
+def test_gaps_are_the_differences_and_ratios_between_groups_that_fairlearn_gives(checkout, tables, answers):
+    metrics = pytest.importorskip("fairlearn.metrics", reason="fairlearn is not installed: pip install fairlearn")
+    gaps = checkout.frame("checkout_gaps").set_index(["kind", "model", "grouped_by", "metric"])[["gap", "ratio"]]
+    n_compared = 0
+    for key, cases in groups_compared(answers):
+        told = cases[cases["has_right_answers"] == 1]
+        for metric, rows, values in (
+            ("recall_at_10", told, told["recall_at_10"]),
+            ("exposure", cases, cases["n_shown"] / 10),
+        ):
+            frame = metrics.MetricFrame(
+                metrics=lambda truth, said: said.mean(),
+                y_true=values,
+                y_pred=values,
+                sensitive_features=rows[key[2]],
+            )
+            gap, ratio = gaps.loc[(*key, metric)]
+            assert gap == pytest.approx(frame.difference(method="between_groups"), abs=1e-9)
+            if values.any():
+                assert ratio == pytest.approx(frame.ratio(method="between_groups"), abs=1e-9)
+            n_compared += 1
+    assert n_compared == 2 * 2 * 3 * tables["case_scores"]["model"].nunique()
