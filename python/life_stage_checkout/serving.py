@@ -7,11 +7,13 @@ the two answers against each other.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 
 import duckdb
 import numpy as np
 
 from life_stage_checkout.memory import Memory, Neighbours, Scores, Shopper, largest
+from life_stage_checkout.request_log import RequestLog
 
 N_HABITS = 20  # as in checkout_case_items
 EXACT = 2.0**36  # as macro exact
@@ -28,20 +30,27 @@ class Recommendation:
 
 @dataclass(frozen=True)
 class Recommender:
-    """Recommends from what it remembers; it holds no file open and may be asked from several threads."""
+    """Recommends from what it remembers; it holds no file open and may be asked from several threads.
+
+    With a log every request is noted in it: model, time and numbers of items, nothing of the user.
+    """
 
     memory: Memory
+    log: RequestLog | None = None
 
     @classmethod
-    def load(cls, warehouse: Path | str, month: str | None = None, model: str | None = None) -> "Recommender":
+    def load(
+        cls, warehouse: Path | str, month: str | None = None, model: str | None = None, log: RequestLog | None = None
+    ) -> "Recommender":
         """Read what the newest run left: by default for the month to come, with the champion of the carts."""
         with duckdb.connect(str(warehouse), read_only=True) as session:
             newest = "select max(month)::varchar, max(model) from checkout_months cross join checkout_champions"
             to_come, champion = session.execute(f"{newest} where kind = 'cart'").fetchall()[0]
-            return cls(Memory(session, month or to_come, model or champion))
+            return cls(Memory(session, month or to_come, model or champion), log)
 
     def recommend(self, cart: Sequence[str], user: str | None = None, n: int = 10) -> list[Recommendation]:
         """The n items most probably wanted beside those in the cart; items and users that are unknown say nothing."""
+        start = perf_counter()
         memory, shopper = self.memory, self.memory.shoppers.get(user, Shopper())
         weights = memory.weights
         in_cart = np.array([memory.place[item] for item in cart if item in memory.place], int)
@@ -56,7 +65,10 @@ class Recommender:
         best = np.lexsort((items, -odds))[:n]
         reasons = np.array(list(sources))[spoken[:, items[best]].argmax(axis=0)]
         chances = 1 / (1 + np.exp(-odds[best]))
-        return [Recommendation(*facts) for facts in zip(memory.item_ids[items[best]], chances, reasons, strict=True)]
+        shown = [Recommendation(*facts) for facts in zip(memory.item_ids[items[best]], chances, reasons, strict=True)]
+        if self.log is not None:
+            self.log.add(weights["model"], (perf_counter() - start) * 1000, len(items), len(shown))
+        return shown
 
     def sources(self, cart: np.ndarray, shopper: Shopper) -> dict[str, Scores]:
         """By source the best items that are not in the cart."""

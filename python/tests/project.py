@@ -126,7 +126,7 @@ class Shop:
         words += [] if checked else ["--exclude-resource-type", "test"]
         words += [] if checked or environment else ["--log-level-file", "none", "--no-write-json"]
         words += ["--select", *only.split()] if only else []
-        excluded = [] if checked or evaluated else ["path:models/life_stage/evaluation"]
+        excluded = [] if checked or evaluated else ["path:models/life_stage/evaluation", "path:models/monitoring"]
         excluded += [] if checked or "checkout" in only else ["path:models/checkout"]
         words += ["--exclude", *excluded] if excluded else []
         return self.dbt("build", *words, environment=environment or {}, file_bytes=file_bytes)

@@ -41,8 +41,9 @@ TOO_FEW = (
     "stage_interests",
 )
 PER_RUN = ("model_runs", "built_months", "published_marts")
-# Nobody has left the shop, no table says who consents, and eight months hold too few baskets for the checkout.
-NOBODY = ("erased_users", "forgotten_actions", "stg_consents", "cart_complements")
+# Nobody has left the shop, no table says who consents or what was asked for, and eight months hold too few baskets for
+# the checkout.
+NOBODY = ("erased_users", "forgotten_actions", "stg_consents", "monitor_latency", "cart_complements")
 
 
 def months_rebuilt(shop, model, before):

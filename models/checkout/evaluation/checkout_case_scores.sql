@@ -10,7 +10,12 @@
     "n_shown",
 ] %}
 with
-    judged as (select * from {{ ref("checkout_cases") }} where is_judged),
+    judged as (
+        select cases.*, users.tenure_days
+        from {{ ref("checkout_cases") }} as cases
+        left join {{ ref("checkout_users") }} as users on cases.month = users.month and cases.user_id = users.user_id
+        where cases.is_judged
+    ),
     models as (select distinct month, kind, model from {{ ref("checkout_coefficients") }}),
     hits as (
         select
@@ -47,7 +52,14 @@ with
                         "case when rank_no <= 10 then power(probability - case when is_target then 1 else 0 end, 2) else 0 end"
                     )
                 }}
-            ) as squared_error
+            ) as squared_error,
+            sum(
+                {{
+                    exact(
+                        "case when rank_no <= 10 then probability - case when is_target then 1 else 0 end else 0 end"
+                    )
+                }}
+            ) as excess_probability
         from hits
         group by model, case_no
     ),
@@ -75,7 +87,8 @@ with
             {% for count in counts %} coalesce(found.{{ count }}, 0) as {{ count }}, {% endfor %}
             coalesce(found.precisions, 0.0) as precisions,
             coalesce(found.dcg, 0.0) as dcg,
-            coalesce(found.squared_error, 0.0) as squared_error
+            coalesce(found.squared_error, 0.0) as squared_error,
+            coalesce(found.excess_probability, 0.0) as excess_probability
         from judged
         inner join models on judged.month = models.month and judged.kind = models.kind
         cross join catalogue
@@ -93,11 +106,16 @@ select
     case
         when n_baskets = 0 then 'new' when n_baskets < 10 then 'below 10 baskets' else '10 baskets or more'
     end as activity,
+    case
+        when tenure_days is null then 'new' when tenure_days < 180 then 'below 180 days' else '180 days or more'
+    end as tenure,
     case when n_targets > 0 then 1 else 0 end as has_right_answers,
     n_new_targets,
     n_new_hits_at_20,
     n_shown,
+    10 as n_places,
     squared_error,
+    excess_probability,
     coalesce(n_hits_at_10 * 1.0 / nullif(n_targets, 0), 0.0) as recall_at_10,
     coalesce(n_hits_at_20 * 1.0 / nullif(n_targets, 0), 0.0) as recall_at_20,
     coalesce(precisions / nullif(least(n_targets, 10), 0), 0.0) as precision_at_10,
