@@ -242,6 +242,19 @@ def test_the_marts_are_published_only_where_a_checkout_is_made(checkout, base):
         assert base.query(f"from {name}") == [] and not (base.published / f"{name}.parquet").exists()
 
 
+def test_only_pairs_that_enough_shoppers_bought_together_are_told(checkout, tables, tmp_path):
+    shop = copy_shop(checkout, tmp_path / "few")
+    shop.build(only="path:models/checkout/marts/cart_complements.sql", **MONTHS, min_cell_users=2)
+    lines = tables["lines"][["month", "basket_id", "user_id", "item_id"]]
+    both = lines.merge(lines, on=["month", "basket_id", "user_id"])
+    n_users = both.groupby(["item_id_x", "item_id_y"])["user_id"].nunique()
+    told = shop.frame("cart_complements", "reason <> 'alike'")
+    assert len(told) > 0 and all(
+        n_users[pair] >= 2 for pair in zip(told["item_id"], told["other_item_id"], strict=True)
+    )
+    assert set(checkout.frame("cart_complements")["reason"]) == {"alike"}, "no pair has 20 shoppers"
+
+
 def test_what_memory_recommends_is_what_the_warehouse_ranks(checkout, tables):
     names = tables["catalogue"].set_index("item_no")["item_id"]
     ranked = tables["rankings"].query("model == 'hybrid' and rank_no <= 20").sort_values("rank_no")
