@@ -85,8 +85,10 @@ test-spark: $(VENV)/dev ## the same data on DuckDB and on Apache Spark, and on a
 pytest: $(VENV)/dev ## the tests alone
 	$(BIN)/pytest -n 2
 
-bench: $(VENV)/runtime ## what the steps cost and what they are worth, on generated data (15 minutes)
-	@for script in evidence_cost training_cost learning_quality analyst_feature fold_cost; do \
+BENCHES = $(if $(QUICK),whole_runs peers,evidence_cost training_cost learning_quality analyst_feature fold_cost)
+
+bench: $(VENV)/runtime ## what the steps cost and what they are worth, on generated data (15 minutes); QUICK=1: whole runs and peers
+	@for script in $(BENCHES); do \
 	  echo "== $$script"; $(BIN)/python bench/$$script.py || exit 1; \
 	done
 

@@ -22,6 +22,8 @@ from statistics import median
 PROJECT = Path(__file__).parents[1]
 WORK = PROJECT / "bench" / "work"  # data and warehouses, git-ignored
 RESULTS = PROJECT / "bench" / "results"
+QUICK = bool(os.environ.get("QUICK"))  # a million actions, once, nothing kept: the ratios in minutes
+RUNS = 1 if QUICK else 5
 
 
 def demo_source(name: str, *, users: int, months: int, through: str, seed: int = 1) -> Path:
@@ -92,7 +94,7 @@ def cpu() -> Iterator[dict[str, float]]:
     figures["peak_mb"] = after.ru_maxrss / 1024
 
 
-def in_turn(pieces: dict[str, Callable[[], dict]], runs: int = 5) -> dict[str, list[dict]]:
+def in_turn(pieces: dict[str, Callable[[], dict]], runs: int = RUNS) -> dict[str, list[dict]]:
     """Each piece of work once per round, in rounds, after one round that does not count."""
     found = {name: [] for name in pieces}
     for number in range(runs + 1):
@@ -110,7 +112,9 @@ def ratio(found: dict[str, list[dict]], of: str, to: str) -> float:
 
 
 def keep(name: str, figures: dict) -> None:
-    """Write the figures with versions and machine to results/<name>.json and print them."""
+    """Write the figures with versions and machine to results/<name>.json, unless they were measured in a hurry."""
+    if QUICK:
+        return
     packages = ("duckdb", "dbt-core", "dbt-duckdb", "numpy", "scipy", "scikit-learn")
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=PROJECT, capture_output=True, text=True)
     facts = {

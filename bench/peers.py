@@ -18,7 +18,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
-from measuring import WORK, build, compiled, demo_source, in_turn, keep, ratio
+from measuring import QUICK, WORK, build, compiled, demo_source, in_turn, keep, ratio
 from scipy.sparse import csr_array
 
 MONTH, USERS_PER_MILLION = "2016-11-01", 58_800
@@ -280,4 +280,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--run"]:
         PEERS[sys.argv[2]](Path(sys.argv[3]))
     else:
-        main([float(word) for word in sys.argv[1:]] or [4])
+        main([float(word) for word in sys.argv[1:]] or [1 if QUICK else 4])

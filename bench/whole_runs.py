@@ -6,7 +6,6 @@ python bench/whole_runs.py [MILLIONS_OF_ACTIONS ...]; QUICK=1: one million, once
 """
 
 import json
-import os
 import resource
 import sys
 from functools import partial
@@ -14,11 +13,11 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
-from measuring import WORK, cpu, dbt, demo_source, in_turn, keep, measured, ratio
+from measuring import QUICK, RUNS, WORK, cpu, dbt, demo_source, in_turn, keep, measured, ratio
 
 USERS_PER_MILLION, MONTHS, NEWEST = 4_000, 24, "2017-02"
-HISTORIES = (6, 12, 24)  # months
-RUNS = "first build", "one new month", "nothing new"
+HISTORIES = () if QUICK else (6, 12)  # months, beside all of them
+KINDS = "first build", "one new month", "nothing new"
 
 
 def bare(sql: str, source: Path) -> dict[str, float]:
@@ -64,7 +63,7 @@ def runs_of(name: str, source: Path) -> dict[str, dict]:
         first = measured(job, name, source)
     finally:
         aside.rename(newest)
-    return dict(zip(RUNS, (first, measured(job, name, source), measured(job, name, source)), strict=True))
+    return dict(zip(KINDS, (first, measured(job, name, source), measured(job, name, source)), strict=True))
 
 
 def size(source: Path) -> dict[str, float]:
@@ -74,20 +73,18 @@ def size(source: Path) -> dict[str, float]:
     return {"n_actions": n_actions, "mb": sum(file.stat().st_size for file in files) / 1e6}
 
 
-def measure(millions: float, months: int, n_rounds: int) -> dict:
+def measure(millions: float, months: int) -> dict:
     """All figures of one source; whole runs and bare queries in turn."""
-    users = int(USERS_PER_MILLION * millions * MONTHS / 24)
+    users = int(USERS_PER_MILLION * millions)
     name = f"whole_{millions:g}_{months}".replace(".", "_")
     source = demo_source(f"{name}_source", users=users, months=months, through=NEWEST)
-    rounds = []
-    for number in range(n_rounds):
-        print(f"{name}: round {number + 1} of {n_rounds}", file=sys.stderr, flush=True)
+    rounds, counted = [], "select user_id, month(occurred_at), count(*) from {actions} group by all"
+    for number in range(RUNS):
+        print(f"{name}: round {number + 1} of {RUNS}", file=sys.stderr, flush=True)
         scans = in_turn(
             {
                 "scan": partial(measured, bare, hashes(source), source),
-                "count": partial(
-                    measured, bare, "select user_id, month(occurred_at), count(*) from {actions} group by all", source
-                ),
+                "count": partial(measured, bare, counted, source),
             },
             runs=1,
         )
@@ -108,15 +105,14 @@ def show(figures: dict) -> None:
         )
 
 
-def main(sizes: list[float], n_rounds: int) -> None:
+def main(sizes: list[float]) -> None:
     """Measure every size over 24 months, the smallest also over shorter histories; print and keep."""
     found = {}
-    for millions, months in [(sizes[0], n) for n in HISTORIES[:-1]] + [(m, MONTHS) for m in sizes]:
-        found[f"{millions:g} million, {months} months"] = measure(millions, months, n_rounds)
+    for millions, months in [(sizes[0], n) for n in HISTORIES] + [(m, MONTHS) for m in sizes]:
+        found[f"{millions:g} million, {months} months"] = measure(millions, months)
         show(found[f"{millions:g} million, {months} months"])
     keep("whole_runs", found)
 
 
 if __name__ == "__main__":
-    quick = bool(os.environ.get("QUICK"))
-    main([float(word) for word in sys.argv[1:]] or ([1] if quick else [4, 20]), 1 if quick else 5)
+    main([float(word) for word in sys.argv[1:]] or ([1] if QUICK else [4, 20]))
