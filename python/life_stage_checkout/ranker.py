@@ -1,28 +1,36 @@
 """The rankers: logistic regressions that tell from a candidate's columns how probable it is that it is right.
 
 A model is nothing but the columns it may read. One that reads a single source keeps that source's order and learns its
-probability; the hybrids read all. Each month is told by a regression that learned from the months before it.
+probability. The hybrids read all: a regression within each case learns what tells its right candidates from its wrong
+ones (conditional logit), and one over all cases how probable that makes them. Each month is told by regressions that
+learned from the months before it.
 """
 
 import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from scipy.optimize import minimize
 
-KEYS = ("month", "kind", "case_no", "item_no", "is_closed", "is_judged", "is_target")
+from life_stage.regression import use_one_thread
+
+KEYS = ("month", "kind", "case_no", "item_no", "is_closed", "is_judged", "is_target", "is_new")
+OF_THE_CASE = ("frequency", "recency")  # equal for all candidates of a case: they say how probable, not which
 STAGE_COLUMNS = ("popular_in_stage", "popular_in_stage_place", "stage_lift", "next_stage_lift")
 # From the cheapest to the dearest: on a tie the cheaper one is the champion.
 SINGLE = ("popular", "popular_in_stage", "habit", "together", "alike", "linear")
 MODELS = (*SINGLE, "hybrid_without_stage", "hybrid")
 ONE_IN = 10  # examples that are wrong are learned from, and count for all
 MIN_TARGETS = 10
+MOST_COUNTED = 3  # right answers of a case: a large basket is not to outvote the others
 
 
 def coefficients(*, examples: duckdb.DuckDBPyRelation, options: dict[str, float]) -> pa.Table:
     """One row per month, kind and model: cost_no, intercept and, for every column of the examples, w_<column>.
 
-    examples: checkout_examples; options: `inverse_penalty` of the regression, on columns of unit variance.
+    examples: checkout_examples; options: `penalty` of the hybrids, on columns of unit variance.
     """
+    use_one_thread()
     columns = [name for name in examples.columns if name not in KEYS]
     known = examples.filter(f"is_closed and (is_target = 1 or (case_no * 7919 + item_no) % {ONE_IN} = 0)")
     rows = known.order("case_no, item_no").df()
@@ -32,7 +40,7 @@ def coefficients(*, examples: duckdb.DuckDBPyRelation, options: dict[str, float]
         if before["is_target"].sum() < MIN_TARGETS:
             continue
         for cost_no, model in enumerate(MODELS):
-            intercept, weights = fit(before, columns_of(model, kind, columns), options["inverse_penalty"])
+            intercept, weights = fit(before, columns_of(model, kind, columns), options["penalty"])
             learned.append({"month": month, "kind": kind, "model": model, "cost_no": cost_no, "intercept": intercept})
             learned[-1] |= {f"w_{name}": weights.get(name, 0.0) for name in columns}
     return pa.Table.from_pylist(learned, schema=schema_of(columns))
@@ -54,21 +62,53 @@ def columns_of(model: str, kind: str, columns: list[str]) -> list[str]:
     return [model if model in columns else f"{model}_{place}"]
 
 
-def fit(rows: pd.DataFrame, columns: list[str], inverse_penalty: float) -> tuple[float, dict[str, float]]:
+def fit(rows: pd.DataFrame, columns: list[str], penalty: float) -> tuple[float, dict[str, float]]:
     """Intercept and weights by column; columns without variance have none, and a single source speaks for its items."""
     from sklearn.linear_model import LogisticRegression  # loads in a second
 
-    matrix, is_target = rows[columns].to_numpy(float), rows["is_target"].to_numpy()
+    is_target = rows["is_target"].to_numpy() == 1
+    ordering = [name for name in columns if name not in OF_THE_CASE]
+    matrix = rows[ordering].to_numpy(float)
+    weights = np.ones(1) if len(ordering) == 1 else order(matrix, is_target, rows["case_no"].to_numpy(), penalty)
+    of_the_case = [name for name in columns if name in OF_THE_CASE and rows[name].std() > 1e-9]
+    known = np.column_stack([matrix @ weights, rows[of_the_case]])
+    spread = known.std(axis=0)
+    if spread[0] <= 1e-9:  # sources that name nothing here
+        return 0.0, {columns[0]: 1e-6}
+    regression = LogisticRegression(solver="newton-cholesky", max_iter=100)
+    regression.fit(known / spread, is_target, np.where(is_target, 1, ONE_IN))
+    factor, *rest = regression.coef_[0] / spread
+    told = dict(zip(ordering, max(factor, 1e-6) * weights, strict=True)) | dict(zip(of_the_case, rest, strict=True))
+    return float(regression.intercept_[0]), told
+
+
+def order(matrix: np.ndarray, is_target: np.ndarray, case_no: np.ndarray, penalty: float) -> np.ndarray:
+    """Weights that give the right rows of a case the largest share of its exponentials; rows in the order of case_no.
+
+    The mean over the cases of minus the logarithm of that share, plus penalty times the squared weights, of columns of
+    unit variance, is least. A wrong row stands for ONE_IN of them.
+    """
     spread = matrix.std(axis=0)
     used = spread > 1e-9
-    if not used.any():  # a source that names nothing here
-        return 0.0, {columns[0]: 1e-6}
-    regression = LogisticRegression(C=inverse_penalty, solver="newton-cholesky", max_iter=100)
-    regression.fit(matrix[:, used] / spread[used], is_target, np.where(is_target == 1, 1, ONE_IN))
-    weights = dict(zip(np.array(columns)[used], regression.coef_[0] / spread[used], strict=True))
-    if len(columns) == 1:
-        weights = {columns[0]: max(weights.get(columns[0], 0.0), 1e-6)}
-    return float(regression.intercept_[0]), weights
+    scaled = (matrix[:, used] - matrix[:, used].mean(axis=0)) / spread[used]
+    starts = np.flatnonzero(np.r_[True, case_no[1:] != case_no[:-1]])
+    case = np.repeat(np.arange(len(starts)), np.diff(np.r_[starts, len(case_no)]))
+    n_right = np.add.reduceat(is_target.astype(float), starts)
+    counted = np.minimum(n_right, MOST_COUNTED)[case] / np.maximum(n_right, 1)[case]
+    stands_for = np.where(is_target, 0.0, np.log(ONE_IN))
+
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        odds = scaled @ weights + stands_for
+        odds -= np.maximum.reduceat(odds, starts)[case]
+        share = np.exp(odds) / np.add.reduceat(np.exp(odds), starts)[case]
+        missed = counted * (n_right[case] * share - is_target)
+        value = -(counted * is_target) @ np.log(np.maximum(share, 1e-300))
+        return value / len(starts) + penalty * weights @ weights, missed @ scaled / len(starts) + 2 * penalty * weights
+
+    weights = np.zeros(len(used))
+    if used.any():
+        weights[used] = minimize(loss, np.zeros(used.sum()), jac=True, method="L-BFGS-B").x / spread[used]
+    return weights
 
 
 def schema_of(columns: list[str]) -> pa.Schema:

@@ -6,6 +6,7 @@ with
             'cart' as kind,
             lines.basket_id as case_id,
             lines.user_id,
+            min(lines.acted_on) as asked_on,
             count(case when lines.is_given then 1 end) as n_given,
             count(case when not lines.is_given then 1 end) as n_targets
         from {{ ref("checkout_lines") }} as lines
@@ -19,6 +20,7 @@ with
             'user' as kind,
             users.user_id as case_id,
             users.user_id,
+            users.month as asked_on,
             0 as n_given,
             count(labels.item_no) as n_targets
         from {{ ref("checkout_users") }} as users
@@ -51,6 +53,7 @@ select
     numbered.kind,
     numbered.case_id,
     numbered.user_id,
+    numbered.asked_on,
     numbered.is_closed,
     numbered.is_judged,
     numbered.n_given,
