@@ -35,6 +35,11 @@
     )
 {%- endmacro %}
 
+{% macro drawn(text) -%}
+    {#- SQL: a number in [0, 1) by which halves of baskets and cases are drawn; another var checkout_seed, another draw. -#}
+    {{ hash_share(text if var("checkout_seed") == 0 else "concat(" ~ text ~ ", ' " ~ var("checkout_seed") ~ "')") }}
+{%- endmacro %}
+
 {% macro faded(days, faster=1) -%}
     {#- SQL: what is left of 1 after so many days, by var checkout_half_life_days or a fraction of it. -#}
     power(0.5, {{ days }} * {{ faster }} / cast({{ var("checkout_half_life_days") }} as double))

@@ -1,4 +1,5 @@
--- What the shopper of a case buys again and again, as of the day of the question: habits of the month, aged to that day,
+-- What the shopper of a case buys again and again, as of the day of the question: habits of the month, aged to that
+-- day,
 -- and what has been bought since.
 {% set day = "cases.asked_on" %}
 with

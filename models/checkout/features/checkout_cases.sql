@@ -42,7 +42,7 @@ with
             months.is_judged,
             row_number() over (
                 partition by questions.month, questions.kind
-                order by {{ hash_share("questions.case_id") }}, questions.case_id
+                order by {{ drawn("questions.case_id") }}, questions.case_id
             ) as draw
         from questions
         inner join {{ ref("checkout_months") }} as months on questions.month = months.month

@@ -17,9 +17,7 @@ with
         from {{ ref("checkout_candidates") }}
         group by case_no, item_no
     ),
-    habits as (
-        select *, ln(0.05 + since_days / (interval_days + 3)) as due from {{ ref("checkout_case_habits") }}
-    )
+    habits as (select *, ln(0.05 + since_days / (interval_days + 3)) as due from {{ ref("checkout_case_habits") }})
 select
     cases.month,
     cases.kind,

@@ -1,0 +1,280 @@
+"""The checkout's carts put to other libraries: cornac (ItemKNN, EASE, TIFUKNN, UPCF) and implicit (ALS, BM25).
+
+Each learns from the lines before the month and is asked with what the hybrid is asked with: the cart, and what its
+shopper bought until the day before. Five settings of each are tried on the carts of September, as draw 0 has them, and
+the one with the highest recall@10 answers the judged carts of every draw. make bench-checkout
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import duckdb
+import numpy as np
+from scipy.sparse import csr_matrix, vstack
+
+N_SHOWN, N_DRAWS = 10, 500
+LINEAR_ITEMS = 4000  # the most frequent ones: EASE inverts a matrix of all it knows
+
+
+@dataclass(frozen=True)
+class Month:
+    """What is known before a month, and its carts: rows of the matrices are shoppers, baskets or cases."""
+
+    users: csr_matrix  # baskets of each shopper that held an item
+    baskets: csr_matrix
+    histories: list[list[list[int]]]  # of each shopper, before the month, items of each basket, oldest first
+    carts: csr_matrix
+    known: csr_matrix  # what the shopper of each case bought until the day before
+    known_baskets: list[list[list[int]]]
+    targets: csr_matrix
+    user_ids: list[str]  # of the cases
+
+
+def months_of(warehouse: duckdb.DuckDBPyConnection, month: str | None = None) -> list[Month]:
+    """The judged months, or one, of a warehouse."""
+    rows = warehouse.execute("select distinct month from checkout_cases where is_judged order by month").fetchall()
+    return [month_of(warehouse, day) for (day,) in rows if month in (None, str(day))]
+
+
+def month_of(warehouse: duckdb.DuckDBPyConnection, month) -> Month:
+    """One month's lines and carts."""
+    n_items = warehouse.execute("select max(item_no) + 1 from checkout_catalogue").fetchall()[0][0]
+    cases = warehouse.execute(
+        """select case_no, user_id, asked_on from checkout_cases
+        where kind = 'cart' and is_judged and month = ? order by case_no""",
+        [month],
+    ).df()
+    lines = warehouse.execute(
+        """select user_id, concat(month, ' ', basket_id) as basket, acted_on, item_no, month < ? as is_before
+        from checkout_lines where month <= ? order by acted_on, basket, item_no""",
+        [month, month],
+    ).df()
+    by_user = {user: rows for user, rows in lines.groupby("user_id")}
+    before = lines[lines["is_before"]]
+    known = [by_user[case.user_id] for case in cases.itertuples()]
+    known = [rows[rows["acted_on"] < day] for rows, day in zip(known, cases["asked_on"], strict=True)]
+    place = {case: number for number, case in enumerate(cases["case_no"])}
+
+    def matrix(numbers, items, n_rows) -> csr_matrix:
+        return csr_matrix((np.ones(len(items), np.float32), (numbers, items)), (n_rows, n_items))
+
+    def of_cases(sql: str) -> csr_matrix:
+        found = warehouse.execute(sql).df()
+        found = found[found["case_no"].isin(place)]
+        return matrix(found["case_no"].map(place), found["item_no"], len(cases))
+
+    user, users = before["user_id"].factorize()
+    basket, baskets = before["basket"].factorize()
+    return Month(
+        users=matrix(user, before["item_no"], len(users)),
+        baskets=matrix(basket, before["item_no"], len(baskets)),
+        histories=[baskets_in(rows) for _, rows in before.groupby("user_id", sort=False)],
+        carts=of_cases("select case_no, item_no from checkout_case_items where place = 'cart'"),
+        known=vstack([matrix(np.zeros(len(rows), int), rows["item_no"], 1) for rows in known]).tocsr(),
+        known_baskets=[baskets_in(rows) for rows in known],
+        targets=of_cases("select case_no, item_no from checkout_targets"),
+        user_ids=list(cases["user_id"]),
+    )
+
+
+def baskets_in(lines) -> list[list[int]]:
+    """Items of each basket, oldest first."""
+    return [list(items) for _, items in lines.groupby("basket", sort=False)["item_no"]]
+
+
+def asked(month: Month, cart_weight: float) -> csr_matrix:
+    """A row per case: the shopper's habits, and the cart that many times; without weight the cart alone."""
+    if not cart_weight:
+        return month.carts
+    return (month.known.log1p() + month.carts * cart_weight).tocsr()
+
+
+def rows_known(month: Month, by: str) -> csr_matrix:
+    """What a model of items learns from: shoppers or baskets."""
+    return month.baskets if by == "baskets" else month.users.log1p()
+
+
+def cornac_data(matrix: csr_matrix):
+    """A matrix as cornac's data set, items in the matrix's order."""
+    from cornac.data import Dataset
+
+    coordinates = matrix.tocoo()
+    names = {number: number for number in range(max(matrix.shape))}
+    return Dataset(
+        matrix.shape[0], matrix.shape[1], names, names, (coordinates.row, coordinates.col, coordinates.data), seed=1
+    )
+
+
+def item_knn(month: Month, seed: int, *, by: str, k: int, weighting: str | None, cart_weight: float):
+    """cornac's nearest items: what the case holds, times their similarities."""
+    from cornac.models import ItemKNN
+
+    model = ItemKNN(k=k, weighting=weighting, seed=seed, verbose=False).fit(cornac_data(rows_known(month, by)))
+    return asked(month, cart_weight) @ model.sim_mat
+
+
+def ease(month: Month, seed: int, *, by: str, penalty: float, positive: bool, cart_weight: float):
+    """cornac's linear autoencoder of the most frequent items."""
+    from cornac.models import EASE
+
+    known = rows_known(month, by)
+    items = np.sort(np.argsort(-np.asarray(known.sum(axis=0)).ravel(), kind="stable")[:LINEAR_ITEMS])
+    model = EASE(lamb=penalty, posB=positive, verbose=False).fit(cornac_data(known[:, items].tocsr()))
+    scores = np.zeros(month.carts.shape, np.float32)
+    scores[:, items] = asked(month, cart_weight)[:, items] @ np.asarray(model.B, np.float32)
+    return scores
+
+
+def als(month: Month, seed: int, *, factors: int, regularization: float, alpha: float, cart_weight: float):
+    """implicit's factors of shoppers and items; a case is a new shopper."""
+    from implicit.als import AlternatingLeastSquares
+
+    model = AlternatingLeastSquares(
+        factors=factors, regularization=regularization, alpha=alpha, iterations=15, random_state=seed, num_threads=1
+    )
+    model.fit(month.users.log1p().tocsr(), show_progress=False)
+    rows = asked(month, cart_weight).astype(np.float32)
+    return model.recalculate_user(np.arange(rows.shape[0]), rows) @ model.item_factors.T
+
+
+def bm25(month: Month, seed: int, *, by: str, k: int, k1: float, b: float, cart_weight: float):
+    """implicit's nearest items by BM25."""
+    from implicit.nearest_neighbours import BM25Recommender
+
+    model = BM25Recommender(K=k, K1=k1, B=b, num_threads=1)
+    model.fit(rows_known(month, by).tocsr(), show_progress=False)
+    return asked(month, cart_weight) @ model.similarity
+
+
+def tifuknn(month: Month, seed: int, *, neighbours: int, within: float, group: float, alpha: float):
+    """cornac's vectors of shoppers and, by them, the mean of the nearest: its own score() adds one number for all."""
+    from cornac.models import TIFUKNN
+
+    model = TIFUKNN(n_neighbors=neighbours, within_decay_rate=within, group_decay_rate=group, alpha=alpha)
+    model.total_items = month.users.shape[1]
+    users, cases = (
+        np.array([model._compute_user_vector(history) for history in histories], np.float32)
+        for histories in (month.histories, month.known_baskets)
+    )
+    far = (users**2).sum(axis=1) - 2 * cases @ users.T
+    nearest = np.argpartition(far, neighbours, axis=1)[:, :neighbours]
+    chosen = csr_matrix((np.full(nearest.size, 1 / neighbours), nearest.ravel(), np.arange(len(far) + 1) * neighbours))
+    return alpha * cases + (1 - alpha) * (chosen @ users)
+
+
+def upcf(month: Month, seed: int, *, recency: int, locality: int, asymmetry: float):
+    """cornac's shares of the newest baskets, of all shoppers by their likeness."""
+    from cornac.models import UPCF
+
+    model = UPCF(recency=recency, locality=locality, asymmetry=asymmetry)
+    model.total_items = month.users.shape[1]
+    model.user_wise_popularity = vstack([model._get_user_wise_popularity(history) for history in month.histories])
+    model.user_item_matrix = month.users.sign().tocsr()
+    empty = np.zeros(month.users.shape[1], np.float32)
+    return np.array([model.score(0, history) if history else empty for history in month.known_baskets])
+
+
+NEAREST = (
+    {"by": "users", "cart_weight": 3.0},
+    {"by": "users", "cart_weight": 1.0},
+    {"by": "baskets", "cart_weight": 3.0},
+)
+PEERS: dict[str, tuple[Callable, list[dict]]] = {
+    "cornac ItemKNN": (
+        item_knn,
+        [
+            *({"k": 50, "weighting": "bm25"} | more for more in NEAREST),
+            {"k": 50, "weighting": None, "by": "users", "cart_weight": 1.0},
+            {"k": 200, "weighting": "bm25", "by": "users", "cart_weight": 1.0},
+        ],
+    ),
+    "cornac EASE": (
+        ease,
+        [
+            *({"penalty": 100.0, "positive": False} | more for more in NEAREST),
+            {"penalty": 500.0, "positive": False, "by": "users", "cart_weight": 1.0},
+            {"penalty": 100.0, "positive": True, "by": "baskets", "cart_weight": 1.0},
+        ],
+    ),
+    "cornac TIFUKNN": (
+        tifuknn,
+        [
+            {"neighbours": 300, "within": 0.9, "group": 0.7, "alpha": 0.7},
+            {"neighbours": 100, "within": 0.9, "group": 0.7, "alpha": 0.9},
+            {"neighbours": 300, "within": 1.0, "group": 0.8, "alpha": 0.7},
+            {"neighbours": 300, "within": 1.0, "group": 0.8, "alpha": 0.9},
+            {"neighbours": 100, "within": 1.0, "group": 0.9, "alpha": 0.7},
+        ],
+    ),
+    "cornac UPCF": (
+        upcf,
+        [
+            {"recency": 5, "locality": 1, "asymmetry": 0.25},
+            {"recency": 25, "locality": 1, "asymmetry": 0.25},
+            {"recency": 25, "locality": 5, "asymmetry": 0.25},
+            {"recency": 100, "locality": 5, "asymmetry": 0.25},
+            {"recency": 0, "locality": 5, "asymmetry": 0.5},
+        ],
+    ),
+    "implicit ALS": (
+        als,
+        [
+            {"factors": 64, "regularization": 0.05, "alpha": 1.0, "cart_weight": 1.0},
+            {"factors": 128, "regularization": 0.05, "alpha": 1.0, "cart_weight": 1.0},
+            {"factors": 128, "regularization": 1.0, "alpha": 10.0, "cart_weight": 1.0},
+            {"factors": 128, "regularization": 0.05, "alpha": 1.0, "cart_weight": 3.0},
+            {"factors": 256, "regularization": 0.5, "alpha": 1.0, "cart_weight": 1.0},
+        ],
+    ),
+    "implicit BM25": (
+        bm25,
+        [
+            *({"k": 50, "k1": 1.2, "b": 0.75} | more for more in NEAREST),
+            {"k": 200, "k1": 100.0, "b": 0.5, "by": "users", "cart_weight": 1.0},
+            {"k": 20, "k1": 1.2, "b": 0.75, "by": "users", "cart_weight": 1.0},
+        ],
+    ),
+}
+
+
+def judged(month: Month, scores) -> np.ndarray:
+    """recall@10 and average precision of each case; what lies in the cart is not shown, nor what has no score."""
+    scores = np.array(scores.todense() if hasattr(scores, "todense") else scores, dtype=float)
+    scores[month.carts.nonzero()] = -np.inf
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :N_SHOWN]
+    shown = np.take_along_axis(scores, best, axis=1)
+    hits = np.take_along_axis(month.targets.toarray(), best, axis=1) * (np.isfinite(shown) & (shown != 0))
+    n_right = np.asarray(month.targets.sum(axis=1)).ravel()
+    precisions = (hits * hits.cumsum(axis=1) / np.arange(1, N_SHOWN + 1)).sum(axis=1)
+    return np.column_stack([hits.sum(axis=1) / n_right, precisions / np.minimum(n_right, N_SHOWN)])
+
+
+def chosen_settings(month: Month) -> dict[str, tuple[dict, list[float]]]:
+    """{peer: (its best setting, recall@10 of each)} in the month before the judged ones."""
+    found = {}
+    for name, (answer, settings) in PEERS.items():
+        recalls = [float(judged(month, answer(month, 0, **setting))[:, 0].mean()) for setting in settings]
+        found[name] = settings[int(np.argmax(recalls))], recalls
+        print(f"{name:15}", found[name], flush=True)
+    return found
+
+
+def answers(months: list[Month], seed: int, settings: dict[str, dict]) -> dict[str, np.ndarray]:
+    """{peer: recall@10 and average precision of every judged case}."""
+    return {
+        name: np.concatenate([judged(month, PEERS[name][0](month, seed, **setting)) for month in months])
+        for name, setting in settings.items()
+    }
+
+
+def ahead(own: np.ndarray, other: np.ndarray, users: list[str]) -> dict[str, list[float]]:
+    """By how much the own figures are higher, with 95 % intervals from draws of whole users."""
+    ids, number = np.unique(users, return_inverse=True)
+    draws = np.random.default_rng(1).multinomial(len(ids), np.full(len(ids), 1 / len(ids)), size=N_DRAWS)
+    n_cases = draws @ np.bincount(number)
+    found = {}
+    for column, metric in enumerate(("recall_at_10", "map_at_10")):
+        gain = own[:, column] - other[:, column]
+        of_draws = draws @ np.bincount(number, gain) / n_cases
+        found[metric] = [float(gain.mean()), *map(float, np.quantile(of_draws, [0.025, 0.975]))]
+    return found
