@@ -13,6 +13,7 @@ import numpy as np
 from scipy.sparse import csr_matrix, vstack
 
 N_SHOWN, N_DRAWS = 10, 500
+LEARNED: dict[tuple, object] = {}
 LINEAR_ITEMS = 4000  # the most frequent ones: EASE inverts a matrix of all it knows
 
 
@@ -20,6 +21,7 @@ LINEAR_ITEMS = 4000  # the most frequent ones: EASE inverts a matrix of all it k
 class Month:
     """What is known before a month, and its carts: rows of the matrices are shoppers, baskets or cases."""
 
+    day: str
     users: csr_matrix  # baskets of each shopper that held an item
     baskets: csr_matrix
     histories: list[list[list[int]]]  # of each shopper, before the month, items of each basket, oldest first
@@ -39,53 +41,49 @@ def months_of(warehouse: duckdb.DuckDBPyConnection, month: str | None = None) ->
 def month_of(warehouse: duckdb.DuckDBPyConnection, month) -> Month:
     """One month's lines and carts."""
     n_items = warehouse.execute("select max(item_no) + 1 from checkout_catalogue").fetchall()[0][0]
-    cases = warehouse.execute(
-        """select case_no, user_id, asked_on from checkout_cases
-        where kind = 'cart' and is_judged and month = ? order by case_no""",
-        [month],
-    ).df()
-    lines = warehouse.execute(
-        """select user_id, concat(month, ' ', basket_id) as basket, acted_on, item_no, month < ? as is_before
-        from checkout_lines where month <= ? order by acted_on, basket, item_no""",
-        [month, month],
-    ).df()
-    by_user = {user: rows for user, rows in lines.groupby("user_id")}
-    before = lines[lines["is_before"]]
-    known = [by_user[case.user_id] for case in cases.itertuples()]
-    known = [rows[rows["acted_on"] < day] for rows, day in zip(known, cases["asked_on"], strict=True)]
-    place = {case: number for number, case in enumerate(cases["case_no"])}
+    cases = f"""(select case_no, user_id, asked_on, row_number() over (order by case_no) - 1 as number
+        from checkout_cases where kind = 'cart' and is_judged and month = date '{month}')"""
+    before = f"(select *, concat(month, ' ', basket_id) as basket from checkout_lines where month < date '{month}')"
+    known = f"""(select number, lines.* from {cases} as cases
+        inner join (select *, concat(month, ' ', basket_id) as basket from checkout_lines) as lines
+            on cases.user_id = lines.user_id and lines.acted_on < cases.asked_on)"""
+    user_ids = [user for (user,) in warehouse.execute(f"select user_id from {cases} order by number").fetchall()]
 
-    def matrix(numbers, items, n_rows) -> csr_matrix:
-        return csr_matrix((np.ones(len(items), np.float32), (numbers, items)), (n_rows, n_items))
+    def matrix(rows: str, number: str, n_rows: int | None = None) -> csr_matrix:
+        found = warehouse.execute(f"select {number} as number, item_no from {rows}").fetchnumpy()
+        number, items = found["number"].astype(int), found["item_no"]
+        return csr_matrix((np.ones(len(items)), (number, items)), (n_rows or number.max() + 1, n_items))
 
-    def of_cases(sql: str) -> csr_matrix:
-        found = warehouse.execute(sql).df()
-        found = found[found["case_no"].isin(place)]
-        return matrix(found["case_no"].map(place), found["item_no"], len(cases))
+    def histories(rows: str, number: str) -> dict[int, list[list[int]]]:
+        found = warehouse.execute(
+            f"""select number, list(items order by acted_on, basket) from (
+                select {number} as number, basket, min(acted_on) as acted_on, list(item_no order by item_no) as items
+                from {rows} group by all
+            ) group by number"""
+        )
+        return dict(found.fetchall())
 
-    user, users = before["user_id"].factorize()
-    basket, baskets = before["basket"].factorize()
+    def of_cases(table: str) -> csr_matrix:
+        return matrix(f"{cases} inner join {table} using (case_no)", "number", len(user_ids))
+
+    by_user, by_case = "dense_rank() over (order by user_id) - 1", "number"
+    numbered = f"(select *, {by_user} as user_no from {before})"
+    known_baskets = histories(known, by_case)
     return Month(
-        users=matrix(user, before["item_no"], len(users)),
-        baskets=matrix(basket, before["item_no"], len(baskets)),
-        histories=[baskets_in(rows) for _, rows in before.groupby("user_id", sort=False)],
-        carts=of_cases("select case_no, item_no from checkout_case_items where place = 'cart'"),
-        known=vstack([matrix(np.zeros(len(rows), int), rows["item_no"], 1) for rows in known]).tocsr(),
-        known_baskets=[baskets_in(rows) for rows in known],
-        targets=of_cases("select case_no, item_no from checkout_targets"),
-        user_ids=list(cases["user_id"]),
+        day=str(month),
+        users=matrix(before, by_user),
+        baskets=matrix(before, "dense_rank() over (order by basket) - 1"),
+        histories=[baskets for _, baskets in sorted(histories(numbered, "user_no").items())],
+        carts=of_cases("(from checkout_case_items where place = 'cart') as given"),
+        known=matrix(known, by_case, len(user_ids)),
+        known_baskets=[known_baskets.get(number, []) for number in range(len(user_ids))],
+        targets=of_cases("checkout_targets"),
+        user_ids=user_ids,
     )
 
 
-def baskets_in(lines) -> list[list[int]]:
-    """Items of each basket, oldest first."""
-    return [list(items) for _, items in lines.groupby("basket", sort=False)["item_no"]]
-
-
 def asked(month: Month, cart_weight: float) -> csr_matrix:
-    """A row per case: the shopper's habits, and the cart that many times; without weight the cart alone."""
-    if not cart_weight:
-        return month.carts
+    """A row per case: the shopper's habits, and the cart that many times."""
     return (month.known.log1p() + month.carts * cart_weight).tocsr()
 
 
@@ -105,24 +103,41 @@ def cornac_data(matrix: csr_matrix):
     )
 
 
-def item_knn(month: Month, seed: int, *, by: str, k: int, weighting: str | None, cart_weight: float):
-    """cornac's nearest items: what the case holds, times their similarities."""
+def learned(fit: Callable, month: Month, by: str, **setting: object) -> csr_matrix:
+    """What a model of items learns before a month: the same in every draw of the carts, so it is learned once."""
+    key = (fit, month.day, by, *setting.items())
+    if key not in LEARNED:
+        LEARNED[key] = fit(rows_known(month, by), **setting)
+    return LEARNED[key]
+
+
+def item_knn(month: Month, seed: int, *, cart_weight: float, **setting: object):
+    """cornac's nearest items: the sum of their similarities to what the case holds."""
+    return asked(month, cart_weight) @ learned(item_similarities, month, **setting)
+
+
+def item_similarities(known: csr_matrix, k: int, weighting: str | None) -> csr_matrix:
+    """By the item held, of the other one."""
     from cornac.models import ItemKNN
 
-    model = ItemKNN(k=k, weighting=weighting, seed=seed, verbose=False).fit(cornac_data(rows_known(month, by)))
-    return asked(month, cart_weight) @ model.sim_mat
+    return ItemKNN(k=k, weighting=weighting, seed=1, verbose=False).fit(cornac_data(known)).sim_mat.T.tocsr()
 
 
-def ease(month: Month, seed: int, *, by: str, penalty: float, positive: bool, cart_weight: float):
+def ease(month: Month, seed: int, *, cart_weight: float, **setting: object):
     """cornac's linear autoencoder of the most frequent items."""
+    items, weights = learned(linear_weights, month, **setting)
+    scores = np.zeros(month.carts.shape, np.float32)
+    scores[:, items] = asked(month, cart_weight)[:, items] @ weights
+    return scores
+
+
+def linear_weights(known: csr_matrix, penalty: float, positive: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The items, and their weights by the item held, of the other one."""
     from cornac.models import EASE
 
-    known = rows_known(month, by)
     items = np.sort(np.argsort(-np.asarray(known.sum(axis=0)).ravel(), kind="stable")[:LINEAR_ITEMS])
     model = EASE(lamb=penalty, posB=positive, verbose=False).fit(cornac_data(known[:, items].tocsr()))
-    scores = np.zeros(month.carts.shape, np.float32)
-    scores[:, items] = asked(month, cart_weight)[:, items] @ np.asarray(model.B, np.float32)
-    return scores
+    return items, np.asarray(model.B, np.float32)
 
 
 def als(month: Month, seed: int, *, factors: int, regularization: float, alpha: float, cart_weight: float):
@@ -137,13 +152,18 @@ def als(month: Month, seed: int, *, factors: int, regularization: float, alpha: 
     return model.recalculate_user(np.arange(rows.shape[0]), rows) @ model.item_factors.T
 
 
-def bm25(month: Month, seed: int, *, by: str, k: int, k1: float, b: float, cart_weight: float):
+def bm25(month: Month, seed: int, *, cart_weight: float, **setting: object):
     """implicit's nearest items by BM25."""
+    return asked(month, cart_weight) @ learned(bm25_similarities, month, **setting)
+
+
+def bm25_similarities(known: csr_matrix, k: int, k1: float, b: float) -> csr_matrix:
+    """By the item held, of the other one."""
     from implicit.nearest_neighbours import BM25Recommender
 
     model = BM25Recommender(K=k, K1=k1, B=b, num_threads=1)
-    model.fit(rows_known(month, by).tocsr(), show_progress=False)
-    return asked(month, cart_weight) @ model.similarity
+    model.fit(known, show_progress=False)
+    return model.similarity
 
 
 def tifuknn(month: Month, seed: int, *, neighbours: int, within: float, group: float, alpha: float):
@@ -151,7 +171,7 @@ def tifuknn(month: Month, seed: int, *, neighbours: int, within: float, group: f
     from cornac.models import TIFUKNN
 
     model = TIFUKNN(n_neighbors=neighbours, within_decay_rate=within, group_decay_rate=group, alpha=alpha)
-    model.total_items = month.users.shape[1]
+    model.iid_map = range(month.users.shape[1])
     users, cases = (
         np.array([model._compute_user_vector(history) for history in histories], np.float32)
         for histories in (month.histories, month.known_baskets)
@@ -163,15 +183,28 @@ def tifuknn(month: Month, seed: int, *, neighbours: int, within: float, group: f
 
 
 def upcf(month: Month, seed: int, *, recency: int, locality: int, asymmetry: float):
-    """cornac's shares of the newest baskets, of all shoppers by their likeness."""
+    """cornac's shares of the newest baskets, of all shoppers by their likeness: its score(), for all cases at once."""
+    model = upcf_of(month, recency, locality, asymmetry)
+    held = month.known.sign().tocsr()
+    n_held, n_of_user = (np.asarray(rows.sum(axis=1)).ravel() for rows in (held, model.user_item_matrix))
+    alike = (held @ model.user_item_matrix.T).toarray()
+    alike /= np.maximum(n_held[:, None], 1) ** asymmetry * n_of_user[None, :] ** (1 - asymmetry)
+    own = [
+        model._get_user_wise_popularity(history) if history else csr_matrix(held[0].shape)
+        for history in month.known_baskets
+    ]
+    return alike**locality @ model.user_wise_popularity + vstack(own)
+
+
+def upcf_of(month: Month, recency: int, locality: int, asymmetry: float):
+    """cornac's model, learned."""
     from cornac.models import UPCF
 
     model = UPCF(recency=recency, locality=locality, asymmetry=asymmetry)
-    model.total_items = month.users.shape[1]
+    model.iid_map = range(month.users.shape[1])
     model.user_wise_popularity = vstack([model._get_user_wise_popularity(history) for history in month.histories])
     model.user_item_matrix = month.users.sign().tocsr()
-    empty = np.zeros(month.users.shape[1], np.float32)
-    return np.array([model.score(0, history) if history else empty for history in month.known_baskets])
+    return model
 
 
 NEAREST = (
@@ -191,9 +224,11 @@ PEERS: dict[str, tuple[Callable, list[dict]]] = {
     "cornac EASE": (
         ease,
         [
-            *({"penalty": 100.0, "positive": False} | more for more in NEAREST),
-            {"penalty": 500.0, "positive": False, "by": "users", "cart_weight": 1.0},
-            {"penalty": 100.0, "positive": True, "by": "baskets", "cart_weight": 1.0},
+            {"penalty": 10.0, "positive": False, "by": "users", "cart_weight": 1.0},
+            {"penalty": 30.0, "positive": False, "by": "users", "cart_weight": 1.0},
+            {"penalty": 100.0, "positive": False, "by": "users", "cart_weight": 1.0},
+            {"penalty": 100.0, "positive": False, "by": "users", "cart_weight": 3.0},
+            {"penalty": 100.0, "positive": False, "by": "baskets", "cart_weight": 3.0},
         ],
     ),
     "cornac TIFUKNN": (
