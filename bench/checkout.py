@@ -7,6 +7,7 @@ draws of the carts and of their halves. make bench-checkout
 """
 
 import time
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
@@ -195,8 +196,8 @@ def boosted(warehouse: duckdb.DuckDBPyConnection) -> np.ndarray:
     return np.concatenate(found)
 
 
-def drawn(source: Path, half_life: int, settings: dict[str, dict]) -> tuple[dict, dict]:
-    """By draw and model recall@10 and MAP@10, and by how much the hybrid is ahead, over all draws."""
+def drawn(source: Path, half_life: int, settings: dict[str, dict]) -> Iterator[dict]:
+    """After each draw: by draw and model recall@10 and MAP@10, and by how much the hybrid is ahead, over all so far."""
     means, cases, users = {}, {}, []
     for seed in SEEDS:
         variables = JUDGED | {"checkout_half_life_days": half_life, "checkout_seed": seed}
@@ -209,8 +210,9 @@ def drawn(source: Path, half_life: int, settings: dict[str, dict]) -> tuple[dict
         for name, figures in found.items():
             cases.setdefault(name, []).append(figures)
         print(seed, means[seed], flush=True)
-    every = {name: np.concatenate(parts) for name, parts in cases.items()}
-    return means, {name: ahead(every["hybrid"], every[name], users) for name in every if name != "hybrid"}
+        every = {name: np.concatenate(parts) for name, parts in cases.items()}
+        gains = {name: ahead(every["hybrid"], every[name], users) for name in every if name != "hybrid"}
+        yield {"draws": means, "hybrid_ahead_of": gains}
 
 
 def shown(warehouse: duckdb.DuckDBPyConnection) -> dict[str, float]:
@@ -240,8 +242,8 @@ def main() -> None:
         users = [user for month in months_of(warehouse) for user in month.user_ids]
         result["hybrid_ahead_of_boosting"] = ahead(of_carts(warehouse, "hybrid"), boosted(warehouse), users)
     result["recommend"] = latencies(WORK / "journey.duckdb")
-    result["draws"], result["hybrid_ahead_of"] = drawn(source, half_life, settings)
-    keep("checkout", result)
+    for figures in drawn(source, half_life, settings):
+        keep("checkout", result | figures)
     for kind, models in result["leaderboard"].items():
         for model, metrics in models.items():
             print(f"{kind:5} {model:21}", *(f"{metric} {value[0]:.4f}" for metric, value in metrics.items()))
@@ -253,7 +255,7 @@ def main() -> None:
         "recommend",
     ):
         print(name, result[name])
-    for name, gains in result["hybrid_ahead_of"].items():
+    for name, gains in figures["hybrid_ahead_of"].items():
         print(f"hybrid ahead of {name:17}", gains)
 
 
