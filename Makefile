@@ -90,7 +90,7 @@ bench: $(VENV)/runtime ## what the steps cost and what they are worth, on genera
 	  echo "== $$script"; $(BIN)/python bench/$$script.py || exit 1; \
 	done
 
-bench-checkout: $(VENV)/runtime ## the checkout's models judged on a year of real baskets (10 minutes)
+bench-checkout: $(VENV)/runtime ## the checkout's models judged on a year of real baskets, beside other libraries (40 minutes)
 	$(PIP_INSTALL) --no-build-isolation -e '.[checkout]'
 	$(BIN)/python bench/checkout.py
 
