@@ -46,6 +46,7 @@ select
     item_no,
     1 / (1 + exp(- log_odds)) as probability,
     is_target = 1 as is_target,
+    is_new,
     cast(n_ranked as integer) as n_ranked
 from ranked
 where rank_no <= 20 or is_target = 1
