@@ -179,7 +179,8 @@ def tifuknn(month: Month, seed: int, *, neighbours: int, within: float, group: f
     )
     far = (users**2).sum(axis=1) - 2 * cases @ users.T
     nearest = np.argpartition(far, neighbours, axis=1)[:, :neighbours]
-    chosen = csr_matrix((np.full(nearest.size, 1 / neighbours), nearest.ravel(), np.arange(len(far) + 1) * neighbours))
+    starts = np.arange(len(far) + 1) * neighbours
+    chosen = csr_matrix((np.full(nearest.size, 1 / neighbours), nearest.ravel(), starts), (len(far), len(users)))
     return alpha * cases + (1 - alpha) * (chosen @ users)
 
 
