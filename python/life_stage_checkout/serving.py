@@ -58,7 +58,7 @@ class Recommender:
         memory, shopper = self.memory, self.memory.shoppers.get(user, Shopper())
         weights, day = memory.weights, 0 if on is None else (on - memory.first_day).days
         in_cart = np.unique(np.array([memory.place[item] for item in cart if item in memory.place], int))
-        since = [(memory.place[i], (on - memory.first_day).days) for i, on in bought if i in memory.place]
+        since = [(memory.place[i], (taken - memory.first_day).days) for i, taken in bought if i in memory.place]
         habits = self.habits(shopper.habits, [facts for facts in since if facts[1] < day], day)
         sources = self.sources(in_cart, shopper, habits)
         spoken, is_offered = np.zeros((len(sources), len(memory.share))), np.zeros(len(memory.share), bool)

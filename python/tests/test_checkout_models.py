@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from life_stage_checkout.export import linear_model
 from life_stage_checkout.leaderboard import comparisons, leaderboard
 from life_stage_checkout.linear_model import gram_matrix, weights_of
 from life_stage_checkout.nearest import NEAREST, nearest
@@ -138,3 +139,15 @@ def test_models_judged_on_the_same_draws_differ_by_less_than_each_is_uncertain()
     assert pair["lowest"] < 0.05 < pair["highest"]
     assert pair["highest"] - pair["lowest"] < (found["highest"] - found["lowest"]) / 2
     assert set(board["metric"]) == {"recall_at_10", "recall_at_20", "map_at_10", "ndcg_at_10", "auc", "rmse"}
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_the_exported_model_tells_the_probabilities_of_the_rows_of_weights(seed):
+    pytest.importorskip("onnx", reason="needs the extra onnx")
+    onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+    rng = np.random.default_rng(seed)
+    weights, columns = rng.normal(0, 3, 40), rng.normal(0, 5, (50, 40))
+    session = onnxruntime.InferenceSession(linear_model(list(weights), -2.5), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"columns": columns})
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(2.5 - columns @ weights)), atol=1e-5)
