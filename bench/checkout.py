@@ -25,6 +25,7 @@ HALF_LIVES = (15, 30, 60, 120, 240)  # days
 JUDGED = {"checkout_months": 3, "checkout_cases": 2000, "checkout_items": 2000}
 N_REQUESTS = 2_000
 SEEDS = range(5)
+OUTSIDE = "path:models/life_stage"  # published_marts, which needs everything
 # What another draw of the carts does not change.
 UNDRAWN = "checkout_pairs checkout_linear_weights checkout_similar_items checkout_items checkout_neighbours"
 # A product may stand on several lines of a basket; equal lines are told apart by their number.
@@ -201,7 +202,7 @@ def drawn(source: Path, half_life: int, settings: dict[str, dict]) -> Iterator[d
     means, cases, users = {}, {}, []
     for seed in SEEDS:
         variables = JUDGED | {"checkout_half_life_days": half_life, "checkout_seed": seed}
-        with build(source, "checkout_lines+", UNDRAWN + " published_marts", **variables) as warehouse:
+        with build(source, "checkout_lines+", f"{UNDRAWN} {OUTSIDE}", **variables) as warehouse:
             months = months_of(warehouse)
             found = {"hybrid": of_carts(warehouse, "hybrid"), "habit": of_carts(warehouse, "habit")}
         found |= answers(months, seed, settings)
@@ -235,7 +236,7 @@ def main() -> None:
     result = {"half_life_days": half_life, "recall_of_habit_in_september": recalls, "peers_in_september": peers}
     with build(source, "+path:models/checkout", checkout_new_places=0, **variables) as warehouse:
         result["without_places_for_new_items"] = board(warehouse, "cart")["hybrid"]
-    with build(source, "checkout_months checkout_rankings+", **variables) as warehouse:
+    with build(source, "checkout_months checkout_rankings+", OUTSIDE, **variables) as warehouse:
         result["leaderboard"] = {kind: board(warehouse, kind) for kind in ("cart", "user")}
         result["hybrid_against_habit"] = {kind: gain(warehouse, kind, "hybrid", "habit") for kind in ("cart", "user")}
         result["share_of_catalogue_shown"] = shown(warehouse)
