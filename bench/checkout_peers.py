@@ -185,7 +185,10 @@ def tifuknn(month: Month, seed: int, *, neighbours: int, within: float, group: f
 
 
 def upcf(month: Month, seed: int, *, recency: int, locality: int, asymmetry: float):
-    """cornac's shares of the newest baskets, of all shoppers by their likeness: its score() takes 0.1 s for a case."""
+    """cornac's UPCF as a formula for all cases: shares of the newest baskets of all shoppers, by their likeness.
+
+    cornac asks one case at a time and keeps the hundred shoppers most alike.
+    """
     own, others = (newest(histories, recency, month) for histories in (month.known_baskets, month.histories))
     held, of_users = month.known.sign().tocsr(), month.users.sign().tocsr()
     n_held, n_of_user = (np.asarray(rows.sum(axis=1)).ravel() for rows in (held, of_users))
