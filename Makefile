@@ -103,10 +103,11 @@ ablation: $(VENV)/runtime ## what each part of the method is worth; writes its t
 reliability: $(VENV)/dev ## every fault tried; writes docs/reliability.md (an hour)
 	$(BIN)/pytest -n 2 -m fault --reliability
 
-lint: $(VENV)/dev ## check Python and SQL, change nothing
+lint: $(VENV)/dev ## check Python, SQL and the Dockerfile, change nothing
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/sqlfmt --check $(SQL)
+	$(BIN)/hadolint Dockerfile
 
 format: $(VENV)/dev ## rewrite Python and SQL in the project's format
 	$(BIN)/ruff check --fix

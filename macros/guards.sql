@@ -15,7 +15,7 @@
         {% do check_state() %}
         {% do check_same_source() %}
         {% for table in ["actions", "items", "children"] %} {% do check_source(table) %} {% endfor %}
-        {% if has_source("consents") %} {% do check_source("consents") %} {% endif %}
+        {% for table in ["consents", "requests"] if has_source(table) %} {% do check_source(table) %} {% endfor %}
         {% do check_spark() %}
         {% do forget_withdrawn() %}
         {% do run_as_one([create_built_months()] + create_tombstones()) %}
@@ -72,6 +72,7 @@
         "keep_features_months": [0, 1200],
         "stale_after_months": [1, 1200],
         "min_cell_users": [1, 1000000],
+        "quality_floor": [0, 1],
         "checkout_months": [0, 120],
         "checkout_cases": [1, 10000000],
         "checkout_label_days": [1, 28],

@@ -144,6 +144,16 @@
     end
 {%- endmacro %}
 
+{% macro stage_at(age_months) -%}
+    {#- SQL: the stage of a child of that age, by name; null: it is in none. -#}
+    case
+        {%- for stage in stages() %}
+            when {{ age_months }} >= {{ stage.from_month }} and {{ age_months }} < {{ stage.to_month }}
+            then '{{ stage.name }}'
+        {%- endfor %}
+    end
+{%- endmacro %}
+
 {% macro months_between(later, earlier) -%}
     ((year({{ later }}) - year({{ earlier }})) * 12 + month({{ later }}) - month({{ earlier }}))
 {%- endmacro %}

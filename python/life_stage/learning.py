@@ -34,16 +34,21 @@ def new_model(
     vocabulary: Relation,
     known: Relation | None,
     options: dict[str, int | bool],
+    reasons: Relation | None = None,
 ) -> pa.Table:
     """Rows of a new model through the last closed month, or no rows: none is due, or there is too little to learn from.
 
     options: `min_training_users`, `retrain_every_months`, `filter_tuning`, `tune_penalties`, as dbt makes them of vars:
-    numbers and booleans.
+    numbers and booleans. reasons: retraining_reasons; one is enough for a model before its time, through a new month.
     """
     last_closed = newest_date(ledger.filter("is_closed"), "month")
     newest = newest_date(known, "trained_through") if known is not None else None
     if not is_due(last_closed, newest, options["retrain_every_months"]):
-        return SCHEMA.empty_table()
+        may_be_early = reasons is not None and is_due(last_closed, newest, min(options["retrain_every_months"], 1))
+        early = reasons_of(reasons) if may_be_early else []
+        if not early:
+            return SCHEMA.empty_table()
+        say("stage_coefficients", f"a new model before its time: {', '.join(early)}")
     from life_stage.training import Options, train  # scikit-learn loads in over a second: only when needed
 
     ages = read_ages(age_bins, stages)
@@ -86,6 +91,15 @@ def penalties_of(known: Relation, trained_through: date) -> dict[str, float]:
     settings = known.filter(f"kind = 'setting' and trained_through = date '{trained_through}'")
     found = dict(settings.order("model_version").project("feature, value").fetchall())
     return {name: found[name] for name in ("inverse_penalty", "filter_freedom") if name in found}
+
+
+def reasons_of(reasons: Relation) -> list[str]:
+    """The rows of retraining_reasons, in words."""
+    rows = reasons.order("reason, month, measure").project("reason, measure, month, value, threshold").fetchall()
+    return [
+        f"{reason} of {measure} in {month:%Y-%m} is {value:.3f}, limit {limit:.3f}"
+        for reason, measure, month, value, limit in rows
+    ]
 
 
 def newest_date(relation: Relation, column: str) -> date | None:

@@ -20,6 +20,8 @@ METRICS = {
     "auc": ("auc", "has_right_answers"),
     "new_item_recall_at_20": ("n_new_hits_at_20", "n_new_targets"),
     "rmse": ("squared_error", "n_shown"),
+    "exposure": ("n_shown", "n_places"),
+    "calibration_gap": ("excess_probability", "n_shown"),
 }
 COMPARED = ("recall_at_10", "map_at_10", "ndcg_at_10", "auc")
 GROUPS = ["kind", "period", "segment", "metric", "model"]
@@ -78,7 +80,7 @@ def groups_of(scores: pd.DataFrame):
         yield {"kind": kind, "period": "all", "segment": "all"}, of_kind
         for month, cases in of_kind.groupby("month"):
             yield {"kind": kind, "period": f"{month:%Y-%m}", "segment": "all"}, cases
-        for column in ("stage", "activity"):
+        for column in ("stage", "activity", "tenure"):
             for value, cases in of_kind.groupby(column):
                 yield {"kind": kind, "period": "all", "segment": f"{column}={value}"}, cases
 

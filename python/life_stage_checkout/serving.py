@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from time import perf_counter
 
 import duckdb
 import numpy as np
 
 from life_stage_checkout.memory import HABITS, Columns, Memory, Neighbours, Scores, Shopper, largest
+from life_stage_checkout.request_log import RequestLog
 
 N_HABITS = 20  # as in checkout_case_items
 N_PLACES = 20  # of which the last are kept for new items, as in checkout_rankings
@@ -30,17 +32,23 @@ class Recommendation:
 
 @dataclass(frozen=True)
 class Recommender:
-    """Recommends from what it remembers; it holds no file open and may be asked from several threads."""
+    """Recommends from what it remembers; it holds no file open and may be asked from several threads.
+
+    With a log every request is noted in it: model, time and numbers of items, nothing of the user.
+    """
 
     memory: Memory
+    log: RequestLog | None = None
 
     @classmethod
-    def load(cls, warehouse: Path | str, month: str | None = None, model: str | None = None) -> "Recommender":
+    def load(
+        cls, warehouse: Path | str, month: str | None = None, model: str | None = None, log: RequestLog | None = None
+    ) -> "Recommender":
         """Read what the newest run left: by default for the month to come, with the champion of the carts."""
         with duckdb.connect(str(warehouse), read_only=True) as session:
             newest = "select max(month)::varchar, max(model) from checkout_months cross join checkout_champions"
             to_come, champion = session.execute(f"{newest} where kind = 'cart'").fetchall()[0]
-            return cls(Memory(session, month or to_come, model or champion))
+            return cls(Memory(session, month or to_come, model or champion), log)
 
     def recommend(
         self,
@@ -55,6 +63,7 @@ class Recommender:
         on: the day of the question, by default the month's first; bought: what the shopper bought from the month's
         first day until the day before, each item of each basket with its day.
         """
+        start = perf_counter()
         memory, shopper = self.memory, self.memory.shoppers.get(user, Shopper())
         weights, day = memory.weights, 0 if on is None else (on - memory.first_day).days
         in_cart = np.unique(np.array([memory.place[item] for item in cart if item in memory.place], int))
@@ -73,7 +82,10 @@ class Recommender:
         best = self.with_new(items[np.lexsort((items, -odds))])[:n]
         reasons = np.array(list(sources))[spoken[:, best].argmax(axis=0)]
         chances = 1 / (1 + np.exp(-odds[np.searchsorted(items, best)]))
-        return [Recommendation(*facts) for facts in zip(memory.item_ids[best], chances, reasons, strict=True)]
+        shown = [Recommendation(*facts) for facts in zip(memory.item_ids[best], chances, reasons, strict=True)]
+        if self.log is not None:
+            self.log.add(weights["model"], (perf_counter() - start) * 1000, len(items), len(shown))
+        return shown
 
     def habits(self, known: Columns, bought: list[tuple[int, int]], day: int) -> Columns:
         """As checkout_case_habits: habits of the month, aged to the day, and what was bought since; strongest first."""

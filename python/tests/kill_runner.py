@@ -1,14 +1,13 @@
-"""Runs dbt in a process of its own and, when told so, kills it before a step of a model.
+"""Kills a run of dbt before a step of a model, when told so.
 
-As a program it takes dbt's arguments. LIFE_STAGE_KILL_MODELS names the models to watch: every SQL statement they issue,
-BEGIN and COMMIT included, and every file operation below LIFE_STAGE_PUBLISHED is a boundary. LIFE_STAGE_KILL_AT=n kills
-the process before the n-th; without it, each boundary is printed with what a kill there would leave on disk.
+LIFE_STAGE_KILL_MODELS names the models to watch: every SQL statement they issue, BEGIN and COMMIT included, and every
+file operation below LIFE_STAGE_PUBLISHED is a boundary. LIFE_STAGE_KILL_AT=n kills the process before the n-th; without
+it, each boundary is printed with what a kill there would leave on disk.
 """
 
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -17,24 +16,14 @@ MARK = "boundary "
 FILE_EVENTS = {"open", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.symlink", "shutil.copyfile"}
 
 
-def run(shop, *words: str, watch: str = "", kill_at: int | None = None, **variables) -> list[dict]:
+def run(shop, *words: str, watch: str = "", kill_at: int | None = None) -> list[dict]:
     """One dbt command in the shop's folder; returns the boundaries it passed: number, model, next, on_disk."""
-    done = start(shop, *words, watch=watch, kill_at=kill_at, **variables)
-    output, errors = done.communicate(timeout=600)
+    hook = {"LIFE_STAGE_KILL_MODELS": watch, "LIFE_STAGE_KILL_AT": str(kill_at or "")} if watch else {}
+    finished = shop.dbt(*words, environment=hook)
     wanted = 0 if kill_at is None else -signal.SIGKILL
-    assert done.returncode == wanted, f"{words} ended with {done.returncode}\n{output[-5000:]}\n{errors[-5000:]}"
-    return [json.loads(line.removeprefix(MARK)) for line in output.splitlines() if line.startswith(MARK)]
-
-
-def start(shop, *words: str, watch: str = "", kill_at: int | None = None, **variables) -> subprocess.Popen:
-    """The process of one dbt command in the shop's folder."""
-    from project import PLACES, SMALL
-
-    command = [sys.executable, __file__, "--no-use-colors", *words, "--vars", json.dumps(SMALL | variables)]
-    command += ["--target-path", "target", "--log-path", "logs"]
-    hook = {"LIFE_STAGE_KILL_MODELS": watch, "LIFE_STAGE_KILL_AT": str(kill_at or "")}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, cwd=shop.folder, env=os.environ | PLACES | hook, **pipes)
+    assert finished.exit_code == wanted, f"{words} ended with {finished.exit_code}\n{finished.output[-5000:]}"
+    lines = finished.output.splitlines()
+    return [json.loads(line.removeprefix(MARK)) for line in lines if line.startswith(MARK)]
 
 
 class Watch:
@@ -97,11 +86,3 @@ def on_disk(published: Path) -> str:
     files += published.with_name("published.sets").rglob("*")
     facts = {file: file.lstat() for file in files if file.suffix != ".lock"}
     return " ".join(sorted(f"{file.name}:{fact.st_size}:{fact.st_mtime_ns}" for file, fact in facts.items()))
-
-
-if __name__ == "__main__":
-    from dbt.cli.main import dbtRunner
-
-    if os.environ["LIFE_STAGE_KILL_MODELS"]:
-        Watch().watch()
-    sys.exit(0 if dbtRunner().invoke(sys.argv[1:]).success else 1)

@@ -12,6 +12,7 @@ import os
 import re
 import resource
 import shutil
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from tempfile import TemporaryDirectory
 
 import duckdb
 import pandas as pd
+from kill_runner import Watch
 from reliability import observe
 
 PROJECT = Path(__file__).parents[2]
@@ -33,6 +35,12 @@ PLACES = {
     "DO_NOT_TRACK": "1",
     "PYTHONPATH": str(PROJECT / "python"),
 }
+# The vars that dbt reads while it parses; what it parsed serves for all values of the others (test_manifest.py).
+PARSED_VARS = {
+    *("checkout_items", "checkout_months", "experiments", "features", "filter_tuning", "fusion_merge"),
+    *("fusion_method", "min_feature_support", "min_training_users", "retrain_every_months"),
+    *("source_schema", "tune_penalties"),
+}
 FORKS = multiprocessing.get_context("forkserver")
 LOADED = ["dbt.cli.main", "dbt.task.build", "dbt.adapters.duckdb", "pandas", "scipy.optimize", "sklearn.linear_model"]
 FORKS.set_forkserver_preload(LOADED)
@@ -44,7 +52,17 @@ def run_dbt(words: list[str], folder: Path, output: Path, environment: dict[str,
     No file of it may grow beyond file_bytes: what a process meets whose disk is full.
     """
     from dbt.cli.main import cli
+    from dbt.parser.manifest import ManifestLoader
 
+    describe = ManifestLoader.build_manifest_state_check
+
+    def describe_what_was_parsed(loader: ManifestLoader) -> object:
+        given = loader.root_project.cli_vars
+        loader.root_project.cli_vars = {name: value for name, value in given.items() if name in PARSED_VARS}
+        described, loader.root_project.cli_vars = describe(loader), given
+        return described
+
+    ManifestLoader.build_manifest_state_check = describe_what_was_parsed
     with output.open("w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -54,6 +72,8 @@ def run_dbt(words: list[str], folder: Path, output: Path, environment: dict[str,
     if file_bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, resource.RLIM_INFINITY))
     os.chdir(folder)
+    if "LIFE_STAGE_KILL_MODELS" in environment:
+        Watch().watch()
     sys.argv = ["dbt", *words]  # dbt reads flags there too
     cli(words)
 
@@ -99,12 +119,14 @@ class Shop:
         """Run the monthly job, or `only` some of its models, and wait for its end, good or bad.
 
         What takes time and few tests look at is left out: data tests unless `checked`, evaluation unless that or
-        `evaluated`, the checkout unless `only` names some of it. `environment` and `file_bytes` as in run_dbt.
+        `evaluated`, the checkout unless `only` names some of it, dbt's log and its record of the run unless `checked`
+        or given an environment. `environment` and `file_bytes` as in run_dbt.
         """
         words = ["--vars", json.dumps(SMALL | variables)]
         words += [] if checked else ["--exclude-resource-type", "test"]
+        words += [] if checked or environment else ["--log-level-file", "none", "--no-write-json"]
         words += ["--select", *only.split()] if only else []
-        excluded = [] if checked or evaluated else ["path:models/life_stage/evaluation"]
+        excluded = [] if checked or evaluated else ["path:models/life_stage/evaluation", "path:models/monitoring"]
         excluded += [] if checked or "checkout" in only else ["path:models/checkout"]
         words += ["--exclude", *excluded] if excluded else []
         return self.dbt("build", *words, environment=environment or {}, file_bytes=file_bytes)
@@ -114,19 +136,26 @@ class Shop:
         words = ["run-operation", operation, "--args", json.dumps(arguments), "--vars", json.dumps(SMALL)]
         return self.dbt(*words, environment=environment)
 
-    def dbt(self, *words: str, environment: dict[str, str] | None = None, file_bytes: int | None = None) -> Finished:
-        """Any dbt command in the shop's folder, to its end."""
+    def dbt(
+        self,
+        *words: str,
+        environment: dict[str, str] | None = None,
+        file_bytes: int | None = None,
+        seconds: float = 600,
+    ) -> Finished:
+        """Any dbt command in the shop's folder, to its end or until it is killed after some seconds."""
         words = ["--no-use-colors", *words, "--project-dir", ".", "--target-path", "target", "--log-path", "logs"]
         with TemporaryDirectory() as folder:
             output = Path(folder) / "output.txt"
             process = FORKS.Process(target=run_dbt, args=(words, self.folder, output, environment or {}, file_bytes))
             process.start()
-            process.join(600)
-            process.kill()  # one that has not ended by then
+            process.join(seconds)
+            process.kill()
             process.join()
             finished = Finished(process.exitcode, output.read_text())
         codes = sorted(set(re.findall(r"LS-[A-Z]+-[0-9]{3}", finished.output)) - {"LS-PRI-003"})  # which is a notice
-        ended = "a run ended well" if finished.exit_code == 0 else "a run stopped"
+        how = {0: "ended well", -signal.SIGKILL: "was killed"}.get(finished.exit_code, "stopped")
+        ended = f"a run {how}"
         observe(" ".join([ended, *(["with", ", ".join(codes)] if codes else [])]))
         return finished
 

@@ -133,6 +133,7 @@ def test_the_file_alone_makes_the_feature(followed):
     assert (followed.folder / "published_trial" / "user_stages.parquet").exists()
 
 
+@pytest.mark.slow
 def test_a_file_deleted_with_its_entry_is_gone_from_the_features_and_leaves_the_stages(followed, tmp_path):
     stages = "select count(*), sum(hash(e)) from stage_evidence as e"
     folder = shutil.copytree(followed.folder, tmp_path / "checkout", symlinks=True)

@@ -5,7 +5,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from filter_oracle import Divisions, belief
-from kill_runner import run
 from project import Shop, copy_shop
 
 MONTHS = pd.date_range("2015-01-01", "2017-03-01", freq="MS").date  # two kept Decembers, and a change of model
@@ -106,7 +105,7 @@ def synthetic_shop(base: Shop, folder) -> Shop:
 
 
 def fold(shop: Shop) -> None:
-    run(shop, "run", "--select", "belief_priors", "birth_month_filter")
+    shop.build(only="belief_priors birth_month_filter")
 
 
 @pytest.fixture(scope="module")

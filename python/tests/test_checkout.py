@@ -9,6 +9,8 @@ import pytest
 from project import Shop, assert_same, copy_shop, made_once
 from scipy.sparse import csr_matrix
 
+from life_stage_checkout.replay import replay
+from life_stage_checkout.request_log import RequestLog
 from life_stage_checkout.serving import Recommender
 
 MONTHS = {"checkout_months": 2, "checkout_cases": 150, "checkout_items": 300}
@@ -273,6 +275,19 @@ def test_the_marts_are_published_only_where_a_checkout_is_made(checkout, base):
         assert base.query(f"from {name}") == [] and not (base.published / f"{name}.parquet").exists()
 
 
+def test_only_pairs_that_enough_shoppers_bought_together_are_told(checkout, tables, tmp_path):
+    shop = copy_shop(checkout, tmp_path / "few")
+    shop.build(only="path:models/checkout/marts/cart_complements.sql", **MONTHS, min_cell_users=2)
+    lines = tables["lines"][["month", "basket_id", "user_id", "item_id"]]
+    both = lines.merge(lines, on=["month", "basket_id", "user_id"])
+    n_users = both.groupby(["item_id_x", "item_id_y"])["user_id"].nunique()
+    told = shop.frame("cart_complements", "reason <> 'alike'")
+    assert len(told) > 0 and all(
+        n_users[pair] >= 2 for pair in zip(told["item_id"], told["other_item_id"], strict=True)
+    )
+    assert set(checkout.frame("cart_complements")["reason"]) == {"alike"}, "no pair has 20 shoppers"
+
+
 def test_what_memory_recommends_is_what_the_warehouse_ranks(checkout, tables):
     names = tables["catalogue"].set_index("item_no")["item_id"]
     ranked = tables["rankings"].query("model == 'hybrid' and rank_no <= 20").sort_values("rank_no")
@@ -327,3 +342,116 @@ def test_the_gap_is_between_the_groups_that_are_served_worst_and_best(checkout, 
     lowest = groups.set_index(["kind", "metric", "model", "segment"])["value"]
     for key, row in found.iterrows():
         assert lowest[(*key[:3], f"{key[3]}={row['lowest_group']}")] == row["lowest_value"]
+
+
+def test_the_quality_told_is_what_was_shown_beside_what_was_bought_and_the_leaderboards_relevance(
+    checkout, tables, tmp_path
+):
+    shop = copy_shop(checkout, tmp_path / "quality")
+    shop.build(only="monitor_quality", evaluated=True, **MONTHS)
+    found = shop.frame("monitor_quality", "subject <> 'life_stage'").set_index(["subject", "model", "month"])
+    cases = tables["cases"][["case_no", "month", "kind"]]
+    shown = tables["rankings"].query("rank_no <= 10").merge(cases, on="case_no")
+    shown["bin"] = np.minimum(shown["probability"] * 15 // 1, 14)
+    for (kind, model, month), rows in shown.groupby(["kind", "model", "month"]):
+        row = found.loc[(f"checkout_{kind}", model, month)]
+        gaps = (rows["is_target"] - rows["probability"]).groupby(rows["bin"]).sum().abs().sum() / len(rows)
+        wanted = rows["is_target"].mean(), rows["probability"].mean(), gaps
+        np.testing.assert_allclose(row[["accuracy", "mean_probability", "calibration_error"]], wanted, atol=1e-8)
+        assert row["n_predictions"] == len(rows)
+    board = tables["leaderboard"].query("segment == 'all' and period != 'all' and metric == 'ndcg_at_10'")
+    keys = zip("checkout_" + board["kind"], board["model"], pd.to_datetime(board["period"]), strict=True)
+    facts = found.loc[list(keys), ["relevance", "n_cases"]]
+    assert len(facts) > 20
+    np.testing.assert_allclose(facts, board[["value", "n_cases"]], atol=1e-8)
+
+
+def test_a_log_notes_every_answer_and_changes_none(checkout, tmp_path):
+    log = RequestLog(tmp_path / "requests")
+    carts = [["1000005"], ["no such item"]]
+    plain, logged = Recommender.load(checkout.warehouse), Recommender.load(checkout.warehouse, log=log)
+    assert [logged.recommend(cart, n=7) for cart in carts] == [plain.recommend(cart, n=7) for cart in carts]
+    log.flush()
+    rows = pd.read_parquet(tmp_path / "requests")
+    ((champion,),) = checkout.query("select model from checkout_champions where kind = 'cart'")
+    assert list(rows["model"]) == [champion] * 2 and list(rows["n_shown"]) == [7, 7]
+    assert (rows["n_candidates"] >= 7).all() and (rows["milliseconds"] > 0).all()
+
+
+def test_a_replay_asks_the_judged_carts_in_turn_and_logs_every_request(checkout, tables, tmp_path, base):
+    n_carts = len(tables["cases"].query("kind == 'cart' and is_judged"))
+    with RequestLog(tmp_path / "requests") as log:
+        taken = replay(checkout.warehouse, n_carts + 5, log)
+    rows = pd.read_parquet(tmp_path / "requests")
+    assert len(taken) == len(rows) == n_carts + 5
+    assert list(rows["n_candidates"])[:5] == list(rows["n_candidates"])[n_carts:]
+    with pytest.raises(ValueError, match="LS-LOG-002"):
+        replay(base.warehouse, 1)
+
+
+@pytest.fixture(scope="module")
+def answers(tables):
+    """How well every model answered every judged case: a row of each."""
+    facts = ["n_shown", "excess_probability", "has_right_answers", "recall_at_10", "stage", "activity", "tenure"]
+    return tables["case_scores"][["kind", "model", "case_no", *facts]]
+
+
+def groups_compared(answers):
+    """(kind, model, grouped_by), cases: those of groups with 20 cases or more."""
+    for (kind, model), cases in answers.groupby(["kind", "model"]):
+        for grouped_by in ("stage", "activity", "tenure"):
+            yield (kind, model, grouped_by), cases[cases.groupby(grouped_by)["case_no"].transform("size") >= 20]
+
+
+def test_exposure_and_calibration_of_a_group_are_those_of_what_it_was_shown(tables, answers):
+    shown = tables["rankings"].query("rank_no <= 10")
+    shown = shown.assign(excess=shown["probability"] - shown["is_target"]).groupby(["model", "case_no"])["excess"]
+    shown = answers[["kind", "model", "case_no", "tenure"]].merge(
+        shown.agg(["size", "sum"]).reset_index(), how="left", on=["model", "case_no"]
+    )
+    board = (
+        tables["leaderboard"]
+        .query("period == 'all'")
+        .set_index(["kind", "model", "metric", "segment"])["value"]
+        .sort_index()
+    )
+    for (kind, model, tenure), rows in shown.fillna(0).groupby(["kind", "model", "tenure"]):
+        found = board.loc[(kind, model)].xs(f"tenure={tenure}", level="segment")
+        assert found["exposure"] == pytest.approx(rows["size"].mean() / 10)
+        if rows["size"].sum():
+            assert found["calibration_gap"] == pytest.approx(rows["sum"].sum() / rows["size"].sum(), abs=1e-9)
+    assert set(shown["tenure"]) == {"new", "below 180 days", "180 days or more"}
+
+
+def test_tenure_is_counted_from_the_first_basket_the_checkout_knows(tables):
+    lines = tables["lines"].assign(acted_on=lambda rows: pd.to_datetime(rows["acted_on"]))
+    cases = tables["case_scores"].query("model == 'popular'")
+    for month, rows in cases.groupby("month"):
+        first = lines[lines["month"] < month].groupby("user_id")["acted_on"].min()
+        days = (month - rows["user_id"].map(first)).dt.days
+        wanted = np.select([days.isna(), days < 180], ["new", "below 180 days"], "180 days or more")
+        assert list(rows["tenure"]) == list(wanted)
+
+
+def test_gaps_are_the_differences_and_ratios_between_groups_that_fairlearn_gives(checkout, tables, answers):
+    metrics = pytest.importorskip("fairlearn.metrics", reason="fairlearn is not installed: pip install fairlearn")
+    gaps = checkout.frame("checkout_gaps").set_index(["kind", "model", "grouped_by", "metric"])[["gap", "ratio"]]
+    n_compared = 0
+    for key, cases in groups_compared(answers):
+        told = cases[cases["has_right_answers"] == 1]
+        for metric, rows, values in (
+            ("recall_at_10", told, told["recall_at_10"]),
+            ("exposure", cases, cases["n_shown"] / 10),
+        ):
+            frame = metrics.MetricFrame(
+                metrics=lambda truth, said: said.mean(),
+                y_true=values,
+                y_pred=values,
+                sensitive_features=rows[key[2]],
+            )
+            gap, ratio = gaps.loc[(*key, metric)]
+            assert gap == pytest.approx(frame.difference(method="between_groups"), abs=1e-9)
+            if values.any():
+                assert ratio == pytest.approx(frame.ratio(method="between_groups"), abs=1e-9)
+            n_compared += 1
+    assert n_compared == 2 * 2 * 3 * tables["case_scores"]["model"].nunique()

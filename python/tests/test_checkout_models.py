@@ -114,9 +114,10 @@ def case_scores(gain=0.05, n_users=300):
     rng = np.random.default_rng(1)
     base = pd.DataFrame({"case_no": range(n_users * 2), "user_id": np.repeat(np.arange(n_users), 2).astype(str)})
     base = base.assign(
-        month=pd.Timestamp("2017-02-01"), kind="cart", stage="infant", activity="new", has_right_answers=1
+        month=pd.Timestamp("2017-02-01"), kind="cart", stage="infant", activity="new", tenure="new", has_right_answers=1
     )
-    base = base.assign(n_new_targets=0, n_new_hits_at_20=0, n_shown=10, squared_error=1.0)
+    base = base.assign(n_new_targets=0, n_new_hits_at_20=0, n_shown=10, n_places=10, squared_error=1.0)
+    base = base.assign(excess_probability=0.1)
     luck = rng.random(len(base)) * 0.5
     frames = []
     for model, value in {"habit": luck, "hybrid": luck + gain + rng.normal(0, 0.05, len(base))}.items():
@@ -138,7 +139,8 @@ def test_models_judged_on_the_same_draws_differ_by_less_than_each_is_uncertain()
     pair = pairs.set_index(["metric", "model", "other_model"]).loc[("recall_at_10", "hybrid", "habit")]
     assert pair["lowest"] < 0.05 < pair["highest"]
     assert pair["highest"] - pair["lowest"] < (found["highest"] - found["lowest"]) / 2
-    assert set(board["metric"]) == {"recall_at_10", "recall_at_20", "map_at_10", "ndcg_at_10", "auc", "rmse"}
+    of_lists, of_places = {"recall_at_10", "recall_at_20", "map_at_10", "ndcg_at_10", "auc"}, {"exposure", "rmse"}
+    assert set(board["metric"]) == of_lists | of_places | {"calibration_gap"}
 
 
 @settings(max_examples=10, deadline=None)

@@ -103,6 +103,7 @@ def test_a_published_file_that_was_deleted_is_published_again(shop):
     assert (shop.published / "user_stages.parquet").exists()
 
 
+@pytest.mark.slow
 def test_past_months_keep_their_model_until_they_are_restated(base, shop):
     """A newer model scores no past month by itself; restate_from gives it the months from there on, once."""
     newer = "model_version || ' newer' as model_version, trained_through + interval 1 month as trained_through"

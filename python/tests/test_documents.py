@@ -52,7 +52,7 @@ def test_the_notebook_runs(base):
 
 
 def test_the_list_of_codes_is_complete():
-    folders = ("macros", "models", "python/life_stage", "python/life_stage_demo")
+    folders = ("macros", "models", "python/life_stage", "python/life_stage_checkout", "python/life_stage_demo")
     files = [path for folder in folders for path in (PROJECT / folder).rglob("*") if path.suffix in (".sql", ".py")]
     raised = {code for path in files for code in CODE.findall(path.read_text(encoding="utf-8"))}
     assert raised == set(re.findall(r"^\| (LS-[A-Z]+-[0-9]{3}) \|", DOCUMENTS["errors.md"], flags=re.M))

@@ -382,6 +382,7 @@ def test_months_keep_the_evidence_and_the_beliefs_they_had_without_the_family(ba
 
 
 @pytest.mark.fault("Learning", "an analyst's feature that goes wrong", "stops before learning, no trace once mended")
+@pytest.mark.slow
 def test_a_mishap_in_a_family_stops_before_learning_and_leaves_no_trace_once_mended(extended, shop):
     add_march(shop)
     add_family(shop, "select item_id, brand from {{ ref('stg_items') }}\n")

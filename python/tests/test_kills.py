@@ -12,15 +12,18 @@ from pathlib import Path
 import duckdb
 import pandas as pd
 import pytest
-from kill_runner import run, start
-from project import Shop, copy_shop
+from kill_runner import run
+from project import SMALL, Shop, copy_shop
 from reliability import observe
 
 STAGED = "source_file_months stg_action_rows action_months user_months search_terms user_month_features"
 STATE = f"{STAGED} stage_coefficients month_models"
 BELIEFS = "stage_evidence stage_scores birth_month_filter dynamic_fusion pair_filter registered_births"
 WATCHED = f"{STATE} {BELIEFS} user_stages model_runs published_marts"
-BUILD = ("build", "--exclude-resource-type", "test")
+# Evaluation and checkout write nothing that a later run reads.
+BUILD = ("build", "--exclude-resource-type", "test", "--exclude", "path:models/life_stage/evaluation")
+BUILD += ("path:models/checkout", "--vars", json.dumps(SMALL | {"retrain_every_months": 1}))
+BUILD += ("--log-level-file", "none", "--no-write-json")
 # Which run wrote a row and when: the only differences a kill may leave.
 OF_THE_RUN = ["run_id", "built_at", "started_at", "seconds", "registered_at", "sha256", "bytes"]
 # What a killed run did is not done again: it and those after it have done it once together.
@@ -72,7 +75,7 @@ class Scene:
     def killed_at(self, model: str, pattern: str, occurrence: int = 0) -> None:
         steps = [boundary["next"] for boundary in self.boundaries if boundary["model"] == model]
         number = [n for n, step in enumerate(steps, 1) if re.search(pattern, step.split("*/")[-1].strip())][occurrence]
-        run(self.shop, *BUILD, "--threads", "1", watch=model, kill_at=number, retrain_every_months=1)
+        run(self.shop, *BUILD, "--threads", "1", watch=model, kill_at=number)
 
     def published_is_whole(self) -> None:
         if whole_manifest(self.shop) != self.old_manifest:
@@ -81,7 +84,7 @@ class Scene:
     def heals(self) -> None:
         """The published set is whole, old or new; after another run everything is as after the run nobody killed."""
         self.published_is_whole()
-        run(self.shop, *BUILD, retrain_every_months=1)
+        run(self.shop, *BUILD)
         assert_equal(tables(self.shop), self.tables)
         assert_equal(published(self.shop), self.published)
         assert whole_manifest(self.shop)["columns"] == self.old_manifest["columns"]
@@ -107,7 +110,7 @@ def make_scene(base: Shop, folder: Path, arrival: str) -> Scene:
         connection.execute(arrival.replace("source/", f"{shop.source}/"))
     put(folder, folder / "kept")
     begin = time.monotonic()
-    passed = run(shop, *BUILD, "--threads", "1", watch=WATCHED, retrain_every_months=1)
+    passed = run(shop, *BUILD, "--threads", "1", watch=WATCHED)
     seconds = time.monotonic() - begin
     manifest = json.loads((folder / "kept" / "published" / "manifest.json").read_text())
     newest = "month = (select max(month) from birth_month_filter)"
@@ -182,6 +185,7 @@ def test_a_run_killed_four_times_over_a_new_month_heals(new_month):
 @pytest.mark.fault(
     "Kills", "kill -9 halfway through folding an old month again", "the published set is whole, the next run heals"
 )
+@pytest.mark.slow
 def test_a_run_killed_halfway_through_folding_an_old_month_again_heals(late_rows):
     late_rows.restore()
     late_rows.killed_at("birth_month_filter", r"^delete from \S+birth_month_filter\W+where \(month", occurrence=2)
@@ -200,7 +204,7 @@ def test_a_run_killed_at_any_boundary_heals(arrival, request):
     unlike = list({boundary["on_disk"]: boundary for boundary in reversed(scene.boundaries)}.values())[::-1]
     for boundary in unlike:
         scene.restore()
-        run(scene.shop, *BUILD, "--threads", "1", watch=WATCHED, kill_at=boundary["number"], retrain_every_months=1)
+        run(scene.shop, *BUILD, "--threads", "1", watch=WATCHED, kill_at=boundary["number"])
         try:
             scene.heals()
         except AssertionError as error:
@@ -214,8 +218,5 @@ def test_a_run_killed_at_any_boundary_heals(arrival, request):
 @pytest.mark.parametrize("seed", range(8))
 def test_a_run_killed_at_a_random_time_heals(new_month, seed):
     new_month.restore()
-    process = start(new_month.shop, *BUILD, retrain_every_months=1)
-    time.sleep(new_month.seconds * random.Random(seed).uniform(0.3, 1))
-    process.kill()
-    process.communicate()
+    new_month.shop.dbt(*BUILD, seconds=new_month.seconds * random.Random(seed).uniform(0.3, 1))
     new_month.heals()

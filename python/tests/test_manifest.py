@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from project import PARSED_VARS, PLACES
 
 PROJECT = Path(__file__).parents[2]
 FOLDERS = ("models", "macros", "tests")
@@ -52,20 +53,16 @@ ENGINE_SPECIFIC = "|".join(
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory):
     """What dbt knows of the project after parsing it: no source, no warehouse."""
-    scratch = tmp_path_factory.mktemp("manifest")
+    return parsed(tmp_path_factory.mktemp("manifest"))
+
+
+def parsed(scratch, **variables):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DBT_")}
-    environment |= {
-        "DBT_PROFILES_DIR": str(PROJECT),
-        "DO_NOT_TRACK": "1",
-        "LIFE_STAGE_TARGET": "duckdb",
-        "LIFE_STAGE_SOURCE": str(scratch / "source"),
-        "LIFE_STAGE_WAREHOUSE": str(scratch / "warehouse.duckdb"),
-        "LIFE_STAGE_PUBLISHED": str(scratch / "published"),
-    }
-    command = [str(Path(sys.executable).with_name("dbt")), "--no-use-colors", "parse"]
+    environment |= PLACES | {"LIFE_STAGE_TARGET": "duckdb"}
+    command = [str(Path(sys.executable).with_name("dbt")), "--no-use-colors", "parse", "--vars", json.dumps(variables)]
     command += ["--target-path", str(scratch / "target"), "--log-path", str(scratch / "logs")]
-    parsed = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True)
-    assert parsed.returncode == 0, parsed.stdout + parsed.stderr
+    finished = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
     return json.loads((scratch / "target" / "manifest.json").read_text())
 
 
@@ -98,6 +95,36 @@ def reachable(graph, start):
 def without_comments(sql):
     """SQL and Jinja as they run."""
     return re.sub(r"\{#.*?#\}|--[^\n]*", "", sql, flags=re.DOTALL)
+
+
+def other_than(value):
+    """Another value of the same kind."""
+    match value:
+        case bool():
+            return not value
+        case int() | float():
+            return value + 1
+        case list():
+            return value[:-1]
+        case dict():
+            return {}
+        case _:
+            return f"{value}other"
+
+
+def test_what_dbt_parsed_serves_for_all_values_of_the_vars_that_it_does_not_read(manifest, tmp_path):
+    given = yaml.safe_load((PROJECT / "dbt_project.yml").read_text())["vars"]
+    assert given.keys() >= PARSED_VARS
+    others = parsed(tmp_path, **{name: other_than(v) for name, v in given.items() if name not in PARSED_VARS})
+    for name, node in (manifest["nodes"] | manifest["sources"]).items():
+        other = (others["nodes"] | others["sources"])[name]
+        for key in ("relation_name", "config", "columns"):
+            assert other[key] == node[key], (name, key)
+        assert reads(other) == reads(node), name
+
+
+def reads(node):
+    return set(node.get("depends_on", {}).get("nodes", []))
 
 
 def test_every_description_says_what_a_row_is(tables):

@@ -41,8 +41,9 @@ TOO_FEW = (
     "stage_interests",
 )
 PER_RUN = ("model_runs", "built_months", "published_marts")
-# Nobody has left the shop, no table says who consents, and eight months hold too few baskets for the checkout.
-NOBODY = ("erased_users", "forgotten_actions", "stg_consents", "cart_complements")
+# Nobody has left the shop, no table says who consents or what was asked for, and eight months hold too few baskets for
+# the checkout.
+NOBODY = ("erased_users", "forgotten_actions", "stg_consents", "monitor_latency", "cart_complements")
 
 
 def months_rebuilt(shop, model, before):
@@ -111,6 +112,25 @@ def test_a_month_that_comes_late_is_reported_missing_and_then_folded_in(base, ne
     assert_same(new_shop, base, ["birth_month_filter_cells"], where="month = date '2016-12-01'")
 
 
+def test_a_new_month_reads_no_file_but_its_own(base, new_shop):
+    """The files before it could not be read: they have the size and the time that they had, and hold zeros."""
+
+    def deliver(month):
+        rows = f"from '{base.source}/actions/month={month}/*.parquet' where strftime(occurred_at, '%Y-%m') = '{month}'"
+        new_shop.write(f"actions/month={month}/part.parquet", rows)
+
+    for month in ("2016-12", "2017-01"):
+        deliver(month)
+    new_shop.build(only=f"+{BELIEFS[0]}")
+    for file in new_shop.source.glob("actions/*/*.parquet"):
+        known = file.stat()
+        file.write_bytes(bytes(known.st_size))
+        os.utime(file, ns=(known.st_atime_ns, known.st_mtime_ns))
+    deliver("2017-02")
+    new_shop.build(only=f"+{BELIEFS[0]}")
+    assert new_shop.run_of_months(BELIEFS[0]).keys() == {"2016-12", "2017-01", "2017-02"}
+
+
 @pytest.mark.fault(
     "Months and runs", "the same month twice: a run with nothing new", "one row in model_runs, nothing else changed"
 )
@@ -164,6 +184,7 @@ def test_rows_that_come_late_rewrite_the_beliefs_from_their_month_on(base, shop,
     assert_same_history(shop, new_shop)
 
 
+@pytest.mark.slow
 def test_a_changed_month_is_scored_again_and_so_is_the_same_month_of_the_next_year(base, new_shop):
     """Not its evidence, which is of the month alone. The model is one that has learned from the year before, too."""
     new_shop.change(

@@ -8,7 +8,6 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kill_runner import run
 
 from life_stage.birth_months import Ages, prior_by_tenure
 from life_stage.pair_cells import FOR_NOBODY, SHARPNESS, STEP, PairCells
@@ -198,7 +197,7 @@ def test_the_threshold_lets_the_wanted_share_of_single_children_pass(shop):
         "update stage_labels set split = 'validation'",
         "create or replace table pair_filter as select * replace (random() as log_odds) from pair_filter",
     )
-    run(shop, "run", "--select", "second_child_thresholds")
+    shop.build(only="second_child_thresholds")
     rows = shop.frame("pair_filter").merge(shop.frame("stage_labels", "n_children = 1"), on=["user_id", "month"])
     for month, n_users, threshold in shop.query("select month, n_users, threshold from second_child_thresholds"):
         known = rows[rows["month"] <= pd.Timestamp(month)]

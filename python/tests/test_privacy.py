@@ -156,6 +156,7 @@ def test_the_hardened_target_lets_no_sql_out(keyed, tmp_path):
     assert "ERROR=3 " in open_target.output, "only the network, the extension and the setting fail elsewhere too"
 
 
+@pytest.mark.slow
 def test_on_the_hardened_target_users_are_erased_and_asked_for_consent_by_their_pseudonyms(keyed, base, tmp_path):
     shop, key = copy_shop(keyed, tmp_path / "shop"), KEY["LIFE_STAGE_ID_KEY"].encode()
     raw, other = [u for (u,) in base.query("select user_id from user_stages group by 1 order by 1 limit 2")]

@@ -31,6 +31,7 @@ def checkout(tmp_path_factory):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(PROJECT / name, folder / name)
     (folder / ".venv").symlink_to(Path(sys.prefix))
+    run(folder, "git init -q . && git add . && git -c user.name=test -c user.email=test@localhost commit -qm start")
     return folder
 
 
@@ -83,6 +84,4 @@ def test_the_real_sample_gives_the_accuracy_that_the_readme_states(checkout, dem
 
 
 def test_the_checkout_stays_clean(checkout, demo_output):
-    run(checkout, "git init -q . && git add . && git -c user.name=test -c user.email=test@localhost commit -qm start")
-    run(checkout, "make build")
     assert run(checkout, "git status --porcelain") == ""

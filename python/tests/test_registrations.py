@@ -173,6 +173,7 @@ def test_children_who_may_not_be_born_are_kept_out_of_the_current_stages(base):
     assert len(base.query(newest)) > len(announced) > 100
 
 
+@pytest.mark.slow
 def test_the_marts_tell_the_method_that_the_var_names(base, tmp_path):
     shop = copy_shop(base, tmp_path / "method")
     shop.build(checked=True, fusion_method="dynamic_fusion")

@@ -4,6 +4,7 @@ import duckdb
 import pytest
 from project import Shop, assert_same, assert_stops, copy_shop, made_once
 
+pytestmark = pytest.mark.slow
 KEPT = {"keep_actions_months": 12, "keep_features_months": 13}  # of 2018-01: both reach into January 2017
 LAYERS = {"stg_action_rows", "search_terms", "user_month_features"}
 FOLDED = "+pair_filter +dynamic_fusion"

@@ -557,6 +557,19 @@ def test_no_model_is_added_while_none_is_due(warehouse, tuned):
     assert not warehouse.new_model(known=older(tuned)).empty
 
 
+def test_a_reason_brings_a_model_before_its_time_but_never_without_a_new_month_or_where_none_is_wanted(
+    warehouse, tuned, capsys
+):
+    facts = "'drift' as reason, date '2017-02-01' as month, 'leaf' as measure, 0.5 as value, 0.3 as threshold"
+    warehouse.relations["reasons"] = warehouse.connection.sql(f"select {facts}")
+    assert warehouse.new_model(known=tuned, retrain_every_months=2).empty
+    assert warehouse.new_model(known=older(tuned), retrain_every_months=0).empty
+    assert not warehouse.new_model(known=older(tuned), retrain_every_months=2).empty
+    assert "before its time: drift of leaf in 2017-02 is 0.500, limit 0.300" in capsys.readouterr().err
+    warehouse.relations["reasons"] = warehouse.relations["reasons"].filter("false")
+    assert warehouse.new_model(known=older(tuned), retrain_every_months=2).empty
+
+
 def test_the_new_model_is_the_one_trained_on_all_closed_months(warehouse, tables, capsys):
     model = warehouse.new_model()
     assert "stage_coefficients: calibration is done" in capsys.readouterr().err

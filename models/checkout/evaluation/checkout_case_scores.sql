@@ -8,6 +8,9 @@
     "n_shown": "case when rank_no <= 10 then 1 else 0 end",
     "precisions": exact("case when is_target and rank_no <= 10 then n_hits * 1.0 / rank_no else 0 end"),
     "dcg": exact("case when is_target and rank_no <= 10 then 1 / log2(rank_no + 1) else 0 end"),
+    "excess_probability": exact(
+        "case when rank_no > 10 then 0 when is_target then probability - 1 else probability end"
+    ),
     "squared_error": exact(
         "case when rank_no > 10 then 0 when is_target then power(1 - probability, 2) else power(probability, 2) end"
     ),
@@ -46,6 +49,7 @@ with
     answers as (
         select
             cases.*,
+            users.tenure_days,
             models.model,
             (select count(*) from {{ ref("checkout_catalogue") }}) - cases.n_given - cases.n_targets as n_wrong,
             ideals.ideal,
@@ -54,6 +58,7 @@ with
             {% for name in sums %}, coalesce(found.{{ name }}, 0) as {{ name }} {% endfor %}
         from {{ ref("checkout_cases") }} as cases
         inner join models on cases.month = models.month and cases.kind = models.kind
+        left join {{ ref("checkout_users") }} as users on cases.month = users.month and cases.user_id = users.user_id
         left join new_targets on cases.case_no = new_targets.case_no
         left join ideals on least(cases.n_targets, 10) = ideals.n
         left join found on models.model = found.model and cases.case_no = found.case_no
@@ -69,11 +74,16 @@ select
     case
         when n_baskets = 0 then 'new' when n_baskets < 10 then 'below 10 baskets' else '10 baskets or more'
     end as activity,
+    case
+        when tenure_days is null then 'new' when tenure_days < 180 then 'below 180 days' else '180 days or more'
+    end as tenure,
     case when n_targets > 0 then 1 else 0 end as has_right_answers,
     n_new_targets,
     n_new_hits_at_20,
     n_shown,
+    10 as n_places,
     squared_error,
+    excess_probability,
     coalesce(n_hits_at_10 * 1.0 / nullif(n_targets, 0), 0.0) as recall_at_10,
     coalesce(n_hits_at_20 * 1.0 / nullif(n_targets, 0), 0.0) as recall_at_20,
     coalesce(precisions / nullif(least(n_targets, 10), 0), 0.0) as precision_at_10,

@@ -14,54 +14,25 @@ with
         {% endfor %}
     ),
     counts as (select month, feature, band, count(*) as n_users from banded group by month, feature, band),
-    months as (select month, feature, sum(n_users) as n_of_month from counts group by month, feature),
-    compared as (
+    months as (select distinct month, feature from counts),
+    bands as (select distinct feature, band from counts),
+    paired as (
         select
-            months.month, months.feature, months.n_of_month, before.month as month_before, before.n_of_month as n_before
+            months.month,
+            months.feature,
+            coalesce(counts.n_users, 0) as n_users,
+            coalesce(counts_before.n_users, 0) as n_users_before
         from months
         inner join
             months as before
             on months.feature = before.feature
             and before.month = {{ months_after("months.month", -1) }}
-    ),
-    -- Half a shopper more in every band, so that none is empty.
-    shares as (
-        select
-            compared.month,
-            compared.feature,
-            (coalesce(counts.n_users, 0) + 0.5) / (compared.n_of_month + 0.5 * known.n_bands) as share,
-            (coalesce(counts_before.n_users, 0) + 0.5) / (compared.n_before + 0.5 * known.n_bands) as share_before,
-            (known.n_bands - 1) * (1.0 / compared.n_of_month + 1.0 / compared.n_before) as by_chance
-        from compared
-        inner join
-            (
-                select feature, band, count(*) over (partition by feature) as n_bands from counts group by feature, band
-            ) as known
-            on compared.feature = known.feature
-        left join
-            counts on compared.month = counts.month and compared.feature = counts.feature and known.band = counts.band
+        inner join bands on months.feature = bands.feature
+        left join counts on months.month = counts.month and months.feature = counts.feature and bands.band = counts.band
         left join
             counts as counts_before
-            on compared.month_before = counts_before.month
-            and compared.feature = counts_before.feature
-            and known.band = counts_before.band
-    ),
-    indices as (
-        select
-            month,
-            feature,
-            sum({{ exact("(share - share_before) * ln(share / share_before)") }}) as stability_index,
-            max(by_chance) as by_chance
-        from shares
-        group by month, feature
+            on before.month = counts_before.month
+            and bands.feature = counts_before.feature
+            and bands.band = counts_before.band
     )
-select
-    *,
-    case
-        when stability_index > 0.25 + 3 * by_chance
-        then 'alarm'
-        when stability_index > 0.1 + 3 * by_chance
-        then 'watch'
-        else 'calm'
-    end as level
-from indices
+    {{ stability_levels("paired") }}

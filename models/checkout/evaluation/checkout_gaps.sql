@@ -29,6 +29,7 @@ select
     min(value) as lowest_value,
     max(case when from_above = 1 then shoppers end) as highest_group,
     max(value) as highest_value,
-    max(value) - min(value) as gap
+    max(value) - min(value) as gap,
+    case when metric <> 'calibration_gap' and max(value) > 0 then min(value) / max(value) end as ratio
 from placed
 group by kind, metric, model, grouped_by

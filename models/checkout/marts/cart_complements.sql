@@ -1,5 +1,6 @@
 -- What goes with each item in a cart: ten others, by the measure that found most in the judged carts, then by
--- description.
+-- description. What is known from baskets is told only of pairs that var min_cell_users shoppers or more have bought
+-- together: a rare pair would tell what one family buys.
 with
     measures as (
         select model as measure, row_number() over (order by value desc, model) as place
@@ -10,6 +11,19 @@ with
             and period = 'all'
             and segment = 'all'
             and model in ('together', 'linear')
+    ),
+    baskets as (select *, count(*) over (partition by month, basket_id) as n_lines from {{ ref("checkout_lines") }}),
+    shared as (
+        select one.item_no, another.item_no as other_item_no
+        from baskets as one
+        inner join
+            baskets as another
+            on one.month = another.month
+            and one.basket_id = another.basket_id
+            and one.item_no < another.item_no
+        where one.n_lines <= 100
+        group by one.item_no, another.item_no
+        having count(distinct one.user_id) >= {{ var("min_cell_users") }}
     ),
     offered as (
         select
@@ -24,9 +38,16 @@ with
             ) as choice
         from {{ ref("checkout_neighbours") }} as neighbours
         inner join {{ ref("checkout_months") }} as months on neighbours.month = months.month and not months.is_closed
+        left join
+            shared
+            on least(neighbours.item_no, neighbours.other_item_no) = shared.item_no
+            and greatest(neighbours.item_no, neighbours.other_item_no) = shared.other_item_no
         where
             neighbours.measure = 'alike'
-            or neighbours.measure = coalesce((select measure from measures where place = 1), 'together')
+            or (
+                neighbours.measure = coalesce((select measure from measures where place = 1), 'together')
+                and shared.item_no is not null
+            )
     ),
     ranked as (
         select

@@ -3,16 +3,7 @@
 {% set names = stage_names() %}
 with
     truths as (
-        select
-            labels.user_id,
-            labels.month,
-            labels.age_months,
-            case
-                {% for stage in stages() %}
-                    when labels.age_months >= {{ stage.from_month }} and labels.age_months < {{ stage.to_month }}
-                    then '{{ stage.name }}'
-                {% endfor %}
-            end as true_stage
+        select labels.user_id, labels.month, labels.age_months, {{ stage_at("labels.age_months") }} as true_stage
         from {{ ref("stage_labels") }} as labels
         where labels.split = 'test' and labels.n_children = 1
     ),

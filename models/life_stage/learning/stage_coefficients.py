@@ -11,6 +11,7 @@ def model(dbt, session):
         rows=dbt.ref("learning_rows"),
         matrix=dbt.ref("learning_matrix"),
         vocabulary=dbt.ref("learning_vocabulary"),
+        reasons=dbt.ref("retraining_reasons"),
         known=session.table(str(dbt.this)) if dbt.is_incremental else None,
         options=dbt.config.meta_get("options"),
     )

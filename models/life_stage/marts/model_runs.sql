@@ -4,7 +4,7 @@
 -- depends_on: {{ ref("stage_calibration") }} {{ ref("experiment_readout") }} {{ ref("stg_rejected_actions") }}
 -- depends_on: {{ ref("days") }} {{ ref("month_drift") }} {{ ref("rejection_counts") }} {{ ref("stage_weights") }}
 -- depends_on: {{ ref("checkout_recommendations") }} {{ ref("cart_complements") }} {{ ref("checkout_drift") }}
--- depends_on: {{ ref("checkout_gaps") }}
+-- depends_on: {{ ref("checkout_gaps") }} {{ ref("monitor_quality") }} {{ ref("monitor_latency") }}
 with
     -- Months that a run before this one built without reaching its end count for this one.
     months_built as (

@@ -1,0 +1,178 @@
+"""docs/performance.md and its picture, from bench/results alone. python bench/performance_page.py"""
+
+from itertools import pairwise
+from math import log2
+
+import altair as alt
+import numpy as np
+import pandas as pd
+from measuring import RESULTS
+from results_page import DOCS, markdown, picture, results
+
+from life_stage import charts
+
+KINDS = {
+    "scan": "bare scan of all columns",
+    "count": "actions counted by user and month",
+    "first build": "first build, all months but the newest",
+    "one new month": "one new month",
+    "nothing new": "nothing new",
+}
+PEERS = {
+    "project": "this project's SQL",
+    "duckdb_script": "a DuckDB script by hand",
+    "polars": "Polars, streaming",
+    "pandas_merge": "pandas, the same algorithm",
+    "pandas_explode": "pandas, features exploded",
+    "spark": "PySpark, local[2]",
+}
+FIGURES = ("cpu_s", "wall_s", "peak_mb")
+
+
+def middle(runs: list[dict]) -> dict[str, float]:
+    """The medians of runs."""
+    return {figure: float(np.median([run[figure] for run in runs])) for figure in FIGURES}
+
+
+def made_on(kept: dict) -> str:
+    """Commit, machine and versions of the figures that follow."""
+    versions = ", ".join(f"{package} {number}" for package, number in kept["versions"].items())
+    return f"Commit {kept['commit']}; {kept['machine']}, Python {kept['python']}, {versions}."
+
+
+def whole_runs(kept: dict) -> str:
+    """Every kind of run on every source."""
+    rows = []
+    for source, figures in kept["figures"].items():
+        for kind, runs in figures["runs"].items():
+            found = middle(runs)
+            rows.append(
+                [
+                    source,
+                    f"{figures['n_actions']:,}",
+                    f"{figures['n_users']:,}",
+                    KINDS[kind],
+                    f"{found['cpu_s']:.1f}",
+                    f"{found['wall_s']:.1f}",
+                    f"{found['peak_mb']:,.0f}",
+                    f"{figures['ratio_to_scan'][kind]:.1f}",
+                    str(len(runs)),
+                ]
+            )
+    header = ["source", "actions", "users", "what", "CPU-s", "seconds", "peak MB", "x the scan's CPU", "runs"]
+    return markdown(header, rows)
+
+
+def growth(kept: dict) -> str:
+    """What twice the actions, and twice the history, cost."""
+    full = [figures for figures in kept["figures"].values() if figures["months"] == 24]
+    said = []
+    for kind in ("first build", "one new month"):
+        costs = [(figures["n_actions"], middle(figures["runs"][kind])["cpu_s"]) for figures in full]
+        for (fewer, less), (more, most) in pairwise(costs):
+            factor = (most / less) ** (1 / log2(more / fewer))
+            said.append(f"From {fewer:,} to {more:,} actions, twice as many cost {kind} {factor:.2f} times the CPU.")
+    months = {f["months"]: middle(f["runs"]["one new month"])["cpu_s"] for f in reversed(kept["figures"].values())}
+    if {12, 24} <= months.keys():
+        said.append(
+            f"With 24 months of history a new month costs {months[24] / months[12]:.2f} times what it does with 12."
+        )
+    return "\n".join(f"- {sentence}" for sentence in said)
+
+
+def steps(kept: dict) -> str:
+    """Where a run's time goes, on the largest source."""
+    *_, (source, figures) = kept["figures"].items()
+    of_kinds = {
+        kind: pd.DataFrame([run["steps"] for run in figures["runs"][kind]]).median() for kind in list(KINDS)[2:]
+    }
+    table = pd.DataFrame(of_kinds).fillna(0)
+    table = table.loc[table.max(axis=1).sort_values(ascending=False).index]
+    rows = [[folder, *(f"{seconds:.1f}" for seconds in row)] for folder, row in table.iterrows()]
+    return f"{source}, seconds of the models by folder:\n\n" + markdown(["folder", *of_kinds], rows)
+
+
+def peers(kept: dict) -> str:
+    """The same features and evidence by others."""
+    parts = []
+    for figures in kept["figures"].values():
+        rows = []
+        for peer, runs in figures["runs"].items():
+            found, times = middle(runs), figures["ratio_to_project"][peer]
+            rows.append(
+                [
+                    PEERS[peer],
+                    f"{found['cpu_s']:.1f}",
+                    f"{found['wall_s']:.1f}",
+                    f"{found['peak_mb']:,.0f}",
+                    f"{times:.2f}",
+                ]
+            )
+        n_runs = len(figures["runs"]["project"])
+        header = ["who", "CPU-s", "seconds", "peak MB", "x the project's CPU"]
+        parts.append(
+            f"{figures['n_actions']:,} actions of one month, {n_runs} runs in turn:\n\n{markdown(header, rows)}"
+        )
+    return "\n\n".join(parts)
+
+
+def costs(kept: dict) -> alt.Chart:
+    """CPU by actions, both in powers of ten."""
+    rows = [
+        {"actions": figures["n_actions"], "CPU seconds": middle(runs)["cpu_s"], "what": KINDS[kind]}
+        for figures in kept["figures"].values()
+        if figures["months"] == 24
+        for kind, runs in figures["runs"].items()
+    ]
+    colour = alt.Color("what:N", title=None, sort=list(KINDS.values()), legend=alt.Legend(orient="bottom", columns=2))
+    colour = colour.scale(domain=list(KINDS.values()), range=charts.COLOURS)
+    return (
+        alt.Chart(pd.DataFrame(rows), width=520, height=280)
+        .mark_line(point=True)
+        .encode(
+            x=alt.X("actions:Q").scale(type="log", nice=False),
+            y=alt.Y("CPU seconds:Q").scale(type="log"),
+            color=colour,
+        )
+    )
+
+
+def page() -> str:
+    """The document."""
+    whole, side_by_side = results("whole_runs"), results("peers")
+    return f"""\
+# What it costs
+
+Every figure is the median of whole processes that ran in turn on simulated data; raw runs lie in
+[bench/results](../bench/results). `python bench/performance_page.py` writes the page; `make bench` measures anew, with
+`QUICK=1` a million actions once.
+
+## Whole runs
+
+`python bench/whole_runs.py`. {made_on(whole)}
+
+![CPU seconds by number of actions]({picture("cost_of_runs", costs(whole))})
+
+{whole_runs(whole)}
+
+{growth(whole)}
+
+{steps(whole)}
+
+## Others on the same work
+
+Features and evidence of one month from the same four Parquet files, equal sums asserted: `python bench/peers.py`.
+{made_on(side_by_side)}
+
+{peers(side_by_side)}
+"""
+
+
+def write() -> None:
+    """Write the page."""
+    (DOCS / "performance.md").write_text(page())
+
+
+if __name__ == "__main__":
+    assert RESULTS.exists(), "measure first: make bench"
+    write()

@@ -1,0 +1,122 @@
+"""What whole runs cost against reading their input: the first build, one new month, nothing new; and as data grows.
+
+Each figure is that of a whole process, the start of dbt included. Reading is compared with what nobody can do
+without: a bare scan of all columns of the actions, and counting the actions of every user and month.
+python bench/whole_runs.py [MILLIONS_OF_ACTIONS ...]; QUICK=1: one million, once
+"""
+
+import json
+import os
+import resource
+import sys
+from functools import partial
+from pathlib import Path
+
+import duckdb
+import numpy as np
+from measuring import WORK, cpu, dbt, demo_source, in_turn, keep, measured, ratio
+
+USERS_PER_MILLION, MONTHS, NEWEST = 4_000, 24, "2017-02"
+HISTORIES = (6, 12, 24)  # months
+RUNS = "first build", "one new month", "nothing new"
+
+
+def bare(sql: str, source: Path) -> dict[str, float]:
+    """A query over all actions on two threads, in a process that does nothing else."""
+    actions = f"read_parquet('{source}/actions/*/*.parquet')"
+    with cpu() as figures, duckdb.connect() as connection:
+        connection.execute("set threads = 2; set preserve_insertion_order = false")
+        connection.execute(sql.format(actions=actions)).fetchall()
+    return figures
+
+
+def hashes(source: Path) -> str:
+    """A query that reads every value of every column."""
+    columns = duckdb.sql(f"from read_parquet('{source}/actions/*/*.parquet')").columns
+    return f"select {', '.join(f'bit_xor(hash({column}))' for column in columns)} from {{actions}}"
+
+
+def job(name: str, source: Path) -> dict[str, float]:
+    """The monthly job as `dbt build` without data tests; what it adds is the processes' own."""
+    dbt(source, name, "build", "--exclude-resource-type", "test")
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {"cpu_s": used.ru_utime + used.ru_stime, "peak_mb": used.ru_maxrss / 1024} | {"steps": steps(name)}
+
+
+def steps(name: str) -> dict[str, float]:
+    """Seconds of the run's models by the folder they lie in; two run at a time, so they may overlap."""
+    target = WORK / f"{name}_target"
+    nodes = json.loads((target / "manifest.json").read_text())["nodes"]
+    found: dict[str, float] = {}
+    for result in json.loads((target / "run_results.json").read_text())["results"]:
+        folder = "/".join(nodes[result["unique_id"]]["fqn"][1:-1]) if result["unique_id"] in nodes else "hooks"
+        found[folder] = found.get(folder, 0) + result["execution_time"]
+    return found
+
+
+def runs_of(name: str, source: Path) -> dict[str, dict]:
+    """First build without the newest month, the run after it has come, and one with nothing new."""
+    for file in WORK.glob(f"{name}.duckdb*"):
+        file.unlink()
+    newest, aside = source / "actions" / f"month={NEWEST}", source / "withheld"
+    newest.rename(aside)
+    try:
+        first = measured(job, name, source)
+    finally:
+        aside.rename(newest)
+    return dict(zip(RUNS, (first, measured(job, name, source), measured(job, name, source)), strict=True))
+
+
+def size(source: Path) -> dict[str, float]:
+    """What the source holds."""
+    files = list(source.glob("actions/*/*.parquet"))
+    ((n_actions,),) = duckdb.sql(f"select count(*) from read_parquet({[str(f) for f in files]})").fetchall()
+    return {"n_actions": n_actions, "mb": sum(file.stat().st_size for file in files) / 1e6}
+
+
+def measure(millions: float, months: int, n_rounds: int) -> dict:
+    """All figures of one source; whole runs and bare queries in turn."""
+    users = int(USERS_PER_MILLION * millions * MONTHS / 24)
+    name = f"whole_{millions:g}_{months}".replace(".", "_")
+    source = demo_source(f"{name}_source", users=users, months=months, through=NEWEST)
+    rounds = []
+    for number in range(n_rounds):
+        print(f"{name}: round {number + 1} of {n_rounds}", file=sys.stderr, flush=True)
+        scans = in_turn(
+            {
+                "scan": partial(measured, bare, hashes(source), source),
+                "count": partial(
+                    measured, bare, "select user_id, month(occurred_at), count(*) from {actions} group by all", source
+                ),
+            },
+            runs=1,
+        )
+        rounds.append({kind: runs[0] for kind, runs in scans.items()} | runs_of(name, source))
+    found = {kind: [one[kind] for one in rounds] for kind in rounds[0]}
+    ratios = {kind: ratio(found, kind, "scan") for kind in found}
+    return size(source) | {"n_users": users, "months": months, "runs": found, "ratio_to_scan": ratios}
+
+
+def show(figures: dict) -> None:
+    """Print what was measured of one source."""
+    print(f"{figures['n_actions']:,} actions, {figures['n_users']:,} users, {figures['months']} months")
+    for kind, runs in figures["runs"].items():
+        middle = {key: np.median([run[key] for run in runs]) for key in ("cpu_s", "wall_s", "peak_mb")}
+        print(
+            f"  {kind:14} {middle['cpu_s']:8.1f} CPU-s {middle['wall_s']:8.1f} s {middle['peak_mb']:8,.0f} MB"
+            f" {figures['ratio_to_scan'][kind]:8.1f} x the scan"
+        )
+
+
+def main(sizes: list[float], n_rounds: int) -> None:
+    """Measure every size over 24 months, the smallest also over shorter histories; print and keep."""
+    found = {}
+    for millions, months in [(sizes[0], n) for n in HISTORIES[:-1]] + [(m, MONTHS) for m in sizes]:
+        found[f"{millions:g} million, {months} months"] = measure(millions, months, n_rounds)
+        show(found[f"{millions:g} million, {months} months"])
+    keep("whole_runs", found)
+
+
+if __name__ == "__main__":
+    quick = bool(os.environ.get("QUICK"))
+    main([float(word) for word in sys.argv[1:]] or ([1] if quick else [4, 20]), 1 if quick else 5)

@@ -1,0 +1,48 @@
+{# How far two groups of users lie apart, feature by feature: the population stability index and what is alarming of it. #}
+{% macro stability_levels(paired) -%}
+    {#- SQL: one row per month and feature. paired: a CTE of month, feature, n_users and n_users_before, a row for every band of the
+        feature. Half a user more in every band, so that none is empty. by_chance is what the index would be on average if
+        nothing had changed: it falls with the number of users. -#}
+    select
+        *,
+        case
+            when stability_index > {{ alarming_index() }}
+            then 'alarm'
+            when stability_index > 0.1 + 3 * by_chance
+            then 'watch'
+            else 'calm'
+        end as level
+    from
+        (
+            select
+                month,
+                feature,
+                sum({{ exact("(share - share_before) * ln(share / share_before)") }}) as stability_index,
+                max((n_bands - 1) * (1.0 / n_all + 1.0 / n_all_before)) as by_chance
+            from
+                (
+                    select
+                        *,
+                        (n_users + 0.5) / (n_all + 0.5 * n_bands) as share,
+                        (n_users_before + 0.5) / (n_all_before + 0.5 * n_bands) as share_before
+                    from
+                        (
+                            select
+                                *,
+                                count(*) over (partition by month, feature) as n_bands,
+                                sum(n_users) over (partition by month, feature) as n_all,
+                                sum(n_users_before) over (partition by month, feature) as n_all_before
+                            from {{ paired }}
+                        ) as counted
+                ) as shares
+            where n_all > 0 and n_all_before > 0
+            group by month, feature
+        ) as indices
+{%- endmacro %}
+
+{% macro alarming_index() -%}(0.25 + 3 * by_chance) {%- endmacro %}
+
+{% macro left_by_last_run(name) %}
+    {# The table as the run before this one left it, or none: what is read so is no ancestor, and may come later in the run. #}
+    {% do return(adapter.get_relation(target.database, target.schema, name) if execute else none) %}
+{% endmacro %}

@@ -1,0 +1,102 @@
+-- What was predicted beside what came true later: the belief beside the registration that came in the month after, and
+-- recommendations for a month beside its purchases.
+{% set runs, names = left_by_last_run("model_runs"), stage_names() %}
+with
+    -- No model has learned from who registered after the day of the run that made it, nor from test users.
+    models as (
+        select model_version, min(cast(started_at as date)) as made_on
+        from {{ runs or "(select cast(null as string) as model_version, cast(null as date) as started_at) as no_runs" }}
+        group by model_version
+    ),
+    registered as (
+        select
+            user_id,
+            month as month_before,
+            {{ months_after("month", 1) }} as month,
+            registered_at,
+            split,
+            {{ stage_at("age_months") }} as stage
+        from {{ ref("stage_labels") }}
+        where n_children = 1 and {{ month_of(business_time("registered_at")) }} = {{ months_after("month", 1) }}
+    ),
+    beliefs as (
+        select
+            'life_stage' as subject,
+            beliefs.model_version as model,
+            registered.month,
+            {{ first_greatest("beliefs.p_", names) }} = registered.stage as is_right,
+            greatest(
+                {% for name in names %}beliefs.p_{{ name }} {%- if not loop.last %}, {% endif %} {% endfor %}
+            ) as probability,
+            case
+                registered.stage {% for name in names %} when '{{ name }}' then beliefs.p_{{ name }} {% endfor %}
+            end as relevance,
+            1 as is_case
+        from registered
+        inner join
+            {{ ref("stage_beliefs") }} as beliefs
+            on registered.user_id = beliefs.user_id
+            and registered.month_before = beliefs.month
+        left join models on beliefs.model_version = models.model_version
+        where
+            beliefs.method = '{{ var("fusion_method") }}'
+            and beliefs.is_primary
+            and registered.stage is not null
+            and (registered.split = 'test' or cast(registered.registered_at as date) > models.made_on)
+    ),
+    {% if var("checkout_months") %}
+        recommended as (
+            select
+                concat('checkout_', scores.kind) as subject,
+                scores.model,
+                scores.month,
+                rankings.is_target as is_right,
+                rankings.probability,
+                -- Once a case, also where nothing was shown.
+                case
+                    when coalesce(rankings.rank_no, 1) = 1 and scores.has_right_answers = 1 then scores.ndcg_at_10
+                end as relevance,
+                case when coalesce(rankings.rank_no, 1) = 1 then 1 else 0 end as is_case
+            from {{ ref("checkout_case_scores") }} as scores
+            left join
+                {{ ref("checkout_rankings") }} as rankings
+                on scores.model = rankings.model
+                and scores.case_no = rankings.case_no
+                and rankings.rank_no <= 10
+        ),
+    {% endif %}
+    predictions as (
+        select *
+        from beliefs
+        {% if var("checkout_months") %}
+            union all
+            select *
+            from recommended
+        {% endif %}
+    ),
+    bins as (
+        select
+            subject,
+            model,
+            month,
+            count(probability) as n_predictions,
+            sum(is_case) as n_cases,
+            count(relevance) as n_relevant,
+            sum({{ exact("relevance") }}) as relevance,
+            sum(cast(is_right as integer)) as n_right,
+            sum({{ exact("probability") }}) as probability
+        from predictions
+        group by subject, model, month, {{ probability_bin("probability") }}
+    )
+select
+    subject,
+    model,
+    month,
+    cast(sum(n_cases) as bigint) as n_cases,
+    cast(sum(n_predictions) as bigint) as n_predictions,
+    cast(sum(n_right) as double) / nullif(sum(n_predictions), 0) as accuracy,
+    sum(relevance) / nullif(sum(n_relevant), 0) as relevance,
+    sum(probability) / nullif(sum(n_predictions), 0) as mean_probability,
+    sum(abs(n_right - probability)) / nullif(sum(n_predictions), 0) as calibration_error
+from bins
+group by subject, model, month
