@@ -66,8 +66,8 @@ test: lint pytest ## everything CI runs: lint, then the tests
 test-slow: $(VENV)/dev ## the long tests, the metrics and the notebook, then the tests on each other Python found and on DuckDB 1.5
 	$(BIN)/pytest -n 2 -m slow
 	$(MAKE) .venv-metrics/dev VENV=.venv-metrics
-	.venv-metrics/bin/python -m pip install --quiet -e '.[metrics,notebook]'
-	.venv-metrics/bin/pytest python/tests/test_metrics.py python/tests/test_documents.py
+	.venv-metrics/bin/python -m pip install --quiet -e '.[metrics,notebook,onnx]'
+	.venv-metrics/bin/pytest python/tests/test_metrics.py python/tests/test_documents.py python/tests/test_checkout_models.py
 	@for python in python3.11 python3.12 python3.13; do \
 	  case "$$($(BIN)/python -V)" in "Python $${python#python}".*) continue ;; esac; \
 	  if $$python -c '' 2>/dev/null; then $(MAKE) pytest PYTHON=$$python VENV=.venv-$${python#python} || exit 1; \
@@ -92,7 +92,7 @@ bench: $(VENV)/runtime ## what the steps cost and what they are worth, on genera
 	  echo "== $$script"; $(BIN)/python bench/$$script.py || exit 1; \
 	done
 
-bench-checkout: $(VENV)/runtime ## the checkout's models judged on a year of real baskets (10 minutes)
+bench-checkout: $(VENV)/runtime ## the checkout's models judged on a year of real baskets, beside other libraries (40 minutes)
 	$(PIP_INSTALL) --no-build-isolation -e '.[checkout]'
 	$(BIN)/python bench/checkout.py
 

@@ -12,8 +12,15 @@
             "linear_history",
             "alike_cart",
             "alike_history",
+            "novel_cart",
+            "novel_history",
         ]
     ) %}
+{% endmacro %}
+
+{% macro checkout_measures() %}
+    {# How items belong together, as far as a ranker reads their mean over the cart. #}
+    {% do return(["together", "linear", "alike"]) %}
 {% endmacro %}
 
 {% macro mixed_share(items, users, months_on=0) -%}
@@ -28,10 +35,22 @@
     )
 {%- endmacro %}
 
+{% macro drawn(text) -%}
+    {#- SQL: a number in [0, 1) by which halves of baskets and cases are drawn; another var checkout_seed, another draw. -#}
+    {{ hash_share(text if var("checkout_seed") == 0 else "concat(" ~ text ~ ", ' " ~ var("checkout_seed") ~ "')") }}
+{%- endmacro %}
+
+{% macro faded(days, faster=1) -%}
+    {#- SQL: what is left of 1 after so many days, by var checkout_half_life_days or a fraction of it. -#}
+    power(0.5, {{ days }} * {{ faster }} / cast({{ var("checkout_half_life_days") }} as double))
+{%- endmacro %}
+
 {% macro checkout_columns() %}
     {# What the rankers read of a candidate, as checkout_examples has it. #}
     {% set columns = [] %}
     {% for source in checkout_sources() %} {% do columns.extend([source, source ~ "_place"]) %} {% endfor %}
+    {% for measure in checkout_measures() %} {% do columns.append(measure ~ "_each") %} {% endfor %}
+    {% do columns.extend(["habit_lately", "habit_share", "since", "due", "off_due"]) %}
     {% do return(columns + ["popularity", "stage_lift", "next_stage_lift", "frequency", "recency"]) %}
 {% endmacro %}
 

@@ -78,6 +78,8 @@
         "checkout_label_days": [1, 28],
         "checkout_half_life_days": [1, 3650],
         "checkout_min_support": [1, 1000000],
+        "checkout_seed": [0, 1000000],
+        "checkout_new_places": [0, 10],
         "checkout_items": [2, 50000],
     } %}
     {% set switches = ["filter_tuning", "tune_penalties", "infer_pregnancy"] %}

@@ -3,24 +3,30 @@
 Items are numbered by their place in the catalogue. Sources and their sizes are those of checkout_candidates.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import date
 
 import duckdb
 import numpy as np
 
 N_CANDIDATES = 50
-MEASURES = ("together", "linear", "alike")
+MEASURES = ("together", "linear", "alike", "novel")
 Scores = tuple[np.ndarray, np.ndarray]  # places of items, and a number for each
 Columns = dict[str, np.ndarray]
+HABITS = ("n_baskets", "score", "score_lately", "first_on", "last_on")
+NO_HABITS = dict.fromkeys(HABITS, np.zeros(0)) | {"item": np.zeros(0, int)}
 
 
 @dataclass(frozen=True)
 class Shopper:
-    """What is known of a user: habits, shares of the stages and of no stage (None: unknown), frequency and recency."""
+    """What is known of a user on the month's first day; habits as in checkout_habits, days counted from that day.
 
-    habits: Scores = (np.zeros(0, int), np.zeros(0))
+    stages: shares of the stages and of none; None: unknown.
+    """
+
+    habits: Columns = field(default_factory=lambda: NO_HABITS)
     stages: np.ndarray | None = None
-    frequency: float = 0.0
+    n_baskets: int = 0
     recency: float = 0.0
 
 
@@ -44,7 +50,11 @@ class Memory:
         self.weights = {name: column[0] for name, column in weights.items()}
         self.item_ids = session.table("checkout_catalogue").order("item_no").fetchnumpy()["item_id"]
         self.place = {item_id: place for place, item_id in enumerate(self.item_ids)}
+        self.first_day = date.fromisoformat(month)
+        settings = read("checkout_months")
+        self.half_life_days, self.n_new_places = settings["half_life_days"][0], int(settings["n_new_places"][0])
         items = read("checkout_items")
+        self.is_new = items["is_new"]
         stages = [name for name in items if name.startswith("share_")]
         self.share = items["share"]
         self.shares = np.column_stack([items[name] for name in [*stages, "share"]])
@@ -75,17 +85,20 @@ def neighbours_of(rows: Columns, n_items: int) -> Neighbours:
 
 def shoppers_of(habits: Columns, users: Columns, stages: list[str]) -> dict[str, Shopper]:
     """By user_id, from rows of checkout_habits and checkout_users."""
-    order = np.lexsort((habits["item_no"], -habits["score"], habits["user_id"]))
-    items, scores, ids = habits["item_no"][order] - 1, habits["score"][order], habits["user_id"][order]
+    order = np.lexsort((habits["item_no"], habits["user_id"]))
+    rows = {name: habits[name][order] for name in HABITS} | {"item": habits["item_no"][order] - 1}
+    for name in ("first_on", "last_on"):
+        rows[name] = (rows[name] - habits["month"][order]).astype("timedelta64[D]").astype(float)
+    ids = habits["user_id"][order]
     first, last = (np.searchsorted(ids, users["user_id"], side) for side in ("left", "right"))
     shares = np.column_stack([users[name] for name in stages])
     shares = np.column_stack([shares, 1 - shares.sum(axis=1)])
     recency = np.log1p(np.ma.filled(users["recency_days"].astype(float), 0.0))
     return {
         user: Shopper(
-            (items[first[n] : last[n]], scores[first[n] : last[n]]),
+            {name: column[first[n] : last[n]] for name, column in rows.items()},
             None if users["stage"][n] == "unknown" else shares[n],
-            float(np.log1p(users["n_baskets"][n])),
+            int(users["n_baskets"][n]),
             float(recency[n]),
         )
         for n, user in enumerate(users["user_id"])

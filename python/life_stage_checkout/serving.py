@@ -6,16 +6,18 @@ the two answers against each other.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from time import perf_counter
 
 import duckdb
 import numpy as np
 
-from life_stage_checkout.memory import Memory, Neighbours, Scores, Shopper, largest
+from life_stage_checkout.memory import HABITS, Columns, Memory, Neighbours, Scores, Shopper, largest
 from life_stage_checkout.request_log import RequestLog
 
 N_HABITS = 20  # as in checkout_case_items
+N_PLACES = 20  # of which the last are kept for new items, as in checkout_rankings
 EXACT = 2.0**36  # as macro exact
 
 
@@ -48,52 +50,106 @@ class Recommender:
             to_come, champion = session.execute(f"{newest} where kind = 'cart'").fetchall()[0]
             return cls(Memory(session, month or to_come, model or champion), log)
 
-    def recommend(self, cart: Sequence[str], user: str | None = None, n: int = 10) -> list[Recommendation]:
-        """The n items most probably wanted beside those in the cart; items and users that are unknown say nothing."""
+    def recommend(
+        self,
+        cart: Sequence[str],
+        user: str | None = None,
+        n: int = 10,
+        bought: Sequence[tuple[str, date]] = (),
+        on: date | None = None,
+    ) -> list[Recommendation]:
+        """The n items most probably wanted beside those in the cart; items and users that are unknown say nothing.
+
+        on: the day of the question, by default the month's first; bought: what the shopper bought from the month's
+        first day until the day before, each item of each basket with its day.
+        """
         start = perf_counter()
         memory, shopper = self.memory, self.memory.shoppers.get(user, Shopper())
-        weights = memory.weights
-        in_cart = np.array([memory.place[item] for item in cart if item in memory.place], int)
-        sources = self.sources(np.unique(in_cart), shopper)
+        weights, day = memory.weights, 0 if on is None else (on - memory.first_day).days
+        in_cart = np.unique(np.array([memory.place[item] for item in cart if item in memory.place], int))
+        since = [(memory.place[i], (taken - memory.first_day).days) for i, taken in bought if i in memory.place]
+        habits = self.habits(shopper.habits, [facts for facts in since if facts[1] < day], day)
+        sources = self.sources(in_cart, shopper, habits)
         spoken, is_offered = np.zeros((len(sources), len(memory.share))), np.zeros(len(memory.share), bool)
         for number, (name, (items, scores)) in enumerate(sources.items()):
             place = 1 / np.sqrt(np.arange(1, len(items) + 1))
             spoken[number, items] = weights[f"w_{name}"] * np.log1p(scores) + weights[f"w_{name}_place"] * place
+            each = weights.get(f"w_{name.removesuffix('_cart')}_each", 0.0)
+            spoken[number, items] += each * scores / max(len(in_cart), 1)
             is_offered[items] |= weights[f"w_{name}"] != 0
         items = np.flatnonzero(is_offered)
-        odds = self.log_odds(items, shopper) + spoken[:, items].sum(axis=0)
-        best = np.lexsort((items, -odds))[:n]
-        reasons = np.array(list(sources))[spoken[:, items[best]].argmax(axis=0)]
-        chances = 1 / (1 + np.exp(-odds[best]))
-        shown = [Recommendation(*facts) for facts in zip(memory.item_ids[items[best]], chances, reasons, strict=True)]
+        odds = self.log_odds(items, shopper, habits, day) + spoken[:, items].sum(axis=0)
+        best = self.with_new(items[np.lexsort((items, -odds))])[:n]
+        reasons = np.array(list(sources))[spoken[:, best].argmax(axis=0)]
+        chances = 1 / (1 + np.exp(-odds[np.searchsorted(items, best)]))
+        shown = [Recommendation(*facts) for facts in zip(memory.item_ids[best], chances, reasons, strict=True)]
         if self.log is not None:
             self.log.add(weights["model"], (perf_counter() - start) * 1000, len(items), len(shown))
         return shown
 
-    def sources(self, cart: np.ndarray, shopper: Shopper) -> dict[str, Scores]:
+    def habits(self, known: Columns, bought: list[tuple[int, int]], day: int) -> Columns:
+        """As checkout_case_habits: habits of the month, aged to the day, and what was bought since; strongest first."""
+        items, days = np.array(bought, int).reshape(-1, 2).T
+        every, number = np.unique(np.concatenate([known["item"], items]), return_inverse=True)
+
+        def faded(days: np.ndarray | int, faster: int = 1) -> np.ndarray | float:
+            return 0.5 ** (days * faster / self.memory.half_life_days)
+
+        def total(name: str, of_bought: np.ndarray, left: float = 1.0) -> np.ndarray:
+            parts = np.concatenate([known[name] * left, of_bought])
+            return np.bincount(number, np.round(parts * EXACT) / EXACT, len(every))
+
+        found = {"item": every, "n_baskets": total("n_baskets", np.ones(len(items)))}
+        found["score"] = total("score", faded(day - days), faded(day))
+        found["score_lately"] = total("score_lately", faded(day - days, 4), faded(day, 4))
+        found["first_on"], found["last_on"] = np.full((2, len(every)), [[np.inf], [-np.inf]])
+        np.minimum.at(found["first_on"], number, np.concatenate([known["first_on"], days]))
+        np.maximum.at(found["last_on"], number, np.concatenate([known["last_on"], days]))
+        order = np.lexsort((every, -found["score"]))
+        return {name: found[name][order] for name in ("item", *HABITS)}
+
+    def sources(self, cart: np.ndarray, shopper: Shopper, habits: Columns) -> dict[str, Scores]:
         """By source the best items that are not in the cart."""
-        memory, (habits, strength) = self.memory, shopper.habits
-        found = {"popular": memory.popular, "habit": shopper.habits}
+        memory, own, strength = self.memory, habits["item"], habits["score"]
+        found = {"popular": memory.popular, "habit": (own, strength)}
         if shopper.stages is not None:
             popular = memory.popular_in_stages
             found["popular_in_stage"] = popular, memory.shares[popular] @ shopper.stages
-        known = {"cart": (cart, np.ones(len(cart))), "history": (habits[:N_HABITS], strength[:N_HABITS])}
+        known = {"cart": (cart, np.ones(len(cart))), "history": (own[:N_HABITS], strength[:N_HABITS])}
         for measure, neighbours in memory.neighbours.items():
             for place, (items, weights) in known.items():
                 found[f"{measure}_{place}"] = added_up(neighbours, items, weights)
-        is_new = np.ones(len(memory.share), bool)
-        is_new[cart] = False
-        return {name: largest(items[is_new[items]], scores[is_new[items]]) for name, (items, scores) in found.items()}
+        is_open = np.ones(len(memory.share), bool)
+        is_open[cart] = False
+        return {name: largest(items[is_open[items]], scores[is_open[items]]) for name, (items, scores) in found.items()}
 
-    def log_odds(self, items: np.ndarray, shopper: Shopper) -> np.ndarray:
+    def log_odds(self, items: np.ndarray, shopper: Shopper, habits: Columns, day: int) -> np.ndarray:
         """What speaks for the items beside their sources."""
         share, weights = self.memory.share[items], self.memory.weights
         odds = weights["intercept"] + weights["w_popularity"] * np.log(share)
-        odds += weights["w_frequency"] * shopper.frequency + weights["w_recency"] * shopper.recency
+        odds += weights["w_frequency"] * np.log1p(shopper.n_baskets) + weights["w_recency"] * shopper.recency
         if shopper.stages is not None:
             odds += weights["w_stage_lift"] * np.log(self.memory.shares[items] @ shopper.stages / share)
             odds += weights["w_next_stage_lift"] * np.log(self.memory.next_shares[items] @ shopper.stages / share)
-        return odds
+        own = np.full(len(self.memory.share), 6.0 * weights["w_since"] + 2.0 * weights["w_off_due"])
+        since, n_baskets = day - habits["last_on"], habits["n_baskets"]
+        interval = (habits["last_on"] - habits["first_on"]) / np.maximum(n_baskets - 1, 1)
+        due = np.log(0.05 + since / (interval + 3))
+        own[habits["item"]] = (
+            weights["w_habit_lately"] * np.log1p(habits["score_lately"])
+            + weights["w_habit_share"] * n_baskets / (shopper.n_baskets + 2)
+            + weights["w_since"] * np.log1p(since)
+            + weights["w_due"] * np.where(n_baskets > 1, due, 0.0)
+            + weights["w_off_due"] * np.where(n_baskets > 1, np.abs(due), 2.0)
+        )
+        return odds + own[items]
+
+    def with_new(self, items: np.ndarray) -> np.ndarray:
+        """The items, best first, with the best of the new ones among the first twenty, as in checkout_rankings."""
+        n_kept, place = self.memory.n_new_places, np.arange(1.0, len(items) + 1)
+        new = np.flatnonzero(self.memory.is_new[items])[:n_kept]
+        place[new] = np.minimum(place[new], N_PLACES - n_kept + np.arange(1, len(new) + 1) / (n_kept + 1))
+        return items[np.argsort(place)]
 
 
 def added_up(neighbours: Neighbours, items: np.ndarray, weights: np.ndarray) -> Scores:

@@ -10,21 +10,28 @@ import pyarrow as pa
 from life_stage_checkout.nearest import nearest
 
 ROWS_AT_ONCE = 500
-SCHEMA = pa.schema([("item_no", pa.int32()), ("other_item_no", pa.int32()), ("score", pa.float64())])
+KEYS = [("item_no", pa.int32()), ("other_item_no", pa.int32())]
+SCHEMA = pa.schema([("measure", pa.string()), *KEYS, ("score", pa.float64())])
 
 
-def similar_items(*, catalogue: duckdb.DuckDBPyRelation) -> pa.Table:
-    """Rows of SCHEMA: of every item those that are described most alike. catalogue: checkout_catalogue."""
+def similar_items(*, catalogue: duckdb.DuckDBPyRelation, items: duckdb.DuckDBPyRelation) -> pa.Table:
+    """Rows of SCHEMA: of every item those that are described most alike, and the same of those that were ever new.
+
+    catalogue, items: checkout_catalogue, checkout_items.
+    """
     from sklearn.feature_extraction.text import TfidfVectorizer  # loads in a second
 
     item_no, words = catalogue.order("item_no").project("item_no, words").fetchnumpy().values()
     if not any(text.strip() for text in words):
         return SCHEMA.empty_table()
     matrix = TfidfVectorizer(token_pattern=r"\S+", sublinear_tf=True, dtype=np.float32).fit_transform(words)
+    was_new = np.isin(item_no, items.filter("is_new").project("item_no").distinct().fetchnumpy()["item_no"])
     tables = [SCHEMA.empty_table()]
     for first in range(0, len(item_no), ROWS_AT_ONCE):
         cosines = (matrix[first : first + ROWS_AT_ONCE] @ matrix.T).toarray().astype(float)
         np.fill_diagonal(cosines[:, first:], 0.0)
-        item, other, score = nearest(cosines)
-        tables.append(pa.table([item_no[first + item], item_no[other], score], schema=SCHEMA))
+        for measure, places in {"alike": np.arange(len(item_no)), "novel": np.flatnonzero(was_new)}.items():
+            item, other, score = nearest(cosines[:, places])
+            columns = [[measure] * len(item), item_no[first + item], item_no[places[other]], score]
+            tables.append(pa.table(columns, schema=SCHEMA))
     return pa.concat_tables(tables)

@@ -92,6 +92,39 @@ def test_habits_are_baskets_that_lose_half_their_weight_in_sixty_days(checkout, 
         pd.testing.assert_series_equal(found.sort_index(), wanted, check_exact=False, atol=1e-8)
 
 
+def test_a_cart_knows_what_its_shopper_bought_until_the_day_before_and_an_empty_cart_until_the_month(tables):
+    lines = tables["lines"].assign(acted_on=lambda rows: pd.to_datetime(rows["acted_on"]))
+    cases = tables["cases"].assign(asked_on=lambda rows: pd.to_datetime(rows["asked_on"]))
+    assert (cases["asked_on"] == cases["month"])[cases["kind"] == "user"].all()
+    bought = cases[["case_no", "user_id", "asked_on"]].merge(lines, on="user_id").query("acted_on < asked_on")
+    bought["score"] = 0.5 ** ((bought["asked_on"] - bought["acted_on"]).dt.days / 60)
+    rows = bought.groupby(["case_no", "item_no"])
+    found = tables["case_habits"].set_index(["case_no", "item_no"]).sort_index()
+    pd.testing.assert_series_equal(found["score"], rows["score"].sum(), atol=1e-8)
+    pd.testing.assert_series_equal(found["n_baskets"], rows.size(), check_names=False)
+    asked, first, last = rows["asked_on"].first(), rows["acted_on"].min(), rows["acted_on"].max()
+    assert (found["since_days"] == (asked - last).dt.days).all()
+    interval = ((last - first).dt.days / (rows.size() - 1)).where(rows.size() > 1)
+    np.testing.assert_allclose(found["interval_days"], interval)
+    in_month = bought[bought["acted_on"] >= bought["asked_on"].dt.to_period("M").dt.start_time]
+    assert len(in_month) > 0
+
+
+def test_the_last_of_twenty_places_are_for_the_best_new_items_and_the_others_keep_their_order(tables):
+    new = tables["items"].query("is_new").set_index(["month", "item_no"]).index
+    months = tables["cases"].set_index("case_no")["month"]
+    ranked = tables["rankings"].query("model == 'hybrid' and rank_no <= 20").sort_values(["case_no", "rank_no"])
+    ranked = ranked.assign(is_new=[(months[row.case_no], row.item_no) in new for row in ranked.itertuples()])
+    assert (ranked[ranked["is_new"]].groupby("case_no").size() >= 1).any()
+    names_two = tables["examples"].query("is_new and is_judged and kind == 'cart'").groupby("case_no").size() >= 2
+    shown = ranked.groupby("case_no")["is_new"].sum()
+    assert (shown[names_two[names_two].index] >= 2).all() and names_two.sum() > 0
+    early = ranked[ranked["rank_no"] <= 18]
+    assert (early.groupby("case_no")["probability"].diff().dropna() <= 0).all()
+    late = ranked[(ranked["rank_no"] > 18) & ranked["is_new"]]
+    assert (late.groupby("case_no")["probability"].diff().dropna() <= 0).all() and len(late) > 0
+
+
 def test_labels_are_what_known_shoppers_bought_in_the_first_days(checkout, tables):
     bought = actions_in_baskets(checkout).query("action == 'purchase'")
     numbers = tables["catalogue"].set_index("item_id")["item_no"]
@@ -261,13 +294,18 @@ def test_what_memory_recommends_is_what_the_warehouse_ranks(checkout, tables):
     answers = {case: rows for case, rows in ranked.groupby("case_no")}
     carts = tables["case_items"].query("place == 'cart'").groupby("case_no")["item_no"].apply(lambda n: list(names[n]))
     judged = tables["cases"].query("kind == 'cart' and is_judged").set_index("case_no")
+    bought = tables["lines"].groupby("user_id")[["item_id", "acted_on", "month"]]
+    n_bought = 0
     for month, cases in judged.groupby("month"):
         recommender = Recommender.load(checkout.warehouse, f"{month:%Y-%m-%d}", "hybrid")
         for case in cases.itertuples():
-            found = recommender.recommend(carts[case.Index], case.user_id, n=20)
+            lately = bought.get_group(case.user_id).query("month == @month")
+            lately = [(row.item_id, row.acted_on.date()) for row in lately.itertuples()]
+            found = recommender.recommend(carts[case.Index], case.user_id, 20, lately, case.asked_on.date())
+            n_bought += any(day < case.asked_on.date() for _, day in lately)
             assert [item.item_id for item in found] == list(names[answers[case.Index]["item_no"]])
             np.testing.assert_allclose([item.probability for item in found], answers[case.Index]["probability"])
-    assert len(judged) > 50
+    assert len(judged) > 50 and n_bought > 10
 
 
 def test_strangers_with_nothing_known_in_the_cart_are_shown_what_is_popular(checkout, tables):

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from life_stage_checkout.export import linear_model
 from life_stage_checkout.leaderboard import comparisons, leaderboard
 from life_stage_checkout.linear_model import gram_matrix, weights_of
 from life_stage_checkout.nearest import NEAREST, nearest
-from life_stage_checkout.ranker import MODELS, coefficients
+from life_stage_checkout.ranker import MODELS, ONE_IN, coefficients, order
 from life_stage_checkout.similar_items import similar_items
 
 
@@ -47,13 +48,15 @@ def test_the_nearest_are_the_largest_and_of_equal_ones_the_first(seed):
 def test_items_described_alike_are_near_and_a_rare_word_says_more():
     words = {1: "soft shirt blue", 2: "soft shirt red", 3: "soft stroller rare", 4: "soft chair rare", 5: "drill"}
     catalogue = pd.DataFrame({"item_no": words.keys(), "words": words.values()}).astype({"item_no": "int32"})
-    rows = similar_items(catalogue=duckdb.from_df(catalogue)).to_pandas()
-    best = rows.sort_values("score").groupby("item_no")["other_item_no"].last()
-    assert best.to_dict() == {1: 2, 2: 1, 3: 4, 4: 3}
+    items = pd.DataFrame({"item_no": words.keys(), "is_new": [False, True, True, False, True]})
+    rows = similar_items(catalogue=duckdb.from_df(catalogue), items=duckdb.from_df(items)).to_pandas()
+    best = rows.sort_values("score").groupby(["measure", "item_no"])["other_item_no"].last()
+    assert best["alike"].to_dict() == {1: 2, 2: 1, 3: 4, 4: 3}
+    assert best["novel"].to_dict() == {1: 2, 2: 3, 3: 2, 4: 3}
     assert (rows["item_no"] != rows["other_item_no"]).all()
 
 
-def examples(n_cases=4_000, seed=1):
+def examples(n_cases=16_000, seed=1):
     """Candidates whose odds of being right are -2 + 2 habit + 1 together_cart, in a closed month and the next."""
     rng = np.random.default_rng(seed)
     rows = pd.DataFrame({"case_no": np.repeat(np.arange(n_cases), 10), "item_no": np.tile(np.arange(10), n_cases)})
@@ -71,7 +74,7 @@ def test_the_hybrid_finds_the_true_weights_from_a_tenth_of_the_wrong_candidates(
     with duckdb.connect() as connection:
         connection.register("frame", examples())
         relation = connection.sql("select * replace (month::date as month) from frame")
-        rows = coefficients(examples=relation, options={"inverse_penalty": 1.0}).to_pandas().set_index("model")
+        rows = coefficients(examples=relation, options={"penalty": 0.001}).to_pandas().set_index("model")
     assert list(rows.index) == list(MODELS) and set(rows["month"]) == {date(2017, 3, 1)}
     hybrid = rows.loc["hybrid"]
     assert hybrid["intercept"] == pytest.approx(-2, abs=0.3)
@@ -85,6 +88,26 @@ def test_the_hybrid_finds_the_true_weights_from_a_tenth_of_the_wrong_candidates(
         "w_stage_lift",
         "w_next_stage_lift",
     }
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_the_order_within_cases_is_where_the_penalised_loss_is_least(seed):
+    rng = np.random.default_rng(seed)
+    matrix, case_no = rng.normal(size=(60, 3)) * [1, 5, 0.1], np.repeat(np.arange(10), 6)
+    is_target = (matrix[:, 0] + rng.normal(size=60) > 1) & (case_no > 0)
+
+    def loss(weights):
+        total = 0.0
+        for case in range(10):
+            odds, right = matrix[case_no == case] @ weights, is_target[case_no == case]
+            whole = np.exp(odds[right]) + ONE_IN * np.exp(odds[~right]).sum()
+            total -= min(right.sum(), 3) * np.mean(odds[right] - np.log(whole)) if right.any() else 0.0
+        return total / 10 + 0.01 * ((weights * matrix.std(axis=0)) ** 2).sum()
+
+    found = order(matrix, is_target, case_no, 0.01)
+    steps = np.eye(3) * 0.02 / matrix.std(axis=0)
+    assert all(loss(found) < loss(found + sign * step) for step in steps for sign in (1, -1))
 
 
 def case_scores(gain=0.05, n_users=300):
@@ -118,3 +141,15 @@ def test_models_judged_on_the_same_draws_differ_by_less_than_each_is_uncertain()
     assert pair["highest"] - pair["lowest"] < (found["highest"] - found["lowest"]) / 2
     of_lists, of_places = {"recall_at_10", "recall_at_20", "map_at_10", "ndcg_at_10", "auc"}, {"exposure", "rmse"}
     assert set(board["metric"]) == of_lists | of_places | {"calibration_gap"}
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_the_exported_model_tells_the_probabilities_of_the_rows_of_weights(seed):
+    pytest.importorskip("onnx", reason="needs the extra onnx")
+    onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+    rng = np.random.default_rng(seed)
+    weights, columns = rng.normal(0, 3, 40), rng.normal(0, 5, (50, 40))
+    session = onnxruntime.InferenceSession(linear_model(list(weights), -2.5), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"columns": columns})
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(2.5 - columns @ weights)), atol=1e-5)

@@ -23,6 +23,13 @@ def test_the_page_is_written_from_the_kept_figures(results_page, tmp_path, monke
         assert (tmp_path / name).read_text() == (PROJECT / "docs" / name).read_text(), name
 
 
+def test_the_tables_of_the_checkout_are_written_from_the_kept_figures(results_page):
+    """Run bench/checkout_page.py after make bench-checkout."""
+    page = importlib.import_module("checkout_page")
+    figures, text = results_page.results("checkout")["figures"], page.PAGE.read_text()
+    assert page.models(figures) in text and page.peers(figures) in text
+
+
 def test_a_simpler_method_that_wins_is_named(results_page):
     """The page does not hide it."""
     columns = ["method", "period", "cohort", "n_user_months", "accuracy"]

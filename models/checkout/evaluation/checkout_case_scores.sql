@@ -1,100 +1,68 @@
 -- How well each model answered each judged case: in sums, of which means and their errors are made.
-{% set gain = "1 / log2(rank_no + 1)" %}
-{% set counts = [
-    "n_ranked",
-    "n_ranked_targets",
-    "n_wrong_before",
-    "n_hits_at_10",
-    "n_hits_at_20",
-    "n_new_hits_at_20",
-    "n_shown",
-] %}
-with
-    judged as (
-        select cases.*, users.tenure_days
-        from {{ ref("checkout_cases") }} as cases
-        left join {{ ref("checkout_users") }} as users on cases.month = users.month and cases.user_id = users.user_id
-        where cases.is_judged
+{% set sums = {
+    "n_ranked_targets": "case when is_target then 1 else 0 end",
+    "n_wrong_before": "case when is_target then rank_no - n_hits else 0 end",
+    "n_hits_at_10": "case when is_target and rank_no <= 10 then 1 else 0 end",
+    "n_hits_at_20": "case when is_target and rank_no <= 20 then 1 else 0 end",
+    "n_new_hits_at_20": "case when is_target and is_new and rank_no <= 20 then 1 else 0 end",
+    "n_shown": "case when rank_no <= 10 then 1 else 0 end",
+    "precisions": exact("case when is_target and rank_no <= 10 then n_hits * 1.0 / rank_no else 0 end"),
+    "dcg": exact("case when is_target and rank_no <= 10 then 1 / log2(rank_no + 1) else 0 end"),
+    "excess_probability": exact(
+        "case when rank_no > 10 then 0 when is_target then probability - 1 else probability end"
     ),
+    "squared_error": exact(
+        "case when rank_no > 10 then 0 when is_target then power(1 - probability, 2) else power(probability, 2) end"
+    ),
+} %}
+with
     models as (select distinct month, kind, model from {{ ref("checkout_coefficients") }}),
     hits as (
         select
-            rankings.*,
-            items.is_new,
-            sum(case when rankings.is_target then 1 else 0 end) over (
-                partition by rankings.model, rankings.case_no
-                order by rankings.rank_no
-                rows between unbounded preceding and current row
+            *,
+            sum(case when is_target then 1 else 0 end) over (
+                partition by model, case_no order by rank_no rows between unbounded preceding and current row
             ) as n_hits
-        from {{ ref("checkout_rankings") }} as rankings
-        inner join judged on rankings.case_no = judged.case_no
-        inner join
-            {{ ref("checkout_items") }} as items on judged.month = items.month and rankings.item_no = items.item_no
+        from {{ ref("checkout_rankings") }}
     ),
     found as (
         select
             model,
             case_no,
-            max(n_ranked) as n_ranked,
-            count(case when is_target then 1 end) as n_ranked_targets,
-            sum(case when is_target then rank_no - n_hits else 0 end) as n_wrong_before,
-            count(case when is_target and rank_no <= 10 then 1 end) as n_hits_at_10,
-            count(case when is_target and rank_no <= 20 then 1 end) as n_hits_at_20,
-            count(case when is_target and is_new and rank_no <= 20 then 1 end) as n_new_hits_at_20,
-            sum(
-                {{ exact("case when is_target and rank_no <= 10 then n_hits * 1.0 / rank_no else 0 end") }}
-            ) as precisions,
-            sum({{ exact("case when is_target and rank_no <= 10 then " ~ gain ~ " else 0 end") }}) as dcg,
-            count(case when rank_no <= 10 then 1 end) as n_shown,
-            sum(
-                {{
-                    exact(
-                        "case when rank_no <= 10 then power(probability - case when is_target then 1 else 0 end, 2) else 0 end"
-                    )
-                }}
-            ) as squared_error,
-            sum(
-                {{
-                    exact(
-                        "case when rank_no <= 10 then probability - case when is_target then 1 else 0 end else 0 end"
-                    )
-                }}
-            ) as excess_probability
+            max(n_ranked) as n_ranked
+            {% for name, term in sums.items() %}, sum({{ term }}) as {{ name }} {% endfor %}
         from hits
         group by model, case_no
     ),
     new_targets as (
-        select judged.case_no, count(*) as n_new_targets
-        from judged
-        inner join {{ ref("checkout_targets") }} as targets on judged.case_no = targets.case_no
-        inner join
-            {{ ref("checkout_items") }} as items on judged.month = items.month and targets.item_no = items.item_no
+        select cases.case_no, count(*) as n_new_targets
+        from {{ ref("checkout_cases") }} as cases
+        inner join {{ ref("checkout_targets") }} as targets on cases.case_no = targets.case_no
+        inner join {{ ref("checkout_items") }} as items on cases.month = items.month and targets.item_no = items.item_no
         where items.is_new
-        group by judged.case_no
+        group by cases.case_no
     ),
-    catalogue as (select count(*) as n_items from {{ ref("checkout_catalogue") }}),
     ideals as (
         select n, sum({{ exact("1 / log2(n + 1)") }}) over (order by n) as ideal
         from ({{ every_integer(1, 10) }}) as numbers
     ),
     answers as (
         select
-            judged.*,
+            cases.*,
+            users.tenure_days,
             models.model,
-            catalogue.n_items - judged.n_given - judged.n_targets as n_wrong,
+            (select count(*) from {{ ref("checkout_catalogue") }}) - cases.n_given - cases.n_targets as n_wrong,
             ideals.ideal,
             coalesce(new_targets.n_new_targets, 0) as n_new_targets,
-            {% for count in counts %} coalesce(found.{{ count }}, 0) as {{ count }}, {% endfor %}
-            coalesce(found.precisions, 0.0) as precisions,
-            coalesce(found.dcg, 0.0) as dcg,
-            coalesce(found.squared_error, 0.0) as squared_error,
-            coalesce(found.excess_probability, 0.0) as excess_probability
-        from judged
-        inner join models on judged.month = models.month and judged.kind = models.kind
-        cross join catalogue
-        left join new_targets on judged.case_no = new_targets.case_no
-        left join ideals on least(judged.n_targets, 10) = ideals.n
-        left join found on models.model = found.model and judged.case_no = found.case_no
+            coalesce(found.n_ranked, 0) as n_ranked
+            {% for name in sums %}, coalesce(found.{{ name }}, 0) as {{ name }} {% endfor %}
+        from {{ ref("checkout_cases") }} as cases
+        inner join models on cases.month = models.month and cases.kind = models.kind
+        left join {{ ref("checkout_users") }} as users on cases.month = users.month and cases.user_id = users.user_id
+        left join new_targets on cases.case_no = new_targets.case_no
+        left join ideals on least(cases.n_targets, 10) = ideals.n
+        left join found on models.model = found.model and cases.case_no = found.case_no
+        where cases.is_judged
     )
 select
     model,

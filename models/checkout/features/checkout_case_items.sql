@@ -8,8 +8,7 @@ with
             habits.score,
             row_number() over (partition by cases.case_no order by habits.score desc, habits.item_no) as habit_no
         from {{ ref("checkout_cases") }} as cases
-        inner join
-            {{ ref("checkout_habits") }} as habits on cases.month = habits.month and cases.user_id = habits.user_id
+        inner join {{ ref("checkout_case_habits") }} as habits on cases.case_no = habits.case_no
     )
 select cases.case_no, cases.month, lines.item_no, 'cart' as place, cast(1 as double) as weight
 from {{ ref("checkout_cases") }} as cases

@@ -6,6 +6,7 @@ with
             'cart' as kind,
             lines.basket_id as case_id,
             lines.user_id,
+            min(lines.acted_on) as asked_on,
             count(case when lines.is_given then 1 end) as n_given,
             count(case when not lines.is_given then 1 end) as n_targets
         from {{ ref("checkout_lines") }} as lines
@@ -19,6 +20,7 @@ with
             'user' as kind,
             users.user_id as case_id,
             users.user_id,
+            users.month as asked_on,
             0 as n_given,
             count(labels.item_no) as n_targets
         from {{ ref("checkout_users") }} as users
@@ -40,7 +42,7 @@ with
             months.is_judged,
             row_number() over (
                 partition by questions.month, questions.kind
-                order by {{ hash_share("questions.case_id") }}, questions.case_id
+                order by {{ drawn("questions.case_id") }}, questions.case_id
             ) as draw
         from questions
         inner join {{ ref("checkout_months") }} as months on questions.month = months.month
@@ -51,6 +53,7 @@ select
     numbered.kind,
     numbered.case_id,
     numbered.user_id,
+    numbered.asked_on,
     numbered.is_closed,
     numbered.is_judged,
     numbered.n_given,

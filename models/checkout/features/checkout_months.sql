@@ -16,6 +16,8 @@ with
 select
     calendar.month,
     calendar.month < span.made_for as is_closed,
-    calendar.month < span.made_for and calendar.month > span.first_month as is_judged
+    calendar.month < span.made_for and calendar.month > span.first_month as is_judged,
+    cast({{ var("checkout_half_life_days") }} as double) as half_life_days,
+    cast({{ var("checkout_new_places") }} as integer) as n_new_places
 from calendar
 cross join span

@@ -14,12 +14,6 @@ with
             and known.item_no = neighbours.item_no
         group by known.case_no, neighbours.other_item_no, neighbours.measure, known.place
     ),
-    by_habit as (
-        select cases.case_no, habits.item_no, 'habit' as source, habits.score
-        from {{ ref("checkout_cases") }} as cases
-        inner join
-            {{ ref("checkout_habits") }} as habits on cases.month = habits.month and cases.user_id = habits.user_id
-    ),
     places as (
         select
             *,
@@ -48,8 +42,8 @@ with
         select *
         from by_neighbours
         union all
-        select *
-        from by_habit
+        select case_no, item_no, 'habit' as source, score
+        from {{ ref("checkout_case_habits") }}
         union all
         select *
         from by_popularity

@@ -1,4 +1,4 @@
--- Which items belong to which: the nearest fifty of each, by three measures.
+-- Which items belong to which: the nearest fifty of each, by four measures.
 {% set nearest = 50 %}
 with
     both_ways as (
@@ -31,6 +31,7 @@ union all
 select month, 'linear' as measure, item_no, other_item_no, score
 from {{ ref("checkout_linear_weights") }}
 union all
-select months.month, 'alike' as measure, alike.item_no, alike.other_item_no, alike.score
+select items.month, alike.measure, alike.item_no, alike.other_item_no, alike.score
 from {{ ref("checkout_similar_items") }} as alike
-cross join {{ ref("checkout_months") }} as months
+inner join {{ ref("checkout_items") }} as items on alike.other_item_no = items.item_no
+where alike.measure = 'alike' or items.is_new

@@ -1,4 +1,5 @@
 -- What every model would have recommended in the judged months: its first twenty, and where it put the right answers.
+{% set n_new = var("checkout_new_places") %}
 with
     scored as (
         select
@@ -6,6 +7,7 @@ with
             examples.case_no,
             examples.item_no,
             examples.is_target,
+            examples.is_new,
             {{ log_odds("coefficients", "examples") }} as log_odds
         from {{ ref("checkout_examples") }} as examples
         inner join
@@ -14,12 +16,28 @@ with
             and examples.kind = coefficients.kind
         where examples.is_judged and {{ is_offered("coefficients", "examples") }}
     ),
+    placed as (
+        select
+            *,
+            row_number() over (partition by model, case_no order by log_odds desc, item_no) as place,
+            row_number() over (partition by model, case_no, is_new order by log_odds desc, item_no) as place_among_new,
+            count(*) over (partition by model, case_no) as n_ranked
+        from scored
+    ),
+    -- The last of twenty places are kept for the best of the items that nobody has bought yet.
     ranked as (
         select
             *,
-            row_number() over (partition by model, case_no order by log_odds desc, item_no) as rank_no,
-            count(*) over (partition by model, case_no) as n_ranked
-        from scored
+            row_number() over (
+                partition by model, case_no
+                order by
+                    case
+                        when is_new and place_among_new <= {{ n_new }}
+                        then least(place, {{ 20 - n_new }} + place_among_new / {{ n_new + 1.0 }})
+                        else place
+                    end
+            ) as rank_no
+        from placed
     )
 select
     model,
@@ -28,6 +46,7 @@ select
     item_no,
     1 / (1 + exp(- log_odds)) as probability,
     is_target = 1 as is_target,
+    is_new,
     cast(n_ranked as integer) as n_ranked
 from ranked
 where rank_no <= 20 or is_target = 1

@@ -1,0 +1,66 @@
+"""The tables of docs/checkout.md, written from the kept figures of make bench-checkout."""
+
+import re
+
+from results_page import DOCS, markdown, number, results
+
+ORDER = ("popular", "alike", "linear", "together", "habit", "hybrid")
+METRICS = ("recall_at_10", "map_at_10", "ndcg_at_10", "auc", "recall_at_20", "new_item_recall_at_20")
+NAMES = ("recall@10", "MAP@10", "NDCG@10", "AUC", "recall@20", "new items, recall@20")
+PAGE = DOCS / "checkout.md"
+
+
+def interval(figures: list[float], digits: int = 3) -> str:
+    """A difference and the interval that it lies in."""
+    value, lowest, highest = figures[:3]
+    return f"{value:+.{digits}f} [{lowest:+.{digits}f}, {highest:+.{digits}f}]"
+
+
+def models(figures: dict) -> str:
+    """Every model of the registry in the carts, and with empty carts."""
+    carts, users, shown = (
+        figures["leaderboard"]["cart"],
+        figures["leaderboard"]["user"],
+        figures["share_of_catalogue_shown"],
+    )
+    rows = (
+        [
+            model,
+            *(number(carts[model][metric][0], 3) for metric in METRICS),
+            number(shown[model], 2),
+            number(users[model]["recall_at_10"][0], 3),
+        ]
+        for model in ORDER
+    )
+    return markdown(["model", *NAMES, "share of the catalogue shown", "empty carts: recall@10"], rows)
+
+
+def peers(figures: dict) -> str:
+    """The hybrid, habits and other libraries over all draws of the carts."""
+    draws = list(figures["draws"].values())
+    means = {name: [sum(draw[name][n] for draw in draws) / len(draws) for n in (0, 1)] for name in draws[0]}
+    gains = figures["hybrid_ahead_of"]
+    rows = (
+        [
+            name,
+            number(means[name][0], 3),
+            number(means[name][1], 3),
+            *(interval(gains[name][metric]) if name in gains else "" for metric in ("recall_at_10", "map_at_10")),
+        ]
+        for name in sorted(means, key=lambda name: -means[name][0])
+    )
+    header = ["model", f"recall@10, mean of {len(draws)} draws", "MAP@10", "hybrid ahead by, recall", "MAP"]
+    return markdown(header, rows)
+
+
+def write() -> None:
+    """Put the tables between their marks."""
+    text, figures = PAGE.read_text(), results("checkout")["figures"]
+    for table in (models, peers):
+        mark = f"<!-- {table.__name__} -->"
+        text = re.sub(f"{mark}.*?{mark}", f"{mark}\n{table(figures)}\n{mark}", text, flags=re.S)
+    PAGE.write_text(text)
+
+
+if __name__ == "__main__":
+    write()

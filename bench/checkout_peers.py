@@ -1,0 +1,316 @@
+"""The checkout's carts put to other libraries: cornac (ItemKNN, EASE, TIFUKNN, UPCF) and implicit (ALS, BM25).
+
+Each learns from the lines before the month and is asked with what the hybrid is asked with: the cart, and what its
+shopper bought until the day before. Five settings of each are tried on the carts of September, as draw 0 has them, and
+the one with the highest recall@10 answers the judged carts of every draw. make bench-checkout
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import duckdb
+import numpy as np
+from scipy.sparse import csr_matrix
+
+N_SHOWN, N_DRAWS = 10, 500
+LEARNED: dict[tuple, object] = {}
+LINEAR_ITEMS = 4000  # the most frequent ones: EASE inverts a matrix of all it knows
+
+
+@dataclass(frozen=True)
+class Month:
+    """What is known before a month, and its carts: rows of the matrices are shoppers, baskets or cases."""
+
+    day: str
+    users: csr_matrix  # baskets of each shopper that held an item
+    baskets: csr_matrix
+    histories: list[list[list[int]]]  # of each shopper, before the month, items of each basket, oldest first
+    carts: csr_matrix
+    known: csr_matrix  # what the shopper of each case bought until the day before
+    known_baskets: list[list[list[int]]]
+    targets: csr_matrix
+    user_ids: list[str]  # of the cases
+
+
+def months_of(warehouse: duckdb.DuckDBPyConnection, month: str | None = None) -> list[Month]:
+    """The judged months, or one, of a warehouse."""
+    rows = warehouse.execute("select distinct month from checkout_cases where is_judged order by month").fetchall()
+    return [month_of(warehouse, day) for (day,) in rows if month in (None, str(day))]
+
+
+def month_of(warehouse: duckdb.DuckDBPyConnection, month) -> Month:
+    """One month's lines and carts."""
+    n_items = warehouse.execute("select max(item_no) + 1 from checkout_catalogue").fetchall()[0][0]
+    cases = f"""(select case_no, user_id, asked_on, row_number() over (order by case_no) - 1 as number
+        from checkout_cases where kind = 'cart' and is_judged and month = date '{month}')"""
+    before = f"(select *, concat(month, ' ', basket_id) as basket from checkout_lines where month < date '{month}')"
+    known = f"""(select number, lines.* from {cases} as cases
+        inner join (select *, concat(month, ' ', basket_id) as basket from checkout_lines) as lines
+            on cases.user_id = lines.user_id and lines.acted_on < cases.asked_on)"""
+    user_ids = [user for (user,) in warehouse.execute(f"select user_id from {cases} order by number").fetchall()]
+
+    def matrix(rows: str, number: str, n_rows: int | None = None) -> csr_matrix:
+        found = warehouse.execute(f"select {number} as number, item_no from {rows}").fetchnumpy()
+        number, items = found["number"].astype(int), found["item_no"]
+        return csr_matrix((np.ones(len(items)), (number, items)), (n_rows or number.max() + 1, n_items))
+
+    def histories(rows: str, number: str) -> dict[int, list[list[int]]]:
+        found = warehouse.execute(
+            f"""select number, list(items order by acted_on, basket) from (
+                select {number} as number, basket, min(acted_on) as acted_on, list(item_no order by item_no) as items
+                from {rows} group by all
+            ) group by number"""
+        )
+        return dict(found.fetchall())
+
+    def of_cases(table: str) -> csr_matrix:
+        return matrix(f"{cases} inner join {table} using (case_no)", "number", len(user_ids))
+
+    by_user, by_case = "dense_rank() over (order by user_id) - 1", "number"
+    numbered = f"(select *, {by_user} as user_no from {before})"
+    known_baskets = histories(known, by_case)
+    return Month(
+        day=str(month),
+        users=matrix(before, by_user),
+        baskets=matrix(before, "dense_rank() over (order by basket) - 1"),
+        histories=[baskets for _, baskets in sorted(histories(numbered, "user_no").items())],
+        carts=of_cases("(from checkout_case_items where place = 'cart') as given"),
+        known=matrix(known, by_case, len(user_ids)),
+        known_baskets=[known_baskets.get(number, []) for number in range(len(user_ids))],
+        targets=of_cases("checkout_targets"),
+        user_ids=user_ids,
+    )
+
+
+def asked(month: Month, cart_weight: float) -> csr_matrix:
+    """A row per case: the shopper's habits, and the cart that many times."""
+    return (month.known.log1p() + month.carts * cart_weight).tocsr()
+
+
+def rows_known(month: Month, by: str) -> csr_matrix:
+    """What a model of items learns from: shoppers or baskets."""
+    return month.baskets if by == "baskets" else month.users.log1p()
+
+
+def cornac_data(matrix: csr_matrix):
+    """A matrix as cornac's data set, items in the matrix's order."""
+    from cornac.data import Dataset
+
+    coordinates = matrix.tocoo()
+    names = {number: number for number in range(max(matrix.shape))}
+    return Dataset(
+        matrix.shape[0], matrix.shape[1], names, names, (coordinates.row, coordinates.col, coordinates.data), seed=1
+    )
+
+
+def learned(fit: Callable, month: Month, by: str, **setting: object) -> csr_matrix:
+    """What a model of items learns before a month: the same in every draw of the carts, so it is learned once."""
+    key = (fit, month.day, by, *setting.items())
+    if key not in LEARNED:
+        LEARNED[key] = fit(rows_known(month, by), **setting)
+    return LEARNED[key]
+
+
+def item_knn(month: Month, seed: int, *, cart_weight: float, **setting: object):
+    """cornac's nearest items: the sum of their similarities to what the case holds."""
+    return asked(month, cart_weight) @ learned(item_similarities, month, **setting)
+
+
+def item_similarities(known: csr_matrix, k: int, weighting: str | None) -> csr_matrix:
+    """By the item held, of the other one."""
+    from cornac.models import ItemKNN
+
+    return ItemKNN(k=k, weighting=weighting, seed=1, verbose=False).fit(cornac_data(known)).sim_mat.T.tocsr()
+
+
+def ease(month: Month, seed: int, *, cart_weight: float, **setting: object):
+    """cornac's linear autoencoder of the most frequent items."""
+    items, weights = learned(linear_weights, month, **setting)
+    scores = np.zeros(month.carts.shape, np.float32)
+    scores[:, items] = asked(month, cart_weight)[:, items] @ weights
+    return scores
+
+
+def linear_weights(known: csr_matrix, penalty: float, positive: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The items, and their weights by the item held, of the other one."""
+    from cornac.models import EASE
+
+    items = np.sort(np.argsort(-np.asarray(known.sum(axis=0)).ravel(), kind="stable")[:LINEAR_ITEMS])
+    model = EASE(lamb=penalty, posB=positive, verbose=False).fit(cornac_data(known[:, items].tocsr()))
+    return items, np.asarray(model.B, np.float32)
+
+
+def als(month: Month, seed: int, *, factors: int, regularization: float, alpha: float, cart_weight: float):
+    """implicit's factors of shoppers and items; a case is a new shopper."""
+    from implicit.als import AlternatingLeastSquares
+
+    model = AlternatingLeastSquares(
+        factors=factors, regularization=regularization, alpha=alpha, iterations=15, random_state=seed, num_threads=1
+    )
+    model.fit(month.users.log1p().tocsr(), show_progress=False)
+    rows = asked(month, cart_weight).astype(np.float32)
+    return model.recalculate_user(np.arange(rows.shape[0]), rows) @ model.item_factors.T
+
+
+def bm25(month: Month, seed: int, *, cart_weight: float, **setting: object):
+    """implicit's nearest items by BM25."""
+    return asked(month, cart_weight) @ learned(bm25_similarities, month, **setting)
+
+
+def bm25_similarities(known: csr_matrix, k: int, k1: float, b: float) -> csr_matrix:
+    """By the item held, of the other one."""
+    from implicit.nearest_neighbours import BM25Recommender
+
+    model = BM25Recommender(K=k, K1=k1, B=b, num_threads=1)
+    model.fit(known, show_progress=False)
+    return model.similarity
+
+
+def tifuknn(month: Month, seed: int, *, neighbours: int, within: float, group: float, alpha: float):
+    """cornac's vectors of shoppers and, by them, the mean of the nearest: its own score() adds one number for all."""
+    from cornac.models import TIFUKNN
+
+    model = TIFUKNN(n_neighbors=neighbours, within_decay_rate=within, group_decay_rate=group, alpha=alpha)
+    model.iid_map = range(month.users.shape[1])
+    users, cases = (
+        np.array([model._compute_user_vector(history) for history in histories], np.float32)
+        for histories in (month.histories, month.known_baskets)
+    )
+    far = (users**2).sum(axis=1) - 2 * cases @ users.T
+    nearest = np.argpartition(far, neighbours, axis=1)[:, :neighbours]
+    starts = np.arange(len(far) + 1) * neighbours
+    chosen = csr_matrix((np.full(nearest.size, 1 / neighbours), nearest.ravel(), starts), (len(far), len(users)))
+    return alpha * cases + (1 - alpha) * (chosen @ users)
+
+
+def upcf(month: Month, seed: int, *, recency: int, locality: int, asymmetry: float):
+    """cornac's UPCF as a formula for all cases: shares of the newest baskets of all shoppers, by their likeness.
+
+    cornac asks one case at a time and keeps the hundred shoppers most alike.
+    """
+    own, others = (newest(histories, recency, month) for histories in (month.known_baskets, month.histories))
+    held, of_users = month.known.sign().tocsr(), month.users.sign().tocsr()
+    n_held, n_of_user = (np.asarray(rows.sum(axis=1)).ravel() for rows in (held, of_users))
+    alike = (held @ of_users.T).toarray()
+    alike /= np.maximum(n_held[:, None], 1) ** asymmetry * n_of_user[None, :] ** (1 - asymmetry)
+    return csr_matrix(alike**locality) @ others + own
+
+
+def newest(histories: list[list[list[int]]], recency: int, month: Month) -> csr_matrix:
+    """Of each history the share of its newest baskets (0: of all) that hold an item."""
+    rows, items, shares = [], [], []
+    for number, history in enumerate(histories):
+        last = history[-recency:] if recency else history
+        counts = Counter(item for basket in last for item in basket)
+        rows += [number] * len(counts)
+        items += counts
+        shares += [n / len(last) for n in counts.values()]
+    return csr_matrix((shares, (rows, items)), (len(histories), month.users.shape[1]))
+
+
+PEERS: dict[str, tuple[Callable, list[dict]]] = {
+    "cornac ItemKNN": (
+        item_knn,
+        [
+            {"k": 50, "weighting": None, "by": "baskets", "cart_weight": 3.0},
+            {"k": 50, "weighting": None, "by": "baskets", "cart_weight": 1.0},
+            {"k": 50, "weighting": "bm25", "by": "baskets", "cart_weight": 3.0},
+            {"k": 50, "weighting": "bm25", "by": "baskets", "cart_weight": 10.0},
+            {"k": 50, "weighting": None, "by": "users", "cart_weight": 1.0},
+        ],
+    ),
+    "cornac EASE": (
+        ease,
+        [
+            {"penalty": 10.0, "positive": False, "by": "users", "cart_weight": 1.0},
+            {"penalty": 30.0, "positive": False, "by": "users", "cart_weight": 1.0},
+            {"penalty": 100.0, "positive": False, "by": "users", "cart_weight": 1.0},
+            {"penalty": 100.0, "positive": False, "by": "users", "cart_weight": 3.0},
+            {"penalty": 100.0, "positive": False, "by": "baskets", "cart_weight": 3.0},
+        ],
+    ),
+    "cornac TIFUKNN": (
+        tifuknn,
+        [
+            {"neighbours": 300, "within": 0.9, "group": 0.7, "alpha": 0.7},
+            {"neighbours": 100, "within": 0.9, "group": 0.7, "alpha": 0.9},
+            {"neighbours": 300, "within": 1.0, "group": 0.8, "alpha": 0.7},
+            {"neighbours": 300, "within": 1.0, "group": 0.8, "alpha": 0.9},
+            {"neighbours": 100, "within": 1.0, "group": 0.9, "alpha": 0.7},
+        ],
+    ),
+    "cornac UPCF": (
+        upcf,
+        [
+            {"recency": 5, "locality": 1, "asymmetry": 0.25},
+            {"recency": 25, "locality": 1, "asymmetry": 0.25},
+            {"recency": 25, "locality": 5, "asymmetry": 0.25},
+            {"recency": 100, "locality": 5, "asymmetry": 0.25},
+            {"recency": 0, "locality": 5, "asymmetry": 0.5},
+        ],
+    ),
+    "implicit ALS": (
+        als,
+        [
+            {"factors": 64, "regularization": 0.05, "alpha": 1.0, "cart_weight": 1.0},
+            {"factors": 32, "regularization": 0.05, "alpha": 1.0, "cart_weight": 1.0},
+            {"factors": 128, "regularization": 0.05, "alpha": 1.0, "cart_weight": 1.0},
+            {"factors": 64, "regularization": 0.05, "alpha": 1.0, "cart_weight": 3.0},
+            {"factors": 64, "regularization": 0.05, "alpha": 10.0, "cart_weight": 1.0},
+        ],
+    ),
+    "implicit BM25": (
+        bm25,
+        [
+            {"k": 50, "k1": 1.2, "b": 0.75, "by": "users", "cart_weight": 1.0},
+            {"k": 200, "k1": 100.0, "b": 0.5, "by": "users", "cart_weight": 1.0},
+            {"k": 50, "k1": 1.2, "b": 0.75, "by": "baskets", "cart_weight": 3.0},
+            {"k": 200, "k1": 100.0, "b": 0.5, "by": "baskets", "cart_weight": 3.0},
+            {"k": 200, "k1": 1.2, "b": 0.75, "by": "baskets", "cart_weight": 10.0},
+        ],
+    ),
+}
+
+
+def judged(month: Month, scores) -> np.ndarray:
+    """recall@10 and average precision of each case; what lies in the cart is not shown, nor what has no score."""
+    scores = np.array(scores.todense() if hasattr(scores, "todense") else scores, dtype=float)
+    scores[month.carts.nonzero()] = -np.inf
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :N_SHOWN]
+    shown = np.take_along_axis(scores, best, axis=1)
+    hits = np.take_along_axis(month.targets.toarray(), best, axis=1) * (np.isfinite(shown) & (shown != 0))
+    n_right = np.asarray(month.targets.sum(axis=1)).ravel()
+    precisions = (hits * hits.cumsum(axis=1) / np.arange(1, N_SHOWN + 1)).sum(axis=1)
+    return np.column_stack([hits.sum(axis=1) / n_right, precisions / np.minimum(n_right, N_SHOWN)])
+
+
+def chosen_settings(month: Month) -> dict[str, tuple[dict, list[float]]]:
+    """{peer: (its best setting, recall@10 of each)} in the month before the judged ones."""
+    found = {}
+    for name, (answer, settings) in PEERS.items():
+        recalls = [float(judged(month, answer(month, 0, **setting))[:, 0].mean()) for setting in settings]
+        found[name] = settings[int(np.argmax(recalls))], recalls
+        print(f"{name:15}", found[name], flush=True)
+    return found
+
+
+def answers(months: list[Month], seed: int, settings: dict[str, dict]) -> dict[str, np.ndarray]:
+    """{peer: recall@10 and average precision of every judged case}."""
+    return {
+        name: np.concatenate([judged(month, PEERS[name][0](month, seed, **setting)) for month in months])
+        for name, setting in settings.items()
+    }
+
+
+def ahead(own: np.ndarray, other: np.ndarray, users: list[str]) -> dict[str, list[float]]:
+    """By how much the own figures are higher, with 95 % intervals from draws of whole users."""
+    ids, number = np.unique(users, return_inverse=True)
+    draws = np.random.default_rng(1).multinomial(len(ids), np.full(len(ids), 1 / len(ids)), size=N_DRAWS)
+    n_cases = draws @ np.bincount(number)
+    found = {}
+    for column, metric in enumerate(("recall_at_10", "map_at_10")):
+        gain = own[:, column] - other[:, column]
+        of_draws = draws @ np.bincount(number, gain) / n_cases
+        found[metric] = [float(gain.mean()), *map(float, np.quantile(of_draws, [0.025, 0.975]))]
+    return found

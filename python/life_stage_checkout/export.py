@@ -1,0 +1,95 @@
+"""The champion of the carts as ONNX, with its card: python -m life_stage_checkout.export FOLDER. Needs the extra onnx.
+
+One input `columns`, doubles in the order that the card names; one output, how probable it is that a candidate is right.
+"""
+
+import sys
+from pathlib import Path
+
+import duckdb
+import numpy as np
+
+from life_stage import places
+
+OPSET = 17
+CHAMPION = """
+    select coefficients.*, champions.best_model from checkout_coefficients as coefficients
+    inner join checkout_champions as champions using (kind, model)
+    where kind = 'cart' order by month desc limit 1
+"""
+FIGURES = """
+    select board.metric, board.value, board.lowest, board.highest, board.n_cases from checkout_leaderboard as board
+    inner join checkout_champions as champions using (kind, model)
+    where kind = 'cart' and period = 'all' and segment = 'all' order by board.metric
+"""
+CARD = """# {model}, for carts of {month}
+
+A logistic regression that tells how probable it is that a candidate belongs into a cart: `{model}.onnx`, the weights
+that checkout_coefficients holds. The model with the highest recall@10 is {best_model}; this one is the cheapest that it
+does not beat for sure. Learned from the carts of the closed months before; the columns are those of checkout_examples.
+
+| column | weight |
+|---|---|
+| intercept | {intercept:.6g} |
+{weights}
+
+In the months judged, each told by the regression learned before it, with 95 % intervals:
+
+| metric | value | lowest | highest | carts |
+|---|---|---|---|---|
+{figures}
+
+It orders candidates and finds none: what is not among the sources of checkout_candidates is never shown. It is learned
+anew by every run; a copy grows old. For whom it does worst stands in checkout_gaps.
+"""
+
+
+def export(warehouse: Path, folder: Path) -> Path:
+    """Write the champion and its card into the folder; returns the model's file."""
+    with duckdb.connect(str(warehouse), read_only=True) as session:
+        rows = session.sql(CHAMPION).df()
+        figures = session.sql(FIGURES).fetchall()
+    if rows.empty:
+        raise SystemExit("the warehouse holds no champion of carts: build it with var checkout_months above 0")
+    facts = rows.iloc[0]
+    weights = {name.removeprefix("w_"): float(facts[name]) for name in rows if name.startswith("w_")}
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{facts['model']}.onnx"
+    file.write_bytes(linear_model(list(weights.values()), float(facts["intercept"])))
+    card = CARD.format(
+        model=facts["model"],
+        best_model=facts["best_model"],
+        month=f"{facts['month']:%Y-%m}",
+        intercept=facts["intercept"],
+        weights="\n".join(f"| {name} | {weight:.6g} |" for name, weight in weights.items()),
+        figures="\n".join(
+            f"| {name} | {' | '.join(f'{x:.4f}' for x in numbers)} | {n} |" for name, *numbers, n in figures
+        ),
+    )
+    file.with_suffix(".md").write_text(card, encoding="utf-8")
+    return file
+
+
+def linear_model(weights: list[float], intercept: float) -> bytes:
+    """sigmoid(columns x weights + intercept) in double, as an ONNX file."""
+    from onnx import TensorProto, checker, helper, numpy_helper
+
+    steps = [
+        helper.make_node("MatMul", ["columns", "weights"], ["product"]),
+        helper.make_node("Add", ["product", "intercept"], ["log_odds"]),
+        helper.make_node("Sigmoid", ["log_odds"], ["probability"]),
+    ]
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.DOUBLE, ["candidates", *width])
+        for name, width in (("columns", [len(weights)]), ("probability", []))
+    ]
+    constants = {"weights": np.array(weights), "intercept": np.array(intercept)}
+    held = [numpy_helper.from_array(values, name) for name, values in constants.items()]
+    graph = helper.make_graph(steps, "checkout", ends[:1], ends[1:], held)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+    checker.check_model(model)
+    return model.SerializeToString()
+
+
+if __name__ == "__main__":
+    print(export(places.warehouse(), Path(sys.argv[1] if len(sys.argv) > 1 else "checkout_model")))
