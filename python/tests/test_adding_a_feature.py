@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from project import PROJECT, SMALL, made_once, make_shop
 
+pytestmark = pytest.mark.slow
 DOCUMENT = (PROJECT / "docs" / "adding_a_feature.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", DOCUMENT, flags=re.M | re.S)
 FEATURE_FILE = re.search(r"`(models/life_stage/features/feature_\w+\.sql)`", DOCUMENT).group(1)
@@ -133,7 +134,6 @@ def test_the_file_alone_makes_the_feature(followed):
     assert (followed.folder / "published_trial" / "user_stages.parquet").exists()
 
 
-@pytest.mark.slow
 def test_a_file_deleted_with_its_entry_is_gone_from_the_features_and_leaves_the_stages(followed, tmp_path):
     stages = "select count(*), sum(hash(e)) from stage_evidence as e"
     folder = shutil.copytree(followed.folder, tmp_path / "checkout", symlinks=True)

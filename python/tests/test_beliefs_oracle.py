@@ -195,6 +195,7 @@ def test_a_child_past_the_last_cell_stays_graduated(synthetic):
     assert cells(synthetic, MONTHS[-1]).notna().all().all()
 
 
+@pytest.mark.slow
 def test_a_month_that_comes_last_counts_as_if_it_had_come_in_its_turn(synthetic, tmp_path):
     """The order in which months are folded in does not matter: the cells of the newest month are a sum over all."""
     shop = copy_shop(synthetic, tmp_path / "late")

@@ -31,6 +31,7 @@ def test_a_file_overwritten_by_the_next_month_leaves_the_old_month_whole(base, n
 
 
 @pytest.mark.fault("Rows", "a wrong time that is corrected later", "no trace of the wrong one")
+@pytest.mark.slow
 def test_a_corrected_time_leaves_no_trace_of_the_wrong_one(base, new_shop):
     july = month_of(base, "2016-07")
     wrong = "case when action_id = (select min(action_id) from july) then timestamp '2015-03-10' else occurred_at end"

@@ -234,6 +234,7 @@ def test_a_month_that_leaves_the_source_is_retired_and_kept(base, shop):
     assert shop.published_set() == base.published_set()
 
 
+@pytest.mark.slow
 def test_a_retired_month_is_kept_when_the_next_folder_holds_a_few_of_its_rows(base, shop):
     september = "actions/month=2016-09/part-0000.parquet"
     own_rows = f"select * replace (cast(action_id as varchar) as action_id) from '{base.source}/{september}'"
@@ -246,6 +247,7 @@ def test_a_retired_month_is_kept_when_the_next_folder_holds_a_few_of_its_rows(ba
 
 
 @pytest.mark.fault("Months and runs", "a month that is not closed", "staged, no belief until it is over and complete")
+@pytest.mark.slow
 def test_a_month_gets_a_belief_once_it_is_over_and_complete(base, new_shop):
     def months_believed(shop):
         return [

@@ -59,6 +59,7 @@ def test_make_demo_prints_the_numbers_that_the_readme_shows(demo_output):
     assert comparable(demo_output)[-len(comparable(shown)) :] == comparable(shown)
 
 
+@pytest.mark.slow
 def test_the_monthly_command_runs_on_a_folder_of_your_own(checkout, demo_output, tmp_path):
     shop = Shop(tmp_path / "shop")
     generate_source(shop, users=2_000, months=8)
