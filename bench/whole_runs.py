@@ -78,7 +78,7 @@ def measure(millions: float, months: int) -> dict:
     users = int(USERS_PER_MILLION * millions)
     name = f"whole_{millions:g}_{months}".replace(".", "_")
     source = demo_source(f"{name}_source", users=users, months=months, through=NEWEST)
-    rounds, counted = [], "select user_id, month(occurred_at), count(*) from {actions} group by all"
+    rounds, counted = [], "select user_id, date_trunc('month', occurred_at), count(*) from {actions} group by all"
     for number in range(RUNS):
         print(f"{name}: round {number + 1} of {RUNS}", file=sys.stderr, flush=True)
         scans = in_turn(

@@ -45,6 +45,19 @@
     power(0.5, {{ days }} * {{ faster }} / cast({{ var("checkout_half_life_days") }} as double))
 {%- endmacro %}
 
+{% macro pairs_in_baskets(lines) -%}
+    {#- SQL: a row for every two items of a basket: month, user_id, item_no and the larger other_item_no. A wholesaler's basket
+        says little and costs the square of its length: it is left out. -#}
+    select one.month, one.user_id, one.item_no, another.item_no as other_item_no
+    from (select *, count(*) over (partition by month, basket_id) as n_lines from {{ lines }}) as one
+    inner join
+        {{ lines }} as another
+        on one.month = another.month
+        and one.basket_id = another.basket_id
+        and one.item_no < another.item_no
+    where one.n_lines <= 100
+{%- endmacro %}
+
 {% macro checkout_columns() %}
     {# What the rankers read of a candidate, as checkout_examples has it. #}
     {% set columns = [] %}

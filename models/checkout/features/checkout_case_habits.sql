@@ -1,5 +1,4 @@
--- What the shopper of a case buys again and again, as of the day of the question: habits of the month, aged to that
--- day,
+-- What the shopper of a case buys again and again, as of the day of the question: the month's habits, aged to that day,
 -- and what has been bought since.
 {% set day = "cases.asked_on" %}
 with

@@ -12,18 +12,11 @@ with
             and segment = 'all'
             and model in ('together', 'linear')
     ),
-    baskets as (select *, count(*) over (partition by month, basket_id) as n_lines from {{ ref("checkout_lines") }}),
     shared as (
-        select one.item_no, another.item_no as other_item_no
-        from baskets as one
-        inner join
-            baskets as another
-            on one.month = another.month
-            and one.basket_id = another.basket_id
-            and one.item_no < another.item_no
-        where one.n_lines <= 100
-        group by one.item_no, another.item_no
-        having count(distinct one.user_id) >= {{ var("min_cell_users") }}
+        select item_no, other_item_no
+        from ({{ pairs_in_baskets(ref("checkout_lines")) }}) as of_baskets
+        group by item_no, other_item_no
+        having count(distinct user_id) >= {{ var("min_cell_users") }}
     ),
     offered as (
         select
