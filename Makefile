@@ -66,8 +66,9 @@ test: lint pytest ## everything CI runs: lint, then the tests
 test-slow: $(VENV)/dev ## the long tests, the metrics and the notebook, then the tests on each other Python found and on DuckDB 1.5
 	$(BIN)/pytest -n 2 -m slow
 	$(MAKE) .venv-metrics/dev VENV=.venv-metrics
-	.venv-metrics/bin/python -m pip install --quiet -e '.[metrics,notebook,onnx]'
+	.venv-metrics/bin/python -m pip install --quiet -e '.[metrics,notebook,onnx,deep,tuning]'
 	.venv-metrics/bin/pytest python/tests/test_metrics.py python/tests/test_documents.py python/tests/test_checkout_models.py
+	.venv-metrics/bin/pytest -m slow python/tests/test_checkout.py -k network
 	@for python in python3.11 python3.12 python3.13; do \
 	  case "$$($(BIN)/python -V)" in "Python $${python#python}".*) continue ;; esac; \
 	  if $$python -c '' 2>/dev/null; then $(MAKE) pytest PYTHON=$$python VENV=.venv-$${python#python} || exit 1; \
@@ -93,7 +94,7 @@ bench: $(VENV)/runtime ## what the steps cost and what they are worth, on genera
 	done
 
 bench-checkout: $(VENV)/runtime ## the checkout's models judged on a year of real baskets, beside other libraries (40 minutes)
-	$(PIP_INSTALL) --no-build-isolation -e '.[checkout]'
+	$(PIP_INSTALL) --no-build-isolation -e '.[checkout,deep]'
 	$(BIN)/python bench/checkout.py
 
 experiment: $(VENV)/runtime ## the methods compared on 3 x 14,000 simulated users; writes docs/results.md (15 minutes)

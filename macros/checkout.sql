@@ -1,21 +1,20 @@
 {# What the models of the checkout share: its sources of candidates, and an item's share among shoppers like this one. #}
 {% macro checkout_sources() %}
     {# Where candidates come from. #}
-    {% do return(
-        [
-            "popular",
-            "popular_in_stage",
-            "habit",
-            "together_cart",
-            "together_history",
-            "linear_cart",
-            "linear_history",
-            "alike_cart",
-            "alike_history",
-            "novel_cart",
-            "novel_history",
-        ]
-    ) %}
+    {% set sources = [
+        "popular",
+        "popular_in_stage",
+        "habit",
+        "together_cart",
+        "together_history",
+        "linear_cart",
+        "linear_history",
+        "alike_cart",
+        "alike_history",
+        "novel_cart",
+        "novel_history",
+    ] %}
+    {% do return(sources + ["deep"] if var("checkout_deep") else sources) %}
 {% endmacro %}
 
 {% macro checkout_measures() %}

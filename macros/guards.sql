@@ -73,6 +73,7 @@
         "stale_after_months": [1, 1200],
         "min_cell_users": [1, 1000000],
         "quality_floor": [0, 1],
+        "checkout_stage_floor": [0, 1],
         "checkout_months": [0, 120],
         "checkout_cases": [1, 10000000],
         "checkout_label_days": [1, 28],
@@ -82,7 +83,7 @@
         "checkout_new_places": [0, 10],
         "checkout_items": [2, 50000],
     } %}
-    {% set switches = ["filter_tuning", "tune_penalties", "infer_pregnancy"] %}
+    {% set switches = ["filter_tuning", "tune_penalties", "infer_pregnancy", "checkout_even_stages", "checkout_deep"] %}
     {% set lists = ["stages", "age_bin_edges", "features", "experiments"] %}
     {% set known = patterns.keys() | list + ranges.keys() | list + switches + lists %}
     {% set wrong = [] %}

@@ -14,13 +14,12 @@ from life_stage import places
 OPSET = 17
 CHAMPION = """
     select coefficients.*, champions.best_model from checkout_coefficients as coefficients
-    inner join checkout_champions as champions using (kind, model)
+    inner join checkout_champions as champions using (month, kind, model)
     where kind = 'cart' order by month desc limit 1
 """
 FIGURES = """
-    select board.metric, board.value, board.lowest, board.highest, board.n_cases from checkout_leaderboard as board
-    inner join checkout_champions as champions using (kind, model)
-    where kind = 'cart' and period = 'all' and segment = 'all' order by board.metric
+    select metric, value, lowest, highest, n_cases from checkout_leaderboard
+    where model = ? and kind = 'cart' and period = 'all' and segment = 'all' order by metric
 """
 CARD = """# {model}, for carts of {month}
 
@@ -48,10 +47,10 @@ def export(warehouse: Path, folder: Path) -> Path:
     """Write the champion and its card into the folder; returns the model's file."""
     with duckdb.connect(str(warehouse), read_only=True) as session:
         rows = session.sql(CHAMPION).df()
-        figures = session.sql(FIGURES).fetchall()
-    if rows.empty:
-        raise SystemExit("the warehouse holds no champion of carts: build it with var checkout_months above 0")
-    facts = rows.iloc[0]
+        if rows.empty:
+            raise SystemExit("the warehouse holds no champion of carts: build it with var checkout_months above 0")
+        facts = rows.iloc[0]
+        figures = session.execute(FIGURES, [facts["model"]]).fetchall()
     weights = {name.removeprefix("w_"): float(facts[name]) for name in rows if name.startswith("w_")}
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{facts['model']}.onnx"

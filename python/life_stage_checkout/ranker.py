@@ -6,6 +6,8 @@ from the wrong ones (conditional logit), and one over all cases how probable tha
 many are right, one regression learns both. Each month is told by regressions that learned from the months before it.
 """
 
+from typing import NamedTuple
+
 import duckdb
 import numpy as np
 import pandas as pd
@@ -14,24 +16,36 @@ from scipy.optimize import minimize
 
 from life_stage.regression import use_one_thread
 
-KEYS = ("month", "kind", "case_no", "item_no", "is_closed", "is_judged", "is_target", "is_new")
+KEYS = ("month", "kind", "case_no", "item_no", "is_closed", "is_judged", "is_target", "is_new", "stage")
 OF_THE_CASE = ("frequency", "recency")  # equal for all candidates of a case: they say how probable, not which
 STAGE_COLUMNS = ("popular_in_stage", "popular_in_stage_place", "stage_lift", "next_stage_lift")
 # From the cheapest to the dearest: on a tie the cheaper one is the champion.
-SINGLE = ("popular", "popular_in_stage", "habit", "together", "alike", "linear")
-MODELS = (*SINGLE, "hybrid_without_stage", "hybrid")
+MODELS = ("popular", "popular_in_stage", "habit", "together", "alike", "linear", "hybrid_without_stage", "hybrid")
+DEEP_COLUMNS = ("deep", "deep_place")  # where the network takes part: no hybrid reads them, as recommend() has none
 ONE_IN = 10  # examples that are wrong are learned from, and count for all
 MIN_TARGETS = 10
-MOST_COUNTED = 3  # right answers of a case: a large basket is not to outvote the others
+
+
+class Setting(NamedTuple):
+    """How the order within carts is learned; `python -m life_stage_checkout.tuning` tries others.
+
+    penalty: of the squared weights, on columns of unit variance; most_counted: right answers that a cart may count for,
+    so that a large one does not outvote the others.
+    """
+
+    penalty: float
+    most_counted: int
 
 
 def coefficients(*, examples: duckdb.DuckDBPyRelation, options: dict[str, float]) -> pa.Table:
     """One row per month, kind and model: cost_no, intercept and, for every column of the examples, w_<column>.
 
-    examples: checkout_examples; options: `penalty` of the hybrids, on columns of unit variance.
+    examples: checkout_examples; options: the Setting of the hybrids of carts; whether hybrid_even takes part.
     """
     use_one_thread()
     columns = [name for name in examples.columns if name not in KEYS]
+    models = [*MODELS, *["hybrid_even"] * options["even_stages"], *["deep"] * ("deep" in columns)]
+    setting = Setting(options["penalty"], options["most_counted"])
     known = examples.filter(f"is_closed and (is_target = 1 or (case_no * 7919 + item_no) % {ONE_IN} = 0)")
     rows = known.order("case_no, item_no").df()
     learned = []
@@ -39,9 +53,10 @@ def coefficients(*, examples: duckdb.DuckDBPyRelation, options: dict[str, float]
         before = rows[(rows["month"] < pd.Timestamp(month)) & (rows["kind"] == kind)]
         if before["is_target"].sum() < MIN_TARGETS:
             continue
-        for cost_no, model in enumerate(MODELS):
-            penalty = options["penalty"] if kind == "cart" else None
-            intercept, weights = fit(before, columns_of(model, kind, columns), penalty)
+        for cost_no, model in enumerate(models):
+            counts = even(before) if model == "hybrid_even" else 1.0
+            read = columns_of(model, kind, columns)
+            intercept, weights = fit(before, read, setting if kind == "cart" else None, counts)
             learned.append({"month": month, "kind": kind, "model": model, "cost_no": cost_no, "intercept": intercept})
             learned[-1] |= {f"w_{name}": weights.get(name, 0.0) for name in columns}
     return pa.Table.from_pylist(learned, schema=schema_of(columns))
@@ -55,34 +70,42 @@ def told(examples: duckdb.DuckDBPyRelation) -> list[tuple]:
 
 def columns_of(model: str, kind: str, columns: list[str]) -> list[str]:
     """The columns that a model reads: one source, for all items or for what is known of the case, or all."""
-    if model == "hybrid":
-        return columns
-    if model == "hybrid_without_stage":
-        return [name for name in columns if name not in STAGE_COLUMNS]
+    if model.startswith("hybrid"):
+        left_out = DEEP_COLUMNS + STAGE_COLUMNS if model == "hybrid_without_stage" else DEEP_COLUMNS
+        return [name for name in columns if name not in left_out]
     place = "cart" if kind == "cart" else "history"
     return [model if model in columns else f"{model}_{place}"]
 
 
-def fit(rows: pd.DataFrame, columns: list[str], penalty: float | None) -> tuple[float, dict[str, float]]:
+def even(rows: pd.DataFrame) -> np.ndarray:
+    """What each row counts so that the cases of every stage count the same together, 1 on average over the cases."""
+    n_cases = rows.groupby("stage")["case_no"].nunique()
+    return rows["stage"].map(n_cases.mean() / n_cases).to_numpy()
+
+
+def fit(
+    rows: pd.DataFrame, columns: list[str], setting: Setting | None, counts: np.ndarray | float = 1.0
+) -> tuple[float, dict[str, float]]:
     """Intercept and weights by column; columns without variance have none, and a single source speaks for its items.
 
-    penalty: of the order within cases, learned first if it is given and there are several columns.
+    setting: of the order within cases, learned first if it is given and there are several columns; counts: of each row.
     """
     matrix, is_target = rows[columns].to_numpy(float), rows["is_target"].to_numpy() == 1
-    if len(columns) == 1 or penalty is None:
-        intercept, weights = regression(matrix, is_target)
+    if len(columns) == 1 or setting is None:
+        intercept, weights = regression(matrix, is_target, counts)
         weights = np.maximum(weights, 1e-6) if len(columns) == 1 else weights
     else:
         orders = np.array([name not in OF_THE_CASE for name in columns])
         weights = np.zeros(len(columns))
-        weights[orders] = order(matrix[:, orders], is_target, rows["case_no"].to_numpy(), penalty)
-        intercept, (factor, *rest) = regression(np.column_stack([matrix @ weights, matrix[:, ~orders]]), is_target)
+        weights[orders] = order(matrix[:, orders], is_target, rows["case_no"].to_numpy(), setting, counts)
+        told = np.column_stack([matrix @ weights, matrix[:, ~orders]])
+        intercept, (factor, *rest) = regression(told, is_target, counts)
         weights[orders] *= max(factor, 1e-6)
         weights[~orders] = rest
     return intercept, dict(zip(columns, weights, strict=True))
 
 
-def regression(matrix: np.ndarray, is_target: np.ndarray) -> tuple[float, np.ndarray]:
+def regression(matrix: np.ndarray, is_target: np.ndarray, counts: np.ndarray | float) -> tuple[float, np.ndarray]:
     """Intercept and weights of a logistic regression, penalised on columns of unit variance."""
     from sklearn.linear_model import LogisticRegression  # loads in a second
 
@@ -91,17 +114,19 @@ def regression(matrix: np.ndarray, is_target: np.ndarray) -> tuple[float, np.nda
     if not used.any():  # sources that name nothing here
         return 0.0, weights
     fitted = LogisticRegression(solver="newton-cholesky", max_iter=100)
-    fitted.fit(matrix[:, used] / spread[used], is_target, np.where(is_target, 1, ONE_IN))
+    fitted.fit(matrix[:, used] / spread[used], is_target, np.where(is_target, 1, ONE_IN) * counts)
     weights[used] = fitted.coef_[0] / spread[used]
     return float(fitted.intercept_[0]), weights
 
 
-def order(matrix: np.ndarray, is_target: np.ndarray, case_no: np.ndarray, penalty: float) -> np.ndarray:
+def order(
+    matrix: np.ndarray, is_target: np.ndarray, case_no: np.ndarray, setting: Setting, counts: np.ndarray | float = 1.0
+) -> np.ndarray:
     """Weights by which each right row of a case stands out from the wrong ones; rows in the order of case_no.
 
     A right row's share of its own exponential and those of the wrong rows, each of which stands for ONE_IN of them, is
-    how probable it is that it is the right one. The mean over the cases of minus the logarithm, plus penalty times the
-    squared weights, of columns of unit variance, is least.
+    how probable it is that it is the right one. The mean over the cases of minus the logarithm, each as often as it
+    counts, plus the penalty, is least.
     """
     spread = matrix.std(axis=0)
     used = spread > 1e-9
@@ -109,7 +134,8 @@ def order(matrix: np.ndarray, is_target: np.ndarray, case_no: np.ndarray, penalt
     starts = np.flatnonzero(np.r_[True, case_no[1:] != case_no[:-1]])
     case = np.repeat(np.arange(len(starts)), np.diff(np.r_[starts, len(case_no)]))
     n_right = np.add.reduceat(is_target.astype(float), starts)[case]
-    counted = is_target * np.minimum(n_right, MOST_COUNTED) / np.maximum(n_right, 1) / len(starts)
+    counted = is_target * np.minimum(n_right, setting.most_counted) / np.maximum(n_right, 1) / len(starts)
+    counted *= counts
     stands_for = np.where(is_target, 1.0, ONE_IN)
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
@@ -120,7 +146,7 @@ def order(matrix: np.ndarray, is_target: np.ndarray, case_no: np.ndarray, penalt
         each = counted / (strength + against)
         missed = strength * np.where(is_target, each, np.add.reduceat(each, starts)[case]) - counted
         value = counted @ np.log1p(against / strength)
-        return value + penalty * weights @ weights, missed @ scaled + 2 * penalty * weights
+        return value + setting.penalty * weights @ weights, missed @ scaled + 2 * setting.penalty * weights
 
     weights = np.zeros(len(used))
     if used.any():

@@ -46,8 +46,8 @@ class Recommender:
     ) -> "Recommender":
         """Read what the newest run left: by default for the month to come, with the champion of the carts."""
         with duckdb.connect(str(warehouse), read_only=True) as session:
-            newest = "select max(month)::varchar, max(model) from checkout_months cross join checkout_champions"
-            to_come, champion = session.execute(f"{newest} where kind = 'cart'").fetchall()[0]
+            newest = "select max(month)::varchar, max_by(model, month) from checkout_champions where kind = 'cart'"
+            to_come, champion = session.execute(newest).fetchall()[0]
             return cls(Memory(session, month or to_come, model or champion), log)
 
     def recommend(

@@ -37,7 +37,17 @@ PLACES = {
 }
 # The vars that dbt reads while it parses; what it parsed serves for all values of the others (test_manifest.py).
 PARSED_VARS = {
-    *("checkout_items", "checkout_months", "experiments", "features", "filter_tuning", "fusion_merge"),
+    *(
+        "checkout_deep",
+        "checkout_even_stages",
+        "checkout_half_life_days",
+        "checkout_items",
+        "checkout_months",
+        "experiments",
+        "features",
+        "filter_tuning",
+        "fusion_merge",
+    ),
     *("fusion_method", "min_feature_support", "min_training_users", "retrain_every_months"),
     *("source_schema", "tune_penalties"),
 }

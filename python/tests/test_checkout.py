@@ -9,9 +9,11 @@ import pytest
 from project import Shop, assert_same, copy_shop, made_once
 from scipy.sparse import csr_matrix
 
+from life_stage_checkout.ranker import Setting
 from life_stage_checkout.replay import replay
 from life_stage_checkout.request_log import RequestLog
 from life_stage_checkout.serving import Recommender
+from life_stage_checkout.tuning import COUNTED, PENALTIES, search
 
 MONTHS = {"checkout_months": 2, "checkout_cases": 150, "checkout_items": 300}
 ALL = "path:models/checkout published_marts"
@@ -238,16 +240,78 @@ def test_stages_are_those_of_the_month_before(checkout, tables):
     )
 
 
-def test_the_champion_is_the_cheapest_that_the_best_does_not_beat_for_sure(checkout, tmp_path):
+def test_the_champion_is_the_cheapest_that_is_not_beaten_for_sure_and_stays_until_it_is(checkout, tmp_path):
     shop = copy_shop(checkout, tmp_path / "champion")
     where = "period = 'all' and segment = 'all' and metric = 'recall_at_10' and kind = 'cart'"
-    shop.change(
-        f"update checkout_leaderboard set value = case model when 'hybrid' then 0.9 else 0.1 end where {where}",
-        f"update checkout_comparisons set lowest = 0.1 where model = 'hybrid' and {where}",
-    )
-    assert ("cart", "hybrid", "hybrid") in shop.query("from checkout_champions")
-    shop.change(f"update checkout_comparisons set lowest = -0.01 where other_model in ('habit', 'linear') and {where}")
-    assert ("cart", "habit", "hybrid") in shop.query("from checkout_champions")
+
+    def chosen(*beaten: str) -> tuple:
+        """With a hybrid that is best, and beats these alone for sure."""
+        is_beaten = f"other_model in {(*beaten, '')}"
+        shop.change(
+            f"update checkout_leaderboard set value = case model when 'hybrid' then 0.9 else 0.1 end where {where}",
+            f"update checkout_comparisons set lowest = case when {is_beaten} then 0.1 else -0.01 end where {where}",
+        )
+        shop.build(only="checkout_champions", **MONTHS)
+        return champions(shop)["cart"]
+
+    shop.change("delete from checkout_champions")
+    everybody = set(shop.frame("checkout_leaderboard")["model"])
+    assert chosen(*everybody) == ("hybrid", "hybrid", 0.9, 0.9)
+    assert chosen(*everybody - {"habit", "linear"}) == ("habit", "hybrid", 0.1, 0.9)
+    shop.change("update checkout_champions set month = '2017-02-01', model = 'linear'")
+    assert chosen(*everybody - {"habit", "linear"}) == ("linear", "hybrid", 0.1, 0.9)
+    assert chosen(*everybody - {"habit"}) == ("habit", "hybrid", 0.1, 0.9)
+    assert len(shop.query("from checkout_champions where kind = 'cart'")) == 2
+
+
+def champions(shop):
+    """By kind the model that answers, the best one, and the recall of both."""
+    figures = "model, best_model, recall_at_10, best_recall_at_10"
+    rows = shop.query(f"select kind, {figures} from checkout_champions where month = '2017-03-01'")
+    return {kind: tuple(facts) for kind, *facts in rows}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("floor", "wanted"), [(0.5, "hybrid"), (0.7, "habit"), (0.9, "popular")])
+def test_a_model_that_serves_a_stage_too_badly_answers_only_where_none_does_better(checkout, tmp_path, floor, wanted):
+    """Of 0.9, 0.5 and 0.3 of recall the worst stage gets 0.6, 0.75 and 0.8; no model reaches 0.9."""
+    shop = copy_shop(checkout, tmp_path / "floor")
+    ((worst,),) = shop.query("select min(segment) from checkout_leaderboard where segment like 'stage=%'")
+    best, lowest = {"hybrid": 0.9, "habit": 0.5, "popular": 0.3}, {"hybrid": 0.6, "habit": 0.75, "popular": 0.8}
+    for model in set(shop.frame("checkout_leaderboard")["model"]):
+        value, ratio = best.get(model, 0.0), lowest.get(model, 0.0)
+        of_model = f"model = '{model}' and kind = 'cart' and period = 'all' and metric = 'recall_at_10'"
+        shop.change(
+            f"update checkout_leaderboard set value = {value} where segment = 'all' and {of_model}",
+            f"update checkout_leaderboard set value = 0.5, n_cases = 100 where segment like 'stage=%' and {of_model}",
+            f"update checkout_leaderboard set value = {0.5 * ratio} where segment = '{worst}' and {of_model}",
+        )
+    shop.change("update checkout_comparisons set lowest = 0.1 where kind = 'cart'")
+    shop.build(only="checkout_champions", checkout_stage_floor=floor, **MONTHS)
+    assert champions(shop)["cart"] == (wanted, "hybrid", best[wanted], 0.9)
+
+
+def test_the_settings_tried_are_the_grid_and_the_warehouse_stays_as_it_was(checkout):
+    before = checkout.warehouse.read_bytes()
+    tried = dict(search(checkout.warehouse))
+    assert list(tried) == [Setting(penalty, n) for penalty in PENALTIES for n in COUNTED]
+    assert all(0 < figure < 1 for figure in tried.values()) and len(set(tried.values())) > 1
+    assert checkout.warehouse.read_bytes() == before
+
+
+@pytest.mark.slow
+def test_a_network_is_judged_beside_the_others_and_answers_nobody(checkout, tmp_path):
+    pytest.importorskip("optax", reason="needs the extra deep")
+    shop = copy_shop(checkout, tmp_path / "deep")
+    shop.build(checked=True, only="checkout_deep_scores checkout_candidates+", checkout_deep=True, **MONTHS)
+    board = shop.frame("checkout_leaderboard").query("model == 'deep' and metric == 'recall_at_10' and period == 'all'")
+    assert set(board["kind"]) == {"cart", "user"} and (board["value"] > 0).any()
+    learned = shop.frame("checkout_coefficients").set_index("model")
+    assert (learned.loc["deep", "w_deep"] != 0).all() and (learned.drop("deep")["w_deep"] == 0).all()
+    shop.change("update checkout_leaderboard set value = 1.5 where model = 'deep'")
+    shop.build(only="checkout_champions", checkout_deep=True, **MONTHS)
+    assert "deep" not in set(shop.frame("checkout_champions")["best_model"])
+    assert Recommender.load(shop.warehouse).recommend([], "nobody")
 
 
 def test_a_difference_turned_round_changes_its_sign_alone(tables):

@@ -13,8 +13,9 @@ from life_stage_checkout.export import linear_model
 from life_stage_checkout.leaderboard import comparisons, leaderboard
 from life_stage_checkout.linear_model import gram_matrix, weights_of
 from life_stage_checkout.nearest import NEAREST, nearest
-from life_stage_checkout.ranker import MODELS, ONE_IN, coefficients, order
+from life_stage_checkout.ranker import MODELS, ONE_IN, Setting, coefficients, even, fit, order
 from life_stage_checkout.similar_items import similar_items
+from life_stage_checkout.tuning import PENALTIES, bayesian, precision
 
 
 @settings(max_examples=25, deadline=None)
@@ -56,25 +57,39 @@ def test_items_described_alike_are_near_and_a_rare_word_says_more():
     assert (rows["item_no"] != rows["other_item_no"]).all()
 
 
-def examples(n_cases=16_000, seed=1):
-    """Candidates whose odds of being right are -2 + 2 habit + 1 together_cart, in a closed month and the next."""
+OPTIONS = {"penalty": 0.001, "most_counted": 3, "even_stages": False}
+
+
+def examples(n_cases=16_000, seed=1, n_newborn=0):
+    """Candidates whose odds of being right are -2 + 2 habit + 1 together_cart, in a closed month and the next.
+
+    The first n_newborn cases are newborns, to whom habit and together_cart say as much as the other one does to others.
+    """
     rng = np.random.default_rng(seed)
     rows = pd.DataFrame({"case_no": np.repeat(np.arange(n_cases), 10), "item_no": np.tile(np.arange(10), n_cases)})
     names = ["popular", "popular_in_stage", "habit", "together_cart", "together_history", "alike_cart", "alike_history"]
     names += ["linear_cart", "linear_history", "stage_lift", "next_stage_lift", "popular_in_stage_place"]
     rows[names] = rng.random((len(rows), len(names)))
-    odds = -2 + 2 * rows["habit"] + rows["together_cart"]
+    is_newborn = rows["case_no"] < n_newborn
+    odds = -2 + (2 - is_newborn) * rows["habit"] + (1 + is_newborn) * rows["together_cart"]
     is_late = rows["case_no"] >= n_cases * 3 // 4
     rows["is_target"] = (rng.random(len(rows)) < 1 / (1 + np.exp(-odds))).astype(int)
     rows["month"] = np.where(is_late, pd.Timestamp("2017-03-01"), pd.Timestamp("2017-02-01"))
-    return rows.assign(kind="cart", is_closed=~is_late, is_judged=False)
+    return rows.assign(
+        kind="cart", is_closed=~is_late, is_judged=False, stage=np.where(is_newborn, "newborn", "infant")
+    )
+
+
+def learned(frame, **options):
+    """The coefficients by model."""
+    with duckdb.connect() as connection:
+        connection.register("frame", frame)
+        relation = connection.sql("select * replace (month::date as month) from frame")
+        return coefficients(examples=relation, options=OPTIONS | options).to_pandas().set_index("model")
 
 
 def test_the_hybrid_finds_the_true_weights_from_a_tenth_of_the_wrong_candidates():
-    with duckdb.connect() as connection:
-        connection.register("frame", examples())
-        relation = connection.sql("select * replace (month::date as month) from frame")
-        rows = coefficients(examples=relation, options={"penalty": 0.001}).to_pandas().set_index("model")
+    rows = learned(examples())
     assert list(rows.index) == list(MODELS) and set(rows["month"]) == {date(2017, 3, 1)}
     hybrid = rows.loc["hybrid"]
     assert hybrid["intercept"] == pytest.approx(-2, abs=0.3)
@@ -88,6 +103,26 @@ def test_the_hybrid_finds_the_true_weights_from_a_tenth_of_the_wrong_candidates(
         "w_stage_lift",
         "w_next_stage_lift",
     }
+
+
+def test_the_even_hybrid_learns_from_few_newborns_as_much_as_from_all_others():
+    frame = examples(n_newborn=1_600)
+    rows = learned(frame, even_stages=True)
+    assert list(rows.index) == [*MODELS, "hybrid_even"]
+    share = rows["w_together_cart"] / rows["w_habit"]
+    assert share["hybrid"] < 0.8 and share["hybrid_even"] == pytest.approx(1, abs=0.2)
+    counts = even(frame)
+    assert counts[frame["stage"] == "newborn"].sum() == pytest.approx(counts[frame["stage"] == "infant"].sum())
+    # A row that counts twice is the row twice.
+    one, other = (frame.query(f"case_no {where} 1_000").head(4_000) for where in ("<", ">="))
+    twice = pd.concat([one, one.assign(case_no=one["case_no"] - 100_000), other]).sort_values(["case_no", "item_no"])
+    once = pd.concat([one, other])
+    counted = np.where(once["case_no"] < 1_000, 2.0, 1.0)
+    for setting in (None, Setting(0.0, 3)):
+        (_, found), (_, wanted) = (
+            fit(frame, ["habit", "popular"], setting, counts) for frame, counts in ((once, counted), (twice, 1.0))
+        )
+        assert list(found.values()) == pytest.approx(list(wanted.values()), rel=1e-2)
 
 
 @settings(max_examples=10, deadline=None)
@@ -105,7 +140,7 @@ def test_the_order_within_cases_is_where_the_penalised_loss_is_least(seed):
             total -= min(right.sum(), 3) * np.mean(odds[right] - np.log(whole)) if right.any() else 0.0
         return total / 10 + 0.01 * ((weights * matrix.std(axis=0)) ** 2).sum()
 
-    found = order(matrix, is_target, case_no, 0.01)
+    found = order(matrix, is_target, case_no, Setting(0.01, 3))
     steps = np.eye(3) * 0.02 / matrix.std(axis=0)
     assert all(loss(found) < loss(found + sign * step) for step in steps for sign in (1, -1))
 
@@ -153,3 +188,98 @@ def test_the_exported_model_tells_the_probabilities_of_the_rows_of_weights(seed)
     session = onnxruntime.InferenceSession(linear_model(list(weights), -2.5), providers=["CPUExecutionProvider"])
     (found,) = session.run(None, {"columns": columns})
     np.testing.assert_allclose(found, 1 / (1 + np.exp(2.5 - columns @ weights)), atol=1e-5)
+
+
+def baskets_of_pairs(n_users=300, n_items=20, seed=1):
+    """Lines of baskets that hold an item, the one paired with it (2k and 2k + 1) and one at random; half is given."""
+    rng, rows = np.random.default_rng(seed), []
+    for user in range(n_users):
+        for visit in range(4):
+            one, other = 2 * rng.integers(n_items // 2) + 1, rng.integers(1, n_items + 1)
+            for item_no in {one, one + 1, other}:
+                is_given = item_no == one if rng.random() < 0.5 else item_no == one + 1
+                facts = {"user_id": f"{user}", "basket_id": f"{user} {visit}", "item_no": item_no, "is_given": is_given}
+                rows.append(facts | {"month": date(2017, 1, 1), "acted_on": date(2017, 1, 1 + 5 * visit)})
+    return pd.DataFrame(rows).astype({"item_no": "int32"})
+
+
+def test_the_network_learns_what_goes_together_and_never_names_what_is_in_the_cart():
+    network = pytest.importorskip("life_stage_checkout.neural_network", reason="needs the extra deep")
+    lines, carts = baskets_of_pairs(), pd.DataFrame({"case_no": range(100, 120), "item_no": range(1, 21)})
+    carts = carts.assign(month=date(2017, 2, 1), place="cart", weight=1.0)
+    relations = {
+        "items": lines.groupby("item_no", as_index=False).size().rename(columns={"size": "n_lines"}),
+        "lines": lines,
+        "cases": carts[["case_no", "month"]],
+        "case_items": carts,
+        "case_habits": pd.DataFrame({"case_no": [100], "item_no": [9], "score": [0.0]}),
+    }
+    relations["items"] = relations["items"].assign(month=date(2017, 2, 1))
+    options = {"n_items": 100, "n_baskets": 10_000, "half_life_days": 60}
+
+    def scores(**changed):
+        given = {name: duckdb.from_df(frame) for name, frame in (relations | changed).items()}
+        return network.neural_scores(**given, options=options).to_pandas()
+
+    found = scores()
+    best = found.sort_values("score").groupby("case_no")["item_no"].last()
+    assert list(best) == [item_no + 1 if item_no % 2 else item_no - 1 for item_no in range(1, 21)]
+    assert found.merge(carts, on=["case_no", "item_no"]).empty and found.groupby("case_no").size().eq(19).all()
+    later = lines.assign(month=date(2017, 2, 1), item_no=lines["item_no"] % 20 + 1)
+    pd.testing.assert_frame_equal(scores(lines=pd.concat([lines, later])), found)
+
+
+def test_the_network_reads_what_is_left_of_earlier_purchases():
+    network = pytest.importorskip("life_stage_checkout.neural_network", reason="needs the extra deep")
+    lines, items = baskets_of_pairs(n_users=30), np.array([3, 1, 2, 5, 8, 4, 6, 7, 9, 10])  # half of all items
+    options = {"n_baskets": 80, "half_life_days": 7}
+    ordered = duckdb.from_df(lines).order("user_id, acted_on, month, basket_id, item_no")
+    questions, wanted, _ = network.baskets(ordered, items, options)
+    newest = lines.drop_duplicates("basket_id").sort_values(["user_id", "acted_on"])
+    newest = (
+        newest.sort_values("acted_on", ascending=False, kind="stable").head(80).sort_values(["user_id", "acted_on"])
+    )
+    for place, basket in enumerate(newest.itertuples()):
+        before = lines[(lines["user_id"] == basket.user_id) & (lines["acted_on"] < basket.acted_on)]
+        inside = lines[lines["basket_id"] == basket.basket_id]
+        for column, item_no in enumerate(items):
+            days = [(basket.acted_on - day).days for day in before.loc[before["item_no"] == item_no, "acted_on"]]
+            assert questions.habits[place, column] == pytest.approx(sum(0.5 ** (n / 7) for n in days))
+            given = inside.loc[inside["item_no"] == item_no, "is_given"].tolist()
+            assert [questions.carts[place, column], wanted[place, column]] == [given == [True], given == [False]]
+
+
+def noisy_carts(n_cases=20, n_candidates=40, n_noise=100, seed=1):
+    """Candidates of which one column tells three right ones, a little, and a hundred tell nothing."""
+    rng = np.random.default_rng(seed)
+    case_no = np.repeat(np.arange(n_cases), n_candidates)
+    is_target = (np.tile(np.arange(n_candidates), n_cases) < 3).astype(int)
+    columns = rng.normal(size=(len(case_no), 1 + n_noise))
+    columns[:, 0] += is_target
+    frame = pd.DataFrame(columns, columns=["telling", *(f"noise_{n}" for n in range(n_noise))])
+    facts = {"case_no": case_no, "item_no": rng.permutation(len(case_no)), "is_target": is_target, "n_targets": 4}
+    return frame.assign(**facts, part=case_no % 5), list(frame)
+
+
+def test_a_setting_is_judged_by_carts_that_were_not_learned_from():
+    rows, columns = noisy_carts()
+    figures = [precision(Setting(penalty, 3), rows, columns) for penalty in PENALTIES]
+    telling = precision(Setting(0.001, 3), rows, ["telling"])
+    wanted = []
+    for _, of_case in rows.sort_values("telling", ascending=False).groupby("case_no"):
+        hits = of_case["is_target"].head(10)
+        wanted.append(sum(hits[: n + 1].sum() / (n + 1) for n in range(10) if hits.iloc[n]) / 4)
+    assert telling == pytest.approx(np.mean(wanted))
+    assert max(figures) < telling, "noise that was learned tells no other cart"
+
+
+def test_the_bayesian_search_finds_the_best_setting_and_the_same_again_with_the_same_seed():
+    pytest.importorskip("optuna", reason="needs the extra tuning")
+
+    def judge(setting: Setting) -> float:
+        return -abs(np.log10(setting.penalty) + 2) - abs(setting.most_counted - 4)
+
+    first, again, other = (list(bayesian(judge, seed, 40)) for seed in (1, 1, 2))
+    assert first == again != other
+    best = max(first, key=lambda tried: tried[1])[0]
+    assert best.most_counted == 4 and 0.003 < best.penalty < 0.03

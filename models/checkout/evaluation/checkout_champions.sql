@@ -1,25 +1,64 @@
--- Which model may answer: the cheapest of those that the best one does not beat for sure.
-{{ config(materialized="view") }}
+-- Which model answers in a month: the one of the month before, unless the best one beats it for sure; then the cheapest
+-- that the best one does not. A neural network is judged beside them and never answers: recommend() could not ask it.
+{{ config(materialized="incremental", incremental_strategy="delete+insert", unique_key=["month", "kind"]) }}
 with
-    costs as (select kind, model, min(cost_no) as cost_no from {{ ref("checkout_coefficients") }} group by kind, model),
-    placed as (
+    made_for as (select max(month) as month from {{ ref("checkout_months") }}),
+    -- Nobody, in the first run.
+    before as (
+        {% if is_incremental() %}
+            select kind, model, row_number() over (partition by kind order by month desc) as place
+            from {{ this }}
+            where month < (select month from made_for)
+        {% else %}select '' as kind, '' as model, 1 as place where false
+        {% endif %}
+    ),
+    costs as (
+        select kind, model, min(cost_no) as cost_no
+        from {{ ref("checkout_coefficients") }}
+        where model <> 'deep'
+        group by kind, model
+    ),
+    board as (
         select
             board.kind,
             board.model,
+            board.value,
             costs.cost_no,
-            row_number() over (partition by board.kind order by board.value desc, costs.cost_no) as place
+            case when gaps.model is null then 1 else coalesce(gaps.ratio, 0) end as evenness
         from {{ ref("checkout_leaderboard") }} as board
         inner join costs on board.kind = costs.kind and board.model = costs.model
+        left join
+            {{ ref("checkout_gaps") }} as gaps
+            on board.kind = gaps.kind
+            and board.model = gaps.model
+            and gaps.metric = 'recall_at_10'
+            and gaps.grouped_by = 'stage'
         where board.metric = 'recall_at_10' and board.period = 'all' and board.segment = 'all'
+    ),
+    -- Where no model keeps the floor, the most even one answers.
+    allowed as (
+        select
+            *,
+            evenness >= least({{ var("checkout_stage_floor") }}, max(evenness) over (partition by kind)) as is_allowed
+        from board
+    ),
+    placed as (
+        select
+            *,
+            row_number() over (partition by kind, is_allowed order by value desc, cost_no) as place,
+            first_value(model) over (partition by kind order by value desc, cost_no) as best_model,
+            max(value) over (partition by kind) as best_recall_at_10
+        from allowed
     ),
     as_good as (
         select
-            placed.kind,
-            placed.model,
-            best.model as best_model,
-            row_number() over (partition by placed.kind order by placed.cost_no) as place
+            placed.*,
+            row_number() over (
+                partition by placed.kind
+                order by case when placed.model = before.model then 0 else 1 end, placed.cost_no
+            ) as place_of_all
         from placed
-        inner join placed as best on placed.kind = best.kind and best.place = 1
+        inner join placed as best on placed.kind = best.kind and best.place = 1 and best.is_allowed
         left join
             {{ ref("checkout_comparisons") }} as comparisons
             on placed.kind = comparisons.kind
@@ -28,8 +67,17 @@ with
             and comparisons.metric = 'recall_at_10'
             and comparisons.period = 'all'
             and comparisons.segment = 'all'
-        where placed.model = best.model or comparisons.lowest <= 0
+        left join before on placed.kind = before.kind and before.place = 1
+        where placed.is_allowed and (placed.model = best.model or comparisons.lowest <= 0)
     )
-select kind, model, best_model
+select
+    made_for.month,
+    as_good.kind,
+    as_good.model,
+    as_good.best_model,
+    as_good.value as recall_at_10,
+    as_good.best_recall_at_10,
+    as_good.evenness
 from as_good
-where place = 1
+cross join made_for
+where as_good.place_of_all = 1

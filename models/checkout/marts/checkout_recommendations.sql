@@ -16,7 +16,8 @@ with
             and examples.kind = coefficients.kind
         inner join
             {{ ref("checkout_champions") }} as champions
-            on coefficients.kind = champions.kind
+            on coefficients.month = champions.month
+            and coefficients.kind = champions.kind
             and coefficients.model = champions.model
         where not examples.is_closed and examples.kind = 'user' and {{ is_offered("coefficients", "examples") }}
     ),

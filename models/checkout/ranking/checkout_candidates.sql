@@ -50,6 +50,11 @@ with
         union all
         select *
         from by_stage
+        {% if var("checkout_deep") %}
+            union all
+            select case_no, item_no, 'deep' as source, score
+            from {{ ref("checkout_deep_scores") }}
+        {% endif %}
     ),
     ranked as (
         select

@@ -23,6 +23,7 @@ select
     cases.kind,
     cases.is_closed,
     cases.is_judged,
+    cases.stage,
     candidates.case_no,
     candidates.item_no,
     {% for source in checkout_sources() %} candidates.{{ source }}, candidates.{{ source }}_place, {% endfor %}

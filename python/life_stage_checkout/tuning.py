@@ -1,0 +1,113 @@
+"""Other settings of the hybrid of carts, tried on shoppers it has not seen: python -m life_stage_checkout.tuning
+
+Shoppers of the closed months are cut into five parts; each part is told by what was learned from the others. A grid by
+default, --search bayesian asks Optuna (extra `tuning`) where to look next. It prints every setting, the best last, and
+changes nothing: the settings are the options of checkout_coefficients in models/checkout/ranking/_ranking.yml.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator
+from itertools import product
+from pathlib import Path
+from zlib import crc32
+
+import duckdb
+import numpy as np
+import pandas as pd
+
+from life_stage import places
+from life_stage.regression import use_one_thread
+from life_stage_checkout.ranker import KEYS, ONE_IN, Setting, columns_of, fit
+
+PENALTIES, COUNTED = (1e-4, 1e-3, 1e-2, 1e-1), (1, 3, 10)
+N_PARTS = 5
+EXAMPLES = """
+    select examples.*, cases.user_id, cases.n_targets
+    from checkout_examples as examples inner join checkout_cases as cases using (case_no)
+    where examples.is_closed and examples.kind = 'cart' order by case_no, item_no
+"""
+
+
+def precision(setting: Setting, rows: pd.DataFrame, columns: list[str]) -> float:
+    """MAP@10 of all carts, each told by a hybrid that learned from the shoppers of other parts.
+
+    rows: EXAMPLES with the number of the shopper's `part`; columns: what the hybrid reads.
+    """
+    is_learned = (rows["is_target"] == 1) | ((rows["case_no"] * 7919 + rows["item_no"]) % ONE_IN == 0)
+    odds = np.empty(len(rows))
+    for part in range(N_PARTS):
+        here = (rows["part"] == part).to_numpy()
+        _, weights = fit(rows[~here & is_learned], columns, setting)
+        odds[here] = rows.loc[here, columns].to_numpy(float) @ [weights[name] for name in columns]
+    ranked = rows.assign(odds=-odds).sort_values(["case_no", "odds", "item_no"])
+    place = ranked.groupby("case_no").cumcount() + 1
+    is_hit = ranked["is_target"] * (place <= 10)
+    found = is_hit * is_hit.groupby(ranked["case_no"]).cumsum() / place
+    n_wanted = ranked.groupby("case_no")["n_targets"].first().clip(upper=10)
+    return float((found.groupby(ranked["case_no"]).sum() / n_wanted)[n_wanted > 0].mean())
+
+
+def grid(judge: Callable[[Setting], float]) -> Iterator[tuple[Setting, float]]:
+    """Every setting of PENALTIES x COUNTED with its figure."""
+    for setting in (Setting(*pair) for pair in product(PENALTIES, COUNTED)):
+        yield setting, judge(setting)
+
+
+def bayesian(judge: Callable[[Setting], float], seed: int, n_settings: int) -> Iterator[tuple[Setting, float]]:
+    """As many settings between the ends of the grid, each chosen by what the ones before were worth."""
+    import optuna  # the extra `tuning`
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
+    for _ in range(n_settings):
+        trial = study.ask()
+        penalty = trial.suggest_float("penalty", PENALTIES[0], PENALTIES[-1], log=True)
+        setting = Setting(penalty, trial.suggest_int("most_counted", COUNTED[0], COUNTED[-1]))
+        figure = judge(setting)
+        study.tell(trial, figure)
+        yield setting, figure
+
+
+def search(
+    warehouse: Path, how: str = "grid", seed: int = 1, n_settings: int = len(PENALTIES) * len(COUNTED)
+) -> Iterator[tuple[Setting, float]]:
+    """(setting, MAP@10) one after the other. Raises ValueError LS-LOG-002 when the warehouse holds no judged cart."""
+    use_one_thread()
+    with duckdb.connect(str(warehouse), read_only=True) as session:
+        rows = session.sql(EXAMPLES).df()
+    if rows.empty:
+        raise ValueError(f"LS-LOG-002 {warehouse} holds no judged cart: run the job with var checkout_months above 0")
+    rows["part"] = rows["user_id"].map(lambda user: crc32(f"{seed} {user}".encode()) % N_PARTS)
+    columns = columns_of(
+        "hybrid", "cart", [name for name in rows if name not in (*KEYS, "user_id", "n_targets", "part")]
+    )
+
+    def judge(setting: Setting) -> float:
+        return precision(setting, rows, columns)
+
+    return grid(judge) if how == "grid" else bayesian(judge, seed, n_settings)
+
+
+def main() -> None:
+    """Search as the arguments say; print each setting as it is tried, and the best."""
+    parser = argparse.ArgumentParser(prog="python -m life_stage_checkout.tuning", description=__doc__)
+    parser.add_argument("--search", choices=["grid", "bayesian"], default="grid")
+    parser.add_argument("--settings", type=int, default=12, help="how many the bayesian search tries")
+    parser.add_argument("--seed", type=int, default=1, help="of the parts, and of the bayesian search")
+    options = parser.parse_args()
+    tried = []
+    try:
+        for setting, figure in search(places.warehouse(), options.search, options.seed, options.settings):
+            tried.append((figure, setting))
+            print(
+                f"MAP@10 {figure:.4f} with penalty {setting.penalty:.2g}, most_counted {setting.most_counted}",
+                flush=True,
+            )
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
+    figure, best = max(tried)
+    print(f"best: {figure:.4f} with {{ penalty: {best.penalty:.2g}, most_counted: {best.most_counted} }}")
+
+
+if __name__ == "__main__":
+    main()
