@@ -195,11 +195,12 @@ def second_child(
     younger, older = cells.pairs[cells.two].T
     other = np.zeros((len(state), len(stage)))
     for s in range(n_stages):
-        hands = np.zeros((len(younger), len(stage)), np.float32)  # pairs x cells: who is the other if one is in stage s
+        hands = np.zeros((len(younger), len(stage)))  # pairs x cells: who is the other if one is in stage s
         hands[np.arange(len(younger)), older] += stage[younger] == s
         hands[np.arange(len(younger)), younger] += stage[older] == s
         chosen = first_stage == s
-        other[chosen] = two[chosen] @ hands
+        # In double precision: how a product of matrices rounds hangs on where a row stands in it.
+        other[chosen] = two[chosen].astype(float) @ hands
     total = other.sum(axis=1) + 1e-300
     elsewhere = other * ((stage[None, :] >= 0) & (stage[None, :] != first_stage[:, None])) + 1e-300 * (stage >= 0)
     of_stages = np.stack([elsewhere[:, stage == s].sum(axis=1) for s in range(n_stages)], axis=1)

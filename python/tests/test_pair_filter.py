@@ -127,6 +127,20 @@ def test_two_children_of_different_ages_are_told_from_one():
     assert abs(both.age_quantiles[0, 0] - 5) <= STEP
 
 
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10_000), n_users=st.integers(2, 300))
+def test_what_is_read_of_a_user_does_not_hang_on_who_else_is_read(seed, n_users):
+    rng = np.random.default_rng(seed)
+    state = rng.normal(0, 5, size=(n_users, len(CELLS.pairs))).astype(np.float32)
+    prior = CELLS.log_prior(prior_by_tenure(AGES, AVERAGE, 0.02, 5), START + 4).astype(np.float32)
+    tenure, stage = rng.integers(0, 5, n_users), rng.integers(0, len(AGES.stages), n_users)
+    together = second_child(state, prior[tenure], stage, CELLS, START + 4)
+    chosen = rng.permutation(n_users)[: n_users // 2]
+    alone = second_child(state[chosen], prior[tenure[chosen]], stage[chosen], CELLS, START + 4)
+    for name in ("log_odds", "p_stages", "age_quantiles", "months_left"):
+        np.testing.assert_allclose(getattr(alone, name), getattr(together, name)[chosen], rtol=0, atol=1e-12)
+
+
 def test_a_single_gift_makes_no_second_child():
     months = {month: np.array([unit(14), unit(14)]) for month in range(4)}
     months[2] = np.array([unit(14), unit(5, 6)])
