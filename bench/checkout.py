@@ -181,7 +181,7 @@ def boosted(warehouse: duckdb.DuckDBPyConnection) -> np.ndarray:
     examples = warehouse.execute(
         """select examples.*, cases.n_targets from checkout_examples as examples
         inner join checkout_cases as cases using (case_no)
-        where examples.kind = 'cart' and examples.is_closed order by case_no, item_no"""
+        where examples.kind = 'cart' order by case_no, item_no"""
     ).df()
     columns = [name for name in examples if name not in (*KEYS, "n_targets")]
     is_target, found = examples["is_target"] == 1, []

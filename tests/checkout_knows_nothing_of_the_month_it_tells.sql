@@ -1,29 +1,45 @@
 -- What the checkout tells of a month, habits, shares and pairs of items, comes from the baskets before the month alone.
 with
     known as (
-        select months.month, count(*) as n_lines, count(distinct concat(lines.user_id, ' ', lines.item_no)) as n_habits
+        select
+            months.month,
+            lines.user_id,
+            max(case when months.is_closed then 1 else 0 end) = 1 as is_closed,
+            count(*) as n_lines,
+            count(distinct lines.item_no) as n_habits
         from {{ ref("checkout_months") }} as months
         inner join {{ ref("checkout_lines") }} as lines on lines.month < months.month and lines.acted_on < months.month
-        group by months.month
+        group by months.month, lines.user_id
     ),
+    of_months as (select month, sum(n_lines) as n_lines from known group by month),
     told as (
         select months.month, coalesce(sum(items.n_lines), 0) as n_lines
         from {{ ref("checkout_months") }} as months
         left join {{ ref("checkout_items") }} as items on months.month = items.month
         group by months.month
     ),
+    -- Of the month to come everybody's habits are told, of the others where there is a question.
+    asked as (select distinct month, user_id from {{ ref("checkout_cases") }}),
     habits as (
-        select month, count(*) as n_habits, sum(n_baskets) as n_lines from {{ ref("checkout_habits") }} group by month
+        select month, user_id, count(*) as n_habits, sum(n_baskets) as n_lines
+        from {{ ref("checkout_habits") }}
+        group by month, user_id
     )
-select told.month
+select told.month, cast(null as string) as user_id
 from told
-left join known on told.month = known.month
-left join habits on told.month = habits.month
-where
-    coalesce(known.n_lines, 0) <> told.n_lines
-    or coalesce(known.n_lines, 0) <> coalesce(habits.n_lines, 0)
-    or coalesce(known.n_habits, 0) <> coalesce(habits.n_habits, 0)
+left join of_months on told.month = of_months.month
+where coalesce(of_months.n_lines, 0) <> told.n_lines
 union all
-select users.month
+select known.month, known.user_id
+from known
+left join asked on known.month = asked.month and known.user_id = asked.user_id
+full outer join habits on known.month = habits.month and known.user_id = habits.user_id
+where
+    coalesce(known.n_lines, 0)
+    <> case when known.is_closed and asked.user_id is null then known.n_lines else coalesce(habits.n_lines, 0) end
+    or coalesce(known.n_habits, 0)
+    <> case when known.is_closed and asked.user_id is null then known.n_habits else coalesce(habits.n_habits, 0) end
+union all
+select users.month, users.user_id
 from {{ ref("checkout_users") }} as users
 where users.recency_days < 1

@@ -3,8 +3,10 @@
 Items are numbered by their place in the catalogue. Sources and their sizes are those of checkout_candidates.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cached_property
 
 import duckdb
 import numpy as np
@@ -30,6 +32,38 @@ class Shopper:
     recency: float = 0.0
 
 
+class Shoppers:
+    """The users of a month in arrays: a shopper is put together when asked for."""
+
+    def __init__(self, habits: duckdb.DuckDBPyRelation, users: duckdb.DuckDBPyRelation, stages: list[str], month: str):
+        n_habits = habits.aggregate("user_id, count(*) as n_habits", "user_id")
+        facts = users.join(n_habits, "user_id", how="left").order("user_id").fetchnumpy()
+        self.user_ids, self.n_baskets = facts["user_id"], facts["n_baskets"]
+        self.starts = np.concatenate([[0], np.cumsum(np.ma.filled(facts["n_habits"], 0))])
+        days = (f"{name} - date '{month}' as {name}" if name.endswith("_on") else name for name in HABITS)
+        rows = habits.order("user_id, item_no").project(f"item_no - 1 as item, {', '.join(days)}").fetchnumpy()
+        self.habits = {name: rows[name].astype(int if name == "item" else float) for name in ("item", *HABITS)}
+        shares = np.column_stack([facts[name] for name in stages])
+        self.stages = np.column_stack([shares, 1 - shares.sum(axis=1)])
+        self.is_told = facts["stage"] != "unknown"
+        self.recency = np.log1p(np.ma.filled(facts["recency_days"].astype(float), 0.0))
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {user: number for number, user in enumerate(self.user_ids)}
+
+    def __getitem__(self, number: int) -> Shopper:
+        rows = slice(self.starts[number], self.starts[number + 1])
+        habits = {name: column[rows] for name, column in self.habits.items()}
+        stages = self.stages[number] if self.is_told[number] else None
+        return Shopper(habits, stages, int(self.n_baskets[number]), float(self.recency[number]))
+
+    def named(self, user: str | None) -> Shopper:
+        """A stranger where nobody is known by that name."""
+        number = self._numbers.get(user)
+        return Shopper() if number is None else self[number]
+
+
 @dataclass(frozen=True)
 class Neighbours:
     """Of every item those that go with it: rows starts[item] to starts[item + 1] of others and scores."""
@@ -40,15 +74,21 @@ class Neighbours:
 
 
 class Memory:
-    """The catalogue, what goes together, the shoppers, and the weights of one model of carts."""
+    """The catalogue, what goes together, the shoppers, and the weights of one model of carts or of empty carts.
 
-    def __init__(self, session: duckdb.DuckDBPyConnection, month: str, model: str):
+    tables: gives the relation of a table of the checkout by its name.
+    """
+
+    def __init__(self, tables: Callable[[str], duckdb.DuckDBPyRelation], month: str, kind: str, model: str):
+        def of_month(table: str, where: str = "true") -> duckdb.DuckDBPyRelation:
+            return tables(table).filter(f"month = date '{month}' and {where}")
+
         def read(table: str, where: str = "true") -> Columns:
-            return session.table(table).filter(f"month = date '{month}' and {where}").order("all").fetchnumpy()
+            return of_month(table, where).order("all").fetchnumpy()
 
-        weights = read("checkout_coefficients", f"kind = 'cart' and model = '{model}'")
+        weights = read("checkout_coefficients", f"kind = '{kind}' and model = '{model}'")
         self.weights = {name: column[0] for name, column in weights.items()}
-        self.item_ids = session.table("checkout_catalogue").order("item_no").fetchnumpy()["item_id"]
+        self.item_ids = tables("checkout_catalogue").order("item_no").fetchnumpy()["item_id"]
         self.place = {item_id: place for place, item_id in enumerate(self.item_ids)}
         self.first_day = date.fromisoformat(month)
         settings = read("checkout_months")
@@ -67,7 +107,7 @@ class Memory:
             for name in MEASURES
         }
         columns = [name.replace("share_", "p_") for name in stages]
-        self.shoppers = shoppers_of(read("checkout_habits"), read("checkout_users"), columns)
+        self.shoppers = Shoppers(of_month("checkout_habits"), of_month("checkout_users"), columns, month)
 
 
 def largest(items: np.ndarray, scores: np.ndarray) -> Scores:
@@ -81,25 +121,3 @@ def neighbours_of(rows: Columns, n_items: int) -> Neighbours:
     return Neighbours(
         np.searchsorted(rows["item_no"], np.arange(1, n_items + 2)), rows["other_item_no"] - 1, rows["score"]
     )
-
-
-def shoppers_of(habits: Columns, users: Columns, stages: list[str]) -> dict[str, Shopper]:
-    """By user_id, from rows of checkout_habits and checkout_users."""
-    order = np.lexsort((habits["item_no"], habits["user_id"]))
-    rows = {name: habits[name][order] for name in HABITS} | {"item": habits["item_no"][order] - 1}
-    for name in ("first_on", "last_on"):
-        rows[name] = (rows[name] - habits["month"][order]).astype("timedelta64[D]").astype(float)
-    ids = habits["user_id"][order]
-    first, last = (np.searchsorted(ids, users["user_id"], side) for side in ("left", "right"))
-    shares = np.column_stack([users[name] for name in stages])
-    shares = np.column_stack([shares, 1 - shares.sum(axis=1)])
-    recency = np.log1p(np.ma.filled(users["recency_days"].astype(float), 0.0))
-    return {
-        user: Shopper(
-            {name: column[first[n] : last[n]] for name, column in rows.items()},
-            None if users["stage"][n] == "unknown" else shares[n],
-            int(users["n_baskets"][n]),
-            float(recency[n]),
-        )
-        for n, user in enumerate(users["user_id"])
-    }

@@ -6,6 +6,7 @@ from the wrong ones (conditional logit), and one over all cases how probable tha
 many are right, one regression learns both. Each month is told by regressions that learned from the months before it.
 """
 
+from itertools import product
 from typing import NamedTuple
 
 import duckdb
@@ -16,7 +17,7 @@ from scipy.optimize import minimize
 
 from life_stage.regression import use_one_thread
 
-KEYS = ("month", "kind", "case_no", "item_no", "is_closed", "is_judged", "is_target", "is_new", "stage")
+KEYS = ("month", "kind", "case_no", "item_no", "is_judged", "is_target", "is_new", "stage")
 OF_THE_CASE = ("frequency", "recency")  # equal for all candidates of a case: they say how probable, not which
 STAGE_COLUMNS = ("popular_in_stage", "popular_in_stage_place", "stage_lift", "next_stage_lift")
 # From the cheapest to the dearest: on a tie the cheaper one is the champion.
@@ -37,19 +38,22 @@ class Setting(NamedTuple):
     most_counted: int
 
 
-def coefficients(*, examples: duckdb.DuckDBPyRelation, options: dict[str, float]) -> pa.Table:
+def coefficients(
+    *, examples: duckdb.DuckDBPyRelation, months: duckdb.DuckDBPyRelation, options: dict[str, float]
+) -> pa.Table:
     """One row per month, kind and model: cost_no, intercept and, for every column of the examples, w_<column>.
 
-    examples: checkout_examples; options: the Setting of the hybrids of carts; whether hybrid_even takes part.
+    examples, months: checkout_examples, checkout_months. options: the Setting of the hybrids of carts; `even_stages`.
     """
     use_one_thread()
     columns = [name for name in examples.columns if name not in KEYS]
     models = [*MODELS, *["hybrid_even"] * options["even_stages"], *["deep"] * ("deep" in columns)]
     setting = Setting(options["penalty"], options["most_counted"])
-    known = examples.filter(f"is_closed and (is_target = 1 or (case_no * 7919 + item_no) % {ONE_IN} = 0)")
+    known = examples.filter(f"is_target = 1 or (case_no * 7919 + item_no) % {ONE_IN} = 0")
     rows = known.order("case_no, item_no").df()
     learned = []
-    for month, kind in told(examples):
+    judged_or_to_come = months.filter("is_judged or not is_closed").order("month").project("month").fetchall()
+    for (month,), kind in product(judged_or_to_come, ("cart", "user")):
         before = rows[(rows["month"] < pd.Timestamp(month)) & (rows["kind"] == kind)]
         if before["is_target"].sum() < MIN_TARGETS:
             continue
@@ -60,12 +64,6 @@ def coefficients(*, examples: duckdb.DuckDBPyRelation, options: dict[str, float]
             learned.append({"month": month, "kind": kind, "model": model, "cost_no": cost_no, "intercept": intercept})
             learned[-1] |= {f"w_{name}": weights.get(name, 0.0) for name in columns}
     return pa.Table.from_pylist(learned, schema=schema_of(columns))
-
-
-def told(examples: duckdb.DuckDBPyRelation) -> list[tuple]:
-    """The months and kinds that need a model: the judged ones, and the month to come, whose carts are not known yet."""
-    rows = examples.filter("is_judged or not is_closed").project("month, kind, is_closed").distinct().fetchall()
-    return sorted({(month, kind) for month, kind, _ in rows} | {(row[0], "cart") for row in rows if not row[2]})
 
 
 def columns_of(model: str, kind: str, columns: list[str]) -> list[str]:

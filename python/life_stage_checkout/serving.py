@@ -13,12 +13,19 @@ from time import perf_counter
 import duckdb
 import numpy as np
 
-from life_stage_checkout.memory import HABITS, Columns, Memory, Neighbours, Scores, Shopper, largest
+from life_stage_checkout.memory import HABITS, MEASURES, Columns, Memory, Neighbours, Scores, Shopper, largest
 from life_stage_checkout.request_log import RequestLog
 
 N_HABITS = 20  # as in checkout_case_items
 N_PLACES = 20  # of which the last are kept for new items, as in checkout_rankings
 EXACT = 2.0**36  # as macro exact
+SOURCES = (
+    "popular",
+    "popular_in_stage",
+    "habit",
+    *(f"{name}_{place}" for name in MEASURES for place in ("cart", "history")),
+)
+NOTHING: Scores = np.zeros(0, int), np.zeros(0)
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,7 @@ class Recommender:
         with duckdb.connect(str(warehouse), read_only=True) as session:
             newest = "select max(month)::varchar, max_by(model, month) from checkout_champions where kind = 'cart'"
             to_come, champion = session.execute(newest).fetchall()[0]
-            return cls(Memory(session, month or to_come, model or champion), log)
+            return cls(Memory(session.table, month or to_come, "cart", model or champion), log)
 
     def recommend(
         self,
@@ -64,28 +71,39 @@ class Recommender:
         first day until the day before, each item of each basket with its day.
         """
         start = perf_counter()
-        memory, shopper = self.memory, self.memory.shoppers.get(user, Shopper())
-        weights, day = memory.weights, 0 if on is None else (on - memory.first_day).days
+        memory = self.memory
+        shopper, day = memory.shoppers.named(user), 0 if on is None else (on - memory.first_day).days
         in_cart = np.unique(np.array([memory.place[item] for item in cart if item in memory.place], int))
         since = [(memory.place[i], (taken - memory.first_day).days) for i, taken in bought if i in memory.place]
-        habits = self.habits(shopper.habits, [facts for facts in since if facts[1] < day], day)
-        sources = self.sources(in_cart, shopper, habits)
-        spoken, is_offered = np.zeros((len(sources), len(memory.share))), np.zeros(len(memory.share), bool)
-        for number, (name, (items, scores)) in enumerate(sources.items()):
-            place = 1 / np.sqrt(np.arange(1, len(items) + 1))
-            spoken[number, items] = weights[f"w_{name}"] * np.log1p(scores) + weights[f"w_{name}_place"] * place
-            each = weights.get(f"w_{name.removesuffix('_cart')}_each", 0.0)
-            spoken[number, items] += each * scores / max(len(in_cart), 1)
-            is_offered[items] |= weights[f"w_{name}"] != 0
-        items = np.flatnonzero(is_offered)
-        odds = self.log_odds(items, shopper, habits, day) + spoken[:, items].sum(axis=0)
-        best = self.with_new(items[np.lexsort((items, -odds))])[:n]
-        reasons = np.array(list(sources))[spoken[:, best].argmax(axis=0)]
-        chances = 1 / (1 + np.exp(-odds[np.searchsorted(items, best)]))
-        shown = [Recommendation(*facts) for facts in zip(memory.item_ids[best], chances, reasons, strict=True)]
+        since = [facts for facts in since if facts[1] < day]
+        best, odds, reasons, n_weighed = self.ranked(in_cart, shopper, since, day)
+        chances = 1 / (1 + np.exp(-odds[:n]))
+        named = zip(memory.item_ids[best[:n]], chances, np.array(SOURCES)[reasons[:n]], strict=True)
+        shown = [Recommendation(*facts) for facts in named]
         if self.log is not None:
-            self.log.add(weights["model"], (perf_counter() - start) * 1000, len(items), len(shown))
+            self.log.add(memory.weights["model"], (perf_counter() - start) * 1000, n_weighed, len(shown))
         return shown
+
+    def ranked(
+        self, cart: np.ndarray, shopper: Shopper, bought: list[tuple[int, int]], day: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+        """The best N_PLACES items (places in the catalogue), their log-odds, the numbers of the sources that speak most
+        for them, and how many items were weighed."""
+        weights, habits = self.memory.weights, self.habits(shopper.habits, bought, day)
+        sources = self.sources(cart, shopper, habits)
+        offered = [items for name, (items, _) in sources.items() if weights[f"w_{name}"] != 0]
+        items = np.unique(np.concatenate([NOTHING[0], *offered]))
+        spoken = np.zeros((len(SOURCES), len(items)))
+        for number, name in enumerate(SOURCES):
+            named, scores = sources.get(name, NOTHING)
+            said = weights[f"w_{name}"] * np.log1p(scores)
+            said += weights[f"w_{name}_place"] / np.sqrt(np.arange(1, len(named) + 1))
+            said += weights.get(f"w_{name.removesuffix('_cart')}_each", 0.0) * scores / max(len(cart), 1)
+            at, is_weighed = found_in(items, named)
+            spoken[number, at[is_weighed]] = said[is_weighed]
+        odds = self.log_odds(items, shopper, habits, day) + spoken.sum(axis=0)
+        order = self.with_new(items, np.lexsort((items, -odds)))[:N_PLACES]
+        return items[order], odds[order], spoken[:, order].argmax(axis=0), len(items)
 
     def habits(self, known: Columns, bought: list[tuple[int, int]], day: int) -> Columns:
         """As checkout_case_habits: habits of the month, aged to the day, and what was bought since; strongest first."""
@@ -131,25 +149,36 @@ class Recommender:
         if shopper.stages is not None:
             odds += weights["w_stage_lift"] * np.log(self.memory.shares[items] @ shopper.stages / share)
             odds += weights["w_next_stage_lift"] * np.log(self.memory.next_shares[items] @ shopper.stages / share)
-        own = np.full(len(self.memory.share), 6.0 * weights["w_since"] + 2.0 * weights["w_off_due"])
         since, n_baskets = day - habits["last_on"], habits["n_baskets"]
         interval = (habits["last_on"] - habits["first_on"]) / np.maximum(n_baskets - 1, 1)
         due = np.log(0.05 + since / (interval + 3))
-        own[habits["item"]] = (
+        own = (
             weights["w_habit_lately"] * np.log1p(habits["score_lately"])
             + weights["w_habit_share"] * n_baskets / (shopper.n_baskets + 2)
             + weights["w_since"] * np.log1p(since)
             + weights["w_due"] * np.where(n_baskets > 1, due, 0.0)
             + weights["w_off_due"] * np.where(n_baskets > 1, np.abs(due), 2.0)
         )
-        return odds + own[items]
+        order = np.argsort(habits["item"])
+        at, is_habit = found_in(habits["item"][order], items)
+        odds[is_habit] += own[order][at[is_habit]]
+        odds[~is_habit] += 6.0 * weights["w_since"] + 2.0 * weights["w_off_due"]
+        return odds
 
-    def with_new(self, items: np.ndarray) -> np.ndarray:
-        """The items, best first, with the best of the new ones among the first twenty, as in checkout_rankings."""
-        n_kept, place = self.memory.n_new_places, np.arange(1.0, len(items) + 1)
-        new = np.flatnonzero(self.memory.is_new[items])[:n_kept]
+    def with_new(self, items: np.ndarray, order: np.ndarray) -> np.ndarray:
+        """The order of the items with the best of the new ones among the first twenty, as in checkout_rankings."""
+        n_kept, place = self.memory.n_new_places, np.arange(1.0, len(order) + 1)
+        new = np.flatnonzero(self.memory.is_new[items[order]])[:n_kept]
         place[new] = np.minimum(place[new], N_PLACES - n_kept + np.arange(1, len(new) + 1) / (n_kept + 1))
-        return items[np.argsort(place)]
+        return order[np.argsort(place)]
+
+
+def found_in(known: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(Where each one stands in known, which is in order; whether it is there)."""
+    at = np.searchsorted(known, wanted)
+    is_there = at < len(known)
+    is_there[is_there] = known[at[is_there]] == wanted[is_there]
+    return at, is_there
 
 
 def added_up(neighbours: Neighbours, items: np.ndarray, weights: np.ndarray) -> Scores:

@@ -24,7 +24,7 @@ N_PARTS = 5
 EXAMPLES = """
     select examples.*, cases.user_id, cases.n_targets
     from checkout_examples as examples inner join checkout_cases as cases using (case_no)
-    where examples.is_closed and examples.kind = 'cart' order by case_no, item_no
+    where examples.kind = 'cart' order by case_no, item_no
 """
 
 

@@ -75,17 +75,18 @@ def examples(n_cases=16_000, seed=1, n_newborn=0):
     is_late = rows["case_no"] >= n_cases * 3 // 4
     rows["is_target"] = (rng.random(len(rows)) < 1 / (1 + np.exp(-odds))).astype(int)
     rows["month"] = np.where(is_late, pd.Timestamp("2017-03-01"), pd.Timestamp("2017-02-01"))
-    return rows.assign(
-        kind="cart", is_closed=~is_late, is_judged=False, stage=np.where(is_newborn, "newborn", "infant")
-    )
+    return rows.assign(kind="cart", is_judged=False, stage=np.where(is_newborn, "newborn", "infant"))
 
 
 def learned(frame, **options):
     """The coefficients by model."""
     with duckdb.connect() as connection:
         connection.register("frame", frame)
-        relation = connection.sql("select * replace (month::date as month) from frame")
-        return coefficients(examples=relation, options=OPTIONS | options).to_pandas().set_index("model")
+        rows = connection.sql("select * replace (month::date as month) from frame")
+        months = connection.sql(
+            "select distinct month, month < date '2017-03-01' as is_closed, false as is_judged from rows"
+        )
+        return coefficients(examples=rows, months=months, options=OPTIONS | options).to_pandas().set_index("model")
 
 
 def test_the_hybrid_finds_the_true_weights_from_a_tenth_of_the_wrong_candidates():

@@ -38,14 +38,13 @@ with
     numbered as (
         select
             questions.*,
-            months.is_closed,
             months.is_judged,
             row_number() over (
                 partition by questions.month, questions.kind
                 order by {{ drawn("questions.case_id") }}, questions.case_id
             ) as draw
         from questions
-        inner join {{ ref("checkout_months") }} as months on questions.month = months.month
+        inner join {{ ref("checkout_months") }} as months on questions.month = months.month and months.is_closed
     )
 select
     cast(row_number() over (order by numbered.month, numbered.kind, numbered.case_id) as bigint) as case_no,
@@ -54,7 +53,6 @@ select
     numbered.case_id,
     numbered.user_id,
     numbered.asked_on,
-    numbered.is_closed,
     numbered.is_judged,
     numbered.n_given,
     numbered.n_targets,
@@ -62,4 +60,4 @@ select
     coalesce(users.n_baskets, 0) as n_baskets
 from numbered
 left join {{ ref("checkout_users") }} as users on numbered.month = users.month and numbered.user_id = users.user_id
-where not numbered.is_closed or numbered.draw <= {{ var("checkout_cases") }}
+where numbered.draw <= {{ var("checkout_cases") }}

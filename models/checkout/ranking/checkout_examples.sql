@@ -21,7 +21,6 @@ with
 select
     cases.month,
     cases.kind,
-    cases.is_closed,
     cases.is_judged,
     cases.stage,
     candidates.case_no,
