@@ -86,7 +86,7 @@ test-spark: $(VENV)/dev ## the same data on DuckDB and on Apache Spark, and on a
 pytest: $(VENV)/dev ## the tests alone
 	$(BIN)/pytest -n 2
 
-BENCHES = $(if $(QUICK),whole_runs peers,evidence_cost training_cost learning_quality analyst_feature fold_cost)
+BENCHES = $(if $(QUICK),,evidence_cost training_cost learning_quality analyst_feature fold_cost) whole_runs peers
 
 bench: $(VENV)/runtime ## what the steps cost and what they are worth, on generated data (15 minutes); QUICK=1: whole runs and peers
 	@for script in $(BENCHES); do \

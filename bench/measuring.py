@@ -19,6 +19,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
 
+import duckdb
+
 PROJECT = Path(__file__).parents[1]
 WORK = PROJECT / "bench" / "work"  # data and warehouses, git-ignored
 RESULTS = PROJECT / "bench" / "results"
@@ -26,14 +28,22 @@ QUICK = bool(os.environ.get("QUICK"))  # a million actions, once, nothing kept: 
 RUNS = 1 if QUICK else 5
 
 
-def demo_source(name: str, *, users: int, months: int, through: str, seed: int = 1) -> Path:
-    """A folder of simulated shoppers, generated unless it is there."""
+def demo_source(
+    name: str, *, users: int, months: int, through: str, seed: int = 1, jobs: int = 2, kept: float = 1.0
+) -> Path:
+    """A folder of simulated shoppers, generated unless it is there; kept: the share of their actions that stays."""
     folder = WORK / name
     if not folder.exists():
-        arguments = {"out": folder, "users": users, "months": months, "through": through, "seed": seed, "jobs": 2}
+        whole = folder.with_name(f"{name}_whole")
+        arguments = {"out": whole, "users": users, "months": months, "through": through, "seed": seed, "jobs": jobs}
         command = [sys.executable, "-m", "life_stage_demo.generate"]
         command += [word for key, value in arguments.items() for word in (f"--{key}", str(value))]
         subprocess.run(command, check=True)
+        for file in whole.glob("actions/*/*.parquet") if kept < 1 else ():
+            chosen = f"select * from '{file}' where hash(action_id) % 1000 < {1000 * kept}"
+            duckdb.sql(f"copy ({chosen}) to '{file}_kept' (format parquet)")
+            file.with_name(f"{file.name}_kept").replace(file)
+        whole.rename(folder)
     return folder
 
 

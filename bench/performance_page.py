@@ -116,6 +116,16 @@ def peers(kept: dict) -> str:
     return "\n\n".join(parts)
 
 
+def simulator(figures: dict) -> str:
+    """What simulated actions cost."""
+    seconds = middle(figures["runs"])["cpu_s"]
+    return (
+        f"{figures['n_actions']:,} actions of {figures['n_users']:,} users in {figures['months']} months take"
+        f" {seconds:.1f} CPU-seconds,\n{figures['n_actions'] / seconds:,.0f} actions a second of one processor, files"
+        " written (`python bench/whole_runs.py`, the first size)."
+    )
+
+
 def costs(kept: dict) -> alt.Chart:
     """CPU by actions, both in powers of ten."""
     rows = [
@@ -165,6 +175,10 @@ Features and evidence of one month from the same four Parquet files, equal sums 
 {made_on(side_by_side)}
 
 {peers(side_by_side)}
+
+## The simulator
+
+{simulator(results("simulator")["figures"])}
 """
 
 

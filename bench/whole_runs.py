@@ -7,7 +7,9 @@ python bench/whole_runs.py [MILLIONS_OF_ACTIONS ...]; QUICK=1: one million, once
 
 import json
 import resource
+import shutil
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +18,8 @@ import numpy as np
 from measuring import QUICK, RUNS, WORK, cpu, dbt, demo_source, in_turn, keep, measured, ratio
 
 USERS_PER_MILLION, MONTHS, NEWEST = 4_000, 24, "2017-02"
+# A hundred million actions are those of a million users, of which two in five stay: many users who do little.
+MANY, USERS_OF_MANY, KEPT_OF_MANY = 100, 1_000_000, 0.4
 HISTORIES = () if QUICK else (6, 12)  # months, beside all of them
 KINDS = "first build", "one new month", "nothing new"
 
@@ -36,10 +40,9 @@ def hashes(source: Path) -> str:
 
 
 def job(name: str, source: Path) -> dict[str, float]:
-    """The monthly job as `dbt build` without data tests; what it adds is the processes' own."""
-    dbt(source, name, "build", "--exclude-resource-type", "test")
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return {"cpu_s": used.ru_utime + used.ru_stime, "peak_mb": used.ru_maxrss / 1024} | {"steps": steps(name)}
+    """The monthly job as `dbt build` without data tests."""
+    figures = of_children(partial(dbt, source, name, "build", "--exclude-resource-type", "test"))
+    return figures | {"steps": steps(name)}
 
 
 def steps(name: str) -> dict[str, float]:
@@ -75,12 +78,13 @@ def size(source: Path) -> dict[str, float]:
 
 def measure(millions: float, months: int) -> dict:
     """All figures of one source; whole runs and bare queries in turn."""
-    users = int(USERS_PER_MILLION * millions)
+    users, kept = (USERS_OF_MANY, KEPT_OF_MANY) if millions == MANY else (int(USERS_PER_MILLION * millions), 1.0)
     name = f"whole_{millions:g}_{months}".replace(".", "_")
-    source = demo_source(f"{name}_source", users=users, months=months, through=NEWEST)
+    source = demo_source(f"{name}_source", users=users, months=months, through=NEWEST, kept=kept)
     rounds, counted = [], "select user_id, date_trunc('month', occurred_at), count(*) from {actions} group by all"
-    for number in range(RUNS):
-        print(f"{name}: round {number + 1} of {RUNS}", file=sys.stderr, flush=True)
+    n_rounds = min(RUNS, 3) if millions == MANY else RUNS
+    for number in range(n_rounds):
+        print(f"{name}: round {number + 1} of {n_rounds}", file=sys.stderr, flush=True)
         scans = in_turn(
             {
                 "scan": partial(measured, bare, hashes(source), source),
@@ -92,6 +96,24 @@ def measure(millions: float, months: int) -> dict:
     found = {kind: [one[kind] for one in rounds] for kind in rounds[0]}
     ratios = {kind: ratio(found, kind, "scan") for kind in found}
     return size(source) | {"n_users": users, "months": months, "runs": found, "ratio_to_scan": ratios}
+
+
+def simulator(users: int) -> dict:
+    """What it costs to simulate shoppers on one processor, and how many actions they do."""
+    source = WORK / "simulated"
+    runs = []
+    for _ in range(RUNS):
+        shutil.rmtree(source, ignore_errors=True)
+        made = partial(demo_source, source.name, users=users, months=MONTHS, through=NEWEST, jobs=1)
+        runs.append(measured(of_children, made))
+    return size(source) | {"n_users": users, "months": MONTHS, "runs": runs}
+
+
+def of_children(work: Callable) -> dict[str, float]:
+    """What the processes cost that some work starts."""
+    work()
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {"cpu_s": used.ru_utime + used.ru_stime, "peak_mb": used.ru_maxrss / 1024}
 
 
 def show(figures: dict) -> None:
@@ -112,6 +134,10 @@ def main(sizes: list[float]) -> None:
         found[f"{millions:g} million, {months} months"] = measure(millions, months)
         show(found[f"{millions:g} million, {months} months"])
     keep("whole_runs", found)
+    made = simulator(int(USERS_PER_MILLION * sizes[0]))
+    seconds = np.median([run["cpu_s"] for run in made["runs"]])
+    print(f"simulated {made['n_actions']:,} actions, {made['n_actions'] / seconds:,.0f} per CPU-s")
+    keep("simulator", made)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,9 @@ SOURCES = (
     "habit",
     *(f"{name}_{place}" for name in MEASURES for place in ("cart", "history")),
 )
+READ = {"popularity", "frequency", "recency", "stage_lift", "next_stage_lift"}
+READ |= {"habit_lately", "habit_share", "since", "due", "off_due"}
+READ |= {f"{source}{column}" for source in SOURCES for column in ("", "_place")} | {f"{name}_each" for name in MEASURES}
 NOTHING: Scores = np.zeros(0, int), np.zeros(0)
 
 
@@ -41,11 +44,17 @@ class Recommendation:
 class Recommender:
     """Recommends from what it remembers; it holds no file open and may be asked from several threads.
 
-    With a log every request is noted in it: model, time and numbers of items, nothing of the user.
+    With a log every request is noted in it: model, time and numbers of items, nothing of the user. Raises ValueError
+    LS-CHK-001 for a model that reads a column it does not know.
     """
 
     memory: Memory
     log: RequestLog | None = None
+
+    def __post_init__(self):
+        weights = {name.removeprefix("w_"): value for name, value in self.memory.weights.items() if name[:2] == "w_"}
+        if unknown := sorted(name for name, weight in weights.items() if weight != 0 and name not in READ):
+            raise ValueError(f"LS-CHK-001 the model reads {', '.join(unknown)}, which Recommender does not know")
 
     @classmethod
     def load(

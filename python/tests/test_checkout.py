@@ -399,6 +399,13 @@ def test_what_is_shown_to_shoppers_with_an_empty_cart_is_what_the_warehouse_rank
         assert list(items[:10] + 1) == list(answer["item_no"])
 
 
+def test_a_model_that_reads_an_unknown_source_is_refused(checkout, tmp_path):
+    shop = copy_shop(checkout, tmp_path / "unknown")
+    shop.change("alter table checkout_coefficients add column w_gifts double default 0.5")
+    with pytest.raises(ValueError, match="LS-CHK-001 the model reads gifts,"):
+        Recommender.load(shop.warehouse)
+
+
 def test_strangers_with_nothing_known_in_the_cart_are_shown_what_is_popular(checkout, tables):
     found = Recommender.load(checkout.warehouse).recommend(["no such item"], "nobody")
     items = tables["items"].loc[tables["items"]["month"] == "2017-03-01"].sort_values("share").tail(50)
