@@ -18,7 +18,7 @@ from checkout_peers import ahead, answers, chosen_settings, months_of
 from measuring import WORK, dbt, keep
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from life_stage_checkout.ranker import KEYS, ONE_IN
+from life_stage_checkout.ranker import KEYS, ONE_IN, columns_of, of_others
 from life_stage_checkout.serving import Recommender
 
 MIN_HOUSEHOLDS = 25
@@ -117,7 +117,7 @@ def tuned() -> tuple[dict[int, float], dict[str, tuple[dict, list[float]]]]:
         return recalls, chosen_settings(months_of(warehouse)[0])
 
 
-def spent(name: str, *models: str) -> float:
+def seconds_of(name: str, *models: str) -> float:
     """Seconds that the last build of that name took for some models; two run at a time."""
     results = json.loads((WORK / f"{name}_target" / "run_results.json").read_text())["results"]
     return sum(one["execution_time"] for one in results if one["unique_id"].split(".")[-1] in models)
@@ -183,7 +183,8 @@ def boosted(warehouse: duckdb.DuckDBPyConnection) -> np.ndarray:
         inner join checkout_cases as cases using (case_no)
         where examples.kind = 'cart' order by case_no, item_no"""
     ).df()
-    columns = [name for name in examples if name not in (*KEYS, "n_targets")]
+    examples = of_others(examples)
+    columns = columns_of("hybrid", "cart", [name for name in examples if name not in (*KEYS, "n_targets")])
     is_target, found = examples["is_target"] == 1, []
     is_known = is_target | ((examples["case_no"] * 7919 + examples["item_no"]) % ONE_IN == 0)
     for month in sorted(examples.loc[examples["is_judged"], "month"].unique()):
@@ -243,7 +244,7 @@ def main() -> None:
     result = {"half_life_days": half_life, "recall_of_habit_in_september": recalls, "peers_in_september": peers}
     # The network takes part in draw 0 alone.
     with build(source, "+path:models/checkout", checkout_new_places=0, checkout_deep=True, **variables) as warehouse:
-        result["seconds_of_pairs_and_neighbours"] = spent("journey", "checkout_pairs", "checkout_neighbours")
+        result["seconds_of_pairs_and_neighbours"] = seconds_of("journey", "checkout_pairs", "checkout_neighbours")
         result["lines"] = warehouse.execute("select count(*) from checkout_lines").fetchall()[0][0]
         result["without_places_for_new_items"] = board(warehouse, "cart")["hybrid"]
     with build(source, "checkout_months checkout_rankings+", OUTSIDE, checkout_deep=True, **variables) as warehouse:

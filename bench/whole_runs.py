@@ -79,7 +79,7 @@ def size(source: Path) -> dict[str, float]:
 def measure(millions: float, months: int) -> dict:
     """All figures of one source; whole runs and bare queries in turn."""
     users, kept = (USERS_OF_MANY, KEPT_OF_MANY) if millions == MANY else (int(USERS_PER_MILLION * millions), 1.0)
-    name = f"whole_{millions:g}_{months}".replace(".", "_")
+    name = f"whole_{millions:g}_{users}_{months}".replace(".", "_")
     source = demo_source(f"{name}_source", users=users, months=months, through=NEWEST, kept=kept)
     rounds, counted = [], "select user_id, date_trunc('month', occurred_at), count(*) from {actions} group by all"
     n_rounds = min(RUNS, 3) if millions == MANY else RUNS

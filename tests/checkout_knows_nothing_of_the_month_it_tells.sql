@@ -4,12 +4,12 @@ with
         select
             months.month,
             lines.user_id,
-            max(case when months.is_closed then 1 else 0 end) = 1 as is_closed,
+            months.is_closed,
             count(*) as n_lines,
             count(distinct lines.item_no) as n_habits
         from {{ ref("checkout_months") }} as months
         inner join {{ ref("checkout_lines") }} as lines on lines.month < months.month and lines.acted_on < months.month
-        group by months.month, lines.user_id
+        group by months.month, lines.user_id, months.is_closed
     ),
     of_months as (select month, sum(n_lines) as n_lines from known group by month),
     told as (
@@ -20,6 +20,12 @@ with
     ),
     -- Of the month to come everybody's habits are told, of the others where there is a question.
     asked as (select distinct month, user_id from {{ ref("checkout_cases") }}),
+    told_to as (
+        select known.*
+        from known
+        left join asked on known.month = asked.month and known.user_id = asked.user_id
+        where not known.is_closed or asked.user_id is not null
+    ),
     habits as (
         select month, user_id, count(*) as n_habits, sum(n_baskets) as n_lines
         from {{ ref("checkout_habits") }}
@@ -30,15 +36,12 @@ from told
 left join of_months on told.month = of_months.month
 where coalesce(of_months.n_lines, 0) <> told.n_lines
 union all
-select known.month, known.user_id
-from known
-left join asked on known.month = asked.month and known.user_id = asked.user_id
-full outer join habits on known.month = habits.month and known.user_id = habits.user_id
+select coalesce(told_to.month, habits.month), coalesce(told_to.user_id, habits.user_id)
+from told_to
+full outer join habits on told_to.month = habits.month and told_to.user_id = habits.user_id
 where
-    coalesce(known.n_lines, 0)
-    <> case when known.is_closed and asked.user_id is null then known.n_lines else coalesce(habits.n_lines, 0) end
-    or coalesce(known.n_habits, 0)
-    <> case when known.is_closed and asked.user_id is null then known.n_habits else coalesce(habits.n_habits, 0) end
+    coalesce(told_to.n_lines, 0) <> coalesce(habits.n_lines, 0)
+    or coalesce(told_to.n_habits, 0) <> coalesce(habits.n_habits, 0)
 union all
 select users.month, users.user_id
 from {{ ref("checkout_users") }} as users

@@ -15,7 +15,7 @@ OPSET = 17
 CHAMPION = """
     select coefficients.*, champions.best_model from checkout_coefficients as coefficients
     inner join checkout_champions as champions using (month, kind, model)
-    where kind = 'cart' order by month desc limit 1
+    where kind = 'cart' and month = (select max(month) from checkout_months)
 """
 FIGURES = """
     select metric, value, lowest, highest, n_cases from checkout_leaderboard

@@ -76,7 +76,7 @@ class Neighbours:
 class Memory:
     """The catalogue, what goes together, the shoppers, and the weights of one model of carts or of empty carts.
 
-    tables: gives the relation of a table of the checkout by its name.
+    tables: gives the relation of a table of the checkout by its name. Raises ValueError LS-CHK-002 for want of a model.
     """
 
     def __init__(self, tables: Callable[[str], duckdb.DuckDBPyRelation], month: str, kind: str, model: str):
@@ -87,6 +87,8 @@ class Memory:
             return of_month(table, where).order("all").fetchnumpy()
 
         weights = read("checkout_coefficients", f"kind = '{kind}' and model = '{model}'")
+        if not len(weights["month"]):
+            raise ValueError(f"LS-CHK-002 there is no model {model} of {month}, of kind {kind}")
         self.weights = {name: column[0] for name, column in weights.items()}
         self.item_ids = tables("checkout_catalogue").order("item_no").fetchnumpy()["item_id"]
         self.place = {item_id: place for place, item_id in enumerate(self.item_ids)}

@@ -54,7 +54,7 @@ def neural_scores(*, items, lines, cases, case_items, case_habits, options: dict
         learned = network(*baskets(before, item_no, options), len(item_no))
         asked = cases.filter(of_month).project("case_no").order("case_no").fetchnumpy()["case_no"]
         carts = case_items.filter(f"{of_month} and place = 'cart'").project("case_no, item_no, weight")
-        habits = case_habits.project("case_no, item_no, score")
+        habits = case_habits.join(cases.filter(of_month), "case_no").project("case_no, item_no, score")
         questions = Questions(*(matrix_of(relation, asked, item_no) for relation in (carts, habits)))
         for first in range(0, len(asked), BATCH):
             rows = slice(first, first + BATCH)
@@ -65,7 +65,7 @@ def neural_scores(*, items, lines, cases, case_items, case_habits, options: dict
     return pa.concat_tables(tables)
 
 
-def places(numbers: np.ndarray, of: np.ndarray) -> np.ndarray:
+def places_of(numbers: np.ndarray, of: np.ndarray) -> np.ndarray:
     """Where each number stands in `of`; -1 if it does not."""
     found = np.full(max(numbers.max(initial=0), of.max(initial=0)) + 1, -1)
     found[of] = np.arange(len(of))
@@ -75,7 +75,7 @@ def places(numbers: np.ndarray, of: np.ndarray) -> np.ndarray:
 def matrix_of(relation: duckdb.DuckDBPyRelation, case_no: np.ndarray, item_no: np.ndarray) -> csr_matrix:
     """Cases x items from rows of case, item and value; what is in neither list is left out."""
     cases, items, values = relation.fetchnumpy().values()
-    row, column = places(cases, case_no), places(items, item_no)
+    row, column = places_of(cases, case_no), places_of(items, item_no)
     is_known = (row >= 0) & (column >= 0)
     parts = values[is_known], (row[is_known], column[is_known])
     return csr_matrix(parts, (len(case_no), len(item_no)))
@@ -84,7 +84,7 @@ def matrix_of(relation: duckdb.DuckDBPyRelation, case_no: np.ndarray, item_no: n
 def baskets(lines: duckdb.DuckDBPyRelation, item_no: np.ndarray, options: dict[str, float]):
     """(Questions, wanted items, whether held out) of the newest baskets; lines in the order of users and days."""
     rows = lines.df()
-    item, user = places(rows["item_no"].to_numpy(), item_no), rows["user_id"].factorize()[0]
+    item, user = places_of(rows["item_no"].to_numpy(), item_no), rows["user_id"].factorize()[0]
     day = (rows["acted_on"] - rows["acted_on"].min()).dt.days.to_numpy()
     basket = rows.groupby(["month", "basket_id"], sort=False).ngroup().to_numpy()
     first = np.unique(basket, return_index=True)[1]  # a line of each basket

@@ -1,9 +1,10 @@
 """The rankers: logistic regressions that tell from a candidate's columns how probable it is that it is right.
 
-A model is nothing but the columns it may read. One that reads a single source keeps that source's order and learns its
-probability. The hybrids read all. For carts a regression within each case learns what tells its few right candidates
-from the wrong ones (conditional logit), and one over all cases how probable that makes them; for empty carts, where
-many are right, one regression learns both. Each month is told by regressions that learned from the months before it.
+A model is nothing but the columns it may read, and for hybrid_even what each row counts. One that reads a single source
+keeps that source's order and learns its probability. The hybrids read all. For carts a regression within each case
+learns what tells its few right candidates from the wrong ones (conditional logit), and one over all cases how probable
+that makes them; for empty carts, where many are right, one regression learns both. Each month is told by regressions
+that learned from the months before it.
 """
 
 from itertools import product
@@ -49,8 +50,8 @@ def coefficients(
     columns = [name for name in examples.columns if name not in KEYS]
     models = [*MODELS, *["hybrid_even"] * options["even_stages"], *["deep"] * ("deep" in columns)]
     setting = Setting(options["penalty"], options["most_counted"])
-    known = examples.filter(f"is_target = 1 or (case_no * 7919 + item_no) % {ONE_IN} = 0")
-    rows = known.order("case_no, item_no").df()
+    chosen = examples.filter(f"is_target = 1 or (case_no * 7919 + item_no) % {ONE_IN} = 0")
+    rows = chosen.order("case_no, item_no").df()
     learned = []
     judged_or_to_come = months.filter("is_judged or not is_closed").order("month").project("month").fetchall()
     for (month,), kind in product(judged_or_to_come, ("cart", "user")):
@@ -58,12 +59,20 @@ def coefficients(
         if before["is_target"].sum() < MIN_TARGETS:
             continue
         for cost_no, model in enumerate(models):
-            counts = even(before) if model == "hybrid_even" else 1.0
-            read = columns_of(model, kind, columns)
-            intercept, weights = fit(before, read, setting if kind == "cart" else None, counts)
+            counts = even(of_others(before)) if model == "hybrid_even" else 1.0
+            read, known = columns_of(model, kind, columns), before if model == "deep" else of_others(before)
+            intercept, weights = fit(known, read, setting if kind == "cart" else None, counts)
             learned.append({"month": month, "kind": kind, "model": model, "cost_no": cost_no, "intercept": intercept})
             learned[-1] |= {f"w_{name}": weights.get(name, 0.0) for name in columns}
     return pa.Table.from_pylist(learned, schema=schema_of(columns))
+
+
+def of_others(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows that another source than the network names: with and without it the others learn the same."""
+    if "deep" not in rows:
+        return rows
+    sources = [name for name in rows if f"{name}_place" in rows and name != "deep"]
+    return rows[(rows[sources] > 0).any(axis=1)]
 
 
 def columns_of(model: str, kind: str, columns: list[str]) -> list[str]:

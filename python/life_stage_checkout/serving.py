@@ -60,11 +60,20 @@ class Recommender:
     def load(
         cls, warehouse: Path | str, month: str | None = None, model: str | None = None, log: RequestLog | None = None
     ) -> "Recommender":
-        """Read what the newest run left: by default for the month to come, with the champion of the carts."""
+        """Read what the newest run left: by default for the month to come, with the champion of the carts.
+
+        Of an earlier month habits are known of those in checkout_cases alone. Raises ValueError LS-CHK-002 where there
+        is no such model, or no champion.
+        """
+        champion = "select model from checkout_champions where kind = 'cart' and month = cast(? as date)"
         with duckdb.connect(str(warehouse), read_only=True) as session:
-            newest = "select max(month)::varchar, max_by(model, month) from checkout_champions where kind = 'cart'"
-            to_come, champion = session.execute(newest).fetchall()[0]
-            return cls(Memory(session.table, month or to_come, "cart", model or champion), log)
+            ((to_come,),) = session.execute("select max(month)::varchar from checkout_months").fetchall()
+            chosen = [(model,)] if model else session.execute(champion, [month or to_come]).fetchall()
+            if not chosen:
+                raise ValueError(f"LS-CHK-002 nobody answers carts in {month or to_come}: too little is known to judge")
+            memory = Memory(session.table, month or to_come, "cart", chosen[0][0])
+        memory.shoppers.named(None)  # so that the first question finds the names in order
+        return cls(memory, log)
 
     def recommend(
         self,
@@ -97,12 +106,13 @@ class Recommender:
         self, cart: np.ndarray, shopper: Shopper, bought: list[tuple[int, int]], day: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
         """The best N_PLACES items (places in the catalogue), their log-odds, the numbers of the sources that speak most
-        for them, and how many items were weighed."""
+        for them among those that name them, and how many items were weighed."""
         weights, habits = self.memory.weights, self.habits(shopper.habits, bought, day)
         sources = self.sources(cart, shopper, habits)
-        offered = [items for name, (items, _) in sources.items() if weights[f"w_{name}"] != 0]
+        read = {name: named for name, named in sources.items() if weights[f"w_{name}"] != 0}
+        offered = [items[scores > 0] for items, scores in read.values()]
         items = np.unique(np.concatenate([NOTHING[0], *offered]))
-        spoken = np.zeros((len(SOURCES), len(items)))
+        spoken, is_named = np.zeros((len(SOURCES), len(items))), np.zeros((len(SOURCES), len(items)), bool)
         for number, name in enumerate(SOURCES):
             named, scores = sources.get(name, NOTHING)
             said = weights[f"w_{name}"] * np.log1p(scores)
@@ -110,9 +120,11 @@ class Recommender:
             said += weights.get(f"w_{name.removesuffix('_cart')}_each", 0.0) * scores / max(len(cart), 1)
             at, is_weighed = found_in(items, named)
             spoken[number, at[is_weighed]] = said[is_weighed]
+            is_named[number, at[is_weighed]] = name in read
         odds = self.log_odds(items, shopper, habits, day) + spoken.sum(axis=0)
         order = self.with_new(items, np.lexsort((items, -odds)))[:N_PLACES]
-        return items[order], odds[order], spoken[:, order].argmax(axis=0), len(items)
+        reasons = np.where(is_named, spoken, -np.inf)[:, order].argmax(axis=0)
+        return items[order], odds[order], reasons, len(items)
 
     def habits(self, known: Columns, bought: list[tuple[int, int]], day: int) -> Columns:
         """As checkout_case_habits: habits of the month, aged to the day, and what was bought since; strongest first."""

@@ -17,10 +17,11 @@ import pandas as pd
 
 from life_stage import places
 from life_stage.regression import use_one_thread
-from life_stage_checkout.ranker import KEYS, ONE_IN, Setting, columns_of, fit
+from life_stage_checkout.ranker import KEYS, ONE_IN, Setting, columns_of, fit, of_others
 
 PENALTIES, COUNTED = (1e-4, 1e-3, 1e-2, 1e-1), (1, 3, 10)
 N_PARTS = 5
+N_SETTINGS = len(PENALTIES) * len(COUNTED)
 EXAMPLES = """
     select examples.*, cases.user_id, cases.n_targets
     from checkout_examples as examples inner join checkout_cases as cases using (case_no)
@@ -69,14 +70,16 @@ def bayesian(judge: Callable[[Setting], float], seed: int, n_settings: int) -> I
 
 
 def search(
-    warehouse: Path, how: str = "grid", seed: int = 1, n_settings: int = len(PENALTIES) * len(COUNTED)
+    warehouse: Path, how: str = "grid", seed: int = 1, n_settings: int = N_SETTINGS
 ) -> Iterator[tuple[Setting, float]]:
-    """(setting, MAP@10) one after the other. Raises ValueError LS-LOG-002 when the warehouse holds no judged cart."""
+    """(setting, MAP@10) one after the other. Raises ValueError LS-LOG-002 where no cart of the past is known."""
     use_one_thread()
     with duckdb.connect(str(warehouse), read_only=True) as session:
-        rows = session.sql(EXAMPLES).df()
+        rows = of_others(session.sql(EXAMPLES).df())
     if rows.empty:
-        raise ValueError(f"LS-LOG-002 {warehouse} holds no judged cart: run the job with var checkout_months above 0")
+        raise ValueError(
+            f"LS-LOG-002 {warehouse} holds no cart to learn from: run the job with checkout_months above 0"
+        )
     rows["part"] = rows["user_id"].map(lambda user: crc32(f"{seed} {user}".encode()) % N_PARTS)
     columns = columns_of(
         "hybrid", "cart", [name for name in rows if name not in (*KEYS, "user_id", "n_targets", "part")]
@@ -92,9 +95,11 @@ def main() -> None:
     """Search as the arguments say; print each setting as it is tried, and the best."""
     parser = argparse.ArgumentParser(prog="python -m life_stage_checkout.tuning", description=__doc__)
     parser.add_argument("--search", choices=["grid", "bayesian"], default="grid")
-    parser.add_argument("--settings", type=int, default=12, help="how many the bayesian search tries")
+    parser.add_argument("--settings", type=int, default=N_SETTINGS, help="how many the bayesian search tries, from 1")
     parser.add_argument("--seed", type=int, default=1, help="of the parts, and of the bayesian search")
     options = parser.parse_args()
+    if options.settings < 1:
+        parser.error("--settings has to be 1 or more")
     tried = []
     try:
         for setting, figure in search(places.warehouse(), options.search, options.seed, options.settings):

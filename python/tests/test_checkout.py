@@ -9,7 +9,7 @@ import pytest
 from project import Shop, assert_same, copy_shop, made_once
 from scipy.sparse import csr_matrix
 
-from life_stage_checkout.empty_carts import NO_CART
+from life_stage_checkout import empty_carts
 from life_stage_checkout.memory import Memory
 from life_stage_checkout.ranker import Setting
 from life_stage_checkout.replay import replay
@@ -174,7 +174,8 @@ def test_what_is_told_of_a_month_does_not_hang_on_what_happens_in_it(checkout, t
     )
     changed.build(only="path:models/checkout/features path:models/checkout/ranking", **MONTHS)
     until = "month <= '2017-02-01'"
-    of_all = f"{until} and user_id in (select case_id from checkout_cases where kind = 'user')"
+    asked = "(select month, case_id from checkout_cases where kind = 'user')"
+    of_all = f"{until} and (month, user_id) in {asked}"
     assert_same(checkout, changed, ["checkout_habits"], of_all)
     assert_same(checkout, changed, ["checkout_users", "checkout_items", "checkout_pairs"], until)
     assert_same(checkout, changed, ["checkout_neighbours", "checkout_coefficients"], until)
@@ -386,17 +387,44 @@ def test_what_is_shown_to_shoppers_with_an_empty_cart_is_what_the_warehouse_rank
         for (month, model), rows in ranked.groupby(["month", "model"]):
             recommender = Recommender(Memory(connection.table, f"{month:%Y-%m-%d}", "user", model))
             for user, answer in rows.sort_values("rank_no").groupby("user_id"):
-                items, odds, _, _ = recommender.ranked(NO_CART, recommender.memory.shoppers.named(user), [], 0)
+                items, odds, _, _ = recommender.ranked(
+                    empty_carts.NO_CART, recommender.memory.shoppers.named(user), [], 0
+                )
                 assert list(items + 1) == list(answer["item_no"])
                 np.testing.assert_allclose(1 / (1 + np.exp(-odds)), answer["probability"])
                 n_compared += len(items) > 0
     assert n_compared > 500
+
+
+def test_shoppers_are_shown_the_same_however_many_are_answered_at_once(checkout, tables, monkeypatch):
+    """By the hybrid too, whatever the champion is; every reason is a source that names the item."""
+    champions = "select date '2017-03-01' as month, 'user' as kind, '{}' as model"
     ((champion,),) = checkout.query("select model from checkout_champions where kind = 'user'")
+    users = set(tables["users"].loc[tables["users"]["month"] == "2017-03-01", "user_id"])
     with duckdb.connect(checkout.warehouse, read_only=True) as connection:
-        recommender = Recommender(Memory(connection.table, "2017-03-01", "user", champion))
-    for user, answer in tables["shown"].sort_values("place").groupby("user_id"):
-        items, odds, _, _ = recommender.ranked(NO_CART, recommender.memory.shoppers.named(user), [], 0)
+        relations = {f"checkout_{name}": connection.table(f"checkout_{name}") for name in tables}
+        relations["checkout_champions"] = connection.sql(champions.format("hybrid"))
+        whole = empty_carts.shown(relations).read_all()
+        monkeypatch.setattr(empty_carts, "USERS_AT_ONCE", 70)
+        assert empty_carts.shown(relations).read_all().equals(whole)
+        relations["checkout_champions"] = connection.sql(champions.format(champion))
+        of_champion = empty_carts.shown(relations).read_all().to_pandas()
+        recommender = Recommender(Memory(connection.table, "2017-03-01", "user", "hybrid"))
+    assert set(of_champion["user_id"]) == users
+    stored = tables["shown"].assign(month=tables["shown"]["month"].dt.date)
+    frames = (frame.sort_values(["user_id", "place"], ignore_index=True) for frame in (of_champion, stored))
+    pd.testing.assert_frame_equal(*frames, check_dtype=False)
+    reasons = set()
+    for user, answer in whole.to_pandas().groupby("user_id"):
+        shopper = recommender.memory.shoppers.named(user)
+        items, odds, _, _ = recommender.ranked(empty_carts.NO_CART, shopper, [], 0)
         assert list(items[:10] + 1) == list(answer["item_no"])
+        np.testing.assert_allclose(1 / (1 + np.exp(-odds[:10])), answer["probability"])
+        sources = recommender.sources(empty_carts.NO_CART, shopper, recommender.habits(shopper.habits, [], 0))
+        for item_no, reason in zip(answer["item_no"], answer["reason"], strict=True):
+            assert item_no - 1 in sources[reason][0]
+        reasons |= set(answer["reason"])
+    assert {"habit", "popular"} < reasons
 
 
 def test_a_model_that_reads_an_unknown_source_is_refused(checkout, tmp_path):
@@ -404,6 +432,11 @@ def test_a_model_that_reads_an_unknown_source_is_refused(checkout, tmp_path):
     shop.change("alter table checkout_coefficients add column w_gifts double default 0.5")
     with pytest.raises(ValueError, match="LS-CHK-001 the model reads gifts,"):
         Recommender.load(shop.warehouse)
+    shop.change("delete from checkout_champions")
+    with pytest.raises(ValueError, match="LS-CHK-002 nobody answers carts in 2017-03-01"):
+        Recommender.load(shop.warehouse)
+    with pytest.raises(ValueError, match="LS-CHK-002 there is no model deep of 2017-03-01"):
+        Recommender.load(shop.warehouse, model="deep")
 
 
 def test_strangers_with_nothing_known_in_the_cart_are_shown_what_is_popular(checkout, tables):

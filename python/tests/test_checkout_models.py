@@ -126,6 +126,18 @@ def test_the_even_hybrid_learns_from_few_newborns_as_much_as_from_all_others():
         assert list(found.values()) == pytest.approx(list(wanted.values()), rel=1e-2)
 
 
+def test_the_others_learn_the_same_with_and_without_the_network():
+    frame = examples().assign(habit_place=1.0)
+    alone = frame.sample(2_000, random_state=1).assign(habit=0.0, popular_in_stage=0.0, deep=1.0, deep_place=1.0)
+    alone["item_no"] += 100
+    both = pd.concat([frame.assign(deep=0.5, deep_place=0.5), alone])
+    without, beside = learned(frame), learned(both)
+    assert set(beside.index) - set(without.index) == {"deep"} and beside.loc["deep", "w_deep"] != 0
+    beside = beside.drop(index="deep")
+    assert (beside[["w_deep", "w_deep_place"]] == 0).all(axis=None)
+    pd.testing.assert_frame_equal(beside[without.columns], without)
+
+
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_the_order_within_cases_is_where_the_penalised_loss_is_least(seed):

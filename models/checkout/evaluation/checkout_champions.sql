@@ -1,14 +1,18 @@
 -- Which model answers in a month: the one of the month before, unless the best one beats it for sure; then the cheapest
 -- that the best one does not. A neural network is judged beside them and never answers: recommend() could not ask it.
-{{ config(materialized="incremental", incremental_strategy="delete+insert", unique_key=["month", "kind"]) }}
+{{
+    config(
+        materialized="incremental",
+        incremental_strategy="append",
+        pre_hook="{% if is_incremental() %} delete from {{ this }} where month >= (select max(month) from {{ ref('checkout_months') }}) {% endif %}",
+    )
+}}
 with
     made_for as (select max(month) as month from {{ ref("checkout_months") }}),
     -- Nobody, in the first run.
     before as (
         {% if is_incremental() %}
-            select kind, model, row_number() over (partition by kind order by month desc) as place
-            from {{ this }}
-            where month < (select month from made_for)
+            select kind, model, row_number() over (partition by kind order by month desc) as place from {{ this }}
         {% else %}select '' as kind, '' as model, 1 as place where false
         {% endif %}
     ),
