@@ -33,9 +33,10 @@ doctor: $(VENV)/runtime ## whether a run has what it needs
 audit: $(VENV)/runtime ## 50 random rows that were taken and 50 that were set aside
 	@$(BIN)/python -m life_stage.audit
 
+erase: export LIFE_STAGE_ERASED = $(value USER_ID)
 erase: $(VENV)/runtime ## remove a user for good: make erase USER_ID=42; dbt's own log of it is not written
-	@$(BIN)/dbt --log-level-file none --no-write-json run-operation erase_user --args '{user_id: "$(USER_ID)"}' \
-	  --project-dir . --profiles-dir .
+	@$(BIN)/dbt --log-level-file none --no-write-json run-operation erase_user --project-dir . --profiles-dir . \
+	  --args "$$($(BIN)/python -c 'import json, os; print(json.dumps({"user_id": os.environ["LIFE_STAGE_ERASED"]}))')"
 
 docs: $(VENV)/runtime ## every model, column and dependency as one page: published_docs.html
 	$(BIN)/dbt docs generate --static --project-dir . --profiles-dir .

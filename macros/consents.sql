@@ -8,8 +8,8 @@
 {% endmacro %}
 
 {% macro consenting_users() %}
-    {# SQL: one row per user. In doubt there is no consent: a withdrawal whose time cannot be read has happened, and one at
-       the time of a grant counts after it. #}
+    {# SQL: one row per user. In doubt there is no consent: a withdrawal whose time cannot be read has happened, one at the
+       time of a grant counts after it, and one that names a day alone at the day's end. #}
     select user_id, max(granted_at) as granted_at
     from
         (
@@ -19,15 +19,26 @@
                 case
                     when nullif(trim(cast(raw_consents.withdrawn_at as string)), '') is not null
                     then coalesce({{ utc_timestamp("raw_consents.withdrawn_at") }}, {{ clock() }})
-                end as withdrawn_at
+                end as withdrawn_at,
+                length(trim(cast(raw_consents.withdrawn_at as string))) <= 10 as is_day
             from ({{ source_rows("consents") }}) as raw_consents
             where trim(raw_consents.purpose) = '{{ var("consent_purpose") }}'
         ) as consents
     where user_id is not null and not {{ is_erased("user_id") }}
     group by user_id
     having
-        max(case when granted_at <= {{ clock() }} then granted_at end)
-        > coalesce(max(case when withdrawn_at <= {{ clock() }} then withdrawn_at end), timestamp '0001-01-01')
+        max(case when granted_at <= {{ clock() }} then granted_at end) > coalesce(
+            max(
+                case
+                    when withdrawn_at > {{ clock() }}
+                    then null
+                    when is_day
+                    then withdrawn_at + interval '1' day
+                    else withdrawn_at
+                end
+            ),
+            timestamp '0001-01-01'
+        )
 {% endmacro %}
 
 {% macro forget_withdrawn() %}
@@ -39,6 +50,24 @@
                 "LS-CON-002",
                 "the source has no consents any more, by which earlier runs left users out",
                 "put them back, or start a new warehouse by LIFE_STAGE_WAREHOUSE",
+            ) %}
+        {% endif %}
+        {% set unread = (
+            []
+            if var("source_schema") or target.type == "spark"
+            else run_query(
+                "select min(file) as file from glob(" ~ quoted([source_directory() ~ "/consents*/**"]) ~ ")"
+            )
+            .columns[0]
+            .values()
+            | select
+            | list
+        ) %}
+        {% if unread or var("consents_required") %}
+            {% do stop(
+                "LS-CON-003",
+                (unread[0] ~ " is not read" if unread else "the source has no consents"),
+                "deliver them as consents.parquet, consents.csv or files in a folder consents",
             ) %}
         {% endif %}
         {% do return("") %}

@@ -24,14 +24,23 @@
 
 {% macro erase_user(user_id) %}
     {# dbt run-operation erase_user --args '{user_id: "42"}', or a list of ids. It may be repeated, and must be when it was
-       killed. Given is an id of the shop or what the tables show for it; where there is a key both are looked for. #}
-    {% do stop_on_spark("erasing users") %}
+       killed. Given is an id of the shop or, where there is a key, a pseudonym that a table shows: of the id itself not even
+       a tombstone is kept then, because ids can be tried. #}
+    {% do stop_on_spark("erasing users") %} {% do check_settings() %}
     {% set ids = [user_id] if user_id is string or user_id is not sequence else user_id %}
     {% set leavers = [] %}
+    {% set tables = run_query(tables_with("user_id", target.schema)).columns[0].values() | list %}
     {% for id in ids | map("string") | map("trim") if id %}
         {% set named = id_of(quoted([id])) %}
-        {% do leavers.append("select " ~ named ~ " as user_id") %}
-        {% if has_id_key() %} {% do leavers.append("select " ~ pseudonym(named) ~ " as user_id") %} {% endif %}
+        {% if not has_id_key() %} {% do leavers.append("select " ~ named ~ " as user_id") %}
+        {% else %}
+            {% do leavers.append("select " ~ pseudonym(named) ~ " as user_id") %}
+            {% if tables %}
+                {% do leavers.append(
+                    "select user_id from (" ~ users_of(tables) ~ ") as known where user_id = " ~ named
+                ) %}
+            {% endif %}
+        {% endif %}
     {% endfor %}
     {% if not leavers or user_id is mapping or user_id is none %}
         {% do stop("LS-ERA-001", "no user_id was given", "name one, or a list: --args '{user_id: \"42\"}'") %}
@@ -79,6 +88,7 @@
     {% call statement("forget") %}
         {{ record }}
         {% if "stg_action_rows" in tables %} {{ forget_actions(reason) }} {% endif %}
+        {% if "checkout_cases" in tables %} {{ forget_cases(tables) }} {% endif %}
         {% for table in tables %}
             delete from {{ target.schema }}.{{ adapter.quote(table) }}
             where cast(user_id as string) in (select user_id from {{ users_leaving() }})
@@ -88,6 +98,20 @@
     {% endcall %}
     {% do adapter.commit() %}
     {% do return(known) %}
+{% endmacro %}
+
+{% macro forget_cases(tables_of_users) %}
+    {# SQL: tables of the checkout know a user by the numbers of the questions alone. #}
+    {% for table in run_query(tables_with("case_no", target.schema)).columns[0].values() if table not in tables_of_users %}
+        delete from {{ target.schema }}.{{ adapter.quote(table) }}
+        where
+            case_no in (
+                select case_no
+                from {{ target.schema }}.checkout_cases
+                where user_id in (select user_id from {{ users_leaving() }})
+            )
+        ;
+    {% endfor %}
 {% endmacro %}
 
 {% macro users_of(tables) %}

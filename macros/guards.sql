@@ -11,6 +11,7 @@
 {% macro check_before_run() %}
     {% if execute %}
         {% do check_vars() %}
+        {% do check_flags() %}
         {% do warn_of_plain_ids() %}
         {% do check_state() %}
         {% do check_same_source() %}
@@ -19,6 +20,9 @@
         {% do check_spark() %}
         {% do forget_withdrawn() %}
         {% do run_as_one([create_built_months()] + create_tombstones()) %}
+        {% if var("source_schema") and not fingerprints_of("source_schema") %}
+            {% do run_as_one(month_recorded("source_schema", "1970-01-01", var("source_schema"))) %}
+        {% endif %}
         {% if not fingerprints_of("settings") %}
             {% do run_as_one(
                 month_recorded("settings", "1970-01-01", settings_fingerprint())
@@ -26,6 +30,13 @@
             ) %}
         {% endif %}
     {% endif %}
+{% endmacro %}
+
+{% macro check_flags() %}
+    {# Months that are read in part would take the place of whole ones. #}
+    {% for flag in ["empty", "sample"] if invocation_args_dict.get(flag) %}
+        {% do stop("LS-VAR-006", "--" ~ flag ~ " reads a part of every table", "run without it") %}
+    {% endfor %}
 {% endmacro %}
 
 {% macro check_spark() %}
@@ -83,7 +94,14 @@
         "checkout_new_places": [0, 10],
         "checkout_items": [2, 50000],
     } %}
-    {% set switches = ["filter_tuning", "tune_penalties", "infer_pregnancy", "checkout_even_stages", "checkout_deep"] %}
+    {% set switches = [
+        "filter_tuning",
+        "tune_penalties",
+        "infer_pregnancy",
+        "checkout_even_stages",
+        "checkout_deep",
+        "consents_required",
+    ] %}
     {% set lists = ["stages", "age_bin_edges", "features", "experiments"] %}
     {% set known = patterns.keys() | list + ranges.keys() | list + switches + lists %}
     {% set wrong = [] %}
@@ -269,6 +287,14 @@
 {% macro check_same_source() %}
     {# Another folder is another shop: its months would be mixed with those already there. #}
     {% set inventory = adapter.get_relation(target.database, target.schema, "source_file_months") %}
+    {% set known = fingerprints_of("source_schema").values() | list if load_relation(built_months()) else [] %}
+    {% if var("source_schema") and known and known[0] != var("source_schema") %}
+        {% do stop(
+            "LS-SRC-005",
+            "this warehouse was built from another source, the schema " ~ known[0],
+            "name another warehouse and another place to publish by LIFE_STAGE_WAREHOUSE and LIFE_STAGE_PUBLISHED",
+        ) %}
+    {% endif %}
     {% set source = "actions" if var("source_schema") else source_directory() ~ "/" %}
     {% if inventory is not none %}
         {% set sql = (
@@ -332,10 +358,9 @@
     {{ return((type | upper).startswith(("TIMESTAMP", "DATE", "VARCHAR", "STRING", "NULL"))) }}
 {%- endmacro %}
 
-{% macro check_state() %}
-    {# A finished run leaves every state table behind; one that is gone would be rebuilt from nothing, silently different. #}
-    {% set built = load_relation(built_months()) %}
-    {% set recorded = fingerprints_of("settings").values() | list if built else [] %}
+{% macro check_settings() %}
+    {# With another key nobody would be found; with other stages months would not fit one another. #}
+    {% set recorded = fingerprints_of("settings").values() | list if load_relation(built_months()) else [] %}
     {% if recorded and recorded[0] != settings_fingerprint() %}
         {% do stop(
             "LS-STA-002",
@@ -343,7 +368,13 @@
             "set them back, or start a new warehouse by LIFE_STAGE_WAREHOUSE",
         ) %}
     {% endif %}
-    {% if recorded and state_version_found() != state_version() %}
+{% endmacro %}
+
+{% macro check_state() %}
+    {# A finished run leaves every state table behind; one that is gone would be rebuilt from nothing, silently different. #}
+    {% do check_settings() %}
+    {% set built = load_relation(built_months()) %}
+    {% if built and fingerprints_of("settings") and state_version_found() != state_version() %}
         {% do stop(
             "LS-STA-003",
             "the tables of this warehouse are of version "

@@ -49,9 +49,8 @@
 {% macro drop_months_before(month, layer) %}
     {% call statement("retention") %}
         {% for node in graph.nodes.values() if node.config.get("meta", {}).get("keep") == layer %}
-            delete from {{ api.Relation.create(target.database, node.schema, node.alias) }}
-            where month < date '{{ month }}'
-            ;
+            {% set layer_table = adapter.get_relation(target.database, node.schema, node.alias) %}
+            {% if layer_table is not none %} delete from {{ layer_table }} where month < date '{{ month }}'; {% endif %}
         {% endfor %}
         {{ forget_unused_terms() }}
         {{ record_month(layer, month, "kept from here on") }}

@@ -14,6 +14,13 @@
     {% for row in run_query(found_files(table)).rows %}
         {% set name = row["file"][source_directory() | length :] %}
         {% if "/." in name or "/_" in name %}  {# hidden, or unfinished #}
+        {% elif modules.re.search("[*?\\[]|__[a-z_]+__", name) %}
+            {% do stop(
+                "LS-SRC-004",
+                row["file"]
+                ~ " has *, ?, [ or a word between two __ in its name, which would stand for something else",
+                "rename it",
+            ) %}
         {% elif name.lower().endswith((".parquet", ".csv", ".csv.gz")) %} {% do files.append(row["file"]) %}
         {% else %}
             {% do stop(
@@ -103,7 +110,8 @@
     {# An operation: every user id of the source with its pseudonym, as CSV. It undoes what pseudonyms are for. #}
     {% if not has_id_key() %} {% do stop("LS-PRI-002", "there is no key", "set LIFE_STAGE_ID_KEY") %} {% endif %}
     {% set ids = [] %}
-    {% for table in ["actions", "children"] %}
+    {% do check_settings() %}
+    {% for table in ["actions", "children", "consents"] if has_source(table) %}
         {% do ids.append("select " ~ id_of("user_id") ~ " as id from (" ~ source_rows(table) ~ ")") %}
     {% endfor %}
     {% set sql = (

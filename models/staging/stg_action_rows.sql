@@ -75,7 +75,9 @@ with
         from all_rows
     ),
     -- Last, so that which of several repetitions is kept does not depend on who has left.
-    set_aside as ({{ users_set_aside("select distinct user_id from told", ref("stg_consents")) }})
+    set_aside as (
+        {{ users_set_aside("select distinct coalesce(user_id, '') as user_id from told", ref("stg_consents")) }}
+    )
 select
     {{ this_month() }} as month,
     {% for column in action_facts() %}
@@ -83,6 +85,7 @@ select
     {% endfor %}
     told.source_file,
     set_aside.reason is null and told.is_duplicate as is_duplicate,
-    coalesce(set_aside.reason, told.reasons) as reasons
+    -- Without a user nobody consents, and there is nobody to say so of.
+    coalesce(case when told.user_id is not null then set_aside.reason end, told.reasons) as reasons
 from told
-left join set_aside on told.user_id = set_aside.user_id
+left join set_aside on coalesce(told.user_id, '') = set_aside.user_id

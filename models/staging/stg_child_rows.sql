@@ -55,7 +55,9 @@ with
             )
     ),
     delivered as (select count(*) as n_rows, count(reason) as n_rejected, max(reason) as a_reason from judged),
-    set_aside as ({{ users_set_aside("select distinct user_id from ranked", ref("stg_consents")) }})
+    set_aside as (
+        {{ users_set_aside("select distinct coalesce(user_id, '') as user_id from ranked", ref("stg_consents")) }}
+    )
 -- Nothing but the reason stays of who has left or does not consent.
 select
     {% for column in ["user_id", "registered_child_no", "birth_date", "raw_birth_date"] %}
@@ -65,7 +67,7 @@ select
     case when set_aside.reason is null then ranked.registered_at is null end as time_is_unknown,
     {{
         unless_too_many_rejected(
-            "coalesce(set_aside.reason, ranked.reason, case when ranked.rank > 1 and ranked.birth_date <> ranked.newest_birth_date then 'superseded' end)",
+            "coalesce(case when ranked.user_id is not null then set_aside.reason end, ranked.reason, case when ranked.rank > 1 and ranked.birth_date <> ranked.newest_birth_date then 'superseded' end)",
             "'children'",
             "delivered.n_rejected",
             "delivered.n_rows",
@@ -80,4 +82,4 @@ select
     ) as is_duplicate
 from ranked
 cross join delivered
-left join set_aside on ranked.user_id = set_aside.user_id
+left join set_aside on coalesce(ranked.user_id, '') = set_aside.user_id

@@ -38,9 +38,10 @@ def restore(copy: Path, warehouse: Path) -> Path | None:
     Raises ValueError LS-BAK-002 when the copy is not as it was saved, DbtRuntimeError LS-RUN-001 while a run holds the
     warehouse.
     """
-    if not (digest_of(copy).exists() and digest_of(copy).read_text().split()[0] == digest(copy)):
+    warehouse = warehouse.resolve()
+    if not (digest_of(copy).exists() and digest_of(copy).read_text().split()[:1] == [digest(copy)]):
         raise ValueError(f"LS-BAK-002 {copy} is not as it was saved: give another one; nothing was changed")
-    take_lock(warehouse.resolve())
+    take_lock(warehouse)
     fresh = warehouse.with_name(warehouse.name + ".restoring")
     kept = warehouse.with_name(f"{warehouse.name}.before_restore-{datetime.now(UTC):%Y%m%dT%H%M%S%f}")
     copy_whole(copy, fresh)

@@ -45,8 +45,11 @@ class Plugin(BasePlugin):
             if target_config.location.format == "published":
                 unpublish(session, link, users)
             else:
-                tables = rewrite(session, Path(self.creds.path).resolve(), users)
-                print(f"searched and not found: {tables} tables, {search_published(session, link, users)} files")
+                warehouse = Path(self.creds.path).resolve()
+                tables = rewrite(session, warehouse, users)
+                remove_leftovers(warehouse)
+                files = search_published(session, link, users)
+                print(f"searched and not found: {tables} tables of the project, {files} files")
         except (OSError, ValueError, duckdb.Error) as error:
             raise DbtRuntimeError(f"LS-ERA-002 {error}: {AGAIN[target_config.location.format]}") from None
         finally:
@@ -69,8 +72,9 @@ def unpublish(session: duckdb.DuckDBPyConnection, link: Path, users: str) -> Non
             shutil.rmtree(folder)
     report = link.with_name(link.name + ".html")
     names = [html.escape(user) for (user,) in session.execute(f"select user_id from {users}").fetchall()]
-    if report.exists() and any(f"User {name}," in report.read_text(encoding="utf-8") for name in names):
-        report.unlink()
+    for file in (report, report.with_name(report.name + ".new")):
+        if file.exists() and any(f"User {name}," in file.read_text(encoding="utf-8") for name in names):
+            file.unlink()
 
 
 def with_users(marts: dict[str, duckdb.DuckDBPyRelation]) -> list[tuple[str, duckdb.DuckDBPyRelation]]:
@@ -103,6 +107,15 @@ def rewrite(session: duckdb.DuckDBPyConnection, warehouse: Path, users: str) -> 
     finally:
         new.unlink(missing_ok=True)
     return n_tables
+
+
+def remove_leftovers(warehouse: Path) -> None:
+    """Remove what killed runs left of older contents: spilled rows, and copies that were not finished."""
+    spilled = warehouse.with_name(warehouse.name + ".tmp")
+    unfinished = (*warehouse.parent.glob(f"{warehouse.name}.restoring*"), *spilled.glob("*"))
+    for file in unfinished:
+        if file.is_file():
+            file.unlink(missing_ok=True)
 
 
 def search_tables(session: duckdb.DuckDBPyConnection, users: str) -> int:

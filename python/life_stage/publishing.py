@@ -105,21 +105,20 @@ def content_hash(mart: duckdb.DuckDBPyRelation) -> str:
 
 
 def is_published(link: Path, manifest: dict | None, wanted: dict) -> bool:
-    """Whether the published set holds just the wanted columns and contents, and all of its files."""
+    """Whether the published set holds just the wanted columns and contents, its files as they were written."""
     if manifest is None or any(manifest.get(key) != value for key, value in wanted.items()):
         return False
-    sizes = {link / f"{name}.parquet": facts["bytes"] for name, facts in manifest["files"].items()}
-    sizes |= {
-        link / f"{name}.csv": manifest["files"][name].get("csv_bytes") for name in SMALL if name in manifest["files"]
-    }
-    return all(path.exists() and path.stat().st_size == size for path, size in sizes.items())
+    files = {f"{name}.parquet": facts["sha256"] for name, facts in manifest["files"].items()}
+    files |= {f"{name}.csv": facts["csv_sha256"] for name, facts in manifest["files"].items() if name in SMALL}
+    files[DICTIONARY] = manifest.get("dictionary_sha256")
+    return all((link / file).exists() and kept_whole(link / file)["sha256"] == was for file, was in files.items())
 
 
 def read_manifest(link: Path) -> dict | None:
-    """The manifest of the published set; None when nothing is published."""
+    """The manifest of the published set; None when nothing is published, or nobody can tell what."""
     try:
         return json.loads((link / "manifest.json").read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, json.JSONDecodeError):
         return None
 
 
@@ -156,9 +155,11 @@ def fill_set(marts: Marts, folder: Path, facts: dict) -> dict:
         if name in SMALL:
             path = write_csv(mart.columns, ordered.fetchall(), folder / f"{name}.csv")
             files[name] |= {f"csv_{fact}": value for fact, value in kept_whole(path).items()}
-    write_csv(DICTIONARY_COLUMNS, dictionary(facts["columns"], facts["descriptions"]), folder / DICTIONARY)
+    path = write_csv(DICTIONARY_COLUMNS, dictionary(facts["columns"], facts["descriptions"]), folder / DICTIONARY)
+    facts = {**facts, "dictionary_sha256": kept_whole(path)["sha256"]}
     manifest = {**facts, "published_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "files": files}
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2))
+    kept_whole(folder / "manifest.json")
     return manifest
 
 

@@ -45,7 +45,7 @@ def write(warehouse: Path, report: Path) -> int:
         month = connection.sql("select max(month) from user_stages").fetchall()[0][0]
         sections.append(reasons(connection.sql(REASONS).df()))
     report.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = report.with_suffix(".new")
+    unfinished = report.with_name(report.name + ".new")
     title = f"Life stages as of {month:%B %Y}" if month else "Life stages: none told yet"
     unfinished.write_text(page(title, sections), encoding="utf-8")
     os.replace(unfinished, report)

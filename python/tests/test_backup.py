@@ -8,7 +8,7 @@ import duckdb
 import pytest
 from project import assert_same
 
-from life_stage.backup import restore, save
+from life_stage.backup import digest_of, restore, save
 
 WRITER = """
 import duckdb, os, signal, sys
@@ -83,7 +83,18 @@ def test_a_damaged_copy_is_refused(warehouse, tmp_path):
     copy.write_bytes(content)
     with pytest.raises(ValueError, match="LS-BAK-002"):
         restore(copy, warehouse)
+    digest_of(copy).write_text("")
+    with pytest.raises(ValueError, match="LS-BAK-002"):
+        restore(copy, warehouse)
     assert notes(warehouse) == ["first", "committed before the kill"]
+
+
+def test_a_warehouse_behind_a_link_is_put_back_behind_it(warehouse, tmp_path):
+    copy, link = save(warehouse, tmp_path / "backups"), tmp_path / "link.duckdb"
+    link.symlink_to(warehouse)
+    kept = restore(copy, link)
+    assert link.is_symlink() and link.resolve() == warehouse.resolve() and not kept.is_symlink()
+    assert notes(link) == ["first", "committed before the kill"]
 
 
 def test_a_missing_warehouse_and_a_missing_copy_are_told(tmp_path):

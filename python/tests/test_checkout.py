@@ -497,6 +497,18 @@ def test_the_quality_told_is_what_was_shown_beside_what_was_bought_and_the_leade
     np.testing.assert_allclose(facts, board[["value", "n_cases"]], atol=1e-8)
 
 
+def test_nothing_of_an_erased_shopper_stays_under_the_number_of_a_case(checkout, tmp_path):
+    shop = copy_shop(checkout, tmp_path / "erased")
+    ((user,),) = shop.query("select user_id from checkout_cases group by user_id order by count(*) desc, 1 limit 1")
+    numbered = [n for (n,) in shop.query("select table_name from duckdb_columns() where column_name = 'case_no'")]
+    numbers = [n for (n,) in shop.query(f"select case_no from checkout_cases where user_id = '{user}'")]
+    theirs = f"case_no in ({', '.join(map(str, numbers))})"
+    before = {name: shop.query(f"select count(*) from {name} where {theirs}")[0][0] for name in numbered}
+    assert before["checkout_examples"] > 0 and before["checkout_rankings"] > 0
+    assert shop.operate("erase_user", user_id=user).exit_code == 0
+    assert {shop.query(f"select count(*) from {name} where {theirs}")[0][0] for name in numbered} == {0}
+
+
 def test_a_log_notes_every_answer_and_changes_none(checkout, tmp_path):
     log = RequestLog(tmp_path / "requests")
     carts = [["1000005"], ["no such item"]]

@@ -1,5 +1,6 @@
 """Users who were erased, or do not consent, are nowhere; nobody else's rows change and no month is computed again."""
 
+import json
 import os
 import pickle
 import shutil
@@ -10,7 +11,8 @@ from pathlib import Path
 import duckdb
 import pandas as pd
 import pytest
-from project import PLACES, SMALL, Shop, assert_same, copy_shop, made_once, make_shop, pin_model
+import yaml
+from project import PLACES, PROJECT, SMALL, Shop, assert_same, assert_stops, copy_shop, made_once, make_shop, pin_model
 
 # Runs dbt and dies where it is told to: after the published set was replaced, or before the warehouse is.
 KILLED = """
@@ -121,13 +123,23 @@ def erase(base: Shop, folder: Path) -> None:
     kill(shop, "after", "unpublish", NAME)
     seen["half"] = {"tables": holding(shop, NAME), "published": published_rows(shop, NAME)}
     kill(shop, "before", "rewrite", NAME)
+    for path in leftovers(shop):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"User {NAME}, child 1")
     seen["finished"] = shop.operate("erase_user", user_id=[NAME, "nobody's"])
     show_published(shop)
     seen["bytes_after"] = files_naming(shop, NAME)
+    seen["leftovers"] = [path.name for path in leftovers(shop) if path.exists()]
     seen["sets"] = len(list(shop.published.with_name("published.sets").iterdir()))
     os.utime(next((shop.source / "actions" / "month=2017-01").iterdir()))
     seen["run"] = shop.start(checked=True)
     (folder / "seen.pickle").write_bytes(pickle.dumps(seen))
+
+
+def leftovers(shop: Shop) -> list[Path]:
+    """What killed runs and restores leave beside the warehouse, with old rows in it."""
+    names = ("warehouse.duckdb.tmp/duckdb_temp_storage-0.tmp", "warehouse.duckdb.restoring", "published.html.new")
+    return [shop.folder / name for name in names]
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +166,7 @@ def test_no_byte_of_the_files_names_an_erased_user(erasure):
     assert {"warehouse.duckdb", "user_stages.parquet", "user_stage_months.parquet", "published.html"} <= erasure[
         "bytes"
     ]
-    assert erasure["bytes_after"] == set()
+    assert erasure["bytes_after"] == set() and erasure["leftovers"] == []
 
 
 def test_an_erasure_that_was_killed_is_finished_by_the_next_one(erasure):
@@ -193,6 +205,19 @@ def test_nobody_else_changes_by_an_erasure(erasure):
     assert_same(erasure["shop"], erasure["before"], [*tables, "stg_actions"], where=f"user_id <> '{NAME}'")
 
 
+@pytest.mark.parametrize("user_id", ["42", "a$bc", "o'brien", 'x"y', "back\\slash", "$(touch stolen)"])
+def test_make_erase_hands_the_id_on_as_it_is(tmp_path, user_id):
+    (tmp_path / "python").symlink_to(sys.executable)
+    dbt = tmp_path / "dbt"
+    dbt.write_text(f"#!{sys.executable}\nimport json, sys\njson.dump(sys.argv, open('{tmp_path}/words.json', 'w'))")
+    dbt.chmod(0o755)
+    words = ["make", "--old-file=.venv/runtime", "erase", f"BIN={tmp_path}", f"USER_ID={user_id}"]
+    subprocess.run(words, cwd=PROJECT, check=True, capture_output=True)
+    said = json.loads((tmp_path / "words.json").read_text())
+    assert yaml.safe_load(said[said.index("--args") + 1]) == {"user_id": user_id}
+    assert not (PROJECT / "stolen").exists()
+
+
 @pytest.mark.parametrize(
     "wrong", [None, *(pytest.param(wrong, marks=pytest.mark.slow) for wrong in ("", [], {"a": 1}))]
 )
@@ -206,8 +231,8 @@ def test_an_erasure_of_nobody_is_refused(shop, wrong):
 def ask_for_consent(base: Shop, folder: Path) -> None:
     """Consents arrive: some users gave none, took it back, or are in doubt; a run after that."""
     shop = copy_shop(base, folder)
-    users = [u for (u,) in shop.query("select user_id from user_stages group by 1 order by 1 limit 5")]
-    never, withdrawn, garbled, ahead, again = users
+    users = [u for (u,) in shop.query("select user_id from user_stages group by 1 order by 1 limit 6")]
+    never, withdrawn, garbled, ahead, again, same_day = users
     rows, names = CONSENTS.format(source=shop.source), ", ".join(f"'{user}'" for user in users)
     shop.write(
         "consents.csv",
@@ -220,8 +245,16 @@ def ask_for_consent(base: Shop, folder: Path) -> None:
             ({garbled}, 'life_stages', '2016-01-01', 'yes'),
             ({ahead}, 'life_stages', '2999-03-02', null),
             ({again}, 'life_stages', '2016-01-01', '2016-05-01'),
-            ({again}, 'life_stages', '2016-06-01', null))
+            ({again}, 'life_stages', '2016-06-01', null),
+            ({same_day}, 'life_stages', '2017-03-01 10:00:00', '2017-03-01'))
         """,
+    )
+    nobody = (
+        "select 'nameless' as action_id, null as user_id, timestamp '2016-11-03' as occurred_at, 'search' as action"
+    )
+    shop.write(
+        "actions/month=2016-11/nobody.csv",
+        f"{nobody}, null as item_id, 'who I am' as search_term, 'session of somebody' as session_id",
     )
     os.utime(next((shop.source / "actions" / "month=2016-11").iterdir()))
     shop.build(checked=True)
@@ -232,8 +265,8 @@ def ask_for_consent(base: Shop, folder: Path) -> None:
 def consent(base, tmp_path_factory):
     """The shop, the users who do not consent, and one who does again."""
     folder = made_once(tmp_path_factory, "consent", lambda folder: ask_for_consent(base, folder))
-    *gone, again = pickle.loads((folder / "users.pickle").read_bytes())
-    return {"shop": Shop(folder), "gone": gone, "again": again}
+    *gone, again, same_day = pickle.loads((folder / "users.pickle").read_bytes())
+    return {"shop": Shop(folder), "gone": [*gone, same_day], "again": again}
 
 
 def test_a_user_without_valid_consent_is_in_no_table_and_no_published_file(consent, base):
@@ -245,6 +278,22 @@ def test_a_user_without_valid_consent_is_in_no_table_and_no_published_file(conse
     sql = "select count(*), count(user_id), count(action_id) from stg_rejected_actions where reason = 'no_consent'"
     counted = shop.query(sql)
     assert counted[0][0] > 0 and counted[0][1:] == (0, 0)
+
+
+def test_of_a_row_without_a_user_nothing_is_kept_where_consents_are(consent):
+    rows = consent["shop"].query("from stg_action_rows where source_file like '%nobody.csv'")
+    texts = [text for row in rows for text in row if isinstance(text, str)]
+    assert len(texts) == 2 and set(texts) > {"user_missing"}, "the file and the reason"
+
+
+@pytest.mark.parametrize(
+    ("name", "variables"),
+    [("consents.parquet/part-0.parquet", {}), pytest.param(None, {"consents_required": True}, marks=pytest.mark.slow)],
+)
+def test_consents_that_are_not_found_stop_the_run(shop, name, variables):
+    if name:
+        shop.write(name, CONSENTS.format(source=shop.source))
+    assert_stops(shop, "LS-CON-003", name or "the source has no consents", **variables)
 
 
 def test_a_withdrawn_consent_restates_no_month(consent, base):

@@ -1,5 +1,6 @@
 """What must not run stops before anything is written, with a code and what is wrong."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -7,7 +8,7 @@ import sys
 
 import pytest
 import yaml
-from project import PLACES, PROJECT, assert_stops
+from project import PLACES, PROJECT, SMALL, assert_stops
 
 from life_stage.stage_columns import MARTS, write_stage_columns
 
@@ -154,6 +155,35 @@ def test_a_time_column_of_another_type_stops_the_run(shop):
 def test_a_file_of_unknown_kind_stops_the_run(shop):
     (shop.source / "actions" / "month=2017-02" / "actions.xlsx").write_bytes(b"PK")
     assert_stops(shop, "LS-SRC-004", "source/actions/month=2017-02/actions.xlsx", "neither Parquet nor CSV")
+
+
+@pytest.mark.fault(
+    "Files and columns", "names that a pattern or a placeholder would read", "stops with LS-SRC-004, nothing changed"
+)
+@pytest.mark.parametrize("name", ["actions[1].csv", pytest.param("a__month__.csv", marks=pytest.mark.slow)])
+def test_a_file_name_that_stands_for_others_stops_the_run(shop, name):
+    shop.write(f"actions/month=2017-02/{name}", ROW)
+    assert_stops(shop, "LS-SRC-004", name, "rename it")
+
+
+@pytest.mark.fault("Settings", "dbt build --empty or --sample", "stops with LS-VAR-006, nothing changed")
+@pytest.mark.parametrize("flag", ["--empty", pytest.param("--sample=3 months", marks=pytest.mark.slow)])
+def test_a_run_that_would_read_a_part_of_the_tables_stops(shop, flag):
+    before = shop.contents()
+    finished = shop.dbt("build", flag, "--select", "path:models/staging", "--vars", json.dumps(SMALL))
+    assert finished.exit_code != 0 and "LS-VAR-006" in finished.output, finished.output[-2000:]
+    assert shop.contents() == before
+
+
+@pytest.mark.fault("Settings", "the source of another shop", "stops with LS-SRC-005, nothing changed")
+def test_the_schema_of_another_shop_stops_the_run(shop):
+    shop.change(
+        "create schema shop_a",
+        *(f"create table shop_a.{table} as select 1 as x" for table in ("actions", "items", "children")),
+        "delete from source_file_months",
+        "insert into built_months (model, month, fingerprint) values ('source_schema', '1970-01-01', 'shop_b')",
+    )
+    assert_stops(shop, "LS-SRC-005", "the schema shop_b", source_schema="shop_a")
 
 
 @pytest.mark.fault("Settings", "the source of another shop", "stops with LS-SRC-005, nothing changed")

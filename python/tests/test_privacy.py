@@ -97,6 +97,8 @@ def test_another_key_or_none_stops_the_run(keyed, shop):
     for environment in ({}, {"LIFE_STAGE_ID_KEY": "another key of thirty-two bytes."}):
         finished = keyed.start(only=STAGING, environment=environment)
         assert finished.exit_code != 0 and "LS-STA-002" in finished.output
+        erased = keyed.operate("erase_user", environment=environment, user_id="42")
+        assert erased.exit_code != 0 and "LS-STA-002" in erased.output
     assert keyed.contents() == before
     finished = shop.start(only=STAGING, environment=KEY)
     assert finished.exit_code != 0 and "LS-STA-002" in finished.output
@@ -164,6 +166,15 @@ def test_on_the_hardened_target_users_are_erased_and_asked_for_consent_by_their_
     finished = shop.operate("erase_user", environment=HARDENED, user_id=raw)  # as the shop knows them
     assert finished.exit_code == 0, finished.output[-3000:]
     assert "erased 1 of 1 users" in finished.output and "searched and not found" in finished.output
+    digests = "select count(*) from erased_users where user_digest = sha256(concat(salt, '{}'))"
+    assert shop.query(digests.format(erased)) == [(1,)] and shop.query(digests.format(raw)) == [(0,)], (
+        "ids can be tried"
+    )
+    assert shop.query("select count(*) from erased_users") == [(1,)]
+    again = shop.operate("erase_user", environment=HARDENED, user_id=silent)  # or by the pseudonym that a table shows
+    assert "erased 1 of 1 users" in again.output
+    other = base.query("select user_id from user_stages group by 1 order by 1 limit 1 offset 2")[0][0]
+    silent = pseudonym(key, other)
     everybody = "select user_id from '{0}/actions/*/*.parquet' union select user_id from '{0}/children.parquet'"
     shop.write(
         "consents.parquet",

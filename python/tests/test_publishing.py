@@ -225,11 +225,19 @@ def test_what_the_database_says_of_columns_is_in_the_views_and_in_the_dictionary
         ]
 
 
-def test_a_csv_that_was_lost_is_published_again(shop):
+@pytest.mark.parametrize("name", ["stages.csv", "user_stages.parquet", "dictionary.csv", "manifest.json"])
+@pytest.mark.parametrize("damage", ["lost", "emptied", "changed"])
+def test_a_file_that_was_lost_or_damaged_is_published_again(shop, name, damage):
     shop.publish()
-    (shop.published / "stages.csv").unlink()
+    file = shop.published / name
+    whole = file.read_bytes()
+    if damage == "lost":
+        file.unlink()
+    else:
+        file.write_bytes(whole[:50] + b"\0" * 30 + whole[80:] if damage == "changed" else b"")
     shop.publish()
-    assert (shop.published / "stages.csv").read_text(encoding="utf-8-sig") == "stage_no,stage\n1,pregnancy\n2,newborn\n"
+    mended = (shop.published / name).read_bytes()
+    assert len(mended) == len(whole) and (name == "manifest.json" or mended == whole)
 
 
 @pytest.mark.fault("Kills", "kill -9 between the swap and the view file", "made by the next run")

@@ -32,7 +32,14 @@ with
         from {{ ref("month_ledger") }}
         where is_closed
     ),
-    registrations as (select count(*) as n_rejected_registrations from {{ ref("stg_rejected_registrations") }}),
+    registrations as (
+        -- A row without a user may be anybody's.
+        select
+            count(*) as n_rejected_registrations,
+            count(distinct case when table_name = 'children' then id end)
+            + count(case when table_name = 'children' and id is null then 1 end) as n_users_rejected
+        from {{ ref("stg_rejected_registrations") }}
+    ),
     users as (select count(distinct user_id) as n_users from {{ ref("user_stages") }}),
     users_believed as (
         select count(distinct user_id) as n_users_believed
@@ -52,7 +59,10 @@ select
     months_staged.n_rows as n_rows_read,
     months_staged.n_rejected as n_rows_rejected,
     months_staged.n_duplicates as n_rows_repeated,
-    registrations.n_rejected_registrations,
+    case
+        when {{ hidden_when_small("registrations.n_users_rejected") }} is not null
+        then registrations.n_rejected_registrations
+    end as n_rejected_registrations,
     closed.n_months_missing,
     months_believed.n_months_updated,
     {{ hidden_when_small("users.n_users") }} as n_users,
