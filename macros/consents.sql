@@ -52,17 +52,7 @@
                 "put them back, or start a new warehouse by LIFE_STAGE_WAREHOUSE",
             ) %}
         {% endif %}
-        {% set unread = (
-            []
-            if var("source_schema") or target.type == "spark"
-            else run_query(
-                "select min(file) as file from glob(" ~ quoted([source_directory() ~ "/consents*/**"]) ~ ")"
-            )
-            .columns[0]
-            .values()
-            | select
-            | list
-        ) %}
+        {% set unread = [] if var("source_schema") else files_in_folders_like("consents") %}
         {% if unread or var("consents_required") %}
             {% do stop(
                 "LS-CON-003",

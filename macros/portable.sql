@@ -127,6 +127,13 @@
     {%- endif -%}
 {%- endmacro %}
 
+{% macro files_in_folders_like(table) %}
+    {# Files of folders whose names begin as a table's, such as one that Spark calls consents.parquet: nobody reads them. #}
+    {% if target.type == "spark" %} {% do return([]) %} {% endif %}
+    {% set folders = quoted([source_directory() ~ "/" ~ table ~ "*/" ~ "**"]) %}
+    {% do return(run_query("select file from glob(" ~ folders ~ ") order by file").columns[0].values() | list) %}
+{% endmacro %}
+
 {% macro found_files(table) %}
     {# SQL: all files of a table, in the folder of its name or beside it. Spark lists the whole source once. #}
     {% set place = source_directory() ~ "/" ~ table %}

@@ -50,7 +50,11 @@
     {% call statement("retention") %}
         {% for node in graph.nodes.values() if node.config.get("meta", {}).get("keep") == layer %}
             {% set layer_table = adapter.get_relation(target.database, node.schema, node.alias) %}
-            {% if layer_table is not none %} delete from {{ layer_table }} where month < date '{{ month }}'; {% endif %}
+            {% if layer_table is not none %}
+                delete from {{ layer_table }}
+                where month < date '{{ month }}'
+                ;
+            {% endif %}
         {% endfor %}
         {{ forget_unused_terms() }}
         {{ record_month(layer, month, "kept from here on") }}

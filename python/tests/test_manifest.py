@@ -230,7 +230,7 @@ def test_every_var_is_declared_guarded_and_used():
     guards = SQL[PROJECT / "macros" / "guards.sql"].split("macro check_vars()")[1].split("endmacro")[0]
     guarded = re.findall(r'"([a-z_]+)": ["\[]', guards)
     for names in ("switches", "lists"):
-        guarded += re.findall(r'"([a-z_]+)"', re.search(rf"set {names} = .*", guards).group())
+        guarded += re.findall(r'"([a-z_]+)"', re.search(rf"set {names} = \[.*?\]", guards, re.DOTALL).group())
     assert set(guarded) == set(project["vars"])
     texts = [
         *SQL.values(),
