@@ -133,7 +133,7 @@ def main(sizes: list[float]) -> None:
     for millions, months in [(sizes[0], n) for n in HISTORIES] + [(m, MONTHS) for m in sizes]:
         found[f"{millions:g} million, {months} months"] = measure(millions, months)
         show(found[f"{millions:g} million, {months} months"])
-    keep("whole_runs", found)
+        keep("whole_runs", found)
     made = simulator(int(USERS_PER_MILLION * sizes[0]))
     seconds = np.median([run["cpu_s"] for run in made["runs"]])
     print(f"simulated {made['n_actions']:,} actions, {made['n_actions'] / seconds:,.0f} per CPU-s")

@@ -50,11 +50,9 @@ with
         union all
         select *
         from by_stage
-        {% if var("checkout_deep") %}
-            union all
-            select case_no, item_no, 'deep' as source, score
-            from {{ ref("checkout_deep_scores") }}
-        {% endif %}
+        union all
+        select case_no, item_no, 'deep' as source, score
+        from {{ ref("checkout_deep_scores") }}
     ),
     ranked as (
         select

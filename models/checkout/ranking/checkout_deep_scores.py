@@ -1,14 +1,15 @@
 # What a small neural network would recommend for every case: one more source, where var checkout_deep asks for it.
-from life_stage_checkout.neural_network import neural_scores
-
-
 def model(dbt, session):
     dbt.config(materialized="table")
-    return neural_scores(
-        items=dbt.ref("checkout_items"),
-        lines=dbt.ref("checkout_lines"),
-        cases=dbt.ref("checkout_cases"),
-        case_items=dbt.ref("checkout_case_items"),
-        case_habits=dbt.ref("checkout_case_habits"),
-        options=dbt.config.meta_get("options"),
-    )
+    cases, options = dbt.ref("checkout_cases"), dict(dbt.config.meta_get("options"))
+    inputs = {
+        "items": dbt.ref("checkout_items"),
+        "lines": dbt.ref("checkout_lines"),
+        "case_items": dbt.ref("checkout_case_items"),
+        "case_habits": dbt.ref("checkout_case_habits"),
+    }
+    if not options.pop("takes_part"):
+        return cases.filter("false").project("case_no, 0::integer as item_no, 0::double as score")
+    from life_stage_checkout.neural_network import neural_scores  # the extra `deep`
+
+    return neural_scores(cases=cases, options=options, **inputs)
