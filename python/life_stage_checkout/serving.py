@@ -7,6 +7,7 @@ the two answers against each other.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from pathlib import Path
 from time import perf_counter
 
@@ -55,6 +56,13 @@ class Recommender:
         weights = {name.removeprefix("w_"): value for name, value in self.memory.weights.items() if name[:2] == "w_"}
         if unknown := sorted(name for name, weight in weights.items() if weight != 0 and name not in READ):
             raise ValueError(f"LS-CHK-001 the model reads {', '.join(unknown)}, which Recommender does not know")
+
+    @cached_property
+    def heard(self) -> set[str]:
+        """The sources that the model reads anything of."""
+        weights = self.memory.weights
+        columns = {name: (name, f"{name}_place", f"{name.removesuffix('_cart')}_each") for name in SOURCES}
+        return {name for name in SOURCES if any(weights.get(f"w_{column}", 0.0) != 0 for column in columns[name])}
 
     @classmethod
     def load(
@@ -113,8 +121,8 @@ class Recommender:
         offered = [items[scores > 0] for items, scores in read.values()]
         items = np.unique(np.concatenate([NOTHING[0], *offered]))
         spoken, is_named = np.zeros((len(SOURCES), len(items))), np.zeros((len(SOURCES), len(items)), bool)
-        for number, name in enumerate(SOURCES):
-            named, scores = sources.get(name, NOTHING)
+        for name, (named, scores) in sources.items():
+            number = SOURCES.index(name)
             said = weights[f"w_{name}"] * np.log1p(scores)
             said += weights[f"w_{name}_place"] / np.sqrt(np.arange(1, len(named) + 1))
             said += weights.get(f"w_{name.removesuffix('_cart')}_each", 0.0) * scores / max(len(cart), 1)
@@ -148,19 +156,24 @@ class Recommender:
         return {name: found[name][order] for name in ("item", *HABITS)}
 
     def sources(self, cart: np.ndarray, shopper: Shopper, habits: Columns) -> dict[str, Scores]:
-        """By source the best items that are not in the cart."""
+        """By source that is heard the best items that are not in the cart."""
         memory, own, strength = self.memory, habits["item"], habits["score"]
         found = {"popular": memory.popular, "habit": (own, strength)}
-        if shopper.stages is not None:
+        if shopper.stages is not None and "popular_in_stage" in self.heard:
             popular = memory.popular_in_stages
             found["popular_in_stage"] = popular, memory.shares[popular] @ shopper.stages
         known = {"cart": (cart, np.ones(len(cart))), "history": (own[:N_HABITS], strength[:N_HABITS])}
         for measure, neighbours in memory.neighbours.items():
             for place, (items, weights) in known.items():
-                found[f"{measure}_{place}"] = added_up(neighbours, items, weights)
+                if f"{measure}_{place}" in self.heard:
+                    found[f"{measure}_{place}"] = added_up(neighbours, items, weights)
         is_open = np.ones(len(memory.share), bool)
         is_open[cart] = False
-        return {name: largest(items[is_open[items]], scores[is_open[items]]) for name, (items, scores) in found.items()}
+        return {
+            name: largest(items[is_open[items]], scores[is_open[items]])
+            for name, (items, scores) in found.items()
+            if name in self.heard
+        }
 
     def log_odds(self, items: np.ndarray, shopper: Shopper, habits: Columns, day: int) -> np.ndarray:
         """What speaks for the items beside their sources."""
@@ -206,8 +219,8 @@ def added_up(neighbours: Neighbours, items: np.ndarray, weights: np.ndarray) -> 
     """The neighbours of several items, with the weighted sums of their scores."""
     spans = [slice(neighbours.starts[item], neighbours.starts[item + 1]) for item in items]
     if not spans:
-        return np.zeros(0, int), np.zeros(0)
-    others = np.concatenate([neighbours.others[span] for span in spans])
-    parts = [np.round(w * neighbours.scores[span] * EXACT) / EXACT for span, w in zip(spans, weights, strict=True)]
+        return NOTHING
+    others, scores = (np.concatenate([column[s] for s in spans]) for column in (neighbours.others, neighbours.scores))
+    parts = np.repeat(weights, neighbours.starts[items + 1] - neighbours.starts[items]) * scores
     names, number = np.unique(others, return_inverse=True)
-    return names, np.bincount(number, np.concatenate(parts), len(names))
+    return names, np.bincount(number, np.round(parts * EXACT) / EXACT, len(names))
