@@ -6,7 +6,6 @@ are chosen on September alone, models are judged on October to December, each mo
 in five draws of the carts and of their halves. make bench-checkout
 """
 
-import json
 import time
 from collections.abc import Iterator
 from importlib.resources import files
@@ -15,10 +14,10 @@ from pathlib import Path
 import duckdb
 import numpy as np
 from checkout_peers import ahead, answers, chosen_settings, months_of
-from measuring import WORK, dbt, keep
+from measuring import WORK, dbt, keep, run_results
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from life_stage_checkout.ranker import KEYS, ONE_IN, columns_of, of_others
+from life_stage_checkout.ranker import KEYS, ONE_IN, columns_of, is_learned, of_others
 from life_stage_checkout.serving import Recommender
 
 MIN_HOUSEHOLDS = 25
@@ -119,8 +118,7 @@ def tuned() -> tuple[dict[int, float], dict[str, tuple[dict, list[float]]]]:
 
 def seconds_of(name: str, *models: str) -> float:
     """Seconds that the last build of that name took for some models; two run at a time."""
-    results = json.loads((WORK / f"{name}_target" / "run_results.json").read_text())["results"]
-    return sum(one["execution_time"] for one in results if one["unique_id"].split(".")[-1] in models)
+    return sum(one["execution_time"] for one in run_results(name) if one["unique_id"].split(".")[-1] in models)
 
 
 def board(warehouse: duckdb.DuckDBPyConnection, kind: str) -> dict[str, dict[str, tuple[float, float, float]]]:
@@ -185,8 +183,8 @@ def boosted(warehouse: duckdb.DuckDBPyConnection) -> np.ndarray:
     ).df()
     examples = of_others(examples)
     columns = columns_of("hybrid", "cart", [name for name in examples if name not in (*KEYS, "n_targets")])
-    is_target, found = examples["is_target"] == 1, []
-    is_known = is_target | ((examples["case_no"] * 7919 + examples["item_no"]) % ONE_IN == 0)
+    found = []
+    is_known = is_learned(examples)
     for month in sorted(examples.loc[examples["is_judged"], "month"].unique()):
         before, now = examples[is_known & (examples["month"] < month)], examples[examples["month"] == month]
         model = HistGradientBoostingClassifier(

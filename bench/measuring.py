@@ -66,6 +66,11 @@ def dbt(source: Path, name: str, *words: str, project: Path = PROJECT, **variabl
     subprocess.run(command, check=True, env=os.environ | environment, cwd=project, stdout=sys.stderr)
 
 
+def run_results(name: str) -> list[dict]:
+    """What the last build of that name says of its nodes."""
+    return json.loads((WORK / f"{name}_target" / "run_results.json").read_text())["results"]
+
+
 def compiled(name: str, model: str) -> str:
     """The SQL that the build of that name ran for a model; months and models are still placeholders."""
     return next((WORK / f"{name}_target" / "compiled").rglob(f"{model}.sql")).read_text()

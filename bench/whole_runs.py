@@ -15,7 +15,7 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
-from measuring import QUICK, RUNS, WORK, cpu, dbt, demo_source, in_turn, keep, measured, ratio
+from measuring import QUICK, RUNS, WORK, cpu, dbt, demo_source, in_turn, keep, measured, ratio, run_results
 
 USERS_PER_MILLION, MONTHS, NEWEST = 4_000, 24, "2017-02"
 # A hundred million actions are those of a million users, of which two in five stay: many users who do little.
@@ -47,10 +47,9 @@ def job(name: str, source: Path) -> dict[str, float]:
 
 def steps(name: str) -> dict[str, float]:
     """Seconds of the run's models by the folder they lie in; two run at a time, so they may overlap."""
-    target = WORK / f"{name}_target"
-    nodes = json.loads((target / "manifest.json").read_text())["nodes"]
+    nodes = json.loads((WORK / f"{name}_target" / "manifest.json").read_text())["nodes"]
     found: dict[str, float] = {}
-    for result in json.loads((target / "run_results.json").read_text())["results"]:
+    for result in run_results(name):
         folder = "/".join(nodes[result["unique_id"]]["fqn"][1:-1]) if result["unique_id"] in nodes else "hooks"
         found[folder] = found.get(folder, 0) + result["execution_time"]
     return found

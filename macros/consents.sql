@@ -70,7 +70,7 @@
         ~ consenting
         ~ ") as consenting"
     ).rows[0]["users"] %}
-    {% set tables = run_query(tables_with("user_id", target.schema)).columns[0].values() | list %}
+    {% set tables = tables_holding("user_id") %}
     {% set record %} {{ create_built_months() }}; {{ record_month("consents", "1970-01-01", users) }} {% endset %}
     {% if tables and before[:1] != [users] %}
         {% set known = "select distinct user_id from (" ~ users_of(tables) ~ ") as known where user_id is not null" %}

@@ -29,7 +29,7 @@
     {% do stop_on_spark("erasing users") %} {% do check_settings() %}
     {% set ids = [user_id] if user_id is string or user_id is not sequence else user_id %}
     {% set leavers = [] %}
-    {% set tables = run_query(tables_with("user_id", target.schema)).columns[0].values() | list %}
+    {% set tables = tables_holding("user_id") %}
     {% for id in ids | map("string") | map("trim") if id %}
         {% set named = id_of(quoted([id])) %}
         {% if not has_id_key() %} {% do leavers.append("select " ~ named ~ " as user_id") %}
@@ -73,7 +73,7 @@
     {% do adapter.commit() %}
     {% do run_as_one(create_tombstones()) %}
     {% do adapter.store_relation("forgetting", users_leaving(), [], "", "published", {}) %}
-    {% set tables = run_query(tables_with("user_id", target.schema)).columns[0].values() | list %}
+    {% set tables = tables_holding("user_id") %}
     {% set known = (
         run_query(
             "select count(distinct user_id) as n from ("
@@ -100,9 +100,14 @@
     {% do return(known) %}
 {% endmacro %}
 
+{% macro tables_holding(column) %}
+    {# The names of the project's tables that have the column, found from the catalogue. #}
+    {% do return(run_query(tables_with(column, target.schema)).columns[0].values() | list) %}
+{% endmacro %}
+
 {% macro forget_cases(tables_of_users) %}
     {# SQL: tables of the checkout know a user by the numbers of the questions alone. #}
-    {% for table in run_query(tables_with("case_no", target.schema)).columns[0].values() if table not in tables_of_users %}
+    {% for table in tables_holding("case_no") if table not in tables_of_users %}
         delete from {{ target.schema }}.{{ adapter.quote(table) }}
         where
             case_no in (

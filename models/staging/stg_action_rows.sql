@@ -75,9 +75,7 @@ with
         from all_rows
     ),
     -- Last, so that which of several repetitions is kept does not depend on who has left.
-    set_aside as (
-        {{ users_set_aside("select distinct coalesce(user_id, '') as user_id from told", ref("stg_consents")) }}
-    )
+    set_aside as ({{ users_set_aside("select distinct user_id from told", ref("stg_consents")) }})
 select
     {{ this_month() }} as month,
     {% for column in action_facts() %}
@@ -88,4 +86,4 @@ select
     -- Without a user nobody consents, and there is nobody to say so of.
     coalesce(case when told.user_id is not null then set_aside.reason end, told.reasons) as reasons
 from told
-left join set_aside on coalesce(told.user_id, '') = set_aside.user_id
+left join set_aside on told.user_id is not distinct from set_aside.user_id

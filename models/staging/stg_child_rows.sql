@@ -55,9 +55,7 @@ with
             )
     ),
     delivered as (select count(*) as n_rows, count(reason) as n_rejected, max(reason) as a_reason from judged),
-    set_aside as (
-        {{ users_set_aside("select distinct coalesce(user_id, '') as user_id from ranked", ref("stg_consents")) }}
-    )
+    set_aside as ({{ users_set_aside("select distinct user_id from ranked", ref("stg_consents")) }})
 -- Nothing but the reason stays of who has left or does not consent.
 select
     {% for column in ["user_id", "registered_child_no", "birth_date", "raw_birth_date"] %}
@@ -82,4 +80,4 @@ select
     ) as is_duplicate
 from ranked
 cross join delivered
-left join set_aside on coalesce(ranked.user_id, '') = set_aside.user_id
+left join set_aside on ranked.user_id is not distinct from set_aside.user_id

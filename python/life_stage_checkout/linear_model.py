@@ -4,6 +4,8 @@ With the Gram matrix G of baskets x items and a penalty, P = (G + penalty * I)^-
 with which item i speaks for item j. Unlike a cosine it does not count twice what two items say alike.
 """
 
+from datetime import date
+
 import duckdb
 import numpy as np
 import pyarrow as pa
@@ -26,21 +28,30 @@ def linear_weights(
     use_one_thread()
     tables = [SCHEMA.empty_table()]
     for (month,) in items.project("month").distinct().order("month").fetchall():
-        of_month = f"month = date '{month}'"
-        known = items.filter(f"{of_month} and n_lines > 0").order("n_lines desc, item_no").limit(options["n_items"])
-        item_no, n_lines = known.project("item_no, n_lines").fetchnumpy().values()
-        shared = pairs.filter(of_month).project("item_no, other_item_no, n_baskets").fetchnumpy()
+        item_no, n_lines = frequent_items(items, month, options["n_items"])
+        shared = pairs.filter(f"month = date '{month}'").project("item_no, other_item_no, n_baskets").fetchnumpy()
         weights = weights_of(gram_matrix(item_no, n_lines, *shared.values()), options["penalty"])
         item, other, score = nearest(weights)
         tables.append(pa.table([[month] * len(item), item_no[item], item_no[other], score], schema=SCHEMA))
     return pa.concat_tables(tables)
 
 
+def frequent_items(items: duckdb.DuckDBPyRelation, month: date, n_items: int) -> tuple[np.ndarray, np.ndarray]:
+    """(item_no, n_lines) of the items bought most before the month, the most frequent first."""
+    bought = items.filter(f"month = date '{month}' and n_lines > 0").order("n_lines desc, item_no").limit(n_items)
+    return tuple(bought.project("item_no, n_lines").fetchnumpy().values())
+
+
+def places_of(numbers: np.ndarray, of: np.ndarray) -> np.ndarray:
+    """Where each number stands in `of`; -1 if it does not."""
+    found = np.full(max(numbers.max(initial=0), of.max(initial=0)) + 1, -1)
+    found[of] = np.arange(len(of))
+    return found[numbers]
+
+
 def gram_matrix(item_no, n_lines, item, other, n_baskets) -> np.ndarray:
     """How many baskets two items share, in the order of item_no; pairs with an item that is not there are left out."""
-    place = np.full(max(item_no.max(initial=0), item.max(initial=0), other.max(initial=0)) + 1, -1)
-    place[item_no] = np.arange(len(item_no))
-    row, column = place[item], place[other]
+    row, column = places_of(item, item_no), places_of(other, item_no)
     is_known = (row >= 0) & (column >= 0)
     gram = np.diag(np.asarray(n_lines, float))
     gram[row[is_known], column[is_known]] = gram[column[is_known], row[is_known]] = n_baskets[is_known]

@@ -15,6 +15,7 @@ import optax
 import pyarrow as pa
 from scipy.sparse import csr_matrix
 
+from life_stage_checkout.linear_model import frequent_items, places_of
 from life_stage_checkout.nearest import nearest
 
 SCHEMA = pa.schema([("case_no", pa.int64()), ("item_no", pa.int32()), ("score", pa.float64())])
@@ -46,8 +47,7 @@ def neural_scores(*, items, lines, cases, case_items, case_habits, options: dict
     tables = [SCHEMA.empty_table()]
     for (month,) in cases.project("month").distinct().order("month").fetchall():
         of_month = f"month = date '{month}'"
-        known = items.filter(f"{of_month} and n_lines > 0").order("n_lines desc, item_no").limit(options["n_items"])
-        item_no = known.project("item_no").fetchnumpy()["item_no"]
+        item_no, _ = frequent_items(items, month, options["n_items"])
         if not len(item_no):
             continue
         before = lines.filter(f"month < date '{month}'").order("user_id, acted_on, month, basket_id, item_no")
@@ -63,13 +63,6 @@ def neural_scores(*, items, lines, cases, case_items, case_habits, options: dict
             case, item, score = nearest(odds)
             tables.append(pa.table([asked[rows][case], item_no[item], score], schema=SCHEMA))
     return pa.concat_tables(tables)
-
-
-def places_of(numbers: np.ndarray, of: np.ndarray) -> np.ndarray:
-    """Where each number stands in `of`; -1 if it does not."""
-    found = np.full(max(numbers.max(initial=0), of.max(initial=0)) + 1, -1)
-    found[of] = np.arange(len(of))
-    return found[numbers]
 
 
 def matrix_of(relation: duckdb.DuckDBPyRelation, case_no: np.ndarray, item_no: np.ndarray) -> csr_matrix:

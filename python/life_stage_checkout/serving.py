@@ -159,7 +159,7 @@ class Recommender:
         """By source that is heard the best items that are not in the cart."""
         memory, own, strength = self.memory, habits["item"], habits["score"]
         found = {"popular": memory.popular, "habit": (own, strength)}
-        if shopper.stages is not None and "popular_in_stage" in self.heard:
+        if shopper.stages is not None:
             popular = memory.popular_in_stages
             found["popular_in_stage"] = popular, memory.shares[popular] @ shopper.stages
         known = {"cart": (cart, np.ones(len(cart))), "history": (own[:N_HABITS], strength[:N_HABITS])}

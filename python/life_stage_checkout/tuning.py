@@ -17,7 +17,7 @@ import pandas as pd
 
 from life_stage import places
 from life_stage.regression import use_one_thread
-from life_stage_checkout.ranker import KEYS, ONE_IN, Setting, columns_of, fit, of_others
+from life_stage_checkout.ranker import KEYS, Setting, columns_of, fit, is_learned, of_others
 
 PENALTIES, COUNTED = (1e-4, 1e-3, 1e-2, 1e-1), (1, 3, 10)
 N_PARTS = 5
@@ -34,11 +34,10 @@ def precision(setting: Setting, rows: pd.DataFrame, columns: list[str]) -> float
 
     rows: EXAMPLES with the number of the shopper's `part`; columns: what the hybrid reads.
     """
-    is_learned = (rows["is_target"] == 1) | ((rows["case_no"] * 7919 + rows["item_no"]) % ONE_IN == 0)
-    odds = np.empty(len(rows))
+    known, odds = is_learned(rows), np.empty(len(rows))
     for part in range(N_PARTS):
         here = (rows["part"] == part).to_numpy()
-        _, weights = fit(rows[~here & is_learned], columns, setting)
+        _, weights = fit(rows[~here & known], columns, setting)
         odds[here] = rows.loc[here, columns].to_numpy(float) @ [weights[name] for name in columns]
     ranked = rows.assign(odds=-odds).sort_values(["case_no", "odds", "item_no"])
     place = ranked.groupby("case_no").cumcount() + 1
