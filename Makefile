@@ -65,7 +65,7 @@ stages: $(VENV)/runtime ## write the stage columns of the marts after changing v
 test: lint pytest ## everything CI runs: lint, then the tests
 
 test-slow: $(VENV)/dev ## the long tests, the metrics and the notebook, then the tests on each other Python found and on DuckDB 1.5
-	$(BIN)/pytest -n 2 -m slow
+	$(BIN)/pytest -n 2 --dist worksteal -m slow
 	$(MAKE) .venv-metrics/dev VENV=.venv-metrics
 	.venv-metrics/bin/python -m pip install --quiet -e '.[metrics,notebook,onnx,deep,tuning]'
 	.venv-metrics/bin/pytest python/tests/test_metrics.py python/tests/test_documents.py python/tests/test_checkout_models.py
@@ -77,7 +77,7 @@ test-slow: $(VENV)/dev ## the long tests, the metrics and the notebook, then the
 	done
 	$(MAKE) .venv-duckdb-1.5/dev VENV=.venv-duckdb-1.5
 	.venv-duckdb-1.5/bin/python -m pip install --quiet --disable-pip-version-check 'duckdb==1.5.*'
-	.venv-duckdb-1.5/bin/pytest -n 2
+	.venv-duckdb-1.5/bin/pytest -n 2 --dist worksteal
 
 test-spark: $(VENV)/dev ## the same data on DuckDB and on Apache Spark, and on a cluster of two workers; needs Java 17 (30 minutes)
 	$(MAKE) .venv-spark/dev VENV=.venv-spark
@@ -85,7 +85,7 @@ test-spark: $(VENV)/dev ## the same data on DuckDB and on Apache Spark, and on a
 	.venv-spark/bin/pytest -m spark
 
 pytest: $(VENV)/dev ## the tests alone
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist worksteal
 
 BENCHES = $(if $(QUICK),,evidence_cost training_cost learning_quality analyst_feature fold_cost) whole_runs peers
 
@@ -105,7 +105,7 @@ ablation: $(VENV)/runtime ## what each part of the method is worth; writes its t
 	$(BIN)/python bench/ablation.py
 
 reliability: $(VENV)/dev ## every fault tried; writes docs/reliability.md (an hour)
-	$(BIN)/pytest -n 2 -m fault --reliability
+	$(BIN)/pytest -n 2 --dist worksteal -m fault --reliability
 
 lint: $(VENV)/dev ## check Python, SQL and the Dockerfile, change nothing
 	$(BIN)/ruff check

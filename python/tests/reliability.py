@@ -21,8 +21,7 @@ What can go wrong with a delivery, a run or a machine; what is promised then; an
 Either rows are set aside with a reason ([data_contract.md](data_contract.md)) and the run goes on, or the run stops
 with a code ([errors.md](errors.md)) and nothing is changed. There are {n_cases} cases; hypothesis made {n_inputs:,}
 random inputs for them. `make reliability` tries them all and writes this page; `pytest -m fault --reliability -k kill`
-renews some of its lines. Cases with an hourglass take minutes each and are part of `make test-slow`, the others of
-`make test`.
+renews some of its lines. Cases with an hourglass are part of `make test-slow`, the others of `make test`.
 
 """
 NOT_RUN = "not tried yet"

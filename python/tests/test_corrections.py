@@ -18,6 +18,7 @@ def ledger(shop, column):
 
 
 @pytest.mark.fault("Months and runs", "a file overwritten by the next month's", "the old month is kept: retired")
+@pytest.mark.slow
 def test_a_file_overwritten_by_the_next_month_leaves_the_old_month_whole(base, new_shop):
     july, august = month_of(base, "2016-07"), month_of(base, "2016-08")
     new_shop.write("actions/latest.parquet", july)
@@ -78,6 +79,7 @@ def test_ids_written_as_decimals_are_the_same_ids(base, new_shop):
     "no readable time in a whole file, and max_rejected_share = 1",
     "set aside: time_unreadable, month_ledger.status = unusable",
 )
+@pytest.mark.slow
 def test_a_file_without_one_readable_time_is_counted_in_the_month_of_its_folder(base, bare_shop):
     bare_shop.add_months(base, ["2016-07", "2016-09"])
     unreadable = "strftime(occurred_at, '%m/%d/%Y %H:%M') as occurred_at"

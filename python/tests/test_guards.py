@@ -134,12 +134,14 @@ def test_a_file_without_a_line_of_names_stops_the_run_which_does_not_show_its_fi
     "missing and renamed columns",
     "stops with LS-SRC-002 that names file and columns, nothing changed",
 )
+@pytest.mark.slow
 def test_a_column_missing_in_the_catalogue_stops_the_run(shop):
     rewrite(shop, "items", "select * exclude (leaf_category) from '{file}'")
     assert_stops(shop, "LS-SRC-002 items.leaf_category", "source/items.parquet", "item_id, title")
 
 
 @pytest.mark.fault("Files and columns", "a retyped time column", "stops with LS-SRC-003, nothing changed")
+@pytest.mark.slow
 def test_a_time_column_of_another_type_stops_the_run(shop):
     rewrite(
         shop,
@@ -152,6 +154,7 @@ def test_a_time_column_of_another_type_stops_the_run(shop):
 @pytest.mark.fault(
     "Files and columns", "a file that is neither Parquet nor CSV", "stops with LS-SRC-004, nothing changed"
 )
+@pytest.mark.slow
 def test_a_file_of_unknown_kind_stops_the_run(shop):
     (shop.source / "actions" / "month=2017-02" / "actions.xlsx").write_bytes(b"PK")
     assert_stops(shop, "LS-SRC-004", "source/actions/month=2017-02/actions.xlsx", "neither Parquet nor CSV")
@@ -176,6 +179,7 @@ def test_a_run_that_would_read_a_part_of_the_tables_stops(shop, flag):
 
 
 @pytest.mark.fault("Settings", "the source of another shop", "stops with LS-SRC-005, nothing changed")
+@pytest.mark.slow
 def test_the_schema_of_another_shop_stops_the_run(shop):
     shop.change(
         "create schema shop_a",
@@ -200,10 +204,10 @@ def test_the_source_of_another_shop_stops_the_run(shop):
 @pytest.mark.parametrize(
     "table",
     [
-        "birth_month_filter",
-        "birth_month_filter_cells",
+        pytest.param("birth_month_filter", marks=pytest.mark.slow),
+        pytest.param("birth_month_filter_cells", marks=pytest.mark.slow),
         pytest.param("dynamic_fusion_cells", marks=pytest.mark.slow),
-        "stage_scores",
+        pytest.param("stage_scores", marks=pytest.mark.slow),
         "built_months",
         pytest.param("search_terms", marks=pytest.mark.slow),
     ],
@@ -229,6 +233,7 @@ def test_a_second_run_stops_and_names_the_process_that_holds_the_warehouse(shop)
 @pytest.mark.fault(
     "Machine", "somebody else's folder where marts are published", "stops with LS-PUB-001, nothing changed"
 )
+@pytest.mark.slow
 def test_a_published_path_that_is_a_folder_of_somebody_else_stops_the_run(shop):
     shop.published.unlink()
     shop.published.mkdir()

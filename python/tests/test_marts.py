@@ -154,6 +154,14 @@ def test_flows_do_not_give_the_month_before_away(shop):
     assert told[["n_moved_in", "n_moved_out"]].isna().all(axis=None)
 
 
+def test_how_many_registrations_were_set_aside_is_told_of_enough_users(shop):
+    users, rows = shop.query("select count(distinct id), count(*) from stg_rejected_registrations")[0]
+    for few, told in ((users, rows), (users + 1, None)):
+        shop.build(only="model_runs", min_cell_users=few)
+        newest = "select n_rejected_registrations from model_runs order by started_at desc limit 1"
+        assert shop.query(newest) == [(told,)]
+
+
 def test_reasons_add_up_to_the_log_odds_of_the_stage(judged):
     reasons = judged.frame("stage_reasons")
     children = judged.frame("user_stages").set_index(["user_id", "child_no"])

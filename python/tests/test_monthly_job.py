@@ -96,6 +96,7 @@ def test_a_history_built_month_by_month_equals_one_built_at_once(base, new_shop)
     "a missing month that arrives later",
     "counted in model_runs.n_months_missing, folded in when it arrives",
 )
+@pytest.mark.slow
 def test_a_month_that_comes_late_is_reported_missing_and_then_folded_in(base, new_shop):
     new_shop.add_months(base, ["2016-07", "2016-08", "2016-10", "2016-11", "2016-12"])
     new_shop.build()
@@ -154,6 +155,7 @@ def test_a_run_with_nothing_new_changes_nothing_but_the_run_ledger(base, shop):
 
 
 @pytest.mark.fault("Months and runs", "a file touched, its contents the same", "read again, no belief changed")
+@pytest.mark.slow
 def test_a_touched_file_is_read_again_and_changes_no_belief(base, shop):
     file = shop.source / "actions" / "month=2016-10" / "part-0000.parquet"
     os.utime(file, (1, 1))
@@ -224,6 +226,7 @@ def test_a_changed_month_is_scored_again_and_so_is_the_same_month_of_the_next_ye
 
 
 @pytest.mark.fault("Months and runs", "a month that leaves the source", "month_ledger.status = retired, kept as it was")
+@pytest.mark.slow
 def test_a_month_that_leaves_the_source_is_retired_and_kept(base, shop):
     shutil.rmtree(shop.source / "actions" / "month=2016-08")
     shop.build()
@@ -282,6 +285,7 @@ def test_a_month_gets_a_belief_once_it_is_over_and_complete(base, new_shop):
 @pytest.mark.fault(
     "Learning", "first run with too few registered children", "ends well with LS-ML-001, nothing published is replaced"
 )
+@pytest.mark.slow
 def test_without_registered_children_the_run_ends_well_and_says_what_is_missing(base, bare_shop):
     bare_shop.add_months(base, ["2016-07"])
     children = f"from '{base.source}/children.parquet'"
@@ -311,6 +315,7 @@ def test_without_registered_children_the_run_ends_well_and_says_what_is_missing(
 
 
 @pytest.mark.fault("Learning", "too few registered children, an older model there", "the older model is used on")
+@pytest.mark.slow
 def test_without_registered_children_an_older_model_is_used_on(base, new_shop):
     new_shop.add_months(base, ["2016-07"])
     new_shop.write("children.parquet", f"from '{base.source}/children.parquet' limit 0")

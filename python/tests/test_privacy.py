@@ -78,15 +78,19 @@ def test_the_key_stands_in_no_file(keyed):
 
 
 def test_an_id_is_known_again_by_who_holds_the_key(keyed, base):
+    """That of somebody too who has done nothing but consent."""
+    consents = "select 'somebody' as user_id, 'life_stages' as purpose, '2016-01-01' as granted_at, '' as withdrawn_at"
+    keyed.write("consents.csv", consents)
     words = ("run-operation", "write_pseudonyms", "--args", "{path: pseudonyms.csv}")
     finished = keyed.dbt(*words, environment=KEY)
     assert finished.exit_code == 0, finished.output
     with (keyed.folder / "pseudonyms.csv").open() as file:
         rows = {row["user_id"]: row["pseudonym"] for row in csv.DictReader(file)}
     raw = "select user_id from stg_action_rows where user_id is not null union select user_id from stg_children"
-    assert set(rows) == {user for (user,) in base.query(raw)}
+    assert set(rows) == {user for (user,) in base.query(raw)} | {"somebody"}
     assert all(pseudonym(KEY["LIFE_STAGE_ID_KEY"].encode(), user) == told for user, told in rows.items())
     (keyed.folder / "pseudonyms.csv").unlink()
+    (keyed.source / "consents.csv").unlink()
     refused = keyed.dbt(*words)
     assert refused.exit_code == 1 and "LS-PRI-002" in refused.output
 

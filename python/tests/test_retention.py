@@ -6,7 +6,8 @@ from project import Shop, assert_same, assert_stops, copy_shop, made_once
 
 pytestmark = pytest.mark.slow
 KEPT = {"keep_actions_months": 12, "keep_features_months": 13}  # of 2018-01: both reach into January 2017
-LAYERS = {"stg_action_rows", "search_terms", "user_month_features"}
+BASKETS = {"checkout_lines", "checkout_labels"}
+LAYERS = {"stg_action_rows", "search_terms", "user_month_features", *BASKETS}
 FOLDED = "+pair_filter +dynamic_fusion"
 BELIEFS = [
     "birth_month_filter",
@@ -42,6 +43,7 @@ def shops(base, tmp_path_factory):
     def make_old(folder):
         shop = copy_shop(base, folder)
         deliver(shop, "next.parquet", "2017-01", "12 months")
+        shop.change(*(f"insert into {table} (month) select month from month_ledger" for table in BASKETS))
         shop.build(only=FOLDED, **KEPT)
         copy_shop(shop, folder / "dropped")
         deliver_late(shop)

@@ -24,6 +24,7 @@ def quoted(files):
 
 
 @pytest.mark.fault("Rows", "a whole source shuffled, a fifth of it twice", "the same beliefs")
+@pytest.mark.slow
 def test_the_order_of_rows_and_files_and_repeated_rows_do_not_matter(base, new_shop):
     dice = random.Random(1)
     for table in SOURCE_TABLES:

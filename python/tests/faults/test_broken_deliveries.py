@@ -19,8 +19,13 @@ def write_over(shop, path, change):
     ("path", "change", "fact"),
     [
         (FEBRUARY, "case when hash(action_id) % 10 < 7 then null else user_id end as user_id", "actions in 2017-02"),
-        ("children.parquet", "birth_date + interval 100 year as birth_date", "children would be set aside"),
-        ("items.parquet", "null as item_id", "items would be set aside"),
+        pytest.param(
+            "children.parquet",
+            "birth_date + interval 100 year as birth_date",
+            "children would be set aside",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("items.parquet", "null as item_id", "items would be set aside", marks=pytest.mark.slow),
     ],
 )
 def test_a_delivery_most_of_which_is_broken_stops_the_run(shop, path, change, fact):
@@ -43,6 +48,7 @@ def test_how_much_is_too_much_is_asked_of_what_is_delivered_alone(shop):
     "action_synonyms.csv damaged",
     "stops with LS-SRC-007 before any month is judged anew; mended, nothing is left to do",
 )
+@pytest.mark.slow
 def test_a_dictionary_that_knows_no_click_stops_the_run(base, shop):
     """The shop's clicks are nine in ten actions: unknown, they would take everybody's evidence away."""
     dictionary = shop.folder / "seeds" / "action_synonyms.csv"

@@ -31,9 +31,14 @@ def flipped(contents: bytes) -> bytes:
             "many.csv",
             lambda _: csv(30_000, "x,u1"),
             "Line: 30002",
-            marks=pytest.mark.fault(
-                "Files and columns", "ragged CSV, seen only after many rows", "stops with LS-SRC-006, nothing changed"
-            ),
+            marks=[
+                pytest.mark.fault(
+                    "Files and columns",
+                    "ragged CSV, seen only after many rows",
+                    "stops with LS-SRC-006, nothing changed",
+                ),
+                pytest.mark.slow,
+            ],
         ),
         pytest.param(
             "none.csv",
@@ -76,9 +81,12 @@ def flipped(contents: bytes) -> bytes:
             FEBRUARY,
             flipped,
             FEBRUARY,
-            marks=pytest.mark.fault(
-                "Files and columns", "a Parquet file damaged inside", "stops with LS-SRC-006, nothing changed"
-            ),
+            marks=[
+                pytest.mark.fault(
+                    "Files and columns", "a Parquet file damaged inside", "stops with LS-SRC-006, nothing changed"
+                ),
+                pytest.mark.slow,
+            ],
         ),
     ],
 )

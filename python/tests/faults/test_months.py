@@ -13,6 +13,7 @@ BELIEFS = ["stage_evidence", "birth_month_filter", "dynamic_fusion"]
 @pytest.mark.fault(
     "Months and runs", "backfill: a month older than all that are there", "folded in; the beliefs of a single run"
 )
+@pytest.mark.slow
 def test_a_month_before_all_others_is_folded_in(base, new_shop):
     new_shop.add_months(base, ["2016-08", "2016-09"])
     new_shop.build(only="+birth_month_filter +dynamic_fusion")

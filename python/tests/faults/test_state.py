@@ -24,6 +24,7 @@ FIRST_VERSION = [
     "tables of an older version of the project, after an upgrade",
     "stops with LS-STA-003, nothing changed; dbt run-operation migrate_state mends it",
 )
+@pytest.mark.slow
 def test_tables_of_an_older_version_stop_the_run_until_they_are_migrated(base, shop):
     shop.change(*FIRST_VERSION)
     assert_stops(shop, "LS-STA-003", "of version 1", "migrate_state", "nothing was changed")
