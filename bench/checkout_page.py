@@ -54,10 +54,28 @@ def peers(figures: dict) -> str:
     return markdown(header, rows)
 
 
+def families(figures: dict) -> str:
+    """What stages are worth to the carts of who buys baby goods, and to all."""
+    found = figures["stages_of_families"]
+    rows = (
+        [
+            name,
+            str(found["counts"][key]["carts"]),
+            str(found["counts"][key]["users"]),
+            *(interval(found["gains"][key][metric]) for metric in ("recall_at_10", "map_at_10")),
+        ]
+        for key, name in (("families", "who has bought baby goods"), ("all", "everybody"))
+    )
+    return markdown(["carts of", "carts", "households", "with stages ahead by, recall@10", "MAP@10"], rows)
+
+
+TABLES = (models, peers, families)
+
+
 def write() -> None:
     """Put the tables between their marks."""
     text, figures = PAGE.read_text(), results("checkout")["figures"]
-    for table in (models, peers):
+    for table in TABLES:
         mark = f"<!-- {table.__name__} -->"
         text = re.sub(f"{mark}.*?{mark}", f"{mark}\n{table(figures)}\n{mark}", text, flags=re.S)
     PAGE.write_text(text)

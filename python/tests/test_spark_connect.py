@@ -15,7 +15,7 @@ pytestmark = pytest.mark.spark
 
 def test_tables_are_equal_through_spark_connect(tmp_path):
     shop = make_shop(tmp_path / "shop")
-    generate_source(shop, users=1_000, months=3)
+    generate_source(shop, users=1_200, months=4)
     shop.build(only=PARTS, **VARS)
     spark, port = SparkShop(shop), free_port()
     give_models(shop, spark)
