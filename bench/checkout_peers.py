@@ -33,10 +33,10 @@ class Month:
     user_ids: list[str]  # of the cases
 
 
-def months_of(warehouse: duckdb.DuckDBPyConnection, month: str | None = None) -> list[Month]:
-    """The judged months, or one, of a warehouse."""
+def months_of(warehouse: duckdb.DuckDBPyConnection) -> list[Month]:
+    """The judged months of a warehouse."""
     rows = warehouse.execute("select distinct month from checkout_cases where is_judged order by month").fetchall()
-    return [month_of(warehouse, day) for (day,) in rows if month in (None, str(day))]
+    return [month_of(warehouse, day) for (day,) in rows]
 
 
 def month_of(warehouse: duckdb.DuckDBPyConnection, month) -> Month:

@@ -3,7 +3,7 @@
 One input `columns`, doubles in the order that the card names; one output, how probable it is that a candidate is right.
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 import duckdb
@@ -24,8 +24,9 @@ FIGURES = """
 CARD = """# {model}, for carts of {month}
 
 A logistic regression that tells how probable it is that a candidate belongs into a cart: `{model}.onnx`, the weights
-that checkout_coefficients holds. The model with the highest recall@10 is {best_model}; this one is the cheapest that it
-does not beat for sure. Learned from the carts of the closed months before; the columns are those of checkout_examples.
+that checkout_coefficients holds. The model with the highest recall@10 is {best_model}; it does not beat this one for
+sure, which answered before or is the cheapest of such (of those that keep var checkout_stage_floor). Learned from the
+carts of the closed months before; the columns are those of checkout_examples.
 
 | column | weight |
 |---|---|
@@ -91,4 +92,6 @@ def linear_model(weights: list[float], intercept: float) -> bytes:
 
 
 if __name__ == "__main__":
-    print(export(places.warehouse(), Path(sys.argv[1] if len(sys.argv) > 1 else "checkout_model")))
+    parser = argparse.ArgumentParser(prog="python -m life_stage_checkout.export", description=__doc__)
+    parser.add_argument("folder", type=Path, nargs="?", default="checkout_model")
+    print(export(places.warehouse(), parser.parse_args().folder))

@@ -44,7 +44,7 @@ def leaderboard(*, case_scores: duckdb.DuckDBPyRelation) -> pa.Table:
     rows = []
     for group, cases in groups_of(case_scores.df()):
         for metric, models, value, draws in metrics_of(cases):
-            n_cases = cases["case_no"].nunique()
+            n_cases = cases.loc[cases[METRICS[metric][1]] > 0, "case_no"].nunique()
             for number in np.flatnonzero(~np.isnan(value)):
                 lowest, highest = np.nanquantile(draws[:, number], [0.025, 0.975])
                 facts = {"n_cases": n_cases, "value": value[number], "lowest": lowest, "highest": highest}

@@ -4,6 +4,7 @@ Items are numbered by their place in the catalogue. Sources and their sizes are 
 """
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
@@ -86,13 +87,10 @@ class Memory:
         def read(table: str, where: str = "true") -> Columns:
             return of_month(table, where).order("all").fetchnumpy()
 
-        weights = read("checkout_coefficients", f"kind = '{kind}' and model = '{model}'")
-        if not len(weights["month"]):
-            raise ValueError(f"LS-CHK-002 there is no model {model} of {month}, of kind {kind}")
-        self.weights = {name: column[0] for name, column in weights.items()}
+        self.first_day = date.fromisoformat(month)
+        self.weights = self.asking(tables, kind, model).weights
         self.item_ids = tables("checkout_catalogue").order("item_no").fetchnumpy()["item_id"]
         self.place = {item_id: place for place, item_id in enumerate(self.item_ids)}
-        self.first_day = date.fromisoformat(month)
         settings = read("checkout_months")
         self.half_life_days, self.n_new_places = settings["half_life_days"][0], int(settings["n_new_places"][0])
         items = read("checkout_items")
@@ -110,6 +108,16 @@ class Memory:
         }
         columns = [name.replace("share_", "p_") for name in stages]
         self.shoppers = Shoppers(of_month("checkout_habits"), of_month("checkout_users"), columns, month)
+
+    def asking(self, tables: Callable[[str], duckdb.DuckDBPyRelation], kind: str, model: str) -> "Memory":
+        """The same with the weights of another model."""
+        wanted = f"month = date '{self.first_day}' and kind = '{kind}' and model = '{model}'"
+        weights = tables("checkout_coefficients").filter(wanted).fetchnumpy()
+        if not len(weights["month"]):
+            raise ValueError(f"LS-CHK-002 there is no model {model} of {self.first_day}, of kind {kind}")
+        other = copy(self)
+        other.weights = {name: column[0] for name, column in weights.items()}
+        return other
 
 
 def largest(items: np.ndarray, scores: np.ndarray) -> Scores:

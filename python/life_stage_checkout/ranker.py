@@ -25,6 +25,7 @@ STAGE_COLUMNS = ("popular_in_stage", "popular_in_stage_place", "stage_lift", "ne
 MODELS = ("popular", "popular_in_stage", "habit", "together", "alike", "linear", "hybrid_without_stage", "hybrid")
 DEEP_COLUMNS = ("deep", "deep_place")  # where the network takes part: no hybrid reads them, as recommend() has none
 ONE_IN = 10  # examples that are wrong are learned from, and count for all
+SPREAD = 7919  # a prime: which one in ten differs from case to case
 MIN_TARGETS = 10
 
 
@@ -50,7 +51,7 @@ def coefficients(
     columns = [name for name in examples.columns if name not in KEYS]
     models = [*MODELS, *["hybrid_even"] * options["even_stages"], *["deep"] * ("deep" in columns)]
     setting = Setting(options["penalty"], options["most_counted"])
-    chosen = examples.filter(f"is_target = 1 or (case_no * 7919 + item_no) % {ONE_IN} = 0")
+    chosen = examples.filter(f"is_target = 1 or (case_no * {SPREAD} + item_no) % {ONE_IN} = 0")
     rows = chosen.order("case_no, item_no").df()
     learned = []
     judged_or_to_come = months.filter("is_judged or not is_closed").order("month").project("month").fetchall()
@@ -70,7 +71,7 @@ def coefficients(
 
 def is_learned(rows: pd.DataFrame) -> pd.Series:
     """Which rows are learned from: the right ones, and one in ONE_IN of the wrong ones, as coefficients reads them."""
-    return (rows["is_target"] == 1) | ((rows["case_no"] * 7919 + rows["item_no"]) % ONE_IN == 0)
+    return (rows["is_target"] == 1) | ((rows["case_no"] * SPREAD + rows["item_no"]) % ONE_IN == 0)
 
 
 def of_others(rows: pd.DataFrame) -> pd.DataFrame:
@@ -88,6 +89,17 @@ def columns_of(model: str, kind: str, columns: list[str]) -> list[str]:
         return [name for name in columns if name not in left_out]
     place = "cart" if kind == "cart" else "history"
     return [model if model in columns else f"{model}_{place}"]
+
+
+def precisions(rows: pd.DataFrame) -> pd.Series:
+    """What each row adds to its case's average precision at 10 times the items wanted; 0 for all but hits.
+
+    rows: case_no, item_no, is_target and odds, by which the items of a case are ordered, highest first.
+    """
+    ranked = rows.sort_values(["case_no", "odds", "item_no"], ascending=[True, False, True])
+    place = ranked.groupby("case_no").cumcount() + 1
+    is_hit = ranked["is_target"] * (place <= 10)
+    return is_hit * is_hit.groupby(ranked["case_no"]).cumsum() / place
 
 
 def even(rows: pd.DataFrame) -> np.ndarray:
@@ -123,11 +135,11 @@ def regression(matrix: np.ndarray, is_target: np.ndarray, counts: np.ndarray | f
     from sklearn.linear_model import LogisticRegression  # loads in a second
 
     spread, weights = matrix.std(axis=0), np.zeros(matrix.shape[1])
-    used = spread > 1e-9
+    used, counted = spread > 1e-9, np.where(is_target, 1, ONE_IN) * counts
     if not used.any():  # sources that name nothing here
-        return 0.0, weights
+        return float(np.log(counted[is_target].sum() / counted[~is_target].sum())), weights
     fitted = LogisticRegression(solver="newton-cholesky", max_iter=100)
-    fitted.fit(matrix[:, used] / spread[used], is_target, np.where(is_target, 1, ONE_IN) * counts)
+    fitted.fit(matrix[:, used] / spread[used], is_target, counted)
     weights[used] = fitted.coef_[0] / spread[used]
     return float(fitted.intercept_[0]), weights
 

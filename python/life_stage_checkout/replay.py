@@ -46,6 +46,8 @@ def main() -> None:
     parser.add_argument("--log", type=Path, help="folder for the rows, such as LIFE_STAGE_SOURCE/requests")
     parser.add_argument("--model", help="by default the champion of the carts")
     options = parser.parse_args()
+    if options.requests < 1:
+        parser.error("--requests has to be 1 or more")
     log = RequestLog(options.log) if options.log else None
     try:
         taken = replay(places.warehouse(), options.requests, log, options.model)

@@ -7,7 +7,6 @@ asked or of what was in the cart: latency needs no user, and a log without users
 import os
 import threading
 import warnings
-from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
@@ -26,23 +25,12 @@ SCHEMA = pa.schema(
 )
 
 
-@dataclass(frozen=True)
-class Request:
-    """One recommendation that was asked for."""
-
-    requested_at: datetime
-    model: str
-    milliseconds: float
-    n_candidates: int
-    n_shown: int
-
-
 class RequestLog:
     """Collects requests, from several threads too, and writes them a file at a time; as a context, also the last."""
 
     def __init__(self, folder: Path | str, rows_per_file: int = 1000):
         self.folder, self.rows_per_file = Path(folder), rows_per_file
-        self.waiting: list[Request] = []
+        self.waiting: list[tuple] = []  # as SCHEMA
         self.lock = threading.Lock()
 
     def __enter__(self) -> "RequestLog":
@@ -54,7 +42,7 @@ class RequestLog:
     def add(self, model: str, milliseconds: float, n_candidates: int, n_shown: int) -> None:
         """Note a request that was answered now."""
         with self.lock:
-            self.waiting.append(Request(datetime.now(UTC), model, milliseconds, n_candidates, n_shown))
+            self.waiting.append((datetime.now(UTC), model, milliseconds, n_candidates, n_shown))
             is_full = len(self.waiting) >= self.rows_per_file
         if is_full:
             self.flush()
@@ -65,11 +53,11 @@ class RequestLog:
             rows, self.waiting = self.waiting, []
         if not rows:
             return
-        name = f"{rows[0].requested_at:%Y%m%dT%H%M%S}-{uuid4().hex}.parquet"
+        name = f"{rows[0][0]:%Y%m%dT%H%M%S}-{uuid4().hex}.parquet"
         unfinished = self.folder / f".{name}"  # hidden: a run passes it over
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            columns = [list(column) for column in zip(*map(astuple, rows), strict=True)]
+            columns = [list(column) for column in zip(*rows, strict=True)]
             pq.write_table(pa.table(columns, schema=SCHEMA), unfinished)
             os.replace(unfinished, self.folder / name)
         except OSError as error:

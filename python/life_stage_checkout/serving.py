@@ -45,12 +45,13 @@ class Recommendation:
 class Recommender:
     """Recommends from what it remembers; it holds no file open and may be asked from several threads.
 
-    With a log every request is noted in it: model, time and numbers of items, nothing of the user. Raises ValueError
-    LS-CHK-001 for a model that reads a column it does not know.
+    With a log every request is noted in it: model, time and numbers of items, nothing of the user. for_empty answers
+    when nothing in the cart is known. Raises ValueError LS-CHK-001 for a model that reads a column it does not know.
     """
 
     memory: Memory
     log: RequestLog | None = None
+    for_empty: "Recommender | None" = None
 
     def __post_init__(self):
         weights = {name.removeprefix("w_"): value for name, value in self.memory.weights.items() if name[:2] == "w_"}
@@ -68,20 +69,22 @@ class Recommender:
     def load(
         cls, warehouse: Path | str, month: str | None = None, model: str | None = None, log: RequestLog | None = None
     ) -> "Recommender":
-        """Read what the newest run left: by default for the month to come, with the champion of the carts.
+        """Read what the newest run left: by default for the month to come, with the champions of carts and empty carts.
 
-        Of an earlier month habits are known of those in checkout_cases alone. Raises ValueError LS-CHK-002 where there
-        is no such model, or no champion.
+        A model that is named answers both. Of an earlier month habits are known of those in checkout_cases alone.
+        Raises ValueError LS-CHK-002 where there is no such model, or no champion.
         """
-        champion = "select model from checkout_champions where kind = 'cart' and month = cast(? as date)"
+        champions = "select kind, model from checkout_champions where month = cast(? as date)"
         with duckdb.connect(str(warehouse), read_only=True) as session:
             ((to_come,),) = session.execute("select max(month)::varchar from checkout_months").fetchall()
-            chosen = [(model,)] if model else session.execute(champion, [month or to_come]).fetchall()
-            if not chosen:
-                raise ValueError(f"LS-CHK-002 nobody answers carts in {month or to_come}: too little is known to judge")
-            memory = Memory(session.table, month or to_come, "cart", chosen[0][0])
+            month = month or to_come
+            chosen = {"cart": model} if model else dict(session.execute(champions, [month]).fetchall())
+            if "cart" not in chosen:
+                raise ValueError(f"LS-CHK-002 nobody answers carts in {month}: too little is known to judge")
+            memory = Memory(session.table, month, "cart", chosen["cart"])
+            empty = cls(memory.asking(session.table, "user", chosen["user"])) if "user" in chosen else None
         memory.shoppers.named(None)  # so that the first question finds the names in order
-        return cls(memory, log)
+        return cls(memory, log, empty)
 
     def recommend(
         self,
@@ -91,23 +94,30 @@ class Recommender:
         bought: Sequence[tuple[str, date]] = (),
         on: date | None = None,
     ) -> list[Recommendation]:
-        """The n items most probably wanted beside those in the cart; items and users that are unknown say nothing.
+        """The n items, at most N_PLACES, most probably wanted beside those in the cart; what is unknown says nothing.
 
         on: the day of the question, by default the month's first; bought: what the shopper bought from the month's
-        first day until the day before, each item of each basket with its day.
+        first day until the day before, each item of each basket with its day; of other days nothing counts. There are
+        fewer items where the model knows none. Raises ValueError LS-CHK-003 for a cart, n or day that cannot be meant.
         """
         start = perf_counter()
         memory = self.memory
-        shopper, day = memory.shoppers.named(user), 0 if on is None else (on - memory.first_day).days
+        day = 0 if on is None else (on - memory.first_day).days
+        if isinstance(cart, str) or n < 0 or day < 0:
+            raise ValueError(
+                f"LS-CHK-003 asked for {n} items on {on}, of a month from {memory.first_day}, cart {cart!r}"
+            )
+        shopper = memory.shoppers.named(user)
         in_cart = np.unique(np.array([memory.place[item] for item in cart if item in memory.place], int))
         since = [(memory.place[i], (taken - memory.first_day).days) for i, taken in bought if i in memory.place]
-        since = [facts for facts in since if facts[1] < day]
-        best, odds, reasons, n_weighed = self.ranked(in_cart, shopper, since, day)
+        since = [facts for facts in since if 0 <= facts[1] < day]
+        asked = self if len(in_cart) or self.for_empty is None else self.for_empty
+        best, odds, reasons, n_weighed = asked.ranked(in_cart, shopper, since, day)
         chances = 1 / (1 + np.exp(-odds[:n]))
         named = zip(memory.item_ids[best[:n]], chances, np.array(SOURCES)[reasons[:n]], strict=True)
         shown = [Recommendation(*facts) for facts in named]
         if self.log is not None:
-            self.log.add(memory.weights["model"], (perf_counter() - start) * 1000, n_weighed, len(shown))
+            self.log.add(asked.memory.weights["model"], (perf_counter() - start) * 1000, n_weighed, len(shown))
         return shown
 
     def ranked(
@@ -130,6 +140,7 @@ class Recommender:
             spoken[number, at[is_weighed]] = said[is_weighed]
             is_named[number, at[is_weighed]] = name in read
         odds = self.log_odds(items, shopper, habits, day) + spoken.sum(axis=0)
+        odds = np.round(odds * EXACT) / EXACT  # processors differ in the last digit of a logarithm: ties stay ties
         order = self.with_new(items, np.lexsort((items, -odds)))[:N_PLACES]
         reasons = np.where(is_named, spoken, -np.inf)[:, order].argmax(axis=0)
         return items[order], odds[order], reasons, len(items)

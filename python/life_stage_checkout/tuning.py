@@ -17,7 +17,7 @@ import pandas as pd
 
 from life_stage import places
 from life_stage.regression import use_one_thread
-from life_stage_checkout.ranker import KEYS, Setting, columns_of, fit, is_learned, of_others
+from life_stage_checkout.ranker import KEYS, Setting, columns_of, fit, is_learned, of_others, precisions
 
 PENALTIES, COUNTED = (1e-4, 1e-3, 1e-2, 1e-1), (1, 3, 10)
 N_PARTS = 5
@@ -39,12 +39,9 @@ def precision(setting: Setting, rows: pd.DataFrame, columns: list[str]) -> float
         here = (rows["part"] == part).to_numpy()
         _, weights = fit(rows[~here & known], columns, setting)
         odds[here] = rows.loc[here, columns].to_numpy(float) @ [weights[name] for name in columns]
-    ranked = rows.assign(odds=-odds).sort_values(["case_no", "odds", "item_no"])
-    place = ranked.groupby("case_no").cumcount() + 1
-    is_hit = ranked["is_target"] * (place <= 10)
-    found = is_hit * is_hit.groupby(ranked["case_no"]).cumsum() / place
-    n_wanted = ranked.groupby("case_no")["n_targets"].first().clip(upper=10)
-    return float((found.groupby(ranked["case_no"]).sum() / n_wanted)[n_wanted > 0].mean())
+    found = precisions(rows.assign(odds=odds)).groupby(rows["case_no"]).sum()
+    n_wanted = rows.groupby("case_no")["n_targets"].first().clip(upper=10)
+    return float((found / n_wanted)[n_wanted > 0].mean())
 
 
 def grid(judge: Callable[[Setting], float]) -> Iterator[tuple[Setting, float]]:

@@ -1,5 +1,6 @@
 """The checkout: what it knows before a month, what it recommends, and how it is judged, beside plain restatements."""
 
+from datetime import date
 from pathlib import Path
 
 import duckdb
@@ -439,6 +440,29 @@ def test_a_model_that_reads_an_unknown_source_is_refused(checkout, tmp_path):
         Recommender.load(shop.warehouse, model="deep")
 
 
+def test_an_empty_cart_is_answered_as_in_the_marts(checkout, tables):
+    """By the champion of empty carts, which is another than that of carts here."""
+    recommender, names = Recommender.load(checkout.warehouse), tables["catalogue"].set_index("item_no")["item_id"]
+    assert recommender.memory.weights["model"] != recommender.for_empty.memory.weights["model"]
+    for user, answer in tables["shown"].sort_values("place").groupby("user_id"):
+        found = recommender.recommend([], user)
+        assert [item.item_id for item in found] == list(names[answer["item_no"]])
+        np.testing.assert_allclose([item.probability for item in found], answer["probability"])
+
+
+def test_a_question_that_cannot_be_meant_is_an_error_and_what_is_known_already_counts_once(checkout, tables):
+    recommender = Recommender.load(checkout.warehouse)
+    item = tables["catalogue"]["item_id"][0]
+    for question in ({"cart": item}, {"cart": [item], "n": -1}, {"cart": [item], "on": date(2017, 2, 27)}):
+        with pytest.raises(ValueError, match="LS-CHK-003"):
+            recommender.recommend(**question)
+    lines = tables["lines"][pd.to_datetime(tables["lines"]["month"]) == "2017-02-01"]
+    user = lines["user_id"].iloc[0]
+    bought = [(row.item_id, row.acted_on.date()) for row in lines[lines["user_id"] == user].itertuples()]
+    on = date(2017, 3, 8)
+    assert recommender.recommend([item], user, bought=bought, on=on) == recommender.recommend([item], user, on=on)
+
+
 def test_strangers_with_nothing_known_in_the_cart_are_shown_what_is_popular(checkout, tables):
     found = Recommender.load(checkout.warehouse).recommend(["no such item"], "nobody")
     items = tables["items"].loc[tables["items"]["month"] == "2017-03-01"].sort_values("share").tail(50)
@@ -448,19 +472,31 @@ def test_strangers_with_nothing_known_in_the_cart_are_shown_what_is_popular(chec
 
 
 def test_drift_is_the_stability_index_and_alarms_where_shoppers_change_and_nowhere_else(checkout, tmp_path):
+    """In February half of the shoppers are told to have a toddler, and everybody comes three times as often."""
     shop = copy_shop(checkout, tmp_path / "drift")
-    shop.change("update checkout_users set stage = 'toddler' where month = '2017-03-01' and hash(user_id) % 2 = 0")
+    again = "insert into checkout_lines select * replace (basket_id || '{} again' as basket_id) from checkout_lines"
+    shop.change(
+        "update checkout_users set stage = 'toddler' where month = '2017-03-01' and hash(user_id) % 2 = 0",
+        *(f"{again.format(n)} where month = '2017-02-01' and basket_id not like '%again'" for n in (1, 2)),
+    )
     shop.build(only="checkout_drift", **MONTHS)
     found = shop.frame("checkout_drift").set_index(["month", "feature"])
     users = shop.frame("checkout_users")
-    counts = pd.crosstab(users["stage"], users["month"]) + 0.5
-    shares = counts / counts.sum()
-    for before, month in zip(shares.columns, shares.columns[1:], strict=False):
-        step = shares[month] - shares[before]
-        wanted = (step * np.log(shares[month] / shares[before])).sum()
-        assert found.loc[(month, "stage"), "stability_index"] == pytest.approx(wanted, abs=1e-9)
-    levels = found["level"].drop(index=(pd.Timestamp("2017-03-01"), "stage"))
-    assert found.loc[("2017-03-01", "stage"), "level"] == "alarm" and set(levels) == {"calm"}
+    baskets = shop.frame("checkout_lines").groupby(["month", "user_id"])["basket_id"].nunique().reset_index()
+    often = pd.cut(baskets["basket_id"], [0, 1, 3, np.inf])
+    bands = {
+        "stage": pd.crosstab(users["stage"], users["month"]),
+        "frequency": pd.crosstab(often, baskets["month"] + pd.DateOffset(months=1)),
+    }
+    for feature, counts in bands.items():
+        shares = (counts + 0.5) / (counts + 0.5).sum()
+        for month in found.xs(feature, level="feature").index:
+            now, before = shares[month], shares[month - pd.DateOffset(months=1)]
+            wanted = ((now - before) * np.log(now / before)).sum()
+            assert found.loc[(month, feature), "stability_index"] == pytest.approx(wanted, abs=1e-9)
+    changed = [(pd.Timestamp("2017-03-01"), feature) for feature in ("frequency", "stage", "units")]
+    assert set(found.loc[changed, "level"]) == {"alarm"}
+    assert set(found["level"].drop(index=changed)) == {"calm"} and len(found) == 4 * 3
 
 
 def test_the_gap_is_between_the_groups_that_are_served_worst_and_best(checkout, tables):
@@ -492,9 +528,14 @@ def test_the_quality_told_is_what_was_shown_beside_what_was_bought_and_the_leade
         assert row["n_predictions"] == len(rows)
     board = tables["leaderboard"].query("segment == 'all' and period != 'all' and metric == 'ndcg_at_10'")
     keys = zip("checkout_" + board["kind"], board["model"], pd.to_datetime(board["period"]), strict=True)
-    facts = found.loc[list(keys), ["relevance", "n_cases"]]
+    facts = found.loc[list(keys), "relevance"]
     assert len(facts) > 20
-    np.testing.assert_allclose(facts, board[["value", "n_cases"]], atol=1e-8)
+    np.testing.assert_allclose(facts, board["value"], atol=1e-8)
+    n_cases = cases.groupby(["kind", "month"]).size()
+    assert all(
+        row["n_cases"] == n_cases[subject.removeprefix("checkout_"), month]
+        for (subject, _, month), row in found.iterrows()
+    )
 
 
 def test_nothing_of_an_erased_shopper_stays_under_the_number_of_a_case(checkout, tmp_path):
@@ -516,8 +557,8 @@ def test_a_log_notes_every_answer_and_changes_none(checkout, tmp_path):
     assert [logged.recommend(cart, n=7) for cart in carts] == [plain.recommend(cart, n=7) for cart in carts]
     log.flush()
     rows = pd.read_parquet(tmp_path / "requests")
-    ((champion,),) = checkout.query("select model from checkout_champions where kind = 'cart'")
-    assert list(rows["model"]) == [champion] * 2 and list(rows["n_shown"]) == [7, 7]
+    champions = dict(checkout.query("select kind, model from checkout_champions where month = '2017-03-01'"))
+    assert list(rows["model"]) == [champions["cart"], champions["user"]] and list(rows["n_shown"]) == [7, 7]
     assert (rows["n_candidates"] >= 7).all() and (rows["milliseconds"] > 0).all()
 
 

@@ -1,16 +1,38 @@
 -- Whether shoppers change: how far they lie, band by band, from those of the month before (population stability index).
+-- How often and how much is that of the shoppers of one month: totals of years hardly move whatever happens.
 {% set bands = {
     "recency": "case when recency_days is null then 'never' when recency_days <= 30 then '30 days' when recency_days <= 90 then '90 days' when recency_days <= 180 then '180 days' else 'longer' end",
-    "frequency": "case when n_baskets = 0 then '0' when n_baskets <= 2 then '1 to 2' when n_baskets <= 9 then '3 to 9' else '10 or more' end",
-    "units": "case when n_units = 0 then '0' when n_units <= 4 then '1 to 4' when n_units <= 19 then '5 to 19' else '20 or more' end",
     "stage": "stage",
+    "frequency": "case when n_baskets = 1 then '1' when n_baskets <= 3 then '2 to 3' else '4 or more' end",
+    "units": "case when n_units <= 4 then '4 or less' when n_units <= 19 then '5 to 19' else '20 or more' end",
 } %}
 with
+    bought as (
+        select
+            {{ months_after("month", 1) }} as month,
+            user_id,
+            count(distinct basket_id) as n_baskets,
+            sum(n_units) as n_units
+        from {{ ref("checkout_lines") }}
+        group by month, user_id
+    ),
+    -- In its first half year a shop knows nobody for longer.
+    known as (
+        select *
+        from {{ ref("checkout_users") }}
+        where month > (select {{ months_after("min(month)", 6) }} from {{ ref("checkout_lines") }})
+    ),
     banded as (
-        {% for feature, band in bands.items() %}
+        {% for feature, rows in {
+            "recency": "known",
+            "stage": ref("checkout_users"),
+            "frequency": "bought",
+            "units": "bought",
+        }.items() %}
             {{ "" if loop.first else "union all" }}
-            select month, '{{ feature }}' as feature, {{ band }} as band
-            from {{ ref("checkout_users") }}
+            select month, '{{ feature }}' as feature, {{ bands[feature] }} as band
+            from {{ rows }}
+            where month in (select month from {{ ref("checkout_months") }})
         {% endfor %}
     ),
     counts as (select month, feature, band, count(*) as n_users from banded group by month, feature, band),

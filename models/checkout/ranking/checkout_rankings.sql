@@ -8,7 +8,7 @@ with
             examples.item_no,
             examples.is_target,
             examples.is_new,
-            {{ log_odds("coefficients", "examples") }} as log_odds
+            {{ exact(log_odds("coefficients", "examples")) }} as log_odds
         from {{ ref("checkout_examples") }} as examples
         inner join
             {{ ref("checkout_coefficients") }} as coefficients
