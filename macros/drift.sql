@@ -1,7 +1,7 @@
 {# How far two groups of users lie apart, feature by feature: the population stability index and what is alarming of it. #}
 {% macro stability_levels(paired) -%}
     {#- SQL: one row per month and feature. paired: a CTE of month, feature, n_users and n_users_before, a row for every band of the
-        feature. Half a user more in every band, so that none is empty. by_chance is what the index would be on average if
+        feature. Half a user more in every band, so that none is empty; with exponents, numbers are doubles on Spark too. by_chance is what the index would be on average if
         nothing had changed: it falls with the number of users. -#}
     select
         *,
@@ -18,13 +18,13 @@
                 month,
                 feature,
                 sum({{ exact("(share - share_before) * ln(share / share_before)") }}) as stability_index,
-                max((n_bands - 1) * (1.0 / n_all + 1.0 / n_all_before)) as by_chance
+                max((n_bands - 1) * (1e0 / n_all + 1e0 / n_all_before)) as by_chance
             from
                 (
                     select
                         *,
-                        (n_users + 0.5) / (n_all + 0.5 * n_bands) as share,
-                        (n_users_before + 0.5) / (n_all_before + 0.5 * n_bands) as share_before
+                        (n_users + 5e-1) / (n_all + 5e-1 * n_bands) as share,
+                        (n_users_before + 5e-1) / (n_all_before + 5e-1 * n_bands) as share_before
                     from
                         (
                             select
