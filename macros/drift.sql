@@ -1,8 +1,8 @@
 {# How far two groups of users lie apart, feature by feature: the population stability index and what is alarming of it. #}
 {% macro stability_levels(paired) -%}
     {#- SQL: one row per month and feature. paired: a CTE of month, feature, n_users and n_users_before, a row for every band of the
-        feature. Half a user more in every band, so that none is empty; with exponents, numbers are doubles on Spark too. by_chance is what the index would be on average if
-        nothing had changed: it falls with the number of users. -#}
+        feature. Half a user more in every band, so that none is empty. by_chance is what the index would be on average if
+        nothing had changed: it falls with the number of users. Numbers with an exponent are doubles, on Spark too. -#}
     select
         *,
         case
