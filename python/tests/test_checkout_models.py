@@ -106,6 +106,13 @@ def test_the_hybrid_finds_the_true_weights_from_a_tenth_of_the_wrong_candidates(
     }
 
 
+def test_a_source_that_named_nothing_so_far_tells_the_share_that_is_right():
+    """It is asked for probabilities as soon as it names something; ONE_IN wrong rows stand for themselves."""
+    rows = pd.DataFrame({"alike_cart": 0.0, "is_target": np.arange(1000) < 100, "case_no": 0})
+    intercept, weights = fit(rows, ["alike_cart"], None)
+    assert 1 / (1 + np.exp(-intercept)) == pytest.approx(100 / (100 + 900 * ONE_IN)) and weights["alike_cart"] > 0
+
+
 def test_the_even_hybrid_learns_from_few_newborns_as_much_as_from_all_others():
     frame = examples(n_newborn=1_600)
     rows = learned(frame, even_stages=True)
