@@ -458,10 +458,14 @@ def test_a_question_that_cannot_be_meant_is_an_error_and_what_is_known_already_c
         with pytest.raises(ValueError, match="LS-CHK-003"):
             recommender.recommend(**question)
     lines = tables["lines"][pd.to_datetime(tables["lines"]["month"]) == "2017-02-01"]
-    user = lines["user_id"].iloc[0]
-    bought = [(row.item_id, row.acted_on.date()) for row in lines[lines["user_id"] == user].itertuples()]
-    on = date(2017, 3, 8)
-    assert recommender.recommend([item], user, bought=bought, on=on) == recommender.recommend([item], user, on=on)
+    user, on = lines["user_id"].mode()[0], date(2017, 3, 8)
+    bought = lines.loc[lines["user_id"] == user, "item_id"]
+
+    def answer(day: date) -> list:
+        return recommender.recommend([], user, bought=[(item, day) for item in bought], on=on)
+
+    recommender = Recommender.load(checkout.warehouse, model="hybrid")
+    assert answer(date(2017, 2, 20)) == answer(on) == recommender.recommend([], user, on=on) != answer(date(2017, 3, 2))
 
 
 def test_strangers_with_nothing_known_in_the_cart_are_shown_what_is_popular(checkout, tables):
