@@ -94,7 +94,7 @@ bench: $(VENV)/runtime ## what the steps cost and what they are worth, on genera
 	  echo "== $$script"; $(BIN)/python bench/$$script.py || exit 1; \
 	done
 
-bench-checkout: $(VENV)/runtime ## the checkout's models judged on a year of real baskets, beside other libraries (40 minutes)
+bench-checkout: $(VENV)/runtime ## the checkout's models judged on a year of real baskets, beside other libraries (42 minutes of one processor)
 	$(PIP_INSTALL) --no-build-isolation -e '.[checkout,deep]'
 	$(BIN)/python bench/checkout.py
 

@@ -177,7 +177,8 @@ def gain(warehouse: duckdb.DuckDBPyConnection, kind: str, model: str, other: str
 ASKED = """
     select
         cases.user_id, cases.asked_on, given.items,
-        list((lines.item_id, lines.acted_on) order by all) filter (lines.item_id is not null)
+        list((lines.item_id, lines.acted_on) order by lines.acted_on, lines.item_id)
+            filter (lines.item_id is not null) as bought
     from checkout_cases as cases
     inner join (
         select case_no, list(item_id order by item_id) as items
