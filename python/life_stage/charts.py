@@ -74,7 +74,7 @@ def matrix(rows: pd.DataFrame, down: str, across: str, value: str, order: list[s
     """A square of values, each written into its cell."""
     y, x = alt.Y(f"{down}:N", sort=order), alt.X(f"{across}:N", sort=order, axis=alt.Axis(labelAngle=-40))
     base = alt.Chart(rows).encode(x, y)
-    cells = base.mark_rect().encode(alt.Color(f"{value}:Q", legend=None).scale(scheme="blues"))
+    cells = base.mark_rect().encode(alt.Color(f"{value}:Q", legend=None).scale(scheme="blues", domainMin=0))
     middle = rows[value].max() * 0.6
     dark = alt.condition(alt.datum[value] > middle, alt.value("white"), alt.value("black"))
     return (cells + base.mark_text().encode(alt.Text(f"{value}:Q", format=form), color=dark)).properties(
