@@ -24,9 +24,9 @@ FIGURES = """
 CARD = """# {model}, for carts of {month}
 
 A logistic regression that tells how probable it is that a candidate belongs into a cart: `{model}.onnx`, the weights
-that checkout_coefficients holds. The model with the highest recall@10 is {best_model}; it does not beat this one for
-sure, which answered before or is the cheapest of such (of those that keep var checkout_stage_floor). Learned from the
-carts of the closed months before; the columns are those of checkout_examples.
+that checkout_coefficients holds. The model with the highest recall@10 of all is {best_model}. The best of those
+that keep var checkout_stage_floor does not beat this one for sure, which answered before or is the cheapest of such.
+Learned from the carts of the closed months before; the columns are those of checkout_examples.
 
 | column | weight |
 |---|---|

@@ -44,10 +44,15 @@ def leaderboard(*, case_scores: duckdb.DuckDBPyRelation) -> pa.Table:
     rows = []
     for group, cases in groups_of(case_scores.df()):
         for metric, models, value, draws in metrics_of(cases):
-            n_cases = cases.loc[cases[METRICS[metric][1]] > 0, "case_no"].nunique()
+            n_cases = (cases[METRICS[metric][1]] > 0).groupby(cases["model"]).sum()
             for number in np.flatnonzero(~np.isnan(value)):
                 lowest, highest = np.nanquantile(draws[:, number], [0.025, 0.975])
-                facts = {"n_cases": n_cases, "value": value[number], "lowest": lowest, "highest": highest}
+                facts = {
+                    "n_cases": n_cases[models[number]],
+                    "value": value[number],
+                    "lowest": lowest,
+                    "highest": highest,
+                }
                 rows.append(group | {"metric": metric, "model": models[number]} | facts)
     return pa.Table.from_pylist(rows, schema=LEADERBOARD)
 

@@ -88,7 +88,7 @@ class Memory:
             return of_month(table, where).order("all").fetchnumpy()
 
         self.first_day = date.fromisoformat(month)
-        self.weights = self.asking(tables, kind, model).weights
+        self.weights = weights_of(tables, self.first_day, kind, model)
         self.item_ids = tables("checkout_catalogue").order("item_no").fetchnumpy()["item_id"]
         self.place = {item_id: place for place, item_id in enumerate(self.item_ids)}
         settings = read("checkout_months")
@@ -111,13 +111,20 @@ class Memory:
 
     def asking(self, tables: Callable[[str], duckdb.DuckDBPyRelation], kind: str, model: str) -> "Memory":
         """The same with the weights of another model."""
-        wanted = f"month = date '{self.first_day}' and kind = '{kind}' and model = '{model}'"
-        weights = tables("checkout_coefficients").filter(wanted).fetchnumpy()
-        if not len(weights["month"]):
-            raise ValueError(f"LS-CHK-002 there is no model {model} of {self.first_day}, of kind {kind}")
         other = copy(self)
-        other.weights = {name: column[0] for name, column in weights.items()}
+        other.weights = weights_of(tables, self.first_day, kind, model)
         return other
+
+
+def weights_of(
+    tables: Callable[[str], duckdb.DuckDBPyRelation], month: date, kind: str, model: str
+) -> dict[str, object]:
+    """The row of checkout_coefficients. Raises ValueError LS-CHK-002 where there is none."""
+    wanted = f"month = date '{month}' and kind = '{kind}' and model = '{model}'"
+    weights = tables("checkout_coefficients").filter(wanted).fetchnumpy()
+    if not len(weights["month"]):
+        raise ValueError(f"LS-CHK-002 there is no model {model} of {month}, of kind {kind}")
+    return {name: column[0] for name, column in weights.items()}
 
 
 def largest(items: np.ndarray, scores: np.ndarray) -> Scores:

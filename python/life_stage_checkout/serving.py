@@ -74,13 +74,15 @@ class Recommender:
         A model that is named answers both. Of an earlier month habits are known of those in checkout_cases alone.
         Raises ValueError LS-CHK-002 where there is no such model, or no champion.
         """
-        champions = "select kind, model from checkout_champions where month = cast(? as date)"
+        answering = "select kind, model from checkout_champions where month = cast(? as date)"
+        if model:
+            answering = "select kind, model from checkout_coefficients where month = cast(? as date) and model = ?"
         with duckdb.connect(str(warehouse), read_only=True) as session:
             ((to_come,),) = session.execute("select max(month)::varchar from checkout_months").fetchall()
             month = month or to_come
-            chosen = {"cart": model} if model else dict(session.execute(champions, [month]).fetchall())
+            chosen = dict(session.execute(answering, [month, model] if model else [month]).fetchall())
             if "cart" not in chosen:
-                raise ValueError(f"LS-CHK-002 nobody answers carts in {month}: too little is known to judge")
+                raise ValueError(f"LS-CHK-002 carts of {month} are not answered by {model or 'any model'}")
             memory = Memory(session.table, month, "cart", chosen["cart"])
             empty = cls(memory.asking(session.table, "user", chosen["user"])) if "user" in chosen else None
         memory.shoppers.named(None)  # so that the first question finds the names in order
@@ -104,9 +106,7 @@ class Recommender:
         memory = self.memory
         day = 0 if on is None else (on - memory.first_day).days
         if isinstance(cart, str) or n < 0 or day < 0:
-            raise ValueError(
-                f"LS-CHK-003 asked for {n} items on {on}, of a month from {memory.first_day}, cart {cart!r}"
-            )
+            raise ValueError(f"LS-CHK-003 {n} items on {on} for {type(cart).__name__}: known from {memory.first_day}")
         shopper = memory.shoppers.named(user)
         in_cart = np.unique(np.array([memory.place[item] for item in cart if item in memory.place], int))
         since = [(memory.place[i], (taken - memory.first_day).days) for i, taken in bought if i in memory.place]
