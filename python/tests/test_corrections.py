@@ -100,6 +100,7 @@ def test_an_unfinished_warehouse_keeps_its_time_zone_too(shop):
 
 
 @pytest.mark.fault("Machine", "a published file deleted by somebody", "published again")
+@pytest.mark.slow
 def test_a_published_file_that_was_deleted_is_published_again(shop):
     (shop.published / "user_stages.parquet").unlink()
     shop.build()

@@ -191,6 +191,7 @@ def test_the_schema_of_another_shop_stops_the_run(shop):
 
 
 @pytest.mark.fault("Settings", "the source of another shop", "stops with LS-SRC-005, nothing changed")
+@pytest.mark.slow
 def test_the_source_of_another_shop_stops_the_run(shop):
     tables = {"actions": "actions/month=2017-02/*.parquet", "items": "items.parquet", "children": "children.parquet"}
     shop.change(

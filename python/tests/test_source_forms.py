@@ -67,6 +67,7 @@ def test_tables_of_a_schema_say_the_same_as_files(base, new_shop):
 
 
 @pytest.mark.fault("Months and runs", "month boundary in three time zones", "cut as on a clock on the wall there")
+@pytest.mark.slow
 def test_months_and_days_are_cut_in_the_business_timezone(bare_shop):
     times = (
         "2016-10-31 15:59:59",

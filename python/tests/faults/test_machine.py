@@ -42,6 +42,7 @@ def new_rows(shop, n_times):
 
 
 @pytest.mark.fault("Machine", "BI or a notebook holds the working file open", "stops with LS-RUN-002, nothing changed")
+@pytest.mark.slow
 def test_a_reader_of_the_working_file_stops_the_run_which_names_it(shop):
     reader = subprocess.Popen(
         [sys.executable, "-c", READER, str(shop.warehouse)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

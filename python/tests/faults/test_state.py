@@ -36,6 +36,7 @@ def test_tables_of_an_older_version_stop_the_run_until_they_are_migrated(base, s
 
 
 @pytest.mark.fault("State", "tables of a newer version of the project", "stops with LS-STA-003, nothing changed")
+@pytest.mark.slow
 def test_tables_of_a_newer_version_stop_the_run(shop):
     shop.change("update built_months set fingerprint = '99' where model = 'state'")
     assert_stops(shop, "LS-STA-003", "of version 99", "use the newer project", "nothing was changed")
