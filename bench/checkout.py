@@ -19,8 +19,9 @@ from checkout_peers import ahead, answers, chosen_settings, months_of
 from measuring import WORK, dbt, keep, run_results
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from life_stage_checkout.ranker import KEYS, ONE_IN, columns_of, is_learned, of_others, precisions
+from life_stage_checkout.ranker import KEYS, LEARNED, ONE_IN, columns_of, of_others
 from life_stage_checkout.serving import Recommender
+from life_stage_checkout.tuning import precisions
 
 MIN_HOUSEHOLDS = 25
 HALF_LIVES = (15, 30, 60, 120, 240)  # days
@@ -228,7 +229,7 @@ def boosted(warehouse: duckdb.DuckDBPyConnection) -> np.ndarray:
     examples = of_others(examples)
     columns = columns_of("hybrid", "cart", [name for name in examples if name not in (*KEYS, "n_targets")])
     found = []
-    is_known = is_learned(examples)
+    is_known = examples.eval(LEARNED)
     for month in sorted(examples.loc[examples["is_judged"], "month"].unique()):
         before, now = examples[is_known & (examples["month"] < month)], examples[examples["month"] == month]
         model = HistGradientBoostingClassifier(

@@ -25,7 +25,8 @@ STAGE_COLUMNS = ("popular_in_stage", "popular_in_stage_place", "stage_lift", "ne
 MODELS = ("popular", "popular_in_stage", "habit", "together", "alike", "linear", "hybrid_without_stage", "hybrid")
 DEEP_COLUMNS = ("deep", "deep_place")  # where the network takes part: no hybrid reads them, as recommend() has none
 ONE_IN = 10  # examples that are wrong are learned from, and count for all
-SPREAD = 7919  # a prime: which one in ten differs from case to case
+# Which rows are learned from, as DuckDB and pandas read it; with a prime, which one in ten differs from case to case.
+LEARNED = f"is_target == 1 or (case_no * 7919 + item_no) % {ONE_IN} == 0"
 MIN_TARGETS = 10
 
 
@@ -51,8 +52,7 @@ def coefficients(
     columns = [name for name in examples.columns if name not in KEYS]
     models = [*MODELS, *["hybrid_even"] * options["even_stages"], *["deep"] * ("deep" in columns)]
     setting = Setting(options["penalty"], options["most_counted"])
-    chosen = examples.filter(f"is_target = 1 or (case_no * {SPREAD} + item_no) % {ONE_IN} = 0")
-    rows = chosen.order("case_no, item_no").df()
+    rows = examples.filter(LEARNED).order("case_no, item_no").df()
     learned = []
     judged_or_to_come = months.filter("is_judged or not is_closed").order("month").project("month").fetchall()
     for (month,), kind in product(judged_or_to_come, ("cart", "user")):
@@ -67,11 +67,6 @@ def coefficients(
             learned.append({"month": month, "kind": kind, "model": model, "cost_no": cost_no, "intercept": intercept})
             learned[-1] |= {f"w_{name}": weights.get(name, 0.0) for name in columns}
     return pa.Table.from_pylist(learned, schema=schema_of(columns))
-
-
-def is_learned(rows: pd.DataFrame) -> pd.Series:
-    """Which rows are learned from: the right ones, and one in ONE_IN of the wrong ones, as coefficients reads them."""
-    return (rows["is_target"] == 1) | ((rows["case_no"] * SPREAD + rows["item_no"]) % ONE_IN == 0)
 
 
 def of_others(rows: pd.DataFrame) -> pd.DataFrame:
@@ -89,17 +84,6 @@ def columns_of(model: str, kind: str, columns: list[str]) -> list[str]:
         return [name for name in columns if name not in left_out]
     place = "cart" if kind == "cart" else "history"
     return [model if model in columns else f"{model}_{place}"]
-
-
-def precisions(rows: pd.DataFrame) -> pd.Series:
-    """What each row adds to its case's average precision at 10 times the items wanted; 0 for all but hits.
-
-    rows: case_no, item_no, is_target and odds, by which the items of a case are ordered, highest first.
-    """
-    ranked = rows.sort_values(["case_no", "odds", "item_no"], ascending=[True, False, True])
-    place = ranked.groupby("case_no").cumcount() + 1
-    is_hit = ranked["is_target"] * (place <= 10)
-    return is_hit * is_hit.groupby(ranked["case_no"]).cumsum() / place
 
 
 def even(rows: pd.DataFrame) -> np.ndarray:

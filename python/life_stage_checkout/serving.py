@@ -19,7 +19,6 @@ from life_stage_checkout.request_log import RequestLog
 
 N_HABITS = 20  # as in checkout_case_items
 N_PLACES = 20  # of which the last are kept for new items, as in checkout_rankings
-EXACT = 2.0**36  # as macro exact
 SOURCES = (
     "popular",
     "popular_in_stage",
@@ -140,7 +139,7 @@ class Recommender:
             spoken[number, at[is_weighed]] = said[is_weighed]
             is_named[number, at[is_weighed]] = name in read
         odds = self.log_odds(items, shopper, habits, day) + spoken.sum(axis=0)
-        odds = np.round(odds * EXACT) / EXACT  # processors differ in the last digit of a logarithm: ties stay ties
+        odds = exact(odds)  # processors differ in the last digit of a logarithm: ties stay ties
         order = self.with_new(items, np.lexsort((items, -odds)))[:N_PLACES]
         reasons = np.where(is_named, spoken, -np.inf)[:, order].argmax(axis=0)
         return items[order], odds[order], reasons, len(items)
@@ -155,7 +154,7 @@ class Recommender:
 
         def total(name: str, of_bought: np.ndarray, left: float = 1.0) -> np.ndarray:
             parts = np.concatenate([known[name] * left, of_bought])
-            return np.bincount(number, np.round(parts * EXACT) / EXACT, len(every))
+            return np.bincount(number, exact(parts), len(every))
 
         found = {"item": every, "n_baskets": total("n_baskets", np.ones(len(items)))}
         found["score"] = total("score", faded(day - days), faded(day))
@@ -218,6 +217,11 @@ class Recommender:
         return order[np.argsort(place)]
 
 
+def exact(values: np.ndarray) -> np.ndarray:
+    """As macro exact: multiples of 2^-36, whose sums are the same in any order."""
+    return np.round(values * 2.0**36) / 2.0**36
+
+
 def found_in(known: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(Where each one stands in known, which is in order; whether it is there)."""
     at = np.searchsorted(known, wanted)
@@ -234,4 +238,4 @@ def added_up(neighbours: Neighbours, items: np.ndarray, weights: np.ndarray) -> 
     others, scores = (np.concatenate([column[s] for s in spans]) for column in (neighbours.others, neighbours.scores))
     parts = np.repeat(weights, neighbours.starts[items + 1] - neighbours.starts[items]) * scores
     names, number = np.unique(others, return_inverse=True)
-    return names, np.bincount(number, np.round(parts * EXACT) / EXACT, len(names))
+    return names, np.bincount(number, exact(parts), len(names))

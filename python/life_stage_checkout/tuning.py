@@ -17,7 +17,7 @@ import pandas as pd
 
 from life_stage import places
 from life_stage.regression import use_one_thread
-from life_stage_checkout.ranker import KEYS, Setting, columns_of, fit, is_learned, of_others, precisions
+from life_stage_checkout.ranker import KEYS, LEARNED, Setting, columns_of, fit, of_others
 
 PENALTIES, COUNTED = (1e-4, 1e-3, 1e-2, 1e-1), (1, 3, 10)
 N_PARTS = 5
@@ -34,7 +34,7 @@ def precision(setting: Setting, rows: pd.DataFrame, columns: list[str]) -> float
 
     rows: EXAMPLES with the number of the shopper's `part`; columns: what the hybrid reads.
     """
-    known, odds = is_learned(rows), np.empty(len(rows))
+    known, odds = rows.eval(LEARNED), np.empty(len(rows))
     for part in range(N_PARTS):
         here = (rows["part"] == part).to_numpy()
         _, weights = fit(rows[~here & known], columns, setting)
@@ -42,6 +42,17 @@ def precision(setting: Setting, rows: pd.DataFrame, columns: list[str]) -> float
     found = precisions(rows.assign(odds=odds)).groupby(rows["case_no"]).sum()
     n_wanted = rows.groupby("case_no")["n_targets"].first().clip(upper=10)
     return float((found / n_wanted)[n_wanted > 0].mean())
+
+
+def precisions(rows: pd.DataFrame) -> pd.Series:
+    """What each row adds to its case's average precision at 10 times the items wanted; 0 for all but hits.
+
+    rows: case_no, item_no, is_target and odds, by which the items of a case are ordered, highest first.
+    """
+    ranked = rows.sort_values(["case_no", "odds", "item_no"], ascending=[True, False, True])
+    place = ranked.groupby("case_no").cumcount() + 1
+    is_hit = ranked["is_target"] * (place <= 10)
+    return is_hit * is_hit.groupby(ranked["case_no"]).cumsum() / place
 
 
 def grid(judge: Callable[[Setting], float]) -> Iterator[tuple[Setting, float]]:
