@@ -34,6 +34,11 @@ def middle(runs: list[dict]) -> dict[str, float]:
     return {figure: float(np.median([run[figure] for run in runs])) for figure in FIGURES}
 
 
+def printed(figures: dict[str, float]) -> list[str]:
+    """CPU and wall seconds, and megabytes."""
+    return [f"{figures['cpu_s']:.1f}", f"{figures['wall_s']:.1f}", f"{figures['peak_mb']:,.0f}"]
+
+
 def made_on(kept: dict) -> str:
     """Commit, machine and versions of the figures that follow."""
     versions = ", ".join(f"{package} {number}" for package, number in kept["versions"].items())
@@ -45,20 +50,9 @@ def whole_runs(kept: dict) -> str:
     rows = []
     for source, figures in kept["figures"].items():
         for kind, runs in figures["runs"].items():
-            found = middle(runs)
-            rows.append(
-                [
-                    source,
-                    f"{figures['n_actions']:,}",
-                    f"{figures['n_users']:,}",
-                    KINDS[kind],
-                    f"{found['cpu_s']:.1f}",
-                    f"{found['wall_s']:.1f}",
-                    f"{found['peak_mb']:,.0f}",
-                    f"{figures['ratio_to_scan'][kind]:.1f}",
-                    str(len(runs)),
-                ]
-            )
+            holds = [f"{figures['n_actions']:,}", f"{figures['n_users']:,}"]
+            times = f"{figures['ratio_to_scan'][kind]:.1f}"
+            rows.append([source, *holds, KINDS[kind], *printed(middle(runs)), times, str(len(runs))])
     header = ["source", "actions", "users", "what", "CPU-s", "seconds", "peak MB", "x the scan's CPU", "runs"]
     return markdown(header, rows)
 
@@ -92,22 +86,33 @@ def steps(kept: dict) -> str:
     return f"{source}, seconds of the models by folder:\n\n" + markdown(["folder", *of_kinds], rows)
 
 
+def steps_alone() -> str:
+    """What single steps cost, each with the commit it was measured at."""
+    evidence, training, fold = (results(name) for name in ("evidence_cost", "training_cost", "fold_cost"))
+    n_actions, ratios = evidence["figures"]["n_actions"], evidence["figures"]["ratio_to_bare_scan"]
+    rows = [
+        ["`evidence_cost`", f"{what} of {n_actions:,} actions of a month", middle(runs), f"{ratios[what]:.1f}"]
+        for what, runs in evidence["figures"]["runs"].items()
+    ]
+    for what, figures in training["figures"].items():
+        n_rows, n_features = figures["shape"]
+        named = {"fit": "the regression fitted", "tune": "trained through the filter"}[what]
+        rows.append(["`training_cost`", f"{named}: {n_rows:,} months, {n_features:,} features", middle([figures]), ""])
+    for what, figures in fold["figures"]["runs"].items():
+        said = f"beliefs of {fold['figures']['n_users']:,} users carried: {what}"
+        rows.append(["`fold_cost`", said, middle([figures]), ""])
+    commits = {kept["commit"]: made_on(kept) for kept in (evidence, training, fold)}
+    header = ["bench", "what", "CPU-s", "seconds", "peak MB", "x the bare scan's CPU"]
+    lines = [[bench, what, *printed(found), times] for bench, what, found, times in rows]
+    return "\n".join([markdown(header, lines), "", *commits.values()])
+
+
 def peers(kept: dict) -> str:
     """The same features and evidence by others."""
     parts = []
     for figures in kept["figures"].values():
-        rows = []
-        for peer, runs in figures["runs"].items():
-            found, times = middle(runs), figures["ratio_to_project"][peer]
-            rows.append(
-                [
-                    PEERS[peer],
-                    f"{found['cpu_s']:.1f}",
-                    f"{found['wall_s']:.1f}",
-                    f"{found['peak_mb']:,.0f}",
-                    f"{times:.2f}",
-                ]
-            )
+        times = figures["ratio_to_project"]
+        rows = [[PEERS[who], *printed(middle(runs)), f"{times[who]:.2f}"] for who, runs in figures["runs"].items()]
         n_runs = len(figures["runs"]["project"])
         header = ["who", "CPU-s", "seconds", "peak MB", "x the project's CPU"]
         parts.append(
@@ -159,7 +164,8 @@ Every figure is the median of whole processes that ran in turn on simulated data
 
 ## Whole runs
 
-`python bench/whole_runs.py`. {made_on(whole)}
+`python bench/whole_runs.py 4 20 100`: `dbt build` without data tests on two threads, DuckDB held to 3 GB.
+{made_on(whole)}
 
 ![CPU seconds by number of actions]({picture("cost_of_runs", costs(whole))})
 
@@ -168,6 +174,10 @@ Every figure is the median of whole processes that ran in turn on simulated data
 {growth(whole)}
 
 {steps(whole)}
+
+## Steps alone
+
+{steps_alone()}
 
 ## Others on the same work
 

@@ -1,11 +1,13 @@
 """What whole runs cost against reading their input: the first build, one new month, nothing new; and as data grows.
 
 Each figure is that of a whole process, the start of dbt included. Reading is compared with what nobody can do
-without: a bare scan of all columns of the actions, and counting the actions of every user and month.
+without: a bare scan of all columns of the actions, and counting the actions of every user and month. DuckDB is held to
+3 GB, whatever the machine has.
 python bench/whole_runs.py [MILLIONS_OF_ACTIONS ...]; QUICK=1: one million, once
 """
 
 import json
+import os
 import resource
 import shutil
 import sys
@@ -22,6 +24,7 @@ USERS_PER_MILLION, MONTHS, NEWEST = 4_000, 24, "2017-02"
 MANY, USERS_OF_MANY, KEPT_OF_MANY = 100, 1_000_000, 0.4
 HISTORIES = () if QUICK else (6, 12)  # months, beside all of them
 KINDS = "first build", "one new month", "nothing new"
+MEMORY = "3GB"
 
 
 def bare(sql: str, source: Path) -> dict[str, float]:
@@ -41,6 +44,7 @@ def hashes(source: Path) -> str:
 
 def job(name: str, source: Path) -> dict[str, float]:
     """The monthly job as `dbt build` without data tests."""
+    os.environ["LIFE_STAGE_MEMORY"] = MEMORY
     figures = of_children(partial(dbt, source, name, "build", "--exclude-resource-type", "test"))
     return figures | {"steps": steps(name)}
 
