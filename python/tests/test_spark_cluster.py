@@ -14,13 +14,12 @@ from pathlib import Path
 import pytest
 from conftest import generate_source
 from project import PLACES, make_shop
-from test_spark import JAVA, VARS, WITHOUT_ROWS, SparkShop, assert_equal, give_models
+from test_spark import JAVA, VARS, WITHOUT_ROWS_YET, SparkShop, assert_equal, give_models
 
 pyspark = pytest.importorskip("pyspark")
 pytestmark = pytest.mark.spark
 
 PARTS = "+stage_scores +birth_month_filter"  # SQL month by month, Python mapped over users, a carried state
-WITHOUT_ROWS_YET = WITHOUT_ROWS | {"model_drift", "retraining_reasons"}  # models learn from every month there is
 SETTINGS = {
     "spark.driver.host": "127.0.0.1",
     "spark.executor.memory": "768m",

@@ -6,8 +6,8 @@ Run by `make test-spark`.
 import pytest
 from conftest import generate_source
 from project import make_shop
-from test_spark import VARS, SparkShop, assert_equal, give_models
-from test_spark_cluster import PARTS, WITHOUT_ROWS_YET, free_port, running
+from test_spark import VARS, WITHOUT_ROWS_YET, SparkShop, assert_equal, give_models
+from test_spark_cluster import PARTS, free_port, running
 
 pytest.importorskip("pyspark")
 pytestmark = pytest.mark.spark
