@@ -126,11 +126,11 @@ def ratio(found: dict[str, list[dict]], of: str, to: str) -> float:
     return median(a["cpu_s"] / b["cpu_s"] for a, b in zip(found[of], found[to], strict=True))
 
 
-def keep(name: str, figures: dict) -> None:
+def keep(name: str, figures: dict, *more_packages: str) -> None:
     """Write the figures with versions and machine to results/<name>.json, unless they were measured in a hurry."""
     if QUICK:
         return
-    packages = ("duckdb", "dbt-core", "dbt-duckdb", "numpy", "scipy", "scikit-learn")
+    packages = (*more_packages, "duckdb", "dbt-core", "dbt-duckdb", "numpy", "scipy", "scikit-learn")
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=PROJECT, capture_output=True, text=True)
     facts = {
         "commit": commit.stdout.strip(),

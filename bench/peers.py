@@ -273,7 +273,7 @@ def main(sizes: list[float]) -> None:
                 f"  {peer:16} {middle['cpu_s']:7.1f} CPU-s {middle['wall_s']:7.1f} s {middle['peak_mb']:8,.0f} MB"
                 f" {ratios[peer]:6.2f} x the project"
             )
-    keep("peers", figures)
+    keep("peers", figures, "pandas", *(package for package in NEEDS.values() if find_spec(package)))
 
 
 if __name__ == "__main__":
