@@ -23,7 +23,7 @@ USERS_PER_MILLION, MONTHS, NEWEST = 4_000, 24, "2017-02"
 # A hundred million actions are those of a million users, of which two in five stay: many users who do little.
 MANY, USERS_OF_MANY, KEPT_OF_MANY = 100, 1_000_000, 0.4
 HISTORIES = () if QUICK else (6, 12)  # months, beside all of them
-KINDS = "first build", "one new month", "nothing new"
+KINDS = "first build", "one new month", "nothing new", "dbt alone"
 MEMORY = "3GB"
 
 
@@ -42,10 +42,10 @@ def hashes(source: Path) -> str:
     return f"select {', '.join(f'bit_xor(hash({column}))' for column in columns)} from {{actions}}"
 
 
-def job(name: str, source: Path) -> dict[str, float]:
+def job(name: str, source: Path, *words: str) -> dict[str, float]:
     """The monthly job as `dbt build` without data tests."""
     os.environ["LIFE_STAGE_MEMORY"] = MEMORY
-    figures = of_children(partial(dbt, source, name, "build", "--exclude-resource-type", "test"))
+    figures = of_children(partial(dbt, source, name, "build", "--exclude-resource-type", "test", *words))
     return figures | {"steps": steps(name)}
 
 
@@ -60,7 +60,7 @@ def steps(name: str) -> dict[str, float]:
 
 
 def runs_of(name: str, source: Path) -> dict[str, dict]:
-    """First build without the newest month, the run after it has come, and one with nothing new."""
+    """First build without the newest month, the run after it has come, one with nothing new, and one of one seed."""
     for file in WORK.glob(f"{name}.duckdb*"):
         file.unlink()
     newest, aside = source / "actions" / f"month={NEWEST}", source / "withheld"
@@ -69,7 +69,9 @@ def runs_of(name: str, source: Path) -> dict[str, dict]:
         first = measured(job, name, source)
     finally:
         aside.rename(newest)
-    return dict(zip(KINDS, (first, measured(job, name, source), measured(job, name, source)), strict=True))
+    second, third = measured(job, name, source), measured(job, name, source)
+    alone = measured(job, name, source, "--select", "action_synonyms")
+    return dict(zip(KINDS, (first, second, third, alone), strict=True))
 
 
 def size(source: Path) -> dict[str, float]:

@@ -4,6 +4,7 @@ from life_stage.evaluation_model import new_evaluation_model
 
 def model(dbt, session):
     dbt.config(materialized="incremental", incremental_strategy="append")
+    dbt.ref("stage_coefficients")  # not at once with it: nothing else takes as much memory as learning
     return new_evaluation_model(
         window=dbt.ref("evaluation_window"),
         age_bins=dbt.ref("age_bins"),
