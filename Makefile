@@ -89,7 +89,7 @@ pytest: $(VENV)/dev ## the tests alone
 
 BENCHES = $(if $(QUICK),,evidence_cost training_cost learning_quality analyst_feature fold_cost) whole_runs peers
 
-bench: $(VENV)/runtime ## what the steps cost and what they are worth, on generated data (15 minutes); QUICK=1: whole runs and peers
+bench: $(VENV)/runtime ## what steps and whole runs cost, beside others, on generated data (two hours); QUICK=1: whole runs and peers (4 minutes)
 	@for script in $(BENCHES); do \
 	  echo "== $$script"; $(BIN)/python bench/$$script.py || exit 1; \
 	done

@@ -168,7 +168,8 @@ Every figure is the median of whole processes that ran in turn on simulated data
 
 ## Whole runs
 
-`python bench/whole_runs.py 4 20 100`: `dbt build` without data tests on two threads, DuckDB held to 3 GB.
+`python bench/whole_runs.py`, with `4 20 100` a million users too: `dbt build` without data tests on two threads, DuckDB
+held to 3 GB.
 {made_on(whole)}
 
 ![CPU seconds by number of actions]({picture("cost_of_runs", costs(whole))})

@@ -48,6 +48,7 @@ def test_a_corrected_time_leaves_no_trace_of_the_wrong_one(base, new_shop):
     assert_same(new_shop, base, BELIEFS, where="month = date '2016-07-01'")
 
 
+@pytest.mark.slow
 def test_a_new_synonym_counts_for_rows_that_were_set_aside(base, bare_shop):
     july = month_of(base, "2016-07")
     bare_shop.write(

@@ -219,6 +219,7 @@ def test_every_listed_family_has_features_that_months_are_counted_by(base):
         assert base.query(met) == [(True,)], family
 
 
+@pytest.mark.slow
 def test_a_text_is_read_once_unless_the_dictionary_changes(corner, tmp_path):
     shop = copy_shop(corner, tmp_path / "shop")
     shop.change(
@@ -338,6 +339,7 @@ def assert_stops_before_learning(shop: Shop, tables: list[str], *facts: str) -> 
     assert [table for table in [*tables, "published"] if before[table] != after[table]] == []
 
 
+@pytest.mark.slow
 def test_a_file_that_is_not_listed_stops_the_run_before_anything_is_written(shop):
     (shop.folder / FOLDER / "feature_forgotten.sql").write_text(EVENING_SHARE.format(value="1"), encoding="utf-8")
     before = shop.contents()

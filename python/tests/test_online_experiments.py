@@ -50,6 +50,7 @@ def test_a_skewed_sample_is_noticed(shop):
     assert shop.query("select has_ratio_mismatch from experiment_readout") == [(True,)]
 
 
+@pytest.mark.slow
 def test_nobody_changes_sides_and_experiments_are_independent(shop):
     read_out(shop, experiments(2))
     before = shop.frame("experiment_arms")

@@ -40,6 +40,7 @@ def test_the_order_of_rows_and_files_and_repeated_rows_do_not_matter(base, new_s
     assert_same(new_shop, base, COMPARED, where="month <= date '2016-09-01'")
 
 
+@pytest.mark.slow
 def test_csv_says_the_same_as_parquet(base, new_shop):
     for table in SOURCE_TABLES:
         (new_shop.source / f"{table}.parquet").unlink(missing_ok=True)
