@@ -49,12 +49,12 @@ def made_on(kept: dict) -> str:
 def whole_runs(kept: dict) -> str:
     """Every kind of run on every source."""
     rows = []
-    for source, figures in kept["figures"].items():
+    for figures in kept["figures"].values():
         for kind, runs in figures["runs"].items():
-            holds = [f"{figures['n_actions']:,}", f"{figures['n_users']:,}"]
+            holds = [f"{figures['n_actions']:,}", f"{figures['n_users']:,}", str(figures["months"])]
             times = f"{figures['ratio_to_scan'][kind]:.1f}"
-            rows.append([source, *holds, KINDS[kind], *printed(middle(runs)), times, str(len(runs))])
-    header = ["source", "actions", "users", "what", "CPU-s", "seconds", "peak MB", "x the scan's CPU", "runs"]
+            rows.append([*holds, KINDS[kind], *printed(middle(runs)), times, str(len(runs))])
+    header = ["actions", "users", "months", "what", "CPU-s", "seconds", "peak MB", "x the scan's CPU", "runs"]
     return markdown(header, rows)
 
 
@@ -67,25 +67,33 @@ def growth(kept: dict) -> str:
         for (fewer, less), (more, most) in pairwise(costs):
             factor = (most / less) ** (1 / log2(more / fewer))
             said.append(f"From {fewer:,} to {more:,} actions, twice as many cost {kind} {factor:.2f} times the CPU.")
-    months = {f["months"]: middle(f["runs"]["one new month"])["cpu_s"] for f in reversed(kept["figures"].values())}
+    months = {figures["months"]: figures["runs"]["one new month"] for figures in reversed(kept["figures"].values())}
     if {12, 24} <= months.keys():
-        said.append(
-            f"With 24 months of history a new month costs {months[24] / months[12]:.2f} times what it does with 12."
-        )
+        long, short = (middle(months[n])["cpu_s"] for n in (24, 12))
+        others = [seconds(months[n]).drop(["life_stage/learning", "life_stage/evaluation"]).sum() for n in (24, 12)]
+        said += [
+            f"With 24 months of history a new month costs {long / short:.2f} times the CPU that it does with 12.",
+            "What grows so is learning from all months and judging:"
+            f" without both it is {others[0] / others[1]:.2f} times the models' seconds.",
+        ]
     return "\n".join(f"- {sentence}" for sentence in said)
+
+
+def seconds(runs: list[dict]) -> pd.Series:
+    """Medians of what the models of each folder took."""
+    return pd.DataFrame([run["steps"] for run in runs]).median().rename({"": "seeds"})
 
 
 def steps(kept: dict) -> str:
     """Where a run's time goes, on the largest source."""
-    *_, (source, figures) = kept["figures"].items()
-    of_kinds = {
-        kind: pd.DataFrame([run["steps"] for run in figures["runs"][kind]]).median()
-        for kind in ("first build", "one new month", "nothing new")
-    }
+    *_, figures = kept["figures"].values()
+    of_kinds = {kind: seconds(figures["runs"][kind]) for kind in ("first build", "one new month", "nothing new")}
     table = pd.DataFrame(of_kinds).fillna(0)
     table = table.loc[table.max(axis=1).sort_values(ascending=False).index]
-    rows = [[folder, *(f"{seconds:.1f}" for seconds in row)] for folder, row in table.iterrows()]
-    return f"{source}, seconds of the models by folder:\n\n" + markdown(["folder", *of_kinds], rows)
+    rows = [[folder, *(f"{value:.1f}" for value in row)] for folder, row in table.iterrows()]
+    return f"{figures['n_actions']:,} actions, seconds of the models by folder:\n\n" + markdown(
+        ["folder", *of_kinds], rows
+    )
 
 
 def steps_alone() -> str:
@@ -125,10 +133,10 @@ def peers(kept: dict) -> str:
 
 def simulator(figures: dict) -> str:
     """What simulated actions cost."""
-    seconds = middle(figures["runs"])["cpu_s"]
+    cpu = middle(figures["runs"])["cpu_s"]
     return (
         f"{figures['n_actions']:,} actions of {figures['n_users']:,} users in {figures['months']} months take"
-        f" {seconds:.1f} CPU-seconds,\n{figures['n_actions'] / seconds:,.0f} actions a second of one processor, files"
+        f" {cpu:.1f} CPU-seconds,\n{figures['n_actions'] / cpu:,.0f} actions a second of one processor, files"
         " written (`python bench/whole_runs.py`, the first size)."
     )
 
@@ -149,7 +157,7 @@ def costs(kept: dict) -> alt.Chart:
         alt.Chart(pd.DataFrame(rows), width=520, height=280)
         .mark_line(point=True)
         .encode(
-            x=alt.X("actions:Q").scale(type="log", nice=False),
+            x=alt.X("actions:Q").scale(type="log", nice=False).axis(format="~s"),
             y=alt.Y("CPU seconds:Q").scale(type="log"),
             color=colour,
         )
@@ -164,7 +172,7 @@ def page() -> str:
 
 Every figure is the median of whole processes that ran in turn on simulated data; raw runs lie in
 [bench/results](../bench/results). `python bench/performance_page.py` writes the page; `make bench` measures anew, with
-`QUICK=1` a million actions once.
+`QUICK=1` a million actions once. Seconds of models that run at the same time overlap.
 
 ## Whole runs
 

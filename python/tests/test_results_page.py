@@ -30,6 +30,16 @@ def test_the_tables_of_the_checkout_are_written_from_the_kept_figures(results_pa
     assert [table.__name__ for table in page.TABLES if table(figures) not in text] == []
 
 
+def test_the_page_of_costs_is_written_from_the_kept_figures(results_page, tmp_path, monkeypatch):
+    """Run bench/performance_page.py after make bench."""
+    page = importlib.import_module("performance_page")
+    for module in (results_page, page):
+        monkeypatch.setattr(module, "DOCS", tmp_path)
+    page.write()
+    for name in ("performance.md", "pictures/cost_of_runs.svg"):
+        assert (tmp_path / name).read_text() == (PROJECT / "docs" / name).read_text(), name
+
+
 def test_a_simpler_method_that_wins_is_named(results_page):
     """The page does not hide it."""
     columns = ["method", "period", "cohort", "n_user_months", "accuracy"]
