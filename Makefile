@@ -89,7 +89,8 @@ pytest: $(VENV)/dev ## the tests alone
 
 BENCHES = $(if $(QUICK),,evidence_cost training_cost learning_quality analyst_feature fold_cost) whole_runs peers
 
-bench: $(VENV)/runtime ## what steps and whole runs cost, beside others, on generated data (two hours); QUICK=1: whole runs and peers (4 minutes)
+bench: $(VENV)/runtime ## what steps and whole runs cost, beside others (needs Java), on generated data (two hours); QUICK=1: whole runs and peers (4 minutes)
+	$(if $(QUICK),,$(PIP_INSTALL) --no-build-isolation -e '.[peers]')
 	@for script in $(BENCHES); do \
 	  echo "== $$script"; $(BIN)/python bench/$$script.py || exit 1; \
 	done

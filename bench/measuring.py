@@ -26,6 +26,9 @@ WORK = PROJECT / "bench" / "work"  # data and warehouses, git-ignored
 RESULTS = PROJECT / "bench" / "results"
 QUICK = bool(os.environ.get("QUICK"))  # a million actions, once, nothing kept: the ratios in minutes
 RUNS = 1 if QUICK else 5
+COMMIT = subprocess.run(
+    ["git", "describe", "--always", "--dirty", "--exclude=*"], cwd=PROJECT, capture_output=True, text=True
+).stdout.strip()  # of the code that is measured, whatever is committed meanwhile
 
 
 def demo_source(
@@ -131,9 +134,8 @@ def keep(name: str, figures: dict, *more_packages: str) -> None:
     if QUICK:
         return
     packages = (*more_packages, "duckdb", "dbt-core", "dbt-duckdb", "numpy", "scipy", "scikit-learn")
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=PROJECT, capture_output=True, text=True)
     facts = {
-        "commit": commit.stdout.strip(),
+        "commit": COMMIT,
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "versions": {package: version(package) for package in packages},

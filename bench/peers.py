@@ -230,7 +230,7 @@ NEEDS = {"polars": "polars", "spark": "pyspark"}
 
 
 def as_a_process(peer: str, folder: Path) -> dict[str, float]:
-    """CPU-seconds of user and system, wall seconds and peak memory of a whole process, with all that it starts."""
+    """CPU-seconds and wall seconds of a process with all that it starts, and the peak memory of the largest of them."""
     began = monotonic()
     process = subprocess.Popen([sys.executable, __file__, "--run", peer, str(folder)], stdout=subprocess.DEVNULL)
     _, status, used = os.wait4(process.pid, 0)

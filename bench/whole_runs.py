@@ -1,8 +1,8 @@
 """What whole runs cost against reading their input: the first build, one new month, nothing new; and as data grows.
 
-Each figure is that of a whole process, the start of dbt included. Reading is compared with what nobody can do
-without: a bare scan of all columns of the actions, and counting the actions of every user and month. DuckDB is held to
-3 GB, whatever the machine has.
+Each figure of a run is that of a whole process, the start of dbt included. Runs are compared with what nobody can do
+without: reading every value of every column of the actions, and counting the actions of every user and month. DuckDB
+is held to 3 GB, whatever the machine has.
 python bench/whole_runs.py [MILLIONS_OF_ACTIONS ...]; QUICK=1: one million, once
 """
 

@@ -339,7 +339,6 @@ def assert_stops_before_learning(shop: Shop, tables: list[str], *facts: str) -> 
     assert [table for table in [*tables, "published"] if before[table] != after[table]] == []
 
 
-@pytest.mark.slow
 def test_a_file_that_is_not_listed_stops_the_run_before_anything_is_written(shop):
     (shop.folder / FOLDER / "feature_forgotten.sql").write_text(EVENING_SHARE.format(value="1"), encoding="utf-8")
     before = shop.contents()

@@ -304,7 +304,6 @@ def test_a_withdrawn_consent_restates_no_month(consent, base):
     assert_same(shop, base, ["birth_month_filter", "birth_month_filter_cells", "user_month_features"], where=kept)
 
 
-@pytest.mark.slow
 def test_consents_that_would_delete_many_users_or_are_gone_stop_the_run(consent, tmp_path):
     shop = copy_shop(consent["shop"], tmp_path / "shop")
     before, file = shop.contents(), shop.source / "consents.csv"

@@ -95,7 +95,6 @@ def test_an_id_is_known_again_by_who_holds_the_key(keyed, base):
     assert refused.exit_code == 1 and "LS-PRI-002" in refused.output
 
 
-@pytest.mark.slow
 def test_another_key_or_none_stops_the_run(keyed, shop):
     """Half of a warehouse under one key and half under another would be two users for each."""
     before = keyed.contents()
