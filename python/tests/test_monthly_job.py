@@ -168,7 +168,6 @@ def test_a_touched_file_is_read_again_and_changes_no_belief(base, shop):
 
 
 @pytest.mark.fault("Months and runs", "actions that come late", "the month again and the beliefs from it on")
-@pytest.mark.slow
 def test_rows_that_come_late_rewrite_the_beliefs_from_their_month_on(base, shop, new_shop):
     for folder, of_month, days, rebuilt in (
         ("2017-02", "2016-12", 31, ["2017-01", "2017-02"]),
