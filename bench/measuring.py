@@ -27,7 +27,7 @@ RESULTS = PROJECT / "bench" / "results"
 QUICK = bool(os.environ.get("QUICK"))  # a million actions, once, nothing kept: the ratios in minutes
 RUNS = 1 if QUICK else 5
 COMMIT = subprocess.run(
-    ["git", "describe", "--always", "--dirty", "--exclude=*"], cwd=PROJECT, capture_output=True, text=True
+    ["git", "rev-parse", "--short", "HEAD"], cwd=PROJECT, capture_output=True, text=True
 ).stdout.strip()  # of the code that is measured, whatever is committed meanwhile
 
 
