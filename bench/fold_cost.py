@@ -8,7 +8,7 @@ import os
 import resource
 
 import duckdb
-from measuring import WORK, build, dbt, demo_source, keep, measured
+from measuring import MEMORY, WORK, build, dbt, demo_source, keep, measured
 
 NAME, USERS, COPIES = "fold", 5_000, 100
 NEWEST = "2017-02-01"
@@ -41,7 +41,7 @@ def multiply(connection: duckdb.DuckDBPyConnection) -> int:
 
 def fold() -> dict[str, float]:
     """The processor time and memory of the three folds."""
-    os.environ["LIFE_STAGE_MEMORY"] = "3GB"
+    os.environ["LIFE_STAGE_MEMORY"] = MEMORY
     dbt(WORK / NAME, NAME, "run", "--select", *FOLDS)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return {"cpu_s": used.ru_utime + used.ru_stime, "peak_mb": used.ru_maxrss / 1024}

@@ -26,6 +26,7 @@ WORK = PROJECT / "bench" / "work"  # data and warehouses, git-ignored
 RESULTS = PROJECT / "bench" / "results"
 QUICK = bool(os.environ.get("QUICK"))  # a million actions, once, nothing kept: the ratios in minutes
 RUNS = 1 if QUICK else 5
+MEMORY = "3GB"  # what DuckDB is held to where memory is measured, whatever the machine has
 COMMIT = subprocess.run(
     ["git", "rev-parse", "--short", "HEAD"], cwd=PROJECT, capture_output=True, text=True
 ).stdout.strip()  # of the code that is measured, whatever is committed meanwhile

@@ -7,7 +7,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 from measuring import RESULTS
-from results_page import DOCS, markdown, picture, results
+from results_page import DOCS, made_with, markdown, picture, results
 
 from life_stage import charts
 
@@ -40,12 +40,6 @@ def printed(figures: dict[str, float]) -> list[str]:
     return [f"{figures['cpu_s']:.1f}", f"{figures['wall_s']:.1f}", f"{figures['peak_mb']:,.0f}"]
 
 
-def made_on(kept: dict) -> str:
-    """Commit, machine and versions of the figures that follow."""
-    versions = ", ".join(f"{package} {number}" for package, number in kept["versions"].items())
-    return f"Commit {kept['commit']}; {kept['machine']}, Python {kept['python']}, {versions}."
-
-
 def whole_runs(kept: dict) -> str:
     """Every kind of run on every source."""
     rows = []
@@ -58,12 +52,16 @@ def whole_runs(kept: dict) -> str:
     return markdown(header, rows)
 
 
+def of_like_users(kept: dict) -> list[dict]:
+    """The sources that differ in the number of users alone: neither a short history nor a million who do little."""
+    return [figures for figures in kept["figures"].values() if figures["months"] == 24 and figures["n_users"] < 1e6]
+
+
 def growth(kept: dict) -> str:
     """What twice the actions, and twice the history, cost."""
-    full = [figures for figures in kept["figures"].values() if figures["months"] == 24 and figures["n_users"] < 1e6]
     said = []
     for kind in ("first build", "one new month"):
-        costs = [(figures["n_actions"], middle(figures["runs"][kind])["cpu_s"]) for figures in full]
+        costs = [(figures["n_actions"], middle(figures["runs"][kind])["cpu_s"]) for figures in of_like_users(kept)]
         for (fewer, less), (more, most) in pairwise(costs):
             factor = (most / less) ** (1 / log2(more / fewer))
             said.append(
@@ -113,7 +111,7 @@ def steps_alone() -> str:
     for what, figures in fold["figures"]["runs"].items():
         said = f"beliefs of {fold['figures']['n_users']:,} users carried: {what}"
         rows.append([said, *printed(figures), "", "1"])
-    commits = {kept["commit"]: made_on(kept) for kept in (evidence, training, fold)}
+    commits = {kept["commit"]: f"{made_with(kept)}." for kept in (evidence, training, fold)}
     header = ["what", "CPU-s", "seconds", "peak MB", "x the bare scan's CPU", "runs"]
     return "\n".join([markdown(header, rows), "", *commits.values()])
 
@@ -132,13 +130,14 @@ def peers(kept: dict) -> str:
     return "\n\n".join(parts)
 
 
-def simulator(figures: dict) -> str:
+def simulator(kept: dict) -> str:
     """What simulated actions cost."""
+    figures = kept["figures"]
     cpu = middle(figures["runs"])["cpu_s"]
     return (
         f"{figures['n_actions']:,} actions of {figures['n_users']:,} users in {figures['months']} months take"
         f" {cpu:.1f} CPU-seconds,\n{figures['n_actions'] / cpu:,.0f} actions a second of one processor, files"
-        " written (`python bench/whole_runs.py`, the first size)."
+        f" written (`python bench/whole_runs.py`, the first size).\n{made_with(kept)}."
     )
 
 
@@ -147,8 +146,7 @@ def costs(kept: dict) -> alt.Chart:
     kinds = [kind for kind in KINDS if kind != "dbt alone"]
     rows = [
         {"actions": figures["n_actions"], "CPU seconds": middle(runs)["cpu_s"], "what": KINDS[kind]}
-        for figures in kept["figures"].values()
-        if figures["months"] == 24 and figures["n_users"] < 1e6
+        for figures in of_like_users(kept)
         for kind, runs in figures["runs"].items()
         if kind in kinds
     ]
@@ -180,7 +178,7 @@ take are whole processes; scans and single steps are timed without the start of 
 
 `python bench/whole_runs.py` takes sizes in millions of actions: `4 20` if none is named. `dbt build` without data tests
 on two threads, DuckDB held to 3 GB. The first build lacks the newest month, which the reading has.
-{made_on(whole)}
+{made_with(whole)}.
 
 ![CPU seconds by number of actions]({picture("cost_of_runs", costs(whole))})
 
@@ -199,13 +197,13 @@ on two threads, DuckDB held to 3 GB. The first build lacks the newest month, whi
 ## Others on the same work
 
 Features and evidence of one month from the same four Parquet files, equal sums asserted: `python bench/peers.py`.
-{made_on(side_by_side)}
+{made_with(side_by_side)}.
 
 {peers(side_by_side)}
 
 ## The simulator
 
-{simulator(results("simulator")["figures"])}
+{simulator(results("simulator"))}
 """
 
 

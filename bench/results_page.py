@@ -318,10 +318,7 @@ def page(measured: Measured, ablation: dict | None) -> str:
             ),
             ("", lambda _: few_labels(ablation)),
         ]
-    made = f"Commit {facts['commit']}, Python {facts['python']}, {facts['machine']}, " + ", ".join(
-        f"{name} {version}" for name, version in facts["versions"].items()
-    )
-    sections.append(("## Made with", made))
+    sections.append(("## Made with", made_with(facts)))
     parts = []
     for title, content in sections:
         parts += [text for text in (title, content if isinstance(content, str) else content(measured)) if text]
@@ -341,6 +338,12 @@ def ablations(ablation: dict) -> str:
             for name, row in ablation["figures"]["changes"].items()
         ),
     )
+
+
+def made_with(facts: dict) -> str:
+    """Commit, machine and versions of kept figures."""
+    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    return f"Commit {facts['commit']}, Python {facts['python']}, {facts['machine']}, {versions}"
 
 
 def results(name: str) -> dict | None:

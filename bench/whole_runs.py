@@ -17,14 +17,13 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
-from measuring import QUICK, RUNS, WORK, cpu, dbt, demo_source, in_turn, keep, measured, ratio, run_results
+from measuring import MEMORY, QUICK, RUNS, WORK, cpu, dbt, demo_source, in_turn, keep, measured, ratio, run_results
 
 USERS_PER_MILLION, MONTHS, NEWEST = 4_000, 24, "2017-02"
 # A hundred million actions are those of a million users, of which two in five stay: many users who do little.
 MANY, USERS_OF_MANY, KEPT_OF_MANY = 100, 1_000_000, 0.4
 HISTORIES = () if QUICK else (6, 12)  # months, beside all of them
 KINDS = "first build", "one new month", "nothing new", "dbt alone"
-MEMORY = "3GB"
 
 
 def bare(sql: str, source: Path) -> dict[str, float]:
