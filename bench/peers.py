@@ -254,7 +254,6 @@ def assert_equal(folder: Path, peer: str) -> None:
 
 def main(sizes: list[float]) -> None:
     """Measure each size and print; the peers that are installed, in turn."""
-    figures = {}
     for millions in sizes:
         folder = inputs(millions)
         peers = [p for p in PEERS if find_spec(NEEDS.get(p, "duckdb"))]
@@ -265,7 +264,8 @@ def main(sizes: list[float]) -> None:
             assert_equal(folder, peer)
         n_actions = pq.read_metadata(folder / "stg_actions.parquet").num_rows
         ratios = {peer: ratio(found, peer, "project") for peer in peers}
-        figures[f"{millions:g}"] = {"n_actions": n_actions, "runs": found, "ratio_to_project": ratios}
+        figures = {"n_actions": n_actions, "runs": found, "ratio_to_project": ratios}
+        keep(f"peers_{millions:g}", figures, "pandas", *(package for package in NEEDS.values() if find_spec(package)))
         print(f"One month, {n_actions:,} actions, whole processes; medians of {len(found['project'])} rounds:")
         for peer, runs in found.items():
             middle = {key: np.median([run[key] for run in runs]) for key in runs[0]}
@@ -273,7 +273,6 @@ def main(sizes: list[float]) -> None:
                 f"  {peer:16} {middle['cpu_s']:7.1f} CPU-s {middle['wall_s']:7.1f} s {middle['peak_mb']:8,.0f} MB"
                 f" {ratios[peer]:6.2f} x the project"
             )
-    keep("peers", figures, "pandas", *(package for package in NEEDS.values() if find_spec(package)))
 
 
 if __name__ == "__main__":
