@@ -55,16 +55,23 @@
             {{
                 months_after(
                     "month",
-                    "-(" ~ cell_ages()[0] ~ younger_than_share(share, oldest) ~ ")",
+                    "-(" ~ cell_ages()[0] ~ " + " ~ ages_below(share ~ " * " ~ oldest, 0, cell_ages() | length) ~ ")",
                 )
             }}
     end
 {%- endmacro %}
 
-{% macro younger_than_share(share, oldest) -%}
-    {%- for age in cell_ages() %}
-        + case when y_{{ age_name(age) }} < {{ share }} * {{ oldest }} then 1 else 0 end
-    {%- endfor -%}
+{% macro ages_below(weight, at_least, at_most) -%}
+    {#- SQL: how many ages have less than this weight on themselves and all younger ones, by halving; y_<age> only grows. -#}
+    {%- if at_least == at_most -%} {{ at_least }}
+    {%- else -%}
+        {%- set middle = (at_least + at_most) // 2 -%}
+        case
+            when y_{{ cells()[middle + 1] }} < {{ weight }}
+            then {{ ages_below(weight, middle + 1, at_most) }}
+            else {{ ages_below(weight, at_least, middle) }}
+        end
+    {%- endif -%}
 {%- endmacro %}
 
 {% macro months_until_next_stage() -%}
