@@ -3,6 +3,8 @@
 A unit is what a user did in a month in one leaf category. It was done for one child, so its likelihood under a pair is
 the mean over both; summing a month's evidence first, as for one child, would blur them. Part of the units is for nobody
 (gifts, bulk buys) and speaks of no birth month.
+
+What is said of one pair lies together, for all users: arrays are pairs x users.
 """
 
 from dataclasses import dataclass
@@ -58,7 +60,7 @@ class PairCells:
         return self.ages.first + (month - self.ages.first) % STEP + STEP * np.arange(self.n_births)
 
     def aged(self, state: np.ndarray, month: int) -> np.ndarray:
-        """users x pairs: the sums of the month before, by the cells of this month.
+        """pairs x users: the sums of the month before, by the cells of this month.
 
         When a birth cell enters it takes the sums of not_yet, and the oldest goes into graduated, the likelier holds.
         """
@@ -67,10 +69,12 @@ class PairCells:
         number, last = self._number, self.n_births + 1
         before = np.maximum(self.pairs - 1, 0)
         before[self.pairs == last] = last
-        moved = state[:, number[before[:, 0], before[:, 1]]]
+        moved = state[number[before[:, 0], before[:, 1]]]
         oldest = np.where(before == last, last - 1, before)
         known = number[oldest[:, 0], oldest[:, 1]]
-        return np.where((known >= 0) & (oldest != before).any(axis=1), np.maximum(moved, state[:, known]), moved)
+        leaving = (known >= 0) & (oldest != before).any(axis=1)
+        moved[leaving] = np.maximum(moved[leaving], state[known[leaving]])
+        return moved
 
     @cached_property
     def _number(self) -> np.ndarray:
@@ -79,28 +83,36 @@ class PairCells:
         number[self.pairs[:, 0], self.pairs[:, 1]] = np.arange(len(self.pairs))
         return np.maximum(number, number.T)
 
-    def merged(self, evidence: np.ndarray, first_units: np.ndarray, prior: np.ndarray, month: int) -> np.ndarray:
-        """users x pairs: how much likelier each user's units are under a pair than on average, as a logarithm.
+    def merged(self, evidence: np.ndarray, n_units: np.ndarray, prior: np.ndarray, month: int) -> np.ndarray:
+        """pairs x users: how much likelier each user's units are under a pair than on average, as a logarithm.
 
-        evidence: units x bins, times the filter's tau, user by user; first_units: where each user's units begin; prior:
-        shares of the bins.
+        evidence: units x bins, times the filter's tau, user by user; n_units: of each user, at least one; prior: shares
+        of the bins.
         """
         ages = self.ages_at(month)
         table = np.zeros((self.n_births + 2, len(prior)))
         table[0, 0] = table[-1, -1] = 1
         table[1:-1] = self.ages.evidence_at[ages - self.ages.first]
-        scaled = SHARPNESS * evidence
+        by_units = np.argsort(-n_units, kind="stable")  # users with many units first
+        n_left = [np.count_nonzero(n_units > n) for n in range(n_units.max())]  # who has a first unit, a second, ...
+        first_units = (np.cumsum(n_units) - n_units)[by_units]
+        scaled = SHARPNESS * evidence[np.concatenate([first_units[:left] + n for n, left in enumerate(n_left)])]
         peak = scaled.max(axis=1, keepdims=True)
         average = peak + np.log(np.exp(scaled - peak) @ prior)[:, None]
         likelihood = np.exp(np.minimum(scaled @ table.T - average, LIMIT)).T.astype(np.float32)
         half = np.ascontiguousarray((1 - FOR_NOBODY) / 2 * likelihood + np.float32(FOR_NOBODY / 2))
-        of_users = np.empty((len(self.pairs), len(first_units)), np.float32)
-        for number, (younger, older) in enumerate(self.pairs):  # pair by pair stays in the cache: 10 times faster
-            of_users[number] = np.add.reduceat(np.log(half[younger] + half[older]), first_units)
-        return of_users.T
+        of_users, of_units = np.empty((len(self.pairs), len(n_units)), np.float32), np.empty(len(evidence), np.float32)
+        for (younger, older), of_pair in zip(self.pairs, of_users, strict=True):  # one pair stays in the cache
+            np.log(np.add(half[younger], half[older], out=of_units), out=of_units)
+            begin = len(n_units)
+            for left in n_left[1:]:
+                of_units[:left] += of_units[begin : begin + left]
+                begin += left
+            of_pair[by_units] = of_units[: len(n_units)]
+        return of_users
 
     def log_prior(self, prior: np.ndarray, month: int) -> np.ndarray:
-        """tenures x pairs: of one child, and of two independent ones in whatever order; each group sums to 1.
+        """pairs x tenures: of one child, and of two independent ones in whatever order; each group sums to 1.
 
         prior: tenures x (not_yet, ages first..last, graduated), as birth_months.prior_by_tenure gives it.
         """
@@ -110,4 +122,4 @@ class PairCells:
         cells = np.concatenate([prior[:, :1], STEP * of_births, older], axis=1) + 1e-12
         cells /= cells.sum(axis=1, keepdims=True)
         two = cells[:, self.pairs[self.two, 0]] * cells[:, self.pairs[self.two, 1]]
-        return np.log(np.concatenate([cells, two / two.sum(axis=1, keepdims=True)], axis=1))
+        return np.log(np.concatenate([cells, two / two.sum(axis=1, keepdims=True)], axis=1)).T

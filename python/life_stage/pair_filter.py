@@ -119,18 +119,13 @@ def batches(
         tenure = people["tenure"].to_numpy()
         prior = prior_by_tenure(cells.ages, model.start, model.hazard, int(tenure.max()) + 1)
         first_stage = np.stack([people[f"p_{stage}"].to_numpy() for stage in cells.ages.stages]).argmax(axis=0)
-        second = second_child(
-            state, cells.log_prior(prior, number).astype(np.float32)[tenure], first_stage, cells, number
-        )
+        second = second_child(state, cells.log_prior(prior, number), tenure, first_stage, cells, number)
         columns = [
             people["user_id"].cast(pa.string()),
             pa.array(np.full(len(people), month)),
             pa.array(second.log_odds),
-            *(pa.array(column) for column in second.p_stages.T),
-            *(
-                pa.array((month.astype("datetime64[M]") - age).astype("datetime64[D]"))
-                for age in second.age_quantiles.T
-            ),
+            *(pa.array(share) for share in second.p_stages),
+            *(pa.array((month.astype("datetime64[M]") - age).astype("datetime64[D]")) for age in second.age_quantiles),
             pa.array(second.months_left),
             packed(state),
         ]
@@ -138,22 +133,22 @@ def batches(
 
 
 def packed(state: np.ndarray) -> pa.Array:
-    """The sums, users x pairs, as they are carried: half precision, against the user's greatest.
+    """The sums, pairs x users, as they are carried: half precision, against the user's greatest.
 
     Packed again they are the same to the byte.
     """
-    behind = np.maximum(state - state.max(axis=1, keepdims=True), -60_000)  # what half precision can hold
-    halves = behind.astype(np.float16, order="C")
+    behind = np.maximum(state - state.max(axis=0), -60_000)  # what half precision can hold
+    halves = np.ascontiguousarray(behind.astype(np.float16).T)
     width = halves.shape[1] * halves.itemsize
     return pa.Array.from_buffers(pa.binary(width), len(halves), [None, pa.py_buffer(halves)]).cast(pa.binary())
 
 
-def unpacked(carried: pa.BinaryArray, width: int) -> np.ndarray:
-    """users x pairs; zeros for a user of whom nothing is carried yet."""
-    state = np.zeros((len(carried), width), np.float32)
+def unpacked(carried: pa.BinaryArray, n_pairs: int) -> np.ndarray:
+    """pairs x users; zeros for a user of whom nothing is carried yet."""
+    halves = np.zeros((len(carried), n_pairs), np.float16)
     known = np.frombuffer(b"".join(carried.drop_null().to_pylist()), np.float16)
-    state[carried.is_valid().to_numpy(zero_copy_only=False)] = known.reshape(-1, width)
-    return state
+    halves[carried.is_valid().to_numpy(zero_copy_only=False)] = known.reshape(-1, n_pairs)
+    return np.ascontiguousarray(halves.T).astype(np.float32)
 
 
 def add_units(state: np.ndarray, lists: pa.ListArray, cells: PairCells, model: Model, month: int) -> None:
@@ -163,16 +158,17 @@ def add_units(state: np.ndarray, lists: pa.ListArray, cells: PairCells, model: M
         return
     evidence = lists.flatten().flatten().to_numpy().reshape(n_units.sum(), -1)
     evidence = evidence + model.being_active / np.repeat(n_units, n_units)[:, None]
-    active = n_units > 0
-    first_units = np.cumsum(n_units[active]) - n_units[active]
-    state[active] += cells.merged(model.tau * evidence, first_units, model.average, month)
+    active = np.flatnonzero(n_units)
+    merged = cells.merged(model.tau * evidence, n_units[active], model.average, month)
+    for sums, of_month in zip(state, merged, strict=True):
+        sums[active] += of_month
 
 
 @dataclass(frozen=True)
 class SecondChild:
     """Of every user the odds that there is a second child in another stage than the first, and what it is like then.
 
-    log_odds, months_left: (users,); p_stages: users x stages; age_quantiles: users x (50 %, 90 %, 10 %), in months
+    log_odds, months_left: (users,); p_stages: stages x users; age_quantiles: (50 %, 90 %, 10 %) x users, in months
     """
 
     log_odds: np.ndarray
@@ -182,33 +178,34 @@ class SecondChild:
 
 
 def second_child(
-    state: np.ndarray, log_prior: np.ndarray, first_stage: np.ndarray, cells: PairCells, month: int
+    state: np.ndarray, log_prior: np.ndarray, tenure: np.ndarray, first_stage: np.ndarray, cells: PairCells, month: int
 ) -> SecondChild:
-    """Read the sums (users x pairs): the other of two children, one of whom is in the stage of the first child."""
-    ages, n_stages = cells.ages_at(month), len(cells.ages.stages)
-    stage = np.concatenate([[-1], cells.ages.stage_of(ages), [-1]])  # of each cell; -1: in none
-    logits = state + log_prior
-    peak = logits[:, cells.two].max(axis=1, keepdims=True)
-    two = np.exp(logits[:, cells.two] - peak)
-    log_two = peak[:, 0] + np.log(two.sum(axis=1))
-    log_one = np.logaddexp.reduce(logits[:, cells.one], axis=1)
-    younger, older = cells.pairs[cells.two].T
-    other = np.zeros((len(state), len(stage)))
-    for s in range(n_stages):
-        hands = np.zeros((len(younger), len(stage)))  # pairs x cells: who is the other if one is in stage s
-        hands[np.arange(len(younger)), older] += stage[younger] == s
-        hands[np.arange(len(younger)), younger] += stage[older] == s
-        chosen = first_stage == s
-        # In double precision: how a product of matrices rounds hangs on where a row stands in it.
-        other[chosen] = two[chosen].astype(float) @ hands
-    total = other.sum(axis=1) + 1e-300
-    elsewhere = other * ((stage[None, :] >= 0) & (stage[None, :] != first_stage[:, None])) + 1e-300 * (stage >= 0)
-    of_stages = np.stack([elsewhere[:, stage == s].sum(axis=1) for s in range(n_stages)], axis=1)
-    likeliest = of_stages.argmax(axis=1)
-    log_odds = log_two - log_one + np.log(of_stages.max(axis=1) / total)
-    births = elsewhere[:, 1:-1]
-    so_far = np.cumsum(births, axis=1) / births.sum(axis=1, keepdims=True)
-    quantiles = np.stack([ages[(so_far < share).sum(axis=1)] for share in (0.5, 0.9, 0.1)], axis=1)
-    there = births * (stage[None, 1:-1] == likeliest[:, None])
-    left = np.array(cells.ages.stage_edges[1:])[likeliest] - (there @ ages) / there.sum(axis=1)
-    return SecondChild(log_odds, of_stages / of_stages.sum(axis=1, keepdims=True), quantiles, left)
+    """Read the sums (pairs x users): the other of two children, one of whom is in the stage of the first child.
+
+    log_prior: pairs x tenures. Sums are taken row by row, so that what is read of a user does not hang on the others:
+    numpy's own sum takes the rows of a single user in another order.
+    """
+    ages, stages = cells.ages_at(month), range(len(cells.ages.stages))
+    stage = np.concatenate([[-1], cells.ages.stage_of(ages), [-1]])[:, None]  # of each cell; -1: in none
+    of_pairs = zip(state, log_prior.astype(np.float32), strict=True)
+    logits = np.stack([sums + prior[tenure] for sums, prior in of_pairs])
+    peak = logits[cells.two].max(axis=0)
+    two = np.exp(logits[cells.two] - peak)
+    is_first = [first_stage == s for s in stages]
+    of_two, other = np.zeros(len(tenure)), np.zeros((len(stage), len(tenure)))
+    for weight, (younger, older) in zip(two, cells.pairs[cells.two], strict=True):
+        of_two += weight
+        for one, another in ((younger, older), (older, younger)):
+            if stage[one] >= 0:
+                other[another] += weight * is_first[stage[one, 0]]
+    elsewhere = other * ((stage >= 0) & (stage != first_stage)) + 1e-300 * (stage >= 0)
+    of_stages = np.stack([sum(elsewhere[stage[:, 0] == s]) for s in stages])
+    likeliest = of_stages.argmax(axis=0)
+    log_one = np.logaddexp.reduce(logits[cells.one], axis=0)
+    log_odds = peak + np.log(of_two) - log_one + np.log(of_stages.max(axis=0) / (sum(other) + 1e-300))
+    births = elsewhere[1:-1]
+    so_far = np.cumsum(births, axis=0)
+    quantiles = np.stack([ages[(so_far < share * so_far[-1]).sum(axis=0)] for share in (0.5, 0.9, 0.1)])
+    there = births * (stage[1:-1] == likeliest)
+    left = np.array(cells.ages.stage_edges[1:])[likeliest] - sum(there * ages[:, None]) / sum(there)
+    return SecondChild(log_odds, of_stages / sum(of_stages), quantiles, left)
