@@ -35,23 +35,31 @@ with
     ),
     tracks_before as (select *, {{ first_greatest("s_", names + ["graduated"], 12) }} as track_stage from moved),
     -- Of several tracks that agree with the month the one with most fusions takes it.
+    agreeing as (
+        select
+            tracks_before.user_id,
+            tracks_before.track_no,
+            row_number() over (
+                partition by tracks_before.user_id order by n_fusions desc, matched_month desc, first_month, track_no
+            ) as place
+        from tracks_before
+        inner join
+            months_alone
+            on tracks_before.user_id = months_alone.user_id
+            and tracks_before.track_stage = months_alone.month_stage
+    ),
     compared as (
         select
             tracks_before.*,
             {% for name in names %} months_alone.p_{{ name }}, {% endfor %}
-            coalesce(track_stage = month_stage, false)
-            and row_number() over (
-                partition by tracks_before.user_id
-                order by
-                    case when track_stage = month_stage then 0 else 1 end,
-                    n_fusions desc,
-                    matched_month desc,
-                    first_month,
-                    track_no
-            )
-            = 1 as is_match
+            agreeing.track_no is not null as is_match
         from tracks_before
         left join months_alone on tracks_before.user_id = months_alone.user_id
+        left join
+            agreeing
+            on tracks_before.user_id = agreeing.user_id
+            and tracks_before.track_no = agreeing.track_no
+            and agreeing.place = 1
     ),
     fused as (
         select
