@@ -40,10 +40,21 @@ def printed(figures: dict[str, float]) -> list[str]:
     return [f"{figures['cpu_s']:.1f}", f"{figures['wall_s']:.1f}", f"{figures['peak_mb']:,.0f}"]
 
 
-def whole_runs(kept: dict) -> str:
+def measured(name: str) -> list[dict]:
+    """What is kept of a benchmark by sizes, the smallest first."""
+    found = [results(file.stem) for file in RESULTS.glob(f"{name}_*.json")]
+    return sorted(found, key=lambda kept: kept["figures"]["n_actions"])
+
+
+def all_made_with(kept: list[dict]) -> str:
+    """Commits, machines and versions, each once."""
+    return "\n".join(f"{facts}." for facts in dict.fromkeys(map(made_with, kept)))
+
+
+def whole_runs(of_sizes: list[dict]) -> str:
     """Every kind of run on every source."""
     rows = []
-    for figures in kept["figures"].values():
+    for figures in of_sizes:
         for kind, runs in figures["runs"].items():
             holds = [f"{figures['n_actions']:,}", f"{figures['n_users']:,}", str(figures["months"])]
             times = f"{figures['ratio_to_scan'][kind]:.1f}" if kind in ("count", "first build") else ""
@@ -52,22 +63,22 @@ def whole_runs(kept: dict) -> str:
     return markdown(header, rows)
 
 
-def of_like_users(kept: dict) -> list[dict]:
+def of_like_users(of_sizes: list[dict]) -> list[dict]:
     """The sources that differ in the number of users alone: neither a short history nor a million who do little."""
-    return [figures for figures in kept["figures"].values() if figures["months"] == 24 and figures["n_users"] < 1e6]
+    return [figures for figures in of_sizes if figures["months"] == 24 and figures["n_users"] < 1e6]
 
 
-def growth(kept: dict) -> str:
+def growth(of_sizes: list[dict]) -> str:
     """What twice the actions, and twice the history, cost."""
     said = []
     for kind in ("first build", "one new month"):
-        costs = [(figures["n_actions"], middle(figures["runs"][kind])["cpu_s"]) for figures in of_like_users(kept)]
+        costs = [(figures["n_actions"], middle(figures["runs"][kind])["cpu_s"]) for figures in of_like_users(of_sizes)]
         for (fewer, less), (more, most) in pairwise(costs):
             factor = (most / less) ** (1 / log2(more / fewer))
             said.append(
                 f"From {fewer:,} to {more:,} actions, twice the actions and users: {kind} {factor:.2f} x the CPU."
             )
-    months = {figures["months"]: figures["runs"]["one new month"] for figures in reversed(kept["figures"].values())}
+    months = {figures["months"]: figures["runs"]["one new month"] for figures in reversed(of_sizes)}
     if {12, 24} <= months.keys():
         long, short = (middle(months[n])["cpu_s"] for n in (24, 12))
         others = [seconds(months[n]).drop(["life_stage/learning", "life_stage/evaluation"]).sum() for n in (24, 12)]
@@ -83,9 +94,9 @@ def seconds(runs: list[dict]) -> pd.Series:
     return pd.DataFrame([run["steps"] for run in runs]).median().rename({"": "seeds"})
 
 
-def steps(kept: dict) -> str:
+def steps(of_sizes: list[dict]) -> str:
     """Where a run's time goes, on the largest source."""
-    *_, figures = kept["figures"].values()
+    figures = of_sizes[-1]
     of_kinds = {kind: seconds(figures["runs"][kind]) for kind in ("first build", "one new month", "nothing new")}
     table = pd.DataFrame(of_kinds).fillna(0)
     table = table.loc[table.max(axis=1).sort_values(ascending=False).index]
@@ -111,15 +122,14 @@ def steps_alone() -> str:
     for what, figures in fold["figures"]["runs"].items():
         said = f"beliefs of {fold['figures']['n_users']:,} users carried: {what}"
         rows.append([said, *printed(figures), "", "1"])
-    commits = {kept["commit"]: f"{made_with(kept)}." for kept in (evidence, training, fold)}
     header = ["what", "CPU-s", "seconds", "peak MB", "x the bare scan's CPU", "runs"]
-    return "\n".join([markdown(header, rows), "", *commits.values()])
+    return f"{markdown(header, rows)}\n\n{all_made_with([evidence, training, fold])}"
 
 
-def peers(kept: dict) -> str:
+def peers(of_sizes: list[dict]) -> str:
     """The same features and evidence by others."""
     parts = []
-    for figures in kept["figures"].values():
+    for figures in of_sizes:
         times = figures["ratio_to_project"]
         rows = [[PEERS[who], *printed(middle(runs)), f"{times[who]:.2f}"] for who, runs in figures["runs"].items()]
         n_runs = len(figures["runs"]["project"])
@@ -141,12 +151,12 @@ def simulator(kept: dict) -> str:
     )
 
 
-def costs(kept: dict) -> alt.Chart:
+def costs(of_sizes: list[dict]) -> alt.Chart:
     """CPU by actions, both in powers of ten; dbt alone is the same everywhere."""
     kinds = [kind for kind in KINDS if kind != "dbt alone"]
     rows = [
         {"actions": figures["n_actions"], "CPU seconds": middle(runs)["cpu_s"], "what": KINDS[kind]}
-        for figures in of_like_users(kept)
+        for figures in of_like_users(of_sizes)
         for kind, runs in figures["runs"].items()
         if kind in kinds
     ]
@@ -165,7 +175,8 @@ def costs(kept: dict) -> alt.Chart:
 
 def page() -> str:
     """The document."""
-    whole, side_by_side = results("whole_runs"), results("peers")
+    whole, others = measured("whole_runs"), measured("peers")
+    of_sizes, of_others = ([kept["figures"] for kept in found] for found in (whole, others))
     return f"""\
 # What it costs
 
@@ -178,15 +189,15 @@ take are whole processes; scans and single steps are timed without the start of 
 
 `python bench/whole_runs.py` takes sizes in millions of actions: `4 20` if none is named. `dbt build` without data tests
 on two threads, DuckDB held to 3 GB. The first build lacks the newest month, which the reading has.
-{made_with(whole)}.
+{all_made_with(whole)}
 
-![CPU seconds by number of actions]({picture("cost_of_runs", costs(whole))})
+![CPU seconds by number of actions]({picture("cost_of_runs", costs(of_sizes))})
 
-{whole_runs(whole)}
+{whole_runs(of_sizes)}
 
-{growth(whole)}
+{growth(of_sizes)}
 
-{steps(whole)}
+{steps(of_sizes)}
 
 ## Steps alone
 
@@ -197,9 +208,9 @@ on two threads, DuckDB held to 3 GB. The first build lacks the newest month, whi
 ## Others on the same work
 
 Features and evidence of one month from the same four Parquet files, equal sums asserted: `python bench/peers.py`.
-{made_with(side_by_side)}.
+{all_made_with(others)}
 
-{peers(side_by_side)}
+{peers(of_others)}
 
 ## The simulator
 
