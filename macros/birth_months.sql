@@ -39,37 +39,43 @@
     {% do return(blocks) %}
 {% endmacro %}
 
-{% macro weight_up_to(age) -%}
-    {#- SQL: the weight of this age and all younger ones; b_<n> is the weight of a whole block. -#}
-    {%- set place = age - cell_ages()[0] -%}
-    {%- for n in range(1, place // 12 + 1) -%} b_{{ n }} + {% endfor -%}
-    {{ sum_of("w_", age_blocks()[place // 12][: place % 12 + 1]) }}
-{%- endmacro %}
+{% macro weights_up_to() %}
+    {# SQL for each of cell_ages(): the weight of this age and all younger ones; b_<n> is the weight of a whole block. #}
+    {% set found, younger = [], [] %}
+    {% for block in age_blocks() %}
+        {% for n in range(1, block | length + 1) %}
+            {% do found.append((younger + ["(w_" ~ block[:n] | join(" + w_") ~ ")"]) | join(" + ")) %}
+        {% endfor %}
+        {% do younger.append("b_" ~ loop.index) %}
+    {% endfor %}
+    {% do return(found) %}
+{% endmacro %}
 
 {% macro birth_month_at(share) -%}
     {#- SQL: the birth month with this share of the weight on younger children; null where the child has none or has outgrown all. -#}
-    {%- set oldest = "y_" ~ cells()[-2] -%}
+    {%- set columns = [] -%}
+    {%- for name in cells()[1:-1] -%} {%- do columns.append("y_" ~ name) -%} {%- endfor -%}
     case
-        when {{ oldest }} > 0 and not_yet_expecting_probability <= 0.5 and graduated_probability <= 0.5
+        when {{ columns[-1] }} > 0 and not_yet_expecting_probability <= 0.5 and graduated_probability <= 0.5
         then
             {{
                 months_after(
                     "month",
-                    "-(" ~ cell_ages()[0] ~ " + " ~ ages_below(share ~ " * " ~ oldest, 0, cell_ages() | length) ~ ")",
+                    "-(" ~ cell_ages()[0] ~ " + " ~ how_many_below(share ~ " * " ~ columns[-1], columns) ~ ")",
                 )
             }}
     end
 {%- endmacro %}
 
-{% macro ages_below(weight, at_least, at_most) -%}
-    {#- SQL: how many ages have less than this weight on themselves and all younger ones, by halving; y_<age> only grows. -#}
-    {%- if at_least == at_most -%} {{ at_least }}
+{% macro how_many_below(bound, columns, before=0) -%}
+    {#- SQL: how many of the columns, none less than the one before it, are below the bound: found by halving. -#}
+    {%- if not columns -%} {{ before }}
     {%- else -%}
-        {%- set middle = (at_least + at_most) // 2 -%}
+        {%- set n = columns | length // 2 -%}
         case
-            when y_{{ cells()[middle + 1] }} < {{ weight }}
-            then {{ ages_below(weight, middle + 1, at_most) }}
-            else {{ ages_below(weight, at_least, middle) }}
+            when {{ columns[n] }} < {{ bound }}
+            then {{ how_many_below(bound, columns[n + 1 :], before + n + 1) }}
+            else {{ how_many_below(bound, columns[:n], before) }}
         end
     {%- endif -%}
 {%- endmacro %}
@@ -79,14 +85,15 @@
     case
         {{ first_greatest("s_", stage_names()) }}
         {%- for stage in stages() %}
+            {%- set names = cells_within(stage.from_month, stage.to_month) %}
             when '{{ stage.name }}'
             then
                 (
-                    {%- for age in cell_ages() if stage.from_month <= age < stage.to_month -%}
-                        {{ stage.to_month - age }} * w_{{ age_name(age) }} {%- if not loop.last %} + {% endif -%}
+                    {%- for name in names -%}
+                        {{ names | length - loop.index0 }} * w_{{ name }} {%- if not loop.last %} + {% endif -%}
                     {%- endfor -%}
                 )
-                / nullif({{ sum_of("w_", cells_within(stage.from_month, stage.to_month)) }}, 0)
+                / nullif({{ sum_of("w_", names) }}, 0)
         {%- endfor %}
     end
 {%- endmacro %}

@@ -29,8 +29,6 @@
     {% do return(names) %}
 {% endmacro %}
 
-{% macro age_name(months) %} {% do return(age_names([months])[0]) %} {% endmacro %}
-
 {% macro cell_ages() %}
     {# Ages in months that have a birth-month cell of their own: from the first stage to the end of the last age bin. #}
     {% do return(range(stages()[0].from_month, age_bins()[-1].to_month) | list) %}
@@ -41,28 +39,31 @@
     {% do return(["not_yet"] + age_names(cell_ages()) + ["graduated"]) %}
 {% endmacro %}
 
-{% macro evidence_at(age) %}
-    {# SQL: evidence for an age, on the straight line between the centres of the two age bins beside it (METHOD: a step
-       instead of a line costs 0.5 to 1.1 accuracy points). Beyond the outer centres it is constant. #}
-    {% set bins, below = age_bins(), namespace(bin=none, centre=none) %}
-    {% for bin in bins %}
-        {% set centre = (bin.from_month + bin.to_month - 1) / 2 %}
-        {% if age <= centre %}
-            {% if below.bin is none or age == centre %} {% do return("evidence.e_" ~ bin.name) %} {% endif %}
-            {% set weight = (age - below.centre) / (centre - below.centre) %}
-            {% do return((1 - weight) ~ " * evidence.e_" ~ below.bin ~ " + " ~ weight ~ " * evidence.e_" ~ bin.name) %}
+{% macro evidence_by_age() %}
+    {# SQL for each of cell_ages(): its evidence, on the straight line between the centres of the two age bins beside it
+       (METHOD: a step instead of a line costs 0.5 to 1.1 accuracy points). Beyond the outer centres it is constant. #}
+    {% set bins, centres, found = age_bins(), [], [] %}
+    {% for bin in bins %} {% do centres.append((bin.from_month + bin.to_month - 1) / 2) %} {% endfor %}
+    {% for age in cell_ages() %}
+        {% set n = centres | select("lt", age) | list | length %}
+        {% if n == 0 or n == bins | length or centres[n] == age %}
+            {% do found.append("evidence.e_" ~ (bins[n] or bins[-1]).name) %}
+        {% else %}
+            {% set weight = (age - centres[n - 1]) / (centres[n] - centres[n - 1]) %}
+            {% set younger, older = "evidence.e_" ~ bins[n - 1].name, "evidence.e_" ~ bins[n].name %}
+            {% do found.append((1 - weight) ~ " * " ~ younger ~ " + " ~ weight ~ " * " ~ older) %}
         {% endif %}
-        {% set below.bin, below.centre = bin.name, centre %}
     {% endfor %}
-    {% do return("evidence.e_" ~ below.bin) %}
+    {% do return(found) %}
 {% endmacro %}
 
 {% macro evidence_at_any_age(age) -%}
     {#- SQL: evidence for an age given by a column, outside the birth-month cells that of the outer age bins. -#}
+    {%- set evidence = evidence_by_age() -%}
     case
         when {{ age }} < {{ cell_ages()[0] }}
         then evidence.e_not_yet
-        {%- for known in cell_ages() %} when {{ age }} = {{ known }} then {{ evidence_at(known) }} {%- endfor %}
+        {%- for known in cell_ages() %} when {{ age }} = {{ known }} then {{ evidence[loop.index0] }} {%- endfor %}
         else evidence.e_grown
     end
 {%- endmacro %}

@@ -93,8 +93,8 @@ select
     sum(case when age = {{ before_all }} then prior end) as prior_not_yet,
     sum(case when age >= {{ stages()[-1].to_month }} then prior end) as prior_graduated,
     ln(max(case when age = {{ before_all }} then prior end)) as l_not_yet,
-    {% for age in cell_ages() %}
-        ln(max(case when age = {{ age }} then prior end)) as l_{{ age_name(age) }},
+    {% for name in cells()[1:-1] %}
+        ln(max(case when age = {{ first_age + loop.index0 }} then prior end)) as l_{{ name }},
     {% endfor %}
     ln(max(case when age = {{ after_all }} then prior end)) as l_graduated
 from shares

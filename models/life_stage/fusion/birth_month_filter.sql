@@ -11,7 +11,7 @@
     )
 }}
 -- depends_on: {{ ref("month_models") }} {{ ref("month_ledger") }}
-{% set younger, last = cells()[:-2], cells()[-2] %}
+{% set younger, names, evidence, up_to = cells()[:-2], cells()[1:-1], evidence_by_age(), weights_up_to() %}
 with
     aged_and_merged as (
         select
@@ -29,11 +29,11 @@ with
             coalesce(carried.c_birth_is_open, false) as birth_was_open,
             coalesce(carried.c_not_yet, 0) + coalesce(evidence.e_not_yet, 0) as c_not_yet,
             -- A child that enters the grid has the history of a family not yet expecting.
-            {% for age in cell_ages() %}
+            {% for name in names %}
                 coalesce(carried.c_{{ younger[loop.index0] }}, 0)
-                + coalesce({{ evidence_at(age) }}, 0) as c_{{ age_name(age) }},
+                + coalesce({{ evidence[loop.index0] }}, 0) as c_{{ name }},
             {% endfor %}
-            coalesce(greatest(carried.c_graduated, carried.c_{{ last }}), 0)
+            coalesce(greatest(carried.c_graduated, carried.c_{{ names[-1] }}), 0)
             + coalesce(evidence.e_grown, 0) as c_graduated
         from {{ beliefs_before() }} as carried
         full outer join
@@ -97,8 +97,8 @@ with
                 then birth_evidence_before + coalesce({{ log_odds_of_birth("born") }} - log_odds_before, 0)
                 else birth_evidence_before
             end as birth_evidence,
-            {% for age in cell_ages() %}
-                {{ weight_up_to(age) }} as y_{{ age_name(age) }} {%- if not loop.last %},{% endif %}
+            {% for name in names %}
+                {{ up_to[loop.index0] }} as y_{{ name }} {%- if not loop.last %},{% endif %}
             {% endfor %}
         from totals
     ),

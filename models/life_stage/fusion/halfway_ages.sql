@@ -1,8 +1,7 @@
 -- How old the child of each user active in the newest month is, with half of that month's evidence taken off again.
--- What a
--- feature moved is read here, halfway between the belief before the month and the one after it.
-{% set first, last = stages()[0], stages()[-1] %}
-{% set inside = age_bins()[1:-1] %}
+-- What a feature moved is read here, halfway between the belief before the month and the one after it.
+{% set first, last, evidence = stages()[0], stages()[-1], evidence_by_age() %}
+{% set inside, names = age_bins()[1:-1], cells_within(first.from_month, last.to_month) %}
 with
     log_beliefs as (
         select
@@ -10,11 +9,11 @@ with
             state.month,
             evidence.model_version as scored_by,
             models.tau * power(greatest(state.months_of_evidence, 1), - models.gamma) as strength,
-            {% for age in range(first.from_month, last.to_month) %}
+            {% for name in names %}
                 models.tau
                 * power(greatest(state.months_of_evidence, 1), - models.gamma)
-                * (state.c_{{ age_name(age) }} - 0.5 * ({{ evidence_at(age) }}))
-                + priors.l_{{ age_name(age) }} as l_{{ age_name(age) }}
+                * (state.c_{{ name }} - 0.5 * ({{ evidence[loop.index0] }}))
+                + priors.l_{{ name }} as l_{{ name }}
                 {%- if not loop.last %},{% endif %}
             {% endfor %}
         from {{ state_relation(ref("birth_month_filter")) }} as state
@@ -34,11 +33,7 @@ with
     peaks as (
         select
             *,
-            greatest(
-                {% for age in range(first.from_month, last.to_month) %}
-                    l_{{ age_name(age) }} {%- if not loop.last %},{% endif %}
-                {% endfor %}
-            ) as peak
+            greatest({% for name in names %}l_{{ name }} {%- if not loop.last %},{% endif %} {% endfor %}) as peak
         from log_beliefs
     )
 select
@@ -47,8 +42,8 @@ select
     scored_by,
     strength,
     {% for bin in inside if first.from_month <= bin.from_month and bin.to_month <= last.to_month %}
-        {% for age in range(bin.from_month, bin.to_month) -%}
-            exp(l_{{ age_name(age) }} - peak) {%- if not loop.last %} + {% endif %}
+        {% for name in cells_within(bin.from_month, bin.to_month) -%}
+            exp(l_{{ name }} - peak) {%- if not loop.last %} + {% endif %}
         {%- endfor %} as w_{{ bin.name }}
         {%- if not loop.last %},{% endif %}
     {% endfor %}
