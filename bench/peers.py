@@ -29,7 +29,12 @@ INPUTS = {
     "search_term_features": "from search_term_features",
     "evidence_weights": "from evidence_weights where model_version = (select max(model_version) from stage_models)",
 }
-MODELS = ("feature_activity", "user_month_features", "stage_evidence")
+MODELS = {
+    "numbered_features": "table",
+    "feature_activity": "view",
+    "user_month_features": "table",
+    "stage_evidence": "table",
+}
 EXPLODES_UP_TO = 5  # million actions: beyond it exploded frames do not fit into memory
 
 
@@ -58,12 +63,12 @@ def read(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.Dat
 
 
 def project(folder: Path) -> None:
-    """The SQL of the project's two models, as `dbt build` runs it."""
+    """The SQL of the project's models, as `dbt build` runs it."""
     with duckdb.connect() as connection:
         connection.execute("set threads = 2; set preserve_insertion_order = false")
         for table in INPUTS:
             connection.execute(f"create view {table} as from '{folder / table}.parquet'")
-        for kind, model in zip(("view", "table", "table"), MODELS, strict=True):
+        for model, kind in MODELS.items():
             connection.execute(f"create {kind} {model} as {(folder / f'{model}.sql').read_text()}")
         connection.execute(f"copy stage_evidence to '{folder}/by_project.parquet'")
 

@@ -22,24 +22,31 @@
 {% endmacro %}
 
 {% macro features_met(columns) -%}
-    {#- SQL: what each row of the CTE `actions` met, a row per feature of its item or search term, with these columns. -#}
+    {#- SQL: what each row of the CTE `actions` met, a row per feature of its item or search term, with these columns and
+        the feature's number; of items also per feature and action. -#}
     {%- set kept = "actions." ~ columns | join(", actions.") -%}
-    select {{ kept }}, item_features.feature
-    from actions
-    inner join {{ ref("item_features") }} as item_features on actions.item_id = item_features.item_id
-    union all
-    -- Collecting, carting and buying say more than a click: each has a coefficient of its own.
-    select {{ kept }}, concat(item_features.feature, ':', actions.action) as feature
-    from actions
-    inner join {{ ref("item_features") }} as item_features on actions.item_id = item_features.item_id
-    where actions.action <> 'click'
-    union all
-    select {{ kept }}, search_term_features.feature
+    {% for action in ["''", "actions.action"] %}
+        select {{ kept }}, numbers.feature_no
+        from actions
+        inner join {{ ref("item_features") }} as item_features on actions.item_id = item_features.item_id
+        inner join
+            {{ ref("numbered_features") }} as numbers
+            on item_features.feature = numbers.feature
+            and numbers.action = {{ action }}
+        union all
+    {% endfor %}
+    select {{ kept }}, numbers.feature_no
     from actions
     inner join
         {{ ref("search_term_features") }} as search_term_features
         on actions.search_term = search_term_features.search_term
+    inner join
+        {{ ref("numbered_features") }} as numbers
+        on search_term_features.feature = numbers.feature
+        and numbers.action = ''
 {%- endmacro %}
+
+{% macro feature_names() -%} (select distinct feature_no, name from {{ ref("numbered_features") }}) {%- endmacro %}
 
 {% macro features_and_activity() -%}
     {#- SQL: what users met in their active months, and as a feature without a name what being active at all says. -#}

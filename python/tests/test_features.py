@@ -266,11 +266,12 @@ class CountedMonth:
         file = next(base.folder.glob("target/compiled/**/user_month_features.sql"))
         self.sql = file.read_bytes().decode().replace("__month__", "2017-01-01")
         self.connection.execute("attach ':memory:' as warehouse")
-        for table in ("stg_actions", "item_features", "search_term_features"):
+        for table in ("stg_actions", "item_features", "search_term_features", "numbered_features"):
             texts = ", ".join(
-                f"cast(null as text) as {name}" for name in ("action", "item_id", "search_term", "feature")
+                f"cast(null as text) as {name}" for name in ("action", "item_id", "search_term", "feature", "name")
             )
-            empty = f"select 'anna' as user_id, current_date as month, current_date as acted_on, {texts} limit 0"
+            dates = "current_date as month, current_date as acted_on"
+            empty = f"select 'anna' as user_id, 1 as feature_no, {dates}, {texts} limit 0"
             self.connection.execute(f"create table warehouse.main.{table} as {empty}")
 
     def rows(self, value: str = "1", month: str = "date '2017-01-01'", feature: str = "'n=x'") -> list[tuple]:

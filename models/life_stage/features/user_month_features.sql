@@ -15,12 +15,13 @@ with
     ),
     met as ({{ features_met(["user_id", "day_bit"]) }}),
     days_met as (
-        select user_id, feature, cast(bit_count(bit_or(day_bit)) as integer) as n_days
+        select user_id, feature_no, cast(bit_count(bit_or(day_bit)) as integer) as n_days
         from met
-        group by user_id, feature
+        group by user_id, feature_no
     )
-select user_id, {{ this_month() }} as month, feature, n_days, ln(1 + n_days) as value
+select user_id, {{ this_month() }} as month, names.name as feature, n_days, ln(1 + n_days) as value
 from days_met
+inner join {{ feature_names() }} as names on days_met.feature_no = names.feature_no
 {% for family in feature_families(["feature", "month", "user_id", "value"]) %}
     union all
     select

@@ -18,9 +18,9 @@ with
     ),
     met as ({{ features_met(["user_id", "month", "unit", "day_bit"]) }}),
     days_met as (
-        select user_id, month, unit, feature, ln(1 + bit_count(bit_or(day_bit))) as value
+        select user_id, month, unit, feature_no, ln(1 + bit_count(bit_or(day_bit))) as value
         from met
-        group by user_id, month, unit, feature
+        group by user_id, month, unit, feature_no
     )
 select
     days_met.user_id,
@@ -33,8 +33,9 @@ select
     {% endfor %}
 from days_met
 inner join {{ ref("month_models") }} as models on days_met.month = models.month
+inner join {{ feature_names() }} as names on days_met.feature_no = names.feature_no
 inner join
     {{ ref("evidence_weights") }} as weights
     on models.model_version = weights.model_version
-    and days_met.feature = weights.feature
+    and names.name = weights.feature
 group by days_met.user_id, days_met.month, days_met.unit, models.model_version
