@@ -1,5 +1,6 @@
 """docs/performance.md and its picture, from bench/results alone. python bench/performance_page.py"""
 
+from collections.abc import Iterable
 from itertools import pairwise
 from math import log2
 
@@ -40,52 +41,57 @@ def printed(figures: dict[str, float]) -> list[str]:
     return [f"{figures['cpu_s']:.1f}", f"{figures['wall_s']:.1f}", f"{figures['peak_mb']:,.0f}"]
 
 
-def measured(name: str) -> list[dict]:
-    """What is kept of a benchmark by sizes, the smallest first."""
-    found = [results(file.stem) for file in RESULTS.glob(f"{name}_*.json")]
-    return sorted(found, key=lambda kept: kept["figures"]["n_actions"])
+def by_size(name: str) -> list[dict]:
+    """The kept figures of a benchmark, a dictionary per size with its commit, the fewest actions first."""
+    kept = [results(file.stem) for file in RESULTS.glob(f"{name}_*.json")]
+    found = [one["figures"] | {"commit": one["commit"], "made_with": f"{made_with(one)}."} for one in kept]
+    return sorted(found, key=lambda figures: figures["n_actions"])
 
 
-def all_made_with(kept: list[dict]) -> str:
-    """Commits, machines and versions, each once."""
-    return "\n".join(f"{facts}." for facts in dict.fromkeys(map(made_with, kept)))
+def each_once(sentences: Iterable[str]) -> str:
+    """One a line."""
+    return "\n".join(dict.fromkeys(sentences))
 
 
-def whole_runs(of_sizes: list[dict]) -> str:
+def whole_runs(sources: list[dict]) -> str:
     """Every kind of run on every source."""
     rows = []
-    for figures in of_sizes:
+    for figures in sources:
         for kind, runs in figures["runs"].items():
             holds = [f"{figures['n_actions']:,}", f"{figures['n_users']:,}", str(figures["months"])]
             times = f"{figures['ratio_to_scan'][kind]:.1f}" if kind in ("count", "first build") else ""
-            rows.append([*holds, KINDS[kind], *printed(middle(runs)), times, str(len(runs))])
+            rows.append([*holds, KINDS[kind], *printed(middle(runs)), times, str(len(runs)), figures["commit"]])
     header = ["actions", "users", "months", "what", "CPU-s", "seconds", "peak MB", "x the reading's CPU", "runs"]
-    return markdown(header, rows)
+    return markdown([*header, "commit"], rows)
 
 
-def of_like_users(of_sizes: list[dict]) -> list[dict]:
-    """The sources that differ in the number of users alone: neither a short history nor a million who do little."""
-    return [figures for figures in of_sizes if figures["months"] == 24 and figures["n_users"] < 1e6]
+def of_like_users(sources: list[dict]) -> list[dict]:
+    """Those that differ in the number of users alone: neither a short history nor a million who do little."""
+    return [figures for figures in sources if figures["months"] == 24 and figures["n_users"] < 1e6]
 
 
-def growth(of_sizes: list[dict]) -> str:
-    """What twice the actions, and twice the history, cost."""
+def growth(sources: list[dict]) -> str:
+    """What twice the actions, and twice the history, cost; compared within a commit."""
     said = []
     for kind in ("first build", "one new month"):
-        costs = [(figures["n_actions"], middle(figures["runs"][kind])["cpu_s"]) for figures in of_like_users(of_sizes)]
-        for (fewer, less), (more, most) in pairwise(costs):
-            factor = (most / less) ** (1 / log2(more / fewer))
-            said.append(
-                f"From {fewer:,} to {more:,} actions, twice the actions and users: {kind} {factor:.2f} x the CPU."
-            )
-    months = {figures["months"]: figures["runs"]["one new month"] for figures in reversed(of_sizes)}
-    if {12, 24} <= months.keys():
-        long, short = (middle(months[n])["cpu_s"] for n in (24, 12))
-        others = [seconds(months[n]).drop(["life_stage/learning", "life_stage/evaluation"]).sum() for n in (24, 12)]
-        said += [
-            f"With 24 months of history a new month costs {long / short:.2f} times the CPU that it does with 12.",
-            f"Without learning and evaluation the models' seconds are {others[0] / others[1]:.2f} times as many.",
-        ]
+        for smaller, larger in pairwise(of_like_users(sources)):
+            if smaller["commit"] == larger["commit"]:
+                fewer, more = smaller["n_actions"], larger["n_actions"]
+                less, most = (middle(figures["runs"][kind])["cpu_s"] for figures in (smaller, larger))
+                factor = (most / less) ** (1 / log2(more / fewer))
+                said.append(
+                    f"From {fewer:,} to {more:,} actions, twice the actions and users: {kind} {factor:.2f} x the CPU."
+                )
+    months = {(figures["n_users"], figures["commit"], figures["months"]): figures["runs"] for figures in sources}
+    for (users, commit, n_months), runs in months.items():
+        if n_months == 24 and (users, commit, 12) in months:
+            both = [of["one new month"] for of in (runs, months[users, commit, 12])]
+            long, short = (middle(of)["cpu_s"] for of in both)
+            others = [seconds(of).drop(["life_stage/learning", "life_stage/evaluation"]).sum() for of in both]
+            said += [
+                f"With 24 months of history a new month costs {long / short:.2f} times the CPU that it does with 12.",
+                f"Without learning and evaluation the models' seconds are {others[0] / others[1]:.2f} times as many.",
+            ]
     return "\n".join(f"- {sentence}" for sentence in said)
 
 
@@ -94,9 +100,9 @@ def seconds(runs: list[dict]) -> pd.Series:
     return pd.DataFrame([run["steps"] for run in runs]).median().rename({"": "seeds"})
 
 
-def steps(of_sizes: list[dict]) -> str:
+def steps(sources: list[dict]) -> str:
     """Where a run's time goes, on the largest source."""
-    figures = of_sizes[-1]
+    figures = sources[-1]
     of_kinds = {kind: seconds(figures["runs"][kind]) for kind in ("first build", "one new month", "nothing new")}
     table = pd.DataFrame(of_kinds).fillna(0)
     table = table.loc[table.max(axis=1).sort_values(ascending=False).index]
@@ -107,7 +113,7 @@ def steps(of_sizes: list[dict]) -> str:
 
 
 def steps_alone() -> str:
-    """What single steps cost, each with the commit it was measured at."""
+    """What single steps cost, and the commits they were measured at."""
     evidence, training, fold = (results(name) for name in ("evidence_cost", "training_cost", "fold_cost"))
     n_actions, ratios = evidence["figures"]["n_actions"], evidence["figures"]["ratio_to_bare_scan"]
     rows = [
@@ -123,20 +129,19 @@ def steps_alone() -> str:
         said = f"beliefs of {fold['figures']['n_users']:,} users carried: {what}"
         rows.append([said, *printed(figures), "", "1"])
     header = ["what", "CPU-s", "seconds", "peak MB", "x the bare scan's CPU", "runs"]
-    return f"{markdown(header, rows)}\n\n{all_made_with([evidence, training, fold])}"
+    return f"{markdown(header, rows)}\n\n{each_once(f'{made_with(kept)}.' for kept in (evidence, training, fold))}"
 
 
-def peers(of_sizes: list[dict]) -> str:
+def peers(sizes: list[dict]) -> str:
     """The same features and evidence by others."""
     parts = []
-    for figures in of_sizes:
+    for figures in sizes:
         times = figures["ratio_to_project"]
         rows = [[PEERS[who], *printed(middle(runs)), f"{times[who]:.2f}"] for who, runs in figures["runs"].items()]
         n_runs = len(figures["runs"]["project"])
         header = ["who", "CPU-s", "seconds", "peak MB", "x the project's CPU"]
-        parts.append(
-            f"{figures['n_actions']:,} actions of one month, {n_runs} runs in turn:\n\n{markdown(header, rows)}"
-        )
+        said = f"{figures['n_actions']:,} actions of one month, {n_runs} runs in turn. {figures['made_with']}"
+        parts.append(f"{said}\n\n{markdown(header, rows)}")
     return "\n\n".join(parts)
 
 
@@ -151,12 +156,12 @@ def simulator(kept: dict) -> str:
     )
 
 
-def costs(of_sizes: list[dict]) -> alt.Chart:
+def costs(sources: list[dict]) -> alt.Chart:
     """CPU by actions, both in powers of ten; dbt alone is the same everywhere."""
     kinds = [kind for kind in KINDS if kind != "dbt alone"]
     rows = [
         {"actions": figures["n_actions"], "CPU seconds": middle(runs)["cpu_s"], "what": KINDS[kind]}
-        for figures in of_like_users(of_sizes)
+        for figures in of_like_users(sources)
         for kind, runs in figures["runs"].items()
         if kind in kinds
     ]
@@ -175,8 +180,7 @@ def costs(of_sizes: list[dict]) -> alt.Chart:
 
 def page() -> str:
     """The document."""
-    whole, others = measured("whole_runs"), measured("peers")
-    of_sizes, of_others = ([kept["figures"] for kept in found] for found in (whole, others))
+    sources = by_size("whole_runs")
     return f"""\
 # What it costs
 
@@ -188,16 +192,17 @@ take are whole processes; scans and single steps are timed without the start of 
 ## Whole runs
 
 `python bench/whole_runs.py` takes sizes in millions of actions: `4 20` if none is named. `dbt build` without data tests
-on two threads, DuckDB held to 3 GB. The first build lacks the newest month, which the reading has.
-{all_made_with(whole)}
+on two threads, DuckDB held to 3 GB, with a hundred million actions to 2 GB. The first build lacks the newest month,
+which the reading has.
+{each_once(figures["made_with"] for figures in sources)}
 
-![CPU seconds by number of actions]({picture("cost_of_runs", costs(of_sizes))})
+![CPU seconds by number of actions]({picture("cost_of_runs", costs(sources))})
 
-{whole_runs(of_sizes)}
+{whole_runs(sources)}
 
-{growth(of_sizes)}
+{growth(sources)}
 
-{steps(of_sizes)}
+{steps(sources)}
 
 ## Steps alone
 
@@ -208,9 +213,8 @@ on two threads, DuckDB held to 3 GB. The first build lacks the newest month, whi
 ## Others on the same work
 
 Features and evidence of one month from the same four Parquet files, equal sums asserted: `python bench/peers.py`.
-{all_made_with(others)}
 
-{peers(of_others)}
+{peers(by_size("peers"))}
 
 ## The simulator
 

@@ -45,9 +45,8 @@
     {% set bins, centres, found = age_bins(), [], [] %}
     {% for bin in bins %} {% do centres.append((bin.from_month + bin.to_month - 1) / 2) %} {% endfor %}
     {% for age in cell_ages() %}
-        {% set n = centres | select("lt", age) | list | length %}
-        {% if n == 0 or n == bins | length or centres[n] == age %}
-            {% do found.append("evidence.e_" ~ (bins[n] or bins[-1]).name) %}
+        {% set n = [centres | select("lt", age) | list | length, bins | length - 1] | min %}
+        {% if n == 0 or age >= centres[n] %} {% do found.append("evidence.e_" ~ bins[n].name) %}
         {% else %}
             {% set weight = (age - centres[n - 1]) / (centres[n] - centres[n - 1]) %}
             {% set younger, older = "evidence.e_" ~ bins[n - 1].name, "evidence.e_" ~ bins[n].name %}

@@ -199,7 +199,7 @@ def second_child(
             if stage[one] >= 0:
                 other[another] += weight * is_first[stage[one, 0]]
     elsewhere = other * ((stage >= 0) & (stage != first_stage)) + 1e-300 * (stage >= 0)
-    of_stages = np.stack([sum(elsewhere[stage[:, 0] == s]) for s in stages])
+    of_stages = np.stack([sum(elsewhere[stage[:, 0] == s], np.zeros(len(tenure))) for s in stages])
     likeliest = of_stages.argmax(axis=0)
     log_one = np.logaddexp.reduce(logits[cells.one], axis=0)
     log_odds = peak + np.log(of_two) - log_one + np.log(of_stages.max(axis=0) / (sum(other) + 1e-300))

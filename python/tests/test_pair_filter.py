@@ -141,6 +141,28 @@ def test_what_is_read_of_a_user_does_not_hang_on_who_else_is_read(seed, n_users)
         np.testing.assert_array_equal(getattr(alone, name), getattr(together, name)[..., chosen])
 
 
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10_000), n_units=st.lists(st.integers(1, 5), min_size=1, max_size=30))
+def test_what_a_month_says_of_a_user_does_not_hang_on_who_else_acted(seed, n_units):
+    evidence = np.random.default_rng(seed).normal(size=(sum(n_units), N_BINS))
+    together = CELLS.merged(evidence, np.array(n_units), AVERAGE, START)
+    for user, units in enumerate(np.split(evidence, np.cumsum(n_units)[:-1])):
+        alone = CELLS.merged(units, np.array([len(units)]), AVERAGE, START)
+        np.testing.assert_allclose(together[:, [user]], alone, rtol=0, atol=1e-5)
+
+
+def test_a_stage_that_is_shorter_than_a_cell_may_hold_no_child_in_a_month():
+    ages = Ages(AGES.bins, EDGES, ("trimester", "pregnancy", "child"), (-9, -7, 0, 84))
+    cells = PairCells(ages)
+    state = np.zeros((len(cells.pairs), 2), np.float32)
+    prior = cells.log_prior(prior_by_tenure(ages, AVERAGE, 0.02, 1), START)
+    shares = np.array(
+        [second_child(state, prior, np.zeros(2, int), np.array([2, 1]), cells, START + n).p_stages for n in range(STEP)]
+    )
+    np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=0, atol=1e-9)
+    assert (shares[:, 0] > 0.01).any() and (shares[:, 0] < 1e-9).any()
+
+
 def test_a_single_gift_makes_no_second_child():
     months = {month: np.array([unit(14), unit(14)]) for month in range(4)}
     months[2] = np.array([unit(14), unit(5, 6)])

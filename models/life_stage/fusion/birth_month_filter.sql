@@ -11,7 +11,7 @@
     )
 }}
 -- depends_on: {{ ref("month_models") }} {{ ref("month_ledger") }}
-{% set younger, names, evidence, up_to = cells()[:-2], cells()[1:-1], evidence_by_age(), weights_up_to() %}
+{% set younger, names, by_age, up_to = cells()[:-2], cells()[1:-1], evidence_by_age(), weights_up_to() %}
 with
     aged_and_merged as (
         select
@@ -31,7 +31,7 @@ with
             -- A child that enters the grid has the history of a family not yet expecting.
             {% for name in names %}
                 coalesce(carried.c_{{ younger[loop.index0] }}, 0)
-                + coalesce({{ evidence[loop.index0] }}, 0) as c_{{ name }},
+                + coalesce({{ by_age[loop.index0] }}, 0) as c_{{ name }},
             {% endfor %}
             coalesce(greatest(carried.c_graduated, carried.c_{{ names[-1] }}), 0)
             + coalesce(evidence.e_grown, 0) as c_graduated

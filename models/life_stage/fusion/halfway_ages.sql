@@ -1,6 +1,6 @@
 -- How old the child of each user active in the newest month is, with half of that month's evidence taken off again.
 -- What a feature moved is read here, halfway between the belief before the month and the one after it.
-{% set first, last, evidence = stages()[0], stages()[-1], evidence_by_age() %}
+{% set first, last, by_age = stages()[0], stages()[-1], evidence_by_age() %}
 {% set inside, names = age_bins()[1:-1], cells_within(first.from_month, last.to_month) %}
 with
     log_beliefs as (
@@ -12,7 +12,7 @@ with
             {% for name in names %}
                 models.tau
                 * power(greatest(state.months_of_evidence, 1), - models.gamma)
-                * (state.c_{{ name }} - 0.5 * ({{ evidence[loop.index0] }}))
+                * (state.c_{{ name }} - 0.5 * ({{ by_age[loop.index0] }}))
                 + priors.l_{{ name }} as l_{{ name }}
                 {%- if not loop.last %},{% endif %}
             {% endfor %}
