@@ -161,7 +161,7 @@ def show(figures: dict) -> None:
 
 
 def main(sizes: list[float]) -> None:
-    """Measure every size over 24 months; the first, if it is no hundred million, over fewer too, and being simulated."""
+    """Measure every size over 24 months; the first, if no hundred million, over fewer too, and being simulated."""
     if sizes[0] != MANY:
         for months in HISTORIES:
             measure(sizes[0], months)
