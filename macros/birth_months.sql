@@ -70,7 +70,8 @@
 {% macro how_many_below(bound, columns, before=0) -%}
     {#- SQL: how many of the columns, none less than the one before it, are below the bound: found by halving. -#}
     {%- if not columns -%} {{ before }}
-    {%- elif columns | length == 1 -%} case when {{ columns[0] }} < {{ bound }} then {{ before + 1 }} else {{ before }} end
+    {%- elif columns | length == 1 -%}
+        case when {{ columns[0] }} < {{ bound }} then {{ before + 1 }} else {{ before }} end
     {%- else -%}
         {%- set n = columns | length // 2 -%}
         case

@@ -3,9 +3,11 @@
 {{ config(materialized="table") }}
 with
     features as (
-        select feature from {{ ref("item_features") }}
+        select feature
+        from {{ ref("item_features") }}
         union
-        select feature from {{ ref("search_term_features") }}
+        select feature
+        from {{ ref("search_term_features") }}
     ),
     -- Collecting, carting and buying say more than a click: each has a coefficient of its own.
     named as (

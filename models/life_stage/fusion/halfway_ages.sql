@@ -31,9 +31,7 @@ with
         where state.month = (select max(month) from {{ ref("birth_month_filter") }})
     ),
     peaks as (
-        select
-            *,
-            greatest({% for name in names %}l_{{ name }} {%- if not loop.last %},{% endif %} {% endfor %}) as peak
+        select *, greatest({% for name in names %}l_{{ name }} {%- if not loop.last %},{% endif %} {% endfor %}) as peak
         from log_beliefs
     )
 select
