@@ -79,9 +79,7 @@ def growth(sources: list[dict]) -> str:
                 fewer, more = smaller["n_actions"], larger["n_actions"]
                 less, most = (middle(figures["runs"][kind])["cpu_s"] for figures in (smaller, larger))
                 factor = (most / less) ** (1 / log2(more / fewer))
-                said.append(
-                    f"From {fewer:,} to {more:,} actions, twice the actions and users: {kind} {factor:.2f} x the CPU."
-                )
+                said.append(f"From {fewer:,} to {more:,} actions {kind} takes {factor:.2f} x the CPU per doubling.")
     months = {(figures["n_users"], figures["commit"], figures["months"]): figures["runs"] for figures in sources}
     for (users, commit, n_months), runs in months.items():
         if n_months == 24 and (users, commit, 12) in months:
@@ -186,7 +184,8 @@ def page() -> str:
 
 Medians of as many runs as are given, in turn, on simulated data; raw runs lie in [bench/results](../bench/results).
 Ratios are medians over the rounds, so they differ a little from quotients of the columns. Whole runs and what others
-take are whole processes; scans and single steps are timed without the start of Python.
+take are whole processes; scans and single steps are timed without the start of Python. What was measured at different
+commits is different code, on different days.
 `python bench/performance_page.py` writes the page; `make bench` measures anew, with `QUICK=1` a million actions once.
 
 ## Whole runs

@@ -95,7 +95,7 @@ def size(source: Path) -> dict[str, float]:
 
 
 def rounds_kept(name: str) -> list[dict]:
-    """The rounds that results hold of this commit; commit them when all are there, which makes another commit."""
+    """The rounds that results hold of this very commit: with another one between two sittings all begin anew."""
     file = RESULTS / f"{name}.json"
     if QUICK or not file.exists() or (kept := json.loads(file.read_text()))["commit"] != COMMIT:
         return []
@@ -118,7 +118,7 @@ def measure(millions: float, months: int) -> None:
     counted = "select user_id, date_trunc('month', occurred_at), count(*) from {actions} group by all"
     scans = {"scan": partial(measured, bare, hashes(source), source), "count": partial(measured, bare, counted, source)}
     n_rounds, rounds = min(RUNS, 3) if is_many else RUNS, rounds_kept(result) if is_many else []
-    facts = size(source) | {"n_users": users, "months": months, "memory": os.environ["LIFE_STAGE_MEMORY"]}
+    facts = size(source) | {"n_users": users, "months": months}
     print(f"{name}: {len(rounds)} of {n_rounds} rounds are there", file=sys.stderr, flush=True)
     while len(rounds) < n_rounds:
         bare_runs = {kind: runs[0] for kind, runs in in_turn(scans, runs=1).items()}

@@ -26,24 +26,29 @@
         the feature's number; of items also per feature and action. -#}
     {%- set kept = "actions." ~ columns | join(", actions.") -%}
     {% for action in ["''", "actions.action"] %}
-        select {{ kept }}, numbers.feature_no
+        select {{ kept }}, numbered.feature_no
         from actions
-        inner join {{ ref("item_features") }} as item_features on actions.item_id = item_features.item_id
         inner join
-            {{ ref("numbered_features") }} as numbers
-            on item_features.feature = numbers.feature
-            and numbers.action = {{ action }}
+            {{ numbered("item_features") }} as numbered
+            on actions.item_id = numbered.item_id
+            and numbered.action = {{ action }}
         union all
     {% endfor %}
-    select {{ kept }}, numbers.feature_no
+    select {{ kept }}, numbered.feature_no
     from actions
     inner join
-        {{ ref("search_term_features") }} as search_term_features
-        on actions.search_term = search_term_features.search_term
-    inner join
-        {{ ref("numbered_features") }} as numbers
-        on search_term_features.feature = numbers.feature
-        and numbers.action = ''
+        {{ numbered("search_term_features") }} as numbered
+        on actions.search_term = numbered.search_term
+        and numbered.action = ''
+{%- endmacro %}
+
+{% macro numbered(features) -%}
+    {#- SQL: item_features or search_term_features with the numbers in place of the names. -#}
+    (
+        select features.*, numbers.action, numbers.feature_no
+        from {{ ref(features) }} as features
+        inner join {{ ref("numbered_features") }} as numbers on features.feature = numbers.feature
+    )
 {%- endmacro %}
 
 {% macro feature_names() -%}(select distinct feature_no, name from {{ ref("numbered_features") }}) {%- endmacro %}

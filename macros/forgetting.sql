@@ -186,9 +186,23 @@
                 where actions.month = terms.month and actions.search_term = terms.search_term
             )
         ;
-        delete from {{ schema }}.search_words
-        where search_term not in (select search_term from {{ schema }}.search_terms)
-        ;
+        {% for table in tables_holding("search_term") if table not in ["stg_action_rows", "search_terms"] %}
+            delete from {{ schema }}.{{ adapter.quote(table) }}
+            where search_term not in (select search_term from {{ schema }}.search_terms)
+            ;
+        {% endfor %}
+        {% if adapter.get_relation(target.database, schema, "numbered_features") %}
+            delete from {{ schema }}.numbered_features
+            where
+                feature not in (
+                    select feature
+                    from {{ schema }}.item_features
+                    union all
+                    select feature
+                    from {{ schema }}.search_term_features
+                )
+            ;
+        {% endif %}
         delete from {{ schema }}.text_ages
         where
             text not in (select search_term from {{ schema }}.search_terms)

@@ -15,7 +15,7 @@ from life_stage import on_spark, spark_users
 from life_stage.birth_months import softmax
 
 Relation = duckdb.DuckDBPyRelation
-USERS_PER_BATCH = 150_000  # each batch reads the features of both months once more
+USERS_PER_BATCH = 100_000  # each batch reads the features of both months once more
 LAST_YEAR = "last_year:"
 
 

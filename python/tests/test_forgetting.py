@@ -35,6 +35,7 @@ CONSENTS = """
     from (select user_id from '{source}/actions/*/*.parquet' union select user_id from '{source}/children.parquet')
 """
 NAME = "Zoë of 7c1f-9e02"  # an id that no other text holds by chance
+WORD = "zqxvzoeskind"  # of the one search that only this user made
 MODELS = ["user_month_features", "stage_scores", "birth_month_filter", "dynamic_fusion", "pair_filter"]
 
 
@@ -84,6 +85,17 @@ def files_naming(shop: Shop, user: str) -> set[str]:
     return {file.name for file in files if file.is_file() and user.encode() in file.read_bytes()}
 
 
+def tables_naming(shop: Shop, word: str) -> set[str]:
+    """The tables in some text of which the word is found."""
+    sql = "select table_name, column_name from duckdb_columns() where data_type = 'VARCHAR' and schema_name = 'main' " \
+        "and table_name in (select table_name from duckdb_tables())"  # fmt: skip
+    return {
+        table
+        for table, column in shop.query(sql)
+        if shop.query(f"select count(*) from {table} where contains({column}, '{word}')") != [(0,)]
+    }
+
+
 def kill(shop: Shop, moment: str, name: str, user: str) -> None:
     """An erasure that is killed before or after a function of life_stage.forgetting."""
     words = ["run-operation", "erase_user", "--args", f"{{user_id: '{user}'}}", "--vars", repr(SMALL)]
@@ -106,8 +118,13 @@ def renamed(base: Shop, folder: Path) -> Shop:
     for name in ("items.parquet", "children.parquet"):
         shutil.copy2(base.source / name, shop.source)
     for file in [*shop.source.glob("actions/*/*.parquet"), shop.source / "children.parquet"]:
-        called = f"case when user_id::varchar = '{user}' then '{NAME}' else user_id::varchar end"
-        duckdb.sql(f"copy (select * replace ({called} as user_id) from '{file}') to '{file}.new' (format parquet)")
+        is_theirs = f"user_id::varchar = '{user}'"
+        changed = f"case when {is_theirs} then '{NAME}' else user_id::varchar end as user_id"
+        if "actions" in file.parts:
+            changed += (
+                f", case when {is_theirs} and search_term is not null then '{WORD}' else search_term end as search_term"
+            )
+        duckdb.sql(f"copy (select * replace ({changed}) from '{file}') to '{file}.new' (format parquet)")
         file.with_name(file.name + ".new").replace(file)
     shop.build()
     return shop
@@ -119,7 +136,7 @@ def erase(base: Shop, folder: Path) -> None:
     uncompress(shop)
     shop.published.with_name("published.html").write_text(f"User {NAME}, child 1")
     copy_shop(shop, folder / "before")
-    seen = {"bytes": files_naming(shop, NAME)}
+    seen = {"bytes": files_naming(shop, NAME), "tables_of_word": tables_naming(shop, WORD)}
     kill(shop, "after", "unpublish", NAME)
     seen["half"] = {"tables": holding(shop, NAME), "published": published_rows(shop, NAME)}
     kill(shop, "before", "rewrite", NAME)
@@ -128,7 +145,7 @@ def erase(base: Shop, folder: Path) -> None:
         path.write_text(f"User {NAME}, child 1")
     seen["finished"] = shop.operate("erase_user", user_id=[NAME, "nobody's"])
     show_published(shop)
-    seen["bytes_after"] = files_naming(shop, NAME)
+    seen["bytes_after"] = files_naming(shop, NAME) | files_naming(shop, WORD)
     seen["leftovers"] = [path.name for path in leftovers(shop) if path.exists()]
     seen["sets"] = len(list(shop.published.with_name("published.sets").iterdir()))
     os.utime(next((shop.source / "actions" / "month=2017-01").iterdir()))
@@ -167,6 +184,12 @@ def test_no_byte_of_the_files_names_an_erased_user(erasure):
         "bytes"
     ]
     assert erasure["bytes_after"] == set() and erasure["leftovers"] == []
+
+
+def test_a_search_that_only_an_erased_user_made_is_forgotten_with_its_words(erasure):
+    words = {"search_terms", "search_words", "text_ages", "search_term_features", "numbered_features"}
+    assert words < erasure["tables_of_word"]
+    assert tables_naming(erasure["shop"], WORD) == set()
 
 
 def test_an_erasure_that_was_killed_is_finished_by_the_next_one(erasure):
