@@ -79,9 +79,8 @@ def growth(sources: list[dict]) -> str:
                 fewer, more = smaller["n_actions"], larger["n_actions"]
                 less, most = (middle(figures["runs"][kind])["cpu_s"] for figures in (smaller, larger))
                 factor = (most / less) ** (1 / log2(more / fewer))
-                said.append(
-                    f"From {fewer:,} to {more:,} actions, per doubling of actions and users: {kind} {factor:.2f} x the CPU."
-                )
+                doubled = f"From {fewer:,} to {more:,} actions, per doubling of actions and users"
+                said.append(f"{doubled}: {kind} {factor:.2f} x the CPU.")
     months = {(figures["n_users"], figures["commit"], figures["months"]): figures["runs"] for figures in sources}
     for (users, commit, n_months), runs in months.items():
         if n_months == 24 and (users, commit, 12) in months:
