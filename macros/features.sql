@@ -51,7 +51,7 @@
     )
 {%- endmacro %}
 
-{% macro feature_names() -%}(select distinct feature_no, name from {{ ref("numbered_features") }}) {%- endmacro %}
+{% macro feature_names() -%}(select distinct feature_no, full_name from {{ ref("numbered_features") }}) {%- endmacro %}
 
 {% macro features_and_activity() -%}
     {#- SQL: what users met in their active months, and as a feature without a name what being active at all says. -#}

@@ -268,7 +268,7 @@ class CountedMonth:
         self.connection.execute("attach ':memory:' as warehouse")
         for table in ("stg_actions", "item_features", "search_term_features", "numbered_features"):
             texts = ", ".join(
-                f"cast(null as text) as {name}" for name in ("action", "item_id", "search_term", "feature", "name")
+                f"cast(null as text) as {name}" for name in ("action", "item_id", "search_term", "feature", "full_name")
             )
             dates = "current_date as month, current_date as acted_on"
             empty = f"select 'anna' as user_id, 1 as feature_no, {dates}, {texts} limit 0"

@@ -4,16 +4,16 @@
 with
     -- Collecting, carting and buying say more than a click: each has a coefficient of its own.
     named as (
-        select feature, '' as action, feature as name
+        select feature, '' as action, feature as full_name
         from {{ ref("item_features") }}
         union
-        select feature, '' as action, feature as name
+        select feature, '' as action, feature as full_name
         from {{ ref("search_term_features") }}
         {% for action in ["collect", "cart", "purchase"] %}
             union
-            select feature, '{{ action }}' as action, concat(feature, ':{{ action }}') as name
+            select feature, '{{ action }}' as action, concat(feature, ':{{ action }}') as full_name
             from {{ ref("item_features") }}
         {% endfor %}
     )
-select feature, action, name, cast(dense_rank() over (order by name) as integer) as feature_no
+select feature, action, full_name, cast(dense_rank() over (order by full_name) as integer) as feature_no
 from named

@@ -19,7 +19,7 @@ with
         from met
         group by user_id, feature_no
     )
-select user_id, {{ this_month() }} as month, names.name as feature, n_days, ln(1 + n_days) as value
+select user_id, {{ this_month() }} as month, names.full_name as feature, n_days, ln(1 + n_days) as value
 from days_met
 inner join {{ feature_names() }} as names on days_met.feature_no = names.feature_no
 {% for family in feature_families(["feature", "month", "user_id", "value"]) %}

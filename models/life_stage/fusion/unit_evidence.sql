@@ -37,5 +37,5 @@ inner join {{ feature_names() }} as names on days_met.feature_no = names.feature
 inner join
     {{ ref("evidence_weights") }} as weights
     on models.model_version = weights.model_version
-    and names.name = weights.feature
+    and names.full_name = weights.feature
 group by days_met.user_id, days_met.month, days_met.unit, models.model_version
