@@ -102,7 +102,8 @@ def seconds(runs: list[dict]) -> pd.Series:
 def steps(sources: list[dict]) -> str:
     """Where a run's time goes, on the largest source."""
     figures = sources[-1]
-    of_kinds = {kind: seconds(figures["runs"][kind]) for kind in ("first build", "one new month", "nothing new")}
+    kinds = [kind for kind in ("first build", "one new month", "nothing new") if kind in figures["runs"]]
+    of_kinds = {kind: seconds(figures["runs"][kind]) for kind in kinds}
     table = pd.DataFrame(of_kinds).fillna(0)
     table = table.loc[table.max(axis=1).sort_values(ascending=False).index]
     rows = [[folder, *(f"{value:.1f}" for value in row)] for folder, row in table.iterrows()]

@@ -72,8 +72,8 @@ def steps(name: str) -> dict[str, float]:
     return found
 
 
-def runs_of(name: str, source: Path) -> dict[str, dict]:
-    """First build without the newest month, the run after it has come, one with nothing new, and one of one seed."""
+def runs_of(name: str, source: Path, *, all_kinds: bool) -> dict[str, dict]:
+    """First build without the newest month; the run after it has come, one with nothing new, and one of one seed."""
     for file in WORK.glob(f"{name}.duckdb*"):
         file.unlink()
     newest, aside = source / "actions" / f"month={NEWEST}", source / "withheld"
@@ -82,6 +82,8 @@ def runs_of(name: str, source: Path) -> dict[str, dict]:
         first = measured(job, name, source)
     finally:
         aside.rename(newest)
+    if not all_kinds:
+        return {KINDS[0]: first}
     second, third = measured(job, name, source), measured(job, name, source)
     alone = measured(job, name, source, "--select", "action_synonyms")
     return dict(zip(KINDS, (first, second, third, alone), strict=True))
@@ -94,19 +96,18 @@ def size(source: Path) -> dict[str, float]:
     return {"n_actions": n_actions, "mb": sum(file.stat().st_size for file in files) / 1e6}
 
 
-def rounds_kept(name: str) -> list[dict]:
-    """The rounds that results hold of this very commit: with another one between two sittings all begin anew."""
+def runs_kept(name: str) -> dict[str, list[dict]]:
+    """The runs that results hold of this very commit: with another one between two sittings all begin anew."""
     file = RESULTS / f"{name}.json"
-    if QUICK or not file.exists() or (kept := json.loads(file.read_text()))["commit"] != COMMIT:
-        return []
-    runs = kept["figures"]["runs"]
-    return [dict(zip(runs, one, strict=True)) for one in zip(*runs.values(), strict=True)]
+    kept = json.loads(file.read_text()) if file.exists() and not QUICK else {"commit": None}
+    return kept["figures"]["runs"] if kept["commit"] == COMMIT else {}
 
 
 def measure(millions: float, months: int) -> None:
     """Whole runs and bare queries on one source in turn, printed and kept.
 
-    Of a hundred million actions a round takes an hour: each is kept when it is over, and the next sitting goes on.
+    Of a hundred million actions a round takes an hour: each is kept when it is over, and the next sitting goes on; all
+    kinds of runs are made in the last round alone.
     """
     is_many = millions == MANY
     users, share = (USERS_OF_MANY, KEPT_OF_MANY) if is_many else (int(USERS_PER_MILLION * millions), 1.0)
@@ -117,18 +118,21 @@ def measure(millions: float, months: int) -> None:
         withheld.rename(source / "actions" / f"month={NEWEST}")
     counted = "select user_id, date_trunc('month', occurred_at), count(*) from {actions} group by all"
     scans = {"scan": partial(measured, bare, hashes(source), source), "count": partial(measured, bare, counted, source)}
-    n_rounds, rounds = min(RUNS, 3) if is_many else RUNS, rounds_kept(result) if is_many else []
     facts = size(source) | {"n_users": users, "months": months}
-    print(f"{name}: {len(rounds)} of {n_rounds} rounds are there", file=sys.stderr, flush=True)
-    while len(rounds) < n_rounds:
-        bare_runs = {kind: runs[0] for kind, runs in in_turn(scans, runs=1).items()}
-        rounds.append(bare_runs | runs_of(name, source))
-        print(f"{name}: round {len(rounds)} of {n_rounds} is over", file=sys.stderr, flush=True)
-        found = {kind: [one[kind] for one in rounds] for kind in rounds[0]}
-        figures = facts | {"runs": found, "ratio_to_scan": {kind: ratio(found, kind, "scan") for kind in found}}
-        if is_many or len(rounds) == n_rounds:
-            keep(result, figures)
-            show(figures)
+    n_rounds, runs = min(RUNS, 3) if is_many else RUNS, runs_kept(result) if is_many else {}
+    for number in range(len(runs.get("scan", ())) + 1, n_rounds + 1):
+        print(f"{name}: round {number} of {n_rounds}", file=sys.stderr, flush=True)
+        bare_runs = {kind: twice[0] for kind, twice in in_turn(scans, runs=1).items()}
+        of_round = bare_runs | runs_of(name, source, all_kinds=number == n_rounds or not is_many)
+        for kind, figures in of_round.items():
+            runs.setdefault(kind, []).append(figures)
+        if is_many or number == n_rounds:
+            ratios = {
+                kind: ratio({"scan": runs["scan"][-len(of) :], kind: of}, kind, "scan") for kind, of in runs.items()
+            }
+            kept = facts | {"runs": runs, "ratio_to_scan": ratios}
+            keep(result, kept)
+            show(kept)
 
 
 def simulator(users: int) -> dict:
