@@ -353,11 +353,6 @@
     {% do return(["delete from " ~ built_months() ~ " where " ~ key]) %}
 {% endmacro %}
 
-{% macro view_that_many_read() %}
-    {# Spark would compute a wide view anew for each of its readers. #}
-    {% do return("table" if target.type == "spark" else "view") %}
-{% endmacro %}
-
 {% macro step_relation() %}
     {# The rows of one month until they are in their table: DuckDB keeps them in memory, and on disk when that is full. #}
     {% set place = {"database": this.database, "schema": this.schema} %}

@@ -1,6 +1,5 @@
 -- The history: the stage of every user's child in every closed month, from what was known up to that month: behaviour,
 -- and the birthdays registered by then.
-{{ config(materialized=view_that_many_read()) }}
 {% set names, first, last = stage_names(), stages()[0], stages()[-1] %}
 with
     families as (
@@ -23,7 +22,7 @@ with
             registered.birth_date,
             registered.age_months,
             registered.birth_confirmed as registered_birth_confirmed,
-            coalesce(registered.registration_probability, 0.0) as trust,
+            case when beliefs.is_primary then coalesce(registered.registration_probability, 0.0) else 0.0 end as trust,
             1 - beliefs.not_yet_expecting_probability - beliefs.graduated_probability as inside
         from {{ ref("stage_beliefs") }} as beliefs
         left join families on beliefs.user_id = families.user_id
@@ -31,19 +30,11 @@ with
             {{ ref("registered_births") }} as registered
             on beliefs.user_id = registered.user_id
             and beliefs.month = registered.month
-            and beliefs.is_primary
-            -- Where no stage before birth is told, a due date is nothing to tell of either.
-            and (registered.age_months >= 0 or {{ first.from_month < 0 }})
-        left join
-            (
-                select user_id, month, count(*) as n_children
-                from {{ ref("registered_births") }}
-                group by user_id, month
-            ) as known
-            on beliefs.user_id = known.user_id
-            and beliefs.month = known.month
+            -- Where no stage before birth is told, a due date is nothing to tell of the primary child either.
+            and (not beliefs.is_primary or registered.age_months >= 0 or {{ first.from_month < 0 }})
         where
-            beliefs.method = '{{ var("fusion_method") }}' and (beliefs.is_primary or coalesce(known.n_children, 1) < 2)
+            beliefs.method = '{{ var("fusion_method") }}'
+            and (beliefs.is_primary or coalesce(registered.n_known_children, 1) < 2)
     ),
     mixed as (
         select
