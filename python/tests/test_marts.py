@@ -144,7 +144,7 @@ def test_flows_do_not_give_the_month_before_away(shop):
     }
     rows = [f"('{u}', '{s}', date '{m}')" for m, of in months.items() for s, users in of.items() for u in users]
     shop.change(
-        "drop view user_stage_months cascade",
+        "drop table user_stage_months",
         f"""create table user_stage_months as
         select *, true as is_in_stage from (values {", ".join(rows)}) as v(user_id, stage, month)""",
     )

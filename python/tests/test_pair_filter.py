@@ -213,6 +213,7 @@ def test_a_second_child_is_believed_in_above_the_threshold_and_has_a_number_of_i
     )
     passed = shop.query("select count(*) from pair_filter where log_odds > ln(20)")
     assert shop.query(second) == passed and passed[0][0] > 20
+    shop.build(only="user_stage_months")
     numbers = """
         select coalesce(n_known, 0), count(*), count(case when child_no = coalesce(last_child_no, 1) + 1 then 1 end)
         from user_stage_months
