@@ -100,16 +100,16 @@ def seconds(runs: list[dict]) -> pd.Series:
 
 
 def steps(sources: list[dict]) -> str:
-    """Where a run's time goes, on the largest source."""
-    figures = sources[-1]
-    kinds = [kind for kind in ("first build", "one new month", "nothing new") if kind in figures["runs"]]
-    of_kinds = {kind: seconds(figures["runs"][kind]) for kind in kinds}
-    table = pd.DataFrame(of_kinds).fillna(0)
-    table = table.loc[table.max(axis=1).sort_values(ascending=False).index]
-    rows = [[folder, *(f"{value:.1f}" for value in row)] for folder, row in table.iterrows()]
-    return f"{figures['n_actions']:,} actions, seconds of the models by folder; two run at a time:\n\n" + markdown(
-        ["folder", *of_kinds], rows
-    )
+    """Where a run's time goes, on the two largest sources."""
+    parts = []
+    for figures in sources[-2:]:
+        kinds = [kind for kind in ("first build", "one new month", "nothing new") if kind in figures["runs"]]
+        table = pd.DataFrame({kind: seconds(figures["runs"][kind]) for kind in kinds}).fillna(0)
+        table = table.loc[table.max(axis=1).sort_values(ascending=False).index]
+        rows = [[folder, *(f"{value:.1f}" for value in row)] for folder, row in table.iterrows()]
+        said = f"{figures['n_actions']:,} actions, seconds of the models by folder; two run at a time:"
+        parts.append(f"{said}\n\n{markdown(['folder', *kinds], rows)}")
+    return "\n\n".join(parts)
 
 
 def steps_alone() -> str:

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from life_stage import on_spark
 
@@ -24,7 +23,6 @@ DICTIONARY, DICTIONARY_COLUMNS = "dictionary.csv", ("mart", "column", "type", "d
 SMALL = ("stages", "stage_totals", "stage_interests", "model_runs")  # also as CSV, for spreadsheets
 LEDGER = "model_runs"  # grows with every run, so it alone is no reason to publish
 KEYS = ("month", "user_id", "child_no", "stage_no", "stage", "leaf_category", "item_id", "place", "started_at")
-ROWS_PER_GROUP = 122_880  # of a Parquet file: as many as DuckDB takes
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 SCHEMA = pa.schema(
     [
@@ -150,10 +148,12 @@ def fill_set(marts: Marts, folder: Path, facts: dict) -> dict:
     """Write a Parquet file per mart in key order, small ones as CSV too, and last the manifest, which it returns."""
     files = {}
     for name, mart in marts.items():
+        ordered = mart.order(", ".join(column for column in KEYS if column in mart.columns))
         path = folder / f"{name}.parquet"
-        files[name] = {"n_rows": write_parquet(mart, path), **kept_whole(path)}
+        ordered.write_parquet(str(path), compression="zstd")
+        files[name] = {"n_rows": mart.shape[0], **kept_whole(path)}
         if name in SMALL:
-            path = write_csv(mart.columns, in_key_order(mart).fetchall(), folder / f"{name}.csv")
+            path = write_csv(mart.columns, ordered.fetchall(), folder / f"{name}.csv")
             files[name] |= {f"csv_{fact}": value for fact, value in kept_whole(path).items()}
     path = write_csv(DICTIONARY_COLUMNS, dictionary(facts["columns"], facts["descriptions"]), folder / DICTIONARY)
     facts = {**facts, "dictionary_sha256": kept_whole(path)["sha256"]}
@@ -161,30 +161,6 @@ def fill_set(marts: Marts, folder: Path, facts: dict) -> dict:
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2))
     kept_whole(folder / "manifest.json")
     return manifest
-
-
-def in_key_order(mart: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
-    """The mart's rows by its KEYS."""
-    return mart.order(", ".join(column for column in KEYS if column in mart.columns))
-
-
-def write_parquet(mart: duckdb.DuckDBPyRelation, path: Path) -> int:
-    """Write a mart in key order and return its number of rows.
-
-    A month at a time: DuckDB sorts in memory, and twenty million rows of user_stage_months did not fit into 2 GB.
-    """
-    parts = [mart]
-    if "month" in mart.columns:
-        months = [month for (month,) in mart.project("month").distinct().order("month").fetchall()]
-        parts = [mart.filter(f"month = date '{month}'" if month else "month is null") for month in months] or parts
-    schema, n_rows = mart.limit(0).to_arrow_table().schema, 0
-    repetitive = [field.name for field in schema if not pa.types.is_floating(field.type)]
-    with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=repetitive) as writer:
-        for part in parts:
-            for batch in in_key_order(part).to_arrow_reader(ROWS_PER_GROUP):
-                writer.write_batch(batch)
-                n_rows += batch.num_rows
-    return n_rows
 
 
 def kept_whole(path: Path) -> dict[str, int | str]:

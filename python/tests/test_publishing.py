@@ -87,27 +87,9 @@ def test_what_is_returned_says_where_each_mart_lies_and_what_it_holds(shop):
         assert row["sha256"] == hashlib.sha256((shop.published / f"{name}.parquet").read_bytes()).hexdigest()
 
 
-def test_marts_lie_in_key_order(shop, tmp_path):
+def test_marts_lie_in_key_order(shop):
     shop.publish("('c', 's', .1), ('a', 's', .2), ('b', 's', .3)")
     assert shop.users() == [("a",), ("b",), ("c",)]
-
-
-def test_a_history_that_is_too_large_to_be_sorted_in_memory_is_published_in_key_order(shop, tmp_path):
-    shares = ", ".join(f"random() as p_{n}" for n in range(12))
-    shop.connection.execute(f"attach '{tmp_path}/warehouse.duckdb' as warehouse; use warehouse")
-    shop.connection.execute(f"""
-        create table history as
-        select date '2015-01-01' + interval (no % 24) month as month, hash(no)::varchar as user_id, {shares}
-        from range(1_200_000) as rows(no)
-    """)
-    shop.connection.execute("update history set month = null where user_id[1:3] = '111'; set memory_limit = '200MB'")
-    shop.connection.execute("set max_temp_directory_size = '0KB'")
-    with pytest.raises(duckdb.OutOfMemoryException):
-        shop.connection.table("history").order("month, user_id").write_parquet(str(tmp_path / "whole"))
-    shop.publish(user_stage_months="from history")
-    file = shop.published / "user_stage_months.parquet"
-    written = duckdb.sql(f"select month::date, user_id from '{file}'").fetchall()
-    assert written == shop.connection.sql("select month::date, user_id from history order by all").fetchall()
 
 
 def test_unchanged_marts_are_not_published_again(shop):

@@ -8,7 +8,7 @@ pytestmark = pytest.mark.slow
 KEPT = {"keep_actions_months": 12, "keep_features_months": 13}  # of 2018-01: both reach into January 2017
 BASKETS = {"checkout_lines", "checkout_labels"}
 LAYERS = {"stg_action_rows", "search_terms", "user_month_features", *BASKETS}
-FOLDED = "+pair_filter +dynamic_fusion"
+FOLDED = "+pair_filter +dynamic_fusion user_stage_months"
 BELIEFS = [
     "birth_month_filter",
     "birth_month_filter_cells",
