@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from project import copy_shop
+from project import assert_same, copy_shop
 
 FEW = 3
 NEWEST = pd.Timestamp("2017-02-01")
@@ -152,6 +152,18 @@ def test_flows_do_not_give_the_month_before_away(shop):
     told = shop.frame("stage_totals", "stage = 'infant'").sort_values("month")
     assert list(told["is_suppressed"]) == [True, False] and told["n_users"].iloc[1] == 43
     assert told[["n_moved_in", "n_moved_out"]].isna().all(axis=None)
+
+
+@pytest.mark.slow
+def test_a_warehouse_in_which_the_history_was_a_view_is_carried_on(base, shop):
+    """The form it had before it became a table; a run of the whole job brings it up to date."""
+    shop.change(
+        "alter table user_stage_months rename to stored",
+        "create view user_stage_months as from stored where month < date '2017-02-01'",
+    )
+    shop.build()
+    shop.change("drop table stored")
+    assert_same(base, shop, ["user_stage_months", "user_stages", "stage_changes"])
 
 
 def test_how_many_registrations_were_set_aside_is_told_of_enough_users(shop):
