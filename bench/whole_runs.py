@@ -120,9 +120,11 @@ def measure(millions: float, months: int) -> None:
     scans = {"scan": partial(measured, bare, hashes(source), source), "count": partial(measured, bare, counted, source)}
     facts = size(source) | {"n_users": users, "months": months}
     n_rounds, runs = min(RUNS, 3) if is_many else RUNS, runs_kept(result) if is_many else {}
-    for number in range(len(runs.get("scan", ())) + 1, n_rounds + 1):
+    n_kept = len(runs.get("scan", ()))
+    print(f"{name}: {n_kept} of {n_rounds} rounds are there", file=sys.stderr, flush=True)
+    for number in range(n_kept + 1, n_rounds + 1):
         print(f"{name}: round {number} of {n_rounds}", file=sys.stderr, flush=True)
-        bare_runs = {kind: twice[0] for kind, twice in in_turn(scans, runs=1).items()}
+        bare_runs = {kind: one[0] for kind, one in in_turn(scans, runs=1).items()}
         of_round = bare_runs | runs_of(name, source, all_kinds=number == n_rounds or not is_many)
         for kind, figures in of_round.items():
             runs.setdefault(kind, []).append(figures)
