@@ -226,6 +226,12 @@ def test_a_second_child_is_believed_in_above_the_threshold_and_has_a_number_of_i
     told = shop.query(numbers)
     assert [n_known for n_known, _, _ in told] == [0, 1], "families with several registered children have no more"
     assert all(n_further == n_next > 0 for _, n_further, n_next in told)
+    furthest = """
+        select max(abs(told.p_infant - beliefs.p_infant)), max(abs(told.p_toddler - beliefs.p_toddler))
+        from user_stage_months as told inner join stage_beliefs as beliefs using (user_id, month)
+        where not told.is_primary and not beliefs.is_primary and beliefs.method = 'birth_month_filter'
+    """
+    assert max(shop.query(furthest)[0]) < 1e-9, "the registration of the first child says nothing of the second"
 
 
 def test_the_threshold_lets_the_wanted_share_of_single_children_pass(shop):
