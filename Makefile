@@ -87,7 +87,7 @@ test-spark: $(VENV)/dev ## the same data on DuckDB and on Apache Spark, and on a
 pytest: $(VENV)/dev ## the tests alone
 	$(BIN)/pytest -n 2 --dist worksteal
 
-BENCHES = $(if $(QUICK),,evidence_cost training_cost learning_quality analyst_feature fold_cost) whole_runs peers
+BENCHES = $(if $(QUICK),,evidence_cost training_cost learning_quality analyst_feature fold_cost row_sizes) whole_runs peers $(if $(QUICK),,performance_page)
 
 bench: $(VENV)/runtime ## what steps and whole runs cost, beside others (needs Java), on generated data (two hours); QUICK=1: whole runs and peers (4 minutes)
 	$(if $(QUICK),,$(PIP_INSTALL) --no-build-isolation -e '.[peers]')

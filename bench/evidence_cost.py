@@ -4,8 +4,10 @@ Two ways to the sum are compared: by distinct days per feature (the project's ow
 weights into one score per item and action first and never spells features out. python bench/evidence_cost.py
 """
 
+from statistics import median
+
 import duckdb
-from measuring import WORK, build, compiled, cpu, demo_source, in_turn, keep, measured, ratio
+from measuring import RUNS, WORK, build, compiled, cpu, demo_source, in_turn, keep, measured, ratio
 
 NAME, MONTH = "month", "2016-11-01"
 COLUMNS = ("user_id", "acted_on", "action", "item_id", "search_term")
@@ -93,10 +95,10 @@ def main() -> None:
     found = in_turn({name: lambda work=work: measured(run, *work) for name, work in pieces.items()})
     ratios = {name: ratio(found, name, "bare scan") for name in pieces}
     keep("evidence_cost", {"n_actions": n_actions, "runs": found, "ratio_to_bare_scan": ratios})
-    print(f"One month, {n_actions:,} actions, {len(COLUMNS)} columns read, {len(bins)} bins; medians of 5 rounds:")
+    print(f"One month, {n_actions:,} actions, {len(COLUMNS)} columns read, {len(bins)} bins; medians of {RUNS} rounds:")
     for name, runs in found.items():
-        cpu = sorted(figures["cpu_s"] for figures in runs)[2]
-        print(f"  {name:22} {cpu:6.2f} CPU-s  {ratios[name]:5.0f} x the bare scan")
+        middle = median(figures["cpu_s"] for figures in runs)
+        print(f"  {name:22} {middle:6.2f} CPU-s  {ratios[name]:5.0f} x the bare scan")
 
 
 if __name__ == "__main__":

@@ -27,16 +27,24 @@ RESULTS = PROJECT / "bench" / "results"
 QUICK = bool(os.environ.get("QUICK"))  # a million actions, once, nothing kept: the ratios in minutes
 RUNS = 1 if QUICK else 5
 MEMORY = "3GB"  # what DuckDB is held to where memory is measured, whatever the machine has
-COMMIT = subprocess.run(
-    ["git", "rev-parse", "--short", "HEAD"], cwd=PROJECT, capture_output=True, text=True
-).stdout.strip()  # of the code that is measured, whatever is committed meanwhile
+CODE = ("bench/*.py", "macros", "models", "python", "seeds", "*.yml")
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(["git", *words], cwd=PROJECT, capture_output=True, text=True).stdout.strip()
+
+
+# The code that is measured, whatever is committed meanwhile.
+IS_CHANGED = bool(_git("status", "--porcelain", "--untracked-files=no", "--", *CODE))
+COMMIT = _git("rev-parse", "--short", "HEAD") + ("-changed" if IS_CHANGED else "")
+SIMULATOR = _git("log", "-1", "--format=%h", "--", "python/life_stage_demo")  # the commit that last changed it
 
 
 def demo_source(
     name: str, *, users: int, months: int, through: str, seed: int = 1, jobs: int = 2, kept: float = 1.0
 ) -> Path:
-    """A folder of simulated shoppers, generated unless it is there; kept: the share of their actions that stays."""
-    folder = WORK / name
+    """A folder of simulated shoppers, generated unless this simulator did it before; kept: the share of actions."""
+    folder = WORK / f"{name}_{SIMULATOR}"
     if not folder.exists():
         whole = folder.with_name(f"{name}_whole")
         arguments = {"out": whole, "users": users, "months": months, "through": through, "seed": seed, "jobs": jobs}
@@ -130,6 +138,15 @@ def ratio(found: dict[str, list[dict]], of: str, to: str) -> float:
     return median(a["cpu_s"] / b["cpu_s"] for a, b in zip(found[of], found[to], strict=True))
 
 
+def machine() -> str:
+    """Processor, cores and memory."""
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text().splitlines() if told.exists() else []
+    names = [line.split(": ")[1] for line in lines if line.startswith("model name")] or [platform.machine()]
+    gigabytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
+    return f"{names[0]}, {os.cpu_count()} cores, {gigabytes:.0f} GB"
+
+
 def keep(name: str, figures: dict, *more_packages: str) -> None:
     """Write the figures with versions and machine to results/<name>.json, unless they were measured in a hurry."""
     if QUICK:
@@ -138,7 +155,7 @@ def keep(name: str, figures: dict, *more_packages: str) -> None:
     facts = {
         "commit": COMMIT,
         "python": platform.python_version(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "machine": machine(),
         "versions": {package: version(package) for package in packages},
     }
     RESULTS.mkdir(exist_ok=True)

@@ -18,7 +18,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
-from measuring import COMMIT, QUICK, WORK, build, compiled, demo_source, in_turn, keep, ratio
+from measuring import COMMIT, IS_CHANGED, QUICK, WORK, build, compiled, demo_source, in_turn, keep, ratio
 from scipy.sparse import csr_array
 
 MONTH, USERS_PER_MILLION = "2016-11-01", 58_800
@@ -42,7 +42,7 @@ def inputs(millions: float) -> Path:
     """The folder of the four files, made once by the monthly job itself, with the SQL that it ran."""
     name = f"peers_{millions:g}".replace(".", "_")  # of the warehouse, so of its database too
     folder = WORK / f"{name}_{COMMIT}"
-    if not (folder / "stage_evidence.sql").exists():
+    if IS_CHANGED or not (folder / "stage_evidence.sql").exists():
         source = demo_source(f"{name}_source", users=int(USERS_PER_MILLION * millions), months=1, through="2016-11")
         warehouse = build(source, name)
         folder.mkdir(exist_ok=True)

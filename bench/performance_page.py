@@ -1,4 +1,7 @@
-"""docs/performance.md and its picture, from bench/results alone. python bench/performance_page.py"""
+"""docs/performance.md, its picture and the table of README's Scale, from bench/results alone.
+
+python bench/performance_page.py
+"""
 
 from collections.abc import Iterable
 from itertools import pairwise
@@ -28,6 +31,7 @@ PEERS = {
     "pandas_explode": "pandas, features exploded",
     "spark": "PySpark, local[2]",
 }
+BEFORE_SCALE = "(the first build lacks the newest month):\n\n"  # in README
 FIGURES = ("cpu_s", "wall_s", "peak_mb")
 
 
@@ -70,28 +74,103 @@ def of_like_users(sources: list[dict]) -> list[dict]:
     return [figures for figures in sources if figures["months"] == 24 and figures["n_users"] < 1e6]
 
 
+def per_doubling(sources: list[dict], kind: str) -> dict[tuple[int, int], float]:
+    """{(fewer actions, more): times the CPU that twice the actions and users cost}, compared within a commit."""
+    found = {}
+    for smaller, larger in pairwise(of_like_users(sources)):
+        if smaller["commit"] == larger["commit"]:
+            fewer, more = smaller["n_actions"], larger["n_actions"]
+            less, most = (middle(figures["runs"][kind])["cpu_s"] for figures in (smaller, larger))
+            found[fewer, more] = (most / less) ** (1 / log2(more / fewer))
+    return found
+
+
+def twice_the_history(sources: list[dict]) -> tuple[float, float]:
+    """Times the CPU of a new month with 24 months of history instead of 12; the models' seconds but for learning."""
+    months = {(figures["n_users"], figures["commit"], figures["months"]): figures["runs"] for figures in sources}
+    (key,) = ((users, commit) for users, commit, n_months in months if n_months == 12)
+    both = [months[(*key, n_months)]["one new month"] for n_months in (24, 12)]
+    cpu = [middle(runs)["cpu_s"] for runs in both]
+    others = [seconds(runs).drop(["life_stage/learning", "life_stage/evaluation"]).sum() for runs in both]
+    return cpu[0] / cpu[1], others[0] / others[1]
+
+
 def growth(sources: list[dict]) -> str:
-    """What twice the actions, and twice the history, cost; compared within a commit."""
+    """What twice the actions, and twice the history, cost."""
     said = []
     for kind in ("first build", "one new month"):
-        for smaller, larger in pairwise(of_like_users(sources)):
-            if smaller["commit"] == larger["commit"]:
-                fewer, more = smaller["n_actions"], larger["n_actions"]
-                less, most = (middle(figures["runs"][kind])["cpu_s"] for figures in (smaller, larger))
-                factor = (most / less) ** (1 / log2(more / fewer))
-                doubled = f"From {fewer:,} to {more:,} actions, per doubling of actions and users"
-                said.append(f"{doubled}: {kind} {factor:.2f} x the CPU.")
-    months = {(figures["n_users"], figures["commit"], figures["months"]): figures["runs"] for figures in sources}
-    for (users, commit, n_months), runs in months.items():
-        if n_months == 24 and (users, commit, 12) in months:
-            both = [of["one new month"] for of in (runs, months[users, commit, 12])]
-            long, short = (middle(of)["cpu_s"] for of in both)
-            others = [seconds(of).drop(["life_stage/learning", "life_stage/evaluation"]).sum() for of in both]
-            said += [
-                f"With 24 months of history a new month costs {long / short:.2f} times the CPU that it does with 12.",
-                f"Without learning and evaluation the models' seconds are {others[0] / others[1]:.2f} times as many.",
-            ]
+        for (fewer, more), factor in per_doubling(sources, kind).items():
+            doubled = f"From {fewer:,} to {more:,} actions, per doubling of actions and users"
+            said.append(f"{doubled}: {kind} {factor:.2f} x the CPU.")
+    cpu, others = twice_the_history(sources)
+    said += [
+        f"With 24 months of history a new month costs {cpu:.2f} times the CPU that it does with 12.",
+        f"Without learning and evaluation the models' seconds are {others:.2f} times as many.",
+    ]
     return "\n".join(f"- {sentence}" for sentence in said)
+
+
+def goals(sources: list[dict], sizes: list[dict]) -> str:
+    """What was set before anything was measured, what came of it, and what was missed."""
+    few, many, largest = sizes[0]["ratio_to_project"], sizes[-1]["ratio_to_project"], sources[-1]
+    n_actions = f"{largest['n_actions']:,}"
+    bounds = [
+        ("features and evidence of a month, x the bare scan", evidence_ratio(), 100),
+        ("the same, x what Polars takes", 1 / few["polars"], 1.15),
+        ("pandas, x the project", -few["pandas_merge"], -2),
+        ("pandas exploding features, x the project", -few["pandas_explode"], -5),
+        (f"PySpark with {sizes[-1]['n_actions']:,} actions, x the project", -many["spark"], -4),
+        (f"first build of {n_actions} actions, GB", middle(largest["runs"]["first build"])["peak_mb"] / 1e3, 4),
+        (f"first build of {n_actions} actions, x the reading", largest["ratio_to_scan"]["first build"], 200),
+        ("a new month with 24 months of history, x with 12", twice_the_history(sources)[0], 1.25),
+        ("first build with twice the actions and users, x", max(per_doubling(sources, "first build").values()), 2.1),
+    ]
+    rows = [
+        [
+            what,
+            f"at {'most' if most > 0 else 'least'} {abs(most):g}",
+            f"{abs(found):.3g}",
+            "" if found <= most else "missed",
+        ]
+        for what, found, most in bounds
+    ]
+    return markdown(["what", "goal", "measured", ""], rows)
+
+
+def evidence_ratio() -> float:
+    """Features and evidence against a bare scan of their columns."""
+    return results("evidence_cost")["figures"]["ratio_to_bare_scan"]["features and evidence"]
+
+
+def scale(sources: list[dict]) -> str:
+    """README's table: what runs of 24 months take."""
+    shown = [figures for figures in sources if figures["months"] == 24]
+    kinds = ("first build", "one new month", "nothing new")
+    middles = [{kind: middle(runs) for kind, runs in figures["runs"].items()} for figures in shown]
+    header = [f"{figures['n_actions'] / 1e6:,.0f} million actions, {figures['n_users']:,} users" for figures in shown]
+    rows = [[kind, *(duration(of[kind]["wall_s"]) if kind in of else "" for of in middles)] for kind in kinds]
+    most = [max(of[kind]["peak_mb"] for kind in kinds if kind in of) for of in middles]
+    rows.append(["most memory", *(f"{mb / 1e3:.1f} GB" for mb in most)])
+    rows.append(["runs of each", *(str(len(figures["runs"]["first build"])) for figures in shown)])
+    return markdown(["", *header], rows)
+
+
+def duration(of_seconds: float) -> str:
+    """In seconds, or minutes from two on."""
+    return f"{of_seconds:.0f} s" if of_seconds < 120 else f"{of_seconds / 60:.0f} min"
+
+
+def row_sizes() -> str:
+    """What rows take as files."""
+    tables = results("row_sizes")["figures"]["tables"]
+    times = 1e9 / tables["birth_month_filter"]["rows"]  # a row for each user so far
+    rows = []
+    for table, of in tables.items():
+        n_rows, size = of["rows"], of["bytes_a_row"]
+        many = [f"{n_rows * times / 1e9:.2g}", f"{n_rows * times * size / 1e9:,.0f}"]
+        rows.append([table, f"{n_rows:,}", f"{size:.1f}", *many])
+    header = ["table", "rows of the fullest month", "bytes a row", "10^9 rows of 10^9 users", "GB of 10^9 users"]
+    return markdown(header, rows)
 
 
 def seconds(runs: list[dict]) -> pd.Series:
@@ -187,8 +266,13 @@ def page() -> str:
 Medians of as many runs as are given, in turn, on simulated data; raw runs lie in [bench/results](../bench/results).
 Ratios are medians over the rounds, so they differ a little from quotients of the columns. Whole runs and what others
 take are whole processes; scans and single steps are timed without the start of Python. What was measured at different
-commits is different code, on different days.
-`python bench/performance_page.py` writes the page; `make bench` measures anew, with `QUICK=1` a million actions once.
+commits is different code on different days, and virtual machines of one name differ in speed by a factor of two:
+compare within a table. `python bench/performance_page.py` writes the page; `make bench` measures anew what takes less
+than an hour each, with `QUICK=1` a million actions once.
+
+## Goals
+
+{goals(sources, by_size("peers"))}
 
 ## Whole runs
 
@@ -213,9 +297,17 @@ which the reading has.
 
 ## Others on the same work
 
-Features and evidence of one month from the same four Parquet files, equal sums asserted: `python bench/peers.py`.
+Features and evidence of one month from the same four Parquet files, equal sums asserted: `python bench/peers.py 4 20`,
+millions of actions (4 if none are named).
 
 {peers(by_size("peers"))}
+
+## What rows take
+
+As Parquet, of 5,000 simulated shoppers over 24 months; the last two columns multiply. `python bench/row_sizes.py`.
+{made_with(results("row_sizes"))}.
+
+{row_sizes()}
 
 ## The simulator
 
@@ -224,8 +316,12 @@ Features and evidence of one month from the same four Parquet files, equal sums 
 
 
 def write() -> None:
-    """Write the page."""
+    """Write the page, and the table into README."""
     (DOCS / "performance.md").write_text(page())
+    readme = DOCS.with_name("README.md")
+    before, rest = readme.read_text().split(BEFORE_SCALE)
+    after = rest[rest.index("\n\n") :]
+    readme.write_text(before + BEFORE_SCALE + scale(by_size("whole_runs")) + after)
 
 
 if __name__ == "__main__":

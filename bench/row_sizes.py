@@ -1,31 +1,40 @@
-"""What a row of each table takes as Parquet: the numbers that docs/scaling.md reckons with.
+"""What a row of each large table takes as Parquet, in the month that has most of them.
 
-Of the newest month of the warehouse that LIFE_STAGE_WAREHOUSE names. make demo && python bench/row_sizes.py
+Of 5,000 simulated shoppers over 24 months; docs/scaling.md reckons with it. python bench/row_sizes.py
 """
 
-import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import duckdb
+from measuring import build, demo_source, keep
 
-TABLES = ("stg_action_rows", "user_month_features", "stage_evidence", "stage_scores", "birth_month_filter")
-TABLES += ("birth_month_filter_cells", "pair_filter", "pair_filter_cells", "dynamic_fusion", "dynamic_fusion_cells")
+NAME, USERS = "row_sizes", 5_000
+TABLES = ("stg_action_rows", "user_month_features", "unit_evidence", "stage_evidence", "stage_scores")
+TABLES += ("birth_month_filter", "birth_month_filter_cells", "pair_filter", "pair_filter_cells")
+TABLES += ("dynamic_fusion", "dynamic_fusion_cells", "user_stage_months")
+
+
+def sizes(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, float]:
+    """Rows of the fullest month and the bytes each takes, the rows ordered by user as a writer would have them."""
+    rows = connection.sql(
+        f"""select * exclude (month) from {table}
+        where month = (select month from {table} group by month order by count(*) desc, month desc limit 1)"""
+    )
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "rows.parquet"
+        rows.order("user_id").write_parquet(str(file), compression="snappy")
+        return {"rows": rows.shape[0], "bytes_a_row": file.stat().st_size / rows.shape[0]}
 
 
 def main() -> None:
-    """Print rows and bytes per row."""
-    warehouse = os.environ.get("LIFE_STAGE_WAREHOUSE", "warehouse/life_stage.duckdb")
-    print("| table | rows of the newest month | bytes a row |\n|---|---|---|")
-    with duckdb.connect(warehouse, read_only=True) as connection, TemporaryDirectory() as folder:
-        file = Path(folder) / "rows.parquet"
-        for table in TABLES:
-            rows = connection.sql(
-                f"select * exclude (month) from {table} where month = (select max(month) from {table})"
-            )
-            rows.order("user_id").write_parquet(str(file), compression="snappy")
-            n_rows = rows.shape[0]
-            print(f"| {table} | {n_rows:,} | {file.stat().st_size / n_rows:.0f} |")
+    """Measure and print."""
+    warehouse = build(demo_source(NAME, users=USERS, months=24, through="2017-02"), NAME)
+    with duckdb.connect(str(warehouse), read_only=True) as connection:
+        found = {table: sizes(connection, table) for table in TABLES}
+    keep("row_sizes", {"tables": found})
+    for table, figures in found.items():
+        print(f"{table:26} {figures['rows']:8,} rows {figures['bytes_a_row']:6.0f} bytes a row")
 
 
 if __name__ == "__main__":

@@ -97,7 +97,7 @@ def size(source: Path) -> dict[str, float]:
 
 
 def runs_kept(name: str) -> dict[str, list[dict]]:
-    """The runs that results hold of this very commit: with another one between two sittings all begin anew."""
+    """The runs that results hold of this very commit: with another one between two starts all begin anew."""
     file = RESULTS / f"{name}.json"
     kept = json.loads(file.read_text()) if file.exists() and not QUICK else {"commit": None}
     return kept["figures"]["runs"] if kept["commit"] == COMMIT else {}
@@ -106,15 +106,15 @@ def runs_kept(name: str) -> dict[str, list[dict]]:
 def measure(millions: float, months: int) -> None:
     """Whole runs and bare queries on one source in turn, printed and kept.
 
-    Of a hundred million actions a round takes an hour: each is kept when it is over, and the next sitting goes on; all
-    kinds of runs are made in the last round alone.
+    Of a hundred million actions a round takes an hour: each is kept when it is over, and whoever starts again goes on
+    from there; all kinds of runs are made in the last round alone.
     """
     is_many = millions == MANY
     users, share = (USERS_OF_MANY, KEPT_OF_MANY) if is_many else (int(USERS_PER_MILLION * millions), 1.0)
     os.environ["LIFE_STAGE_MEMORY"] = MEMORY_OF_MANY if is_many else MEMORY
     name, result = f"whole_{millions:g}_{users}_{months}".replace(".", "_"), f"whole_runs_{millions:g}_{months}"
     source = demo_source(f"{name}_source", users=users, months=months, through=NEWEST, kept=share)
-    if (withheld := source / "withheld").exists():  # a sitting was killed
+    if (withheld := source / "withheld").exists():  # left by one that was killed
         withheld.rename(source / "actions" / f"month={NEWEST}")
     counted = "select user_id, date_trunc('month', occurred_at), count(*) from {actions} group by all"
     scans = {"scan": partial(measured, bare, hashes(source), source), "count": partial(measured, bare, counted, source)}

@@ -17,6 +17,7 @@
 {% endmacro %}
 
 {% macro migrate_state() %}
+    {% do stop_on_spark("a migration") %}
     {% set found = state_version_found() if load_relation(built_months()) else 0 %}
     {% if found == 0 or found > state_version() %}
         {% do stop(

@@ -105,6 +105,11 @@
     left(sha256({{ id_key("outer") }} || unhex(sha256({{ id_key("inner") }} || encode({{ id }})))), 32)
 {%- endmacro %}
 
+{% macro has_id_key() %}
+    {% if not execute or target.type == "spark" %} {% do return(false) %} {% endif %}
+    {% do return(run_query("select " ~ id_key("outer") ~ " is not null as is_set").rows[0]["is_set"]) %}
+{% endmacro %}
+
 {% macro id_key(pad) -%} getvariable('id_key_{{ pad }}') {%- endmacro %}
 
 {% macro write_csv(sql, path) %} {% do return("copy (" ~ sql ~ ") to '" ~ path ~ "' (header)") %} {% endmacro %}
@@ -134,6 +139,11 @@
     {% do return(run_query("select file from glob(" ~ folders ~ ") order by file").columns[0].values() | list) %}
 {% endmacro %}
 
+{% macro signs_of_patterns() %}
+    {# What stands for something else in a file's name; Spark reads several files as {one,other}. #}
+    {% do return("*?[{,}" if target.type == "spark" else "*?[") %}
+{% endmacro %}
+
 {% macro found_files(table) %}
     {# SQL: all files of a table, in the folder of its name or beside it. Spark lists the whole source once. #}
     {% set place = source_directory() ~ "/" ~ table %}
@@ -157,11 +167,13 @@
 {% endmacro %}
 
 {% macro path_within_source(path) -%}
-    {#- Spark tells whole paths; here all begin as LIFE_STAGE_SOURCE does. -#}
+    {#- Spark tells whole paths; here all begin as LIFE_STAGE_SOURCE does. A plain name may occur more than once in a path:
+        the source is where a table of it follows. -#}
     {%- set directory = source_directory() ~ "/" -%}
+    {%- set tables = graph.sources.values() | map(attribute="name") | join("|") if execute -%}
     {%- set is_whole = directory.startswith("/") or "://" in directory -%}
     {%- if is_whole -%} substr({{ path }}, instr({{ path }}, '{{ directory }}'))
-    {%- else -%} substr({{ path }}, instr({{ path }}, '/{{ directory }}') + 1)
+    {%- else -%} regexp_extract({{ path }}, r'/(\Q{{ directory }}\E({{ tables }})[/.].*)', 1)
     {%- endif -%}
 {%- endmacro %}
 
@@ -440,9 +452,13 @@
 {% endmacro %}
 
 {% macro put_in_place(new, target_relation) %}
+    {# The old table goes last: wherever a run is killed, drop_leftovers finds one of the two. #}
     {% set old = load_relation(target_relation) %}
-    {% if old is not none %} {% do adapter.drop_relation(old) %} {% endif %}
-    {% do run_query("alter table " ~ new ~ " rename to " ~ target_relation) %}
+    {% if old is not none %}
+        {% set aside = make_backup_relation(target_relation, old.type) %} {% do adapter.rename_relation(old, aside) %}
+    {% endif %}
+    {% do adapter.rename_relation(new, target_relation) %}
+    {% if old is not none %} {% do adapter.drop_relation(aside) %} {% endif %}
 {% endmacro %}
 
 {% materialization table, adapter = "spark", supported_languages = ["sql", "python"] %}

@@ -20,12 +20,16 @@
 {% endmacro %}
 
 {% macro drop_leftovers() %}
-    {# Tables that dbt leaves behind when it adds to a Python model or when it is killed. #}
+    {# Tables that dbt leaves behind when it adds to a Python model or when it is killed. One that was set aside for a new
+       one that did not come takes its place again. #}
     {% if execute %}
         {% for name in leftover_tables(target.schema) %}
-            {% do adapter.drop_relation(
-                api.Relation.create(target.database or none, target.schema, name, type="table")
-            ) %}
+            {% set left = api.Relation.create(target.database or none, target.schema, name, type="table") %}
+            {% set place = left.incorporate(path={"identifier": name.removesuffix("__dbt_backup")}) %}
+            {% if name.endswith("__dbt_backup") and not load_relation(place) %}
+                {% do adapter.rename_relation(left, place) %}
+            {% else %} {% do adapter.drop_relation(left) %}
+            {% endif %}
         {% endfor %}
     {% endif %}
 {% endmacro %}

@@ -14,11 +14,13 @@
     {% for row in run_query(found_files(table)).rows %}
         {% set name = row["file"][source_directory() | length :] %}
         {% if "/." in name or "/_" in name %}  {# hidden, or unfinished #}
-        {% elif modules.re.search("[*?\\[]|__[a-z_]+__", name) %}
+        {% elif modules.re.search("[" ~ modules.re.escape(signs_of_patterns()) ~ "]|__[a-z_]+__", name) %}
             {% do stop(
                 "LS-SRC-004",
                 row["file"]
-                ~ " has *, ?, [ or a word between two __ in its name, which would stand for something else",
+                ~ " has one of "
+                ~ signs_of_patterns()
+                ~ " or a word between two __ in its name, which would stand for something else",
                 "rename it",
             ) %}
         {% elif name.lower().endswith((".parquet", ".csv", ".csv.gz")) %} {% do files.append(row["file"]) %}
@@ -100,11 +102,6 @@
     {#- A user's id, or its pseudonym where there is a key; a session without the key then gives none, never the id. -#}
     {{ pseudonym(id_of(column)) if has_id_key() else id_of(column) }}
 {%- endmacro %}
-
-{% macro has_id_key() %}
-    {% if not execute or target.type == "spark" %} {% do return(false) %} {% endif %}
-    {% do return(run_query("select " ~ id_key("outer") ~ " is not null as is_set").rows[0]["is_set"]) %}
-{% endmacro %}
 
 {% macro write_pseudonyms(path) %}
     {# An operation: every user id of the source with its pseudonym, as CSV. It undoes what pseudonyms are for. #}

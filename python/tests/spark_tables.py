@@ -1,4 +1,7 @@
-"""Gives a Spark warehouse tables or writes all of them out; a process of its own, because one at a time may open it."""
+"""Gives a Spark warehouse tables, sets some aside or writes all of them out.
+
+A process of its own, because one at a time may open it.
+"""
 
 import sys
 from pathlib import Path
@@ -15,19 +18,27 @@ def open_warehouse(warehouse: Path) -> SparkSession:
     return builder.config("spark.hadoop.javax.jdo.option.ConnectionURL", url).getOrCreate()
 
 
-def write_out(spark: SparkSession, folder: Path) -> None:
+def write_out(spark: SparkSession, folder: str) -> None:
     """Every table and view as Parquet."""
     for table in spark.catalog.listTables("life_stage"):
-        spark.table(f"life_stage.{table.name}").write.parquet(str(folder / table.name))
+        spark.table(f"life_stage.{table.name}").write.parquet(f"{folder}/{table.name}")
 
 
-def take_in(spark: SparkSession, folder: Path) -> None:
+def take_in(spark: SparkSession, folder: str) -> None:
     """A table of each Parquet file."""
     spark.sql("create database if not exists life_stage")
-    for file in folder.glob("*.parquet"):
+    for file in Path(folder).glob("*.parquet"):
         spark.read.parquet(str(file)).write.saveAsTable(f"life_stage.{file.stem}")
 
 
+def set_aside(spark: SparkSession, *names: str) -> None:
+    """Tables as a run leaves them that is killed while it replaces them; the last of the new ones is there."""
+    for name in names:
+        spark.sql(f"alter table life_stage.{name} rename to life_stage.{name}__dbt_backup")
+    spark.sql(f"create table life_stage.{names[-1]} using parquet as table life_stage.{names[-1]}__dbt_backup")
+
+
 if __name__ == "__main__":
-    task, warehouse, folder = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
-    {"write_out": write_out, "take_in": take_in}[task](open_warehouse(warehouse), folder)
+    task, warehouse, *words = sys.argv[1:]
+    TASKS = {work.__name__: work for work in (write_out, take_in, set_aside)}
+    TASKS[task](open_warehouse(Path(warehouse)), *words)

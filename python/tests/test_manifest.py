@@ -30,8 +30,11 @@ READ_ON_DEMAND = {
 FROM_VARS_ALONE = {"stages", "age_bins"}
 PREFIXES = {"stg", "feature", "checkout"}
 
-# What DuckDB and Spark spell differently, or what only one of them knows; these files alone may say it.
+# What DuckDB and Spark spell differently, or what only one of them knows; these files alone may say it. What takes rows
+# away is not there on Spark yet, where a run that asks for it stops.
 ENGINE_FILES = {"portable.sql"}
+ROWS_TAKEN_AWAY = {"forgetting.sql", "retention.sql", "migrations.sql", "checkout_champions.sql"}
+ROWS_CHANGED = r"\b(delete from|update \S+ set|merge into|truncate|alter table|create or replace)\b"
 ENGINE_SPECIFIC = "|".join(
     [
         r"\w::\w",
@@ -46,6 +49,7 @@ ENGINE_SPECIFIC = "|".join(
         r"(?<![.\w])(arg_max|arg_min|max_by|min_by|any_value|mode|median|quantile\w*|percentile\w*|approx_\w+)\(",
         r"(?<![.\w])(hash|xxhash64|timezone|string_agg|listagg|string_split|split)\(",
         r"(?<![.\w])regexp_(matches|full_match|split_to_array|replace)\(",
+        r"\btarget\.type\b",
     ]
 )
 
@@ -215,8 +219,12 @@ def test_names_say_what_a_row_is_and_no_more(models):
 
 
 def test_engines_differ_in_the_portable_macros_alone():
-    code = {path: without_comments(sql).lower() for path, sql in SQL.items() if path.name not in ENGINE_FILES}
-    found = {path.name: [match.group() for match in re.finditer(ENGINE_SPECIFIC, sql)] for path, sql in code.items()}
+    models = {path: path.read_text(encoding="utf-8") for path in (PROJECT / "models").rglob("*.py")}
+    code = {path.name: without_comments(text).lower() for path, text in (SQL | models).items()}
+    found = {}
+    for name in code.keys() - ENGINE_FILES:
+        pattern = ENGINE_SPECIFIC if name in ROWS_TAKEN_AWAY else f"{ENGINE_SPECIFIC}|{ROWS_CHANGED}"
+        found[name] = [match.group() for match in re.finditer(pattern, code[name])]
     assert {name: words for name, words in found.items() if words} == {}
 
 

@@ -34,10 +34,12 @@ def test_the_page_of_costs_is_written_from_the_kept_figures(results_page, tmp_pa
     """Run bench/performance_page.py after make bench."""
     page = importlib.import_module("performance_page")
     for module in (results_page, page):
-        monkeypatch.setattr(module, "DOCS", tmp_path)
+        monkeypatch.setattr(module, "DOCS", tmp_path / "docs")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "README.md").write_text((PROJECT / "README.md").read_text())
     page.write()
-    for name in ("performance.md", "pictures/cost_of_runs.svg"):
-        assert (tmp_path / name).read_text() == (PROJECT / "docs" / name).read_text(), name
+    for name in ("README.md", "docs/performance.md", "docs/pictures/cost_of_runs.svg"):
+        assert (tmp_path / name).read_text() == (PROJECT / name).read_text(), name
 
 
 def test_a_simpler_method_that_wins_is_named(results_page):

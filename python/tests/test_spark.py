@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
@@ -67,6 +67,7 @@ class SparkShop:
     """A shop's folder, as the target `spark` sees it."""
 
     shop: Shop
+    variables: dict = field(default_factory=lambda: VARS)
 
     @property
     def warehouse(self) -> Path:
@@ -75,8 +76,9 @@ class SparkShop:
 
     def build(self, *words: str, **environment: str) -> str:
         """Run the monthly job, which must end well; returns all it printed."""
-        command = [str(Path(sys.executable).with_name("dbt")), "--no-use-colors", "build", "--vars", json.dumps(VARS)]
-        command += ["--exclude", "path:models/checkout", "--target-path", "target_spark", "--log-path", "logs_spark"]
+        command = [str(Path(sys.executable).with_name("dbt")), "--no-use-colors", "build"]
+        command += ["--vars", json.dumps(self.variables), "--exclude", "path:models/checkout"]
+        command += ["--target-path", "target_spark", "--log-path", "logs_spark"]
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("DBT_", "LIFE_STAGE_"))}
         done = subprocess.run(
             [*command, *words],
@@ -88,19 +90,24 @@ class SparkShop:
         assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
         return done.stdout
 
-    def tables(self, task: str, folder: Path) -> Path:
-        """Take tables in or write them out (see spark_tables.py)."""
+    def tables(self, task: str, *words: str | Path) -> None:
+        """Do something with the warehouse's tables (see spark_tables.py)."""
         script = Path(__file__).with_name("spark_tables.py")
-        command = [sys.executable, str(script), task, str(self.warehouse), str(folder)]
+        command = [sys.executable, str(script), task, str(self.warehouse), *map(str, words)]
         subprocess.run(command, cwd=self.shop.folder, env=os.environ | JAVA, check=True, capture_output=True)
-        return folder
 
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
-    """A shop of 1,200 users and 6 months, 2016-09 to 2017-02, on DuckDB; the last month is still to come."""
-    shop = make_shop(tmp_path_factory.mktemp("spark") / "shop")
+    """A shop of 1,200 users and 6 months, 2016-09 to 2017-02, on DuckDB; the last month is still to come.
+
+    Children and the actions of a month are CSV; the source's name is in its path twice.
+    """
+    shop = make_shop(tmp_path_factory.mktemp("spark") / "source" / "shop")
     generate_source(shop, users=1_200, months=6)
+    for file in [*shop.source.glob("children*"), *(shop.source / "actions" / "month=2016-10").iterdir()]:
+        duckdb.read_parquet(str(file)).write_csv(str(file.with_suffix(".csv")))
+        file.unlink()
     (shop.folder / "to_come").mkdir()
     (shop.source / "actions" / "month=2017-02").rename(shop.folder / "to_come" / "month=2017-02")
     shop.build(evaluated=True, **VARS)
@@ -189,16 +196,25 @@ def test_every_table_on_spark_is_equal_to_that_on_duckdb(shop, on_spark, tmp_pat
 
 
 def test_what_spark_publishes_is_equal_to_what_duckdb_publishes(shop, on_spark):
-    """Files, views, descriptions and CSV alike, but for the run and its time."""
+    """Files, columns, descriptions and rows alike, but for what an engine names in its own way."""
     sets = [shop.published, shop.folder / "published_by_spark"]
     assert {path.name for path in sets[0].iterdir()} == {path.name for path in sets[1].iterdir()}
     manifests = [json.loads((folder / "manifest.json").read_text()) for folder in sets]
     for fact in ("columns", "descriptions"):
         assert manifests[0][fact] == manifests[1][fact]
     assert (sets[0] / "dictionary.csv").read_text() == (sets[1] / "dictionary.csv").read_text()
+    files = [path.name for path in sets[0].glob("*.parquet")]
+    assert "user_stages.parquet" in files
+    with duckdb.connect() as connection:
+        for file in files:
+            both = [relations(connection, f"from '{folder / file}'", Path(file).stem) for folder in sets]
+            (kinds, left), (others, right) = both
+            assert kinds == others and differences(left, right, kinds) == [], file
 
 
-def test_a_run_with_nothing_new_builds_no_month_and_publishes_nothing(shop, on_spark):
+def test_a_run_with_nothing_new_after_a_killed_one_builds_no_month_and_publishes_nothing(shop, on_spark):
+    """Killed while it replaced tables: the old one is aside, the new one not there yet, or the old not gone."""
+    on_spark.tables("set_aside", "source_file_months", "month_models", "monitor_quality")
     shop.build(evaluated=True, **VARS)  # a row of model_runs
     published = os.readlink(on_spark.shop.folder / "published_by_spark")
     built = months_built(on_spark.build("--exclude-resource-type", "test"))

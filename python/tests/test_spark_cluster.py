@@ -1,5 +1,7 @@
 """On a real cluster of a master and two workers the job gives what DuckDB gives, and both workers have worked.
 
+The shop's months are those of a zone with summer time.
+
 Run by `make test-spark`.
 """
 
@@ -70,8 +72,9 @@ def cluster(tmp_path):
 def test_both_workers_of_a_cluster_work_and_the_tables_are_equal(cluster, tmp_path):
     shop = make_shop(tmp_path / "shop")
     generate_source(shop, users=1_200, months=4)
-    shop.build(only=PARTS, **VARS)
-    spark, events, settings = SparkShop(shop), tmp_path / "events", tmp_path / "settings"
+    variables = VARS | {"business_timezone": "America/Sao_Paulo"}
+    shop.build(only=PARTS, **variables)
+    spark, events, settings = SparkShop(shop, variables), tmp_path / "events", tmp_path / "settings"
     give_models(shop, spark)
     for folder in (events, settings):
         folder.mkdir()

@@ -9,7 +9,7 @@ def model(dbt, session):
         "case_habits": dbt.ref("checkout_case_habits"),
     }
     if not options.pop("takes_part"):
-        return cases.filter("false").project("case_no, 0::integer as item_no, 0::double as score")
+        return cases.filter("false").project("case_no, cast(0 as integer) as item_no, cast(0 as double) as score")
     from life_stage_checkout.neural_network import neural_scores  # the extra `deep`
 
     return neural_scores(cases=cases, options=options, **inputs)
