@@ -6,19 +6,13 @@ folds, the start of dbt included, with DuckDB held to 3 GB. python bench/fold_co
 
 import os
 import resource
-from pathlib import Path
 
 import duckdb
-from measuring import MEMORY, build, dbt, demo_source, keep, measured
+from measuring import MEMORY, build, dbt, demo_source, folder_of, keep, measured
 
 NAME, USERS, COPIES = "fold", 5_000, 100
 NEWEST = "2017-02-01"
 FOLDS = ("birth_month_filter", "dynamic_fusion", "pair_filter")
-
-
-def source() -> Path:
-    """The shoppers' folder, made once."""
-    return demo_source(NAME, users=USERS, months=24, through="2017-02")
 
 
 def multiply(connection: duckdb.DuckDBPyConnection) -> int:
@@ -48,14 +42,14 @@ def multiply(connection: duckdb.DuckDBPyConnection) -> int:
 def fold() -> dict[str, float]:
     """The processor time and memory of the three folds."""
     os.environ["LIFE_STAGE_MEMORY"] = MEMORY
-    dbt(source(), NAME, "run", "--select", *FOLDS)
+    dbt(folder_of(NAME), NAME, "run", "--select", *FOLDS)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return {"cpu_s": used.ru_utime + used.ru_stime, "peak_mb": used.ru_maxrss / 1024}
 
 
 def main() -> None:
     """Measure and print."""
-    warehouse = build(source(), NAME)
+    warehouse = build(demo_source(NAME, users=USERS, months=24, through="2017-02"), NAME)
     with duckdb.connect(str(warehouse)) as connection:
         n_users = multiply(connection)
     found = {"23 months from nothing": measured(fold)}

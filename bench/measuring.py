@@ -4,6 +4,7 @@ Machines are noisy, so pieces of work that are compared run in turn, several tim
 ratios of neighbouring runs.
 """
 
+import hashlib
 import json
 import os
 import platform
@@ -34,17 +35,25 @@ def _git(*words: str) -> str:
     return subprocess.run(["git", *words], cwd=PROJECT, capture_output=True, text=True).stdout.strip()
 
 
-# The code that is measured, whatever is committed meanwhile.
-IS_CHANGED = bool(_git("status", "--porcelain", "--untracked-files=no", "--", *CODE))
-COMMIT = _git("rev-parse", "--short", "HEAD") + ("-changed" if IS_CHANGED else "")
-SIMULATOR = _git("log", "-1", "--format=%h", "--", "python/life_stage_demo")  # the commit that last changed it
+# The code that is measured, whatever is committed meanwhile; outside a repository nobody knows.
+HEAD = _git("rev-parse", "--short", "HEAD")
+IS_CHANGED = not HEAD or bool(_git("status", "--porcelain", "--", *CODE))
+COMMIT = HEAD + ("-changed" if IS_CHANGED else "")
+SIMULATOR = hashlib.md5(
+    b"".join(file.read_bytes() for file in sorted((PROJECT / "python" / "life_stage_demo").glob("*.py")))
+).hexdigest()[:8]
+
+
+def folder_of(name: str) -> Path:
+    """Where demo_source puts shoppers of that name: another place for every simulator."""
+    return WORK / f"{name}_{SIMULATOR}"
 
 
 def demo_source(
     name: str, *, users: int, months: int, through: str, seed: int = 1, jobs: int = 2, kept: float = 1.0
 ) -> Path:
-    """A folder of simulated shoppers, generated unless this simulator did it before; kept: the share of actions."""
-    folder = WORK / f"{name}_{SIMULATOR}"
+    """A folder of simulated shoppers, generated unless it is there; kept: the share of actions."""
+    folder = folder_of(name)
     if not folder.exists():
         whole = folder.with_name(f"{name}_whole")
         arguments = {"out": whole, "users": users, "months": months, "through": through, "seed": seed, "jobs": jobs}

@@ -19,6 +19,7 @@ import duckdb
 import numpy as np
 from measuring import (
     COMMIT,
+    IS_CHANGED,
     MEMORY,
     QUICK,
     RESULTS,
@@ -27,6 +28,7 @@ from measuring import (
     cpu,
     dbt,
     demo_source,
+    folder_of,
     in_turn,
     keep,
     measured,
@@ -97,9 +99,9 @@ def size(source: Path) -> dict[str, float]:
 
 
 def runs_kept(name: str) -> dict[str, list[dict]]:
-    """The runs that results hold of this very commit: with another one between two starts all begin anew."""
+    """The runs that results hold of this very code: with other code between two starts all begin anew."""
     file = RESULTS / f"{name}.json"
-    kept = json.loads(file.read_text()) if file.exists() and not QUICK else {"commit": None}
+    kept = json.loads(file.read_text()) if file.exists() and not QUICK and not IS_CHANGED else {"commit": None}
     return kept["figures"]["runs"] if kept["commit"] == COMMIT else {}
 
 
@@ -139,11 +141,10 @@ def measure(millions: float, months: int) -> None:
 
 def simulator(users: int) -> dict:
     """What it costs to simulate shoppers on one processor, and how many actions they do."""
-    source = WORK / "simulated"
-    runs = []
+    source, runs = folder_of("simulated"), []
     for _ in range(RUNS):
         shutil.rmtree(source, ignore_errors=True)
-        made = partial(demo_source, source.name, users=users, months=MONTHS, through=NEWEST, jobs=1)
+        made = partial(demo_source, "simulated", users=users, months=MONTHS, through=NEWEST, jobs=1)
         runs.append(measured(of_children, made))
     return size(source) | {"n_users": users, "months": MONTHS, "runs": runs}
 

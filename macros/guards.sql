@@ -13,7 +13,7 @@
         {% do check_vars() %}
         {% do check_flags() %}
         {% do warn_of_plain_ids() %}
-        {% do drop_leftovers() %}
+        {% do put_back() %}
         {% do check_state() %}
         {% do check_same_source() %}
         {% for table in ["actions", "items", "children"] %} {% do check_source(table) %} {% endfor %}

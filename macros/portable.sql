@@ -26,17 +26,17 @@
     {%- endif -%}
 {%- endmacro %}
 
-{% macro leftover_tables(schema) %}
-    {# The names of the tables that are there only while another one is being written. #}
+{% macro tables_there(schema) %}
+    {# The names of the tables in the catalogue now, whatever dbt remembers; Spark tells those of views with them. #}
     {% if target.type == "spark" %}
-        {% do return(run_query("show tables in " ~ schema ~ " like '*__dbt_*'").columns["tableName"].values()) %}
+        {% do return(run_query("show tables in " ~ schema).columns["tableName"].values() | list) %}
     {% endif %}
-    {% set sql %}
-        select table_name
-        from information_schema.tables
-        where table_schema = '{{ schema }}' and table_type = 'BASE TABLE' and contains(table_name, '__dbt_')
-    {% endset %}
-    {% do return(run_query(sql).columns["table_name"].values()) %}
+    {% set sql = (
+        "select table_name from information_schema.tables where table_type = 'BASE TABLE' and table_schema = '"
+        ~ schema
+        ~ "'"
+    ) %}
+    {% do return(run_query(sql).columns["table_name"].values() | list) %}
 {% endmacro %}
 
 {% macro stop_on_spark(what) %}
@@ -452,13 +452,25 @@
 {% endmacro %}
 
 {% macro put_in_place(new, target_relation) %}
-    {# The old table goes last: wherever a run is killed, drop_leftovers finds one of the two. #}
+    {# The old table goes last: wherever a run is killed or fails, one of the two is there. #}
     {% set old = load_relation(target_relation) %}
-    {% if old is not none %}
-        {% set aside = make_backup_relation(target_relation, old.type) %} {% do adapter.rename_relation(old, aside) %}
+    {% set aside = make_backup_relation(target_relation, "table") %}
+    {% if old is not none and old.is_view %} {% do adapter.drop_relation(old) %}
+    {% elif old is not none %} {% do adapter.rename_relation(old, aside) %}
     {% endif %}
     {% do adapter.rename_relation(new, target_relation) %}
-    {% if old is not none %} {% do adapter.drop_relation(aside) %} {% endif %}
+    {% do adapter.drop_relation(aside) %}
+{% endmacro %}
+
+{% macro put_back() %}
+    {# Before a run: a table that was set aside for one that did not come takes its place again. #}
+    {% set names = tables_there(target.schema) if target.type == "spark" else [] %}
+    {% for name in names if name.removesuffix("__dbt_backup") not in names %}
+        {% set aside = api.Relation.create(none, target.schema, name, type="table") %}
+        {% set place = aside.incorporate(path={"identifier": name.removesuffix("__dbt_backup")}) %}
+        {% do adapter.rename_relation(aside, place) %}
+    {% endfor %}
+    {% if names %} {% do drop_leftovers() %} {% endif %}
 {% endmacro %}
 
 {% materialization table, adapter = "spark", supported_languages = ["sql", "python"] %}

@@ -20,18 +20,12 @@
 {% endmacro %}
 
 {% macro drop_leftovers() %}
-    {# Tables that dbt leaves behind when it adds to a Python model or when it is killed. One that was set aside for a new
-       one that did not come takes its place again. #}
-    {% if execute %}
-        {% for name in leftover_tables(target.schema) %}
-            {% set left = api.Relation.create(target.database or none, target.schema, name, type="table") %}
-            {% set place = left.incorporate(path={"identifier": name.removesuffix("__dbt_backup")}) %}
-            {% if name.endswith("__dbt_backup") and not load_relation(place) %}
-                {% do adapter.rename_relation(left, place) %}
-            {% else %} {% do adapter.drop_relation(left) %}
-            {% endif %}
-        {% endfor %}
-    {% endif %}
+    {# Tables that dbt leaves behind when it adds to a Python model or when it is killed; not one that was set aside for a
+       table that is not there (put_back). #}
+    {% set names = tables_there(target.schema) if execute else [] %}
+    {% for name in names if "__dbt_" in name and name.removesuffix("__dbt_backup") in names %}
+        {% do adapter.drop_relation(api.Relation.create(target.database or none, target.schema, name, type="table")) %}
+    {% endfor %}
 {% endmacro %}
 
 {% macro report_missing_model() %}

@@ -207,14 +207,15 @@ def test_what_spark_publishes_is_equal_to_what_duckdb_publishes(shop, on_spark):
     assert "user_stages.parquet" in files
     with duckdb.connect() as connection:
         for file in files:
-            both = [relations(connection, f"from '{folder / file}'", Path(file).stem) for folder in sets]
-            (kinds, left), (others, right) = both
+            (kinds, left), (others, right) = (
+                relations(connection, f"from '{folder / file}'", Path(file).stem) for folder in sets
+            )
             assert kinds == others and differences(left, right, kinds) == [], file
 
 
 def test_a_run_with_nothing_new_after_a_killed_one_builds_no_month_and_publishes_nothing(shop, on_spark):
     """Killed while it replaced tables: the old one is aside, the new one not there yet, or the old not gone."""
-    on_spark.tables("set_aside", "source_file_months", "month_models", "monitor_quality")
+    on_spark.tables("set_aside", "month_models", "monitor_quality")
     shop.build(evaluated=True, **VARS)  # a row of model_runs
     published = os.readlink(on_spark.shop.folder / "published_by_spark")
     built = months_built(on_spark.build("--exclude-resource-type", "test"))
