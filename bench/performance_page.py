@@ -114,7 +114,7 @@ def growth(sources: list[dict]) -> str:
             doubled = f"From {fewer:,} to {more:,} actions, per doubling of actions and users"
             said.append(f"{doubled}: {kind} {factor:.2f} x the CPU.")
     for n_actions, (cpu, others) in twice_the_history(sources).items():
-        longer = f"With 24 months of history ({n_actions} actions) a new month costs {cpu:.2f} x the CPU that it does with 12"
+        longer = f"With 24 months of history ({n_actions} actions) a new month costs {cpu:.2f} x that with 12"
         said.append(f"{longer}; without learning and evaluation the models' seconds are {others:.2f} times as many.")
     return "\n".join(f"- {sentence}" for sentence in said)
 
