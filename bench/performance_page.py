@@ -162,7 +162,7 @@ def scale(sources: list[dict]) -> str:
     rows = [[kind, *(duration(of[kind]["wall_s"]) if kind in of else "" for of in middles)] for kind in kinds]
     most = [max(megabytes(of[kind]) for kind in kinds if kind in of) for of in middles]
     rows.append(["most memory", *(f"{mb / 1e3:.1f} GB" for mb in most)])
-    rows.append(["runs of each", *(str(len(figures["runs"]["first build"])) for figures in shown)])
+    rows.append(["first builds measured", *(str(len(figures["runs"]["first build"])) for figures in shown)])
     return markdown(["", *header], rows)
 
 
