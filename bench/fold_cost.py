@@ -65,7 +65,7 @@ def main() -> None:
     print(f"{n_users:,} users, all three folds:")
     for name, figures in found.items():
         print(
-            f"  {name:24} {figures['cpu_s']:6.1f} CPU-s {figures['wall_s']:6.1f} s, peak {figures['peak_mb']:,.0f} MB"
+            f"  {name:24} {figures['cpu_s']:6.1f} CPU-s {figures['wall_s']:6.1f} s, peak {figures['peak_mb']:,.0f} MiB"
         )
     print(f"  warehouse {warehouse.stat().st_size / 1e9:.1f} GB")
 

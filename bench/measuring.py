@@ -103,6 +103,7 @@ def measured(work: Callable, *arguments: object) -> dict[str, float]:
     mine, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_measure, args=(theirs, work, arguments))
     process.start()
+    theirs.close()  # so that a process that was killed is noticed
     found = mine.recv()
     process.join()
     if isinstance(found, str):

@@ -275,7 +275,7 @@ def main(sizes: list[float]) -> None:
         for peer, runs in found.items():
             middle = {key: np.median([run[key] for run in runs]) for key in runs[0]}
             print(
-                f"  {peer:16} {middle['cpu_s']:7.1f} CPU-s {middle['wall_s']:7.1f} s {middle['peak_mb']:8,.0f} MB"
+                f"  {peer:16} {middle['cpu_s']:7.1f} CPU-s {middle['wall_s']:7.1f} s {middle['peak_mb']:8,.0f} MiB"
                 f" {ratios[peer]:6.2f} x the project"
             )
 

@@ -137,8 +137,8 @@ def goals(sources: list[dict], sizes: list[dict]) -> str:
             for n_actions, (cpu, _) in twice_the_history(sources).items()
         ),
         *(
-            (f"first build with twice {fewer:,} actions, x", "at most", 2.1, factor)
-            for (fewer, _), factor in per_doubling(sources, "first build").items()
+            (f"first build per doubling, {fewer:,} to {more:,} actions, x", "at most", 2.1, factor)
+            for (fewer, more), factor in per_doubling(sources, "first build").items()
         ),
     ]
     rows = []
@@ -278,7 +278,7 @@ def page() -> str:
 # What it costs
 
 Medians of as many runs as are given, in turn, on simulated data; raw runs lie in [bench/results](../bench/results).
-Ratios are medians over the rounds, so they differ a little from quotients of the columns. Whole runs and what others
+Ratios are medians over the rounds, so they differ from quotients of the columns. Whole runs and what others
 take are whole processes; scans and single steps are timed without the start of Python. What was measured at different
 commits is different code on different days, and virtual machines of one name differ in speed by two to three times:
 compare within a commit. `python bench/performance_page.py` writes the page; `make bench` measures anew what takes less

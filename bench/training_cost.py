@@ -77,7 +77,7 @@ def main() -> None:
         print(
             f"{name:5} {rows:,} months of {figures['n_users']:,} users x {features:,} features, "
             f"{figures['n_cells'] / rows:.0f} of them in a month: "
-            f"{figures['cpu_s']:.1f} CPU-s, {figures['n_iterations']} iterations, peak {figures['peak_mb']:,.0f} MB"
+            f"{figures['cpu_s']:.1f} CPU-s, {figures['n_iterations']} iterations, peak {figures['peak_mb']:,.0f} MiB"
         )
 
 

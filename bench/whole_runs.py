@@ -109,7 +109,7 @@ def measure(millions: float, months: int) -> None:
     """Whole runs and bare queries on one source in turn, printed and kept.
 
     Of a hundred million actions a round takes an hour: each is kept when it is over, and whoever starts again goes on
-    from there; all kinds of runs are made in the last round alone.
+    from there, if the code is committed and the same; all kinds of runs are made in the last round alone.
     """
     is_many = millions == MANY
     users, share = (USERS_OF_MANY, KEPT_OF_MANY) if is_many else (int(USERS_PER_MILLION * millions), 1.0)
@@ -162,7 +162,7 @@ def show(figures: dict) -> None:
     for kind, runs in figures["runs"].items():
         middle = {key: np.median([run[key] for run in runs]) for key in ("cpu_s", "wall_s", "peak_mb")}
         print(
-            f"  {kind:14} {middle['cpu_s']:8.1f} CPU-s {middle['wall_s']:8.1f} s {middle['peak_mb']:8,.0f} MB"
+            f"  {kind:14} {middle['cpu_s']:8.1f} CPU-s {middle['wall_s']:8.1f} s {middle['peak_mb']:8,.0f} MiB"
             f" {figures['ratio_to_scan'][kind]:8.1f} x the scan"
         )
 

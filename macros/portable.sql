@@ -452,7 +452,7 @@
 {% endmacro %}
 
 {% macro put_in_place(new, target_relation) %}
-    {# The old table goes last: wherever a run is killed or fails, one of the two is there. #}
+    {# The old table goes last: wherever a run is killed or fails, one of the two is there; a view holds no rows. #}
     {% set old = load_relation(target_relation) %}
     {% set aside = make_backup_relation(target_relation, "table") %}
     {% if old is not none and old.is_view %} {% do adapter.drop_relation(old) %}
