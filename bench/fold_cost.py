@@ -5,10 +5,10 @@ folds, the start of dbt included, with DuckDB held to 3 GB. python bench/fold_co
 """
 
 import os
-import resource
+from functools import partial
 
 import duckdb
-from measuring import MEMORY, build, dbt, demo_source, folder_of, keep, measured
+from measuring import MEMORY, build, dbt, demo_source, folder_of, keep, measured, of_children
 
 NAME, USERS, COPIES = "fold", 5_000, 100
 NEWEST = "2017-02-01"
@@ -42,9 +42,7 @@ def multiply(connection: duckdb.DuckDBPyConnection) -> int:
 def fold() -> dict[str, float]:
     """The processor time and memory of the three folds."""
     os.environ["LIFE_STAGE_MEMORY"] = MEMORY
-    dbt(folder_of(NAME), NAME, "run", "--select", *FOLDS)
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return {"cpu_s": used.ru_utime + used.ru_stime, "peak_mb": used.ru_maxrss / 1024}
+    return of_children(partial(dbt, folder_of(NAME), NAME, "run", "--select", *FOLDS))
 
 
 def main() -> None:

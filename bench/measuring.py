@@ -131,6 +131,13 @@ def cpu() -> Iterator[dict[str, float]]:
     figures["peak_mb"] = after.ru_maxrss / 1024
 
 
+def of_children(work: Callable) -> dict[str, float]:
+    """What the processes cost that some work starts."""
+    work()
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {"cpu_s": used.ru_utime + used.ru_stime, "peak_mb": used.ru_maxrss / 1024}
+
+
 def in_turn(pieces: dict[str, Callable[[], dict]], runs: int = RUNS) -> dict[str, list[dict]]:
     """Each piece of work once per round, in rounds, after one round that does not count."""
     found = {name: [] for name in pieces}

@@ -8,10 +8,8 @@ python bench/whole_runs.py [MILLIONS_OF_ACTIONS ...]; QUICK=1: one million, once
 
 import json
 import os
-import resource
 import shutil
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -32,6 +30,7 @@ from measuring import (
     in_turn,
     keep,
     measured,
+    of_children,
     ratio,
     run_results,
 )
@@ -147,13 +146,6 @@ def simulator(users: int) -> dict:
         made = partial(demo_source, "simulated", users=users, months=MONTHS, through=NEWEST, jobs=1)
         runs.append(measured(of_children, made))
     return size(source) | {"n_users": users, "months": MONTHS, "runs": runs}
-
-
-def of_children(work: Callable) -> dict[str, float]:
-    """What the processes cost that some work starts."""
-    work()
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return {"cpu_s": used.ru_utime + used.ru_stime, "peak_mb": used.ru_maxrss / 1024}
 
 
 def show(figures: dict) -> None:
