@@ -12,7 +12,7 @@ SQL = models macros tests
 export DO_NOT_TRACK = 1
 export DBT_SEND_ANONYMOUS_USAGE_STATS = false
 
-.PHONY: help demo build doctor audit erase docs feature stages backup restore pseudonyms sbom test test-slow test-spark bench bench-checkout experiment ablation reliability pytest lint format lock clean usable-python
+.PHONY: help demo build doctor sample-rows audit erase docs feature stages backup restore pseudonyms sbom test test-slow test-spark bench bench-checkout experiment ablation reliability errors pytest lint format lock clean usable-python
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -31,7 +31,7 @@ doctor: $(VENV)/runtime ## whether a run has what it needs
 	@$(BIN)/python -m life_stage.doctor
 
 audit: $(VENV)/runtime ## 50 random rows that were taken and 50 that were set aside
-	@$(BIN)/python -m life_stage.audit
+	@$(BIN)/python -m life_stage.sample_rows
 
 erase: export LIFE_STAGE_ERASED = $(value USER_ID)
 erase: $(VENV)/runtime ## remove a user for good: make erase USER_ID=42; dbt's own log of it is not written
@@ -87,7 +87,7 @@ test-spark: $(VENV)/dev ## the same data on DuckDB and on Apache Spark, and on a
 pytest: $(VENV)/dev ## the tests alone
 	$(BIN)/pytest -n 2 --dist worksteal
 
-BENCHES = $(if $(QUICK),,evidence_cost training_cost learning_quality analyst_feature fold_cost row_sizes) whole_runs peers $(if $(QUICK),,performance_page)
+BENCHES = $(if $(QUICK),,scoring_cost training_cost learning_quality analyst_feature filter_cost row_sizes) whole_runs peers $(if $(QUICK),,performance_page)
 
 bench: $(VENV)/runtime ## what steps and whole runs cost, beside others (needs Java), on generated data (two hours); QUICK=1: whole runs and peers (4 minutes)
 	$(if $(QUICK),,$(PIP_INSTALL) --no-build-isolation -e '.[peers]')
@@ -107,6 +107,9 @@ ablation: $(VENV)/runtime ## what each part of the method is worth; writes its t
 
 reliability: $(VENV)/dev ## every fault tried; writes docs/reliability.md (an hour)
 	$(BIN)/pytest -n 2 --dist worksteal -m fault --reliability
+
+errors: $(VENV)/dev ## write docs/errors.md from the error codes in the code
+	$(BIN)/python python/tests/errors_page.py
 
 lint: $(VENV)/dev ## check Python, SQL and the Dockerfile, change nothing
 	$(BIN)/ruff check

@@ -16,15 +16,15 @@ from learning_quality import PUSH_DOWN_COUNTS
 from measuring import WORK, build, demo_source, keep
 from scipy.sparse import csr_matrix, diags_array, hstack
 
-from life_stage import filter_tuning, training
+from life_stage import train_through_filter, training
 from life_stage.birth_months import Ages, BirthMonths, Months, last_months
-from life_stage.calibration import UNCALIBRATED, Judge, Settings
+from life_stage.calibration import UNCALIBRATED, CalibrationObjective, Settings
 from life_stage.evaluation import predictions
-from life_stage.evaluation_model import known_before, month_before, new_evaluation_model, newest, of_this_month
-from life_stage.examples import Examples, examples_of, hazard_of, start_of
-from life_stage.learning import read_ages
-from life_stage.penalties import choose_inverse_penalty
-from life_stage.regression import Evidence
+from life_stage.evaluation_model import known_before, month_before, newest, of_this_month, train_evaluation_model_if_due
+from life_stage.examples import Examples, examples_of, hazard_of, initial_prior_of
+from life_stage.regression import LogLikelihood
+from life_stage.regularisation import choose_inverse_penalty
+from life_stage.retraining import read_age_divisions
 
 SUPPORT = 50
 FEW = (100, 300, 1_000, 3_000)
@@ -48,12 +48,12 @@ class World:
 
 
 def world_of(warehouse: Path, matrix: dict[str, np.ndarray] | None = None) -> World:
-    """The learning tables as the evaluation reads them; matrix: in place of learning_matrix."""
+    """The learning tables as the evaluation reads them; matrix: in place of design_matrix."""
     with duckdb.connect(str(warehouse), read_only=True) as connection:
-        rows = connection.sql("from learning_rows order by row_no").df()
-        vocabulary = connection.sql("from learning_vocabulary order by feature_no").df()
-        matrix = matrix or connection.table("learning_matrix").fetchnumpy()
-        ages = read_ages(connection.table("age_bins"), connection.table("stages"))
+        rows = connection.sql("from training_rows order by row_no").df()
+        vocabulary = connection.sql("from training_vocabulary order by feature_id").df()
+        matrix = matrix or connection.table("design_matrix").fetchnumpy()
+        ages = read_age_divisions(connection.table("age_bins"), connection.table("stages"))
         first, last, n_months = connection.sql(
             "select min(month), max(month), count(*) from evaluation_window"
         ).fetchall()[0]
@@ -77,7 +77,7 @@ def world_of(warehouse: Path, matrix: dict[str, np.ndarray] | None = None) -> Wo
 class Steps:
     """How a belief is made of a world; the defaults are the product's."""
 
-    evidence: Callable[[World, BirthMonths], Evidence] | None = None
+    log_likelihood: Callable[[World, BirthMonths], LogLikelihood] | None = None
     settings: Settings | None = None
     last_year: bool = False
     history: int | None = None
@@ -92,32 +92,34 @@ def believed(world: World, steps: Steps = Steps()) -> tuple[np.ndarray, np.ndarr
 
     learn = read(world.training)
     n_months = 1 + int(max(learn.months.lag.max(), world.test.months.lag.max()))
-    births = BirthMonths(world.ages, n_months, start_of(learn.months, world.ages), hazard_of(learn.months, world.ages))
-    evidence = (steps.evidence or plain)(replace(world, training=learn), births)
-    settings = steps.settings or training.calibrate(read(world.validation), births, evidence)[0]
+    births = BirthMonths(
+        world.ages, n_months, initial_prior_of(learn.months, world.ages), hazard_of(learn.months, world.ages)
+    )
+    log_likelihood = (steps.log_likelihood or plain)(replace(world, training=learn), births)
+    settings = steps.settings or training.calibrate(read(world.validation), births, log_likelihood)[0]
     test = read(world.test)
-    readings = last_months(world.test.months, world.n_months)
+    readouts = last_months(world.test.months, world.n_months)
     if steps.history:
         test = newest(test, steps.history)
-        readings = replace(readings, tenure=np.minimum(readings.tenure, steps.history - 1 - readings.lag))
-    judge = Judge(test.matrix, test.months, readings, births, evidence)
-    said = judge.probabilities(settings)
-    of_truth = said[np.arange(len(said)), judge.stage]
-    return said.argmax(axis=1) == judge.stage, -np.log(of_truth), judge.readings.user
+        readouts = replace(readouts, tenure=np.minimum(readouts.tenure, steps.history - 1 - readouts.lag))
+    objective = CalibrationObjective(test.matrix, test.months, readouts, births, log_likelihood)
+    predicted = objective.probabilities(settings)
+    of_truth = predicted[np.arange(len(predicted)), objective.stage]
+    return predicted.argmax(axis=1) == objective.stage, -np.log(of_truth), objective.readouts.user
 
 
-def plain(world: World, births: BirthMonths) -> Evidence:
+def plain(world: World, births: BirthMonths) -> LogLikelihood:
     """Step 1: the regression."""
     return training.fit(world.training, world.ages, world.inverse_penalty)
 
 
-def through_filter(world: World, births: BirthMonths) -> Evidence:
+def through_filter(world: World, births: BirthMonths) -> LogLikelihood:
     """Step 2: trained on through the filter."""
     active = world.training
-    return filter_tuning.tune(active.matrix, active.months, births, plain(world, births), 1 / 100)
+    return train_through_filter.tune(active.matrix, active.months, births, plain(world, births), 1 / 100)
 
 
-def with_prior(world: World, births: BirthMonths) -> Evidence:
+def with_prior(world: World, births: BirthMonths) -> LogLikelihood:
     """The posteriors multiplied, the prior of each month left in."""
     found = plain(world, births)
     return replace(found, intercepts=found.intercepts + np.log(found.prior))
@@ -221,22 +223,24 @@ def with_few_labels(warehouse: Path, n_users: int) -> dict[str, dict[str, float]
         window = connection.table("evaluation_window")
         places = "select user_no, row_number() over (partition by split order by user_no) as place"
         few = connection.sql(
-            f"""with places as ({places} from (select distinct user_no, split from learning_rows))
-            select learning_rows.* replace (
+            f"""with places as ({places} from (select distinct user_no, split from training_rows))
+            select training_rows.* replace (
                 case when place > case split when 'train' then {wanted["train"]}
                     when 'validation' then {wanted["validation"]} else place end then 'unused' else split end as split)
-            from learning_rows join places using (user_no)"""
+            from training_rows join places using (user_no)"""
         )
         options = {"min_training_users": 1, "min_feature_support": SUPPORT, "retrain_every_months": 0}
-        model = new_evaluation_model(
+        model = train_evaluation_model_if_due(
             **(tables | {"rows": few}), window=window, known=None, options=options | {"filter_tuning": True}
         )
-        said = predictions(
+        predicted = predictions(
             **tables, window=window, coefficients=connection.from_arrow(model), options={"fusion_merge": "mean"}
         )
         truth = connection.sql("select user_id, month, true_stage from stage_predictions where method = 'prior'").df()
-    stages = [column for column in said if column.startswith("p_")]
-    told = said.assign(stage=said[stages].idxmax(axis=1).str.removeprefix("p_")).merge(truth, on=["user_id", "month"])
+    stages = [column for column in predicted if column.startswith("p_")]
+    told = predicted.assign(stage=predicted[stages].idxmax(axis=1).str.removeprefix("p_")).merge(
+        truth, on=["user_id", "month"]
+    )
     found = {}
     for method, rows in told.groupby("method"):
         user = rows["user_id"].astype("category").cat.codes.to_numpy()
@@ -257,13 +261,16 @@ def main() -> None:
     everybody = ("training", "validation", "test")
     changes: dict[str, tuple[World, Steps]] = {
         "6 stages in place of 20 age bins": (in_stages(world), Steps()),
-        "trained on through the filter (step 2, freedom 1/100)": (world, Steps(evidence=through_filter)),
-        "without prior correction: posteriors multiplied": (world, Steps(evidence=with_prior)),
+        "trained on through the filter (step 2, anchor_inverse_penalty 1/100)": (
+            world,
+            Steps(log_likelihood=through_filter),
+        ),
+        "without prior correction: posteriors multiplied": (world, Steps(log_likelihood=with_prior)),
         "without calibration": (world, Steps(settings=UNCALIBRATED)),
         "events counted in place of days": (events, Steps()),
         "presence in place of days": (world.changed(presence, *everybody), Steps()),
-        "evidence of empty months too": (with_quiet_months(world), Steps()),
-        "evidence with last year's month": (world, Steps(last_year=True)),
+        "log_likelihood of empty months too": (with_quiet_months(world), Steps()),
+        "log_likelihood with last year's month": (world, Steps(last_year=True)),
         **{f"history of {n} months": (world, Steps(history=n)) for n in (6, 12, 18)},
         **{f"{n:,} training users": (world.changed(fewer_users(n), "training"), Steps()) for n in (300, 1_000, 3_000)},
         **{

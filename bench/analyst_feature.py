@@ -76,11 +76,15 @@ def scores_with(family: str | None) -> Scores:
     features = [*listed, *([f"feature_{family}"] if family else [])]
     warehouse = build(source_with_dwell_times(), f"with_{family}", project_with(family), features=features)
     with duckdb.connect(str(warehouse), read_only=True) as connection:
-        said = connection.sql(
+        predicted = connection.sql(
             """select predicted_stage = true_stage as is_right, - ln(true_stage_probability) as log_loss, user_id
             from stage_predictions where method = 'birth_month_filter' order by user_id, month"""
         ).fetchnumpy()
-    return Scores(said["is_right"], said["log_loss"], np.unique(said["user_id"].astype(str), return_inverse=True)[1])
+    return Scores(
+        predicted["is_right"],
+        predicted["log_loss"],
+        np.unique(predicted["user_id"].astype(str), return_inverse=True)[1],
+    )
 
 
 def main() -> None:

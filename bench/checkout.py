@@ -15,7 +15,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pandas as pd
-from checkout_peers import ahead, answers, chosen_settings, months_of
+from checkout_peers import ahead, chosen_settings, months_of, predictions_by_method
 from measuring import WORK, dbt, keep, run_results
 from sklearn.ensemble import HistGradientBoostingClassifier
 
@@ -25,7 +25,7 @@ from life_stage_checkout.tuning import precisions
 
 MIN_HOUSEHOLDS = 25
 HALF_LIVES = (15, 30, 60, 120, 240)  # days
-JUDGED = {"checkout_months": 3, "checkout_cases": 2000, "checkout_items": 2000}
+JUDGED = {"checkout_months": 3, "checkout_queries": 2000, "checkout_items": 2000}
 SEEDS = range(5)
 FEW = {"min_training_users": 60, "min_feature_support": 10}  # some hundred children are registered by rule
 OUTSIDE = "path:models/life_stage"  # published_marts, which needs everything
@@ -75,37 +75,37 @@ FIRST_SPOON = """
 BABY_GOODS = "('BABY FOODS', 'DIAPERS & DISPOSABLES', 'INFANT FORMULA')"
 HAS_BOUGHT_BABY_GOODS = f"""
     select count(items.item_no) > 0
-    from checkout_cases as cases
-    left join checkout_lines as lines on cases.user_id = lines.user_id and lines.acted_on < cases.asked_on
+    from checkout_queries as queries
+    left join checkout_lines as lines on queries.user_id = lines.user_id and lines.acted_on < queries.queried_on
     left join checkout_catalogue as items
         on lines.item_no = items.item_no and items.leaf_category in {BABY_GOODS}
-    where cases.kind = 'cart' and cases.is_judged
-    group by cases.case_no
-    order by cases.case_no
+    where queries.kind = 'cart' and queries.is_evaluated
+    group by queries.query_id
+    order by queries.query_id
 """
 
 RECALL_OF_HABITS = """
     with
         scores as (
-            select cases.case_no, lines.item_no, sum(power(0.5, (cases.asked_on - lines.acted_on) / {days}.0)) as score
-            from checkout_cases as cases
-            inner join checkout_lines as lines on cases.user_id = lines.user_id and lines.acted_on < cases.asked_on
-            anti join checkout_case_items as known
-                on cases.case_no = known.case_no and lines.item_no = known.item_no and known.place = 'cart'
-            where cases.kind = 'cart' and cases.is_judged
-            group by cases.case_no, lines.item_no
+            select queries.query_id, lines.item_no, sum(power(0.5, (queries.queried_on - lines.acted_on) / {days}.0)) as score
+            from checkout_queries as queries
+            inner join checkout_lines as lines on queries.user_id = lines.user_id and lines.acted_on < queries.queried_on
+            anti join checkout_query_items as known
+                on queries.query_id = known.query_id and lines.item_no = known.item_no and known.context = 'cart'
+            where queries.kind = 'cart' and queries.is_evaluated
+            group by queries.query_id, lines.item_no
         ),
         shown as (
-            select case_no, item_no from scores
-            qualify row_number() over (partition by case_no order by score desc, item_no) <= 10
+            select query_id, item_no from scores
+            qualify row_number() over (partition by query_id order by score desc, item_no) <= 10
         )
-    select avg(found * 1.0 / n_targets)
+    select avg(found * 1.0 / n_relevant)
     from (
-        select cases.case_no, cases.n_targets, count(shown.item_no) as found
-        from checkout_cases as cases
-        inner join checkout_targets as targets on cases.case_no = targets.case_no
-        left join shown on targets.case_no = shown.case_no and targets.item_no = shown.item_no
-        where cases.kind = 'cart' and cases.is_judged
+        select queries.query_id, queries.n_relevant, count(shown.item_no) as found
+        from checkout_queries as queries
+        inner join checkout_relevant_items as relevant_items on queries.query_id = relevant_items.query_id
+        left join shown on relevant_items.query_id = shown.query_id and relevant_items.item_no = shown.item_no
+        where queries.kind = 'cart' and queries.is_evaluated
         group by all
     )
 """
@@ -141,7 +141,9 @@ def build(source: Path, select: str, exclude: str = "", **variables: float) -> d
 def tuned() -> tuple[dict[int, float], dict[str, tuple[dict, list[float]]]]:
     """Of the carts of September: {half-life in days: recall@10 of habits alone}, and chosen_settings of the peers."""
     source = journey("journey_early", "2017-10-01")
-    with build(source, "+checkout_case_items +checkout_targets", checkout_months=1, checkout_cases=2000) as warehouse:
+    with build(
+        source, "+checkout_query_items +checkout_relevant_items", checkout_months=1, checkout_queries=2000
+    ) as warehouse:
         sql = {days: RECALL_OF_HABITS.format(days=days) for days in HALF_LIVES}
         recalls = {days: warehouse.execute(text).fetchall()[0][0] for days, text in sql.items()}
         return recalls, chosen_settings(months_of(warehouse)[0])
@@ -177,19 +179,19 @@ def gain(warehouse: duckdb.DuckDBPyConnection, kind: str, model: str, other: str
 
 ASKED = """
     select
-        cases.user_id, cases.asked_on, given.items,
+        queries.user_id, queries.queried_on, given.items,
         list((lines.item_id, lines.acted_on) order by lines.acted_on, lines.item_id)
             filter (lines.item_id is not null) as bought
-    from checkout_cases as cases
+    from checkout_queries as queries
     inner join (
-        select case_no, list(item_id order by item_id) as items
-        from checkout_case_items inner join checkout_catalogue using (item_no)
-        where place = 'cart' group by case_no
-    ) as given using (case_no)
+        select query_id, list(item_id order by item_id) as items
+        from checkout_query_items inner join checkout_catalogue using (item_no)
+        where context = 'cart' group by query_id
+    ) as given using (query_id)
     left join checkout_lines as lines
-        on cases.user_id = lines.user_id and cases.month = lines.month and lines.acted_on < cases.asked_on
-    where cases.kind = 'cart' and cases.month = date '2017-12-01'
-    group by all order by cases.user_id, cases.asked_on, given.items
+        on queries.user_id = lines.user_id and queries.month = lines.month and lines.acted_on < queries.queried_on
+    where queries.kind = 'cart' and queries.month = date '2017-12-01'
+    group by all order by queries.user_id, queries.queried_on, given.items
 """
 
 
@@ -212,8 +214,8 @@ def latencies(warehouse: Path) -> dict[str, float]:
 def of_carts(warehouse: duckdb.DuckDBPyConnection, model: str) -> np.ndarray:
     """recall@10 and average precision of a model in every judged cart."""
     rows = warehouse.execute(
-        """select recall_at_10, precision_at_10 from checkout_case_scores where kind = 'cart' and model = ?
-        order by case_no""",
+        """select recall_at_10, precision_at_10 from checkout_query_scores where kind = 'cart' and model = ?
+        order by query_id""",
         [model],
     )
     return np.array(rows.fetchall())
@@ -222,42 +224,42 @@ def of_carts(warehouse: duckdb.DuckDBPyConnection, model: str) -> np.ndarray:
 def boosted(warehouse: duckdb.DuckDBPyConnection) -> np.ndarray:
     """The same of gradient boosting on the columns of the hybrid, learned from the same rows."""
     examples = warehouse.execute(
-        """select examples.*, cases.n_targets from checkout_examples as examples
-        inner join checkout_cases as cases using (case_no)
-        where examples.kind = 'cart' order by case_no, item_no"""
+        """select examples.*, queries.n_relevant from checkout_examples as examples
+        inner join checkout_queries as queries using (query_id)
+        where examples.kind = 'cart' order by query_id, item_no"""
     ).df()
     examples = of_others(examples)
-    columns = columns_of("hybrid", "cart", [name for name in examples if name not in (*KEYS, "n_targets")])
+    columns = columns_of("hybrid", "cart", [name for name in examples if name not in (*KEYS, "n_relevant")])
     found = []
     is_known = examples.eval(LEARNED)
-    for month in sorted(examples.loc[examples["is_judged"], "month"].unique()):
+    for month in sorted(examples.loc[examples["is_evaluated"], "month"].unique()):
         before, now = examples[is_known & (examples["month"] < month)], examples[examples["month"] == month]
         model = HistGradientBoostingClassifier(
             max_iter=100, learning_rate=0.08, max_leaf_nodes=15, min_samples_leaf=200, early_stopping=False
         )
-        model.fit(before[columns], before["is_target"], np.where(before["is_target"] == 1, 1, ONE_IN))
+        model.fit(before[columns], before["is_relevant"], np.where(before["is_relevant"] == 1, 1, ONE_IN))
         precision = precisions(now.assign(odds=model.predict_proba(now[columns])[:, 1]))
-        sums = pd.DataFrame({"hits": precision > 0, "precision": precision}).groupby(now["case_no"]).sum()
-        n_targets = now.groupby("case_no")["n_targets"].first()
-        found.append(np.column_stack([sums["hits"] / n_targets, sums["precision"] / n_targets.clip(upper=10)]))
+        sums = pd.DataFrame({"hits": precision > 0, "precision": precision}).groupby(now["query_id"]).sum()
+        n_relevant = now.groupby("query_id")["n_relevant"].first()
+        found.append(np.column_stack([sums["hits"] / n_relevant, sums["precision"] / n_relevant.clip(upper=10)]))
     return np.concatenate(found)
 
 
 def drawn(source: Path, half_life: int, settings: dict[str, dict]) -> Iterator[dict]:
     """After each draw: by draw and model recall@10 and MAP@10, and by how much the hybrid is ahead, over all so far."""
-    means, cases, users = {}, {}, []
+    means, queries, users = {}, {}, []
     for seed in SEEDS:
         variables = JUDGED | {"checkout_half_life_days": half_life, "checkout_seed": seed}
         with build(source, "checkout_lines+", f"{UNDRAWN} {OUTSIDE}", **variables) as warehouse:
             months = months_of(warehouse)
             found = {"hybrid": of_carts(warehouse, "hybrid"), "habit": of_carts(warehouse, "habit")}
-        found |= answers(months, seed, settings)
+        found |= predictions_by_method(months, seed, settings)
         means[seed] = {name: list(figures.mean(axis=0)) for name, figures in found.items()}
         users += [user for month in months for user in month.user_ids]
         for name, figures in found.items():
-            cases.setdefault(name, []).append(figures)
+            queries.setdefault(name, []).append(figures)
         print(seed, means[seed], flush=True)
-        every = {name: np.concatenate(parts) for name, parts in cases.items()}
+        every = {name: np.concatenate(parts) for name, parts in queries.items()}
         gains = {name: ahead(every["hybrid"], every[name], users) for name in every if name != "hybrid"}
         yield {"draws": means, "hybrid_ahead_of": gains}
 
@@ -266,7 +268,7 @@ def shown(warehouse: duckdb.DuckDBPyConnection) -> dict[str, float]:
     """The share of the catalogue among the first ten items of any judged cart, by model."""
     rows = warehouse.execute(
         """select model, count(distinct item_no) * 1.0 / (select count(*) from checkout_catalogue)
-        from checkout_rankings inner join checkout_cases using (case_no) where kind = 'cart' and rank_no <= 10
+        from checkout_rankings inner join checkout_queries using (query_id) where kind = 'cart' and rank <= 10
         group by model order by model"""
     )
     return dict(rows.fetchall())

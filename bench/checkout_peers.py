@@ -29,26 +29,26 @@ class Month:
     carts: csr_matrix
     known: csr_matrix  # what the shopper of each case bought until the day before
     known_baskets: list[list[list[int]]]
-    targets: csr_matrix
+    relevant_items: csr_matrix
     user_ids: list[str]  # of the cases
 
 
 def months_of(warehouse: duckdb.DuckDBPyConnection) -> list[Month]:
     """The judged months of a warehouse."""
-    rows = warehouse.execute("select distinct month from checkout_cases where is_judged order by month").fetchall()
+    rows = warehouse.execute("select distinct month from checkout_queries where is_evaluated order by month").fetchall()
     return [month_of(warehouse, day) for (day,) in rows]
 
 
 def month_of(warehouse: duckdb.DuckDBPyConnection, month) -> Month:
     """One month's lines and carts."""
     n_items = warehouse.execute("select max(item_no) + 1 from checkout_catalogue").fetchall()[0][0]
-    cases = f"""(select case_no, user_id, asked_on, row_number() over (order by case_no) - 1 as number
-        from checkout_cases where kind = 'cart' and is_judged and month = date '{month}')"""
+    queries = f"""(select query_id, user_id, queried_on, row_number() over (order by query_id) - 1 as number
+        from checkout_queries where kind = 'cart' and is_evaluated and month = date '{month}')"""
     before = f"(select *, concat(month, ' ', basket_id) as basket from checkout_lines where month < date '{month}')"
-    known = f"""(select number, lines.* from {cases} as cases
+    known = f"""(select number, lines.* from {queries} as queries
         inner join (select *, concat(month, ' ', basket_id) as basket from checkout_lines) as lines
-            on cases.user_id = lines.user_id and lines.acted_on < cases.asked_on)"""
-    user_ids = [user for (user,) in warehouse.execute(f"select user_id from {cases} order by number").fetchall()]
+            on queries.user_id = lines.user_id and lines.acted_on < queries.queried_on)"""
+    user_ids = [user for (user,) in warehouse.execute(f"select user_id from {queries} order by number").fetchall()]
 
     def matrix(rows: str, number: str, n_rows: int | None = None) -> csr_matrix:
         found = warehouse.execute(f"select {number} as number, item_no from {rows}").fetchnumpy()
@@ -65,7 +65,7 @@ def month_of(warehouse: duckdb.DuckDBPyConnection, month) -> Month:
         return dict(found.fetchall())
 
     def of_cases(table: str) -> csr_matrix:
-        return matrix(f"{cases} inner join {table} using (case_no)", "number", len(user_ids))
+        return matrix(f"{queries} inner join {table} using (query_id)", "number", len(user_ids))
 
     by_user, by_case = "dense_rank() over (order by user_id) - 1", "number"
     numbered = f"(select *, {by_user} as user_no from {before})"
@@ -75,15 +75,15 @@ def month_of(warehouse: duckdb.DuckDBPyConnection, month) -> Month:
         users=matrix(before, by_user),
         baskets=matrix(before, "dense_rank() over (order by basket) - 1"),
         histories=[baskets for _, baskets in sorted(histories(numbered, "user_no").items())],
-        carts=of_cases("(from checkout_case_items where place = 'cart') as given"),
+        carts=of_cases("(from checkout_query_items where context = 'cart') as given"),
         known=matrix(known, by_case, len(user_ids)),
         known_baskets=[known_baskets.get(number, []) for number in range(len(user_ids))],
-        targets=of_cases("checkout_targets"),
+        relevant_items=of_cases("checkout_relevant_items"),
         user_ids=user_ids,
     )
 
 
-def asked(month: Month, cart_weight: float) -> csr_matrix:
+def queried(month: Month, cart_weight: float) -> csr_matrix:
     """A row per case: the shopper's habits, and the cart that many times."""
     return (month.known.log1p() + month.carts * cart_weight).tocsr()
 
@@ -114,7 +114,7 @@ def learned(fit: Callable, month: Month, by: str, **setting: object) -> csr_matr
 
 def item_knn(month: Month, seed: int, *, cart_weight: float, **setting: object):
     """cornac's nearest items: the sum of their similarities to what the case holds."""
-    return asked(month, cart_weight) @ learned(item_similarities, month, **setting)
+    return queried(month, cart_weight) @ learned(item_similarities, month, **setting)
 
 
 def item_similarities(known: csr_matrix, k: int, weighting: str | None) -> csr_matrix:
@@ -128,7 +128,7 @@ def ease(month: Month, seed: int, *, cart_weight: float, **setting: object):
     """cornac's linear autoencoder of the most frequent items."""
     items, weights = learned(linear_weights, month, **setting)
     scores = np.zeros(month.carts.shape, np.float32)
-    scores[:, items] = asked(month, cart_weight)[:, items] @ weights
+    scores[:, items] = queried(month, cart_weight)[:, items] @ weights
     return scores
 
 
@@ -149,13 +149,13 @@ def als(month: Month, seed: int, *, factors: int, regularization: float, alpha: 
         factors=factors, regularization=regularization, alpha=alpha, iterations=15, random_state=seed, num_threads=1
     )
     model.fit(month.users.log1p().tocsr(), show_progress=False)
-    rows = asked(month, cart_weight).astype(np.float32)
+    rows = queried(month, cart_weight).astype(np.float32)
     return model.recalculate_user(np.arange(rows.shape[0]), rows) @ model.item_factors.T
 
 
 def bm25(month: Month, seed: int, *, cart_weight: float, **setting: object):
     """implicit's nearest items by BM25."""
-    return asked(month, cart_weight) @ learned(bm25_similarities, month, **setting)
+    return queried(month, cart_weight) @ learned(bm25_similarities, month, **setting)
 
 
 def bm25_similarities(known: csr_matrix, k: int, k1: float, b: float) -> csr_matrix:
@@ -173,15 +173,15 @@ def tifuknn(month: Month, seed: int, *, neighbours: int, within: float, group: f
 
     model = TIFUKNN(n_neighbors=neighbours, within_decay_rate=within, group_decay_rate=group, alpha=alpha)
     model.iid_map = range(month.users.shape[1])
-    users, cases = (
+    users, queries = (
         np.array([model._compute_user_vector(history) for history in histories], np.float32)
         for histories in (month.histories, month.known_baskets)
     )
-    far = (users**2).sum(axis=1) - 2 * cases @ users.T
+    far = (users**2).sum(axis=1) - 2 * queries @ users.T
     nearest = np.argpartition(far, neighbours, axis=1)[:, :neighbours]
     starts = np.arange(len(far) + 1) * neighbours
     chosen = csr_matrix((np.full(nearest.size, 1 / neighbours), nearest.ravel(), starts), (len(far), len(users)))
-    return alpha * cases + (1 - alpha) * (chosen @ users)
+    return alpha * queries + (1 - alpha) * (chosen @ users)
 
 
 def upcf(month: Month, seed: int, *, recency: int, locality: int, asymmetry: float):
@@ -273,14 +273,14 @@ PEERS: dict[str, tuple[Callable, list[dict]]] = {
 }
 
 
-def judged(month: Month, scores) -> np.ndarray:
+def evaluated(month: Month, scores) -> np.ndarray:
     """recall@10 and average precision of each case; what lies in the cart is not shown, nor what has no score."""
     scores = np.array(scores.todense() if hasattr(scores, "todense") else scores, dtype=float)
     scores[month.carts.nonzero()] = -np.inf
     best = np.argsort(-scores, axis=1, kind="stable")[:, :N_SHOWN]
     shown = np.take_along_axis(scores, best, axis=1)
-    hits = np.take_along_axis(month.targets.toarray(), best, axis=1) * (np.isfinite(shown) & (shown != 0))
-    n_right = np.asarray(month.targets.sum(axis=1)).ravel()
+    hits = np.take_along_axis(month.relevant_items.toarray(), best, axis=1) * (np.isfinite(shown) & (shown != 0))
+    n_right = np.asarray(month.relevant_items.sum(axis=1)).ravel()
     precisions = (hits * hits.cumsum(axis=1) / np.arange(1, N_SHOWN + 1)).sum(axis=1)
     return np.column_stack([hits.sum(axis=1) / n_right, precisions / np.minimum(n_right, N_SHOWN)])
 
@@ -288,17 +288,17 @@ def judged(month: Month, scores) -> np.ndarray:
 def chosen_settings(month: Month) -> dict[str, tuple[dict, list[float]]]:
     """{peer: (its best setting, recall@10 of each)} in the month before the judged ones."""
     found = {}
-    for name, (answer, settings) in PEERS.items():
-        recalls = [float(judged(month, answer(month, 0, **setting))[:, 0].mean()) for setting in settings]
+    for name, (prediction, settings) in PEERS.items():
+        recalls = [float(evaluated(month, prediction(month, 0, **setting))[:, 0].mean()) for setting in settings]
         found[name] = settings[int(np.argmax(recalls))], recalls
         print(f"{name:15}", found[name], flush=True)
     return found
 
 
-def answers(months: list[Month], seed: int, settings: dict[str, dict]) -> dict[str, np.ndarray]:
+def predictions_by_method(months: list[Month], seed: int, settings: dict[str, dict]) -> dict[str, np.ndarray]:
     """{peer: recall@10 and average precision of every judged case}."""
     return {
-        name: np.concatenate([judged(month, PEERS[name][0](month, seed, **setting)) for month in months])
+        name: np.concatenate([evaluated(month, PEERS[name][0](month, seed, **setting)) for month in months])
         for name, setting in settings.items()
     }
 
@@ -307,10 +307,10 @@ def ahead(own: np.ndarray, other: np.ndarray, users: list[str]) -> dict[str, lis
     """By how much the own figures are higher, with 95 % intervals from draws of whole users."""
     ids, number = np.unique(users, return_inverse=True)
     draws = np.random.default_rng(1).multinomial(len(ids), np.full(len(ids), 1 / len(ids)), size=N_DRAWS)
-    n_cases = draws @ np.bincount(number)
+    n_queries = draws @ np.bincount(number)
     found = {}
     for column, metric in enumerate(("recall_at_10", "map_at_10")):
         gain = own[:, column] - other[:, column]
-        of_draws = draws @ np.bincount(number, gain) / n_cases
+        of_draws = draws @ np.bincount(number, gain) / n_queries
         found[metric] = [float(gain.mean()), *map(float, np.quantile(of_draws, [0.025, 0.975]))]
     return found

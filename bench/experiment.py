@@ -11,33 +11,33 @@ import duckdb
 import numpy as np
 import pandas as pd
 import results_page
-from attainable_bound import attainable
 from held_out import error_of_mean
 from measuring import build, demo_source, keep
+from oracle_bound import attainable
 from second_child import curve
 
 SEEDS = (1, 2, 3)
 TABLES = {
-    "accuracy": "select * exclude (is_small) from stage_accuracy where cohort = 'all' or period = 'all'",
-    "gain": "select * exclude (is_small) from fusion_gain where cohort = 'all' or period = 'all'",
+    "accuracy": "select * exclude (is_suppressed) from stage_accuracy where cohort = 'all' or period = 'all'",
+    "gain": "select * exclude (is_suppressed) from gain_over_baseline where cohort = 'all' or period = 'all'",
     "recall": "from stage_recall where method in ('memory_less', 'dynamic_fusion_cold', 'birth_month_filter')",
     "confusion": """
-        select * exclude (n_users, is_small) from stage_confusion where method = 'birth_month_filter'
+        select * exclude (n_users, is_suppressed) from stage_confusion where method = 'birth_month_filter'
     """,
     "calibration": """
-        select * exclude (n_users, is_small) from stage_calibration
+        select * exclude (n_users, is_suppressed) from stage_calibration
         where method in ('memory_less', 'dynamic_fusion', 'birth_month_filter')
     """,
     # Of the users a model learned from before the window, and of those it is judged on in the window.
     "shares": """
         select 'training' as part, stage, count(*) as n_user_months
-        from learning_rows join stages on age_months >= from_month and age_months < to_month
+        from training_rows join stages on age_months >= from_month and age_months < to_month
         where split = 'train' and is_active and month < (select min(month) from evaluation_window) group by stage
         union all
         select 'test', true_stage, count(*) from stage_predictions where method = 'prior' group by true_stage
     """,
     "users": """
-        select 'training' as part, count(distinct user_id) as n_users from learning_rows
+        select 'training' as part, count(distinct user_id) as n_users from training_rows
         where split = 'train' and is_active and month < (select min(month) from evaluation_window)
         union all select 'test', count(distinct user_id) from stage_predictions
     """,
@@ -85,11 +85,11 @@ def bound_of(source: Path, warehouse: Path) -> pd.DataFrame:
     edges = [stages[0][1], *(to_month for _, _, to_month in stages)]
     users = spine["user_id"].unique()
     # Some registrations are wrong, which nobody can know.
-    answers = [0.97 * p + 0.03 * prior for p in attainable(source, warehouse, users, spine, edges)]
-    losses = [-np.log(np.maximum(p[np.arange(len(p)), truth], 1e-12)) for p in answers]
+    predictions_by_method = [0.97 * p + 0.03 * prior for p in attainable(source, warehouse, users, spine, edges)]
+    losses = [-np.log(np.maximum(p[np.arange(len(p)), truth], 1e-12)) for p in predictions_by_method]
     best = int(np.argmin([loss.mean() for loss in losses]))
-    said = spine.assign(is_right=answers[best].argmax(axis=1) == truth, log_loss=losses[best])
-    members = said.merge(cohorts, on=["user_id", "month"])
+    predicted = spine.assign(is_right=predictions_by_method[best].argmax(axis=1) == truth, log_loss=losses[best])
+    members = predicted.merge(cohorts, on=["user_id", "month"])
     rows = []
     for (period, cohort), group in members.groupby(["period", "cohort"]):
         user = group["user_id"].astype("category").cat.codes.to_numpy()

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 
 from life_stage.birth_months import Ages, BirthMonths, last_months
-from life_stage.calibration import Judge, Settings
+from life_stage.calibration import CalibrationObjective, Settings
 from life_stage.examples import Examples, examples_of
-from life_stage.learning import read_ages
-from life_stage.regression import Evidence
+from life_stage.regression import LogLikelihood
+from life_stage.retraining import read_age_divisions
 from life_stage.scoring import LAST_YEAR
 
 
@@ -48,11 +48,11 @@ class Learning:
 def learning_of(warehouse: Path) -> Learning:
     """The learning tables as a warehouse holds them."""
     with duckdb.connect(str(warehouse), read_only=True) as connection:
-        rows = connection.sql("from learning_rows order by row_no").df()
-        vocabulary = connection.sql("from learning_vocabulary order by feature_no").df()
-        matrix = connection.sql("from learning_matrix").fetchnumpy()
-        ages = read_ages(connection.table("age_bins"), connection.table("stages"))
-        ((through,),) = connection.sql("select max(month) from month_ledger where is_closed").fetchall()
+        rows = connection.sql("from training_rows order by row_no").df()
+        vocabulary = connection.sql("from training_vocabulary order by feature_id").df()
+        matrix = connection.sql("from design_matrix").fetchnumpy()
+        ages = read_age_divisions(connection.table("age_bins"), connection.table("stages"))
+        ((through,),) = connection.sql("select max(month) from month_calendar where is_closed").fetchall()
     return Learning(rows, matrix, vocabulary, ages, through, examples_of(rows, matrix, len(vocabulary), through))
 
 
@@ -76,14 +76,18 @@ class Scores:
         return f"accuracy {gain} points, log-loss {interval(self.log_loss - other.log_loss, self.user, 3)}"
 
 
-def judged(evidence: Evidence, births: BirthMonths, settings: Settings, examples: Examples) -> tuple[Scores, float]:
+def evaluated(
+    log_likelihood: LogLikelihood, births: BirthMonths, settings: Settings, examples: Examples
+) -> tuple[Scores, float]:
     """The belief of every month of the users from their first on, quiet ones included; and its calibration error."""
-    readings = last_months(examples.months, len(births.tables))
-    judge = Judge(examples.matrix, examples.months, readings, births, evidence)
-    said = judge.probabilities(settings)
-    of_truth = said[np.arange(len(said)), judge.stage]
-    user = readings.user[births.ages.stage_of(readings.age) >= 0]
-    return Scores(said.argmax(axis=1) == judge.stage, -np.log(of_truth), user), judge.calibration_error(settings)
+    readouts = last_months(examples.months, len(births.tables))
+    objective = CalibrationObjective(examples.matrix, examples.months, readouts, births, log_likelihood)
+    predicted = objective.probabilities(settings)
+    of_truth = predicted[np.arange(len(predicted)), objective.stage]
+    user = readouts.user[births.ages.stage_of(readouts.age) >= 0]
+    return Scores(predicted.argmax(axis=1) == objective.stage, -np.log(of_truth), user), objective.calibration_error(
+        settings
+    )
 
 
 def interval(values: np.ndarray, user: np.ndarray, digits: int, draws: int = 1000) -> str:

@@ -27,13 +27,13 @@ INPUTS = {
     f"where month = '{MONTH}'",
     "item_features": "from item_features",
     "search_term_features": "from search_term_features",
-    "evidence_weights": "from evidence_weights where model_version = (select max(model_version) from stage_models)",
+    "model_weights": "from model_weights where model_version = (select max(model_version) from model_registry)",
 }
 MODELS = {
-    "numbered_features": "table",
+    "indexed_features": "table",
     "feature_activity": "view",
     "user_month_features": "table",
-    "stage_evidence": "table",
+    "stage_log_likelihoods": "table",
 }
 EXPLODES_UP_TO = 5  # million actions: beyond it exploded frames do not fit into memory
 
@@ -42,14 +42,14 @@ def inputs(millions: float) -> Path:
     """The folder of the four files, made once by the monthly job itself, with the SQL that it ran."""
     name = f"peers_{millions:g}".replace(".", "_")  # of the warehouse, so of its database too
     folder = WORK / f"{name}_{COMMIT}"
-    if IS_CHANGED or not (folder / "stage_evidence.sql").exists():
+    if IS_CHANGED or not (folder / "stage_log_likelihoods.sql").exists():
         source = demo_source(f"{name}_source", users=int(USERS_PER_MILLION * millions), months=1, through="2016-11")
         warehouse = build(source, name)
         folder.mkdir(exist_ok=True)
         with duckdb.connect(str(warehouse), read_only=True) as connection:
             for table, sql in INPUTS.items():
                 connection.execute(f"copy ({sql}) to '{folder / table}.parquet'")
-            ((version,),) = connection.execute("select max(model_version) from stage_models").fetchall()
+            ((version,),) = connection.execute("select max(model_version) from model_registry").fetchall()
         for model in MODELS:
             sql = compiled(name, model).replace("__month__", MONTH).replace("__model_version__", version)
             (folder / f"{model}.sql").write_text(sql.replace(f'"{name}"."main".', ""))
@@ -70,12 +70,12 @@ def project(folder: Path) -> None:
             connection.execute(f"create view {table} as from '{folder / table}.parquet'")
         for model, kind in MODELS.items():
             connection.execute(f"create {kind} {model} as {(folder / f'{model}.sql').read_text()}")
-        connection.execute(f"copy stage_evidence to '{folder}/by_project.parquet'")
+        connection.execute(f"copy stage_log_likelihoods to '{folder}/by_project.parquet'")
 
 
 def duckdb_script(folder: Path) -> None:
     """What somebody would write by hand: distinct days per feature, joined with the weights."""
-    bins = [c for c in pq.read_schema(folder / "evidence_weights.parquet").names if c.startswith("w_")]
+    bins = [c for c in pq.read_schema(folder / "model_weights.parquet").names if c.startswith("w_")]
     sums = ", ".join(f"sum(ln(1 + n_days) * {b}) as e{b[1:]}" for b in bins)
     total = ", ".join(f"coalesce(e{b[1:]}, 0) + (select {b} from weights where feature = '') as e{b[1:]}" for b in bins)
     with duckdb.connect() as connection:
@@ -105,7 +105,7 @@ def duckdb_script(folder: Path) -> None:
 def pandas_merge(folder: Path) -> None:
     """The same algorithm in pandas: integers for text, merges, distinct days, one sparse product."""
     actions, items, terms, weights = read(folder)
-    feature_no = pd.Series(np.arange(len(weights)), index=weights.index)
+    feature_id = pd.Series(np.arange(len(weights)), index=weights.index)
     users, user_no = np.unique(actions["user_id"], return_inverse=True)
     actions = actions.assign(user_no=user_no, day=actions["acted_on"].to_numpy().astype("datetime64[D]").astype(int))
     acted = actions[["user_no", "day", "action", "item_id"]].dropna().drop_duplicates()
@@ -113,12 +113,12 @@ def pandas_merge(folder: Path) -> None:
     of_items = acted.merge(items, on="item_id")
     more = of_items[of_items["action"] != "click"]
     parts = [
-        of_items.assign(no=of_items["feature"].map(feature_no)),
-        more.assign(no=(more["feature"] + ":" + more["action"]).map(feature_no)),
-        (of_terms := searched.merge(terms, on="search_term")).assign(no=of_terms["feature"].map(feature_no)),
+        of_items.assign(no=of_items["feature"].map(feature_id)),
+        more.assign(no=(more["feature"] + ":" + more["action"]).map(feature_id)),
+        (of_terms := searched.merge(terms, on="search_term")).assign(no=of_terms["feature"].map(feature_id)),
     ]
     met = pd.concat([part[["user_no", "day", "no"]].dropna() for part in parts]).drop_duplicates()
-    counts = actions.assign(no=("n_actions=" + actions["action"]).map(feature_no)).dropna(subset=["no"])
+    counts = actions.assign(no=("n_actions=" + actions["action"]).map(feature_id)).dropna(subset=["no"])
     days = pd.concat([p.groupby(["user_no", "no"], sort=False).size().reset_index(name="n") for p in (met, counts)])
     matrix = csr_array(
         (np.log1p(days["n"]), (days["user_no"], days["no"].astype(int))), shape=(len(users), len(weights))
@@ -252,7 +252,7 @@ def assert_equal(folder: Path, peer: str) -> None:
     """A peer's sums are the project's, for every user and bin, to 1e-6."""
     path = folder / f"by_{peer}.parquet"
     ours, theirs = (pd.read_parquet(p).sort_values("user_id") for p in (folder / "by_project.parquet", path))
-    bins = [name for name in ours if name.startswith("e_")]
+    bins = [name for name in ours if name.startswith("ll_")]
     assert ours["user_id"].tolist() == theirs["user_id"].tolist(), f"{peer} has other users"
     np.testing.assert_allclose(theirs[bins], ours[bins], rtol=0, atol=1e-6, err_msg=peer)
 

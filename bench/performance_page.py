@@ -1,9 +1,9 @@
-"""docs/performance.md, its picture and the table of README's Scale, from bench/results alone.
+"""Writes docs/performance.md, its picture and the table in README's section Scale from bench/results.
 
 python bench/performance_page.py
 """
 
-from collections.abc import Iterable
+import re
 from itertools import pairwise
 from math import log2
 
@@ -11,27 +11,49 @@ import altair as alt
 import numpy as np
 import pandas as pd
 from measuring import RESULTS
-from results_page import DOCS, made_with, markdown, number, picture, results
+from results_page import DOCS, markdown, number, picture, results, wrapped
 
 from life_stage import charts
 
 KINDS = {
-    "scan": "every value of every column read",
-    "count": "actions counted by user and month",
+    "scan": "full scan, all columns",
+    "count": "count by user and month",
     "first build": "first build, all months but the newest",
     "one new month": "one new month",
-    "nothing new": "nothing new",
-    "dbt alone": "start, hooks and one seed",
+    "nothing new": "no new data",
+}
+RUNS = ("first build", "one new month", "nothing new")
+STEPS = {  # folder of models: step
+    "life_stage/learning": "training",
+    "life_stage/fusion": "filter updates",
+    "life_stage/evaluation": "evaluation",
+    "life_stage/marts": "life-stage marts",
+    "life_stage/features": "life-stage features",
+    "checkout/ranking": "checkout ranking",
+    "checkout/features": "checkout features",
+    "checkout/evaluation": "checkout evaluation",
+    "staging": "staging",
 }
 PEERS = {
-    "project": "this project's SQL",
-    "duckdb_script": "a DuckDB script by hand",
+    "project": "project SQL",
+    "duckdb_script": "DuckDB script",
     "polars": "Polars, streaming",
-    "pandas_merge": "pandas, the same algorithm",
-    "pandas_explode": "pandas, features exploded",
+    "pandas_merge": "pandas, same algorithm",
+    "pandas_explode": "pandas, exploded features",
     "spark": "PySpark, local[2]",
 }
-BEFORE_SCALE = "(the first build lacks the newest month):\n\n"  # in README
+SINGLE_STEPS = {
+    "bare scan": "bare scan of the columns read",
+    "features and log-likelihoods": "features and log-likelihood",
+    "push-down": "the same, weights summed per item first",
+    "fit": "regression fit",
+    "tune": "end-to-end fine-tuning",
+    "23 months from nothing": "filter updates, 23 months",
+    "one new month": "filter updates, one new month",
+    "nothing new": "filter updates, no new data",
+}
+README_TABLE = re.compile(r"(## Scale\n.*?\n\n)\|.*?\n\n", flags=re.S)
+SINGLE_RESULTS = ("scoring_cost", "filter_cost", "row_sizes", "simulator", "training_cost")
 FIGURES = ("cpu_s", "wall_s", "peak_mb")
 
 
@@ -50,28 +72,35 @@ def printed(figures: dict[str, float]) -> list[str]:
     return [f"{figures['cpu_s']:.1f}", f"{figures['wall_s']:.1f}", f"{megabytes(figures):,.0f}"]
 
 
+def in_a_cell(figures: dict[str, float]) -> str:
+    """CPU and wall seconds, and megabytes, in one cell."""
+    return f"{figures['cpu_s']:,.0f} / {figures['wall_s']:,.0f} / {megabytes(figures):,.0f}"
+
+
 def by_size(name: str) -> list[dict]:
     """The kept figures of a benchmark, a dictionary per size with its commit, the fewest actions first."""
     kept = [results(file.stem) for file in RESULTS.glob(f"{name}_*.json")]
-    found = [one["figures"] | {"commit": one["commit"], "made_with": f"{made_with(one)}."} for one in kept]
-    return sorted(found, key=lambda figures: figures["n_actions"])
-
-
-def each_once(sentences: Iterable[str]) -> str:
-    """One a line."""
-    return "\n".join(dict.fromkeys(sentences))
+    return sorted((one["figures"] | {"commit": one["commit"]} for one in kept), key=lambda one: one["n_actions"])
 
 
 def whole_runs(sources: list[dict]) -> str:
     """Every kind of run on every source."""
     rows = []
     for figures in sources:
-        for kind, runs in figures["runs"].items():
-            holds = [f"{figures['n_actions']:,}", f"{figures['n_users']:,}", str(figures["months"])]
-            times = f"{figures['ratio_to_scan'][kind]:.1f}" if kind in ("count", "first build") else ""
-            rows.append([*holds, KINDS[kind], *printed(middle(runs)), times, str(len(runs)), figures["commit"]])
-    header = ["actions", "users", "months", "what", "CPU-s", "seconds", "peak MB", "x the reading's CPU", "runs"]
-    return markdown([*header, "commit"], rows)
+        runs = [figures["runs"].get(kind, []) for kind in RUNS]
+        rows.append(
+            [
+                f"{figures['n_actions']:,}",
+                f"{figures['n_users']:,}",
+                str(figures["months"]),
+                *(in_a_cell(middle(of_kind)) for of_kind in runs),
+                f"{figures['ratio_to_scan']['first build']:.0f}",
+                ", ".join(str(len(of_kind)) for of_kind in runs),
+                figures["commit"],
+            ]
+        )
+    kinds = [KINDS[kind].split(",")[0] for kind in RUNS]
+    return markdown(["actions", "users", "months", *kinds, "x scan", "runs", "commit"], rows)
 
 
 def of_like_users(sources: list[dict]) -> list[dict]:
@@ -91,7 +120,7 @@ def per_doubling(sources: list[dict], kind: str) -> dict[tuple[int, int], float]
 
 
 def twice_the_history(sources: list[dict]) -> dict[str, tuple[float, float]]:
-    """{actions: times the CPU of a new month with 24 months of history instead of 12; without learning and judging}.
+    """{actions: times the CPU of a new month with 24 months of history instead of 12; without training and evaluation}.
 
     The second are the models' seconds. Compared within a commit.
     """
@@ -107,62 +136,63 @@ def twice_the_history(sources: list[dict]) -> dict[str, tuple[float, float]]:
 
 
 def growth(sources: list[dict]) -> str:
-    """What twice the actions, and twice the history, cost."""
-    said = []
+    """CPU for twice the actions, and for twice the history."""
+    lines = []
     for kind in ("first build", "one new month"):
         for (fewer, more), factor in per_doubling(sources, kind).items():
-            doubled = f"From {fewer:,} to {more:,} actions, per doubling of actions and users"
-            said.append(f"{doubled}: {kind} {factor:.2f} x the CPU.")
+            lines.append(f"- {kind}, per doubling of actions and users ({fewer:,} to {more:,} actions): {factor:.2f} x")
     for n_actions, (cpu, others) in twice_the_history(sources).items():
-        longer = f"With 24 months of history ({n_actions} actions) a new month costs {cpu:.2f} x that with 12"
-        said.append(f"{longer}; without learning and evaluation the models' seconds are {others:.2f} times as many.")
-    return "\n".join(f"- {sentence}" for sentence in said)
+        lines.append(f"- one new month, 24 instead of 12 months of history ({n_actions} actions): {cpu:.2f} x,")
+        lines.append(f"  {others:.2f} x in seconds of models without training and evaluation")
+    return "\n".join(lines)
 
 
 def goals(sources: list[dict], sizes: list[dict]) -> str:
-    """What was wanted, what came of it, and what was missed; empty where it was not measured."""
+    """Goals and figures; those without a figure were not measured."""
     few, many, largest = sizes[0]["ratio_to_project"], sizes[-1]["ratio_to_project"], sources[-1]
-    n_few, n_many = (f"{of['n_actions']:,} actions" for of in (sizes[0], sizes[-1]))
-    first = f"first build of {largest['n_actions']:,} actions"
+    n_few, n_many = (f"{of['n_actions'] / 1e6:.0f} million actions" for of in (sizes[0], sizes[-1]))
+    first = f"first build, {largest['n_actions'] / 1e6:.0f} million actions"
     wanted = [
-        ("features and evidence of a month, x the bare scan", "at most", 100, evidence_ratio()),
-        (f"the same of {n_few}, x what Polars takes", "at most", 1.15, 1 / few.get("polars", np.nan)),
-        (f"pandas on {n_few}, x the project", "at least", 2, few.get("pandas_merge", np.nan)),
-        (f"pandas exploding features of {n_few}, x the project", "at least", 5, few.get("pandas_explode", np.nan)),
-        (f"PySpark on {n_many}, x the project", "at least", 4, many.get("spark", np.nan)),
+        ("features and log-likelihood of a month, x bare scan", "at most", 100, evidence_ratio()),
+        (f"the same, {n_few}, x Polars", "at most", 1.15, 1 / few.get("polars", np.nan)),
+        (f"pandas, {n_few}, x project", "at least", 2, few.get("pandas_merge", np.nan)),
+        (f"pandas with exploded features, {n_few}, x project", "at least", 5, few.get("pandas_explode", np.nan)),
+        (f"PySpark, {n_many}, x project", "at least", 4, many.get("spark", np.nan)),
         (f"{first}, GB", "at most", 4, megabytes(middle(largest["runs"]["first build"])) / 1e3),
-        (f"{first}, x the reading", "at most", 200, largest["ratio_to_scan"]["first build"]),
+        (f"{first}, x full scan", "at most", 200, largest["ratio_to_scan"]["first build"]),
         *(
-            (f"a new month with 24 months of history ({n_actions} actions), x with 12", "at most", 1.25, cpu)
-            for n_actions, (cpu, _) in twice_the_history(sources).items()
+            ("one new month, 24 instead of 12 months of history, ratio", "at most", 1.25, cpu)
+            for cpu, _ in twice_the_history(sources).values()
         ),
         *(
-            (f"first build per doubling, {fewer:,} to {more:,} actions, x", "at most", 2.1, factor)
-            for (fewer, more), factor in per_doubling(sources, "first build").items()
+            ("first build, per doubling of actions and users, ratio", "at most", 2.1, factor)
+            for factor in per_doubling(sources, "first build").values()
         ),
     ]
     rows = []
-    for what, bound, goal, found in wanted:
+    for name, bound, goal, found in wanted:
         is_missed = found > goal if bound == "at most" else found < goal
-        rows.append([what, f"{bound} {goal:g}", number(found, 0 if found > 100 else 2), "missed" if is_missed else ""])
-    return markdown(["what", "goal", "measured", ""], rows)
+        rows.append([name, f"{bound} {goal:g}", number(found, 0 if found > 100 else 2), "missed" if is_missed else ""])
+    return markdown(["CPU or memory", "goal", "measured", ""], rows)
 
 
 def evidence_ratio() -> float:
-    """Features and evidence against a bare scan of their columns."""
-    return results("evidence_cost")["figures"]["ratio_to_bare_scan"]["features and evidence"]
+    """CPU of features and log-likelihood, as a multiple of a bare scan of their columns."""
+    return results("scoring_cost")["figures"]["ratio_to_bare_scan"]["features and log-likelihoods"]
 
 
 def scale(sources: list[dict]) -> str:
-    """README's table: what runs of 24 months take."""
+    """README's table: wall time and memory of runs with 24 months."""
     shown = [figures for figures in sources if figures["months"] == 24]
-    kinds = ("first build", "one new month", "nothing new")
     middles = [{kind: middle(runs) for kind, runs in figures["runs"].items()} for figures in shown]
     header = [f"{figures['n_actions'] / 1e6:,.0f} million actions, {figures['n_users']:,} users" for figures in shown]
-    rows = [[kind, *(duration(of[kind]["wall_s"]) if kind in of else "" for of in middles)] for kind in kinds]
-    most = [max(megabytes(of[kind]) for kind in kinds if kind in of) for of in middles]
-    rows.append(["most memory", *(f"{mb / 1e3:.1f} GB" for mb in most)])
-    rows.append(["first builds measured", *(str(len(figures["runs"]["first build"])) for figures in shown)])
+    rows = [
+        [KINDS[kind].split(",")[0], *(duration(of[kind]["wall_s"]) if kind in of else "" for of in middles)]
+        for kind in RUNS
+    ]
+    most = [max(megabytes(of[kind]) for kind in RUNS if kind in of) for of in middles]
+    rows.append(["peak memory", *(f"{mb / 1e3:.1f} GB" for mb in most)])
+    rows.append(["measured first builds", *(str(len(figures["runs"]["first build"])) for figures in shown)])
     return markdown(["", *header], rows)
 
 
@@ -175,91 +205,94 @@ def duration(of_seconds: float) -> str:
 
 
 def row_sizes() -> str:
-    """What rows take as files."""
+    """Parquet size of a row, and of a month of 10^9 users."""
     tables = results("row_sizes")["figures"]["tables"]
-    times = 1e9 / tables["birth_month_filter"]["rows"]  # a row for each user so far
+    times = 1e9 / tables["birth_month_filter"]["rows"]  # a row per user
     rows = []
     for table, of in tables.items():
         n_rows, size = of["rows"], of["bytes_a_row"]
-        many = [f"{n_rows * times / 1e9:.2g}", f"{n_rows * times * size / 1e9:,.0f}"]
-        rows.append([table, f"{n_rows:,}", f"{size:.1f}", *many])
-    header = ["table", "rows of the fullest month", "bytes a row", "10^9 rows of 10^9 users", "GB of 10^9 users"]
-    return markdown(header, rows)
+        rows.append([f"`{table}`", f"{n_rows:,}", f"{size:.1f}", f"{n_rows * times * size / 1e9:,.0f}"])
+    return markdown(["table", "rows of the fullest month", "bytes per row", "GB for 10^9 users"], rows)
 
 
 def seconds(runs: list[dict]) -> pd.Series:
-    """Medians of what the models of each folder took."""
+    """Median seconds of the models of each folder."""
     return pd.DataFrame([run["steps"] for run in runs]).median().rename({"": "seeds"})
 
 
-def steps(sources: list[dict]) -> str:
-    """Where a run's time goes, on the two largest sources."""
-    parts = []
-    for figures in sources[-2:]:
-        kinds = [kind for kind in ("first build", "one new month", "nothing new") if kind in figures["runs"]]
-        table = pd.DataFrame({kind: seconds(figures["runs"][kind]) for kind in kinds}).fillna(0)
-        table = table.loc[table.max(axis=1).sort_values(ascending=False).index]
-        rows = [[folder, *(f"{value:.1f}" for value in row)] for folder, row in table.iterrows()]
-        said = f"{figures['n_actions']:,} actions, seconds of the models by folder; two run at a time:"
-        parts.append(f"{said}\n\n{markdown(['folder', *kinds], rows)}")
-    return "\n\n".join(parts)
+def steps(figures: dict) -> str:
+    """Seconds by step of the pipeline; steps of a few seconds are summed up."""
+    table = pd.DataFrame({kind: seconds(figures["runs"][kind]) for kind in RUNS}).fillna(0)
+    table = table.groupby(table.index.map(lambda folder: STEPS.get(folder, "others"))).sum()
+    table = table.loc[table.max(axis=1).sort_values(ascending=False).index]
+    rows = [[step, *(f"{value:,.0f}" for value in row)] for step, row in table.iterrows()]
+    return markdown(["step", *(KINDS[kind].split(",")[0] for kind in RUNS)], rows)
 
 
-def steps_alone() -> str:
-    """What single steps cost, and the commits they were measured at."""
-    evidence, training, fold = (results(name) for name in ("evidence_cost", "training_cost", "fold_cost"))
-    n_actions, ratios = evidence["figures"]["n_actions"], evidence["figures"]["ratio_to_bare_scan"]
+def single_steps() -> str:
+    """Single steps alone: scoring of a month, training, filter updates."""
+    log_likelihood, training, fold = (
+        results(name)["figures"] for name in ("scoring_cost", "training_cost", "filter_cost")
+    )
     rows = [
-        [f"{what} of {n_actions:,} actions of a month", *printed(middle(runs)), f"{ratios[what]:.1f}", str(len(runs))]
-        for what, runs in evidence["figures"]["runs"].items()
+        [f"{SINGLE_STEPS[step]}, {log_likelihood['n_actions']:,} actions", *printed(middle(runs)), str(len(runs))]
+        for step, runs in log_likelihood["runs"].items()
     ]
-    for what, figures in training["figures"].items():
+    for step, figures in training.items():
         n_rows, n_features = figures["shape"]
-        named = {"fit": "the regression fitted", "tune": "trained through the filter"}[what]
         cpu, wall, _ = printed(figures)  # its peak is that of making the data
-        rows.append([f"{named}: {n_rows:,} months, {n_features:,} features", cpu, wall, "", "", "1"])
-    for what, figures in fold["figures"]["runs"].items():
-        said = f"beliefs of {fold['figures']['n_users']:,} users carried: {what}"
-        rows.append([said, *printed(figures), "", "1"])
-    header = ["what", "CPU-s", "seconds", "peak MB", "x the bare scan's CPU", "runs"]
-    return f"{markdown(header, rows)}\n\n{each_once(f'{made_with(kept)}.' for kept in (evidence, training, fold))}"
+        rows.append([f"{SINGLE_STEPS[step]}, {n_rows:,} user-months x {n_features:,} features", cpu, wall, "", "1"])
+    for step, figures in fold["runs"].items():
+        rows.append([f"{SINGLE_STEPS[step]}, {fold['n_users']:,} users", *printed(figures), "1"])
+    return markdown(["step", "CPU-s", "seconds", "peak MB", "runs"], rows)
 
 
 def peers(sizes: list[dict]) -> str:
-    """The same features and evidence by others."""
-    parts = []
+    """Features and log-likelihood of one month by method, a group of columns per number of actions."""
+    header, rows = ["implementation"], {peer: [name] for peer, name in PEERS.items()}
     for figures in sizes:
-        times = figures["ratio_to_project"]
-        rows = [[PEERS[who], *printed(middle(runs)), f"{times[who]:.2f}"] for who, runs in figures["runs"].items()]
         n_runs = len(figures["runs"]["project"])
-        header = ["who", "CPU-s", "seconds", "peak MB", "x the project's CPU"]
-        said = f"{figures['n_actions']:,} actions of one month, {n_runs} runs in turn. {figures['made_with']}"
-        parts.append(f"{said}\n\n{markdown(header, rows)}")
-    return "\n\n".join(parts)
+        header += [f"{figures['n_actions']:,} actions, {n_runs} runs", "x project"]
+        for peer, row in rows.items():
+            runs = figures["runs"].get(peer)
+            row += [in_a_cell(middle(runs)), f"{figures['ratio_to_project'][peer]:.2f}"] if runs else ["", ""]
+    return markdown(header, rows.values())
+
+
+def versions() -> str:
+    """Commits and machines of the benchmarks, and versions of packages."""
+    kept = {file.stem: results(file.stem) for file in sorted(RESULTS.glob("*.json"))}
+    names = [name for name in kept if name in SINGLE_RESULTS or name.startswith(("whole_runs", "peers"))]
+    rows: dict[tuple[str, str], list[str]] = {}
+    for name in names:
+        rows.setdefault((kept[name]["commit"], kept[name]["machine"]), []).append(f"`{name}`")
+    packages = {f"{package} {of}" for name in names for package, of in kept[name]["versions"].items()}
+    pythons = {f"Python {kept[name]['python']}" for name in names}
+    table = markdown(["benchmark", "commit", "machine"], ([", ".join(of), *where] for where, of in rows.items()))
+    return f"{table}\n\n{wrapped(', '.join([*sorted(pythons), *sorted(packages)]))}"
 
 
 def simulator(kept: dict) -> str:
-    """What simulated actions cost."""
+    """Throughput of the simulator."""
     figures = kept["figures"]
     cpu = middle(figures["runs"])["cpu_s"]
-    return (
-        f"{figures['n_actions']:,} actions of {figures['n_users']:,} users in {figures['months']} months take"
-        f" {cpu:.1f} CPU-seconds,\n{figures['n_actions'] / cpu:,.0f} actions a second of one processor, files"
-        f" written (`python bench/whole_runs.py`, the first size).\n{made_with(kept)}."
+    return wrapped(
+        f"{figures['n_actions']:,} actions of {figures['n_users']:,} users in {figures['months']} months take "
+        f"{cpu:.1f} CPU-seconds, {figures['n_actions'] / cpu:,.0f} actions per CPU-second, files written "
+        "(`python bench/whole_runs.py`, first size)."
     )
 
 
 def costs(sources: list[dict]) -> alt.Chart:
-    """CPU by actions, both in powers of ten; dbt alone is the same everywhere."""
-    kinds = [kind for kind in KINDS if kind != "dbt alone"]
+    """CPU by number of actions, both on a log scale."""
     rows = [
-        {"actions": figures["n_actions"], "CPU seconds": middle(runs)["cpu_s"], "what": KINDS[kind]}
+        {"actions": figures["n_actions"], "CPU seconds": middle(runs)["cpu_s"], "run": KINDS[kind]}
         for figures in of_like_users(sources)
         for kind, runs in figures["runs"].items()
-        if kind in kinds
+        if kind in KINDS
     ]
-    colour = alt.Color("what:N", title=None, legend=alt.Legend(orient="bottom", columns=2))
-    colour = colour.scale(domain=[KINDS[kind] for kind in kinds], range=charts.COLOURS)
+    colour = alt.Color("run:N", title=None, legend=alt.Legend(orient="bottom", columns=2))
+    colour = colour.scale(domain=list(KINDS.values()), range=charts.COLOURS)
     return (
         alt.Chart(pd.DataFrame(rows), width=520, height=280)
         .mark_line(point=True)
@@ -274,15 +307,17 @@ def costs(sources: list[dict]) -> alt.Chart:
 def page() -> str:
     """The document."""
     sources = by_size("whole_runs")
+    largest = sources[-1]
     return f"""\
-# What it costs
+# Performance
 
-Medians of as many runs as are given, in turn, on simulated data; raw runs lie in [bench/results](../bench/results).
-Ratios are medians over the rounds, so they differ from quotients of the columns. Whole runs and what others
-take are whole processes; scans and single steps are timed without the start of Python. What was measured at different
-commits is different code on different days, and virtual machines of one name differ in speed by two to three times:
-compare within a commit. `python bench/performance_page.py` writes the page; `make bench` measures anew what takes less
-than an hour each, with `QUICK=1` a million actions once.
+CPU time, wall time and peak memory of runs and steps on simulated data: medians of repeated runs.
+`make bench` repeats the measurements, `python bench/performance_page.py` writes this page.
+
+- Raw figures: [bench/results](../bench/results).
+- Ratios are medians over rounds and differ from quotients of the columns.
+- Runs and peers are whole processes. Scans and single steps exclude the start of Python.
+- Compare figures within one commit only: machines of one name differ in speed by a factor of two to three.
 
 ## Goals
 
@@ -290,52 +325,58 @@ than an hour each, with `QUICK=1` a million actions once.
 
 ## Whole runs
 
-`python bench/whole_runs.py` takes sizes in millions of actions: `4 20` if none is named. `dbt build` without data tests
-on two threads, DuckDB held to 3 GB, with a hundred million actions to 2 GB. The first build lacks the newest month,
-which the reading has.
-{each_once(figures["made_with"] for figures in sources)}
+Cells: CPU-s / seconds / peak MB of `dbt build` without data tests on two threads. `x scan`: CPU of the first build
+as a multiple of a full scan of all columns and months. The first build lacks the newest month.
+DuckDB's memory limit is 3 GB, for a million users 2 GB. Command: `python bench/whole_runs.py 4 20` (millions).
 
 ![CPU seconds by number of actions]({picture("cost_of_runs", costs(sources))})
 
 {whole_runs(sources)}
 
+CPU growth:
+
 {growth(sources)}
 
-{steps(sources)}
+Seconds by step, {largest["n_actions"]:,} actions, two models at a time:
 
-## Steps alone
+{steps(largest)}
 
-`python bench/evidence_cost.py`, `training_cost.py`, `fold_cost.py`; the bare scan is of the columns that features read.
+## Single steps
 
-{steps_alone()}
+`python bench/scoring_cost.py`, `training_cost.py`, `filter_cost.py`.
 
-## Others on the same work
+{single_steps()}
 
-Features and evidence of one month from the same four Parquet files, equal sums asserted: `python bench/peers.py 4 20`,
-millions of actions (4 if none are named).
+## Peers
+
+Features and log-likelihood of one month from the same four Parquet files, with equal sums asserted.
+Cells: CPU-s / seconds / peak MB. Command: `python bench/peers.py 4 20`, millions of actions.
 
 {peers(by_size("peers"))}
 
-## What rows take
+## Row sizes
 
-As Parquet, of 5,000 simulated shoppers over 24 months; the last two columns multiply. `python bench/row_sizes.py`.
-{made_with(results("row_sizes"))}.
+Parquet files of 5,000 simulated users over 24 months; the last column extrapolates. `python bench/row_sizes.py`.
 
 {row_sizes()}
 
-## The simulator
+## Simulator
 
 {simulator(results("simulator"))}
+
+## Versions
+
+{versions()}
 """
 
 
 def write() -> None:
-    """Write the page, and the table into README."""
+    """Write the page, and the table in README."""
     (DOCS / "performance.md").write_text(page())
     readme = DOCS.with_name("README.md")
-    before, rest = readme.read_text().split(BEFORE_SCALE)
-    after = rest[rest.index("\n\n") :]
-    readme.write_text(before + BEFORE_SCALE + scale(by_size("whole_runs")) + after)
+    text, n_tables = README_TABLE.subn(rf"\g<1>{scale(by_size('whole_runs'))}\n\n", readme.read_text(), count=1)
+    assert n_tables == 1, "README has no table in its section Scale"
+    readme.write_text(text)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""docs/results.md and its pictures, from bench/results alone: nothing on the page is typed by hand.
+"""Writes docs/results.md and its pictures from the kept figures in bench/results.
 
 python bench/results_page.py
 """
@@ -6,6 +6,7 @@ python bench/results_page.py
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from textwrap import fill
 
 import altair as alt
 import numpy as np
@@ -16,23 +17,35 @@ from life_stage import charts
 
 DOCS = PROJECT / "docs"
 NAMES = {
-    "prior": "prior: the stage shares",
-    "memory_less": "memory-less regression",
-    "carry_last": "its last answer, carried on",
-    "rolling_6_months": "one regression on six months at once",
-    "dynamic_fusion_cold": "dynamic fusion, six months (the published method, our reading)",
-    "dynamic_fusion": "dynamic fusion, 24 months",
-    "birth_month_filter_cold": "birth-month filter, six months",
-    "birth_month_filter": "birth-month filter, 24 months (the default)",
-    "attainable": "attainable: the simulator's true likelihoods",
+    "prior": "prior (majority class)",
+    "memory_less": "stateless baseline (this month and the same month last year)",
+    "carry_last": "last observation carried forward",
+    "rolling_6_months": "rolling window regression, 6 months",
+    "dynamic_fusion_cold": "dynamic fusion, 6 months of history",
+    "dynamic_fusion": "dynamic fusion, 24 months of history",
+    "birth_month_filter_cold": "birth-month filter, 6 months",
+    "birth_month_filter": "birth-month filter, 24 months (default)",
+    "attainable": "upper bound (oracle)",
 }
-ANSWERING = [method for method in NAMES if method not in ("prior", "attainable")]
+COMPARED = [method for method in NAMES if method not in ("prior", "attainable")]
+IN_GROUPS = ["memory_less", "carry_last", "rolling_6_months", "dynamic_fusion", "birth_month_filter"]
+CHANGES = {  # kept name: the name on the page
+    "6 stages in place of 20 age bins": "6 stages instead of 20 age bins",
+    "trained on through the filter (step 2, anchor_inverse_penalty 1/100)": "end-to-end fine-tuning (anchor penalty 100)",
+    "without prior correction: posteriors multiplied": "no prior correction (posteriors multiplied)",
+    "events counted in place of days": "event counts instead of active days",
+    "presence in place of days": "binary features instead of active days",
+    "log_likelihood of empty months too": "log-likelihood of inactive months added",
+    "log_likelihood with last year's month": "features of last year's month added",
+    "10% of the test users' months are somebody else's": "10% of test months from another user",
+    "30% of the test users' months are somebody else's": "30% of test months from another user",
+}
 STAGES = ["pregnancy", "newborn", "infant", "toddler", "nursery", "kindergarten"]
 DEFAULT, PUBLISHED = "birth_month_filter", "dynamic_fusion_cold"
 
 
 class Measured:
-    """The figures of all seeds: means, and standard errors of the means over users."""
+    """Figures of all seeds: means, and standard errors of the means over users."""
 
     def __init__(self, experiment: dict) -> None:
         self.facts = {name: experiment[name] for name in ("commit", "python", "machine", "versions")}
@@ -65,6 +78,21 @@ def markdown(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def wrapped(text: str) -> str:
+    """A paragraph in lines of at most 120 characters."""
+    return fill(text, 120, break_long_words=False, break_on_hyphens=False)
+
+
+def name_of(method: str) -> str:
+    """A method's name without what stands in parentheses."""
+    return NAMES[method].split(" (")[0]
+
+
+def column_of(method: str) -> str:
+    """A method's name without its months of history, where a table has one variant of each method."""
+    return name_of(method).split(", ")[0]
+
+
 def percent(value: float, error: float | None = None) -> str:
     """A share in percent, with its standard error."""
     if pd.isna(value):
@@ -78,7 +106,7 @@ def number(value: float, digits: int) -> str:
 
 
 def picture(name: str, chart: alt.Chart) -> str:
-    """Write a chart as SVG; returns where it lies."""
+    """Write a chart as SVG; returns its path."""
     folder = DOCS / "pictures"
     folder.mkdir(exist_ok=True)
     (folder / f"{name}.svg").write_text(charts.svg(chart))
@@ -91,13 +119,13 @@ def methods(measured: Measured) -> str:
     rows = rows.reindex([method for method in NAMES if method in rows.index])
     return markdown(
         [
-            "who answers",
+            "method",
             "accuracy, %",
             "macro recall, %",
             "log-loss",
-            "calibration error",
-            "age off by, months",
-            "had an answer, %",
+            "ECE",
+            "age MAE, months",
+            "coverage, %",
         ],
         (
             [
@@ -115,111 +143,108 @@ def methods(measured: Measured) -> str:
 
 
 def gap_closed(measured: Measured) -> str:
-    """How much of the way from the memory-less regression to the attainable the default goes."""
+    """Share of the accuracy gap between stateless baseline and upper bound that the default closes."""
     rows = measured.table("accuracy", ["period", "cohort", "method"]).loc[("all", "all")]
     base, ours, best = (rows.loc[method] for method in ("memory_less", DEFAULT, "attainable"))
     share = (ours["accuracy"] - base["accuracy"]) / (best["accuracy"] - base["accuracy"])
-    return (
-        f"The default closes {100 * share:.0f} % of the gap in accuracy between the memory-less regression and what is attainable; "
-        f"it stays {100 * (best['accuracy'] - ours['accuracy']):.1f} points and {ours['log_loss'] - best['log_loss']:.3f} of "
-        "log-loss short of it."
+    accuracy, log_loss = 100 * (best["accuracy"] - ours["accuracy"]), ours["log_loss"] - best["log_loss"]
+    return wrapped(
+        f"The default closes {100 * share:.0f} % of the accuracy gap between stateless baseline and upper bound. "
+        f"{accuracy:.1f} points of accuracy and {log_loss:.3f} of log-loss remain."
     )
 
 
 def replication(measured: Measured) -> str:
-    """Memory-less against dynamic fusion, month by month, in the published protocol; the default beside it."""
+    """Gain of dynamic fusion over the stateless baseline by month, in the published protocol; the default beside it."""
     accuracy = measured.table("accuracy", ["cohort", "period", "method"]).loc["all"]
     gain = measured.table("gain", ["cohort", "period", "method"]).loc["all"]
     rows = []
     for period in sorted(period for period in accuracy.index.unique("period") if period != "all"):
-        base, published = accuracy.loc[(period, "memory_less")], accuracy.loc[(period, PUBLISHED)]
-        ours, more = gain.loc[(period, PUBLISHED)], gain.loc[(period, DEFAULT)]
+        base = accuracy.loc[(period, "memory_less")]
+        fused, default = gain.loc[(period, PUBLISHED)], gain.loc[(period, DEFAULT)]
         rows.append(
             [
                 period,
                 percent(base["accuracy"], base["accuracy_error"]),
-                percent(published["accuracy"], published["accuracy_error"]),
-                f"{percent(ours['accuracy_gain'], ours['accuracy_gain_error'])} (+{percent(ours['relative_accuracy_gain'])} %)",
-                f"{percent(ours['recall_gain'], ours['recall_gain_error'])} (+{percent(ours['relative_recall_gain'])} %)",
-                percent(more["accuracy_gain"], more["accuracy_gain_error"]),
-                percent(more["recall_gain"], more["recall_gain_error"]),
+                f"{percent(fused['accuracy_gain'], fused['accuracy_gain_error'])}"
+                f" ({percent(fused['relative_accuracy_gain'])} %)",
+                f"{percent(fused['recall_gain'], fused['recall_gain_error'])}"
+                f" ({percent(fused['relative_recall_gain'])} %)",
+                percent(default["accuracy_gain"], default["accuracy_gain_error"]),
             ]
         )
-    header = [
-        "month",
-        "memory-less, accuracy %",
-        "dynamic fusion, accuracy %",
-        "gain in points (relative)",
-        "gain in macro recall (relative)",
-        "the default's gain",
-        "the default's gain in macro recall",
-    ]
+    header = ["month", "baseline accuracy, %", "fusion: accuracy gain", "fusion: recall gain", "default: accuracy gain"]
     return markdown(header, rows)
 
 
 def cohorts(measured: Measured) -> str:
-    """Groups of user-months: how each method does, the best one marked."""
+    """Accuracy by group of user-months, the best method marked."""
     rows = measured.table("accuracy", ["period", "cohort", "method"]).loc["all"]
     lines = [
-        [cohort, f"{rows.loc[cohort]['n_user_months'].max():,.0f}", *best_marked(rows.loc[cohort]["accuracy"])]
+        [
+            cohort.replace("empty", "inactive"),
+            f"{rows.loc[cohort]['n_user_months'].max():,.0f}",
+            *best_marked(rows.loc[cohort]["accuracy"]),
+        ]
         for cohort in rows.index.unique("cohort")
+        if cohort != "all"
     ]
-    return markdown(["user-months", "number", *(NAMES[method].split(" (")[0] for method in ANSWERING)], lines)
+    return markdown(["group", "user-months", *map(column_of, IN_GROUPS)], lines)
 
 
 def best_marked(accuracies: pd.Series) -> list[str]:
-    """The accuracies of the methods that are compared, the best one marked."""
-    of_methods = accuracies.reindex(ANSWERING)
-    best = of_methods.idxmax()
-    return [f"**{percent(value)}**" if method == best else percent(value) for method, value in of_methods.items()]
+    """Accuracies of the methods shown, those of the best method in bold."""
+    best = accuracies.reindex(COMPARED).idxmax()
+    shown = accuracies.reindex(IN_GROUPS)
+    return [f"**{percent(value)}**" if method == best else percent(value) for method, value in shown.items()]
 
 
 def few_labels(ablation: dict) -> str:
-    """How the methods do with fewer users to learn from."""
+    """Accuracy by number of training users."""
     lines = [
         [n_users, *best_marked(pd.DataFrame(of_methods).loc["accuracy"])]
         for n_users, of_methods in ablation["figures"]["few labels"].items()
     ]
-    return markdown(["training users", *(NAMES[method].split(" (")[0] for method in ANSWERING)], lines)
+    return markdown(["training users", *map(column_of, IN_GROUPS)], lines)
 
 
 def losses_to_simpler(measured: Measured) -> str:
-    """Where the default is not the best, in words."""
+    """Groups and months in which another method exceeds the default, one a line."""
     rows = measured.table("accuracy", ["period", "cohort", "method"])["accuracy"]
     rows = rows[rows.index.get_level_values("method") != "attainable"]
     beaten = []
     for (period, cohort), group in rows.groupby(level=["period", "cohort"]):
         best = group.idxmax()[2]
         if best != DEFAULT:
-            beaten.append(
-                f"{cohort} ({period}): {NAMES[best].split(' (')[0]}, by {100 * (group.max() - group[period, cohort, DEFAULT]):.1f} points"
-            )
+            ahead = 100 * (group.max() - group[period, cohort, DEFAULT])
+            beaten.append(f"- {cohort} ({period}): {name_of(best)}, by {ahead:.1f} points")
     if not beaten:
-        return "In none of these groups and in no month is a simpler method ahead of the default."
-    return "A simpler method is ahead of the default here: " + "; ".join(beaten) + "."
+        return "No simpler method exceeds the default's accuracy in any group or month."
+    return "\n".join(["A simpler method exceeds the default's accuracy in:\n", *beaten])
 
 
-def shares(measured: Measured) -> str:
-    """The stages of those learned from and of those judged."""
-    counts = measured.table("shares", ["part", "stage"])["n_user_months"].unstack("part").reindex(STAGES)
-    users = measured.table("users", ["part"])["n_users"]
-    of_parts = counts / counts.sum()
-    return markdown(
-        ["stage", *(f"{part}, {users[part]:,.0f} users, %" for part in of_parts)],
-        ([stage, *(percent(value) for value in row)] for stage, row in of_parts.iterrows()),
+def users(measured: Measured) -> str:
+    """Numbers of users, and whether the seeds agree."""
+    counts = measured.table("users", ["part"])["n_users"]
+    agree = "rank all methods alike" if measured.ranking_agrees() else "do not rank all methods alike"
+    return (
+        f"- Users with one registered child, mean of the seeds: {counts['training']:,.0f} training,"
+        f" {counts['test']:,.0f} test.\n- The seeds {agree}."
     )
 
 
 def recalls(measured: Measured) -> str:
-    """Recall of each stage."""
+    """Recall of each stage, and its share of the test set."""
     rows = measured.table("recall", ["period", "method", "stage"]).loc["all"]
     shown = ["memory_less", PUBLISHED, DEFAULT]
+    counts = measured.table("shares", ["part", "stage"])["n_user_months"].loc["test"]
     return markdown(
-        ["stage", *(NAMES[method].split(" (")[0] for method in shown), "precision of the default"],
+        ["stage", "test share, %", *map(name_of, shown), "precision of the default"],
         (
             [
                 stage,
-                *(percent(rows.loc[(m, stage), "recall"], rows.loc[(m, stage), "recall_error"]) for m in shown),
+                percent(counts[stage] / counts.sum()),
+                *(percent(rows.loc[(method, stage), "recall"]) for method in shown),
                 percent(rows.loc[(DEFAULT, stage), "precision_share"]),
             ]
             for stage in STAGES
@@ -228,16 +253,16 @@ def recalls(measured: Measured) -> str:
 
 
 def confusion(measured: Measured) -> str:
-    """What the default took each stage for."""
+    """Confusion matrix of the default, in % of the true stage."""
     rows = measured.table("confusion", ["method", "true_stage", "predicted_stage"]).loc[DEFAULT]["share"].unstack()
     rows = rows.reindex(index=STAGES, columns=STAGES).fillna(0)
     return markdown(
-        ["is \\ told as", *STAGES], ([stage, *(percent(value) for value in row)] for stage, row in rows.iterrows())
+        ["true \\ predicted", *STAGES], ([stage, *(percent(value) for value in row)] for stage, row in rows.iterrows())
     )
 
 
 def second_children(measured: Measured) -> str:
-    """The curve of second children."""
+    """F1 of the predicted set of stages by the tolerated share of false second children."""
     names = [name for name in measured.seeds[0]["second children"] if name.endswith(": F1")]
     mean = {name: np.mean([seed["second children"][name] for seed in measured.seeds]) for name in names}
     return markdown([name.removesuffix(": F1") for name in names], [[f"{mean[name]:.3f}" for name in names]])
@@ -258,84 +283,94 @@ def page(measured: Measured, ablation: dict | None) -> str:
     """The whole page."""
     coverage = [seed["birth months within their interval"] for seed in measured.seeds]
     shown, facts = pictures(measured), measured.facts
-    agree = (
-        "All seeds rank the methods alike." if measured.ranking_agrees() else "The seeds do not rank all methods alike."
-    )
-    sections: list[tuple[str, Callable[[Measured], str] | str]] = [
+    sections: list[tuple[Callable[[Measured], str] | str, ...]] = [
         (
             "# Results",
-            "Written by `make experiment` from the project's evaluation tables; do not edit. All shoppers are simulated. Three "
-            "seeds of 14,000 users and 24 months through February 2017; half of the users train, 15 % calibrate, the rest are judged if they "
-            "registered exactly one child. The models know nothing after August 2016; judged are September to February, every month of a "
-            "user from the first on, quiet ones included. The truth is what was registered; 4 % of it is wrong. Behind ± stands one standard "
-            "error over users, a 95 % interval is twice that to either side. " + agree,
+            "Held-out evaluation of the life-stage methods ([method.md](method.md)) on simulated shoppers.\n"
+            "`make experiment` writes this page from the evaluation tables.",
         ),
-        ("## The methods", methods),
+        (
+            "- Data: three seeds of 14,000 simulated users, 24 months through February 2017.\n"
+            "- Split by user: 50 % training, 15 % validation (calibration), the rest test. Test users have one child.\n"
+            "- Training data ends in August 2016. The test window is September 2016 to February 2017.\n"
+            "- Every user-month counts from the first active month on, inactive months included.\n"
+            "- Labels are the registered birthdays; 4 % of them are wrong.\n"
+            f"{users(measured)}\n"
+            "- ± is one standard error over users. A 95 % interval is two standard errors to either side.",
+        ),
+        ("## Methods", methods),
         ("", gap_closed),
         ("", f"![Accuracy by month]({shown['accuracy']})"),
         (
-            "## The published experiment, in its protocol",
-            "Six months, history from September on: dynamic fusion starts cold and reads each month and the same month last year. The published "
-            "gains over the memory-less baseline are up to 15 % in accuracy and up to 21.76 % in recall, most in months with sparse behaviour. Ours:",
+            "## Replication of the published protocol",
+            "Six months of history from September 2016 on. Dynamic fusion starts without a prior state. Both methods use\n"
+            "the features of the month and of the same month last year. The publication reports gains over its stateless\n"
+            "baseline of up to 15 % in accuracy and up to 21.76 % in recall, most in months with sparse behaviour.\n"
+            "The table gives gains in points, with the relative gain in parentheses.",
         ),
         ("", replication),
         (
             "",
-            "What can be compared: whether fusing helps, and most in the sparse month (February, when hardly anybody shops). In the first month there "
-            "is nothing to fuse. What cannot be compared: the sizes of the gains. The published data, tables and equations are not public, whether its percentages are absolute or "
-            "relative is not said, and these shoppers are simulated.",
+            "The direction is comparable: fusion improves on the baseline, most in February, the sparsest month. The first\n"
+            "month has nothing to fuse. The size of the gains is not comparable. The published data, tables and equations\n"
+            "are not public, and the publication does not state whether its percentages are absolute or relative.",
         ),
-        ("Stages of the user-months learned from and judged:", shares),
-        ("## Where it is won, and where not", cohorts),
+        (
+            "## Accuracy by group, %",
+            "Dynamic fusion and the filter have 24 months of history. Bold marks the best of all methods above.",
+            cohorts,
+        ),
         ("", losses_to_simpler),
-        ("## Stage by stage", recalls),
-        ("What the default takes each stage for, in % of the stage:", confusion),
-        ("## Calibration", f"![Probabilities against how often they are right]({shown['calibration']})"),
+        ("## Recall by stage, %", recalls),
+        ("Confusion matrix of the default, in % of the true stage:", confusion),
+        ("## Calibration", f"![Accuracy by predicted probability]({shown['calibration']})"),
         (
             "",
-            f"The 80 % interval of the birth month holds the registered one in {percent(min(coverage))} to {percent(max(coverage))} % of the judged "
-            "user-months, a seed at a time.",
+            wrapped(
+                "The 80 % interval of the birth month covers the registered one in "
+                f"{percent(min(coverage))} to {percent(max(coverage))} % of the test user-months, by seed."
+            ),
         ),
         (
             "## Second children",
-            "F1 of the set of stages told against the set registered, in months of families with two children in different stages; by the "
-            "share of single children's months that the threshold lets have a false second child:",
+            "F1 of the predicted set of stages, in months of families with two children in different stages. Columns are\n"
+            "the tolerated share of one-child months with a false second child.",
         ),
         ("", second_children),
     ]
     if ablation:
         sections += [
             (
-                "## What each part is worth",
-                "One seed (`make ablation`): the default with one thing changed, in points of accuracy and in log-loss against it; "
-                "± one standard error of the paired difference over users.",
+                "## Ablation",
+                "Differences from the default with one change, on one seed (`make ablation`). ± is one standard error of the\n"
+                "paired difference over users.",
             ),
             ("", lambda _: ablations(ablation)),
             (
-                "## With few labels",
-                "The same seed and test users; models learned from so many users with one registered child and calibrated on three in ten of that "
-                "many, all else as it comes. Accuracy in %, the best marked.",
+                "## Accuracy by number of training users, %",
+                "Training users with one registered child, and 30 % as many validation users (`make ablation`).",
             ),
             ("", lambda _: few_labels(ablation)),
         ]
-    sections.append(("## Made with", made_with(facts)))
+    sections.append(("## Versions", made_with(facts)))
     parts = []
-    for title, content in sections:
-        parts += [text for text in (title, content if isinstance(content, str) else content(measured)) if text]
+    for section in sections:
+        parts += [text for text in (one if isinstance(one, str) else one(measured) for one in section) if text]
     return "\n\n".join(parts) + "\n"
 
 
 def ablations(ablation: dict) -> str:
-    """The table of the ablations."""
+    """Ablation table; numbers of training users have a table of their own."""
     return markdown(
-        ["changed", "accuracy, points", "log-loss"],
+        ["change", "accuracy, points", "log-loss"],
         (
             [
-                name,
+                CHANGES.get(name, name),
                 f"{100 * row['accuracy']:+.1f} ± {100 * row['accuracy_error']:.1f}",
                 f"{row['log_loss']:+.3f} ± {row['log_loss_error']:.3f}",
             ]
             for name, row in ablation["figures"]["changes"].items()
+            if "training users" not in name
         ),
     )
 
@@ -343,7 +378,7 @@ def ablations(ablation: dict) -> str:
 def made_with(facts: dict) -> str:
     """Commit, machine and versions of kept figures."""
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
-    return f"Commit {facts['commit']}, Python {facts['python']}, {facts['machine']}, {versions}"
+    return wrapped(f"Commit {facts['commit']}, Python {facts['python']}, {facts['machine']}, {versions}")
 
 
 def results(name: str) -> dict | None:

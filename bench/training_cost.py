@@ -9,10 +9,10 @@ from held_out import Learning, learning_of
 from measuring import WORK, build, cpu, demo_source, keep, measured
 from scipy.sparse import csr_matrix, hstack
 
-from life_stage import filter_tuning, regression
+from life_stage import regression, train_through_filter
 from life_stage.birth_months import BirthMonths
-from life_stage.examples import Examples, hazard_of, start_of
-from life_stage.penalties import FREEDOMS
+from life_stage.examples import Examples, hazard_of, initial_prior_of
+from life_stage.regularisation import ANCHOR_INVERSE_PENALTIES
 
 N_ROWS, N_FEATURES = 150_000, 4_000
 
@@ -49,13 +49,15 @@ def tune(examples: Examples, learning: Learning) -> dict:
     births = BirthMonths(
         learning.ages,
         learning.examples.months.lag.max() + 1,
-        start_of(examples.months, learning.ages),
+        initial_prior_of(examples.months, learning.ages),
         hazard_of(examples.months, learning.ages),
     )
     in_bins, age_bin = examples.in_bins(learning.ages)
     plain = regression.fit(in_bins.matrix, age_bin, len(learning.ages.bins), 0.1)
     with cpu() as figures:
-        tuned = filter_tuning.tune(examples.matrix, examples.months, births, plain, max(FREEDOMS))
+        tuned = train_through_filter.tune(
+            examples.matrix, examples.months, births, plain, max(ANCHOR_INVERSE_PENALTIES)
+        )
     return figures | {"n_iterations": tuned.n_iterations}
 
 

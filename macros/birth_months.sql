@@ -10,7 +10,7 @@
         "last_active_month": "date",
         "months_of_evidence": "integer",
         "c_birth_log_odds": "double",
-        "c_birth_evidence": "double",
+        "c_birth_log_ratio": "double",
         "c_birth_is_open": "boolean",
     } %}
     {% for cell in cells() %} {% do columns.update({"c_" ~ cell: "double"}) %} {% endfor %}
@@ -61,13 +61,13 @@
             {{
                 months_after(
                     "month",
-                    "-(" ~ cell_ages()[0] ~ " + " ~ how_many_below(share ~ " * " ~ columns[-1], columns) ~ ")",
+                    "-(" ~ cell_ages()[0] ~ " + " ~ count_below(share ~ " * " ~ columns[-1], columns) ~ ")",
                 )
             }}
     end
 {%- endmacro %}
 
-{% macro how_many_below(bound, columns, before=0) -%}
+{% macro count_below(bound, columns, before=0) -%}
     {#- SQL: how many of the columns, none less than the one before it, are below the bound: found by halving. -#}
     {%- if not columns -%} {{ before }}
     {%- elif columns | length == 1 -%}
@@ -76,8 +76,8 @@
         {%- set n = columns | length // 2 -%}
         case
             when {{ columns[n] }} < {{ bound }}
-            then {{ how_many_below(bound, columns[n + 1 :], before + n + 1) }}
-            else {{ how_many_below(bound, columns[:n], before) }}
+            then {{ count_below(bound, columns[n + 1 :], before + n + 1) }}
+            else {{ count_below(bound, columns[:n], before) }}
         end
     {%- endif -%}
 {%- endmacro %}

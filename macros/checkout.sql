@@ -1,7 +1,7 @@
 {# What the models of the checkout share: its sources of candidates, and an item's share among shoppers like this one. #}
-{% macro checkout_sources() %}
+{% macro candidate_generators() %}
     {# Where candidates come from. #}
-    {% set sources = [
+    {% set generators = [
         "popular",
         "popular_in_stage",
         "habit",
@@ -14,7 +14,7 @@
         "novel_cart",
         "novel_history",
     ] %}
-    {% do return(sources + ["deep"] if var("checkout_deep") else sources) %}
+    {% do return(generators + ["deep"] if var("checkout_deep") else generators) %}
 {% endmacro %}
 
 {% macro checkout_measures() %}
@@ -34,12 +34,12 @@
     )
 {%- endmacro %}
 
-{% macro drawn(text) -%}
+{% macro sample_uniform(text) -%}
     {#- SQL: a number in [0, 1) by which halves of baskets and cases are drawn; another var checkout_seed, another draw. -#}
     {{ hash_share(text if var("checkout_seed") == 0 else "concat(" ~ text ~ ", ' " ~ var("checkout_seed") ~ "')") }}
 {%- endmacro %}
 
-{% macro faded(days, faster=1) -%}
+{% macro decayed(days, faster=1) -%}
     {#- SQL: what is left of 1 after so many days, by var checkout_half_life_days or a fraction of it. -#}
     power(0.5, {{ days }} * {{ faster }} / cast({{ var("checkout_half_life_days") }} as double))
 {%- endmacro %}
@@ -60,9 +60,19 @@
 {% macro checkout_columns() %}
     {# What the rankers read of a candidate, as checkout_examples has it. #}
     {% set columns = [] %}
-    {% for source in checkout_sources() %} {% do columns.extend([source, source ~ "_place"]) %} {% endfor %}
+    {% for generator in candidate_generators() %}
+        {% do columns.extend([generator, generator ~ "_rank_score"]) %}
+    {% endfor %}
     {% for measure in checkout_measures() %} {% do columns.append(measure ~ "_each") %} {% endfor %}
-    {% do columns.extend(["habit_lately", "habit_share", "since", "due", "off_due"]) %}
+    {% do columns.extend(
+        [
+            "recent_propensity",
+            "repeat_share",
+            "log_days_since_last",
+            "replenishment_ratio",
+            "replenishment_deviation",
+        ]
+    ) %}
     {% do return(columns + ["popularity", "stage_lift", "next_stage_lift", "frequency", "recency"]) %}
 {% endmacro %}
 
@@ -74,11 +84,11 @@
     {%- endfor %}
 {%- endmacro %}
 
-{% macro is_offered(coefficients, examples) -%}
+{% macro is_candidate(coefficients, examples) -%}
     {#- SQL: whether a source that the model reads names the item. -#}
     (
-        {%- for source in checkout_sources() %}
-            {{ coefficients }}.w_{{ source }} <> 0 and {{ examples }}.{{ source }} > 0
+        {%- for generator in candidate_generators() %}
+            {{ coefficients }}.w_{{ generator }} <> 0 and {{ examples }}.{{ generator }} > 0
             {%- if not loop.last %} or {% endif -%}
         {%- endfor %}
     )

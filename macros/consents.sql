@@ -41,12 +41,12 @@
         )
 {% endmacro %}
 
-{% macro forget_withdrawn() %}
+{% macro erase_users_without_consent() %}
     {# Before anything else of the run: users whose consent has gone since the last one leave every table. #}
-    {% set before = fingerprints_of("consents").values() | list if load_relation(built_months()) else [] %}
+    {% set before = input_hashes_of("consents").values() | list if load_relation(build_log()) else [] %}
     {% if not has_source("consents") %}
         {% if before %}
-            {% do stop(
+            {% do fail(
                 "LS-CON-002",
                 "the source has no consents any more, by which earlier runs left users out",
                 "put them back, or start a new warehouse by LIFE_STAGE_WAREHOUSE",
@@ -54,7 +54,7 @@
         {% endif %}
         {% set unread = [] if var("source_schema") else files_in_folders_like("consents") %}
         {% if unread or var("consents_required") %}
-            {% do stop(
+            {% do fail(
                 "LS-CON-003",
                 (unread[0] ~ " is not read" if unread else "the source has no consents"),
                 "deliver them as consents.parquet, consents.csv or files in a folder consents",
@@ -71,18 +71,18 @@
         ~ ") as consenting"
     ).rows[0]["users"] %}
     {% set tables = tables_holding("user_id") %}
-    {% set record %} {{ create_built_months() }}; {{ record_month("consents", "1970-01-01", users) }} {% endset %}
+    {% set record %} {{ create_build_log() }}; {{ record_month_sql("consents", "1970-01-01", users) }} {% endset %}
     {% if tables and before[:1] != [users] %}
         {% set known = "select distinct user_id from (" ~ users_of(tables) ~ ") as known where user_id is not null" %}
-        {% set leaving = (
+        {% set users_sql = (
             "select user_id from ("
             ~ known
             ~ ") as known where user_id not in (select user_id from ("
             ~ consenting
             ~ ") as consenting)"
         ) %}
-        {% if count_withdrawn(known, leaving) %}
-            {% do forget_users(leaving, "no_consent", record) %} {% do return("") %}
+        {% if count_revoked(known, users_sql) %}
+            {% do erase_users(users_sql, "no_consent", record) %} {% do return("") %}
         {% endif %}
     {% endif %}
     {% if before[:1] != [users] %}
@@ -90,12 +90,12 @@
     {% endif %}
 {% endmacro %}
 
-{% macro count_withdrawn(known, leaving) %}
+{% macro count_revoked(known, users_sql) %}
     {# How many leave; too many stop the run. Half a file of consents looks like many withdrawals, and what is deleted is gone. #}
     {% set n_known = run_query("select count(*) as n from (" ~ known ~ ") as known").rows[0]["n"] %}
-    {% set n_leaving = run_query("select count(*) as n from (" ~ leaving ~ ") as leaving").rows[0]["n"] %}
+    {% set n_leaving = run_query("select count(*) as n from (" ~ users_sql ~ ") as users").rows[0]["n"] %}
     {% if n_leaving > var("max_withdrawn_share") * n_known %}
-        {% do stop(
+        {% do fail(
             "LS-CON-001",
             n_leaving
             ~ " of "

@@ -6,11 +6,11 @@
     select
         *,
         case
-            when stability_index > {{ alarming_index() }}
-            then 'alarm'
+            when stability_index > {{ error_threshold() }}
+            then 'error'
             when stability_index > 0.1 + 3 * by_chance
-            then 'watch'
-            else 'calm'
+            then 'warn'
+            else 'ok'
         end as level
     from
         (
@@ -40,9 +40,9 @@
         ) as indices
 {%- endmacro %}
 
-{% macro alarming_index() -%}(0.25 + 3 * by_chance) {%- endmacro %}
+{% macro error_threshold() -%}(0.25 + 3 * by_chance) {%- endmacro %}
 
-{% macro left_by_last_run(name) %}
+{% macro table_of_last_run(name) %}
     {# The table as the run before this one left it, or none: what is read so is no ancestor, and may come later in the run. #}
     {% do return(adapter.get_relation(target.database, target.schema, name) if execute else none) %}
 {% endmacro %}

@@ -8,7 +8,7 @@
     end
 {%- endmacro %}
 
-{% macro division_of(cohort) -%}
+{% macro cohort_dimension(cohort) -%}
     {#- SQL: which division of the user-months a cohort is a part of. -#}
     case
         when {{ cohort }} = 'all'

@@ -21,37 +21,37 @@
     {% do return(found) %}
 {% endmacro %}
 
-{% macro features_met(columns) -%}
+{% macro observed_features(columns) -%}
     {#- SQL: what each row of the CTE `actions` met, a row per feature of its item or search term, with these columns and
         the feature's number; of items also per feature and action. -#}
     {%- set kept = "actions." ~ columns | join(", actions.") -%}
     {% for action in ["''", "actions.action"] %}
-        select {{ kept }}, numbered.feature_no
+        select {{ kept }}, indexed_features.feature_id
         from actions
         inner join
-            {{ numbered("item_features") }} as numbered
-            on actions.item_id = numbered.item_id
-            and numbered.action = {{ action }}
+            {{ with_feature_ids("item_features") }} as indexed_features
+            on actions.item_id = indexed_features.item_id
+            and indexed_features.action = {{ action }}
         union all
     {% endfor %}
-    select {{ kept }}, numbered.feature_no
+    select {{ kept }}, indexed_features.feature_id
     from actions
     inner join
-        {{ numbered("search_term_features") }} as numbered
-        on actions.search_term = numbered.search_term
-        and numbered.action = ''
+        {{ with_feature_ids("search_term_features") }} as indexed_features
+        on actions.search_term = indexed_features.search_term
+        and indexed_features.action = ''
 {%- endmacro %}
 
-{% macro numbered(features) -%}
+{% macro with_feature_ids(features) -%}
     {#- SQL: item_features or search_term_features with the numbers in place of the names. -#}
     (
-        select features.*, numbers.action, numbers.feature_no
+        select features.*, numbers.action, numbers.feature_id
         from {{ ref(features) }} as features
-        inner join {{ ref("numbered_features") }} as numbers on features.feature = numbers.feature
+        inner join {{ ref("indexed_features") }} as numbers on features.feature = numbers.feature
     )
 {%- endmacro %}
 
-{% macro feature_names() -%}(select distinct feature_no, full_name from {{ ref("numbered_features") }}) {%- endmacro %}
+{% macro feature_names() -%}(select distinct feature_id, full_name from {{ ref("indexed_features") }}) {%- endmacro %}
 
 {% macro features_and_activity() -%}
     {#- SQL: what users met in their active months, and as a feature without a name what being active at all says. -#}
@@ -60,7 +60,7 @@
         from {{ ref("user_month_features") }}
         union all
         select user_id, month, '' as feature, 1 as value
-        from {{ ref("stage_evidence") }}
+        from {{ ref("stage_log_likelihoods") }}
     )
 {%- endmacro %}
 
@@ -70,7 +70,7 @@
         when feature is null or feature = '' or feature like 'last_year:%'
         then
             {{
-                stop_query(
+                fail_query(
                     "'LS-FEA-005 models/life_stage/features/"
                     ~ family
                     ~ ".sql returns a feature that is null, empty or begins with last_year: name it family=value, leave rows without one out; the month was not written'"
@@ -88,7 +88,7 @@
         else
             cast(
                 {{
-                    stop_query(
+                    fail_query(
                         "'LS-FEA-003 models/life_stage/features/"
                         ~ family
                         ~ ".sql returns a value that is NaN, infinite or null: leave such rows out; the month was not written'"
@@ -99,7 +99,7 @@
     end
 {%- endmacro %}
 
-{% macro features_fingerprint() %}
+{% macro features_hash() %}
     {# The list of families and the text of their files: when an analyst changes either, months are counted again. #}
     {% set texts = [] %}
     {% for node in graph.nodes.values() if node.name in var("features") %}

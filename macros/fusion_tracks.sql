@@ -14,7 +14,7 @@
     {% do return(columns) %}
 {% endmacro %}
 
-{% macro mass_moved_into(from_month, to_month, prefix, delta) -%}
+{% macro shifted_mass(from_month, to_month, prefix, delta) -%}
     {#- Equation 1: of the mass of every stage, spread evenly over its months and moved by delta months, what lands in
         [from_month, to_month). -#}
     {%- for stage in stages() if stage.from_month < to_month -%}

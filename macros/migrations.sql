@@ -1,26 +1,136 @@
-{# Tables of an older version of the project are brought to this one by `dbt run-operation migrate_state`, on demand. #}
+{# Migrations of stored tables from an older version of the project to this one: `dbt run-operation migrate_state`. #}
 {% macro migrations() %}
-    {# {version: the statements that make it of the version before}. A new version whenever columns or the meaning of
-       stored tables change; a test holds the columns against the version. #}
-    {% set of = api.Relation.create(target.database or none, target.schema) %}
-    {% set counted = [
-        "alter table if exists " ~ of ~ ".source_file_months add column if not exists n_rejected bigint"
+    {# {version: statements that lead from the version before to it}. Every change of stored columns, or of their meaning,
+       needs a new version; a test compares the stored columns with the version. #}
+    {% set schema = api.Relation.create(target.database or none, target.schema) %}
+    {% set rejections_counted = [
+        "alter table if exists " ~ schema ~ ".source_file_months add column if not exists n_rejected bigint"
     ] %}
-    {% do return({2: counted + create_tombstones()}) %}
+    {% do return({2: rejections_counted + old_tombstones(), 3: renamed_in_version_3()}) %}
 {% endmacro %}
 
-{% macro state_version() %} {% do return(migrations().keys() | max) %} {% endmacro %}
+{% macro old_tombstones() %}
+    {# The tables of erased users under the names that they had in version 2. #}
+    {% set statements = [] %}
+    {% for statement in create_tombstones() %}
+        {% do statements.append(
+            statement
+            | replace("erased_action_hashes", "forgotten_actions")
+            | replace("content_hash", "contents")
+        ) %}
+    {% endfor %}
+    {% do return(statements) %}
+{% endmacro %}
+
+{% macro renamed_in_version_3() %}
+    {# Version 3 renamed tables and columns to the field's terms, see docs/glossary.md. No value is computed again. #}
+    {% set schema, statements = api.Relation.create(target.database or none, target.schema), [] %}
+    {% set existing = tables_there(target.schema) if execute else [] %}
+    {% set columns = {
+        "built_months": {"fingerprint": "input_hash"},
+        "forgotten_actions": {"contents": "content_hash"},
+        "action_months": {"contents": "content_hash"},
+        "stage_coefficients": {"regression": "model_name", "kind": "parameter_type"},
+        "evaluation_coefficients": {"regression": "model_name", "kind": "parameter_type"},
+        "birth_month_filter": {"log_evidence": "log_marginal_likelihood"},
+        "birth_month_filter_cells": {"c_birth_evidence": "c_birth_log_ratio"},
+        "dynamic_fusion": {"place": "rank"},
+        "checkout_champions": {"evenness": "worst_to_best_ratio"},
+        "stage_evidence": {},
+    } %}
+    {% for bin in age_bins() %} {% do columns.stage_evidence.update({"e_" ~ bin.name: "ll_" ~ bin.name}) %} {% endfor %}
+    {% for table in columns if table in existing or table == "forgotten_actions" %}
+        {% for old, new in columns[table].items() %}
+            {% do statements.append("alter table " ~ schema ~ "." ~ table ~ " rename column " ~ old ~ " to " ~ new) %}
+        {% endfor %}
+    {% endfor %}
+    {% for table in ["stage_coefficients", "evaluation_coefficients"] if table in existing %}
+        {% for column, old, new in [
+            ("model_name", "evidence", "log_likelihood"),
+            ("parameter_type", "start", "initial_prior"),
+            ("feature", "filter_freedom", "anchor_inverse_penalty"),
+            ("feature", "evidence_iterations", "regression_iterations"),
+        ] %}
+            {% do statements.append(
+                "update "
+                ~ schema
+                ~ "."
+                ~ table
+                ~ " set "
+                ~ column
+                ~ " = '"
+                ~ new
+                ~ "' where "
+                ~ column
+                ~ " = '"
+                ~ old
+                ~ "'"
+                ~ (" and parameter_type in ('setting', 'diagnostic')" if column == "feature" else "")
+            ) %}
+        {% endfor %}
+    {% endfor %}
+    {% do statements.append(
+        "update " ~ schema ~ ".built_months set model= 'stage_log_likelihoods' where model= 'stage_evidence'"
+    ) %}
+    {% for old, new in {
+        "built_months": "build_log",
+        "forgotten_actions": "erased_action_hashes",
+        "stage_evidence": "stage_log_likelihoods",
+        "month_models": "month_model_assignments",
+    }.items() if old in existing or old == "forgotten_actions" %}
+        {% do statements.append("alter table " ~ schema ~ "." ~ old ~ " rename to " ~ new) %}
+    {% endfor %}
+    {# Tables and views that every run makes, under names that nothing reads any more. #}
+    {% for name in [
+        "belief_priors",
+        "checkout_case_habits",
+        "checkout_case_items",
+        "checkout_case_scores",
+        "checkout_cases",
+        "checkout_gaps",
+        "checkout_shown",
+        "checkout_targets",
+        "days",
+        "evidence_weights",
+        "fusion_gain",
+        "halfway_ages",
+        "learning_features",
+        "learning_matrix",
+        "learning_rows",
+        "learning_vocabulary",
+        "month_ledger",
+        "numbered_features",
+        "retraining_reasons",
+        "stage_beliefs",
+        "stage_contributions",
+        "stage_models",
+        "stage_weights",
+        "unit_evidence",
+    ] %}
+        {% set relation = adapter.get_relation(target.database, target.schema, name) if execute else none %}
+        {% if relation is not none %}
+            {% do statements.append("drop " ~ relation.type ~ " " ~ schema ~ "." ~ name) %}
+        {% endif %}
+    {% endfor %}
+    {% do return(statements) %}
+{% endmacro %}
+
+{% macro state_version() %} {% do return(3) %} {% endmacro %}
 
 {% macro state_version_found() %}
-    {# The first version did not say so. #}
-    {% do return(fingerprints_of("state").get("1970-01-01", 1) | int) %}
+    {# The version of the stored tables; 0 without any. The first version did not record itself. #}
+    {% if load_relation(build_log()) %} {% do return(input_hashes_of("state").get("1970-01-01", 1) | int) %} {% endif %}
+    {% set before_3 = adapter.get_relation(target.database, target.schema, "built_months") %}
+    {% if before_3 is none %} {% do return(0) %} {% endif %}
+    {% set sql = "select max(fingerprint) as version from " ~ before_3 ~ " where model= 'state'" %}
+    {% do return((run_query(sql).rows[0]["version"] or 1) | int) %}
 {% endmacro %}
 
 {% macro migrate_state() %}
-    {% do stop_on_spark("a migration") %}
-    {% set found = state_version_found() if load_relation(built_months()) else 0 %}
+    {% do fail_on_spark("a migration") %}
+    {% set found = state_version_found() %}
     {% if found == 0 or found > state_version() %}
-        {% do stop(
+        {% do fail(
             "LS-STA-003",
             "there is nothing to migrate: the tables are " ~ ("of version " ~ found if found else "not there"),
             "name the warehouse by LIFE_STAGE_WAREHOUSE, or use the newer project",
@@ -30,7 +140,7 @@
     {% for version, statements in migrations() | dictsort if version > found %}
         {% do all_statements.extend(statements) %}
     {% endfor %}
-    {% do all_statements.extend(month_unrecorded("state", "1970-01-01")) %}
-    {% do run_as_one(all_statements + month_recorded("state", "1970-01-01", state_version())) %}
-    {% do log("The tables were of version " ~ found ~ " and are of version " ~ state_version() ~ " now.", info=true) %}
+    {% do all_statements.extend(unrecord_month("state", "1970-01-01")) %}
+    {% do run_as_one(all_statements + record_month("state", "1970-01-01", state_version())) %}
+    {% do log("Migrated the stored tables from version " ~ found ~ " to version " ~ state_version() ~ ".", info=true) %}
 {% endmacro %}

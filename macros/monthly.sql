@@ -1,36 +1,43 @@
 {# Tables built month by month: only the months whose input changed, each replaced whole in a transaction of its own. #}
 {% macro this_month() -%} date '__month__' {%- endmacro %}
 
-{% macro built_months() %}
-    {% do return(api.Relation.create(target.database or none, target.schema, "built_months", type="table")) %}
+{% macro build_log() %}
+    {% do return(api.Relation.create(target.database or none, target.schema, "build_log", type="table")) %}
 {% endmacro %}
 
-{% macro create_built_months() %}
+{% macro create_build_log() %}
     {# Which month of which table was built from which input. Written in the same transaction as the month itself. #}
-    {% set columns = "model string, month date, fingerprint string, run_id string, built_at timestamp" %}
-    {% do return("create table if not exists " ~ built_months() ~ " (" ~ columns ~ ")" ~ in_months("model, month")) %}
-{% endmacro %}
-
-{% macro fingerprints_of(model_name) %}
-    {# {month: fingerprint} of the months that the table holds now. #}
-    {% set built = {} %}
-    {% set sql = "select month, fingerprint from " ~ built_months() ~ " where model= '" ~ model_name ~ "'" %}
-    {% for row in run_query(sql).rows %} {% do built.update({row["month"] | string: row["fingerprint"]}) %} {% endfor %}
-    {% do return(built) %}
-{% endmacro %}
-
-{% macro month_written(relation, row, sql) %}
-    {# Statements: the rows of the query are the month now. The record is taken away first and given last, so that the
-       month counts as built only while it is whole, also where statements are no transaction. #}
+    {% set columns = "model string, month date, input_hash string, run_id string, built_at timestamp" %}
     {% do return(
-        month_unrecorded(relation.identifier, row.month)
-        + month_filled(relation, row.month, sql)
-        + month_recorded(relation.identifier, row.month, row.fingerprint)
+        "create table if not exists "
+        ~ build_log()
+        ~ " ("
+        ~ columns
+        ~ ")"
+        ~ partitioned_by_month("model, month")
     ) %}
 {% endmacro %}
 
-{% macro month_forgotten(relation, month) %}
-    {% do return(month_unrecorded(relation.identifier, month) + month_emptied(relation, month)) %}
+{% macro input_hashes_of(model_name) %}
+    {# {month: fingerprint} of the months that the table holds now. #}
+    {% set built = {} %}
+    {% set sql = "select month, input_hash from " ~ build_log() ~ " where model= '" ~ model_name ~ "'" %}
+    {% for row in run_query(sql).rows %} {% do built.update({row["month"] | string: row["input_hash"]}) %} {% endfor %}
+    {% do return(built) %}
+{% endmacro %}
+
+{% macro write_month(relation, row, sql) %}
+    {# Statements: the rows of the query are the month now. The record is taken away first and given last, so that the
+       month counts as built only while it is whole, also where statements are no transaction. #}
+    {% do return(
+        unrecord_month(relation.identifier, row.month)
+        + fill_month(relation, row.month, sql)
+        + record_month(relation.identifier, row.month, row.input_hash)
+    ) %}
+{% endmacro %}
+
+{% macro drop_month(relation, month) %}
+    {% do return(unrecord_month(relation.identifier, month) + empty_month(relation, month)) %}
 {% endmacro %}
 
 {% macro sql_of_month(sql, row) %}
@@ -42,18 +49,18 @@
     {% do return(text.sql) %}
 {% endmacro %}
 
-{% macro months_wanted() %}
+{% macro target_months() %}
     {# The model's months, oldest first: [{month, fingerprint, ...}], from the macro that its meta.months names.
        A row without a fingerprint only lends its values to create the empty table. #}
-    {% set rows = context[config.get("meta").months]() or [{"month": "1970-01-01", "fingerprint": none}] %}
-    {% do return(rows if "staging" in model["fqn"] else frozen(rows, fingerprints_of(this.identifier))) %}
+    {% set rows = context[config.get("meta").months]() or [{"month": "1970-01-01", "input_hash": none}] %}
+    {% do return(rows if "staging" in model["fqn"] else archived(rows, input_hashes_of(this.identifier))) %}
 {% endmacro %}
 
-{% macro forget_unwanted(relation, wanted, built) %}
+{% macro drop_untargeted_months(relation, targets, built) %}
     {# A month that left the calendar, because the only rows that made it were corrected, leaves the table too. #}
-    {% set months = wanted | map(attribute="month") | list %}
-    {% for month in built if wanted[0].fingerprint is not none and month not in months %}
-        {% do run_as_one(month_forgotten(relation, month)) %}
+    {% set months = targets | map(attribute="month") | list %}
+    {% for month in built if targets[0].input_hash is not none and month not in months %}
+        {% do run_as_one(drop_month(relation, month)) %}
     {% endfor %}
 {% endmacro %}
 
@@ -88,30 +95,30 @@
        one month too; dbt lets only the materialization itself run it, which writes the rows to a table first. #}
     {% set target_relation = this.incorporate(type="table") %}
     {% set step_table = step_relation() %}
-    {% set wanted, built, pending = months_wanted(), fingerprints_of(this.identifier), [] %}
-    {% for row in wanted if row.fingerprint is not none and built.get(row.month) != row.fingerprint %}
+    {% set targets, built, pending = target_months(), input_hashes_of(this.identifier), [] %}
+    {% for row in targets if row.input_hash is not none and built.get(row.month) != row.input_hash %}
         {% do pending.append(row) %}
     {% endfor %}
     {% set timer = namespace(start=modules.datetime.datetime.now(), shown=modules.datetime.datetime.now()) %}
     {{ run_hooks(pre_hooks) }}
-    {% for row in pending or (wanted[:1] if load_relation(target_relation) is none else []) %}
+    {% for row in pending or (targets[:1] if load_relation(target_relation) is none else []) %}
         {% do show_progress(timer, row, loop.index, pending | length) %}
         {% set month_rows = sql_of_month(model["compiled_code"], row) %}
         {% if model["language"] == "python" %}
             {% do drop_relation_if_exists(step_table) %}
-            {% do keep_so_far() %}
+            {% do commit_so_far() %}
             {% set writing = create_table_as(false, step_table, month_rows, "python") %}
             {% call statement("python", language="python") %} {{ writing }}{% endcall %}
-            {% do keep_so_far() %}
+            {% do commit_so_far() %}
             {% set month_rows = "select * from " ~ step_table %}
         {% endif %}
         {% if loop.first %} {% do create_when_absent(target_relation, month_rows) %} {% endif %}
-        {% if pending %} {% do run_as_one(month_written(target_relation, row, month_rows)) %} {% endif %}
+        {% if pending %} {% do run_as_one(write_month(target_relation, row, month_rows)) %} {% endif %}
     {% endfor %}
     {% if model["language"] == "python" %}
-        {% do drop_relation_if_exists(step_table) %} {% do keep_so_far() %}
+        {% do drop_relation_if_exists(step_table) %} {% do commit_so_far() %}
     {% endif %}
-    {% do forget_unwanted(target_relation, wanted, built) %}
+    {% do drop_untargeted_months(target_relation, targets, built) %}
     {% call noop_statement("main", pending | length ~ " months", "MONTHLY", pending | length) %} {% endcall %}
     {{ run_hooks(post_hooks) }}
     {% do persist_docs(target_relation, model) %}

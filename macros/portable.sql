@@ -39,10 +39,10 @@
     {% do return(run_query(sql).columns["table_name"].values() | list) %}
 {% endmacro %}
 
-{% macro stop_on_spark(what) %}
+{% macro fail_on_spark(what) %}
     {# What is not there yet is refused: a run must not look as if it had done it. #}
     {% if target.type == "spark" %}
-        {% do stop("LS-SPA-001", what ~ " is not there on Spark yet", "leave it out, or use the target duckdb") %}
+        {% do fail("LS-SPA-001", what ~ " is not there on Spark yet", "leave it out, or use the target duckdb") %}
     {% endif %}
 {% endmacro %}
 
@@ -146,9 +146,9 @@
 
 {% macro found_files(table) %}
     {# SQL: all files of a table, in the folder of its name or beside it. Spark lists the whole source once. #}
-    {% set place = source_directory() ~ "/" ~ table %}
+    {% set location = source_directory() ~ "/" ~ table %}
     {% if target.type == "duckdb" %}
-        {% do return("select file from glob([" ~ quoted([place ~ "/" ~ "**", place ~ ".*"]) ~ "])") %}
+        {% do return("select file from glob([" ~ quoted([location ~ "/" ~ "**", location ~ ".*"]) ~ "])") %}
     {% endif %}
     {% do run_query(
         "create or replace temporary view source_files using binaryFile options (recursiveFileLookup 'true', path '"
@@ -159,9 +159,9 @@
         "select file from (select "
         ~ path_within_source("path")
         ~ " as file from source_files) where left(file, "
-        ~ (place | length + 1)
+        ~ (location | length + 1)
         ~ ") in ("
-        ~ quoted([place ~ "/", place ~ "."])
+        ~ quoted([location ~ "/", location ~ "."])
         ~ ")"
     ) %}
 {% endmacro %}
@@ -297,9 +297,9 @@
     {% endif %}
 {% endmacro %}
 
-{% macro keep_so_far() %} {% if target.type == "duckdb" %} {% do adapter.commit() %} {% endif %} {% endmacro %}
+{% macro commit_so_far() %} {% if target.type == "duckdb" %} {% do adapter.commit() %} {% endif %} {% endmacro %}
 
-{% macro in_months(columns="month") -%}
+{% macro partitioned_by_month(columns="month") -%}
     {#- How a table is stored that is written month by month. -#}
     {{ return(" using parquet partitioned by (" ~ columns ~ ")" if target.type == "spark" else "") }}
 {%- endmacro %}
@@ -307,12 +307,13 @@
 {% macro months_without_rows(relation, sql) -%}
     {#- SQL that creates a table of months with the columns of a query. -#}
     {%- set no_rows = "select * from (" ~ sql ~ ") as months where false" -%}
-    {%- if target.type == "spark" -%} {{ return("create table " ~ relation ~ in_months() ~ " as " ~ no_rows) }}
+    {%- if target.type == "spark" -%}
+        {{ return("create table " ~ relation ~ partitioned_by_month() ~ " as " ~ no_rows) }}
     {%- else -%} {{ return(create_table_as(false, relation, no_rows)) }}
     {%- endif -%}
 {%- endmacro %}
 
-{% macro month_filled(relation, month, sql) %}
+{% macro fill_month(relation, month, sql) %}
     {# Statements: the month of a table consists of the rows of the query. #}
     {% if target.type == "spark" %}
         {% do return(
@@ -327,10 +328,10 @@
             ]
         ) %}
     {% endif %}
-    {% do return(month_emptied(relation, month) + ["insert into " ~ relation ~ " by name " ~ sql]) %}
+    {% do return(empty_month(relation, month) + ["insert into " ~ relation ~ " by name " ~ sql]) %}
 {% endmacro %}
 
-{% macro month_emptied(relation, month) %}
+{% macro empty_month(relation, month) %}
     {% set of_month = "(month = date '" ~ month ~ "')" %}
     {% if target.type == "spark" %}
         {% do return(["alter table " ~ relation ~ " drop if exists partition " ~ of_month]) %}
@@ -338,45 +339,44 @@
     {% do return(["delete from " ~ relation ~ " where " ~ of_month]) %}
 {% endmacro %}
 
-{% macro month_recorded(model_name, month, fingerprint) %}
-    {% set facts = "'" ~ fingerprint ~ "', '" ~ invocation_id ~ "', " ~ started_at() %}
+{% macro record_month(model_name, month, input_hash) %}
+    {% set facts = "'" ~ input_hash ~ "', '" ~ invocation_id ~ "', " ~ started_at() %}
     {% set key = "'" ~ model_name ~ "', date '" ~ month ~ "', " %}
     {% if target.type == "spark" %}
         {% set key = "partition (model= '" ~ model_name ~ "', month = date '" ~ month ~ "')" %}
-        {% do return(["insert overwrite table " ~ built_months() ~ " " ~ key ~ " select " ~ facts]) %}
+        {% do return(["insert overwrite table " ~ build_log() ~ " " ~ key ~ " select " ~ facts]) %}
     {% endif %}
-    {% do return(["insert into " ~ built_months() ~ " values (" ~ key ~ facts ~ ")"]) %}
+    {% do return(["insert into " ~ build_log() ~ " values (" ~ key ~ facts ~ ")"]) %}
 {% endmacro %}
 
-{% macro record_month(model_name, month, fingerprint) %}
+{% macro record_month_sql(model_name, month, input_hash) %}
     {# SQL: both of it, within a transaction. #}
     {% do return(
-        (month_unrecorded(model_name, month) + month_recorded(model_name, month, fingerprint))
-        | join(";\n") ~ ";"
+        (unrecord_month(model_name, month) + record_month(model_name, month, input_hash)) | join(";\n") ~ ";"
     ) %}
 {% endmacro %}
 
-{% macro month_unrecorded(model_name, month) %}
+{% macro unrecord_month(model_name, month) %}
     {% if target.type == "spark" %}
         {% set key = "(model= '" ~ model_name ~ "', month = date '" ~ month ~ "')" %}
-        {% do return(["alter table " ~ built_months() ~ " drop if exists partition " ~ key]) %}
+        {% do return(["alter table " ~ build_log() ~ " drop if exists partition " ~ key]) %}
     {% endif %}
     {% set key = "model= '" ~ model_name ~ "' and month = date '" ~ month ~ "'" %}
-    {% do return(["delete from " ~ built_months() ~ " where " ~ key]) %}
+    {% do return(["delete from " ~ build_log() ~ " where " ~ key]) %}
 {% endmacro %}
 
 {% macro step_relation() %}
     {# The rows of one month until they are in their table: DuckDB keeps them in memory, and on disk when that is full. #}
-    {% set place = {"database": this.database, "schema": this.schema} %}
-    {% if target.type == "duckdb" %} {% set place = {"database": "scratch", "schema": "main"} %} {% endif %}
-    {% do return(api.Relation.create(identifier=this.identifier ~ "__dbt_step", type="table", **place)) %}
+    {% set location = {"database": this.database, "schema": this.schema} %}
+    {% if target.type == "duckdb" %} {% set location = {"database": "scratch", "schema": "main"} %} {% endif %}
+    {% do return(api.Relation.create(identifier=this.identifier ~ "__dbt_step", type="table", **location)) %}
 {% endmacro %}
 
-{% macro users_leaving() %}
+{% macro users_to_erase() %}
     {# The users that are being forgotten: in memory, for their ids must not stay on the disk. #}
-    {% set place = {"database": target.database, "schema": target.schema} %}
-    {% if target.type == "duckdb" %} {% set place = {"database": "scratch", "schema": "main"} %} {% endif %}
-    {% do return(api.Relation.create(identifier="users_leaving", type="table", **place)) %}
+    {% set location = {"database": target.database, "schema": target.schema} %}
+    {% if target.type == "duckdb" %} {% set location = {"database": "scratch", "schema": "main"} %} {% endif %}
+    {% do return(api.Relation.create(identifier="users_to_erase", type="table", **location)) %}
 {% endmacro %}
 
 {% macro order_statistic(column, share) -%}
@@ -408,7 +408,7 @@
     {%- endif -%}
 {%- endmacro %}
 
-{% macro stop_query(message) -%}
+{% macro fail_query(message) -%}
     {#- The message is SQL, so that it can say what was found. -#}
     {%- set raise = "raise_error" if target.type == "spark" else "error" -%} {{ raise }} ({{ message }})
 {%- endmacro %}
@@ -451,7 +451,7 @@
     {% endfor %}
 {% endmacro %}
 
-{% macro put_in_place(new, target_relation) %}
+{% macro swap_in(new, target_relation) %}
     {# The old table goes last: wherever a run is killed or fails, one of the two is there; a view holds no rows. #}
     {% set old = load_relation(target_relation) %}
     {% set aside = make_backup_relation(target_relation, "table") %}
@@ -462,13 +462,13 @@
     {% do adapter.drop_relation(aside) %}
 {% endmacro %}
 
-{% macro put_back() %}
+{% macro recover_swap() %}
     {# Before a run: a table that was set aside for one that did not come takes its place again. #}
     {% set names = tables_there(target.schema) if target.type == "spark" else [] %}
     {% for name in names if name.removesuffix("__dbt_backup") not in names %}
         {% set aside = api.Relation.create(none, target.schema, name, type="table") %}
-        {% set place = aside.incorporate(path={"identifier": name.removesuffix("__dbt_backup")}) %}
-        {% do adapter.rename_relation(aside, place) %}
+        {% set location = aside.incorporate(path={"identifier": name.removesuffix("__dbt_backup")}) %}
+        {% do adapter.rename_relation(aside, location) %}
     {% endfor %}
     {% if names %} {% do drop_leftovers() %} {% endif %}
 {% endmacro %}
@@ -480,7 +480,7 @@
     {% do adapter.drop_relation(new) %}
     {% set writing = create_table_as(false, new, model["compiled_code"], language) %}
     {% call statement("main", language=language) %} {{ writing }}{% endcall %}
-    {% do put_in_place(new, target_relation) %}
+    {% do swap_in(new, target_relation) %}
     {% do persist_docs(target_relation, model) %}
     {{ run_hooks(post_hooks) }}
     {{ return({"relations": [target_relation]}) }}
@@ -510,7 +510,7 @@
     {% do adapter.drop_relation(new) %}
     {% set writing = create_table_as(false, new, code, language) %}
     {% call statement("main", language=language) %} {{ writing }}{% endcall %}
-    {% if key or is_first %} {% do put_in_place(new, target_relation) %}
+    {% if key or is_first %} {% do swap_in(new, target_relation) %}
     {% else %}
         {% do run_query("insert into " ~ this ~ " by name select * from " ~ new) %} {% do adapter.drop_relation(new) %}
     {% endif %}

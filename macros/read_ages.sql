@@ -6,7 +6,7 @@
     {%- set pattern = age_phrase() | replace("(?:", "(") | replace("(", "(?:") -%}
     with
         texts as (select distinct {{ text_column }} as text, md5({{ text_column }}) as text_id from {{ relation }}),
-        folded_texts as (select distinct text_id, {{ fold_age_text("text") }} as folded from texts),
+        folded_texts as (select distinct text_id, {{ normalise_text("text") }} as folded from texts),
         found_phrases as (
             select text_id, array_distinct(regexp_extract_all(folded, '{{ pattern }}', 0)) as phrases from folded_texts
         ),
@@ -40,7 +40,7 @@
     inner join text_ages on texts.text_id = text_ages.text_id
 {%- endmacro %}
 
-{% macro fold_age_text(text) -%}
+{% macro normalise_text(text) -%}
     {#- One spelling for what looks alike: case, accents, full-width and traditional signs, blanks, dashes, halves. -#}
     {%- set alike = {
         "ＡＢＣＤＥＦＧＨＩＪＫＬＭＮＯＰＱＲＳＴＵＶＷＸＹＺ": "abcdefghijklmnopqrstuvwxyz",

@@ -9,37 +9,37 @@
     {% do return(dict(months.items() | selectattr(1))) %}
 {% endmacro %}
 
-{% macro kept_from(layer) %}
+{% macro retained_from(layer) %}
     {# The first month that the layer holds, as text. What lies before it is never read or computed again. #}
-    {% set recorded = fingerprints_of(layer) if execute and load_relation(built_months()) else {} %}
+    {% set recorded = input_hashes_of(layer) if execute and load_relation(build_log()) else {} %}
     {% do return(recorded.keys() | max if recorded else "0001-01-01") %}
 {% endmacro %}
 
-{% macro frozen_before() %}
-    {% do return([kept_from("keep_actions_months"), kept_from("keep_features_months")] | max) %}
+{% macro archived_before() %}
+    {% do return([retained_from("keep_actions_months"), retained_from("keep_features_months")] | max) %}
 {% endmacro %}
 
-{% macro frozen(rows, built) %}
+{% macro archived(rows, built) %}
     {# The rows of months, of which those whose input has left count as built, or are no longer wanted. #}
-    {% set first, kept = frozen_before(), [] %}
+    {% set first, kept = archived_before(), [] %}
     {% for row in rows %}
-        {% if row.month >= first or row.fingerprint is none %} {% do kept.append(row) %}
-        {% elif row.month in built %} {% do kept.append(dict(row, fingerprint=built[row.month], is_frozen=true)) %}
+        {% if row.month >= first or row.input_hash is none %} {% do kept.append(row) %}
+        {% elif row.month in built %} {% do kept.append(dict(row, input_hash=built[row.month], is_archived=true)) %}
         {% endif %}
     {% endfor %}
-    {% do return(kept or [dict(rows[-1], fingerprint=none)]) %}
+    {% do return(kept or [dict(rows[-1], input_hash=none)]) %}
 {% endmacro %}
 
 {% macro drop_old_months(results) %}
     {% if execute and is_whole(results) %}
         {% for layer, n_months in layers().items() %}
-            {% set newest = "select max(month) as month from " ~ target.schema ~ ".month_ledger where is_closed" %}
+            {% set newest = "select max(month) as month from " ~ target.schema ~ ".month_calendar where is_closed" %}
             {% set sql %}
                 select concat(substr(cast({{ months_after("month", 1 - n_months) }} as string), 1, 4), '-01-01') as month
                 from ({{ newest }}) as newest
             {% endset %}
             {% set month = run_query(sql).rows[0]["month"] %}
-            {% if month is not none and month > kept_from(layer) %}
+            {% if month is not none and month > retained_from(layer) %}
                 {% do drop_months_before(month, layer) %}
             {% endif %}
         {% endfor %}
@@ -56,8 +56,8 @@
                 ;
             {% endif %}
         {% endfor %}
-        {{ forget_unused_terms() }}
-        {{ record_month(layer, month, "kept from here on") }}
+        {{ erase_unused_terms() }}
+        {{ record_month_sql(layer, month, "kept from here on") }}
     {% endcall %}
     {% do adapter.commit() %}
 {% endmacro %}
@@ -68,7 +68,7 @@
     {% for result in results %}
         {% do (built if result.status == "success" else wrong).append(result.node.name) if result.status not in ("pass", "warn", "no-op") %}
     {% endfor %}
-    {% for node in graph.nodes.values() if node.config.materialized in ("monthly", "monthly_fold") and node.name not in built %}
+    {% for node in graph.nodes.values() if node.config.materialized in ("monthly", "recursive_monthly") and node.name not in built %}
         {% do wrong.append(node.name) %}
     {% endfor %}
     {% do return(not wrong) %}

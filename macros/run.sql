@@ -21,7 +21,7 @@
 
 {% macro drop_leftovers() %}
     {# Tables that dbt leaves behind when it adds to a Python model or when it is killed; not one that was set aside for a
-       table that is not there (put_back). #}
+       table that is not there (recover_swap). #}
     {% set names = tables_there(target.schema) if execute else [] %}
     {% for name in names if "__dbt_" in name and name.removesuffix("__dbt_backup") in names %}
         {% do adapter.drop_relation(api.Relation.create(target.database or none, target.schema, name, type="table")) %}
@@ -30,11 +30,11 @@
 
 {% macro report_missing_model() %}
     {# Without a model the run still ends well: it says what is missing to train one. #}
-    {% set models, learning_rows = ref("stage_models"), ref("learning_rows") %}
+    {% set models, training_rows = ref("model_registry"), ref("training_rows") %}
     {% if execute and load_relation(models) and run_query("select count(*) as n from " ~ models).rows[0]["n"] == 0 %}
         {% set n_users = run_query(
             "select count(distinct user_id) as n from "
-            ~ learning_rows
+            ~ training_rows
             ~ " where split = 'train' and is_active and age_months >= "
             ~ age_bins()[0].from_month
             ~ " and age_months < "

@@ -15,7 +15,7 @@
         {% set name = row["file"][source_directory() | length :] %}
         {% if "/." in name or "/_" in name %}  {# hidden, or unfinished #}
         {% elif modules.re.search("[" ~ modules.re.escape(signs_of_patterns()) ~ "]|__[a-z_]+__", name) %}
-            {% do stop(
+            {% do fail(
                 "LS-SRC-004",
                 row["file"]
                 ~ " has one of "
@@ -25,7 +25,7 @@
             ) %}
         {% elif name.lower().endswith((".parquet", ".csv", ".csv.gz")) %} {% do files.append(row["file"]) %}
         {% else %}
-            {% do stop(
+            {% do fail(
                 "LS-SRC-004",
                 row["file"] ~ " is neither Parquet nor CSV",
                 "remove it from the source or convert it",
@@ -81,7 +81,7 @@
 
 {% macro versions_of(files) -%}
     {#- A file's version, with what its rows are judged by: where either changes it is read again. -#}
-    select file, concat(version, ' {{ judging_rules() }}') as version from ({{ file_versions(files) }}) as listed
+    select file, concat(version, ' {{ validation_rules() }}') as version from ({{ file_versions(files) }}) as listed
 {%- endmacro %}
 
 {% macro files_to_read(table, files) %}
@@ -105,7 +105,7 @@
 
 {% macro write_pseudonyms(path) %}
     {# An operation: every user id of the source with its pseudonym, as CSV. It undoes what pseudonyms are for. #}
-    {% if not has_id_key() %} {% do stop("LS-PRI-002", "there is no key", "set LIFE_STAGE_ID_KEY") %} {% endif %}
+    {% if not has_id_key() %} {% do fail("LS-PRI-002", "there is no key", "set LIFE_STAGE_ID_KEY") %} {% endif %}
     {% set ids = [] %}
     {% do check_settings() %}
     {% for table in ["actions", "children", "consents"] if has_source(table) %}

@@ -39,31 +39,33 @@
     {% do return(["not_yet"] + age_names(cell_ages()) + ["graduated"]) %}
 {% endmacro %}
 
-{% macro evidence_by_age() %}
+{% macro log_likelihood_by_age() %}
     {# SQL for each of cell_ages(): its evidence, on the straight line between the centres of the two age bins beside it
        (METHOD: a step instead of a line costs 0.5 to 1.1 accuracy points). Beyond the outer centres it is constant. #}
     {% set bins, centres, found = age_bins(), [], [] %}
     {% for bin in bins %} {% do centres.append((bin.from_month + bin.to_month - 1) / 2) %} {% endfor %}
     {% for age in cell_ages() %}
         {% set n = [centres | select("lt", age) | list | length, bins | length - 1] | min %}
-        {% if n == 0 or age >= centres[n] %} {% do found.append("evidence.e_" ~ bins[n].name) %}
+        {% if n == 0 or age >= centres[n] %} {% do found.append("log_likelihoods.ll_" ~ bins[n].name) %}
         {% else %}
             {% set weight = (age - centres[n - 1]) / (centres[n] - centres[n - 1]) %}
-            {% set younger, older = "evidence.e_" ~ bins[n - 1].name, "evidence.e_" ~ bins[n].name %}
+            {% set younger, older = "log_likelihoods.ll_" ~ bins[n - 1].name, "log_likelihoods.ll_" ~ bins[n].name %}
             {% do found.append((1 - weight) ~ " * " ~ younger ~ " + " ~ weight ~ " * " ~ older) %}
         {% endif %}
     {% endfor %}
     {% do return(found) %}
 {% endmacro %}
 
-{% macro evidence_at_any_age(age) -%}
+{% macro log_likelihood_at_age(age) -%}
     {#- SQL: evidence for an age given by a column, outside the birth-month cells that of the outer age bins. -#}
-    {%- set evidence = evidence_by_age() -%}
+    {%- set log_likelihoods = log_likelihood_by_age() -%}
     case
         when {{ age }} < {{ cell_ages()[0] }}
-        then evidence.e_not_yet
-        {%- for known in cell_ages() %} when {{ age }} = {{ known }} then {{ evidence[loop.index0] }} {%- endfor %}
-        else evidence.e_grown
+        then log_likelihoods.ll_not_yet
+        {%- for known in cell_ages() %}
+            when {{ age }} = {{ known }} then {{ log_likelihoods[loop.index0] }}
+        {%- endfor %}
+        else log_likelihoods.ll_grown
     end
 {%- endmacro %}
 
@@ -76,9 +78,9 @@
     )
 {%- endmacro %}
 
-{% macro trusted(condition, inferred) -%}
+{% macro mix_with_registration(condition, inferred) -%}
     {#- SQL: certainty if the registered birthday is right, by how far it is trusted, and what behaviour says if not. -#}
-    trust * case when {{ condition }} then 1.0 else 0.0 end + (1 - trust) * {{ inferred }}
+    registration_weight * case when {{ condition }} then 1.0 else 0.0 end + (1 - registration_weight) * {{ inferred }}
 {%- endmacro %}
 
 {% macro stage_mass(prefix, stage) -%}

@@ -3,36 +3,38 @@ with
     regressions as (
         select
             model_version,
-            regression,
-            count(distinct case when kind = 'coefficient' then feature end) as n_features,
-            count(case when kind = 'coefficient' then value end) as n_coefficients,
-            count(case when kind = 'support' and value >= 1 then value end) as n_supports,
-            count(case when kind = 'scale' and value > 0 then value end) as n_scales,
-            count(case when kind = 'intercept' then value end) as n_intercepts,
-            sum(case when kind = 'prior' and value > 0 then value end) as prior
+            model_name,
+            count(distinct case when parameter_type = 'coefficient' then feature end) as n_features,
+            count(case when parameter_type = 'coefficient' then value end) as n_coefficients,
+            count(case when parameter_type = 'support' and value >= 1 then value end) as n_supports,
+            count(case when parameter_type = 'scale' and value > 0 then value end) as n_scales,
+            count(case when parameter_type = 'intercept' then value end) as n_intercepts,
+            sum(case when parameter_type = 'prior' and value > 0 then value end) as prior
         from {{ ref("stage_coefficients") }}
-        where regression <> 'both'
-        group by model_version, regression
+        where model_name <> 'both'
+        group by model_version, model_name
     ),
     models as (
         select
             model_version,
             count(*) - count(value) as n_values_missing,
             count(
-                distinct case when kind in ('coefficient', 'prior', 'intercept') then regression end
+                distinct case when parameter_type in ('coefficient', 'prior', 'intercept') then model_name end
             ) as n_regressions,
             count(
                 case
-                    when kind = 'setting' and feature in ('tau', 'gamma', 'delta', 'birth_hazard', 'inverse_penalty')
+                    when
+                        parameter_type = 'setting'
+                        and feature in ('tau', 'gamma', 'delta', 'birth_hazard', 'inverse_penalty')
                     then 1
                 end
             ) as n_settings,
-            sum(case when kind = 'start' then value end) as start
+            sum(case when parameter_type = 'initial_prior' then value end) as start
         from {{ ref("stage_coefficients") }}
         group by model_version
     ),
     bins as (select count(*) as n_bins from {{ ref("age_bins") }})
-select models.*, regressions.regression
+select models.*, regressions.model_name
 from models
 inner join regressions on models.model_version = regressions.model_version
 cross join bins

@@ -2,5 +2,5 @@
 select distinct predictions.user_id
 from {{ ref("stage_predictions") }} as predictions
 inner join
-    (select distinct user_id from {{ ref("learning_rows") }} where split <> 'test') as learning
+    (select distinct user_id from {{ ref("training_rows") }} where split <> 'test') as learning
     on predictions.user_id = learning.user_id

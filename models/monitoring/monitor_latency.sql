@@ -10,7 +10,7 @@ with
             try_cast(n_shown as double) as n_shown
         from ({{ source_rows("requests") }}) as raw_requests
     ),
-    judged as (
+    evaluated as (
         select
             *,
             coalesce(
@@ -28,5 +28,5 @@ select
     {% endfor %}
     avg(case when is_usable then n_candidates end) as mean_candidates,
     avg(case when is_usable then n_shown end) as mean_shown
-from judged
+from evaluated
 group by coalesce(model, 'unknown'), coalesce(requested_on, date '1970-01-01')

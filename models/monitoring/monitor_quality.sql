@@ -1,6 +1,6 @@
 -- What was predicted beside what came true later: the belief beside the registration that came in the month after, and
 -- recommendations for a month beside its purchases.
-{% set runs, names = left_by_last_run("model_runs"), stage_names() %}
+{% set runs, names = table_of_last_run("model_runs"), stage_names() %}
 with
     -- No model has learned from who registered after the day of the run that made it, nor from test users.
     models as (
@@ -19,28 +19,28 @@ with
         from {{ ref("stage_labels") }}
         where n_children = 1 and {{ month_of(business_time("registered_at")) }} = {{ months_after("month", 1) }}
     ),
-    beliefs as (
+    posteriors as (
         select
             'life_stage' as subject,
-            beliefs.model_version as model,
+            posteriors.model_version as model,
             registered.month,
-            {{ first_greatest("beliefs.p_", names) }} = registered.stage as is_right,
+            {{ first_greatest("posteriors.p_", names) }} = registered.stage as is_right,
             greatest(
-                {% for name in names %}beliefs.p_{{ name }} {%- if not loop.last %}, {% endif %} {% endfor %}
+                {% for name in names %}posteriors.p_{{ name }} {%- if not loop.last %}, {% endif %} {% endfor %}
             ) as probability,
             case
-                registered.stage {% for name in names %} when '{{ name }}' then beliefs.p_{{ name }} {% endfor %}
+                registered.stage {% for name in names %} when '{{ name }}' then posteriors.p_{{ name }} {% endfor %}
             end as relevance,
             1 as is_case
         from registered
         inner join
-            {{ ref("stage_beliefs") }} as beliefs
-            on registered.user_id = beliefs.user_id
-            and registered.month_before = beliefs.month
-        left join models on beliefs.model_version = models.model_version
+            {{ ref("stage_posteriors") }} as posteriors
+            on registered.user_id = posteriors.user_id
+            and registered.month_before = posteriors.month
+        left join models on posteriors.model_version = models.model_version
         where
-            beliefs.method = '{{ var("fusion_method") }}'
-            and beliefs.is_primary
+            posteriors.method = '{{ var("fusion_method") }}'
+            and posteriors.is_primary
             and registered.stage is not null
             and (registered.split = 'test' or cast(registered.registered_at as date) > models.made_on)
     ),
@@ -50,24 +50,24 @@ with
                 concat('checkout_', scores.kind) as subject,
                 scores.model,
                 scores.month,
-                rankings.is_target as is_right,
+                rankings.is_relevant as is_right,
                 rankings.probability,
                 -- Once a case, also where nothing was shown.
                 case
-                    when coalesce(rankings.rank_no, 1) = 1 and scores.has_right_answers = 1 then scores.ndcg_at_10
+                    when coalesce(rankings.rank, 1) = 1 and scores.has_relevant_items = 1 then scores.ndcg_at_10
                 end as relevance,
-                case when coalesce(rankings.rank_no, 1) = 1 then 1 else 0 end as is_case
-            from {{ ref("checkout_case_scores") }} as scores
+                case when coalesce(rankings.rank, 1) = 1 then 1 else 0 end as is_case
+            from {{ ref("checkout_query_scores") }} as scores
             left join
                 {{ ref("checkout_rankings") }} as rankings
                 on scores.model = rankings.model
-                and scores.case_no = rankings.case_no
-                and rankings.rank_no <= 10
+                and scores.query_id = rankings.query_id
+                and rankings.rank <= 10
         ),
     {% endif %}
     predictions as (
         select *
-        from beliefs
+        from posteriors
         {% if var("checkout_months") %}
             union all
             select *

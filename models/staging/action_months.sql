@@ -8,21 +8,22 @@ with
             count(reasons) as n_rejected,
             count(case when is_duplicate then 1 end) as n_duplicates,
             max(case when reasons is null then acted_on end) as last_acted_on,
-            {{ order_free_hash(action_contents(), "reasons is null and not is_duplicate") }} as contents
+            {{ order_free_hash(action_contents(), "reasons is null and not is_duplicate") }} as content_hash
         from {{ ref("stg_action_rows") }}
         where month = {{ this_month() }}
     ),
     -- Rows of users who were forgotten count as if they were there still: that they are gone restates no month.
     parts as (
-        select last_acted_on, contents
+        select last_acted_on, content_hash
         from counted
         union all
-        select last_acted_on, contents
-        from {{ forgotten_actions() }}
+        select last_acted_on, content_hash
+        from {{ erased_action_hashes() }}
         where month = {{ this_month() }}
     ),
     fingerprints as (
-        select max(last_acted_on) as last_acted_on, coalesce({{ sum_of_hashes("contents") }}, 'none') as contents
+        select
+            max(last_acted_on) as last_acted_on, coalesce({{ sum_of_hashes("content_hash") }}, 'none') as content_hash
         from parts
     )
 select
@@ -32,6 +33,6 @@ select
     counted.n_rejected,
     counted.n_duplicates,
     fingerprints.last_acted_on,
-    fingerprints.contents
+    fingerprints.content_hash
 from counted
 cross join fingerprints

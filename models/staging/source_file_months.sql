@@ -14,7 +14,7 @@ with
         {% if from_tables %}
             select
                 file,
-                concat(contents, ' {{ judging_rules() }}') as version,
+                concat(content_hash, ' {{ validation_rules() }}') as version,
                 occurred_month,
                 n_rows,
                 n_rejected,
@@ -34,7 +34,7 @@ with
         {% endif %}
     ),
     busiest_months as (
-        select file, occurred_month, row_number() over (partition by file order by n_rows desc, occurred_month) as place
+        select file, occurred_month, row_number() over (partition by file order by n_rows desc, occurred_month) as rank
         from file_months
         where occurred_month <= {{ this_calendar_month }}
     ),
@@ -48,9 +48,9 @@ with
                 date '1970-01-01'
             ) as home_month
         from (select distinct file from file_months) as files
-        left join busiest_months on files.file = busiest_months.file and busiest_months.place = 1
+        left join busiest_months on files.file = busiest_months.file and busiest_months.rank = 1
     ),
-    placed as (
+    ranked_rows as (
         select
             file_months.*,
             homes.home_month,
@@ -65,18 +65,18 @@ with
     -- Only months of which something was read now: what was staged before was accepted before.
     months_delivered as (
         select month, sum(n_rows) as n_rows, sum(n_rejected) as n_rejected, max(a_reason) as a_reason
-        from placed
+        from ranked_rows
         group by month
         having max(a_reason) is not null
     )
 select
-    placed.file,
-    placed.version,
-    placed.occurred_month,
-    placed.n_rows,
+    ranked_rows.file,
+    ranked_rows.version,
+    ranked_rows.occurred_month,
+    ranked_rows.n_rows,
     {{
-        unless_too_many_rejected(
-            "placed.n_rejected",
+        fail_if_too_many_rejected(
+            "ranked_rows.n_rejected",
             "'actions in ', left(cast(delivered.month as string), 7)",
             "delivered.n_rejected",
             "delivered.n_rows",
@@ -84,10 +84,10 @@ select
         )
     }} as n_rejected,
     true as is_present,
-    placed.home_month,
-    placed.month
-from placed
-left join months_delivered as delivered on placed.month = delivered.month
+    ranked_rows.home_month,
+    ranked_rows.month
+from ranked_rows
+left join months_delivered as delivered on ranked_rows.month = delivered.month
 {% if inventory %}
     union all
     -- Files that are gone, or were overwritten by another month's, stay on record: their months are kept as they were.

@@ -20,40 +20,40 @@ with
                 else source_file in (__home_files__)
             end
     ),
-    judged as (select *, {{ action_reasons() }} as reasons from of_this_month),
-    repeated_ids as (select action_id from judged where reasons is null group by action_id having count(*) > 1),
-    ranked_repetitions as (
+    validated as (select *, {{ action_rejection_reasons() }} as reasons from of_this_month),
+    duplicate_ids as (select action_id from validated where reasons is null group by action_id having count(*) > 1),
+    ranked_duplicates as (
         select
-            judged.*,
+            validated.*,
             row_number() over (
-                partition by judged.action_id
+                partition by validated.action_id
                 order by
-                    judged.occurred_at,
-                    judged.user_id,
-                    judged.action,
-                    judged.item_id nulls last,
-                    judged.search_term nulls last,
-                    judged.quantity nulls last,
-                    judged.session_id nulls last,
-                    judged.device nulls last,
-                    judged.dwell_seconds nulls last,
-                    judged.source_file
+                    validated.occurred_at,
+                    validated.user_id,
+                    validated.action,
+                    validated.item_id nulls last,
+                    validated.search_term nulls last,
+                    validated.quantity nulls last,
+                    validated.session_id nulls last,
+                    validated.device nulls last,
+                    validated.dwell_seconds nulls last,
+                    validated.source_file
             )
             > 1 as is_duplicate
-        from judged
-        inner join repeated_ids on judged.action_id = repeated_ids.action_id
-        where judged.reasons is null
+        from validated
+        inner join duplicate_ids on validated.action_id = duplicate_ids.action_id
+        where validated.reasons is null
     ),
     all_rows as (
-        select judged.*, false as is_duplicate
-        from judged
-        left join repeated_ids on judged.action_id = repeated_ids.action_id
-        where judged.reasons is not null or repeated_ids.action_id is null
+        select validated.*, false as is_duplicate
+        from validated
+        left join duplicate_ids on validated.action_id = duplicate_ids.action_id
+        where validated.reasons is not null or duplicate_ids.action_id is null
         union all
         select *
-        from ranked_repetitions
+        from ranked_duplicates
     ),
-    told as (
+    staged as (
         select
             action_id,
             user_id,
@@ -75,15 +75,15 @@ with
         from all_rows
     ),
     -- Last, so that which of several repetitions is kept does not depend on who has left.
-    set_aside as ({{ users_set_aside("select distinct user_id from told", ref("stg_consents")) }})
+    excluded as ({{ excluded_users("select distinct user_id from staged", ref("stg_consents")) }})
 select
     {{ this_month() }} as month,
     {% for column in action_facts() %}
-        case when set_aside.reason is null then told.{{ column }} end as {{ column }},
+        case when excluded.reason is null then staged.{{ column }} end as {{ column }},
     {% endfor %}
-    told.source_file,
-    set_aside.reason is null and told.is_duplicate as is_duplicate,
+    staged.source_file,
+    excluded.reason is null and staged.is_duplicate as is_duplicate,
     -- Without a user nobody consents, and there is nobody to say so of.
-    coalesce(case when told.user_id is not null then set_aside.reason end, told.reasons) as reasons
-from told
-left join set_aside on told.user_id is not distinct from set_aside.user_id
+    coalesce(case when staged.user_id is not null then excluded.reason end, staged.reasons) as reasons
+from staged
+left join excluded on staged.user_id is not distinct from excluded.user_id

@@ -18,7 +18,7 @@ with
             cast(coalesce(registered_at, {{ now }}) as date) as known_on
         from typed
     ),
-    judged as (
+    validated as (
         select
             *,
             case
@@ -43,7 +43,7 @@ with
             registered_child_no is null
             and max(case when reason is null then registered_child_no end) over (partition by user_id, birth_date)
             is not null as repeats_a_numbered_child
-        from judged
+        from validated
         window
             newest_first as (
                 partition by
@@ -54,18 +54,18 @@ with
                 order by case when registered_at is null then 1 else 0 end, registered_at desc, birth_date desc
             )
     ),
-    delivered as (select count(*) as n_rows, count(reason) as n_rejected, max(reason) as a_reason from judged),
-    set_aside as ({{ users_set_aside("select distinct user_id from ranked", ref("stg_consents")) }})
+    delivered as (select count(*) as n_rows, count(reason) as n_rejected, max(reason) as a_reason from validated),
+    excluded as ({{ excluded_users("select distinct user_id from ranked", ref("stg_consents")) }})
 -- Nothing but the reason stays of who has left or does not consent.
 select
     {% for column in ["user_id", "registered_child_no", "birth_date", "raw_birth_date"] %}
-        case when set_aside.reason is null then ranked.{{ column }} end as {{ column }},
+        case when excluded.reason is null then ranked.{{ column }} end as {{ column }},
     {% endfor %}
-    case when set_aside.reason is null then ranked.known_at end as registered_at,
-    case when set_aside.reason is null then ranked.registered_at is null end as time_is_unknown,
+    case when excluded.reason is null then ranked.known_at end as registered_at,
+    case when excluded.reason is null then ranked.registered_at is null end as time_is_unknown,
     {{
-        unless_too_many_rejected(
-            "coalesce(case when ranked.user_id is not null then set_aside.reason end, ranked.reason, case when ranked.rank > 1 and ranked.birth_date <> ranked.newest_birth_date then 'superseded' end)",
+        fail_if_too_many_rejected(
+            "coalesce(case when ranked.user_id is not null then excluded.reason end, ranked.reason, case when ranked.rank > 1 and ranked.birth_date <> ranked.newest_birth_date then 'superseded' end)",
             "'children'",
             "delivered.n_rejected",
             "delivered.n_rows",
@@ -73,11 +73,11 @@ select
         )
     }}
     as reason,
-    set_aside.reason is null
+    excluded.reason is null
     and ranked.reason is null
     and (
         ranked.repeats_a_numbered_child or (ranked.rank > 1 and ranked.birth_date = ranked.newest_birth_date)
     ) as is_duplicate
 from ranked
 cross join delivered
-left join set_aside on ranked.user_id is not distinct from set_aside.user_id
+left join excluded on ranked.user_id is not distinct from excluded.user_id

@@ -36,7 +36,7 @@ select
     size,
     properties,
     {{
-        unless_too_many_rejected(
+        fail_if_too_many_rejected(
             "case when item_id is null then 'item_missing' when rank > 1 then 'superseded' end",
             "'items'",
             "delivered.n_rejected",

@@ -1,7 +1,7 @@
 -- The rows that were set aside, each with every reason it was set aside for.
 {{ config(materialized="view") }}
 with
-    numbered as (
+    indexed_features as (
         select
             *,
             row_number() over (
@@ -20,19 +20,19 @@ with
         where reasons is not null
     )
 select
-    numbered.month,
-    numbered.rejected_row,
+    indexed_features.month,
+    indexed_features.rejected_row,
     reasons.reason,
-    numbered.action_id,
-    numbered.user_id,
-    numbered.raw_occurred_at,
-    numbered.raw_action,
-    numbered.item_id,
-    numbered.search_term,
-    numbered.raw_quantity,
-    numbered.source_file
-from numbered
+    indexed_features.action_id,
+    indexed_features.user_id,
+    indexed_features.raw_occurred_at,
+    indexed_features.raw_action,
+    indexed_features.item_id,
+    indexed_features.search_term,
+    indexed_features.raw_quantity,
+    indexed_features.source_file
+from indexed_features
 inner join
     {{ ref("rejection_reasons") }} as reasons
-    on concat(' ', numbered.reasons, ' ') like concat('% ', reasons.reason, ' %')
+    on concat(' ', indexed_features.reasons, ' ') like concat('% ', reasons.reason, ' %')
 where reasons.table_name = 'actions'

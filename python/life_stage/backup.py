@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 from dbt_common.exceptions import DbtRuntimeError
 
-from life_stage import places
+from life_stage import paths
 from life_stage.publishing import kept_whole
 from life_stage.warehouse_lock import take_lock
 
@@ -89,7 +89,7 @@ def main(arguments: list[str]) -> None:
     actions.add_parser("save", help="copy the warehouse").add_argument("--into", type=Path, default="warehouse/backups")
     actions.add_parser("restore", help="put a copy back").add_argument("copy", type=Path)
     options = parser.parse_args(arguments)
-    warehouse = places.warehouse()
+    warehouse = paths.warehouse()
     if options.action == "save":
         print(f"{warehouse} is saved as {save(warehouse, options.into)}")
     else:

@@ -33,7 +33,7 @@ class Ages:
         return self.bin_edges[-1] - 1
 
     @cached_property
-    def evidence_at(self) -> np.ndarray:
+    def log_likelihood_at(self) -> np.ndarray:
         """How the evidence of the bins (columns) makes up that of the ages first..last (rows).
 
         On the straight line between the centres of the two bins beside it, constant beyond the outer centres.
@@ -99,7 +99,7 @@ class BirthMonths:
         then = self.age_now - lag
         table = np.zeros((self.n_cells, len(self.ages.bins)))
         inside = (then >= self.ages.first) & (then <= self.ages.last)
-        table[1:-1][inside] = self.ages.evidence_at[then[inside] - self.ages.first]
+        table[1:-1][inside] = self.ages.log_likelihood_at[then[inside] - self.ages.first]
         table[:-1][np.append(True, then < self.ages.first), 0] = 1
         table[1:][np.append(then > self.ages.last, True), -1] = 1
         return table
@@ -109,32 +109,32 @@ class BirthMonths:
         cell = months.age + months.lag - self.ages.first + 1
         return np.where(months.age < self.ages.first, 0, np.where(months.age > self.ages.last, self.n_cells - 1, cell))
 
-    def log_prior(self, readings: Months) -> np.ndarray:
+    def log_prior(self, readouts: Months) -> np.ndarray:
         """readings x cells: what is believed without evidence; -inf for birth months that another cell stands for."""
-        by_tenure = np.log(prior_by_tenure(self.ages, self.start, self.hazard, int(readings.tenure.max(initial=0)) + 1))
-        column = self.age_now[None, :] - readings.lag[:, None] - self.ages.first + 1
+        by_tenure = np.log(prior_by_tenure(self.ages, self.start, self.hazard, int(readouts.tenure.max(initial=0)) + 1))
+        column = self.age_now[None, :] - readouts.lag[:, None] - self.ages.first + 1
         inside = (column >= 1) & (column < by_tenure.shape[1] - 1)
-        chosen = by_tenure[readings.tenure[:, None], np.where(inside, column, 0)]
-        prior = np.full((len(readings), self.n_cells), -np.inf)
+        chosen = by_tenure[readouts.tenure[:, None], np.where(inside, column, 0)]
+        prior = np.full((len(readouts), self.n_cells), -np.inf)
         prior[:, 1:-1] = np.where(inside, chosen, -np.inf)
-        prior[:, [0, -1]] = by_tenure[readings.tenure][:, [0, -1]]
+        prior[:, [0, -1]] = by_tenure[readouts.tenure][:, [0, -1]]
         return prior
 
-    def running_sum(self, evidence: np.ndarray, rows: Months, readings: Months) -> np.ndarray:
+    def running_sum(self, log_likelihood: np.ndarray, rows: Months, readouts: Months) -> np.ndarray:
         """readings x cells: the evidence (rows x bins) of all months up to each reading, per birth month."""
-        into = reading_of(rows, readings)
-        total = np.zeros((len(readings), self.n_cells), evidence.dtype)
+        into = readout_of(rows, readouts)
+        total = np.zeros((len(readouts), self.n_cells), log_likelihood.dtype)
         for lag, chosen in by_lag(rows, into):
             # one row per user and month, so no reading is met twice
-            total[into[chosen]] += evidence[chosen] @ self.tables[lag].T.astype(evidence.dtype)
-        for before, after in steps(readings):
+            total[into[chosen]] += log_likelihood[chosen] @ self.tables[lag].T.astype(log_likelihood.dtype)
+        for before, after in steps(readouts):
             total[after] += total[before]
         return total
 
-    def gradient_of_evidence(self, of_sum: np.ndarray, rows: Months, readings: Months) -> np.ndarray:
+    def gradient_of_log_likelihood(self, of_sum: np.ndarray, rows: Months, readouts: Months) -> np.ndarray:
         """rows x bins: how running_sum hands a gradient (readings x cells, changed in place) back to the evidence."""
-        into = reading_of(rows, readings)
-        for before, after in reversed(list(steps(readings))):
+        into = readout_of(rows, readouts)
+        for before, after in reversed(list(steps(readouts))):
             of_sum[before] += of_sum[after]
         gradient = np.zeros((len(rows), len(self.ages.bins)), of_sum.dtype)
         for lag, chosen in by_lag(rows, into):
@@ -166,13 +166,13 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return weights / weights.sum(axis=1, keepdims=True)
 
 
-def reading_of(rows: Months, readings: Months) -> np.ndarray:
+def readout_of(rows: Months, readouts: Months) -> np.ndarray:
     """For each row the user's first reading in its month or later; -1 where there is none."""
-    step = 1 + max(rows.lag.max(initial=0), readings.lag.max(initial=0))
-    key = readings.user * step - readings.lag
+    step = 1 + max(rows.lag.max(initial=0), readouts.lag.max(initial=0))
+    key = readouts.user * step - readouts.lag
     found = np.searchsorted(key, rows.user * step - rows.lag)
     found = np.where(found < len(key), found, -1)
-    return np.where((found >= 0) & (readings.user[found] == rows.user), found, -1)
+    return np.where((found >= 0) & (readouts.user[found] == rows.user), found, -1)
 
 
 def by_lag(rows: Months, into: np.ndarray) -> list[tuple[int, np.ndarray]]:
@@ -180,9 +180,9 @@ def by_lag(rows: Months, into: np.ndarray) -> list[tuple[int, np.ndarray]]:
     return [(lag, np.flatnonzero((rows.lag == lag) & (into >= 0))) for lag in np.unique(rows.lag)]
 
 
-def steps(readings: Months) -> list[tuple[np.ndarray, np.ndarray]]:
+def steps(readouts: Months) -> list[tuple[np.ndarray, np.ndarray]]:
     """Pairs of neighbouring readings of the same users, first readings first."""
-    rank = np.arange(len(readings)) - np.repeat(readings.first_of_users, readings.counts)
+    rank = np.arange(len(readouts)) - np.repeat(readouts.first_of_users, readouts.counts)
     return [(after - 1, after) for after in (np.flatnonzero(rank == n) for n in range(1, rank.max(initial=0) + 1))]
 
 
@@ -198,9 +198,9 @@ def last_months(rows: Months, n_months: int) -> Months:
     return all_of_them[all_of_them.tenure >= 0]
 
 
-def months_so_far(rows: Months, readings: Months) -> np.ndarray:
+def months_so_far(rows: Months, readouts: Months) -> np.ndarray:
     """How many rows each user has up to each reading."""
-    step = 1 + max(rows.lag.max(initial=0), readings.lag.max(initial=0))
+    step = 1 + max(rows.lag.max(initial=0), readouts.lag.max(initial=0))
     key = rows.user * step - rows.lag
-    before = np.searchsorted(key, readings.user * step - step + 1)
-    return np.searchsorted(key, readings.user * step - readings.lag, side="right") - before
+    before = np.searchsorted(key, readouts.user * step - step + 1)
+    return np.searchsorted(key, readouts.user * step - readouts.lag, side="right") - before

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from life_stage.birth_months import BirthMonths, Months, months_so_far, softmax
-from life_stage.regression import Evidence
+from life_stage.regression import LogLikelihood
 
 TAUS = (0.5, 0.6, 0.7, 0.85, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0, 2.4, 2.8)
 GAMMAS = (0.0, 0.15, 0.3, 0.45, 0.6)
@@ -31,28 +31,28 @@ class Settings:
 UNCALIBRATED = Settings(1.0, 0.0, min(DELTAS))
 
 
-class Reader:
+class PosteriorReadout:
     """Knows the running sums of readings, and what settings make of them; all results are readings x something."""
 
     def __init__(
-        self, matrix: csr_matrix, rows: Months, readings: Months, births: BirthMonths, evidence: Evidence
+        self, matrix: csr_matrix, rows: Months, readouts: Months, births: BirthMonths, log_likelihood: LogLikelihood
     ) -> None:
         """matrix: rows x features."""
-        total = births.running_sum(matrix @ evidence.weights + evidence.intercepts, rows, readings)
-        self._keep(np.arange(len(readings)), total, readings, rows, births)
+        total = births.running_sum(matrix @ log_likelihood.weights + log_likelihood.intercepts, rows, readouts)
+        self._keep(np.arange(len(readouts)), total, readouts, rows, births)
 
-    def _keep(self, chosen: np.ndarray, total: np.ndarray, readings: Months, rows: Months, births: BirthMonths) -> None:
-        self._total, self.readings, self._ages = total[chosen], readings[chosen], births.ages
-        self._log_prior = births.log_prior(self.readings)
-        self._n_active = np.maximum(months_so_far(rows, self.readings), 1.0)
-        self._cell_ages = births.age_now[None, :] - self.readings.lag[:, None]
+    def _keep(self, chosen: np.ndarray, total: np.ndarray, readouts: Months, rows: Months, births: BirthMonths) -> None:
+        self._total, self.readouts, self._ages = total[chosen], readouts[chosen], births.ages
+        self._log_prior = births.log_prior(self.readouts)
+        self._n_active = np.maximum(months_so_far(rows, self.readouts), 1.0)
+        self._cell_ages = births.age_now[None, :] - self.readouts.lag[:, None]
         stage_of_cell = births.ages.stage_of(self._cell_ages)
         self._in_stage = [np.pad(stage_of_cell == s, ((0, 0), (1, 1))) for s in range(len(births.ages.stages))]
         self._prior = self._masses(np.exp(self._log_prior))
 
-    def _masses(self, belief: np.ndarray) -> np.ndarray:
+    def _masses(self, posterior: np.ndarray) -> np.ndarray:
         """readings x stages: how much of the belief (readings x cells) lies in each stage."""
-        return np.stack([(belief * inside).sum(axis=1) for inside in self._in_stage], axis=1)
+        return np.stack([(posterior * inside).sum(axis=1) for inside in self._in_stage], axis=1)
 
     def _belief(self, tau: float, gamma: float) -> np.ndarray:
         steepness = tau * self._n_active**-gamma
@@ -76,31 +76,31 @@ class Reader:
         return mixed / mixed.sum(axis=1, keepdims=True)
 
 
-class Judge(Reader):
+class CalibrationObjective(PosteriorReadout):
     """A reader that knows the true stage of readings, and says how well settings read them."""
 
     def __init__(
-        self, matrix: csr_matrix, rows: Months, readings: Months, births: BirthMonths, evidence: Evidence
+        self, matrix: csr_matrix, rows: Months, readouts: Months, births: BirthMonths, log_likelihood: LogLikelihood
     ) -> None:
         """matrix: rows x features. Only readings in a stage are judged."""
-        stage = births.ages.stage_of(readings.age)
-        judged = np.flatnonzero(stage >= 0)
-        self.stage = stage[judged]
-        total = births.running_sum(matrix @ evidence.weights + evidence.intercepts, rows, readings)
-        self._keep(judged, total, readings, rows, births)
+        stage = births.ages.stage_of(readouts.age)
+        evaluated = np.flatnonzero(stage >= 0)
+        self.stage = stage[evaluated]
+        total = births.running_sum(matrix @ log_likelihood.weights + log_likelihood.intercepts, rows, readouts)
+        self._keep(evaluated, total, readouts, rows, births)
 
     def log_loss(self, settings: Settings, masses: np.ndarray | None = None) -> float:
         """Mean of minus the natural logarithm of the true stage's probability."""
-        said = self.probabilities(settings, masses)
-        return float(-np.log(said[np.arange(len(said)), self.stage]).mean())
+        predicted = self.probabilities(settings, masses)
+        return float(-np.log(predicted[np.arange(len(predicted)), self.stage]).mean())
 
     def calibration_error(self, settings: Settings) -> float:
         """Expected calibration error: how far confidence and accuracy lie apart, in 15 bins of confidence."""
-        said = self.probabilities(settings)
-        confidence, right = said.max(axis=1), said.argmax(axis=1) == self.stage
+        predicted = self.probabilities(settings)
+        confidence, right = predicted.max(axis=1), predicted.argmax(axis=1) == self.stage
         bins = np.minimum((confidence * 15).astype(int), 14)
         gaps = np.bincount(bins, weights=right, minlength=15) - np.bincount(bins, weights=confidence, minlength=15)
-        return float(np.abs(gaps).sum() / len(said))
+        return float(np.abs(gaps).sum() / len(predicted))
 
     def best(self) -> Settings:
         """The settings of the grid with the least log-loss."""

@@ -5,11 +5,11 @@ import pandas as pd
 import vl_convert
 
 METHODS = {
-    "memory_less": "memory-less",
+    "memory_less": "stateless baseline",
     "dynamic_fusion_cold": "dynamic fusion, 6 months",
     "dynamic_fusion": "dynamic fusion, all months",
     "birth_month_filter": "birth-month filter",
-    "attainable": "attainable",
+    "oracle": "upper bound (oracle)",
 }
 COLOURS = ["#767676", "#e69f00", "#d55e00", "#0072b2", "#009e73"]  # told apart by the colour-blind
 STAGE_COLOURS = ["#440154", "#414487", "#2a788e", "#22a884", "#7ad151", "#e0c000"]  # viridis: in order for every eye
@@ -48,15 +48,15 @@ def methods_by_month(rows: pd.DataFrame, value: str, title: str) -> alt.Chart:
 
 
 def calibration(rows: pd.DataFrame) -> alt.Chart:
-    """How often a method is right by the probability it gives; on the diagonal it is right as often as it says."""
+    """Reliability diagram: accuracy by predicted probability. The diagonal is perfect calibration."""
     shown = of_methods(rows[rows["n_user_months"] >= 20])
     line = alt.Chart(pd.DataFrame({"p": [0, 1]})).mark_line(color="#999999", strokeDash=[4, 4]).encode(x="p:Q", y="p:Q")
     dots = (
         alt.Chart(shown)
         .mark_line(point=True)
         .encode(
-            x=alt.X("mean_probability:Q", title="probability it gave to its answer", axis=PERCENT),
-            y=alt.Y("accuracy:Q", title="how often it was right", axis=PERCENT),
+            x=alt.X("mean_probability:Q", title="predicted probability", axis=PERCENT),
+            y=alt.Y("accuracy:Q", title="accuracy", axis=PERCENT),
             color=method_colour(shown),
         )
     )

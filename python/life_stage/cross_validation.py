@@ -38,13 +38,13 @@ def cross_validate(
     scores = []
     for repeat in range(repeats):
         folds = np.random.default_rng(repeat).permutation(users.max() + 1)[users] % 5
-        said, shares = np.empty((len(rows), len(stages))), np.empty((len(rows), len(stages)))
+        predicted, shares = np.empty((len(rows), len(stages))), np.empty((len(rows), len(stages)))
         for fold in range(5):
             held_out = folds == fold
             fitted = regression.fit(matrix[~held_out], truth[~held_out], len(stages), inverse_penalty)
-            said[held_out] = posterior(matrix[held_out] @ fitted.weights + fitted.intercepts, fitted.prior)
+            predicted[held_out] = posterior(matrix[held_out] @ fitted.weights + fitted.intercepts, fitted.prior)
             shares[held_out] = fitted.prior
-        scores.append(("regression", repeat, (said.argmax(axis=1) == truth).mean(), log_loss(said, truth)))
+        scores.append(("model_name", repeat, (predicted.argmax(axis=1) == truth).mean(), log_loss(predicted, truth)))
         # The commonest stage of all rows: a little more than a guess from four fifths of them could reach.
         scores.append(("majority", repeat, np.bincount(truth).max() / len(truth), log_loss(shares, truth)))
     return pd.DataFrame(scores, columns=["method", "repeat", "accuracy", "log_loss"])
@@ -63,9 +63,9 @@ def log_loss(probability: np.ndarray, truth: np.ndarray) -> float:
     return -np.log(np.maximum(probability[np.arange(len(truth)), truth], 1e-12)).mean()
 
 
-def posterior(evidence: np.ndarray, share: np.ndarray) -> np.ndarray:
+def posterior(log_likelihood: np.ndarray, share: np.ndarray) -> np.ndarray:
     """Stage probabilities (rows x stages) from evidence and the prior shares."""
-    return softmax(evidence + np.log(np.maximum(share, 1e-12)))
+    return softmax(log_likelihood + np.log(np.maximum(share, 1e-12)))
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from life_stage import places
+from life_stage import paths
 from life_stage.publishing import refuse_foreign
 
 TABLES = ("actions", "items", "children")
@@ -91,9 +91,9 @@ def main() -> int:
     n_wrong = 0
     for finding in findings(
         Path(),
-        places.source(),
-        places.warehouse(),
-        places.published(),
+        paths.source(),
+        paths.warehouse(),
+        paths.published(),
     ):
         print(finding)
         n_wrong += not finding.is_well

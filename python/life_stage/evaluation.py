@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 
 from life_stage.birth_months import Ages, BirthMonths, Months, last_months, softmax
-from life_stage.calibration import Reader, Settings
-from life_stage.evaluation_model import days_of, newest, of_this_month, read_evidence, rolled_features
+from life_stage.calibration import PosteriorReadout, Settings
+from life_stage.evaluation_model import days_of, newest, of_this_month, read_log_likelihood, rolled_features
 from life_stage.examples import Examples, examples_of
-from life_stage.learning import read_ages
-from life_stage.regression import Evidence
+from life_stage.regression import LogLikelihood
+from life_stage.retraining import read_age_divisions
 from life_stage.tracks import primary_tracks
 
 Relation = duckdb.DuckDBPyRelation
@@ -32,7 +32,7 @@ def predictions(
 
     Of the models in `coefficients` the newest that was trained before the window is judged. options: `fusion_merge`.
     """
-    ages = read_ages(age_bins, stages)
+    ages = read_age_divisions(age_bins, stages)
     first, last, n_months = window.aggregate("min(month), max(month), count(*)").fetchall()[0]
     model = coefficients.filter(f"trained_through < date '{first}'").df() if first else pd.DataFrame()
     if model.empty:
@@ -40,33 +40,33 @@ def predictions(
     model = model[model["trained_through"] == model["trained_through"].max()]
     version = model["model_version"].min()
     people = rows.df().sort_values("row_no", ignore_index=True)
-    words = vocabulary.df().sort_values("feature_no", ignore_index=True)
+    words = vocabulary.df().sort_values("feature_id", ignore_index=True)
     examples = examples_of(people, matrix.fetchnumpy(), len(words), last)
-    is_judged = (people["split"] == "test").to_numpy()
-    names = people.loc[is_judged].drop_duplicates("user_no").set_index("user_no")["user_id"]
-    if not is_judged.any():
+    is_evaluated = (people["split"] == "test").to_numpy()
+    names = people.loc[is_evaluated].drop_duplicates("user_no").set_index("user_no")["user_id"]
+    if not is_evaluated.any():
         return empty(ages)
-    panel = Panel(examples[is_judged], words, ages, n_months)
-    said = answers(panel, model[model["model_version"] == version], options["fusion_merge"])
-    month = np.datetime64(last, "M") - panel.readings.lag
-    keys = {"user_id": names.loc[panel.readings.user].to_numpy(), "month": month.astype("datetime64[s]")}
+    panel = Panel(examples[is_evaluated], words, ages, n_months)
+    predicted = predictions_by_method(panel, model[model["model_version"] == version], options["fusion_merge"])
+    month = np.datetime64(last, "M") - panel.readouts.lag
+    keys = {"user_id": names.loc[panel.readouts.user].to_numpy(), "month": month.astype("datetime64[s]")}
     frames = []
-    for method, answer in said.items():
-        frame = pd.DataFrame({"method": method, **keys, "has_answer": answer.given})
-        frame[[f"p_{stage}" for stage in ages.stages]] = answer.p
-        frames.append(frame.assign(expected_age_months=answer.age, model_version=version))
+    for method, prediction in predicted.items():
+        frame = pd.DataFrame({"method": method, **keys, "has_prediction": prediction.given})
+        frame[[f"p_{stage}" for stage in ages.stages]] = prediction.p
+        frames.append(frame.assign(expected_age_months=prediction.age, model_version=version))
     return pd.concat(frames, ignore_index=True)
 
 
 def empty(ages: Ages) -> pd.DataFrame:
     """No rows, with the columns and their types."""
-    types = {"method": "object", "user_id": "object", "month": "datetime64[s]", "has_answer": "bool"}
+    types = {"method": "object", "user_id": "object", "month": "datetime64[s]", "has_prediction": "bool"}
     types |= dict.fromkeys([*(f"p_{stage}" for stage in ages.stages), "expected_age_months"], "float64")
     return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in {**types, "model_version": "object"}.items()})
 
 
 @dataclass(frozen=True)
-class Answer:
+class Prediction:
     """What a method says of every reading: p (readings x stages), whether it had anything to say, the median age."""
 
     p: np.ndarray
@@ -79,17 +79,17 @@ class Panel:
 
     def __init__(self, examples: Examples, vocabulary: pd.DataFrame, ages: Ages, n_months: int) -> None:
         self.examples, self.vocabulary, self.ages, self.n_months = examples, vocabulary, ages, n_months
-        self.readings = last_months(examples.months, n_months)
+        self.readouts = last_months(examples.months, n_months)
         self.history = 1 + int(examples.months.lag.max(initial=0))
         self.users = np.unique(examples.months.user)
 
-    def evidence(self, model: pd.DataFrame, regression: str) -> Evidence:
+    def log_likelihood(self, model: pd.DataFrame, regression: str) -> LogLikelihood:
         """A regression of the model for the features of the panel."""
-        return read_evidence(model, regression, self.vocabulary, self.ages)
+        return read_log_likelihood(model, regression, self.vocabulary, self.ages)
 
-    def masses(self, evidence: Evidence, matrix) -> np.ndarray:
+    def masses(self, log_likelihood: LogLikelihood, matrix) -> np.ndarray:
         """rows x stages: the probabilities of the stages after one row alone, given that the child is in one."""
-        p = softmax(matrix @ evidence.weights + evidence.intercepts + np.log(evidence.prior))
+        p = softmax(matrix @ log_likelihood.weights + log_likelihood.intercepts + np.log(log_likelihood.prior))
         return self.in_stages(p)
 
     def in_stages(self, of_bins: np.ndarray) -> np.ndarray:
@@ -106,63 +106,68 @@ class Panel:
 
     def at_readings(self, cube: np.ndarray) -> np.ndarray:
         """readings x stages from users x months x stages, whose last month is the newest."""
-        return cube[np.searchsorted(self.users, self.readings.user), cube.shape[1] - 1 - self.readings.lag]
+        return cube[np.searchsorted(self.users, self.readouts.user), cube.shape[1] - 1 - self.readouts.lag]
 
-    def filtered(self, births: BirthMonths, rows: Examples, matrix, evidence: Evidence, settings: Settings) -> Answer:
+    def filtered(
+        self, births: BirthMonths, rows: Examples, matrix, log_likelihood: LogLikelihood, settings: Settings
+    ) -> Prediction:
         """The birth-month filter on these rows; without evidence so far it has nothing to say."""
         began = dict(zip(rows.months.user, rows.months.lag + rows.months.tenure, strict=True))
-        since = np.array([began.get(user, -1) for user in self.readings.user]) - self.readings.lag
+        since = np.array([began.get(user, -1) for user in self.readouts.user]) - self.readouts.lag
         given = since >= 0
-        chosen = self.readings[given]
+        chosen = self.readouts[given]
         chosen = Months(chosen.user, chosen.lag, chosen.age, since[given])
-        reader = Reader(matrix, rows.months, chosen, births, evidence)
+        reader = PosteriorReadout(matrix, rows.months, chosen, births, log_likelihood)
         p, age = np.full((len(given), len(self.ages.stages)), np.nan), np.full(len(given), np.nan)
         p[given], age[given] = reader.probabilities(settings), reader.median_ages(settings)
-        return Answer(p, given, age)
+        return Prediction(p, given, age)
 
 
-def answers(panel: Panel, model: pd.DataFrame, merge: str) -> dict[str, Answer]:
+def predictions_by_method(panel: Panel, model: pd.DataFrame, merge: str) -> dict[str, Prediction]:
     """Every method's answers; where one has nothing to say, the prior speaks for it."""
     examples, this_month = panel.examples, of_this_month(panel.vocabulary)
-    settings = model[model["kind"] == "setting"].set_index(["regression", "feature"])["value"]
-    starts = model[model["kind"] == "start"].set_index(["regression", "age_bin"])["value"]
-    memory_less = panel.evidence(model, "memory_less")
+    settings = model[model["parameter_type"] == "setting"].set_index(["model_name", "feature"])["value"]
+    starts = model[model["parameter_type"] == "initial_prior"].set_index(["model_name", "age_bin"])["value"]
+    memory_less = panel.log_likelihood(model, "memory_less")
     alone = panel.cube(panel.masses(memory_less, examples.matrix), examples.months)
     window = alone[:, -panel.n_months :]
     edges = panel.ages.stage_edges
-    rolling = rolled_features(examples, panel.readings, this_month, days_of(panel.vocabulary))
+    rolling = rolled_features(examples, panel.readouts, this_month, days_of(panel.vocabulary))
 
     def births(regression: str, n_months: int) -> BirthMonths:
         start = starts[regression][list(panel.ages.bins)].to_numpy()
         return BirthMonths(panel.ages, n_months, start, settings["both", "birth_hazard"])
 
-    def reading(regression: str) -> Settings:
+    def readout(regression: str) -> Settings:
         return Settings(*(settings[regression, name] for name in ("tau", "gamma", "delta")))
 
     active, short = examples[examples.is_active], newest(examples, panel.n_months)
-    evidence = panel.evidence(model, "evidence")
+    log_likelihood = panel.log_likelihood(model, "log_likelihood")
     found = {
         "memory_less": panel.at_readings(alone),
         "carry_last": panel.at_readings(carried_on(alone)),
         "rolling_6_months": np.where(
             np.diff(rolling.indptr)[:, None] > 0,
-            panel.masses(panel.evidence(model, "rolling_6_months").only(this_month), rolling),
+            panel.masses(panel.log_likelihood(model, "rolling_6_months").only(this_month), rolling),
             np.nan,
         ),
         "dynamic_fusion_cold": panel.at_readings(primary_tracks(window, edges, merge)),
         "dynamic_fusion": panel.at_readings(primary_tracks(alone, edges, merge)),
     }
-    said = {name: Answer(p, ~np.isnan(p[:, 0])) for name, p in found.items()}
-    said["birth_month_filter_cold"] = panel.filtered(
-        births("memory_less", panel.n_months), short, short.matrix, memory_less, reading("memory_less")
+    predicted = {name: Prediction(p, ~np.isnan(p[:, 0])) for name, p in found.items()}
+    predicted["birth_month_filter_cold"] = panel.filtered(
+        births("memory_less", panel.n_months), short, short.matrix, memory_less, readout("memory_less")
     )
-    said["birth_month_filter"] = panel.filtered(
-        births("evidence", panel.history), active, active.matrix, evidence, reading("both")
+    predicted["birth_month_filter"] = panel.filtered(
+        births("log_likelihood", panel.history), active, active.matrix, log_likelihood, readout("both")
     )
     prior = panel.in_stages(memory_less.prior)
-    nothing = np.zeros(len(panel.readings), bool)
-    said = {name: Answer(np.where(one.given[:, None], one.p, prior), one.given, one.age) for name, one in said.items()}
-    return {"prior": Answer(np.tile(prior, (len(nothing), 1)), nothing), **said}
+    nothing = np.zeros(len(panel.readouts), bool)
+    predicted = {
+        name: Prediction(np.where(one.given[:, None], one.p, prior), one.given, one.age)
+        for name, one in predicted.items()
+    }
+    return {"prior": Prediction(np.tile(prior, (len(nothing), 1)), nothing), **predicted}
 
 
 def carried_on(cube: np.ndarray) -> np.ndarray:

@@ -11,10 +11,10 @@ import pyarrow as pa
 from scipy.sparse import csr_matrix
 
 from life_stage.birth_months import Ages, BirthMonths, Months, last_months
-from life_stage.examples import Examples, examples_of, start_of
-from life_stage.learning import SCHEMA, is_due, newest_date, read_ages, say
+from life_stage.examples import Examples, examples_of, initial_prior_of
 from life_stage.model_rows import COLUMNS, long_rows, named_values, regression_rows
-from life_stage.regression import Evidence, NotTrainedError
+from life_stage.regression import LogLikelihood, NotTrainedError
+from life_stage.retraining import SCHEMA, is_due, log_progress, newest_date, read_age_divisions
 from life_stage.scoring import LAST_YEAR
 
 Relation = duckdb.DuckDBPyRelation
@@ -22,7 +22,7 @@ ROLLING_MONTHS = 6
 COLD_MONTHS = 6  # history of a young shop, on which the settings of a cold start are chosen
 
 
-def new_evaluation_model(
+def train_evaluation_model_if_due(
     *,
     window: Relation,
     age_bins: Relation,
@@ -35,7 +35,7 @@ def new_evaluation_model(
 ) -> pa.Table:
     """Rows of a model through the month before the window, or none: there is one, or too little to learn from.
 
-    window: evaluation_window; options: as of learning.new_model, and `min_feature_support`.
+    window: evaluation_window; options: as of learning.train_if_due, and `min_feature_support`.
     """
     first = window.aggregate("min(month)").fetchall()[0][0]
     if first is None:
@@ -45,12 +45,12 @@ def new_evaluation_model(
     newest_model = newest_date(trained, "trained_through") if trained is not None else None
     if not is_due(through, newest_model, options["retrain_every_months"]):
         return SCHEMA.empty_table()
-    ages = read_ages(age_bins, stages)
+    ages = read_age_divisions(age_bins, stages)
     try:
         tables = known_before(rows.df(), matrix.fetchnumpy(), vocabulary.df(), first, options["min_feature_support"])
-        model = train_for_evaluation(*tables, ages, through, options, partial(say, "evaluation_coefficients"))
+        model = train_for_evaluation(*tables, ages, through, options, partial(log_progress, "evaluation_coefficients"))
     except NotTrainedError as error:
-        say("evaluation_coefficients", f"LS-ML-002 nothing is judged: {error}")
+        log_progress("evaluation_coefficients", f"LS-ML-002 nothing is evaluated: {error}")
         return SCHEMA.empty_table()
     return pa.Table.from_pandas(model, schema=SCHEMA, preserve_index=False)
 
@@ -63,13 +63,13 @@ def month_before(month: date) -> date:
 def known_before(
     rows: pd.DataFrame, matrix: dict[str, np.ndarray], vocabulary: pd.DataFrame, first: date, min_support: int
 ) -> tuple[pd.DataFrame, dict[str, np.ndarray], pd.DataFrame]:
-    """learning_rows, learning_matrix and learning_vocabulary as they would have been: months and registrations before
+    """training_rows, design_matrix and training_vocabulary as they would have been: months and registrations before
     `first`, features that enough training rows of that time have, on the scale of that time."""
     rows = rows.sort_values("row_no", ignore_index=True)
-    vocabulary = vocabulary.sort_values("feature_no", ignore_index=True)
+    vocabulary = vocabulary.sort_values("feature_id", ignore_index=True)
     late = (pd.to_datetime(rows["month"]) >= pd.Timestamp(first)) | (rows["registered_at"] >= pd.Timestamp(first))
     is_known = ~late.to_numpy()
-    row, feature, value = matrix["row_no"] - 1, matrix["feature_no"] - 1, matrix["value"]
+    row, feature, value = matrix["row_no"] - 1, matrix["feature_id"] - 1, matrix["value"]
     of_training = (is_known & (rows["split"] == "train").to_numpy())[row]
     support = np.bincount(feature[of_training], minlength=len(vocabulary))
     largest = np.zeros(len(vocabulary))
@@ -79,11 +79,11 @@ def known_before(
     chosen = is_known[row] & is_kept[feature]
     found = {
         "row_no": np.cumsum(is_known)[row[chosen]],
-        "feature_no": np.cumsum(is_kept)[feature[chosen]],
+        "feature_id": np.cumsum(is_kept)[feature[chosen]],
         "value": (value / factor[feature])[chosen],
     }
     kept = vocabulary.assign(n_rows=support, scale=vocabulary["scale"] * factor)[is_kept]
-    kept = kept.assign(feature_no=np.arange(1, len(kept) + 1))
+    kept = kept.assign(feature_id=np.arange(1, len(kept) + 1))
     rows = rows[is_known]
     return rows.assign(row_no=np.arange(1, len(rows) + 1)), found, kept
 
@@ -95,7 +95,7 @@ def train_for_evaluation(
     ages: Ages,
     through: date,
     options: dict[str, int | bool],
-    say: Callable[[str], None],
+    log_progress: Callable[[str], None],
 ) -> pd.DataFrame:
     """The rows of stage_coefficients and of what only evaluation needs.
 
@@ -106,24 +106,30 @@ def train_for_evaluation(
     from life_stage.training import Options, calibrate, fit, train
 
     model = train(
-        rows, matrix, vocabulary, ages, through, Options(options["min_training_users"], options["filter_tuning"]), say
+        rows,
+        matrix,
+        vocabulary,
+        ages,
+        through,
+        Options(options["min_training_users"], options["filter_tuning"]),
+        log_progress,
     )
     examples = examples_of(rows, matrix, len(vocabulary), through)
     split, this_month = rows["split"].to_numpy(), of_this_month(vocabulary)
-    settings = model[model["kind"] == "setting"].set_index("feature")["value"]
+    settings = model[model["parameter_type"] == "setting"].set_index("feature")["value"]
     training = examples[split == "train"].believable(ages)
     rolling = fit(rolled(training, this_month, days_of(vocabulary)), ages, settings["inverse_penalty"])
-    say("the regression over six months stands")
+    log_progress("the regression over six months stands")
     short = newest(training, COLD_MONTHS)
-    births = BirthMonths(ages, COLD_MONTHS, start_of(short.months, ages), settings["birth_hazard"])
-    memory_less = read_evidence(model, "memory_less", vocabulary, ages)
-    reading, _ = calibrate(newest(examples[split == "validation"], COLD_MONTHS), births, memory_less)
+    births = BirthMonths(ages, COLD_MONTHS, initial_prior_of(short.months, ages), settings["birth_hazard"])
+    memory_less = read_log_likelihood(model, "memory_less", vocabulary, ages)
+    readout, _ = calibrate(newest(examples[split == "validation"], COLD_MONTHS), births, memory_less)
     frame = pd.concat(
         [
             model,
             regression_rows("rolling_6_months", rolling, vocabulary[this_month], ages.bins),
-            long_rows("start", [""], ages.bins, births.start[None, :]).assign(regression="memory_less"),
-            named_values("setting", vars(reading)).assign(regression="memory_less"),
+            long_rows("initial_prior", [""], ages.bins, births.start[None, :]).assign(model_name="memory_less"),
+            named_values("setting", vars(readout)).assign(model_name="memory_less"),
         ]
     )
     return frame.assign(trained_through=through, model_version=model["model_version"].iloc[0])[COLUMNS]
@@ -150,24 +156,24 @@ def newest(examples: Examples, n_months: int) -> Examples:
 
 def rolled(examples: Examples, this_month: np.ndarray, counts_days: np.ndarray) -> Examples:
     """Every third month of the users, quiet ones included, with the distinct days of six months as features."""
-    readings = last_months(examples.months, 1 + int(examples.months.lag.max(initial=0)))
-    readings = readings[readings.lag % 3 == 0]
-    matrix = rolled_features(examples, readings, this_month, counts_days)
-    said = np.diff(matrix.indptr) > 0
-    return Examples(readings[said], matrix[said], np.ones(said.sum(), bool))
+    readouts = last_months(examples.months, 1 + int(examples.months.lag.max(initial=0)))
+    readouts = readouts[readouts.lag % 3 == 0]
+    matrix = rolled_features(examples, readouts, this_month, counts_days)
+    predicted = np.diff(matrix.indptr) > 0
+    return Examples(readouts[predicted], matrix[predicted], np.ones(predicted.sum(), bool))
 
 
 def rolled_features(
-    examples: Examples, readings: Months, this_month: np.ndarray, counts_days: np.ndarray
+    examples: Examples, readouts: Months, this_month: np.ndarray, counts_days: np.ndarray
 ) -> csr_matrix:
     """readings x features of the month, of the six months up to each reading: ln(1 + days), the sum of other values."""
-    step = 1 + int(max(examples.months.lag.max(initial=0), readings.lag.max(initial=0))) + ROLLING_MONTHS
+    step = 1 + int(max(examples.months.lag.max(initial=0), readouts.lag.max(initial=0))) + ROLLING_MONTHS
     key = examples.months.user * step - examples.months.lag
-    end = readings.user * step - readings.lag
+    end = readouts.user * step - readouts.lag
     low, high = (np.searchsorted(key, at, side="right") for at in (end - ROLLING_MONTHS, end))
     columns = np.concatenate([np.arange(a, b) for a, b in zip(low, high, strict=True)] or [np.zeros(0, int)])
     pointers = np.append(0, np.cumsum(high - low))
-    window = csr_matrix((np.ones(len(columns)), columns, pointers), shape=(len(readings), len(examples.months)))
+    window = csr_matrix((np.ones(len(columns)), columns, pointers), shape=(len(readouts), len(examples.months)))
     values = examples.matrix[:, this_month].tocsr(copy=True)
     in_days = counts_days[this_month]
     days = in_days[values.indices]
@@ -179,17 +185,17 @@ def rolled_features(
     return total
 
 
-def read_evidence(model: pd.DataFrame, regression: str, vocabulary: pd.DataFrame, ages: Ages) -> Evidence:
-    """A regression of a model's rows, for features as learning_matrix has them: on the scale of `vocabulary`.
+def read_log_likelihood(model: pd.DataFrame, regression: str, vocabulary: pd.DataFrame, ages: Ages) -> LogLikelihood:
+    """A regression of a model's rows, for features as design_matrix has them: on the scale of `vocabulary`.
 
     Features that the model does not know have no weight.
     """
-    rows = model[model["regression"] == regression]
-    wide = rows[rows["kind"].isin(["coefficient", "intercept", "prior"])].pivot(
-        index=["kind", "feature"], columns="age_bin", values="value"
+    rows = model[model["model_name"] == regression]
+    wide = rows[rows["parameter_type"].isin(["coefficient", "intercept", "prior"])].pivot(
+        index=["parameter_type", "feature"], columns="age_bin", values="value"
     )[list(ages.bins)]
     weights = wide.loc["coefficient"].reindex(vocabulary["feature"]).fillna(0.0).to_numpy()
-    return Evidence(
+    return LogLikelihood(
         weights * vocabulary["scale"].to_numpy()[:, None],
         wide.loc[("intercept", "")].to_numpy(),
         wide.loc[("prior", "")].to_numpy(),

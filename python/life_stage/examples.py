@@ -45,18 +45,18 @@ class Examples:
 
 
 def examples_of(rows: pd.DataFrame, matrix: dict[str, np.ndarray], n_features: int, through: date) -> Examples:
-    """From learning_rows, sorted by row_no, and the columns of learning_matrix; `through`: the newest month."""
+    """From training_rows, sorted by row_no, and the columns of design_matrix; `through`: the newest month."""
     month = pd.to_datetime(rows["month"])
     lag = (through.year - month.dt.year) * 12 + through.month - month.dt.month
     months = Months(
         *(column.to_numpy(int) for column in (rows["user_no"], lag, rows["age_months"], rows["tenure_months"]))
     )
-    places = (matrix["row_no"] - 1, matrix["feature_no"] - 1)
+    places = (matrix["row_no"] - 1, matrix["feature_id"] - 1)
     features = csr_matrix((matrix["value"], places), shape=(len(rows), n_features))
     return Examples(months, features, rows["is_active"].to_numpy(bool))
 
 
-def start_of(months: Months, ages: Ages) -> np.ndarray:
+def initial_prior_of(months: Months, ages: Ages) -> np.ndarray:
     """Shares of the age bins in the users' first months: the prior of the filter; ages outside go to the outer bins."""
     first = months.first_of_users
     age = months.age[first] - months.tenure[first]

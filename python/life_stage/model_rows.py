@@ -6,12 +6,12 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from life_stage.regression import Evidence
+from life_stage.regression import LogLikelihood
 
-COLUMNS = ["model_version", "trained_through", "regression", "kind", "feature", "age_bin", "value"]
+COLUMNS = ["model_version", "trained_through", "model_name", "parameter_type", "feature", "age_bin", "value"]
 
 
-def regression_rows(name: str, fitted: Evidence, vocabulary: pd.DataFrame, bins: tuple[str, ...]) -> pd.DataFrame:
+def regression_rows(name: str, fitted: LogLikelihood, vocabulary: pd.DataFrame, bins: tuple[str, ...]) -> pd.DataFrame:
     """What a regression learned of the features of `vocabulary`, in the units that the features come in."""
     features, scale = list(vocabulary["feature"]), vocabulary["scale"].to_numpy()
     frames = [
@@ -21,18 +21,20 @@ def regression_rows(name: str, fitted: Evidence, vocabulary: pd.DataFrame, bins:
         long_rows("support", features, [""], vocabulary["n_rows"].to_numpy(float)[:, None]),
         long_rows("scale", features, [""], scale[:, None]),
     ]
-    return pd.concat(frames, ignore_index=True).assign(regression=name)
+    return pd.concat(frames, ignore_index=True).assign(model_name=name)
 
 
-def long_rows(kind: str, features: Iterable[str], bins: Iterable[str], values: np.ndarray) -> pd.DataFrame:
+def long_rows(parameter_type: str, features: Iterable[str], bins: Iterable[str], values: np.ndarray) -> pd.DataFrame:
     """One row per feature x age bin of `values` (features x bins)."""
     index = pd.MultiIndex.from_product([features, bins], names=["feature", "age_bin"])
-    return pd.DataFrame({"value": values.ravel()}, index=index).reset_index().assign(kind=kind)
+    return pd.DataFrame({"value": values.ravel()}, index=index).reset_index().assign(parameter_type=parameter_type)
 
 
-def named_values(kind: str, values: dict[str, float]) -> pd.DataFrame:
+def named_values(parameter_type: str, values: dict[str, float]) -> pd.DataFrame:
     """One row per name, of both regressions."""
-    return long_rows(kind, list(values), [""], np.array(list(values.values()))[:, None]).assign(regression="both")
+    return long_rows(parameter_type, list(values), [""], np.array(list(values.values()))[:, None]).assign(
+        model_name="both"
+    )
 
 
 def digest(*parts: np.ndarray | pd.DataFrame) -> str:

@@ -1,7 +1,7 @@
 """Two children at once: the birth months of a pair, on a coarse grid, and the arithmetic of evidence on them.
 
-A unit is what a user did in a month in one leaf category. It was done for one child, so its likelihood under a pair is
-the mean over both; summing a month's evidence first, as for one child, would blur them. Part of the units is for nobody
+A group is what a user did in a month in one leaf category. It was done for one child, so its likelihood under a pair is
+the mean over both; summing a month's evidence first, as for one child, would blur them. Part of the groups is for nobody
 (gifts, bulk buys) and speaks of no birth month.
 
 What is said of one pair lies together, for all users: arrays are pairs x users.
@@ -16,9 +16,9 @@ from life_stage.birth_months import Ages
 
 STEP = 4  # months of birth that share a cell
 MIN_GAP = 10  # months between births; twins behave as one child does
-FOR_NOBODY = 0.25  # share of units
-SHARPNESS = 1.3  # of a unit's evidence, against that of a whole month
-LIMIT = 30.0  # of a unit's log-likelihood
+FOR_NOBODY = 0.25  # share of groups
+SHARPNESS = 1.3  # of a group's evidence, against that of a whole month
+LIMIT = 30.0  # of a group's log-likelihood
 
 
 @dataclass(frozen=True)
@@ -83,32 +83,35 @@ class PairCells:
         number[self.pairs[:, 0], self.pairs[:, 1]] = np.arange(len(self.pairs))
         return np.maximum(number, number.T)
 
-    def merged(self, evidence: np.ndarray, n_units: np.ndarray, prior: np.ndarray, month: int) -> np.ndarray:
-        """pairs x users: how much likelier each user's units are under a pair than on average, as a logarithm.
+    def merged(self, log_likelihood: np.ndarray, n_groups: np.ndarray, prior: np.ndarray, month: int) -> np.ndarray:
+        """pairs x users: how much likelier each user's groups are under a pair than on average, as a logarithm.
 
-        evidence: units x bins, times the filter's tau, user by user; n_units: of each user, at least one; prior: shares
+        evidence: groups x bins, times the filter's tau, user by user; n_groups: of each user, at least one; prior: shares
         of the bins.
         """
         ages = self.ages_at(month)
         table = np.zeros((self.n_births + 2, len(prior)))
         table[0, 0] = table[-1, -1] = 1
-        table[1:-1] = self.ages.evidence_at[ages - self.ages.first]
-        by_units = np.argsort(-n_units, kind="stable")  # users with many units first
-        n_left = [np.count_nonzero(n_units > n) for n in range(n_units.max())]  # who has a first unit, a second, ...
-        first_units = (np.cumsum(n_units) - n_units)[by_units]
-        scaled = SHARPNESS * evidence[np.concatenate([first_units[:left] + n for n, left in enumerate(n_left)])]
+        table[1:-1] = self.ages.log_likelihood_at[ages - self.ages.first]
+        by_groups = np.argsort(-n_groups, kind="stable")  # users with many groups first
+        n_left = [np.count_nonzero(n_groups > n) for n in range(n_groups.max())]  # who has a first unit, a second, ...
+        first_groups = (np.cumsum(n_groups) - n_groups)[by_groups]
+        scaled = SHARPNESS * log_likelihood[np.concatenate([first_groups[:left] + n for n, left in enumerate(n_left)])]
         peak = scaled.max(axis=1, keepdims=True)
         average = peak + np.log(np.exp(scaled - peak) @ prior)[:, None]
         likelihood = np.exp(np.minimum(scaled @ table.T - average, LIMIT)).T.astype(np.float32)
         half = np.ascontiguousarray((1 - FOR_NOBODY) / 2 * likelihood + np.float32(FOR_NOBODY / 2))
-        of_users, of_units = np.empty((len(self.pairs), len(n_units)), np.float32), np.empty(len(evidence), np.float32)
+        of_users, of_groups = (
+            np.empty((len(self.pairs), len(n_groups)), np.float32),
+            np.empty(len(log_likelihood), np.float32),
+        )
         for (younger, older), of_pair in zip(self.pairs, of_users, strict=True):  # one pair stays in the cache
-            np.log(np.add(half[younger], half[older], out=of_units), out=of_units)
-            begin = len(n_units)
+            np.log(np.add(half[younger], half[older], out=of_groups), out=of_groups)
+            begin = len(n_groups)
             for left in n_left[1:]:
-                of_units[:left] += of_units[begin : begin + left]
+                of_groups[:left] += of_groups[begin : begin + left]
                 begin += left
-            of_pair[by_units] = of_units[: len(n_units)]
+            of_pair[by_groups] = of_groups[: len(n_groups)]
         return of_users
 
     def log_prior(self, prior: np.ndarray, month: int) -> np.ndarray:

@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from life_stage import on_spark, spark_users
 from life_stage.birth_months import Ages, prior_by_tenure
-from life_stage.learning import read_ages
 from life_stage.pair_cells import PairCells
+from life_stage.retraining import read_age_divisions
 
 Relation = duckdb.DuckDBPyRelation
 USERS_PER_BATCH = 20_000
@@ -32,11 +32,11 @@ class Model:
     being_active: np.ndarray
 
 
-def fold_month(
+def update_month(
     session: duckdb.DuckDBPyConnection | on_spark.Session,
     *,
-    beliefs: Relation,
-    units: Relation,
+    posteriors: Relation,
+    groups: Relation,
     coefficients: Relation,
     age_bins: Relation,
     stages: Relation,
@@ -47,18 +47,18 @@ def fold_month(
 ) -> pa.RecordBatchReader:
     """One row per user of whom birth_month_filter has a belief in the month: published columns and the carried state.
 
-    beliefs: birth_month_filter; units: unit_evidence; state: name of the carried state's table; months: YYYY-MM-DD.
+    posteriors: birth_month_filter; groups: group_log_likelihoods; state: name of the carried state's table; months: YYYY-MM-DD.
     """
-    ages = read_ages(age_bins, stages)
+    ages = read_age_divisions(age_bins, stages)
     cells, schema = PairCells(ages), schema_of(ages)
     if model_version == "none":
         return pa.RecordBatchReader.from_batches(schema, [])
     model = read_model(coefficients, ages, model_version)
     if isinstance(session, on_spark.Session):
-        people = spark_users.units_by_user(beliefs, units, session.table(state), ages, month, previous_month)
+        people = spark_users.groups_by_user(posteriors, groups, session.table(state), ages, month, previous_month)
         step = partial(batches, cells=cells, model=model, month=np.datetime64(month, "D"), schema=schema)
         return session.mapped(people, step, schema)
-    people = people_of(session, beliefs, units, session.sql(f"from {state}"), ages, month, previous_month)
+    people = people_of(session, posteriors, groups, session.sql(f"from {state}"), ages, month, previous_month)
     # On a connection of its own: while a result is open, its connection writes nothing.
     rows = session.cursor().sql(people.sql_query()).to_arrow_reader(USERS_PER_BATCH)
     return pa.RecordBatchReader.from_batches(schema, batches(rows, cells, model, np.datetime64(month, "D"), schema))
@@ -77,34 +77,38 @@ def schema_of(ages: Ages) -> pa.Schema:
 
 def people_of(
     session: duckdb.DuckDBPyConnection,
-    beliefs: Relation,
-    units: Relation,
+    posteriors: Relation,
+    groups: Relation,
     state: Relation,
     ages: Ages,
     month: str,
     previous_month: str,
 ) -> Relation:
-    """Users with their tenure, first child's p_<stage>, carried sums and the evidence of the month's units."""
+    """Users with their tenure, first child's p_<stage>, carried sums and the evidence of the month's groups."""
     p = ", ".join(f"p_{stage}" for stage in ages.stages)
     tenure = f"datediff('month', first_month, date '{month}')"
-    known = beliefs.filter(f"month = date '{month}'")
+    known = posteriors.filter(f"month = date '{month}'")
     known = known.project(f"user_id, {tenure} as tenure, {p}").set_alias("known")
     carried = state.filter(f"month = date '{previous_month}'").project("user_id, c_pairs").set_alias("carried")
-    evidence = ", ".join(f"e_{age_bin}" for age_bin in ages.bins)
-    acted = units.filter(f"month = date '{month}'").aggregate(
-        f"user_id, list([{evidence}] order by unit) as evidence", "user_id"
+    log_likelihood = ", ".join(f"ll_{age_bin}" for age_bin in ages.bins)
+    acted = groups.filter(f"month = date '{month}'").aggregate(
+        f"user_id, list([{log_likelihood}] order by category_group) as log_likelihood", "user_id"
     )
     joined = known.join(carried, "user_id", how="left").join(acted.set_alias("acted"), "user_id", how="left")
-    return joined.project(f"user_id, tenure, {p}, c_pairs, evidence")
+    return joined.project(f"user_id, tenure, {p}, c_pairs, log_likelihood")
 
 
 def read_model(coefficients: Relation, ages: Ages, model_version: str) -> Model:
     """From the rows of stage_coefficients."""
     rows = coefficients.filter(f"model_version = '{model_version}'")
-    of_bins = rows.filter("regression = 'evidence' and kind in ('prior', 'start', 'intercept')")
-    wide = of_bins.project("kind, age_bin, value").df().pivot(index="kind", columns="age_bin", values="value")
-    settings = dict(rows.filter("kind = 'setting'").project("feature, value").fetchall())
-    shares = (wide.loc[kind, list(ages.bins)].to_numpy(float) for kind in ("prior", "start", "intercept"))
+    of_bins = rows.filter("model_name = 'log_likelihood' and parameter_type in ('prior', 'initial_prior', 'intercept')")
+    wide = (
+        of_bins.project("parameter_type, age_bin, value")
+        .df()
+        .pivot(index="parameter_type", columns="age_bin", values="value")
+    )
+    settings = dict(rows.filter("parameter_type = 'setting'").project("feature, value").fetchall())
+    shares = (wide.loc[kind, list(ages.bins)].to_numpy(float) for kind in ("prior", "initial_prior", "intercept"))
     return Model(settings["tau"], settings["birth_hazard"], *shares)
 
 
@@ -115,7 +119,7 @@ def batches(
     number = month.astype("datetime64[M]").astype(int) + 1970 * 12
     for people in rows:
         state = cells.aged(unpacked(people["c_pairs"], len(cells.pairs)), number)
-        add_units(state, people["evidence"], cells, model, number)
+        add_groups(state, people["log_likelihood"], cells, model, number)
         tenure = people["tenure"].to_numpy()
         prior = prior_by_tenure(cells.ages, model.start, model.hazard, int(tenure.max()) + 1)
         first_stage = np.stack([people[f"p_{stage}"].to_numpy() for stage in cells.ages.stages]).argmax(axis=0)
@@ -151,15 +155,15 @@ def unpacked(carried: pa.BinaryArray, n_pairs: int) -> np.ndarray:
     return np.ascontiguousarray(halves.T).astype(np.float32)
 
 
-def add_units(state: np.ndarray, lists: pa.ListArray, cells: PairCells, model: Model, month: int) -> None:
+def add_groups(state: np.ndarray, lists: pa.ListArray, cells: PairCells, model: Model, month: int) -> None:
     """Add the month's evidence to the users' sums, in place."""
-    n_units = lists.value_lengths().fill_null(0).to_numpy()
-    if n_units.sum() == 0:
+    n_groups = lists.value_lengths().fill_null(0).to_numpy()
+    if n_groups.sum() == 0:
         return
-    evidence = lists.flatten().flatten().to_numpy().reshape(n_units.sum(), -1)
-    evidence = evidence + model.being_active / np.repeat(n_units, n_units)[:, None]
-    active = np.flatnonzero(n_units)
-    merged = cells.merged(model.tau * evidence, n_units[active], model.average, month)
+    log_likelihood = lists.flatten().flatten().to_numpy().reshape(n_groups.sum(), -1)
+    log_likelihood = log_likelihood + model.being_active / np.repeat(n_groups, n_groups)[:, None]
+    active = np.flatnonzero(n_groups)
+    merged = cells.merged(model.tau * log_likelihood, n_groups[active], model.average, month)
     for sums, of_month in zip(state, merged, strict=True):
         sums[active] += of_month
 

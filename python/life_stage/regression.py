@@ -20,7 +20,7 @@ class NotTrainedError(Exception):
 
 
 @dataclass(frozen=True)
-class Evidence:
+class LogLikelihood:
     """Weights (features x bins) and intercepts (bins), centred over the bins; the training rows' bin shares."""
 
     weights: np.ndarray
@@ -28,12 +28,12 @@ class Evidence:
     prior: np.ndarray
     n_iterations: int
 
-    def only(self, features: np.ndarray) -> "Evidence":
+    def only(self, features: np.ndarray) -> "LogLikelihood":
         """Of the features only those marked."""
         return replace(self, weights=self.weights[features])
 
 
-def fit(matrix: csr_matrix, age_bin: np.ndarray, n_bins: int, inverse_penalty: float) -> Evidence:
+def fit(matrix: csr_matrix, age_bin: np.ndarray, n_bins: int, inverse_penalty: float) -> LogLikelihood:
     """Fit on rows x features with the number of each row's bin; raises NotTrainedError.
 
     A bin with too few rows takes the weights of the nearest one that has enough: left to itself it would win by a
@@ -59,7 +59,7 @@ def fit(matrix: csr_matrix, age_bin: np.ndarray, n_bins: int, inverse_penalty: f
     nearest = np.abs(np.arange(n_bins)[:, None] - regression.classes_[None, :]).argmin(axis=1)
     weights = coefficients.T[:, nearest]
     intercepts = (offsets - np.log(share))[nearest]
-    return Evidence(
+    return LogLikelihood(
         weights - weights.mean(axis=1, keepdims=True),
         intercepts - intercepts.mean(),
         (counts + 0.5) / (counts + 0.5).sum(),
@@ -76,9 +76,9 @@ def use_one_thread() -> None:
     threadpool_limits(1)
 
 
-def log_loss(evidence: Evidence, matrix: csr_matrix, age_bin: np.ndarray) -> float:
+def log_loss(log_likelihood: LogLikelihood, matrix: csr_matrix, age_bin: np.ndarray) -> float:
     """Mean of minus the natural logarithm of the probability given to each row's bin."""
-    logits = matrix @ evidence.weights + evidence.intercepts + np.log(evidence.prior)
+    logits = matrix @ log_likelihood.weights + log_likelihood.intercepts + np.log(log_likelihood.prior)
     top = logits.max(axis=1)
     of_truth = logits[np.arange(len(age_bin)), age_bin]
     return float((top + np.log(np.exp(logits - top[:, None]).sum(axis=1)) - of_truth).mean())

@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 import pandas as pd
 
-from life_stage import charts, places
+from life_stage import charts, paths
 from life_stage.report_panels import PANELS, Panel
 
 STYLE = """
@@ -110,8 +110,8 @@ def page(title: str, sections: list[str]) -> str:
 
 def main() -> None:
     """Write the report of LIFE_STAGE_WAREHOUSE beside LIFE_STAGE_PUBLISHED."""
-    warehouse = places.warehouse()
-    published = places.published()
+    warehouse = paths.warehouse()
+    published = paths.published()
     report = published.with_name(published.name + ".html")
     try:
         n_charts = write(warehouse, report)

@@ -65,7 +65,7 @@ def calibration(rows: pd.DataFrame, stages: list[str]) -> alt.Chart:
 def weights(rows: pd.DataFrame, stages: list[str]) -> alt.Chart:
     """The features that speak most for each stage."""
     bars = alt.Chart(rows).mark_bar(color="#0072b2")
-    x = alt.X("weight:Q", title="evidence of one day with it, nats")
+    x = alt.X("weight:Q", title="log_likelihood of one day with it, nats")
     y = alt.Y("feature:N", title=None, sort="-x", axis=alt.Axis(labelLimit=150))
     panels = bars.encode(x, y).properties(width=130, height=120)
     return panels.facet(alt.Facet("stage:N", title=None, sort=stages), columns=2).resolve_scale(y="independent")
@@ -120,17 +120,17 @@ PANELS = [
         f"On users whose registrations no model saw. Bands are 95 % intervals over users. {FEW}",
         """
         select method, period, accuracy, accuracy_error, n_users from stage_accuracy
-        where cohort = 'all' and period <> 'all' and not is_small order by all
+        where cohort = 'all' and period <> 'all' and not is_suppressed order by all
         """,
         accuracy,
     ),
     Panel(
-        "What the belief adds",
+        "What the posterior adds",
         "Points of accuracy of the birth-month filter over a regression without memory, by group of user-months, with "
         f"95 % intervals. {FEW}",
         """
         select cohort, accuracy_gain as gain, accuracy_gain_error as error, n_user_months as user_months
-        from fusion_gain where method = 'birth_month_filter' and period = 'all' and not is_small order by gain desc
+        from gain_over_baseline where method = 'birth_month_filter' and period = 'all' and not is_suppressed order by gain desc
         """,
         gain,
     ),
@@ -139,7 +139,7 @@ PANELS = [
         f"On the dashed line a method is right as often as it says; below it, it is too sure. {FEW}",
         """
         select method, mean_probability, accuracy, n_user_months from stage_calibration
-        where not is_small and method in ('memory_less', 'dynamic_fusion', 'birth_month_filter') order by all
+        where not is_suppressed and method in ('memory_less', 'dynamic_fusion', 'birth_month_filter') order by all
         """,
         calibration,
     ),
@@ -148,14 +148,14 @@ PANELS = [
         f"Down: the registered stage; across: what the birth-month filter told; shares of the registered stage. {FEW}",
         """
         select true_stage as registered, predicted_stage as told, share
-        from stage_confusion where method = 'birth_month_filter' and not is_small order by all
+        from stage_confusion where method = 'birth_month_filter' and not is_suppressed order by all
         """,
         confusion,
     ),
     Panel(
         "What speaks for a stage",
-        "The features that move the evidence most towards each stage and away from the others, in the newest model.",
-        "select stage, feature, weight from stage_weights order by stage, place",
+        "The features that move the log_likelihood most towards each stage and away from the others, in the newest model.",
+        "select stage, feature, weight from top_stage_features order by stage, rank",
         weights,
     ),
     Panel(

@@ -54,30 +54,36 @@ def score(
     users = user_months.filter(f"month in (date '{month}', date '{month}' - interval 12 month)").project("user_id")
     scored = Scorer(regression, schema, np.datetime64(month, "D"))
     if isinstance(session, on_spark.Session):
-        people = spark_users.met_by_user(features, users, regression.features, month, LAST_YEAR)
+        people = spark_users.observed_by_user(features, users, regression.features, month, LAST_YEAR)
         return session.mapped(people, scored.by_user, schema)
-    met = features_met(session, features, month, regression.features)
-    return pa.RecordBatchReader.from_batches(schema, batches(session, met, users, scored))
+    observed = features_of_months(session, features, month, regression.features)
+    return pa.RecordBatchReader.from_batches(schema, batches(session, observed, users, scored))
 
 
 def read_weights(coefficients: Relation, model_version: str, bins: list[str]) -> Weights:
     """The memory-less regression of a model; its offsets hold the prior again, because a month alone needs one."""
-    rows = coefficients.filter(f"model_version = '{model_version}' and regression = 'memory_less'")
-    table = rows.filter("kind in ('coefficient', 'intercept', 'prior')").project("kind, feature, age_bin, value").df()
-    wide = table.pivot(index=["kind", "feature"], columns="age_bin", values="value")[bins]
+    rows = coefficients.filter(f"model_version = '{model_version}' and model_name = 'memory_less'")
+    table = (
+        rows.filter("parameter_type in ('coefficient', 'intercept', 'prior')")
+        .project("parameter_type, feature, age_bin, value")
+        .df()
+    )
+    wide = table.pivot(index=["parameter_type", "feature"], columns="age_bin", values="value")[bins]
     offsets = wide.loc[("intercept", "")] + np.log(wide.loc[("prior", "")])
     of_features = wide.loc["coefficient"]
     return Weights(model_version, list(of_features.index), of_features.to_numpy(), offsets.to_numpy())
 
 
-def features_met(session: duckdb.DuckDBPyConnection, features: Relation, month: str, known: list[str]) -> Relation:
+def features_of_months(
+    session: duckdb.DuckDBPyConnection, features: Relation, month: str, known: list[str]
+) -> Relation:
     """user_id, column_no, value of the month and of the same month last year, for the features in `known`."""
     this_year = features.filter(f"month = date '{month}'").project("user_id, feature, value")
     year_before = features.filter(f"month = date '{month}' - interval 12 month")
     last_year = year_before.project(f"user_id, concat('{LAST_YEAR}', feature) as feature, value")
     vocabulary = session.from_arrow(pa.table({"known": known, "column_no": np.arange(len(known), dtype=np.int32)}))
-    met = this_year.union(last_year)
-    return met.join(vocabulary, "feature = known").project("user_id, column_no, value")
+    observed = this_year.union(last_year)
+    return observed.join(vocabulary, "feature = known").project("user_id, column_no, value")
 
 
 class Scorer(NamedTuple):
@@ -102,21 +108,21 @@ class Scorer(NamedTuple):
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
     def by_user(self, rows: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Users that come with lists of what they met, as spark_users.met_by_user has them."""
+        """Users that come with lists of what they observed, as spark_users.observed_by_user has them."""
         for people in rows:
-            n_met = people["met"].value_lengths().fill_null(0).to_numpy()
-            met = people["met"].flatten()
-            column, value = (met.field(name).to_numpy() for name in ("column_no", "value"))
-            yield self.scores(people["user_id"], np.repeat(np.arange(len(people)), n_met), column, value)
+            n_observed = people["observed"].value_lengths().fill_null(0).to_numpy()
+            observed = people["observed"].flatten()
+            column, value = (observed.field(name).to_numpy() for name in ("column_no", "value"))
+            yield self.scores(people["user_id"], np.repeat(np.arange(len(people)), n_observed), column, value)
 
 
 def batches(
-    session: duckdb.DuckDBPyConnection, met: Relation, users: Relation, scored: Scorer
+    session: duckdb.DuckDBPyConnection, observed: Relation, users: Relation, scored: Scorer
 ) -> Iterator[pa.RecordBatch]:
-    """The scores of all users, some at a time; also of those who met nothing that is a feature."""
+    """The scores of all users, some at a time; also of those who observed nothing that is a feature."""
     users = users.distinct().order("user_id").to_arrow_table()["user_id"].combine_chunks()
     for start in range(0, len(users), USERS_PER_BATCH):
         chosen = users.slice(start, USERS_PER_BATCH)
         numbered = session.from_arrow(pa.table({"chosen": chosen, "row_no": np.arange(len(chosen), dtype=np.int32)}))
-        found = met.join(numbered, "user_id = chosen").project("row_no, column_no, value").fetchnumpy()
+        found = observed.join(numbered, "user_id = chosen").project("row_no, column_no, value").fetchnumpy()
         yield scored.scores(chosen, found["row_no"], found["column_no"], found["value"])

@@ -9,8 +9,8 @@ from life_stage.birth_months import Ages
 from life_stage.on_spark import Relation
 
 
-def met_by_user(features: Relation, users: Relation, known: list[str], month: str, last_year: str) -> Any:
-    """One row per user: user_id and met, a list of column_no (the place in `known`) and value.
+def observed_by_user(features: Relation, users: Relation, known: list[str], month: str, last_year: str) -> Any:
+    """One row per user: user_id and observed, a list of column_no (the place in `known`) and value.
 
     Of the month and, under names that begin with `last_year`, of the same month a year before.
     """
@@ -19,7 +19,7 @@ def met_by_user(features: Relation, users: Relation, known: list[str], month: st
     return spark.sql(
         f"""
         with
-            met as (
+            observed as (
                 select user_id, feature, value from {{features}} where month = date '{month}'
                 union all
                 select user_id, concat('{last_year}', feature) as feature, value
@@ -27,12 +27,12 @@ def met_by_user(features: Relation, users: Relation, known: list[str], month: st
                 where month = date '{month}' - interval 12 month
             ),
             found as (
-                select met.user_id, collect_list(struct(vocabulary.column_no, met.value)) as met
-                from met
-                inner join {{vocabulary}} as vocabulary on met.feature = vocabulary.known
-                group by met.user_id
+                select observed.user_id, collect_list(struct(vocabulary.column_no, observed.value)) as observed
+                from observed
+                inner join {{vocabulary}} as vocabulary on observed.feature = vocabulary.known
+                group by observed.user_id
             )
-        select users.user_id, found.met
+        select users.user_id, found.observed
         from (select distinct user_id from {{users}}) as users
         left join found on users.user_id = found.user_id
         """,
@@ -42,29 +42,29 @@ def met_by_user(features: Relation, users: Relation, known: list[str], month: st
     )
 
 
-def units_by_user(
-    beliefs: Relation, units: Relation, state: Relation, ages: Ages, month: str, previous_month: str
+def groups_by_user(
+    posteriors: Relation, groups: Relation, state: Relation, ages: Ages, month: str, previous_month: str
 ) -> Any:
-    """One row per user of beliefs in the month: user_id, tenure, p_<stage>, c_pairs and the evidence of the units."""
+    """One row per user of posteriors in the month: user_id, tenure, p_<stage>, c_pairs and the evidence of the groups."""
     p = ", ".join(f"p_{stage}" for stage in ages.stages)
-    evidence = ", ".join(f"e_{age_bin}" for age_bin in ages.bins)
+    log_likelihood = ", ".join(f"ll_{age_bin}" for age_bin in ages.bins)
     tenure = f"(year(date '{month}') - year(first_month)) * 12 + month(date '{month}') - month(first_month)"
-    return beliefs.frame.sparkSession.sql(
+    return posteriors.frame.sparkSession.sql(
         f"""
         with
             acted as (
-                select user_id, array_sort(collect_list(struct(unit, array({evidence}) as evidence))) as units
-                from {{units}}
+                select user_id, array_sort(collect_list(struct(category_group, array({log_likelihood}) as log_likelihood))) as groups
+                from {{groups}}
                 where month = date '{month}'
                 group by user_id
             )
-        select known.user_id, {tenure} as tenure, {p}, carried.c_pairs, acted.units.evidence
-        from {{beliefs}} as known
+        select known.user_id, {tenure} as tenure, {p}, carried.c_pairs, acted.groups.log_likelihood
+        from {{posteriors}} as known
         left join {{state}} as carried on known.user_id = carried.user_id and carried.month = date '{previous_month}'
         left join acted on known.user_id = acted.user_id
         where known.month = date '{month}'
         """,
-        beliefs=beliefs.frame,
-        units=units.frame,
+        posteriors=posteriors.frame,
+        groups=groups.frame,
         state=state.frame,
     )

@@ -10,14 +10,14 @@ COLUMN = "      - {{ name: p_{}, data_type: double, description: \"{{{{ doc('sta
 COLUMNS = re.compile(r"(?:^ +- \{ name: p_\w+, .*\n)+", flags=re.MULTILINE)
 
 
-def stages_told(variables: dict) -> list[str]:
+def stages_before(variables: dict) -> list[str]:
     """Names of the stages in age order, those before birth only where var infer_pregnancy is true."""
     return [s["name"] for s in variables["stages"] if variables["infer_pregnancy"] or s["to_month"] > 0]
 
 
 def write_stage_columns(project: Path) -> list[str]:
     """Let every mart that has stage columns promise one per stage of dbt_project.yml; returns their names."""
-    names = stages_told(yaml.safe_load((project / "dbt_project.yml").read_text(encoding="utf-8"))["vars"])
+    names = stages_before(yaml.safe_load((project / "dbt_project.yml").read_text(encoding="utf-8"))["vars"])
     text = (project / MARTS).read_text(encoding="utf-8")
     columns = "".join(COLUMN.format(name) for name in names)
     (project / MARTS).write_text(COLUMNS.sub(lambda _: columns, text), encoding="utf-8")

@@ -6,7 +6,7 @@ from pathlib import Path
 import duckdb
 import pandas as pd
 
-from life_stage import places
+from life_stage import paths
 from life_stage.publishing import read_manifest
 
 ACCURACY = """
@@ -26,7 +26,7 @@ def summary(warehouse: Path, published: Path, source: Path) -> str:
             "select sum(n_rows), sum(n_rejected), sum(n_duplicates) from action_months"
         ).fetchall()[0]
     lines = [
-        f"Warehouse   {warehouse} (model_runs, month_ledger, stg_rejected_actions, ...)",
+        f"Warehouse   {warehouse} (model_runs, month_calendar, stg_rejected_actions, ...)",
         f"Rows        {n_rows or 0:,.0f} of {source}, {n_rejected or 0:,.0f} set aside, {n_repeated or 0:,.0f} repeats",
     ]
     if run["n_users"] == 0 and run["n_users_left_out"] == 0:
@@ -42,9 +42,9 @@ def summary(warehouse: Path, published: Path, source: Path) -> str:
         *_, error, error_of_all, n_users = accuracy["birth_month_filter"]
         lines.append(
             f"Accuracy    birth-month filter {right['birth_month_filter']} of {n_users:,} test users"
-            f"{simulated(source)} in {month} (in all months judged), standard error {100 * error:.0f}"
+            f"{simulated(source)} in {month} (in all months evaluated), standard error {100 * error:.0f}"
             f" ({100 * error_of_all:.0f}) points; without memory {right['memory_less']},"
-            f" without evidence {right['prior']}"
+            f" without log_likelihood {right['prior']}"
         )
     manifest = read_manifest(published)
     if manifest is None:
@@ -70,9 +70,9 @@ def simulated(source: Path) -> str:
 
 if __name__ == "__main__":
     paths = {
-        "warehouse": places.warehouse(),
-        "published": places.published(),
-        "source": places.source(),
+        "warehouse": paths.warehouse(),
+        "published": paths.published(),
+        "source": paths.source(),
     }
     try:
         print(summary(**paths))

@@ -55,7 +55,7 @@ def primary_tracks(p: np.ndarray, edges: tuple[int, ...], merge: str = "mean") -
     p: users x months x stages, nan in months without a distribution; merge: mean or product.
     """
     n_users, n_months, n_stages = p.shape
-    moved_by, said = moves(edges, n_months), np.full(p.shape, np.nan)
+    moved_by, predicted = moves(edges, n_months), np.full(p.shape, np.nan)
     empty = np.zeros((n_users, N_TRACKS + 1), int)
     tracks, n_ever = Tracks(np.zeros((*empty.shape, n_stages + 1)), empty, empty, empty, empty), empty[:, 0]
     for month in range(n_months):
@@ -66,8 +66,8 @@ def primary_tracks(p: np.ndarray, edges: tuple[int, ...], merge: str = "mean") -
         now, there = moved(tracks, moved_by, month)[:, 0, :-1], tracks.fusions[:, 0] > 0
         total = now.sum(axis=1, keepdims=True)
         outgrown = np.eye(n_stages)[-1]  # of a child wholly graduated the last stage is the nearest
-        said[there, month] = np.where(total > 0, now / np.where(total > 0, total, 1), outgrown)[there]
-    return said
+        predicted[there, month] = np.where(total > 0, now / np.where(total > 0, total, 1), outgrown)[there]
+    return predicted
 
 
 def moved(tracks: Tracks, moved_by: np.ndarray, month: int) -> np.ndarray:

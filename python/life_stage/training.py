@@ -1,7 +1,7 @@
 """Training: the steps in which a model is learned, and the rows it is kept as. No pickle anywhere: scoring is SQL.
 
 Two regressions (regression.py), of which the one that is added up over months is trained on through the filter
-(filter_tuning.py), and the settings that the belief is read with (calibration.py).
+(train_through_filter.py), and the settings that the belief is read with (calibration.py).
 """
 
 import time
@@ -12,12 +12,12 @@ from datetime import date
 import numpy as np
 import pandas as pd
 
-from life_stage import calibration, filter_tuning, penalties, regression
+from life_stage import calibration, regression, regularisation, train_through_filter
 from life_stage.birth_months import Ages, BirthMonths, last_months
-from life_stage.calibration import Judge
-from life_stage.examples import Examples, examples_of, hazard_of, start_of
+from life_stage.calibration import CalibrationObjective
+from life_stage.examples import Examples, examples_of, hazard_of, initial_prior_of
 from life_stage.model_rows import COLUMNS, digest, long_rows, named_values, regression_rows
-from life_stage.regression import Evidence, NotTrainedError
+from life_stage.regression import LogLikelihood, NotTrainedError
 from life_stage.scoring import LAST_YEAR
 
 MIN_VALIDATION_USERS = 100
@@ -31,7 +31,7 @@ class Options:
     min_training_users: int
     filter_tuning: bool = True
     inverse_penalty: float | None = None
-    filter_freedom: float | None = None
+    anchor_inverse_penalty: float | None = None
 
 
 def train(
@@ -41,15 +41,15 @@ def train(
     ages: Ages,
     through: date,
     options: Options,
-    say: Callable[[str], None] = lambda text: None,
+    log_progress: Callable[[str], None] = lambda text: None,
 ) -> pd.DataFrame:
     """Learn one model; returns its rows with COLUMNS. Raises NotTrainedError where there is too little to learn from.
 
-    rows: learning_rows; matrix: columns of learning_matrix; vocabulary: learning_vocabulary; say: hears of each step.
+    rows: training_rows; matrix: columns of design_matrix; vocabulary: training_vocabulary; say: hears of each step.
     """
     began = time.monotonic()
     rows = rows.sort_values("row_no", ignore_index=True)
-    vocabulary = vocabulary.sort_values("feature_no", ignore_index=True)
+    vocabulary = vocabulary.sort_values("feature_id", ignore_index=True)
     examples = examples_of(rows, matrix, len(vocabulary), through)
     split, of_this_month = rows["split"].to_numpy(), ~vocabulary["feature"].str.startswith(LAST_YEAR).to_numpy()
     training = examples[split == "train"].believable(ages)
@@ -58,31 +58,31 @@ def train(
         raise NotTrainedError(f"{active.n_users} training users, min_training_users is {options.min_training_users}")
 
     def step(text: str) -> None:
-        say(f"{text}, {time.monotonic() - began:.0f} s")
+        log_progress(f"{text}, {time.monotonic() - began:.0f} s")
 
     births = BirthMonths(
-        ages, examples.months.lag.max() + 1, start_of(active.months, ages), hazard_of(active.months, ages)
+        ages, examples.months.lag.max() + 1, initial_prior_of(active.months, ages), hazard_of(active.months, ages)
     )
     step(f"learning from {len(active.months):,} months of {active.n_users:,} users, {of_this_month.sum():,} features")
-    c = options.inverse_penalty or penalties.choose_inverse_penalty(active, ages)
+    c = options.inverse_penalty or regularisation.choose_inverse_penalty(active, ages)
     plain = fit(active, ages, c)
-    step(f"the evidence regression stands (C {c:g})")
+    step(f"the log_likelihood regression stands (C {c:g})")
     memory_less = fit(training, ages, c)
     step("the memory-less regression stands")
-    evidence, freedom = tune_through_filter(active, births, plain, c, options)
-    step(f"training through the filter is done (freedom {freedom:.3g})")
-    reading, judged = calibrate(examples[split == "validation"].active(of_this_month), births, evidence)
-    step(f"calibration is done (tau {reading.tau:g}, gamma {reading.gamma:g}, delta {reading.delta:g})")
+    log_likelihood, anchor_inverse_penalty = tune_through_filter(active, births, plain, c, options)
+    step(f"training through the filter is done (anchor_inverse_penalty {anchor_inverse_penalty:.3g})")
+    readout, evaluated = calibrate(examples[split == "validation"].active(of_this_month), births, log_likelihood)
+    step(f"calibration is done (tau {readout.tau:g}, gamma {readout.gamma:g}, delta {readout.delta:g})")
 
-    settings = {**asdict(reading), "birth_hazard": births.hazard, "inverse_penalty": c}
+    settings = {**asdict(readout), "birth_hazard": births.hazard, "inverse_penalty": c}
     if options.filter_tuning:  # a freedom that nobody chose must not be kept by the models after this one
-        settings["filter_freedom"] = freedom
+        settings["anchor_inverse_penalty"] = anchor_inverse_penalty
     diagnostics = {
         "n_training_users": active.n_users,
-        "evidence_iterations": plain.n_iterations,
+        "regression_iterations": plain.n_iterations,
         "memory_less_iterations": memory_less.n_iterations,
-        "filter_iterations": evidence.n_iterations if freedom else 0,
-        **judged,
+        "filter_iterations": log_likelihood.n_iterations if anchor_inverse_penalty else 0,
+        **evaluated,
     }
     is_used = split != "test"
     used = examples[is_used].matrix
@@ -90,9 +90,9 @@ def train(
     learned_from = digest(of_rows, vocabulary, used.data, used.indices, used.indptr)
     frame = pd.concat(
         [
-            regression_rows("evidence", evidence, vocabulary[of_this_month], ages.bins),
+            regression_rows("log_likelihood", log_likelihood, vocabulary[of_this_month], ages.bins),
             regression_rows("memory_less", memory_less, vocabulary, ages.bins),
-            long_rows("start", [""], ages.bins, births.start[None, :]).assign(regression="evidence"),
+            long_rows("initial_prior", [""], ages.bins, births.start[None, :]).assign(model_name="log_likelihood"),
             named_values("setting", settings),
             named_values("diagnostic", diagnostics),
             named_values("data", {learned_from: len(active.months)}),
@@ -105,38 +105,40 @@ def train(
     return frame[COLUMNS]
 
 
-def fit(examples: Examples, ages: Ages, inverse_penalty: float) -> Evidence:
+def fit(examples: Examples, ages: Ages, inverse_penalty: float) -> LogLikelihood:
     """Step 1: the regression on the months in which the child was in some age bin."""
     in_bins, age_bin = examples.in_bins(ages)
     return regression.fit(in_bins.matrix, age_bin, len(ages.bins), inverse_penalty)
 
 
 def tune_through_filter(
-    active: Examples, births: BirthMonths, plain: Evidence, inverse_penalty: float, options: Options
-) -> tuple[Evidence, float]:
+    active: Examples, births: BirthMonths, plain: LogLikelihood, inverse_penalty: float, options: Options
+) -> tuple[LogLikelihood, float]:
     """Step 2: the evidence trained on and how freely; the regression as it is and 0 where that is better, or wanted."""
-    freedom = options.filter_freedom if options.filter_tuning else 0.0
-    if freedom is None:
-        freedom = penalties.choose_filter_freedom(active, births, inverse_penalty)
-    if freedom == 0:
+    anchor_inverse_penalty = options.anchor_inverse_penalty if options.filter_tuning else 0.0
+    if anchor_inverse_penalty is None:
+        anchor_inverse_penalty = regularisation.choose_anchor_inverse_penalty(active, births, inverse_penalty)
+    if anchor_inverse_penalty == 0:
         return plain, 0.0
-    return filter_tuning.tune(active.matrix, active.months, births, plain, freedom), freedom
+    return train_through_filter.tune(
+        active.matrix, active.months, births, plain, anchor_inverse_penalty
+    ), anchor_inverse_penalty
 
 
 def calibrate(
-    validation: Examples, births: BirthMonths, evidence: Evidence
+    validation: Examples, births: BirthMonths, log_likelihood: LogLikelihood
 ) -> tuple[calibration.Settings, dict[str, float]]:
     """Step 3: the settings, and how well they and no calibration at all read the newest months of validation users."""
-    readings = last_months(validation.months, VALIDATION_MONTHS)
-    n_users = len(np.unique(readings.user[births.ages.stage_of(readings.age) >= 0]))
+    readouts = last_months(validation.months, VALIDATION_MONTHS)
+    n_users = len(np.unique(readouts.user[births.ages.stage_of(readouts.age) >= 0]))
     if n_users < MIN_VALIDATION_USERS:
         return calibration.Settings(), {"n_validation_users": 0}
-    judge = Judge(validation.matrix, validation.months, readings, births, evidence)
-    best = judge.best()
+    objective = CalibrationObjective(validation.matrix, validation.months, readouts, births, log_likelihood)
+    best = objective.best()
     return best, {
         "n_validation_users": n_users,
-        "log_loss_before": judge.log_loss(calibration.UNCALIBRATED),
-        "log_loss_after": judge.log_loss(best),
-        "calibration_error_before": judge.calibration_error(calibration.UNCALIBRATED),
-        "calibration_error_after": judge.calibration_error(best),
+        "log_loss_before": objective.log_loss(calibration.UNCALIBRATED),
+        "log_loss_after": objective.log_loss(best),
+        "calibration_error_before": objective.calibration_error(calibration.UNCALIBRATED),
+        "calibration_error_after": objective.calibration_error(best),
     }

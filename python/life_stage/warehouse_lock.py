@@ -16,7 +16,7 @@ import duckdb
 from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt_common.exceptions import DbtRuntimeError
 
-from life_stage import places
+from life_stage import paths
 from life_stage.engine_errors import explain_engine_errors
 from life_stage.publishing import refuse_foreign
 
@@ -29,7 +29,7 @@ class Plugin(BasePlugin):
     def initialize(self, plugin_config: dict[str, Any]) -> None:
         """Take the warehouse's lock, an in-memory one needs none; refuse a place to publish that is taken."""
         try:
-            refuse_foreign(places.published().absolute(), "nothing was changed")
+            refuse_foreign(paths.published().absolute(), "nothing was changed")
         except ValueError as error:
             raise DbtRuntimeError(str(error)) from None
         explain_engine_errors()

@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 
-from life_stage import places
+from life_stage import paths
 
 OPSET = 17
 CHAMPION = """
@@ -18,7 +18,7 @@ CHAMPION = """
     where kind = 'cart' and month = (select max(month) from checkout_months)
 """
 FIGURES = """
-    select metric, value, lowest, highest, n_cases from checkout_leaderboard
+    select metric, value, lowest, highest, n_queries from checkout_leaderboard
     where model = ? and kind = 'cart' and period = 'all' and segment = 'all' order by metric
 """
 CARD = """# {model}, for carts of {month}
@@ -33,14 +33,14 @@ Learned from the carts of the closed months before; the columns are those of che
 | intercept | {intercept:.6g} |
 {weights}
 
-In the months judged, each told by the regression learned before it, with 95 % intervals:
+In the months evaluated, each told by the regression learned before it, with 95 % intervals:
 
 | metric | value | lowest | highest | carts |
 |---|---|---|---|---|
 {figures}
 
-It orders candidates and finds none: what is not among the sources of checkout_candidates is never shown. It is learned
-anew by every run; a copy grows old. For whom it does worst stands in checkout_gaps.
+It orders candidates and finds none: what is not among the generators of checkout_candidates is never shown. It is learned
+anew by every run; a copy grows old. For whom it does worst stands in checkout_fairness_gaps.
 """
 
 
@@ -94,4 +94,4 @@ def linear_model(weights: list[float], intercept: float) -> bytes:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m life_stage_checkout.export", description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?", default="checkout_model")
-    print(export(places.warehouse(), parser.parse_args().folder))
+    print(export(paths.warehouse(), parser.parse_args().folder))

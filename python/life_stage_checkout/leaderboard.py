@@ -13,21 +13,21 @@ N_DRAWS = 500
 SEED = 1
 # Every metric is a ratio of two sums over cases.
 METRICS = {
-    "recall_at_10": ("recall_at_10", "has_right_answers"),
-    "recall_at_20": ("recall_at_20", "has_right_answers"),
-    "map_at_10": ("precision_at_10", "has_right_answers"),
-    "ndcg_at_10": ("ndcg_at_10", "has_right_answers"),
-    "auc": ("auc", "has_right_answers"),
-    "new_item_recall_at_20": ("n_new_hits_at_20", "n_new_targets"),
+    "recall_at_10": ("recall_at_10", "has_relevant_items"),
+    "recall_at_20": ("recall_at_20", "has_relevant_items"),
+    "map_at_10": ("precision_at_10", "has_relevant_items"),
+    "ndcg_at_10": ("ndcg_at_10", "has_relevant_items"),
+    "auc": ("auc", "has_relevant_items"),
+    "new_item_recall_at_20": ("n_new_hits_at_20", "n_new_relevant"),
     "rmse": ("squared_error", "n_shown"),
-    "exposure": ("n_shown", "n_places"),
+    "exposure": ("n_shown", "n_ranks"),
     "calibration_gap": ("excess_probability", "n_shown"),
 }
 COMPARED = ("recall_at_10", "map_at_10", "ndcg_at_10", "auc")
 GROUPS = ["kind", "period", "segment", "metric", "model"]
 KEYS = [(name, pa.string()) for name in GROUPS]
 INTERVAL = [("lowest", pa.float64()), ("highest", pa.float64())]
-LEADERBOARD = pa.schema([*KEYS, ("n_cases", pa.int64()), ("value", pa.float64()), *INTERVAL])
+LEADERBOARD = pa.schema([*KEYS, ("n_queries", pa.int64()), ("value", pa.float64()), *INTERVAL])
 COMPARISONS = pa.schema(
     [
         *KEYS,
@@ -39,16 +39,16 @@ COMPARISONS = pa.schema(
 )
 
 
-def leaderboard(*, case_scores: duckdb.DuckDBPyRelation) -> pa.Table:
+def leaderboard(*, query_scores: duckdb.DuckDBPyRelation) -> pa.Table:
     """Rows of LEADERBOARD: every metric of every model, in all judged months and each, in every segment of all."""
     rows = []
-    for group, cases in groups_of(case_scores.df()):
-        for metric, models, value, draws in metrics_of(cases):
-            n_cases = (cases[METRICS[metric][1]] > 0).groupby(cases["model"]).sum()
+    for group, queries in groups_of(query_scores.df()):
+        for metric, models, value, draws in metrics_of(queries):
+            n_queries = (queries[METRICS[metric][1]] > 0).groupby(queries["model"]).sum()
             for number in np.flatnonzero(~np.isnan(value)):
                 lowest, highest = np.nanquantile(draws[:, number], [0.025, 0.975])
                 facts = {
-                    "n_cases": n_cases[models[number]],
+                    "n_queries": n_queries[models[number]],
                     "value": value[number],
                     "lowest": lowest,
                     "highest": highest,
@@ -57,11 +57,11 @@ def leaderboard(*, case_scores: duckdb.DuckDBPyRelation) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=LEADERBOARD)
 
 
-def comparisons(*, case_scores: duckdb.DuckDBPyRelation) -> pa.Table:
+def comparisons(*, query_scores: duckdb.DuckDBPyRelation) -> pa.Table:
     """Rows of COMPARISONS: by how much a model is better than another on the same cases."""
     rows = []
-    for group, cases in groups_of(case_scores.df()):
-        for metric, models, value, draws in metrics_of(cases, COMPARED):
+    for group, queries in groups_of(query_scores.df()):
+        for metric, models, value, draws in metrics_of(queries, COMPARED):
             for one, model in enumerate(models):
                 for other, other_model in enumerate(models):
                     if one != other and not np.isnan(value[[one, other]]).any():
@@ -80,26 +80,26 @@ def difference(value: np.ndarray, draws: np.ndarray, one: int, other: int) -> di
 
 def groups_of(scores: pd.DataFrame):
     """({kind, period, segment}, cases): all judged months, each of them, and the segments of all."""
-    scores = scores.sort_values(["model", "case_no"], ignore_index=True)
+    scores = scores.sort_values(["model", "query_id"], ignore_index=True)
     for kind, of_kind in scores.groupby("kind"):
         yield {"kind": kind, "period": "all", "segment": "all"}, of_kind
-        for month, cases in of_kind.groupby("month"):
-            yield {"kind": kind, "period": f"{month:%Y-%m}", "segment": "all"}, cases
+        for month, queries in of_kind.groupby("month"):
+            yield {"kind": kind, "period": f"{month:%Y-%m}", "segment": "all"}, queries
         for column in ("stage", "activity", "tenure"):
-            for value, cases in of_kind.groupby(column):
-                yield {"kind": kind, "period": "all", "segment": f"{column}={value}"}, cases
+            for value, queries in of_kind.groupby(column):
+                yield {"kind": kind, "period": "all", "segment": f"{column}={value}"}, queries
 
 
-def metrics_of(cases: pd.DataFrame, wanted=tuple(METRICS)):
+def metrics_of(queries: pd.DataFrame, wanted=tuple(METRICS)):
     """(metric, models, value by model, draws x models); NaN where a model shows nothing or nothing was to be found."""
-    model, models = pd.factorize(cases["model"], sort=True)
-    user, users = pd.factorize(cases["user_id"], sort=True)
+    model, models = pd.factorize(queries["model"], sort=True)
+    user, users = pd.factorize(queries["user_id"], sort=True)
     even = np.full(len(users), 1 / len(users))
     chosen = np.random.default_rng(SEED).multinomial(len(users), even, size=N_DRAWS).astype(float)
 
     def by_user(column: str) -> np.ndarray:
-        place = user * len(models) + model
-        return np.bincount(place, cases[column], len(users) * len(models)).reshape(len(users), len(models))
+        position = user * len(models) + model
+        return np.bincount(position, queries[column], len(users) * len(models)).reshape(len(users), len(models))
 
     for metric in wanted:
         above, below = (by_user(column) for column in METRICS[metric])

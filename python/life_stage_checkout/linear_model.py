@@ -42,7 +42,7 @@ def frequent_items(items: duckdb.DuckDBPyRelation, month: date, n_items: int) ->
     return tuple(bought.project("item_no, n_lines").fetchnumpy().values())
 
 
-def places_of(numbers: np.ndarray, of: np.ndarray) -> np.ndarray:
+def positions_of(numbers: np.ndarray, of: np.ndarray) -> np.ndarray:
     """Where each number stands in `of`; -1 if it does not."""
     found = np.full(max(numbers.max(initial=0), of.max(initial=0)) + 1, -1)
     found[of] = np.arange(len(of))
@@ -51,7 +51,7 @@ def places_of(numbers: np.ndarray, of: np.ndarray) -> np.ndarray:
 
 def gram_matrix(item_no, n_lines, item, other, n_baskets) -> np.ndarray:
     """How many baskets two items share, in the order of item_no; pairs with an item that is not there are left out."""
-    row, column = places_of(item, item_no), places_of(other, item_no)
+    row, column = positions_of(item, item_no), positions_of(other, item_no)
     is_known = (row >= 0) & (column >= 0)
     gram = np.diag(np.asarray(n_lines, float))
     gram[row[is_known], column[is_known]] = gram[column[is_known], row[is_known]] = n_baskets[is_known]

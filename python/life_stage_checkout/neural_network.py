@@ -1,4 +1,4 @@
-"""A small neural network of baskets, from the extra `deep`: one more source of candidates, judged like the others.
+"""A small neural network of baskets, from the extra `deep`: one more generator of candidates, judged like the others.
 
 It reads half of a basket and what its shopper buys again, and learns to name the other half: a hidden layer, normalised
 and with dropout, gives every item its odds, and the habit itself adds to them with a weight of the item's own. Training
@@ -15,10 +15,10 @@ import optax
 import pyarrow as pa
 from scipy.sparse import csr_matrix
 
-from life_stage_checkout.linear_model import frequent_items, places_of
+from life_stage_checkout.linear_model import frequent_items, positions_of
 from life_stage_checkout.nearest import nearest
 
-SCHEMA = pa.schema([("case_no", pa.int64()), ("item_no", pa.int32()), ("score", pa.float64())])
+SCHEMA = pa.schema([("query_id", pa.int64()), ("item_no", pa.int32()), ("score", pa.float64())])
 HELD_OUT = 10  # one shopper in so many says when to stop
 N_HIDDEN, DROPOUT, STEP, BATCH = 64, 0.5, 0.005, 250
 SHARPNESS = 20  # habits are read as ln(1 + SHARPNESS * score)
@@ -26,7 +26,7 @@ MOST_ROUNDS, PATIENCE = 30, 2
 SEED = 1
 
 
-class Questions(NamedTuple):
+class Queries(NamedTuple):
     """Carts and habits, questions x items: 1 for what is given; what is left of each purchase, added up."""
 
     carts: csr_matrix
@@ -38,61 +38,61 @@ class Questions(NamedTuple):
         return carts, np.log1p(SHARPNESS * habits)
 
 
-def neural_scores(*, items, lines, cases, case_items, case_habits, options: dict[str, float]) -> pa.Table:
+def neural_scores(*, items, lines, queries, query_items, query_habits, options: dict[str, float]) -> pa.Table:
     """Rows of SCHEMA: the fifty items with the highest odds that are not in the cart, over those of an item at random.
 
     Relations of the same names as the models. options: `n_items`, the most frequent ones that take part, `n_baskets`,
     the newest to learn from, and `half_life_days`, as of the habits.
     """
     tables = [SCHEMA.empty_table()]
-    for (month,) in cases.project("month").distinct().order("month").fetchall():
+    for (month,) in queries.project("month").distinct().order("month").fetchall():
         of_month = f"month = date '{month}'"
         item_no, _ = frequent_items(items, month, options["n_items"])
         if not len(item_no):
             continue
         before = lines.filter(f"month < date '{month}'").order("user_id, acted_on, month, basket_id, item_no")
         learned = network(*baskets(before, item_no, options), len(item_no))
-        asked = cases.filter(of_month).project("case_no").order("case_no").fetchnumpy()["case_no"]
-        carts = case_items.filter(f"{of_month} and place = 'cart'").project("case_no, item_no, weight")
-        habits = case_habits.join(cases.filter(of_month), "case_no").project("case_no, item_no, score")
-        questions = Questions(*(matrix_of(relation, asked, item_no) for relation in (carts, habits)))
-        for first in range(0, len(asked), BATCH):
+        queried = queries.filter(of_month).project("query_id").order("query_id").fetchnumpy()["query_id"]
+        carts = query_items.filter(f"{of_month} and context = 'cart'").project("query_id, item_no, weight")
+        habits = query_habits.join(queries.filter(of_month), "query_id").project("query_id, item_no, score")
+        questions = Queries(*(matrix_of(relation, queried, item_no) for relation in (carts, habits)))
+        for first in range(0, len(queried), BATCH):
             rows = slice(first, first + BATCH)
             cart, habit = questions.rows(rows)
             odds = np.asarray(jax.nn.softmax(forward(learned, cart, habit)), float) * len(item_no) * (cart == 0)
             case, item, score = nearest(odds)
-            tables.append(pa.table([asked[rows][case], item_no[item], score], schema=SCHEMA))
+            tables.append(pa.table([queried[rows][case], item_no[item], score], schema=SCHEMA))
     return pa.concat_tables(tables)
 
 
-def matrix_of(relation: duckdb.DuckDBPyRelation, case_no: np.ndarray, item_no: np.ndarray) -> csr_matrix:
+def matrix_of(relation: duckdb.DuckDBPyRelation, query_id: np.ndarray, item_no: np.ndarray) -> csr_matrix:
     """Cases x items from rows of case, item and value; what is in neither list is left out."""
-    cases, items, values = relation.fetchnumpy().values()
-    row, column = places_of(cases, case_no), places_of(items, item_no)
+    queries, items, values = relation.fetchnumpy().values()
+    row, column = positions_of(queries, query_id), positions_of(items, item_no)
     is_known = (row >= 0) & (column >= 0)
     parts = values[is_known], (row[is_known], column[is_known])
-    return csr_matrix(parts, (len(case_no), len(item_no)))
+    return csr_matrix(parts, (len(query_id), len(item_no)))
 
 
 def baskets(lines: duckdb.DuckDBPyRelation, item_no: np.ndarray, options: dict[str, float]):
     """(Questions, wanted items, whether held out) of the newest baskets; lines in the order of users and days."""
     rows = lines.df()
-    item, user = places_of(rows["item_no"].to_numpy(), item_no), rows["user_id"].factorize()[0]
+    item, user = positions_of(rows["item_no"].to_numpy(), item_no), rows["user_id"].factorize()[0]
     day = (rows["acted_on"] - rows["acted_on"].min()).dt.days.to_numpy()
     basket = rows.groupby(["month", "basket_id"], sort=False).ngroup().to_numpy()
     first = np.unique(basket, return_index=True)[1]  # a line of each basket
     newest = np.sort(
         np.argsort(-rows.groupby(basket)["acted_on"].min().astype(int), kind="stable")[: options["n_baskets"]]
     )
-    place = np.full(len(first), -1)
-    place[newest] = np.arange(len(newest))
+    position = np.full(len(first), -1)
+    position[newest] = np.arange(len(newest))
     shape = len(newest), len(item_no)
 
     def marked(chosen: np.ndarray) -> csr_matrix:
-        chosen = chosen & (place[basket] >= 0) & (item >= 0)
-        return csr_matrix((np.ones(chosen.sum()), (place[basket[chosen]], item[chosen])), shape)
+        chosen = chosen & (position[basket] >= 0) & (item >= 0)
+        return csr_matrix((np.ones(chosen.sum()), (position[basket[chosen]], item[chosen])), shape)
 
-    is_given = rows["is_given"].to_numpy()
+    is_context_item = rows["is_context_item"].to_numpy()
     # What the shopper bought on the days before: the lines from the shopper's first one to that day.
     at = first[newest]
     clock = user * (day.max() + 1.0) + day
@@ -103,7 +103,7 @@ def baskets(lines: duckdb.DuckDBPyRelation, item_no: np.ndarray, options: dict[s
     left = 0.5 ** ((day[at][row] - day[line]) / options["half_life_days"])
     is_known = item[line] >= 0
     habits = csr_matrix((left[is_known], (row[is_known], item[line][is_known])), shape)
-    return Questions(marked(is_given), habits), marked(~is_given), user[at] % HELD_OUT == 0
+    return Queries(marked(is_context_item), habits), marked(~is_context_item), user[at] % HELD_OUT == 0
 
 
 def first_weights(n_items: int, wanted: csr_matrix) -> dict[str, jax.Array]:
@@ -135,7 +135,7 @@ def loss(weights: dict[str, jax.Array], cart, habit, wanted, kept=1.0) -> jax.Ar
     return -(each * jax.nn.log_softmax(forward(weights, cart, habit, kept))).sum(axis=1).mean()
 
 
-def network(questions: Questions, wanted: csr_matrix, is_held_out: np.ndarray, n_items: int) -> dict[str, jax.Array]:
+def network(questions: Queries, wanted: csr_matrix, is_held_out: np.ndarray, n_items: int) -> dict[str, jax.Array]:
     """The weights that told the held-out baskets best."""
     draws = np.random.default_rng(SEED)
     rows, held_out = np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)
@@ -153,12 +153,12 @@ def network(questions: Questions, wanted: csr_matrix, is_held_out: np.ndarray, n
             batch = chosen[first : first + BATCH]
             yield *questions.rows(batch), wanted[batch].toarray().astype(np.float32)
 
-    judged = jax.jit(loss)
+    evaluated = jax.jit(loss)
     for _ in range(MOST_ROUNDS):
         for cart, habit, target in batches(draws.permutation(rows)):
             kept = (draws.random((len(cart), N_HIDDEN)) >= DROPOUT).astype(np.float32) / (1 - DROPOUT)
             weights, state = step(weights, state, cart, habit, target, kept)
-        missed = sum(float(judged(weights, *batch)) * len(batch[0]) for batch in batches(held_out))
+        missed = sum(float(evaluated(weights, *batch)) * len(batch[0]) for batch in batches(held_out))
         if missed < lowest:
             best, lowest, waited = weights, missed, 0
         elif (waited := waited + 1) == PATIENCE:

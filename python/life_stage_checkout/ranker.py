@@ -1,7 +1,7 @@
 """The rankers: logistic regressions that tell from a candidate's columns how probable it is that it is right.
 
-A model is nothing but the columns it may read, and for hybrid_even what each row counts. One that reads a single source
-keeps that source's order and learns its probability. The hybrids read all. For carts a regression within each case
+A model is nothing but the columns it may read, and for hybrid_even what each row counts. One that reads a single generator
+keeps that generator's order and learns its probability. The hybrids read all. For carts a regression within each case
 learns what tells its few right candidates from the wrong ones (conditional logit), and one over all cases how probable
 that makes them; for empty carts, where many are right, one regression learns both. Each month is told by regressions
 that learned from the months before it.
@@ -18,15 +18,18 @@ from scipy.optimize import minimize
 
 from life_stage.regression import use_one_thread
 
-KEYS = ("month", "kind", "case_no", "item_no", "is_judged", "is_target", "is_new", "stage")
+KEYS = ("month", "kind", "query_id", "item_no", "is_evaluated", "is_relevant", "is_new", "stage")
 OF_THE_CASE = ("frequency", "recency")  # equal for all candidates of a case: they say how probable, not which
-STAGE_COLUMNS = ("popular_in_stage", "popular_in_stage_place", "stage_lift", "next_stage_lift")
+STAGE_COLUMNS = ("popular_in_stage", "popular_in_stage_rank_score", "stage_lift", "next_stage_lift")
 # From the cheapest to the dearest: on a tie the cheaper one is the champion.
 MODELS = ("popular", "popular_in_stage", "habit", "together", "alike", "linear", "hybrid_without_stage", "hybrid")
-DEEP_COLUMNS = ("deep", "deep_place")  # where the network takes part: no hybrid reads them, as recommend() has none
+DEEP_COLUMNS = (
+    "deep",
+    "deep_rank_score",
+)  # where the network takes part: no hybrid reads them, as recommend() has none
 ONE_IN = 10  # examples that are wrong are learned from, and count for all
 # Which rows are learned from, as DuckDB and pandas read it; with a prime, which one in ten differs from case to case.
-LEARNED = f"is_target == 1 or (case_no * 7919 + item_no) % {ONE_IN} == 0"
+LEARNED = f"is_relevant == 1 or (query_id * 7919 + item_no) % {ONE_IN} == 0"
 MIN_TARGETS = 10
 
 
@@ -52,12 +55,12 @@ def coefficients(
     columns = [name for name in examples.columns if name not in KEYS]
     models = [*MODELS, *["hybrid_even"] * options["even_stages"], *["deep"] * ("deep" in columns)]
     setting = Setting(options["penalty"], options["most_counted"])
-    rows = examples.filter(LEARNED).order("case_no, item_no").df()
+    rows = examples.filter(LEARNED).order("query_id, item_no").df()
     learned = []
-    judged_or_to_come = months.filter("is_judged or not is_closed").order("month").project("month").fetchall()
-    for (month,), kind in product(judged_or_to_come, ("cart", "user")):
+    evaluated_or_upcoming = months.filter("is_evaluated or not is_closed").order("month").project("month").fetchall()
+    for (month,), kind in product(evaluated_or_upcoming, ("cart", "user")):
         before = rows[(rows["month"] < pd.Timestamp(month)) & (rows["kind"] == kind)]
-        if before["is_target"].sum() < MIN_TARGETS:
+        if before["is_relevant"].sum() < MIN_TARGETS:
             continue
         others = of_others(before)
         for cost_no, model in enumerate(models):
@@ -70,68 +73,72 @@ def coefficients(
 
 
 def of_others(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows that another source than the network names: with and without it the others learn the same."""
+    """The rows that another generator than the network names: with and without it the others learn the same."""
     if "deep" not in rows:
         return rows
-    sources = [name for name in rows if f"{name}_place" in rows and name != "deep"]
-    return rows[(rows[sources] > 0).any(axis=1)]
+    generators = [name for name in rows if f"{name}_rank_score" in rows and name != "deep"]
+    return rows[(rows[generators] > 0).any(axis=1)]
 
 
 def columns_of(model: str, kind: str, columns: list[str]) -> list[str]:
-    """The columns that a model reads: one source, for all items or for what is known of the case, or all."""
+    """The columns that a model reads: one generator, for all items or for what is known of the case, or all."""
     if model.startswith("hybrid"):
         left_out = DEEP_COLUMNS + STAGE_COLUMNS if model == "hybrid_without_stage" else DEEP_COLUMNS
         return [name for name in columns if name not in left_out]
-    place = "cart" if kind == "cart" else "history"
-    return [model if model in columns else f"{model}_{place}"]
+    context = "cart" if kind == "cart" else "history"
+    return [model if model in columns else f"{model}_{context}"]
 
 
 def even(rows: pd.DataFrame) -> np.ndarray:
     """What each row counts so that the cases of every stage count the same together, 1 on average over the cases."""
-    n_cases = rows.groupby("stage")["case_no"].nunique()
-    return rows["stage"].map(n_cases.mean() / n_cases).to_numpy()
+    n_queries = rows.groupby("stage")["query_id"].nunique()
+    return rows["stage"].map(n_queries.mean() / n_queries).to_numpy()
 
 
 def fit(
     rows: pd.DataFrame, columns: list[str], setting: Setting | None, counts: np.ndarray | float = 1.0
 ) -> tuple[float, dict[str, float]]:
-    """Intercept and weights by column; columns without variance have none, and a single source speaks for its items.
+    """Intercept and weights by column; columns without variance have none, and a single generator speaks for its items.
 
     setting: of the order within cases, learned first if it is given and there are several columns; counts: of each row.
     """
-    matrix, is_target = rows[columns].to_numpy(float), rows["is_target"].to_numpy() == 1
+    matrix, is_relevant = rows[columns].to_numpy(float), rows["is_relevant"].to_numpy() == 1
     if len(columns) == 1 or setting is None:
-        intercept, weights = regression(matrix, is_target, counts)
+        intercept, weights = regression(matrix, is_relevant, counts)
         weights = np.maximum(weights, 1e-6) if len(columns) == 1 else weights
     else:
         orders = np.array([name not in OF_THE_CASE for name in columns])
         weights = np.zeros(len(columns))
-        weights[orders] = order(matrix[:, orders], is_target, rows["case_no"].to_numpy(), setting, counts)
+        weights[orders] = order(matrix[:, orders], is_relevant, rows["query_id"].to_numpy(), setting, counts)
         told = np.column_stack([matrix @ weights, matrix[:, ~orders]])
-        intercept, (factor, *rest) = regression(told, is_target, counts)
+        intercept, (factor, *rest) = regression(told, is_relevant, counts)
         weights[orders] *= max(factor, 1e-6)
         weights[~orders] = rest
     return intercept, dict(zip(columns, weights, strict=True))
 
 
-def regression(matrix: np.ndarray, is_target: np.ndarray, counts: np.ndarray | float) -> tuple[float, np.ndarray]:
+def regression(matrix: np.ndarray, is_relevant: np.ndarray, counts: np.ndarray | float) -> tuple[float, np.ndarray]:
     """Intercept and weights of a logistic regression, penalised on columns of unit variance."""
     from sklearn.linear_model import LogisticRegression  # loads in a second
 
     spread, weights = matrix.std(axis=0), np.zeros(matrix.shape[1])
-    used, counted = spread > 1e-9, np.where(is_target, 1, ONE_IN) * counts
-    if not used.any():  # sources that name nothing here
-        return float(np.log(counted[is_target].sum() / counted[~is_target].sum())), weights
+    used, counted = spread > 1e-9, np.where(is_relevant, 1, ONE_IN) * counts
+    if not used.any():  # generators that name nothing here
+        return float(np.log(counted[is_relevant].sum() / counted[~is_relevant].sum())), weights
     fitted = LogisticRegression(solver="newton-cholesky", max_iter=100)
-    fitted.fit(matrix[:, used] / spread[used], is_target, counted)
+    fitted.fit(matrix[:, used] / spread[used], is_relevant, counted)
     weights[used] = fitted.coef_[0] / spread[used]
     return float(fitted.intercept_[0]), weights
 
 
 def order(
-    matrix: np.ndarray, is_target: np.ndarray, case_no: np.ndarray, setting: Setting, counts: np.ndarray | float = 1.0
+    matrix: np.ndarray,
+    is_relevant: np.ndarray,
+    query_id: np.ndarray,
+    setting: Setting,
+    counts: np.ndarray | float = 1.0,
 ) -> np.ndarray:
-    """Weights by which each right row of a case stands out from the wrong ones; rows in the order of case_no.
+    """Weights by which each right row of a case stands out from the wrong ones; rows in the order of query_id.
 
     A right row's share of its own exponential and those of the wrong rows, each of which stands for ONE_IN of them, is
     how probable it is that it is the right one. The mean over the cases of minus the logarithm, each as often as it
@@ -140,20 +147,20 @@ def order(
     spread = matrix.std(axis=0)
     used = spread > 1e-9
     scaled = (matrix[:, used] - matrix[:, used].mean(axis=0)) / spread[used]
-    starts = np.flatnonzero(np.r_[True, case_no[1:] != case_no[:-1]])
-    case = np.repeat(np.arange(len(starts)), np.diff(np.r_[starts, len(case_no)]))
-    n_right = np.add.reduceat(is_target.astype(float), starts)[case]
-    counted = is_target * np.minimum(n_right, setting.most_counted) / np.maximum(n_right, 1) / len(starts)
+    starts = np.flatnonzero(np.r_[True, query_id[1:] != query_id[:-1]])
+    case = np.repeat(np.arange(len(starts)), np.diff(np.r_[starts, len(query_id)]))
+    n_right = np.add.reduceat(is_relevant.astype(float), starts)[case]
+    counted = is_relevant * np.minimum(n_right, setting.most_counted) / np.maximum(n_right, 1) / len(starts)
     counted *= counts
-    stands_for = np.where(is_target, 1.0, ONE_IN)
+    stands_for = np.where(is_relevant, 1.0, ONE_IN)
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
         odds = scaled @ weights
         odds -= np.maximum.reduceat(odds, starts)[case]
         strength = np.exp(np.maximum(odds, -500)) * stands_for
-        against = np.add.reduceat(strength * ~is_target, starts)[case]
+        against = np.add.reduceat(strength * ~is_relevant, starts)[case]
         each = counted / (strength + against)
-        missed = strength * np.where(is_target, each, np.add.reduceat(each, starts)[case]) - counted
+        missed = strength * np.where(is_relevant, each, np.add.reduceat(each, starts)[case]) - counted
         value = counted @ np.log1p(against / strength)
         return value + setting.penalty * weights @ weights, missed @ scaled + 2 * setting.penalty * weights
 

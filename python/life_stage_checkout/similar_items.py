@@ -1,6 +1,6 @@
 """Items that are described alike: the cosine of their words, weighed by how rare these are (TF-IDF).
 
-The only source that knows an item nobody has bought yet.
+The only generator that knows an item nobody has bought yet.
 """
 
 import duckdb

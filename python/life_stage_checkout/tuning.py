@@ -15,7 +15,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 
-from life_stage import places
+from life_stage import paths
 from life_stage.regression import use_one_thread
 from life_stage_checkout.ranker import KEYS, LEARNED, Setting, columns_of, fit, of_others
 
@@ -23,9 +23,9 @@ PENALTIES, COUNTED = (1e-4, 1e-3, 1e-2, 1e-1), (1, 3, 10)
 N_PARTS = 5
 N_SETTINGS = len(PENALTIES) * len(COUNTED)
 EXAMPLES = """
-    select examples.*, cases.user_id, cases.n_targets
-    from checkout_examples as examples inner join checkout_cases as cases using (case_no)
-    where examples.kind = 'cart' order by case_no, item_no
+    select examples.*, queries.user_id, queries.n_relevant
+    from checkout_examples as examples inner join checkout_queries as queries using (query_id)
+    where examples.kind = 'cart' order by query_id, item_no
 """
 
 
@@ -39,20 +39,20 @@ def precision(setting: Setting, rows: pd.DataFrame, columns: list[str]) -> float
         here = (rows["part"] == part).to_numpy()
         _, weights = fit(rows[~here & known], columns, setting)
         odds[here] = rows.loc[here, columns].to_numpy(float) @ [weights[name] for name in columns]
-    found = precisions(rows.assign(odds=odds)).groupby(rows["case_no"]).sum()
-    n_wanted = rows.groupby("case_no")["n_targets"].first().clip(upper=10)
+    found = precisions(rows.assign(odds=odds)).groupby(rows["query_id"]).sum()
+    n_wanted = rows.groupby("query_id")["n_relevant"].first().clip(upper=10)
     return float((found / n_wanted)[n_wanted > 0].mean())
 
 
 def precisions(rows: pd.DataFrame) -> pd.Series:
     """What each row adds to its case's average precision at 10 times the items wanted; 0 for all but hits.
 
-    rows: case_no, item_no, is_target and odds, by which the items of a case are ordered, highest first.
+    rows: query_id, item_no, is_relevant and odds, by which the items of a case are ordered, highest first.
     """
-    ranked = rows.sort_values(["case_no", "odds", "item_no"], ascending=[True, False, True])
-    place = ranked.groupby("case_no").cumcount() + 1
-    is_hit = ranked["is_target"] * (place <= 10)
-    return is_hit * is_hit.groupby(ranked["case_no"]).cumsum() / place
+    ranked = rows.sort_values(["query_id", "odds", "item_no"], ascending=[True, False, True])
+    rank = ranked.groupby("query_id").cumcount() + 1
+    is_hit = ranked["is_relevant"] * (rank <= 10)
+    return is_hit * is_hit.groupby(ranked["query_id"]).cumsum() / rank
 
 
 def grid(judge: Callable[[Setting], float]) -> Iterator[tuple[Setting, float]]:
@@ -89,7 +89,7 @@ def search(
         )
     rows["part"] = rows["user_id"].map(lambda user: crc32(f"{seed} {user}".encode()) % N_PARTS)
     columns = columns_of(
-        "hybrid", "cart", [name for name in rows if name not in (*KEYS, "user_id", "n_targets", "part")]
+        "hybrid", "cart", [name for name in rows if name not in (*KEYS, "user_id", "n_relevant", "part")]
     )
 
     def judge(setting: Setting) -> float:
@@ -109,7 +109,7 @@ def main() -> None:
         parser.error("--settings has to be 1 or more")
     tried = []
     try:
-        for setting, figure in search(places.warehouse(), options.search, options.seed, options.settings):
+        for setting, figure in search(paths.warehouse(), options.search, options.seed, options.settings):
             tried.append((figure, setting))
             print(
                 f"MAP@10 {figure:.4f} with penalty {setting.penalty:.2g}, most_counted {setting.most_counted}",

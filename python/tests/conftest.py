@@ -13,7 +13,7 @@ sys.path.append(str(Path(__file__).parent))
 from project import PROJECT, Shop, copy_shop, made_once, make_shop, pin_model
 from reliability import pytest_addoption, pytest_configure, pytest_runtest_call, pytest_runtest_makereport  # noqa: F401
 
-JUDGED_FROM = "2016-11"  # before it there are eight months to learn from
+EVALUATED_FROM = "2016-11"  # before it there are eight months to learn from
 
 
 def generate_source(shop: Shop, users: int, months: int) -> None:
@@ -38,15 +38,15 @@ def base(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def judged(base, tmp_path_factory):
+def evaluated(base, tmp_path_factory):
     """A shop of 1,500 users and 12 months, 2016-03 to 2017-02, the last four judged: copy it, never change it."""
 
     def make(folder: Path) -> None:
         shop = make_shop(folder, like=base)
         generate_source(shop, users=1_500, months=12)
-        shop.build(checked=True, evaluation_from=JUDGED_FROM)
+        shop.build(checked=True, evaluation_from=EVALUATED_FROM)
 
-    return Shop(made_once(tmp_path_factory, "judged", make))
+    return Shop(made_once(tmp_path_factory, "evaluated", make))
 
 
 @pytest.fixture

@@ -13,7 +13,13 @@ class Divisions:
         self.first, self.last = self.stages[0][1], self.ends[-1] - 1
         self.outputs = [f"p_{stage}" for stage, _, _ in self.stages]
         self.outputs += ["not_yet_expecting_probability", "graduated_probability"]
-        self.outputs += ["expected_age", "youngest_age", "oldest_age", "months_until_next_stage", "log_evidence"]
+        self.outputs += [
+            "expected_age",
+            "youngest_age",
+            "oldest_age",
+            "months_until_next_stage",
+            "log_marginal_likelihood",
+        ]
 
     @classmethod
     def of(cls, shop) -> "Divisions":
@@ -22,7 +28,7 @@ class Divisions:
         return cls(bins, shop.query("select stage, from_month, to_month from stages order by stage_no"))
 
 
-def evidence_at(ages: np.ndarray, e: np.ndarray, d: Divisions) -> np.ndarray:
+def log_likelihood_at(ages: np.ndarray, e: np.ndarray, d: Divisions) -> np.ndarray:
     """One month's evidence for children of these ages: e of the outer bins outside the grid, a straight line within."""
     return np.select([ages < d.first, ages > d.last], [e[0], e[-1]], np.interp(ages, d.centres, e))
 
@@ -48,25 +54,25 @@ def prior_after(tenure: int, shares: np.ndarray, hazard: float, d: Divisions) ->
     return prior
 
 
-def posterior(evidence: dict, month: int, readings: tuple, shares: np.ndarray, d: Divisions) -> tuple:
+def posterior(log_likelihood: dict, month: int, readouts: tuple, shares: np.ndarray, d: Divisions) -> tuple:
     """Prior, scaled evidence and belief of one user in a month: not yet, one per age of the grid, graduated."""
-    tau, gamma, delta, hazard = readings
-    tenure = month - min(evidence)
+    tau, gamma, delta, hazard = readouts
+    tenure = month - min(log_likelihood)
     prior = prior_after(tenure, shares, hazard, d)
     births = np.arange(month - d.last - tenure, month - d.first + 1)[::-1]  # youngest first, as numbers of months
-    total = sum(evidence_at(m - births, e, d) for m, e in evidence.items() if m <= month)
-    never = sum(e[0] for m, e in evidence.items() if m <= month)
-    past = sum(e[-1] for m, e in evidence.items() if m <= month)
+    total = sum(log_likelihood_at(m - births, e, d) for m, e in log_likelihood.items() if m <= month)
+    never = sum(e[0] for m, e in log_likelihood.items() if m <= month)
+    past = sum(e[-1] for m, e in log_likelihood.items() if m <= month)
     n_cells = d.last - d.first + 1  # births before these have left the grid: the likeliest of them stands for all
     C = np.array([never, *total[:n_cells], max([past, *total[n_cells:]])])
-    scaled = tau * max(1, sum(m <= month for m in evidence)) ** -gamma * C
+    scaled = tau * max(1, sum(m <= month for m in log_likelihood)) ** -gamma * C
     weights = np.exp(scaled - scaled.max()) * prior
     return prior, scaled, (1 - delta) * weights / weights.sum() + delta * prior
 
 
-def belief(evidence: dict, month: int, readings: tuple, shares: np.ndarray, d: Divisions) -> np.ndarray:
+def published_row(log_likelihood: dict, month: int, readouts: tuple, shares: np.ndarray, d: Divisions) -> np.ndarray:
     """What one user's row of a month says, from the evidence {month: e} of all months up to it."""
-    prior, scaled, P = posterior(evidence, month, readings, shares, d)
+    prior, scaled, P = posterior(log_likelihood, month, readouts, shares, d)
     weights = np.exp(scaled - scaled.max()) * prior
     ages = np.arange(d.first, d.last + 1)
     masks = [(ages >= low) & (ages < high) for _, low, high in d.stages]
@@ -78,5 +84,5 @@ def belief(evidence: dict, month: int, readings: tuple, shares: np.ndarray, d: D
     quantiles = [ages[np.searchsorted(younger, share)] if has_birth_month else np.nan for share in (0.5, 0.1, 0.9)]
     stage = p.argmax()  # the younger of equal ones
     left = np.average(d.stages[stage][2] - ages[masks[stage]], weights=dated[masks[stage]])
-    log_evidence = scaled.max() + np.log(weights.sum())
-    return np.array([*p / p.sum(), P[0], graduated, *quantiles, left, log_evidence])
+    log_marginal_likelihood = scaled.max() + np.log(weights.sum())
+    return np.array([*p / p.sum(), P[0], graduated, *quantiles, left, log_marginal_likelihood])

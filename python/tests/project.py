@@ -164,9 +164,8 @@ class Shop:
             process.join()
             finished = Finished(process.exitcode, output.read_text())
         codes = sorted(set(re.findall(r"LS-[A-Z]+-[0-9]{3}", finished.output)) - {"LS-PRI-003"})  # which is a notice
-        how = {0: "ended well", -signal.SIGKILL: "was killed"}.get(finished.exit_code, "stopped")
-        ended = f"a run {how}"
-        observe(" ".join([ended, *(["with", ", ".join(codes)] if codes else [])]))
+        ended = {0: "succeeded", -signal.SIGKILL: "killed"}.get(finished.exit_code, "failed")
+        observe(f"run {ended} ({', '.join(codes)})" if codes else f"run {ended}")
         return finished
 
     def build(self, **variables) -> Finished:
@@ -201,7 +200,7 @@ class Shop:
 
     def run_of_months(self, model: str) -> dict[str, str]:
         """{month: the run that built it last} of a table that is built month by month."""
-        sql = f"select strftime(month, '%Y-%m'), run_id from built_months where model = '{model}'"
+        sql = f"select strftime(month, '%Y-%m'), run_id from build_log where model = '{model}'"
         return dict(self.query(sql))
 
     def published_set(self) -> str | None:
@@ -280,7 +279,7 @@ def assert_stops(shop: Shop, code: str, *facts: str, **how) -> None:
     message = lines[lines.index(code) :]
     for fact in facts:
         assert fact in message, message[:1500]
-    observe(f"{len(before) - 1} tables and all published bytes as before")
+    observe("all tables and published files unchanged")
 
 
 def assert_same(left: Shop, right: Shop, tables: list[str], where: str = "true", ignore: tuple = ("run_id",)) -> None:

@@ -1,4 +1,4 @@
-"""The fault matrix: tests marked `fault(group, case, expected)` are its rows, and a run of them writes the table.
+"""Writes docs/reliability.md: a row for every test marked `fault(group, case, expected)`.
 
 `pytest -m fault --reliability` writes docs/reliability.md; without the option the marks change nothing.
 """
@@ -12,31 +12,33 @@ import pytest
 
 TESTS = Path(__file__).parent
 PAGE = TESTS.parents[1] / "docs" / "reliability.md"
-GROUPS = ("Months and runs", "Kills", "Rows", "Texts", "Files and columns", "Registrations", "Learning", "State")
+GROUPS = ("Months and runs", "Kills", "Rows", "Text", "Files and columns", "Registrations", "Training", "State")
 GROUPS += ("Machine", "Settings")
 HEAD = """\
-# Faults, and what becomes of them
+# Fault tests
 
-What can go wrong with a delivery, a run or a machine; what is promised then; and what was seen when it was tried.
-Either rows are set aside with a reason ([data_contract.md](data_contract.md)) and the run goes on, or the run stops
-with a code ([errors.md](errors.md)) and nothing is changed. There are {n_cases} cases; hypothesis made {n_inputs:,}
-random inputs for them. `make reliability` tries them all and writes this page; `pytest -m fault --reliability -k kill`
-renews some of its lines. Cases with an hourglass are part of `make test-slow`, the others of `make test`.
+Fault tests of deliveries, runs and machines: expected and observed outcome of every case.
+`make reliability` writes this page. `pytest -m fault --reliability -k kill` renews the rows of the tests it runs.
+
+- {n_cases} cases and {n_inputs:,} random inputs (hypothesis). ⏳ marks cases of `make test-slow`, not `make test`.
+- A code: the run fails with that error of [errors.md](errors.md), or logs it if it is a notice.
+- No change: all tables and published files equal those before the run.
+- Rejected: the row is in the quarantine with its reason ([data_contract.md](data_contract.md)).
 
 """
-NOT_RUN = "not tried yet"
+NOT_RUN = "not run yet"
 OBSERVED: list[str] = []
 
 
 def observe(what: str) -> None:
-    """What a test sees, for the page."""
+    """Record an observation of the running test for the page."""
     OBSERVED.append(what)
 
 
 def summary(observed: list[str]) -> str:
-    """Each observation once, in their order, with how often when it is more."""
+    """Each observation once, in order, with its count."""
     counts = {what: observed.count(what) for what in observed}
-    return "; ".join(what if n == 1 else f"{n} times: {what}" for what, n in counts.items())
+    return "; ".join(what if n == 1 else f"{n}x {what}" for what, n in counts.items())
 
 
 def pytest_addoption(parser):
@@ -45,12 +47,12 @@ def pytest_addoption(parser):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_call():
-    OBSERVED.clear()  # what shared shops saw when they were made is no test's own
+    OBSERVED.clear()  # observations of shared fixtures belong to no test
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """What a test process saw travels to the one that writes the page with the report."""
+    """Observations of a test process reach the writing process with its report."""
     if call.when == "call":
         tried = sum(map(int, re.findall(r"(\d+) passing", getattr(item, "hypothesis_statistics", ""))))
         for mark in item.iter_markers("fault"):
@@ -80,12 +82,12 @@ def pytest_configure(config):
 
 
 def page(rows: list[tuple], before: dict[tuple[str, str, str], str]) -> str:
-    """The document: a table per group, a line per case; those that were not tried now keep the line they had before."""
+    """The document: a table per group, a line per case. Cases that did not run keep their line."""
     cases: dict[tuple[str, str, str], list[tuple]] = {case: [] for case in declared()}
     for group, case, expected, *facts in rows:
         cases[(group, case, expected)].append(facts)
     lines = {c: line(*c[1:], facts) if facts else before.get(c, line(*c[1:], facts)) for c, facts in cases.items()}
-    n_inputs = sum(int(n) for text in lines.values() for n in re.findall(r"(\d+) inputs tried", text))
+    n_inputs = sum(int(n) for text in lines.values() for n in re.findall(r"(\d+) random inputs", text))
     parts = [HEAD.format(n_cases=len(lines), n_inputs=n_inputs)]
     for group in GROUPS:
         of_group = "".join(text for case, text in sorted(lines.items()) if case[0] == group)
@@ -106,9 +108,9 @@ def written() -> dict[tuple[str, str, str], str]:
 
 
 def line(case: str, expected: str, facts: list[tuple]) -> str:
-    """A line of the table: what was seen in all tests of the case; anything but success stands out."""
+    """A line of the table: observations of all tests of the case; other outcomes than success in bold."""
     seen = list(dict.fromkeys(observed for observed, *_ in facts if observed)) or ["as expected" if facts else NOT_RUN]
-    seen += [f"{tried} inputs tried" for _, tried, *_ in facts if tried]
+    seen += [f"{tried} random inputs" for _, tried, *_ in facts if tried]
     seen += [f"**{outcome}**" for *_, outcome, _ in facts if outcome != "passed"]
     tests = dict.fromkeys(nodeid.split("[")[0].split("/")[-1] for *_, nodeid in facts)
     slow = " ⏳" if facts and all(is_slow for _, _, is_slow, *_ in facts) else ""

@@ -86,7 +86,7 @@ def rows(followed, sql: str) -> list[tuple]:
 def test_the_feature_is_counted_for_every_user_and_month_with_actions(followed):
     found = followed.trial.execute(f"select user_id, month, value from user_month_features where {FEATURE}").df()
     actions = followed.trial.execute("select user_id, month, hour(occurred_at) as hour from stg_actions").df()
-    closed = [month for (month,) in rows(followed, "select month from month_ledger where is_closed")]
+    closed = [month for (month,) in rows(followed, "select month from month_calendar where is_closed")]
     actions = actions[actions["month"].dt.date.isin(closed)]
     expected = actions.assign(value=actions["hour"].isin([20, 21, 22])).groupby(["user_id", "month"], as_index=False)
     order = ["user_id", "month"]
@@ -96,19 +96,17 @@ def test_the_feature_is_counted_for_every_user_and_month_with_actions(followed):
 
 
 def test_both_regressions_learn_it(followed):
-    assert rows(followed, f"select count(*) from learning_vocabulary where {FEATURE} and scale > 0") == [(1,)]
-    learned = (
-        f"select regression, count(*) from stage_coefficients where {FEATURE} and kind = 'coefficient' and value <> 0"
-    )
+    assert rows(followed, f"select count(*) from training_vocabulary where {FEATURE} and scale > 0") == [(1,)]
+    learned = f"select model_name, count(*) from stage_coefficients where {FEATURE} and parameter_type = 'coefficient' and value <> 0"
     ((n_bins,),) = rows(followed, "select count(*) from age_bins")
-    assert rows(followed, f"{learned} group by regression order by regression") == [
-        ("evidence", n_bins),
+    assert rows(followed, f"{learned} group by model_name order by model_name") == [
+        ("log_likelihood", n_bins),
         ("memory_less", n_bins),
     ]
 
 
 def test_it_explains_stages(followed):
-    assert rows(followed, f"select count(*) > 0 from stage_contributions where {FEATURE} and contribution <> 0") == [
+    assert rows(followed, f"select count(*) > 0 from stage_attributions where {FEATURE} and contribution <> 0") == [
         (True,)
     ]
 
@@ -117,7 +115,7 @@ def test_the_document_s_queries_answer(followed):
     _, _, compared, support, weights, reasons = followed.printed
     for method in ("birth_month_filter", "memory_less", "prior"):
         assert method in compared
-    assert "evidence" in support and "memory_less" in support
+    assert "log_likelihood" in support and "memory_less" in support
     ((n_bins,),) = rows(followed, "select count(*) from age_bins")
     assert len(re.findall(r"│ +-?\d+ │ +-?\d+ │ +-?\d", weights)) == n_bins
     assert "kindergarten" in reasons
@@ -135,7 +133,7 @@ def test_the_file_alone_makes_the_feature(followed):
 
 
 def test_a_file_deleted_with_its_entry_is_gone_from_the_features_and_leaves_the_stages(followed, tmp_path):
-    stages = "select count(*), sum(hash(e)) from stage_evidence as e"
+    stages = "select count(*), sum(hash(e)) from stage_log_likelihoods as e"
     folder = shutil.copytree(followed.folder, tmp_path / "checkout", symlinks=True)
     (folder / FEATURE_FILE).unlink()
     settings, entry = folder / "dbt_project.yml", f"    - {Path(FEATURE_FILE).stem}\n"

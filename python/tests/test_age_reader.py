@@ -109,7 +109,7 @@ def test_a_dictionary_word_without_age_hides_a_shorter_word(connection):
     assert hiding_nothing == []
 
 
-@pytest.mark.fault("Texts", "any text, read for ages", "only ages that exist")
+@pytest.mark.fault("Text", "any text, parsed for ages", "only possible ages")
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts=st.lists(TEXTS, max_size=40, unique=True))
 def test_any_text_gives_only_ages_between_conception_and_fourteen_years(connection, texts):

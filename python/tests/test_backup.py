@@ -123,12 +123,12 @@ def test_while_a_run_holds_the_warehouse_nothing_is_copied_or_replaced(warehouse
 )
 def test_beliefs_are_rebuilt_from_stored_scores_and_evidence(base, shop, lost):
     """Changed by hand or lost, they are as they were; no month is scored again."""
-    scored = shop.run_of_months("stage_evidence")
-    shop.change("update birth_month_filter set log_evidence = -1", f"drop table if exists {lost}")
-    finished = shop.dbt("run-operation", "rebuild_beliefs")
+    scored = shop.run_of_months("stage_log_likelihoods")
+    shop.change("update birth_month_filter set log_marginal_likelihood = -1", f"drop table if exists {lost}")
+    finished = shop.dbt("run-operation", "rebuild_posteriors")
     assert finished.exit_code == 0, finished.output
     shop.build(only="birth_month_filter dynamic_fusion pair_filter")
     assert_same(shop, base, ["birth_month_filter", "dynamic_fusion", "pair_filter"])
     newest = "month = (select max(month) from birth_month_filter_cells)"
     assert_same(shop, base, ["birth_month_filter_cells", "dynamic_fusion_cells"], where=newest)
-    assert shop.run_of_months("stage_evidence") == scored
+    assert shop.run_of_months("stage_log_likelihoods") == scored

@@ -12,23 +12,23 @@ from project import Shop, assert_same, copy_shop, made_once
 from scipy.sparse import csr_matrix
 
 from life_stage_checkout import empty_carts
-from life_stage_checkout.memory import Memory
+from life_stage_checkout.checkout_index import CheckoutIndex
+from life_stage_checkout.load_test import load_test
 from life_stage_checkout.ranker import Setting
-from life_stage_checkout.replay import replay
 from life_stage_checkout.request_log import RequestLog
 from life_stage_checkout.serving import Recommender
 from life_stage_checkout.tuning import COUNTED, PENALTIES, search
 
-MONTHS = {"checkout_months": 2, "checkout_cases": 150, "checkout_items": 300}
+MONTHS = {"checkout_months": 2, "checkout_queries": 150, "checkout_items": 300}
 ALL = "path:models/checkout published_marts"
 
 
 @pytest.fixture(scope="module")
-def checkout(judged, tmp_path_factory):
+def checkout(evaluated, tmp_path_factory):
     """The judged shop with a checkout for 2017-03, judged on 2017-01 and 2017-02: copy it, never change it."""
 
     def make(folder: Path) -> None:
-        copy_shop(judged, folder / "shop").build(checked=True, only=ALL, **MONTHS)
+        copy_shop(evaluated, folder / "shop").build(checked=True, only=ALL, **MONTHS)
 
     return Shop(made_once(tmp_path_factory, "checkout", make) / "shop")
 
@@ -75,13 +75,13 @@ def test_a_visit_is_the_sources_or_ends_after_half_an_hour_or_with_the_month(che
 
 
 def test_half_of_a_basket_is_given_and_the_other_half_wanted(tables):
-    lines = tables["lines"].groupby(["month", "basket_id"])["is_given"]
+    lines = tables["lines"].groupby(["month", "basket_id"])["is_context_item"]
     assert (lines.sum() == lines.size() // 2).all()
     share = (
         tables["lines"]
         .loc[lines.transform("size") == 2]
         .sort_values("item_no")
-        .groupby(["month", "basket_id"])["is_given"]
+        .groupby(["month", "basket_id"])["is_context_item"]
         .first()
         .mean()
     )
@@ -90,11 +90,11 @@ def test_half_of_a_basket_is_given_and_the_other_half_wanted(tables):
 
 def test_habits_are_baskets_that_lose_half_their_weight_in_sixty_days(checkout, tables):
     lines = tables["lines"].assign(acted_on=lambda rows: pd.to_datetime(rows["acted_on"]))
-    cases = tables["cases"].groupby("month")["user_id"]
+    queries = tables["queries"].groupby("month")["user_id"]
     for month, habits in tables["habits"].groupby("month"):
         before = lines[lines["acted_on"] < month]
         if month < pd.Timestamp("2017-03-01"):  # the month to come is told to everybody
-            before = before[before["user_id"].isin(cases.get_group(month))]
+            before = before[before["user_id"].isin(queries.get_group(month))]
         weight = 0.5 ** ((month - before["acted_on"]).dt.days / 60)
         wanted = before.assign(score=weight).groupby(["user_id", "item_no"])["score"].sum()
         found = habits.set_index(["user_id", "item_no"])["score"]
@@ -103,35 +103,35 @@ def test_habits_are_baskets_that_lose_half_their_weight_in_sixty_days(checkout, 
 
 def test_a_cart_knows_what_its_shopper_bought_until_the_day_before_and_an_empty_cart_until_the_month(tables):
     lines = tables["lines"].assign(acted_on=lambda rows: pd.to_datetime(rows["acted_on"]))
-    cases = tables["cases"].assign(asked_on=lambda rows: pd.to_datetime(rows["asked_on"]))
-    assert (cases["asked_on"] == cases["month"])[cases["kind"] == "user"].all()
-    bought = cases[["case_no", "user_id", "asked_on"]].merge(lines, on="user_id").query("acted_on < asked_on")
-    bought["score"] = 0.5 ** ((bought["asked_on"] - bought["acted_on"]).dt.days / 60)
-    rows = bought.groupby(["case_no", "item_no"])
-    found = tables["case_habits"].set_index(["case_no", "item_no"]).sort_index()
+    queries = tables["queries"].assign(queried_on=lambda rows: pd.to_datetime(rows["queried_on"]))
+    assert (queries["queried_on"] == queries["month"])[queries["kind"] == "user"].all()
+    bought = queries[["query_id", "user_id", "queried_on"]].merge(lines, on="user_id").query("acted_on < queried_on")
+    bought["score"] = 0.5 ** ((bought["queried_on"] - bought["acted_on"]).dt.days / 60)
+    rows = bought.groupby(["query_id", "item_no"])
+    found = tables["query_habits"].set_index(["query_id", "item_no"]).sort_index()
     pd.testing.assert_series_equal(found["score"], rows["score"].sum(), atol=1e-8)
     pd.testing.assert_series_equal(found["n_baskets"], rows.size(), check_names=False)
-    asked, first, last = rows["asked_on"].first(), rows["acted_on"].min(), rows["acted_on"].max()
-    assert (found["since_days"] == (asked - last).dt.days).all()
+    queried, first, last = rows["queried_on"].first(), rows["acted_on"].min(), rows["acted_on"].max()
+    assert (found["since_days"] == (queried - last).dt.days).all()
     interval = ((last - first).dt.days / (rows.size() - 1)).where(rows.size() > 1)
     np.testing.assert_allclose(found["interval_days"], interval)
-    in_month = bought[bought["acted_on"] >= bought["asked_on"].dt.to_period("M").dt.start_time]
+    in_month = bought[bought["acted_on"] >= bought["queried_on"].dt.to_period("M").dt.start_time]
     assert len(in_month) > 0
 
 
 def test_the_last_of_twenty_places_are_for_the_best_new_items_and_the_others_keep_their_order(tables):
     new = tables["items"].query("is_new").set_index(["month", "item_no"]).index
-    months = tables["cases"].set_index("case_no")["month"]
-    ranked = tables["rankings"].query("model == 'hybrid' and rank_no <= 20").sort_values(["case_no", "rank_no"])
-    ranked = ranked.assign(is_new=[(months[row.case_no], row.item_no) in new for row in ranked.itertuples()])
-    assert (ranked[ranked["is_new"]].groupby("case_no").size() >= 1).any()
-    names_two = tables["examples"].query("is_new and is_judged and kind == 'cart'").groupby("case_no").size() >= 2
-    shown = ranked.groupby("case_no")["is_new"].sum()
+    months = tables["queries"].set_index("query_id")["month"]
+    ranked = tables["rankings"].query("model == 'hybrid' and rank <= 20").sort_values(["query_id", "rank"])
+    ranked = ranked.assign(is_new=[(months[row.query_id], row.item_no) in new for row in ranked.itertuples()])
+    assert (ranked[ranked["is_new"]].groupby("query_id").size() >= 1).any()
+    names_two = tables["examples"].query("is_new and is_evaluated and kind == 'cart'").groupby("query_id").size() >= 2
+    shown = ranked.groupby("query_id")["is_new"].sum()
     assert (shown[names_two[names_two].index] >= 2).all() and names_two.sum() > 0
-    early = ranked[ranked["rank_no"] <= 18]
-    assert (early.groupby("case_no")["probability"].diff().dropna() <= 0).all()
-    late = ranked[(ranked["rank_no"] > 18) & ranked["is_new"]]
-    assert (late.groupby("case_no")["probability"].diff().dropna() <= 0).all() and len(late) > 0
+    early = ranked[ranked["rank"] <= 18]
+    assert (early.groupby("query_id")["probability"].diff().dropna() <= 0).all()
+    late = ranked[(ranked["rank"] > 18) & ranked["is_new"]]
+    assert (late.groupby("query_id")["probability"].diff().dropna() <= 0).all() and len(late) > 0
 
 
 def test_labels_are_what_known_shoppers_bought_in_the_first_days(checkout, tables):
@@ -176,22 +176,24 @@ def test_what_is_told_of_a_month_does_not_hang_on_what_happens_in_it(checkout, t
     )
     changed.build(only="path:models/checkout/features path:models/checkout/ranking", **MONTHS)
     until = "month <= '2017-02-01'"
-    asked = "(select month, case_id from checkout_cases where kind = 'user')"
-    of_all = f"{until} and (month, user_id) in {asked}"
+    queried = "(select month, query_key from checkout_queries where kind = 'user')"
+    of_all = f"{until} and (month, user_id) in {queried}"
     assert_same(checkout, changed, ["checkout_habits"], of_all)
     assert_same(checkout, changed, ["checkout_users", "checkout_items", "checkout_pairs"], until)
     assert_same(checkout, changed, ["checkout_neighbours", "checkout_coefficients"], until)
-    assert_same(checkout, changed, ["checkout_examples"], f"{until} and kind = 'user'", ignore=("is_target", "case_no"))
+    assert_same(
+        checkout, changed, ["checkout_examples"], f"{until} and kind = 'user'", ignore=("is_relevant", "query_id")
+    )
     assert not checkout.frame("checkout_labels").equals(changed.frame("checkout_labels"))
 
 
-def figures(ranked, right, n_items, n_given):
+def figures(ranked, right, n_items, n_context_items):
     """recall, average precision, NDCG of the first ten, and AUC over the catalogue: one case, in loops."""
     hits = [item in right for item in ranked[:10]]
     precisions = [sum(hits[: place + 1]) / (place + 1) for place, hit in enumerate(hits) if hit]
     gains = sum(1 / np.log2(place + 2) for place, hit in enumerate(hits) if hit)
     best = sum(1 / np.log2(place + 2) for place in range(min(10, len(right))))
-    n_wrong, places = n_items - n_given - len(right), {item: place for place, item in enumerate(ranked)}
+    n_wrong, places = n_items - n_context_items - len(right), {item: place for place, item in enumerate(ranked)}
     wrong_places = [place for item, place in places.items() if item not in right]
     in_order = 0.0
     for item in right:
@@ -203,16 +205,19 @@ def figures(ranked, right, n_items, n_given):
 
 
 def test_the_figures_of_a_case_are_those_of_plain_loops(checkout, tables):
-    targets = checkout.frame("checkout_targets").groupby("case_no")["item_no"].apply(set)
-    given = tables["case_items"].query("place == 'cart'").groupby("case_no").size()
-    examples = dict(list(tables["examples"].groupby("case_no")))
-    judged = tables["case_scores"].query("model == 'popular' and has_right_answers == 1")
-    for case in judged.itertuples():
+    relevant_items = checkout.frame("checkout_relevant_items").groupby("query_id")["item_no"].apply(set)
+    given = tables["query_items"].query("context == 'cart'").groupby("query_id").size()
+    examples = dict(list(tables["examples"].groupby("query_id")))
+    evaluated = tables["query_scores"].query("model == 'popular' and has_relevant_items == 1")
+    for case in evaluated.itertuples():
         offered = (
-            examples[case.case_no].query("popular > 0").sort_values(["popular", "item_no"], ascending=[False, True])
+            examples[case.query_id].query("popular > 0").sort_values(["popular", "item_no"], ascending=[False, True])
         )
         wanted = figures(
-            list(offered["item_no"]), targets[case.case_no], len(tables["catalogue"]), given.get(case.case_no, 0)
+            list(offered["item_no"]),
+            relevant_items[case.query_id],
+            len(tables["catalogue"]),
+            given.get(case.query_id, 0),
         )
         found = case.recall_at_10, case.precision_at_10, case.ndcg_at_10, case.auc
         np.testing.assert_allclose(found, wanted, atol=1e-9)
@@ -221,22 +226,22 @@ def test_the_figures_of_a_case_are_those_of_plain_loops(checkout, tables):
 def test_a_ranking_is_that_of_the_models_own_columns(tables):
     columns = [name for name in tables["coefficients"] if name.startswith("w_")]
     model = tables["coefficients"].query("model == 'hybrid' and kind == 'cart'").set_index("month")
-    examples = tables["examples"].query("kind == 'cart' and is_judged")
+    examples = tables["examples"].query("kind == 'cart' and is_evaluated")
     weights = model.loc[examples["month"], columns].to_numpy()
     values = examples[[name.removeprefix("w_") for name in columns]].to_numpy()
     odds = model.loc[examples["month"], "intercept"].to_numpy() + (weights * values).sum(axis=1)
-    wanted = examples.assign(probability=1 / (1 + np.exp(-odds))).set_index(["case_no", "item_no"])["probability"]
-    found = tables["rankings"].query("model == 'hybrid'").set_index(["case_no", "item_no"])
-    found = found[found.index.get_level_values(0).isin(examples["case_no"])]
+    wanted = examples.assign(probability=1 / (1 + np.exp(-odds))).set_index(["query_id", "item_no"])["probability"]
+    found = tables["rankings"].query("model == 'hybrid'").set_index(["query_id", "item_no"])
+    found = found[found.index.get_level_values(0).isin(examples["query_id"])]
     np.testing.assert_allclose(found["probability"], wanted.loc[found.index], atol=1e-12)
-    first = found[found["rank_no"] == 1]["probability"].droplevel(1)
-    np.testing.assert_allclose(first, wanted.groupby("case_no").max().loc[first.index], atol=1e-12)
+    first = found[found["rank"] == 1]["probability"].droplevel(1)
+    np.testing.assert_allclose(first, wanted.groupby("query_id").max().loc[first.index], atol=1e-12)
 
 
 def test_what_was_put_into_the_cart_is_not_recommended(tables):
-    cart = tables["case_items"].query("place == 'cart'")
+    cart = tables["query_items"].query("context == 'cart'")
     assert len(cart) > 0
-    assert cart.merge(tables["candidates"], on=["case_no", "item_no"]).empty
+    assert cart.merge(tables["candidates"], on=["query_id", "item_no"]).empty
 
 
 def test_stages_are_those_of_the_month_before(checkout, tables):
@@ -293,7 +298,7 @@ def test_a_model_that_serves_a_stage_too_badly_answers_only_where_none_does_bett
         of_model = f"model = '{model}' and kind = 'cart' and period = 'all' and metric = 'recall_at_10'"
         shop.change(
             f"update checkout_leaderboard set value = {value} where segment = 'all' and {of_model}",
-            f"update checkout_leaderboard set value = 0.5, n_cases = 100 where segment like 'stage=%' and {of_model}",
+            f"update checkout_leaderboard set value = 0.5, n_queries = 100 where segment like 'stage=%' and {of_model}",
             f"update checkout_leaderboard set value = {0.5 * ratio} where segment = '{worst}' and {of_model}",
         )
     shop.change("update checkout_comparisons set lowest = 0.1 where kind = 'cart'")
@@ -364,68 +369,72 @@ def test_only_pairs_that_enough_shoppers_bought_together_are_told(checkout, tabl
 
 def test_what_memory_recommends_is_what_the_warehouse_ranks(checkout, tables):
     names = tables["catalogue"].set_index("item_no")["item_id"]
-    ranked = tables["rankings"].query("model == 'hybrid' and rank_no <= 20").sort_values("rank_no")
-    answers = {case: rows for case, rows in ranked.groupby("case_no")}
-    carts = tables["case_items"].query("place == 'cart'").groupby("case_no")["item_no"].apply(lambda n: list(names[n]))
-    judged = tables["cases"].query("kind == 'cart' and is_judged").set_index("case_no")
+    ranked = tables["rankings"].query("model == 'hybrid' and rank <= 20").sort_values("rank")
+    predictions_by_method = {case: rows for case, rows in ranked.groupby("query_id")}
+    carts = (
+        tables["query_items"].query("context == 'cart'").groupby("query_id")["item_no"].apply(lambda n: list(names[n]))
+    )
+    evaluated = tables["queries"].query("kind == 'cart' and is_evaluated").set_index("query_id")
     bought = tables["lines"].groupby("user_id")[["item_id", "acted_on", "month"]]
     n_bought = 0
-    for month, cases in judged.groupby("month"):
+    for month, queries in evaluated.groupby("month"):
         recommender = Recommender.load(checkout.warehouse, f"{month:%Y-%m-%d}", "hybrid")
-        for case in cases.itertuples():
+        for case in queries.itertuples():
             lately = bought.get_group(case.user_id).query("month == @month")
             lately = [(row.item_id, row.acted_on.date()) for row in lately.itertuples()]
-            found = recommender.recommend(carts[case.Index], case.user_id, 20, lately, case.asked_on.date())
-            n_bought += any(day < case.asked_on.date() for _, day in lately)
-            assert [item.item_id for item in found] == list(names[answers[case.Index]["item_no"]])
-            np.testing.assert_allclose([item.probability for item in found], answers[case.Index]["probability"])
-    assert len(judged) > 50 and n_bought > 10
+            found = recommender.recommend(carts[case.Index], case.user_id, 20, lately, case.queried_on.date())
+            n_bought += any(day < case.queried_on.date() for _, day in lately)
+            assert [item.item_id for item in found] == list(names[predictions_by_method[case.Index]["item_no"]])
+            np.testing.assert_allclose(
+                [item.probability for item in found], predictions_by_method[case.Index]["probability"]
+            )
+    assert len(evaluated) > 50 and n_bought > 10
 
 
 def test_what_is_shown_to_shoppers_with_an_empty_cart_is_what_the_warehouse_ranks(checkout, tables):
-    ranked = tables["rankings"].query("rank_no <= 20").merge(tables["cases"].query("kind == 'user'"), on="case_no")
+    ranked = tables["rankings"].query("rank <= 20").merge(tables["queries"].query("kind == 'user'"), on="query_id")
     n_compared = 0
     with duckdb.connect(checkout.warehouse, read_only=True) as connection:
         for (month, model), rows in ranked.groupby(["month", "model"]):
-            recommender = Recommender(Memory(connection.table, f"{month:%Y-%m-%d}", "user", model))
-            for user, answer in rows.sort_values("rank_no").groupby("user_id"):
+            recommender = Recommender(CheckoutIndex(connection.table, f"{month:%Y-%m-%d}", "user", model))
+            for user, prediction in rows.sort_values("rank").groupby("user_id"):
                 items, odds, _, _ = recommender.ranked(
-                    empty_carts.NO_CART, recommender.memory.shoppers.named(user), [], 0
+                    empty_carts.NO_CART, recommender.index.shoppers.named(user), [], 0
                 )
-                assert list(items + 1) == list(answer["item_no"])
-                np.testing.assert_allclose(1 / (1 + np.exp(-odds)), answer["probability"])
+                assert list(items + 1) == list(prediction["item_no"])
+                np.testing.assert_allclose(1 / (1 + np.exp(-odds)), prediction["probability"])
                 n_compared += len(items) > 0
     assert n_compared > 500
 
 
 def test_shoppers_are_shown_the_same_however_many_are_answered_at_once(checkout, tables, monkeypatch):
-    """By the hybrid too, whatever the champion is; every reason is a source that names the item."""
+    """By the hybrid too, whatever the champion is; every reason is a generator that names the item."""
     champions = "select date '2017-03-01' as month, 'user' as kind, '{}' as model"
     ((champion,),) = checkout.query("select model from checkout_champions where kind = 'user'")
     users = set(tables["users"].loc[tables["users"]["month"] == "2017-03-01", "user_id"])
     with duckdb.connect(checkout.warehouse, read_only=True) as connection:
         relations = {f"checkout_{name}": connection.table(f"checkout_{name}") for name in tables}
         relations["checkout_champions"] = connection.sql(champions.format("hybrid"))
-        whole = empty_carts.shown(relations).read_all()
+        whole = empty_carts.impressions(relations).read_all()
         monkeypatch.setattr(empty_carts, "USERS_AT_ONCE", 70)
-        assert empty_carts.shown(relations).read_all().equals(whole)
+        assert empty_carts.impressions(relations).read_all().equals(whole)
         relations["checkout_champions"] = connection.sql(champions.format(champion))
-        of_champion = empty_carts.shown(relations).read_all().to_pandas()
-        recommender = Recommender(Memory(connection.table, "2017-03-01", "user", "hybrid"))
+        of_champion = empty_carts.impressions(relations).read_all().to_pandas()
+        recommender = Recommender(CheckoutIndex(connection.table, "2017-03-01", "user", "hybrid"))
     assert set(of_champion["user_id"]) == users
-    stored = tables["shown"].assign(month=tables["shown"]["month"].dt.date)
-    frames = (frame.sort_values(["user_id", "place"], ignore_index=True) for frame in (of_champion, stored))
+    stored = tables["impressions"].assign(month=tables["impressions"]["month"].dt.date)
+    frames = (frame.sort_values(["user_id", "rank"], ignore_index=True) for frame in (of_champion, stored))
     pd.testing.assert_frame_equal(*frames, check_dtype=False)
     reasons = set()
-    for user, answer in whole.to_pandas().groupby("user_id"):
-        shopper = recommender.memory.shoppers.named(user)
+    for user, prediction in whole.to_pandas().groupby("user_id"):
+        shopper = recommender.index.shoppers.named(user)
         items, odds, _, _ = recommender.ranked(empty_carts.NO_CART, shopper, [], 0)
-        assert list(items[:10] + 1) == list(answer["item_no"])
-        np.testing.assert_allclose(1 / (1 + np.exp(-odds[:10])), answer["probability"])
-        sources = recommender.sources(empty_carts.NO_CART, shopper, recommender.habits(shopper.habits, [], 0))
-        for item_no, reason in zip(answer["item_no"], answer["reason"], strict=True):
-            assert item_no - 1 in sources[reason][0]
-        reasons |= set(answer["reason"])
+        assert list(items[:10] + 1) == list(prediction["item_no"])
+        np.testing.assert_allclose(1 / (1 + np.exp(-odds[:10])), prediction["probability"])
+        generators = recommender.generators(empty_carts.NO_CART, shopper, recommender.habits(shopper.habits, [], 0))
+        for item_no, reason in zip(prediction["item_no"], prediction["reason"], strict=True):
+            assert item_no - 1 in generators[reason][0]
+        reasons |= set(prediction["reason"])
     assert {"habit", "popular"} < reasons
 
 
@@ -444,11 +453,11 @@ def test_a_model_that_reads_an_unknown_source_is_refused(checkout, tmp_path):
 def test_an_empty_cart_is_answered_as_in_the_marts(checkout, tables):
     """By the champion of empty carts, which is another than that of carts here."""
     recommender, names = Recommender.load(checkout.warehouse), tables["catalogue"].set_index("item_no")["item_id"]
-    assert recommender.memory.weights["model"] != recommender.for_empty.memory.weights["model"]
-    for user, answer in tables["shown"].sort_values("place").groupby("user_id"):
+    assert recommender.index.weights["model"] != recommender.for_empty.index.weights["model"]
+    for user, prediction in tables["impressions"].sort_values("rank").groupby("user_id"):
         found = recommender.recommend([], user)
-        assert [item.item_id for item in found] == list(names[answer["item_no"]])
-        np.testing.assert_allclose([item.probability for item in found], answer["probability"])
+        assert [item.item_id for item in found] == list(names[prediction["item_no"]])
+        np.testing.assert_allclose([item.probability for item in found], prediction["probability"])
 
 
 def test_a_question_that_cannot_be_meant_is_an_error_and_what_is_known_already_counts_once(checkout, tables):
@@ -461,12 +470,17 @@ def test_a_question_that_cannot_be_meant_is_an_error_and_what_is_known_already_c
     user, on = lines["user_id"].mode()[0], date(2017, 3, 8)
     bought = lines.loc[lines["user_id"] == user, "item_id"]
 
-    def answer(day: date) -> list:
+    def prediction(day: date) -> list:
         return recommender.recommend([], user, bought=[(item, day) for item in bought], on=on)
 
     recommender = Recommender.load(checkout.warehouse, model="hybrid")
-    assert recommender.for_empty.memory.weights["kind"] == "user"
-    assert answer(date(2017, 2, 20)) == answer(on) == recommender.recommend([], user, on=on) != answer(date(2017, 3, 2))
+    assert recommender.for_empty.index.weights["kind"] == "user"
+    assert (
+        prediction(date(2017, 2, 20))
+        == prediction(on)
+        == recommender.recommend([], user, on=on)
+        != prediction(date(2017, 3, 2))
+    )
 
 
 def test_strangers_with_nothing_known_in_the_cart_are_shown_what_is_popular(checkout, tables):
@@ -501,15 +515,15 @@ def test_drift_is_the_stability_index_and_alarms_where_shoppers_change_and_nowhe
             wanted = ((now - before) * np.log(now / before)).sum()
             assert found.loc[(month, feature), "stability_index"] == pytest.approx(wanted, abs=1e-9)
     changed = [(pd.Timestamp("2017-03-01"), feature) for feature in ("frequency", "stage", "units")]
-    assert set(found.loc[changed, "level"]) == {"alarm"}
-    assert set(found["level"].drop(index=changed)) == {"calm"} and len(found) == 4 * 3
+    assert set(found.loc[changed, "level"]) == {"error"}
+    assert set(found["level"].drop(index=changed)) == {"ok"} and len(found) == 4 * 3
 
 
 def test_the_gap_is_between_the_groups_that_are_served_worst_and_best(checkout, tables):
-    board = tables["leaderboard"].query("period == 'all' and segment != 'all' and n_cases >= 20")
+    board = tables["leaderboard"].query("period == 'all' and segment != 'all' and n_queries >= 20")
     groups = board.assign(grouped_by=board["segment"].str.partition("=")[0])
     by_group = groups.groupby(["kind", "metric", "model", "grouped_by"])["value"]
-    found = checkout.frame("checkout_gaps").set_index(["kind", "metric", "model", "grouped_by"])
+    found = checkout.frame("checkout_fairness_gaps").set_index(["kind", "metric", "model", "grouped_by"])
     assert len(found) == by_group.ngroups > 0
     np.testing.assert_allclose(found["gap"], (by_group.max() - by_group.min()).loc[found.index])
     lowest = groups.set_index(["kind", "metric", "model", "segment"])["value"]
@@ -523,13 +537,13 @@ def test_the_quality_told_is_what_was_shown_beside_what_was_bought_and_the_leade
     shop = copy_shop(checkout, tmp_path / "quality")
     shop.build(only="monitor_quality", evaluated=True, **MONTHS)
     found = shop.frame("monitor_quality", "subject <> 'life_stage'").set_index(["subject", "model", "month"])
-    cases = tables["cases"][["case_no", "month", "kind"]]
-    shown = tables["rankings"].query("rank_no <= 10").merge(cases, on="case_no")
+    queries = tables["queries"][["query_id", "month", "kind"]]
+    shown = tables["rankings"].query("rank <= 10").merge(queries, on="query_id")
     shown["bin"] = np.minimum(shown["probability"] * 15 // 1, 14)
     for (kind, model, month), rows in shown.groupby(["kind", "model", "month"]):
         row = found.loc[(f"checkout_{kind}", model, month)]
-        gaps = (rows["is_target"] - rows["probability"]).groupby(rows["bin"]).sum().abs().sum() / len(rows)
-        wanted = rows["is_target"].mean(), rows["probability"].mean(), gaps
+        gaps = (rows["is_relevant"] - rows["probability"]).groupby(rows["bin"]).sum().abs().sum() / len(rows)
+        wanted = rows["is_relevant"].mean(), rows["probability"].mean(), gaps
         np.testing.assert_allclose(row[["accuracy", "mean_probability", "calibration_error"]], wanted, atol=1e-8)
         assert row["n_predictions"] == len(rows)
     board = tables["leaderboard"].query("segment == 'all' and period != 'all' and metric == 'ndcg_at_10'")
@@ -537,19 +551,19 @@ def test_the_quality_told_is_what_was_shown_beside_what_was_bought_and_the_leade
     facts = found.loc[list(keys), "relevance"]
     assert len(facts) > 20
     np.testing.assert_allclose(facts, board["value"], atol=1e-8)
-    n_cases = cases.groupby(["kind", "month"]).size()
+    n_queries = queries.groupby(["kind", "month"]).size()
     assert all(
-        row["n_cases"] == n_cases[subject.removeprefix("checkout_"), month]
+        row["n_cases"] == n_queries[subject.removeprefix("checkout_"), month]
         for (subject, _, month), row in found.iterrows()
     )
 
 
 def test_nothing_of_an_erased_shopper_stays_under_the_number_of_a_case(checkout, tmp_path):
     shop = copy_shop(checkout, tmp_path / "erased")
-    ((user,),) = shop.query("select user_id from checkout_cases group by user_id order by count(*) desc, 1 limit 1")
-    numbered = [n for (n,) in shop.query("select table_name from duckdb_columns() where column_name = 'case_no'")]
-    numbers = [n for (n,) in shop.query(f"select case_no from checkout_cases where user_id = '{user}'")]
-    theirs = f"case_no in ({', '.join(map(str, numbers))})"
+    ((user,),) = shop.query("select user_id from checkout_queries group by user_id order by count(*) desc, 1 limit 1")
+    numbered = [n for (n,) in shop.query("select table_name from duckdb_columns() where column_name = 'query_id'")]
+    numbers = [n for (n,) in shop.query(f"select query_id from checkout_queries where user_id = '{user}'")]
+    theirs = f"query_id in ({', '.join(map(str, numbers))})"
     before = {name: shop.query(f"select count(*) from {name} where {theirs}")[0][0] for name in numbered}
     assert before["checkout_examples"] > 0 and before["checkout_rankings"] > 0
     assert shop.operate("erase_user", user_id=user).exit_code == 0
@@ -569,39 +583,39 @@ def test_a_log_notes_every_answer_and_changes_none(checkout, tmp_path):
 
 
 def test_a_replay_asks_the_judged_carts_in_turn_and_logs_every_request(checkout, tables, tmp_path, base):
-    n_carts = len(tables["cases"].query("kind == 'cart' and is_judged"))
+    n_carts = len(tables["queries"].query("kind == 'cart' and is_evaluated"))
     with RequestLog(tmp_path / "requests") as log:
-        taken = replay(checkout.warehouse, n_carts + 5, log)
+        taken = load_test(checkout.warehouse, n_carts + 5, log)
     rows = pd.read_parquet(tmp_path / "requests")
     assert len(taken) == len(rows) == n_carts + 5
     assert list(rows["n_candidates"])[:5] == list(rows["n_candidates"])[n_carts:]
     with pytest.raises(ValueError, match="LS-LOG-002"):
-        replay(base.warehouse, 1)
+        load_test(base.warehouse, 1)
 
 
 @pytest.fixture(scope="module")
-def answers(tables):
+def predictions_by_method(tables):
     """How well every model answered every judged case: a row of each."""
-    facts = ["n_shown", "excess_probability", "has_right_answers", "recall_at_10", "stage", "activity", "tenure"]
-    return tables["case_scores"][["kind", "model", "case_no", *facts]]
+    facts = ["n_shown", "excess_probability", "has_relevant_items", "recall_at_10", "stage", "activity", "tenure"]
+    return tables["query_scores"][["kind", "model", "query_id", *facts]]
 
 
-def test_a_group_has_as_many_cases_as_have_something_to_find_or_to_show(tables, answers):
+def test_a_group_has_as_many_cases_as_have_something_to_find_or_to_show(tables, predictions_by_method):
     board = tables["leaderboard"].query("period == 'all'")
-    found = board.set_index(["kind", "model", "metric", "segment"])["n_cases"].sort_index()
-    for metric, of in (("recall_at_10", "has_right_answers"), ("calibration_gap", "n_shown")):
-        counted = answers[answers[of] > 0]
+    found = board.set_index(["kind", "model", "metric", "segment"])["n_queries"].sort_index()
+    for metric, of in (("recall_at_10", "has_relevant_items"), ("calibration_gap", "n_shown")):
+        counted = predictions_by_method[predictions_by_method[of] > 0]
         for grouped_by in ("stage", "activity", "tenure"):
-            for (kind, model, group), n_cases in counted.groupby(["kind", "model", grouped_by]).size().items():
-                assert found[kind, model, metric, f"{grouped_by}={group}"] == n_cases
-        assert len(counted) < len(answers)
+            for (kind, model, group), n_queries in counted.groupby(["kind", "model", grouped_by]).size().items():
+                assert found[kind, model, metric, f"{grouped_by}={group}"] == n_queries
+        assert len(counted) < len(predictions_by_method)
 
 
-def test_exposure_and_calibration_of_a_group_are_those_of_what_it_was_shown(tables, answers):
-    shown = tables["rankings"].query("rank_no <= 10")
-    shown = shown.assign(excess=shown["probability"] - shown["is_target"]).groupby(["model", "case_no"])["excess"]
-    shown = answers[["kind", "model", "case_no", "tenure"]].merge(
-        shown.agg(["size", "sum"]).reset_index(), how="left", on=["model", "case_no"]
+def test_exposure_and_calibration_of_a_group_are_those_of_what_it_was_shown(tables, predictions_by_method):
+    shown = tables["rankings"].query("rank <= 10")
+    shown = shown.assign(excess=shown["probability"] - shown["is_relevant"]).groupby(["model", "query_id"])["excess"]
+    shown = predictions_by_method[["kind", "model", "query_id", "tenure"]].merge(
+        shown.agg(["size", "sum"]).reset_index(), how="left", on=["model", "query_id"]
     )
     board = (
         tables["leaderboard"]
@@ -619,29 +633,33 @@ def test_exposure_and_calibration_of_a_group_are_those_of_what_it_was_shown(tabl
 
 def test_tenure_is_counted_from_the_first_basket_the_checkout_knows(tables):
     lines = tables["lines"].assign(acted_on=lambda rows: pd.to_datetime(rows["acted_on"]))
-    cases = tables["case_scores"].query("model == 'popular'")
-    for month, rows in cases.groupby("month"):
+    queries = tables["query_scores"].query("model == 'popular'")
+    for month, rows in queries.groupby("month"):
         first = lines[lines["month"] < month].groupby("user_id")["acted_on"].min()
         days = (month - rows["user_id"].map(first)).dt.days
         wanted = np.select([days.isna(), days < 180], ["new", "below 180 days"], "180 days or more")
         assert list(rows["tenure"]) == list(wanted)
 
 
-def test_gaps_are_the_differences_and_ratios_between_groups_that_fairlearn_gives(checkout, tables, answers):
+def test_gaps_are_the_differences_and_ratios_between_groups_that_fairlearn_gives(
+    checkout, tables, predictions_by_method
+):
     metrics = pytest.importorskip("fairlearn.metrics", reason="fairlearn is not installed: pip install fairlearn")
-    gaps = checkout.frame("checkout_gaps").set_index(["kind", "model", "grouped_by", "metric"])[["gap", "ratio"]]
+    gaps = checkout.frame("checkout_fairness_gaps").set_index(["kind", "model", "grouped_by", "metric"])[
+        ["gap", "ratio"]
+    ]
     n_compared = 0
-    for (kind, model), cases in answers.groupby(["kind", "model"]):
-        told = cases[cases["has_right_answers"] == 1]
+    for (kind, model), queries in predictions_by_method.groupby(["kind", "model"]):
+        told = queries[queries["has_relevant_items"] == 1]
         figures = {"recall_at_10": told.assign(value=told["recall_at_10"])}
-        figures["exposure"] = cases.assign(value=cases["n_shown"] / 10)
+        figures["exposure"] = queries.assign(value=queries["n_shown"] / 10)
         for (metric, rows), grouped_by in product(figures.items(), ("stage", "activity", "tenure")):
-            rows = rows[rows.groupby(grouped_by)["case_no"].transform("size") >= 20]
+            rows = rows[rows.groupby(grouped_by)["query_id"].transform("size") >= 20]
             if rows.empty:
                 assert (kind, model, grouped_by, metric) not in gaps.index
                 continue
             frame = metrics.MetricFrame(
-                metrics=lambda truth, said: said.mean(),
+                metrics=lambda truth, contribution: contribution.mean(),
                 y_true=rows["value"],
                 y_pred=rows["value"],
                 sensitive_features=rows[grouped_by],

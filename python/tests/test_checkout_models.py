@@ -60,22 +60,22 @@ def test_items_described_alike_are_near_and_a_rare_word_says_more():
 OPTIONS = {"penalty": 0.001, "most_counted": 3, "even_stages": False}
 
 
-def examples(n_cases=16_000, seed=1, n_newborn=0):
+def examples(n_queries=16_000, seed=1, n_newborn=0):
     """Candidates whose odds of being right are -2 + 2 habit + 1 together_cart, in a closed month and the next.
 
     The first n_newborn cases are newborns, to whom habit and together_cart say as much as the other one does to others.
     """
     rng = np.random.default_rng(seed)
-    rows = pd.DataFrame({"case_no": np.repeat(np.arange(n_cases), 10), "item_no": np.tile(np.arange(10), n_cases)})
+    rows = pd.DataFrame({"query_id": np.repeat(np.arange(n_queries), 10), "item_no": np.tile(np.arange(10), n_queries)})
     names = ["popular", "popular_in_stage", "habit", "together_cart", "together_history", "alike_cart", "alike_history"]
-    names += ["linear_cart", "linear_history", "stage_lift", "next_stage_lift", "popular_in_stage_place"]
+    names += ["linear_cart", "linear_history", "stage_lift", "next_stage_lift", "popular_in_stage_rank_score"]
     rows[names] = rng.random((len(rows), len(names)))
-    is_newborn = rows["case_no"] < n_newborn
+    is_newborn = rows["query_id"] < n_newborn
     odds = -2 + (2 - is_newborn) * rows["habit"] + (1 + is_newborn) * rows["together_cart"]
-    is_late = rows["case_no"] >= n_cases * 3 // 4
-    rows["is_target"] = (rng.random(len(rows)) < 1 / (1 + np.exp(-odds))).astype(int)
+    is_late = rows["query_id"] >= n_queries * 3 // 4
+    rows["is_relevant"] = (rng.random(len(rows)) < 1 / (1 + np.exp(-odds))).astype(int)
     rows["month"] = np.where(is_late, pd.Timestamp("2017-03-01"), pd.Timestamp("2017-02-01"))
-    return rows.assign(kind="cart", is_judged=False, stage=np.where(is_newborn, "newborn", "infant"))
+    return rows.assign(kind="cart", is_evaluated=False, stage=np.where(is_newborn, "newborn", "infant"))
 
 
 def learned(frame, **options):
@@ -84,7 +84,7 @@ def learned(frame, **options):
         connection.register("frame", frame)
         rows = connection.sql("select * replace (month::date as month) from frame")
         months = connection.sql(
-            "select distinct month, month < date '2017-03-01' as is_closed, false as is_judged from rows"
+            "select distinct month, month < date '2017-03-01' as is_closed, false as is_evaluated from rows"
         )
         return coefficients(examples=rows, months=months, options=OPTIONS | options).to_pandas().set_index("model")
 
@@ -100,7 +100,7 @@ def test_the_hybrid_finds_the_true_weights_from_a_tenth_of_the_wrong_candidates(
     assert read["habit"] == {"w_habit"} and read["together"] == {"w_together_cart"}
     assert read["hybrid"] - read["hybrid_without_stage"] == {
         "w_popular_in_stage",
-        "w_popular_in_stage_place",
+        "w_popular_in_stage_rank_score",
         "w_stage_lift",
         "w_next_stage_lift",
     }
@@ -108,7 +108,7 @@ def test_the_hybrid_finds_the_true_weights_from_a_tenth_of_the_wrong_candidates(
 
 def test_a_source_that_named_nothing_so_far_tells_the_share_that_is_right():
     """It is asked for probabilities as soon as it names something; ONE_IN wrong rows stand for themselves."""
-    rows = pd.DataFrame({"alike_cart": 0.0, "is_target": np.arange(1000) < 100, "case_no": 0})
+    rows = pd.DataFrame({"alike_cart": 0.0, "is_relevant": np.arange(1000) < 100, "query_id": 0})
     intercept, weights = fit(rows, ["alike_cart"], None)
     assert 1 / (1 + np.exp(-intercept)) == pytest.approx(100 / (100 + 900 * ONE_IN)) and weights["alike_cart"] > 0
 
@@ -122,10 +122,10 @@ def test_the_even_hybrid_learns_from_few_newborns_as_much_as_from_all_others():
     counts = even(frame)
     assert counts[frame["stage"] == "newborn"].sum() == pytest.approx(counts[frame["stage"] == "infant"].sum())
     # A row that counts twice is the row twice.
-    one, other = (frame.query(f"case_no {where} 1_000").head(4_000) for where in ("<", ">="))
-    twice = pd.concat([one, one.assign(case_no=one["case_no"] - 100_000), other]).sort_values(["case_no", "item_no"])
+    one, other = (frame.query(f"query_id {where} 1_000").head(4_000) for where in ("<", ">="))
+    twice = pd.concat([one, one.assign(query_id=one["query_id"] - 100_000), other]).sort_values(["query_id", "item_no"])
     once = pd.concat([one, other])
-    counted = np.where(once["case_no"] < 1_000, 2.0, 1.0)
+    counted = np.where(once["query_id"] < 1_000, 2.0, 1.0)
     for setting in (None, Setting(0.0, 3)):
         (_, found), (_, wanted) = (
             fit(frame, ["habit", "popular"], setting, counts) for frame, counts in ((once, counted), (twice, 1.0))
@@ -134,14 +134,14 @@ def test_the_even_hybrid_learns_from_few_newborns_as_much_as_from_all_others():
 
 
 def test_the_others_learn_the_same_with_and_without_the_network():
-    frame = examples().assign(habit_place=1.0)
-    alone = frame.sample(2_000, random_state=1).assign(habit=0.0, popular_in_stage=0.0, deep=1.0, deep_place=1.0)
+    frame = examples().assign(habit_rank_score=1.0)
+    alone = frame.sample(2_000, random_state=1).assign(habit=0.0, popular_in_stage=0.0, deep=1.0, deep_rank_score=1.0)
     alone["item_no"] += 100
-    both = pd.concat([frame.assign(deep=0.5, deep_place=0.5), alone])
+    both = pd.concat([frame.assign(deep=0.5, deep_rank_score=0.5), alone])
     without, beside = learned(frame), learned(both)
     assert set(beside.index) - set(without.index) == {"deep"} and beside.loc["deep", "w_deep"] != 0
     beside = beside.drop(index="deep")
-    assert (beside[["w_deep", "w_deep_place"]] == 0).all(axis=None)
+    assert (beside[["w_deep", "w_deep_rank_score"]] == 0).all(axis=None)
     pd.testing.assert_frame_equal(beside[without.columns], without)
 
 
@@ -149,29 +149,34 @@ def test_the_others_learn_the_same_with_and_without_the_network():
 @given(seed=st.integers(0, 10_000))
 def test_the_order_within_cases_is_where_the_penalised_loss_is_least(seed):
     rng = np.random.default_rng(seed)
-    matrix, case_no = rng.normal(size=(60, 3)) * [1, 5, 0.1], np.repeat(np.arange(10), 6)
-    is_target = (matrix[:, 0] + rng.normal(size=60) > 1) & (case_no > 0)
+    matrix, query_id = rng.normal(size=(60, 3)) * [1, 5, 0.1], np.repeat(np.arange(10), 6)
+    is_relevant = (matrix[:, 0] + rng.normal(size=60) > 1) & (query_id > 0)
 
     def loss(weights):
         total = 0.0
         for case in range(10):
-            odds, right = matrix[case_no == case] @ weights, is_target[case_no == case]
+            odds, right = matrix[query_id == case] @ weights, is_relevant[query_id == case]
             whole = np.exp(odds[right]) + ONE_IN * np.exp(odds[~right]).sum()
             total -= min(right.sum(), 3) * np.mean(odds[right] - np.log(whole)) if right.any() else 0.0
         return total / 10 + 0.01 * ((weights * matrix.std(axis=0)) ** 2).sum()
 
-    found = order(matrix, is_target, case_no, Setting(0.01, 3))
+    found = order(matrix, is_relevant, query_id, Setting(0.01, 3))
     steps = np.eye(3) * 0.02 / matrix.std(axis=0)
     assert all(loss(found) < loss(found + sign * step) for step in steps for sign in (1, -1))
 
 
-def case_scores(gain=0.05, n_users=300):
+def query_scores(gain=0.05, n_users=300):
     rng = np.random.default_rng(1)
-    base = pd.DataFrame({"case_no": range(n_users * 2), "user_id": np.repeat(np.arange(n_users), 2).astype(str)})
+    base = pd.DataFrame({"query_id": range(n_users * 2), "user_id": np.repeat(np.arange(n_users), 2).astype(str)})
     base = base.assign(
-        month=pd.Timestamp("2017-02-01"), kind="cart", stage="infant", activity="new", tenure="new", has_right_answers=1
+        month=pd.Timestamp("2017-02-01"),
+        kind="cart",
+        stage="infant",
+        activity="new",
+        tenure="new",
+        has_relevant_items=1,
     )
-    base = base.assign(n_new_targets=0, n_new_hits_at_20=0, n_shown=10, n_places=10, squared_error=1.0)
+    base = base.assign(n_new_relevant=0, n_new_hits_at_20=0, n_shown=10, n_ranks=10, squared_error=1.0)
     base = base.assign(excess_probability=0.1)
     luck = rng.random(len(base)) * 0.5
     frames = []
@@ -182,9 +187,9 @@ def case_scores(gain=0.05, n_users=300):
 
 
 def test_models_judged_on_the_same_draws_differ_by_less_than_each_is_uncertain():
-    scores = case_scores()
-    board = leaderboard(case_scores=duckdb.from_df(scores)).to_pandas().query("segment == 'all' and period == 'all'")
-    pairs = comparisons(case_scores=duckdb.from_df(scores)).to_pandas().query("segment == 'all' and period == 'all'")
+    scores = query_scores()
+    board = leaderboard(query_scores=duckdb.from_df(scores)).to_pandas().query("segment == 'all' and period == 'all'")
+    pairs = comparisons(query_scores=duckdb.from_df(scores)).to_pandas().query("segment == 'all' and period == 'all'")
     found = board.set_index(["metric", "model"]).loc[("recall_at_10", "hybrid")]
     of_hybrid = scores[scores["model"] == "hybrid"]
     assert found["value"] == pytest.approx(of_hybrid["recall_at_10"].mean())
@@ -217,22 +222,27 @@ def baskets_of_pairs(n_users=300, n_items=20, seed=1):
         for visit in range(4):
             one, other = 2 * rng.integers(n_items // 2) + 1, rng.integers(1, n_items + 1)
             for item_no in {one, one + 1, other}:
-                is_given = item_no == one if rng.random() < 0.5 else item_no == one + 1
-                facts = {"user_id": f"{user}", "basket_id": f"{user} {visit}", "item_no": item_no, "is_given": is_given}
+                is_context_item = item_no == one if rng.random() < 0.5 else item_no == one + 1
+                facts = {
+                    "user_id": f"{user}",
+                    "basket_id": f"{user} {visit}",
+                    "item_no": item_no,
+                    "is_context_item": is_context_item,
+                }
                 rows.append(facts | {"month": date(2017, 1, 1), "acted_on": date(2017, 1, 1 + 5 * visit)})
     return pd.DataFrame(rows).astype({"item_no": "int32"})
 
 
 def test_the_network_learns_what_goes_together_and_never_names_what_is_in_the_cart():
     network = pytest.importorskip("life_stage_checkout.neural_network", reason="needs the extra deep")
-    lines, carts = baskets_of_pairs(), pd.DataFrame({"case_no": range(100, 120), "item_no": range(1, 21)})
-    carts = carts.assign(month=date(2017, 2, 1), place="cart", weight=1.0)
+    lines, carts = baskets_of_pairs(), pd.DataFrame({"query_id": range(100, 120), "item_no": range(1, 21)})
+    carts = carts.assign(month=date(2017, 2, 1), context="cart", weight=1.0)
     relations = {
         "items": lines.groupby("item_no", as_index=False).size().rename(columns={"size": "n_lines"}),
         "lines": lines,
-        "cases": carts[["case_no", "month"]],
-        "case_items": carts,
-        "case_habits": pd.DataFrame({"case_no": [100], "item_no": [9], "score": [0.0]}),
+        "queries": carts[["query_id", "month"]],
+        "query_items": carts,
+        "query_habits": pd.DataFrame({"query_id": [100], "item_no": [9], "score": [0.0]}),
     }
     relations["items"] = relations["items"].assign(month=date(2017, 2, 1))
     options = {"n_items": 100, "n_baskets": 10_000, "half_life_days": 60}
@@ -242,9 +252,9 @@ def test_the_network_learns_what_goes_together_and_never_names_what_is_in_the_ca
         return network.neural_scores(**given, options=options).to_pandas()
 
     found = scores()
-    best = found.sort_values("score").groupby("case_no")["item_no"].last()
+    best = found.sort_values("score").groupby("query_id")["item_no"].last()
     assert list(best) == [item_no + 1 if item_no % 2 else item_no - 1 for item_no in range(1, 21)]
-    assert found.merge(carts, on=["case_no", "item_no"]).empty and found.groupby("case_no").size().eq(19).all()
+    assert found.merge(carts, on=["query_id", "item_no"]).empty and found.groupby("query_id").size().eq(19).all()
     later = lines.assign(month=date(2017, 2, 1), item_no=lines["item_no"] % 20 + 1)
     pd.testing.assert_frame_equal(scores(lines=pd.concat([lines, later])), found)
 
@@ -265,20 +275,25 @@ def test_the_network_reads_what_is_left_of_earlier_purchases():
         for column, item_no in enumerate(items):
             days = [(basket.acted_on - day).days for day in before.loc[before["item_no"] == item_no, "acted_on"]]
             assert questions.habits[place, column] == pytest.approx(sum(0.5 ** (n / 7) for n in days))
-            given = inside.loc[inside["item_no"] == item_no, "is_given"].tolist()
+            given = inside.loc[inside["item_no"] == item_no, "is_context_item"].tolist()
             assert [questions.carts[place, column], wanted[place, column]] == [given == [True], given == [False]]
 
 
-def noisy_carts(n_cases=20, n_candidates=40, n_noise=100, seed=1):
+def noisy_carts(n_queries=20, n_candidates=40, n_noise=100, seed=1):
     """Candidates of which one column tells three right ones, a little, and a hundred tell nothing."""
     rng = np.random.default_rng(seed)
-    case_no = np.repeat(np.arange(n_cases), n_candidates)
-    is_target = (np.tile(np.arange(n_candidates), n_cases) < 3).astype(int)
-    columns = rng.normal(size=(len(case_no), 1 + n_noise))
-    columns[:, 0] += is_target
+    query_id = np.repeat(np.arange(n_queries), n_candidates)
+    is_relevant = (np.tile(np.arange(n_candidates), n_queries) < 3).astype(int)
+    columns = rng.normal(size=(len(query_id), 1 + n_noise))
+    columns[:, 0] += is_relevant
     frame = pd.DataFrame(columns, columns=["telling", *(f"noise_{n}" for n in range(n_noise))])
-    facts = {"case_no": case_no, "item_no": rng.permutation(len(case_no)), "is_target": is_target, "n_targets": 4}
-    return frame.assign(**facts, part=case_no % 5), list(frame)
+    facts = {
+        "query_id": query_id,
+        "item_no": rng.permutation(len(query_id)),
+        "is_relevant": is_relevant,
+        "n_relevant": 4,
+    }
+    return frame.assign(**facts, part=query_id % 5), list(frame)
 
 
 def test_a_setting_is_judged_by_carts_that_were_not_learned_from():
@@ -286,8 +301,8 @@ def test_a_setting_is_judged_by_carts_that_were_not_learned_from():
     figures = [precision(Setting(penalty, 3), rows, columns) for penalty in PENALTIES]
     telling = precision(Setting(0.001, 3), rows, ["telling"])
     wanted = []
-    for _, of_case in rows.sort_values("telling", ascending=False).groupby("case_no"):
-        hits = of_case["is_target"].head(10)
+    for _, of_case in rows.sort_values("telling", ascending=False).groupby("query_id"):
+        hits = of_case["is_relevant"].head(10)
         wanted.append(sum(hits[: n + 1].sum() / (n + 1) for n in range(10) if hits.iloc[n]) / 4)
     assert telling == pytest.approx(np.mean(wanted))
     assert max(figures) < telling, "noise that was learned tells no other cart"
@@ -296,10 +311,10 @@ def test_a_setting_is_judged_by_carts_that_were_not_learned_from():
 def test_the_bayesian_search_finds_the_best_setting_and_the_same_again_with_the_same_seed():
     pytest.importorskip("optuna", reason="needs the extra tuning")
 
-    def judge(setting: Setting) -> float:
+    def objective(setting: Setting) -> float:
         return -abs(np.log10(setting.penalty) + 2) - abs(setting.most_counted - 4)
 
-    first, again, other = (list(bayesian(judge, seed, 40)) for seed in (1, 1, 2))
+    first, again, other = (list(bayesian(objective, seed, 40)) for seed in (1, 1, 2))
     assert first == again != other
     best = max(first, key=lambda tried: tried[1])[0]
     assert best.most_counted == 4 and 0.003 < best.penalty < 0.03

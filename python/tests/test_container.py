@@ -15,20 +15,20 @@ JOB = COMPOSE["services"]["monthly_job"]
 DOCUMENTS = "".join(path.read_text() for path in [PROJECT / "README.md", *PROJECT.glob("docs/*.md")])
 
 
-def said(instruction):
+def predicted(instruction):
     return [rest for name, rest in STEPS if name == instruction]
 
 
 def image_environment():
-    return dict(word.split("=", 1) for line in said("ENV") for word in shlex.split(line))
+    return dict(word.split("=", 1) for line in predicted("ENV") for word in shlex.split(line))
 
 
 def copied():
-    return {name.rstrip("/") for line in said("COPY") for name in line.split()[:-1]}
+    return {name.rstrip("/") for line in predicted("COPY") for name in line.split()[:-1]}
 
 
 def test_the_image_names_one_release_of_a_python_that_the_project_supports():
-    (image,) = said("FROM")
+    (image,) = predicted("FROM")
     release = re.fullmatch(r"python:(3\.[0-9]+)\.[0-9]+-slim-[a-z]+(@sha256:[0-9a-f]{64})?", image)
     lower, upper = re.fullmatch(
         r">=3\.([0-9]+),<3\.([0-9]+)",
@@ -39,7 +39,10 @@ def test_the_image_names_one_release_of_a_python_that_the_project_supports():
 
 def test_the_image_installs_nothing_but_what_is_locked():
     installs = [
-        command for line in said("RUN") for command in line.split("&&") if "install " in command and "pip" in command
+        command
+        for line in predicted("RUN")
+        for command in line.split("&&")
+        if "install " in command and "pip" in command
     ]
     assert ["--require-hashes -r requirements.lock" in command or "--no-deps" in command for command in installs] == [
         True,
@@ -50,14 +53,16 @@ def test_the_image_installs_nothing_but_what_is_locked():
 
 def test_the_job_is_not_roots_and_what_it_may_write_is_its_own():
     names = [name for name, _ in STEPS]
-    user = said("USER")[-1]
+    user = predicted("USER")[-1]
     assert (
         user.isdigit()
         and int(user) > 0
         and names.index("USER") > max(n for n, name in enumerate(names) if name == "RUN")
     )
-    assert f"--uid {user} " in said("RUN")[-1] and f"--owner {user} " in said("RUN")[-1]
-    made = set(said("RUN")[-1].split()) & {volume.split(":")[1] for volume in JOB["volumes"] if isinstance(volume, str)}
+    assert f"--uid {user} " in predicted("RUN")[-1] and f"--owner {user} " in predicted("RUN")[-1]
+    made = set(predicted("RUN")[-1].split()) & {
+        volume.split(":")[1] for volume in JOB["volumes"] if isinstance(volume, str)
+    }
     assert made == {"/srv/warehouse", "/srv/marts"}
     assert JOB["read_only"] is True and JOB["cap_drop"] == ["ALL"]
 
@@ -72,7 +77,7 @@ def test_the_image_holds_all_that_a_run_needs_and_the_builder_is_sent_nothing_el
 
 
 def test_the_image_runs_the_job_of_the_readme():
-    assert said("CMD") == ['["dbt", "build"]'] and "a plain `dbt build` is the same job" in DOCUMENTS
+    assert predicted("CMD") == ['["dbt", "build"]'] and "a plain `dbt build` is the same job" in DOCUMENTS
     assert "command" not in JOB and JOB["restart"] == "no"
 
 

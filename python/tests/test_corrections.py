@@ -3,7 +3,7 @@
 import pytest
 from project import assert_same
 
-BELIEFS = ["birth_month_filter", "dynamic_fusion", "pair_filter", "stage_evidence", "stage_scores"]
+BELIEFS = ["birth_month_filter", "dynamic_fusion", "pair_filter", "stage_log_likelihoods", "stage_scores"]
 
 
 def month_of(shop, month):
@@ -13,35 +13,35 @@ def month_of(shop, month):
         where year(occurred_at) = {month[:4]} and month(occurred_at) = {int(month[5:])}"""
 
 
-def ledger(shop, column):
-    return dict(shop.query(f"select strftime(month, '%Y-%m'), {column} from month_ledger"))
+def calendar(shop, column):
+    return dict(shop.query(f"select strftime(month, '%Y-%m'), {column} from month_calendar"))
 
 
-@pytest.mark.fault("Months and runs", "a file overwritten by the next month's", "the old month is kept: retired")
+@pytest.mark.fault("Months and runs", "month file overwritten by the next month's", "old month kept, status `retired`")
 @pytest.mark.slow
 def test_a_file_overwritten_by_the_next_month_leaves_the_old_month_whole(base, new_shop):
     july, august = month_of(base, "2016-07"), month_of(base, "2016-08")
     new_shop.write("actions/latest.parquet", july)
     new_shop.build()
-    n_july = ledger(new_shop, "n_actions")["2016-07"]
+    n_july = calendar(new_shop, "n_actions")["2016-07"]
     new_shop.write("actions/latest.parquet", f"{august} union all (from ({july}) order by occurred_at desc limit 3)")
     new_shop.build()
-    assert ledger(new_shop, "status") == {"2016-07": "retired", "2016-08": "present"}
-    assert ledger(new_shop, "n_actions")["2016-07"] == n_july
+    assert calendar(new_shop, "status") == {"2016-07": "archived", "2016-08": "present"}
+    assert calendar(new_shop, "n_actions")["2016-07"] == n_july
     assert_same(new_shop, base, BELIEFS, where="month <= date '2016-08-01'")
 
 
-@pytest.mark.fault("Rows", "a wrong time that is corrected later", "no trace of the wrong one")
+@pytest.mark.fault("Rows", "wrong time, corrected later", "no trace of the wrong time")
 @pytest.mark.slow
 def test_a_corrected_time_leaves_no_trace_of_the_wrong_one(base, new_shop):
     july = month_of(base, "2016-07")
     wrong = "case when action_id = (select min(action_id) from july) then timestamp '2015-03-10' else occurred_at end"
     new_shop.write("actions/july.csv", f"with july as ({july}) select * replace ({wrong} as occurred_at) from july")
     new_shop.build()
-    assert min(ledger(new_shop, "status")) == "2015-03"
+    assert min(calendar(new_shop, "status")) == "2015-03"
     new_shop.write("actions/july.csv", july)
     new_shop.build()
-    assert ledger(new_shop, "status") == {"2016-07": "present"}
+    assert calendar(new_shop, "status") == {"2016-07": "present"}
     monthly = ("stg_actions", "user_months", "search_terms", "user_month_features", *BELIEFS)
     for table in monthly:
         assert new_shop.query(f"select count(*) from {table} where month < date '2016-07-01'") == [(0,)], table
@@ -66,7 +66,7 @@ def test_a_new_synonym_counts_for_rows_that_were_set_aside(base, bare_shop):
     assert bare_shop.query(mended) == [(n_unknown,)]
 
 
-@pytest.mark.fault("Files and columns", "retyped columns: ids written as decimals", "read as the same ids")
+@pytest.mark.fault("Files and columns", "ids written as decimals", "read as the same ids")
 def test_ids_written_as_decimals_are_the_same_ids(base, new_shop):
     july = month_of(base, "2016-07")
     decimals = "cast(user_id as double) as user_id, cast(item_id as double) as item_id"
@@ -77,8 +77,8 @@ def test_ids_written_as_decimals_are_the_same_ids(base, new_shop):
 
 @pytest.mark.fault(
     "Rows",
-    "no readable time in a whole file, and max_rejected_share = 1",
-    "set aside: time_unreadable, month_ledger.status = unusable",
+    "file without a readable time, `max_rejected_share` = 1",
+    "rejected, month's status `unusable`",
 )
 @pytest.mark.slow
 def test_a_file_without_one_readable_time_is_counted_in_the_month_of_its_folder(base, bare_shop):
@@ -89,8 +89,8 @@ def test_a_file_without_one_readable_time_is_counted_in_the_month_of_its_folder(
     )
     bare_shop.build(max_rejected_share=1)
     ((n_rows,),) = bare_shop.query("select count(*) from stg_action_rows where month = date '2016-08-01'")
-    assert ledger(bare_shop, "status")["2016-08"] == "unusable"
-    assert ledger(bare_shop, "n_rejected")["2016-08"] == n_rows > 1000
+    assert calendar(bare_shop, "status")["2016-08"] == "unusable"
+    assert calendar(bare_shop, "n_rejected")["2016-08"] == n_rows > 1000
     assert bare_shop.query("select n_rows_rejected from model_runs")[0][0] > n_rows
 
 
@@ -100,7 +100,7 @@ def test_an_unfinished_warehouse_keeps_its_time_zone_too(shop):
     assert refused.exit_code != 0 and "LS-STA-002" in refused.output
 
 
-@pytest.mark.fault("Machine", "a published file deleted by somebody", "published again")
+@pytest.mark.fault("Machine", "deleted published file", "published again")
 @pytest.mark.slow
 def test_a_published_file_that_was_deleted_is_published_again(shop):
     (shop.published / "user_stages.parquet").unlink()
@@ -110,17 +110,17 @@ def test_a_published_file_that_was_deleted_is_published_again(shop):
 
 @pytest.mark.slow
 def test_past_months_keep_their_model_until_they_are_restated(base, shop):
-    """A newer model scores no past month by itself; restate_from gives it the months from there on, once."""
+    """A newer model scores no past month by itself; backfill_from gives it the months from there on, once."""
     newer = "model_version || ' newer' as model_version, trained_through + interval 1 month as trained_through"
     shop.change(
         f"""insert into stage_coefficients by name select * replace ({newer},
-            case when kind = 'setting' and feature = 'tau' then value / 2 else value end as value)
+            case when parameter_type = 'setting' and feature = 'tau' then value / 2 else value end as value)
         from stage_coefficients"""
     )
     shop.build()
-    assert_same(shop, base, [*BELIEFS, "month_models"], ignore=())
+    assert_same(shop, base, [*BELIEFS, "month_model_assignments"], ignore=())
     before = {table: shop.run_of_months(table) for table in BELIEFS}
-    shop.build(restate_from="2017-01")
+    shop.build(backfill_from="2017-01")
     for table in BELIEFS:
         months = {month for month, run in shop.run_of_months(table).items() if run != before[table][month]}
         assert months == {"2017-01", "2017-02"}, table

@@ -5,10 +5,10 @@ import pytest
 
 from life_stage_demo.age_words import AGE_WORDS
 from life_stage_demo.ages import AGES, NO_AGE, age_row
-from life_stage_demo.attainable import SessionViews, beliefs, child_log_likelihood, session_log_likelihood
 from life_stage_demo.catalogue import Catalogue
 from life_stage_demo.category_shares import CATEGORIES, PURCHASES, category_given_age
 from life_stage_demo.choices import GroupedChoice
+from life_stage_demo.oracle import SessionViews, child_log_likelihood, posteriors, session_log_likelihood
 from life_stage_demo.parameters import Parameters
 
 PARAMETERS = Parameters(n_items=600)
@@ -77,7 +77,7 @@ def test_a_session_tells_the_age_it_was_for(catalogue):
     assert abs(AGES[by_target[:, :NO_AGE].sum(axis=0).argmax()] - age) <= 3
     log_p = child_log_likelihood(by_target, PARAMETERS)
     one_user, first_month = np.zeros(n_sessions, dtype=int), np.zeros(n_sessions, dtype=int)
-    p = beliefs(one_user, first_month, log_p, 1, 2, PARAMETERS)
+    p = posteriors(one_user, first_month, log_p, 1, 2, PARAMETERS)
     births = np.arange(PARAMETERS.birth_edges[0], PARAMETERS.birth_edges[-1])
     assert np.allclose(p.sum(axis=2), 1, atol=1e-5)
     assert abs(births[p[1, 0].argmax()] + age) <= 4

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from errors_page import CODE, FOLDERS, page
 from project import PROJECT
 
 DOCUMENTS = {
@@ -16,7 +17,6 @@ DOCUMENTS = {
 }
 RECIPES = re.findall(r"^```(sql|python)\n(.*?)^```", DOCUMENTS["reading_marts.md"], flags=re.M | re.S)
 OPERATING = re.findall(r"^```python\n(.*?)^```", DOCUMENTS["operating.md"], flags=re.M | re.S)
-CODE = re.compile(r"LS-[A-Z]+-[0-9]{3}")
 
 
 @pytest.mark.parametrize("sql", [text for language, text in RECIPES if language == "sql"])
@@ -52,10 +52,11 @@ def test_the_notebook_runs(base):
 
 
 def test_the_list_of_codes_is_complete():
-    folders = ("macros", "models", "python/life_stage", "python/life_stage_checkout", "python/life_stage_demo")
-    files = [path for folder in folders for path in (PROJECT / folder).rglob("*") if path.suffix in (".sql", ".py")]
-    raised = {code for path in files for code in CODE.findall(path.read_text(encoding="utf-8"))}
-    assert raised == set(re.findall(r"^\| (LS-[A-Z]+-[0-9]{3}) \|", DOCUMENTS["errors.md"], flags=re.M))
+    """Changed a message? `make errors` writes the page."""
+    files = [path for folder in FOLDERS for path in (PROJECT / folder).rglob("*") if path.suffix in (".sql", ".py")]
+    in_code = {code for path in files for code in CODE.findall(path.read_text(encoding="utf-8"))}
+    assert in_code == set(re.findall(rf"^\| ({CODE.pattern}) ", DOCUMENTS["errors.md"], flags=re.M))
+    assert DOCUMENTS["errors.md"] == page()
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

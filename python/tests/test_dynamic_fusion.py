@@ -109,14 +109,16 @@ class Fold:
     def run(self, histories: dict[str, dict[int, np.ndarray]], n_months: int) -> dict[int, pd.DataFrame]:
         """{month: what the model says}, from {user: {month: distribution}}."""
         self.connection.execute("delete from warehouse.dynamic_fusion_cells")
-        said = {}
+        predicted = {}
         for month in range(n_months):
             self.set_scores(month, {user: h[month] for user, h in histories.items() if month in h})
             sql = self.sql.replace("__month__", day(month)).replace("__previous_month__", day(month - 1))
-            self.connection.execute(f"create or replace temp table said as {sql}")
-            self.connection.execute(f"insert into warehouse.dynamic_fusion_cells by name select {self.state} from said")
-            said[month] = self.connection.execute("select * from said order by user_id, place").df()
-        return said
+            self.connection.execute(f"create or replace temp table predicted as {sql}")
+            self.connection.execute(
+                f"insert into warehouse.dynamic_fusion_cells by name select {self.state} from predicted"
+            )
+            predicted[month] = self.connection.execute("select * from predicted order by user_id, rank").df()
+        return predicted
 
 
 @pytest.fixture(scope="module")
@@ -133,13 +135,13 @@ def oracle(history: dict[int, np.ndarray], n_months: int, edges: list[int]) -> d
 
 
 def assert_follows(fold: Fold, histories: dict[str, dict[int, np.ndarray]], n_months: int) -> None:
-    said = fold.run(histories, n_months)
+    predicted = fold.run(histories, n_months)
     for user, history in histories.items():
         expected = oracle(history, n_months, fold.edges)
         for month in range(n_months):
-            rows, tracks = said[month][said[month]["user_id"] == user], expected[month]
+            rows, tracks = predicted[month][predicted[month]["user_id"] == user], expected[month]
             assert list(rows["track_no"]) == [t.number for t in tracks], (user, month)
-            assert list(rows["place"]) == list(range(1, len(tracks) + 1))
+            assert list(rows["rank"]) == list(range(1, len(tracks) + 1))
             assert list(rows["n_fusions"]) == [t.fusions for t in tracks]
             for row, track in zip(rows.to_dict("records"), tracks, strict=True):
                 now = moved(track.p, month - track.matched, fold.edges)
@@ -168,43 +170,43 @@ def test_the_arrays_of_evaluation_fuse_any_history_alike(histories):
     p = np.full((len(histories), n_months, 6), np.nan)
     for user, history in enumerate(histories):
         p[user, list(history)] = list(history.values())
-    said = primary_tracks(p, tuple(edges))
+    predicted = primary_tracks(p, tuple(edges))
     for user, history in enumerate(histories):
         for month, tracks in oracle(history, n_months, edges).items():
             if not tracks:
-                assert np.isnan(said[user, month]).all()
+                assert np.isnan(predicted[user, month]).all()
                 continue
             now = moved(tracks[0].p, month - tracks[0].matched, edges)[:-1]
-            np.testing.assert_allclose(said[user, month], now / now.sum(), rtol=0, atol=1e-9)
+            np.testing.assert_allclose(predicted[user, month], now / now.sum(), rtol=0, atol=1e-9)
 
 
 def test_a_child_leaves_the_last_stage_and_stays_graduated(fold):
     last = np.eye(6)[-1]
     assert_follows(fold, {"old": {0: last, 40: last, 55: np.eye(6)[0]}, "silent": {0: last}}, 60)
-    said = fold.run({"silent": {0: last}}, 60)
-    graduated = [said[month]["graduated_probability"].item() for month in range(60)]
+    predicted = fold.run({"silent": {0: last}}, 60)
+    graduated = [predicted[month]["graduated_probability"].item() for month in range(60)]
     assert graduated[0] == 0 and graduated[24] == pytest.approx(0.5) and graduated[48:] == [1.0] * 12
 
 
 def test_a_month_without_a_distribution_only_moves_the_tracks(fold):
-    said = fold.run({"quiet": {0: np.array([1, 0, 0, 0, 0, 0.0])}}, 10)
-    assert [said[m]["n_fusions"].item() for m in range(10)] == [1] * 10
-    assert said[9]["p_pregnancy"].item() == 0, "nine months on every expected child is born"
-    assert said[3]["p_newborn"].item() == pytest.approx(3 / 9)
-    assert not said[9]["birth_confirmed"].item(), "time alone confirms no birth"
+    predicted = fold.run({"quiet": {0: np.array([1, 0, 0, 0, 0, 0.0])}}, 10)
+    assert [predicted[m]["n_fusions"].item() for m in range(10)] == [1] * 10
+    assert predicted[9]["p_pregnancy"].item() == 0, "nine months on every expected child is born"
+    assert predicted[3]["p_newborn"].item() == pytest.approx(3 / 9)
+    assert not predicted[9]["birth_confirmed"].item(), "time alone confirms no birth"
 
 
 def test_two_children_keep_two_tracks(fold):
     pregnancy, nursery = np.eye(6)[0], np.eye(6)[4]
-    said = fold.run({"both": {0: pregnancy, 1: nursery, 2: pregnancy, 3: nursery}}, 4)
-    assert list(said[3]["n_fusions"]) == [2, 2] and list(said[3]["track_no"]) == [2, 1]
-    assert list(said[3]["birth_confirmed"]) == [True, False]
+    predicted = fold.run({"both": {0: pregnancy, 1: nursery, 2: pregnancy, 3: nursery}}, 4)
+    assert list(predicted[3]["n_fusions"]) == [2, 2] and list(predicted[3]["track_no"]) == [2, 1]
+    assert list(predicted[3]["birth_confirmed"]) == [True, False]
 
 
 def test_a_fourth_track_drops_the_weakest(fold):
     stages = [np.eye(6)[n] for n in (0, 2, 4, 5)]
-    said = fold.run({"all": dict(enumerate(stages))}, 4)
-    assert sorted(said[3]["track_no"]) == [2, 3, 4], "the oldest of equal fusions has faded most"
+    predicted = fold.run({"all": dict(enumerate(stages))}, 4)
+    assert sorted(predicted[3]["track_no"]) == [2, 3, 4], "the oldest of equal fusions has faded most"
 
 
 # The arithmetic on the five stages that the golden numbers were computed for.
@@ -239,9 +241,9 @@ def arithmetic(golden, tmp_path_factory):
     (folder / "models" / "moved.sql").write_text(f"""
         with tracks as (select {p1}, unnest([0, 1, 2, 6, 12, 48]) as delta)
         select delta {{% for stage in stages() %}},
-            {{{{ mass_moved_into(stage.from_month, stage.to_month, "c_", "delta") }}}} as s_{{{{ stage.name }}}}
+            {{{{ shifted_mass(stage.from_month, stage.to_month, "c_", "delta") }}}} as s_{{{{ stage.name }}}}
             {{% endfor %}},
-            {{{{ mass_moved_into(84, 100000, "c_", "delta") }}}} as s_graduated
+            {{{{ shifted_mass(84, 100000, "c_", "delta") }}}} as s_graduated
         from tracks""")
     for merge in ("mean", "product"):
         (folder / "models" / f"merged_{merge}.sql").write_text(f"""

@@ -7,7 +7,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import JUDGED_FROM
+from conftest import EVALUATED_FROM
 from project import copy_shop, make_shop
 from scipy.sparse import csr_matrix
 
@@ -35,65 +35,71 @@ def said_by(shop, method: str, stages: list[str]) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def stages(judged):
-    return [stage for (stage,) in judged.query("select stage from stages order by stage_no")]
+def stages(evaluated):
+    return [stage for (stage,) in evaluated.query("select stage from stages order by stage_no")]
 
 
-def test_every_method_speaks_of_every_test_user_in_every_month_since_the_first(judged):
+def test_every_method_speaks_of_every_test_user_in_every_month_since_the_first(evaluated):
     first = """
         select user_id, min(acted.month) as month from user_months as acted
         where user_id in (select user_id from stage_labels where n_children = 1 and split = 'test') group by user_id
     """
-    expected = judged.query(
+    expected = evaluated.query(
         f"""select user_id, window_months.month from ({first}) as firsts
         join evaluation_window as window_months on window_months.month >= firsts.month order by all"""
     )
     for method in METHODS:
-        found = judged.query(
+        found = evaluated.query(
             f"select user_id, cast(month as date) from evaluation_predictions where method = '{method}' order by all"
         )
         assert found == expected and len(found) > 100, method
-    assert {method for (method,) in judged.query("select distinct method from evaluation_predictions")} == METHODS
+    assert {method for (method,) in evaluated.query("select distinct method from evaluation_predictions")} == METHODS
 
 
-def test_the_arrays_say_what_the_sql_of_the_marts_says(judged, stages):
+def test_the_arrays_say_what_the_sql_of_the_marts_says(evaluated, stages):
     """With the marts' own model in place of the judged one."""
-    with duckdb.connect(judged.warehouse, read_only=True) as connection:
+    with duckdb.connect(evaluated.warehouse, read_only=True) as connection:
         known = "select * replace (date '2016-10-01' as trained_through) from stage_coefficients"
         coefficients = connection.sql(
             f"""
             with known as ({known})
             from known union all
-            select * replace ('rolling_6_months' as regression) from known where regression = 'evidence' union all
-            select * replace ('memory_less' as regression) from known
-            where kind = 'setting' and feature in ('tau', 'gamma', 'delta') or kind = 'start'
+            select * replace ('rolling_6_months' as model_name) from known where model_name = 'log_likelihood' union all
+            select * replace ('memory_less' as model_name) from known
+            where parameter_type = 'setting' and feature in ('tau', 'gamma', 'delta') or parameter_type = 'initial_prior'
             """
         )
         tables = {
-            name: connection.table(f"learning_{name}" if name in ("rows", "matrix", "vocabulary") else name)
-            for name in ("age_bins", "stages", "rows", "matrix", "vocabulary")
+            name: connection.table(table)
+            for name, table in {
+                "age_bins": "age_bins",
+                "stages": "stages",
+                "rows": "training_rows",
+                "matrix": "design_matrix",
+                "vocabulary": "training_vocabulary",
+            }.items()
         }
         window = connection.table("evaluation_window")
-        said = predictions(window=window, coefficients=coefficients, options={"fusion_merge": "mean"}, **tables)
-    said = said.set_index(["method", "user_id", "month"])
+        predicted = predictions(window=window, coefficients=coefficients, options={"fusion_merge": "mean"}, **tables)
+    predicted = predicted.set_index(["method", "user_id", "month"])
     columns = [f"p_{stage}" for stage in stages]
-    beliefs = judged.frame("stage_beliefs", "is_primary").set_index(["method", "user_id", "month"])
+    posteriors = evaluated.frame("stage_posteriors", "is_primary").set_index(["method", "user_id", "month"])
     for method in ("birth_month_filter", "dynamic_fusion"):
-        ours = said.loc[method, columns]
-        theirs = beliefs.loc[method].reindex(ours.index)[columns]
+        ours = predicted.loc[method, columns]
+        theirs = posteriors.loc[method].reindex(ours.index)[columns]
         assert len(ours) > 100
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6, err_msg=method)
-    bins = judged.query(
+    bins = evaluated.query(
         """select stage, list('bin_' || age_bin order by bin_no) from age_bins as bins join stages
         on bins.from_month >= stages.from_month and bins.to_month <= stages.to_month group by stage"""
     )
-    scores = judged.frame("stage_scores").set_index(["user_id", "month"])
+    scores = evaluated.frame("stage_scores").set_index(["user_id", "month"])
     masses = pd.DataFrame({f"p_{stage}": scores[names].sum(axis=1) for stage, names in bins})[columns]
     theirs = masses.div(masses.sum(axis=1), axis=0)
-    given = said.loc["memory_less"]["has_answer"]
+    given = predicted.loc["memory_less"]["has_prediction"]
     assert given.mean() > 0.2 and list(given[given].index) == list(theirs.index.intersection(given.index, sort=True))
     np.testing.assert_allclose(
-        said.loc["memory_less"].loc[given, columns], theirs.loc[given[given].index], rtol=0, atol=1e-6
+        predicted.loc["memory_less"].loc[given, columns], theirs.loc[given[given].index], rtol=0, atol=1e-6
     )
 
 
@@ -102,9 +108,9 @@ def forget_models(shop) -> None:
     shop.change("delete from evaluation_coefficients")
 
 
-def test_registrations_of_test_users_change_no_prediction(judged, tmp_path):
+def test_registrations_of_test_users_change_no_prediction(evaluated, tmp_path):
     """They change what the predictions are judged by, and the marts."""
-    shop = copy_shop(judged, tmp_path / "shop")
+    shop = copy_shop(evaluated, tmp_path / "shop")
     users = "select user_id from stage_labels where split = 'test'"
     with duckdb.connect(shop.warehouse, read_only=True) as connection:
         connection.execute(
@@ -117,32 +123,32 @@ def test_registrations_of_test_users_change_no_prediction(judged, tmp_path):
         )
     (shop.source / "changed.parquet").rename(shop.source / "children.parquet")
     forget_models(shop)
-    shop.build(evaluated=True, evaluation_from=JUDGED_FROM)
+    shop.build(evaluated=True, evaluation_from=EVALUATED_FROM)
     for table in ("evaluation_coefficients", "evaluation_predictions"):
-        pd.testing.assert_frame_equal(shop.frame(table), judged.frame(table), check_exact=True, obj=table)
+        pd.testing.assert_frame_equal(shop.frame(table), evaluated.frame(table), check_exact=True, obj=table)
     n_right = "select count(*), sum(case when is_right then 1 else 0 end) from stage_predictions"
-    assert shop.query(n_right) != judged.query(n_right)
-    assert not shop.frame("user_stages").equals(judged.frame("user_stages"))
+    assert shop.query(n_right) != evaluated.query(n_right)
+    assert not shop.frame("user_stages").equals(evaluated.frame("user_stages"))
 
 
-def test_later_months_change_no_earlier_prediction(judged, tmp_path):
+def test_later_months_change_no_earlier_prediction(evaluated, tmp_path):
     """A world that ended with December is judged alike up to December, also where it registered children later."""
-    shop = make_shop(tmp_path / "shop", like=judged)
+    shop = make_shop(tmp_path / "shop", like=evaluated)
     shop.source.mkdir()
     for file in ("items.parquet", "children.parquet"):
-        shutil.copy2(judged.source / file, shop.source)
-    shop.add_months(judged, [f"2016-{month:02}" for month in range(3, 13)])
-    shop.build(evaluated=True, evaluation_from=JUDGED_FROM, through_month="2016-12")
-    found, known = (shop.frame("evaluation_predictions", "month < date '2017-01-01'") for shop in (shop, judged))
+        shutil.copy2(evaluated.source / file, shop.source)
+    shop.add_months(evaluated, [f"2016-{month:02}" for month in range(3, 13)])
+    shop.build(evaluated=True, evaluation_from=EVALUATED_FROM, through_month="2016-12")
+    found, known = (shop.frame("evaluation_predictions", "month < date '2017-01-01'") for shop in (shop, evaluated))
     pd.testing.assert_frame_equal(found, known, check_exact=False, rtol=0, atol=1e-9)
     assert len(known) > 200
 
 
-def test_nobody_who_is_judged_was_learned_from(judged):
+def test_nobody_who_is_judged_was_learned_from(evaluated):
     learned, told = (
-        {user for (user,) in judged.query(sql)}
+        {user for (user,) in evaluated.query(sql)}
         for sql in (
-            "select distinct user_id from learning_rows where split <> 'test'",
+            "select distinct user_id from training_rows where split <> 'test'",
             "select distinct user_id from stage_predictions",
         )
     )
@@ -161,18 +167,18 @@ def test_what_was_known_before_is_what_a_model_of_that_time_had():
         }
     )
     vocabulary = pd.DataFrame(
-        {"feature_no": [1, 2, 3], "feature": list("xyz"), "n_rows": [5, 2, 2], "scale": [1.0, 1.0, 10.0]}
+        {"feature_id": [1, 2, 3], "feature": list("xyz"), "n_rows": [5, 2, 2], "scale": [1.0, 1.0, 10.0]}
     )
     matrix = {
         "row_no": np.array([1, 3, 4, 2, 4, 5, 1, 4]),
-        "feature_no": np.array([1, 1, 1, 2, 2, 2, 3, 3]),
+        "feature_id": np.array([1, 1, 1, 2, 2, 2, 3, 3]),
         "value": np.array([1.0, 2.0, 3.0, 1.0, 1.0, 1.0, 0.2, 0.4]),
     }
     rows, matrix, vocabulary = known_before(rows, matrix, vocabulary, date(2016, 2, 1), min_support=2)
     assert list(rows["user_id"]) == ["a", "c"], "b registered too late"
     assert list(vocabulary["feature"]) == ["x", "z"] and list(vocabulary["n_rows"]) == [2, 2]
     assert list(vocabulary["scale"]) == [1.0, 4.0]
-    found = sorted(zip(*(matrix[name].tolist() for name in ("row_no", "feature_no", "value")), strict=True))
+    found = sorted(zip(*(matrix[name].tolist() for name in ("row_no", "feature_id", "value")), strict=True))
     assert found == [(1, 1, 1.0), (1, 2, 0.5), (2, 1, 3.0), (2, 2, 1.0)]
 
 
@@ -183,21 +189,21 @@ def test_rolled_features_count_the_days_of_six_months():
     user = np.array([1, 1, 1, 1, 2, 2])
     days = rng.integers(0, 9, size=(6, 4))
     examples = Examples(Months(user, lag, lag, 11 - lag), csr_matrix(np.log1p(days)), np.ones(6, bool))
-    readings = Months(np.repeat([1, 2], 10), np.tile(np.arange(10)[::-1], 2), np.zeros(20), np.zeros(20))
+    readouts = Months(np.repeat([1, 2], 10), np.tile(np.arange(10)[::-1], 2), np.zeros(20), np.zeros(20))
     chosen, in_days = np.array([True, False, True, True]), np.array([True, True, True, False])
-    found = rolled_features(examples, readings, chosen, in_days).toarray()
-    for row, (who, now) in enumerate(zip(readings.user, readings.lag, strict=True)):
+    found = rolled_features(examples, readouts, chosen, in_days).toarray()
+    for row, (who, now) in enumerate(zip(readouts.user, readouts.lag, strict=True)):
         near = (user == who) & (lag >= now) & (lag < now + ROLLING_MONTHS)
         expected = np.where(in_days, np.log1p(days[near].sum(axis=0)), np.log1p(days[near]).sum(axis=0))
         np.testing.assert_allclose(found[row], expected[chosen], atol=1e-12)
 
 
-def test_the_tables_hold_the_means_and_the_errors_of_the_predictions(judged):
+def test_the_tables_hold_the_means_and_the_errors_of_the_predictions(evaluated):
     """Recounted in pandas; the errors within a tenth of a bootstrap's over users."""
-    said = judged.frame("stage_predictions", "method = 'birth_month_filter'")
-    other = judged.frame("stage_predictions", "method = 'memory_less'")
-    assert list(said["user_id"]) == list(other["user_id"]) and list(said["month"]) == list(other["month"])
-    user = said["user_id"].astype("category").cat.codes.to_numpy()
+    predicted = evaluated.frame("stage_predictions", "method = 'birth_month_filter'")
+    other = evaluated.frame("stage_predictions", "method = 'memory_less'")
+    assert list(predicted["user_id"]) == list(other["user_id"]) and list(predicted["month"]) == list(other["month"])
+    user = predicted["user_id"].astype("category").cat.codes.to_numpy()
     n_users = user.max() + 1
     draws = np.random.default_rng(0).multinomial(n_users, np.full(n_users, 1 / n_users), size=2000)
 
@@ -208,38 +214,40 @@ def test_the_tables_hold_the_means_and_the_errors_of_the_predictions(judged):
     def recall(frame):
         """The macro recall of every draw of users."""
         of_stages = []
-        for stage in sorted(said["true_stage"].unique()):
+        for stage in sorted(predicted["true_stage"].unique()):
             inside = (frame["true_stage"] == stage).to_numpy()
             right = draws @ np.bincount(user, weights=inside & frame["is_right"])
             of_stages.append(right / np.maximum(draws @ np.bincount(user, weights=inside), 1e-9))
         return np.mean(of_stages, axis=0)
 
     where = "method = 'birth_month_filter' and period = 'all' and cohort = 'all'"
-    row, gain = judged.frame("stage_accuracy", where).iloc[0], judged.frame("fusion_gain", where).iloc[0]
-    right, more = said["is_right"].to_numpy(float), said["is_right"] * 1.0 - other["is_right"]
-    assert row["n_user_months"] == len(said) and row["n_users"] == n_users
+    row, gain = evaluated.frame("stage_accuracy", where).iloc[0], evaluated.frame("gain_over_baseline", where).iloc[0]
+    right, more = predicted["is_right"].to_numpy(float), predicted["is_right"] * 1.0 - other["is_right"]
+    assert row["n_user_months"] == len(predicted) and row["n_users"] == n_users
     assert row["accuracy"] == pytest.approx(right.mean(), abs=1e-12)
-    assert row["macro_recall"] == pytest.approx(said.groupby("true_stage")["is_right"].mean().mean(), abs=1e-9)
-    assert row["log_loss"] == pytest.approx(-np.log(said["true_stage_probability"]).mean(), abs=1e-9)
+    assert row["macro_recall"] == pytest.approx(predicted.groupby("true_stage")["is_right"].mean().mean(), abs=1e-9)
+    assert row["log_loss"] == pytest.approx(-np.log(predicted["true_stage_probability"]).mean(), abs=1e-9)
     assert gain["accuracy_gain"] == pytest.approx(more.mean(), abs=1e-12)
     assert gain["relative_accuracy_gain"] == pytest.approx(more.sum() / other["is_right"].sum(), abs=1e-12)
-    bins = np.minimum((said["predicted_stage_probability"] * 15).astype(int), 14)
-    gaps = (said["is_right"] - said["predicted_stage_probability"]).groupby(bins).sum()
-    assert row["calibration_error"] == pytest.approx(gaps.abs().sum() / len(said), abs=1e-9)
+    bins = np.minimum((predicted["predicted_stage_probability"] * 15).astype(int), 14)
+    gaps = (predicted["is_right"] - predicted["predicted_stage_probability"]).groupby(bins).sum()
+    assert row["calibration_error"] == pytest.approx(gaps.abs().sum() / len(predicted), abs=1e-9)
     for found, values in {
         row["accuracy_error"]: drawn(right),
-        row["log_loss_error"]: drawn(said["log_loss"]),
-        row["macro_recall_error"]: recall(said),
+        row["log_loss_error"]: drawn(predicted["log_loss"]),
+        row["macro_recall_error"]: recall(predicted),
         gain["accuracy_gain_error"]: drawn(more),
-        gain["log_loss_gain_error"]: drawn(said["log_loss"] - other["log_loss"]),
-        gain["recall_gain_error"]: recall(said) - recall(other),
+        gain["log_loss_gain_error"]: drawn(predicted["log_loss"] - other["log_loss"]),
+        gain["recall_gain_error"]: recall(predicted) - recall(other),
     }.items():
         assert found == pytest.approx(values.std(), rel=0.1)
 
 
-def test_every_user_month_is_in_one_cohort_of_each_kind(judged):
-    n_judged = judged.query("select count(*) from stage_predictions where method = 'prior'")[0][0]
-    counts = dict(judged.query("select cohort, count(*) from evaluation_cohorts where period = 'all' group by cohort"))
+def test_every_user_month_is_in_one_cohort_of_each_kind(evaluated):
+    n_judged = evaluated.query("select count(*) from stage_predictions where method = 'prior'")[0][0]
+    counts = dict(
+        evaluated.query("select cohort, count(*) from evaluation_cohorts where period = 'all' group by cohort")
+    )
     assert counts["all"] == n_judged == counts["active month"] + counts["empty month"]
     quiet = counts["not active in the window"]
     assert n_judged == counts["active in the window"] + quiet
@@ -247,32 +255,32 @@ def test_every_user_month_is_in_one_cohort_of_each_kind(judged):
     assert n_judged == sum(counts.get(band, 0) for band in bands) + quiet
     assert n_judged == sum(n for cohort, n in counts.items() if cohort.startswith("history"))
     of_months = dict(
-        judged.query("select cohort, count(*) from evaluation_cohorts where period <> 'all' group by cohort")
+        evaluated.query("select cohort, count(*) from evaluation_cohorts where period <> 'all' group by cohort")
     )
     assert of_months == counts
 
 
-def test_confusion_recall_and_calibration_are_counts_of_the_predictions(judged):
-    said = judged.frame("stage_predictions")
-    table = said.groupby(["method", "true_stage", "predicted_stage"]).size()
-    found = judged.frame("stage_confusion").set_index(["method", "true_stage", "predicted_stage"]).sort_index()
+def test_confusion_recall_and_calibration_are_counts_of_the_predictions(evaluated):
+    predicted = evaluated.frame("stage_predictions")
+    table = predicted.groupby(["method", "true_stage", "predicted_stage"]).size()
+    found = evaluated.frame("stage_confusion").set_index(["method", "true_stage", "predicted_stage"]).sort_index()
     assert found["n_user_months"].to_dict() == table.to_dict()
     assert found.groupby(["method", "true_stage"])["share"].sum().to_numpy() == pytest.approx(1)
-    recalls = judged.frame("stage_recall", "period = 'all' and n_user_months > 0").set_index(["method", "stage"])
-    expected = said.groupby(["method", "true_stage"])["is_right"].mean()
+    recalls = evaluated.frame("stage_recall", "period = 'all' and n_user_months > 0").set_index(["method", "stage"])
+    expected = predicted.groupby(["method", "true_stage"])["is_right"].mean()
     for key, recall in recalls["recall"].items():
         assert recall == pytest.approx(expected[key], abs=1e-12)
-    told = said.groupby(["method", "predicted_stage"])["is_right"].mean()
+    told = predicted.groupby(["method", "predicted_stage"])["is_right"].mean()
     for key, share in recalls["precision_share"].dropna().items():
         assert share == pytest.approx(told[key], abs=1e-12)
-    bins = judged.frame("stage_calibration").groupby("method")["n_user_months"].sum()
-    assert bins.to_dict() == said.groupby("method").size().to_dict()
+    bins = evaluated.frame("stage_calibration").groupby("method")["n_user_months"].sum()
+    assert bins.to_dict() == predicted.groupby("method").size().to_dict()
 
 
 def test_a_shop_without_enough_history_is_built_and_nothing_is_judged(base, tmp_path):
     shop = copy_shop(base, tmp_path / "young")
     forget_models(shop)
     run = shop.build(evaluated=True)
-    assert "LS-ML-002 nothing is judged" in run.output
+    assert "LS-ML-002 nothing is evaluated" in run.output
     assert shop.query("select count(*) from evaluation_predictions") == [(0,)]
     assert len(shop.frame("user_stages")) > 50

@@ -15,7 +15,13 @@ from project import PROJECT, Shop, assert_same, copy_shop, made_once, make_shop
 
 from life_stage.new_feature import FOLDER, new_feature
 
-STATE = ["user_month_features", "stage_coefficients", "month_models", "stage_evidence", "stage_scores"]
+STATE = [
+    "user_month_features",
+    "stage_coefficients",
+    "month_model_assignments",
+    "stage_log_likelihoods",
+    "stage_scores",
+]
 STATE += ["birth_month_filter", "dynamic_fusion"]
 PAST = "month < date '2017-03-01'"
 EVENING_SHARE = """\
@@ -156,7 +162,7 @@ def test_no_item_is_lost_for_its_properties(corner):
     assert {item for item, feature in of_items(corner, "item_features") if feature == "leaf=leaf"} == set("1234567")
 
 
-@pytest.mark.fault("Texts", "search terms of several scripts, widths and signs", "read as words")
+@pytest.mark.fault("Text", "search terms in several scripts, widths and signs", "tokenised into words")
 def test_search_terms_are_read_as_words(corner):
     found = {term: set() for (term,) in corner.query("select distinct search_term from search_terms")}
     for term, feature in corner.query("select search_term, feature from feature_search_words"):
@@ -266,12 +272,12 @@ class CountedMonth:
         file = next(base.folder.glob("target/compiled/**/user_month_features.sql"))
         self.sql = file.read_bytes().decode().replace("__month__", "2017-01-01")
         self.connection.execute("attach ':memory:' as warehouse")
-        for table in ("stg_actions", "item_features", "search_term_features", "numbered_features"):
+        for table in ("stg_actions", "item_features", "search_term_features", "indexed_features"):
             texts = ", ".join(
                 f"cast(null as text) as {name}" for name in ("action", "item_id", "search_term", "feature", "full_name")
             )
             dates = "current_date as month, current_date as acted_on"
-            empty = f"select 'anna' as user_id, 1 as feature_no, {dates}, {texts} limit 0"
+            empty = f"select 'anna' as user_id, 1 as feature_id, {dates}, {texts} limit 0"
             self.connection.execute(f"create table warehouse.main.{table} as {empty}")
 
     def rows(self, value: str = "1", month: str = "date '2017-01-01'", feature: str = "'n=x'") -> list[tuple]:
@@ -288,7 +294,7 @@ def test_a_family_is_read_for_the_month_asked_for_whether_it_gives_a_date_or_a_t
     assert month.rows(month="date '2016-12-01'") == month.rows(month="cast(null as date)") == []
 
 
-@pytest.mark.fault("Learning", "NaN and infinite feature values", "stops with LS-FEA-003, the month is not written")
+@pytest.mark.fault("Training", "NaN or infinite feature values", "LS-FEA-003, month not written")
 def test_a_value_is_any_finite_number(base):
     month = CountedMonth(base)
     finite = {"0": 0, "-1.5": -1.5, "1e300": 1e300, "cast(2 as decimal(4, 1))": 2, "cast(3 as float)": 3}
@@ -300,7 +306,7 @@ def test_a_value_is_any_finite_number(base):
         assert month.rows(f"cast({value} as double)", month="date '2016-12-01'") == [], "other months do not matter"
 
 
-@pytest.mark.fault("Learning", "a feature without a name", "stops with LS-FEA-005, the month is not written")
+@pytest.mark.fault("Training", "feature without a name", "LS-FEA-005, month not written")
 def test_a_feature_has_a_name_of_its_own(base):
     """An empty one would be taken for the intercept, `last_year:` for the same month a year before."""
     month = CountedMonth(base)
@@ -334,8 +340,8 @@ def assert_stops_before_learning(shop: Shop, tables: list[str], *facts: str) -> 
     before = shop.contents()
     finished = shop.start(retrain_every_months=1)
     assert finished.exit_code != 0
-    said = " ".join(finished.output.split())
-    assert [fact for fact in facts if fact not in said] == [], said[-3000:]
+    predicted = " ".join(finished.output.split())
+    assert [fact for fact in facts if fact not in predicted] == [], predicted[-3000:]
     after = shop.contents()
     assert [table for table in [*tables, "published"] if before[table] != after[table]] == []
 
@@ -345,9 +351,9 @@ def test_a_file_that_is_not_listed_stops_the_run_before_anything_is_written(shop
     before = shop.contents()
     finished = shop.start()
     assert finished.exit_code != 0
-    said = " ".join(finished.output.split())
-    assert "LS-FEA-001 models/life_stage/features/feature_forgotten.sql is not listed" in said, said[-3000:]
-    assert "add feature_forgotten to var features in dbt_project.yml" in said
+    predicted = " ".join(finished.output.split())
+    assert "LS-FEA-001 models/life_stage/features/feature_forgotten.sql is not listed" in predicted, predicted[-3000:]
+    assert "add feature_forgotten to var features in dbt_project.yml" in predicted
     assert shop.contents() == before
 
 
@@ -369,21 +375,27 @@ def test_a_new_family_is_counted_for_all_months_and_learned_by_the_next_model(ba
     all_months = "select strftime(month, '%Y-%m') from user_months group by 1 order by 1"
     assert extended.query(f"{counted} order by 1") == extended.query(all_months)
     assert_same(extended, base, ["user_month_features"], where=f"{PAST} and feature not like 'evening_share=%'")
-    learned = "select distinct cast(trained_through as text), regression from stage_coefficients"
-    assert extended.query(f"{learned} where feature = 'evening_share=all' order by regression") == [
-        ("2017-03-01", "evidence"),
+    learned = "select distinct cast(trained_through as text), model_name from stage_coefficients"
+    assert extended.query(f"{learned} where feature = 'evening_share=all' order by model_name") == [
+        ("2017-03-01", "log_likelihood"),
         ("2017-03-01", "memory_less"),
     ]
 
 
 def test_months_keep_the_evidence_and_the_beliefs_they_had_without_the_family(base, extended):
-    assert_same(extended, base, ["stage_evidence", "stage_scores", "stage_beliefs", "month_models"], PAST, ignore=())
-    models = "select count(distinct model_version) from month_models where month {} date '2017-03-01'"
+    assert_same(
+        extended,
+        base,
+        ["stage_log_likelihoods", "stage_scores", "stage_posteriors", "month_model_assignments"],
+        PAST,
+        ignore=(),
+    )
+    models = "select count(distinct model_version) from month_model_assignments where month {} date '2017-03-01'"
     assert extended.query(models.format("<")) == extended.query(models.format("=")) == [(1,)]
-    assert extended.query("select count(distinct model_version) from stage_evidence") == [(2,)]
+    assert extended.query("select count(distinct model_version) from stage_log_likelihoods") == [(2,)]
 
 
-@pytest.mark.fault("Learning", "an analyst's feature that goes wrong", "stops before learning, no trace once mended")
+@pytest.mark.fault("Training", "faulty feature group", "fails before training, no trace after the fix")
 @pytest.mark.slow
 def test_a_mishap_in_a_family_stops_before_learning_and_leaves_no_trace_once_mended(extended, shop):
     add_march(shop)

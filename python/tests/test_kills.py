@@ -17,8 +17,8 @@ from project import SMALL, Shop, copy_shop
 from reliability import observe
 
 STAGED = "source_file_months stg_action_rows action_months user_months search_terms user_month_features"
-STATE = f"{STAGED} stage_coefficients month_models"
-BELIEFS = "stage_evidence stage_scores birth_month_filter dynamic_fusion pair_filter registered_births"
+STATE = f"{STAGED} stage_coefficients month_model_assignments"
+BELIEFS = "stage_log_likelihoods stage_scores birth_month_filter dynamic_fusion pair_filter registered_births"
 WATCHED = f"{STATE} {BELIEFS} user_stages model_runs published_marts"
 # Evaluation and checkout write nothing that a later run reads.
 BUILD = ("build", "--exclude-resource-type", "test", "--exclude", "path:models/life_stage/evaluation")
@@ -171,7 +171,7 @@ def late_rows(base, tmp_path_factory):
 
 
 @pytest.mark.fault(
-    "Kills", "kill -9 while training, folding, publishing", "the published set is whole, the next run heals"
+    "Kills", "kill -9 during training, filter update, publication", "published set complete, next run recovers"
 )
 def test_a_run_killed_four_times_over_a_new_month_heals(new_month):
     new_month.restore()
@@ -182,9 +182,7 @@ def test_a_run_killed_four_times_over_a_new_month_heals(new_month):
     new_month.heals()
 
 
-@pytest.mark.fault(
-    "Kills", "kill -9 halfway through folding an old month again", "the published set is whole, the next run heals"
-)
+@pytest.mark.fault("Kills", "kill -9 during a backfill", "published set complete, next run recovers")
 @pytest.mark.slow
 def test_a_run_killed_halfway_through_folding_an_old_month_again_heals(late_rows):
     late_rows.restore()
@@ -193,7 +191,7 @@ def test_a_run_killed_halfway_through_folding_an_old_month_again_heals(late_rows
 
 
 @pytest.mark.fault(
-    "Kills", "kill -9 at every SQL statement and file operation", "the published set is whole, the next run heals"
+    "Kills", "kill -9 at every SQL statement and file operation", "published set complete, next run recovers"
 )
 @pytest.mark.slow
 @pytest.mark.parametrize("arrival", ["new_month", "late_rows"])
@@ -209,11 +207,11 @@ def test_a_run_killed_at_any_boundary_heals(arrival, request):
             scene.heals()
         except AssertionError as error:
             failures.append(f"{boundary['number']} {boundary['model']}: {boundary['next'][-150:]}\n{error}")
-    observe(f"killed at {len(unlike)} points that differ on the disk, of {len(scene.boundaries)}")
+    observe(f"{len(unlike)} distinct disk states at {len(scene.boundaries)} kill points")
     assert not failures, "\n\n".join(failures)
 
 
-@pytest.mark.fault("Kills", "kill -9 at any time", "the published set is whole, the next run heals")
+@pytest.mark.fault("Kills", "kill -9 at a random time", "published set complete, next run recovers")
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(8))
 def test_a_run_killed_at_a_random_time_heals(new_month, seed):

@@ -20,12 +20,12 @@ PUBLISHING = "model.life_stage.published_marts"
 WITHOUT_KEY = {"stg_action_rows", "stg_item_rows", "stg_child_rows"}
 # Views over the whole history that are read for a few users or when a model is due: no run pays for testing their key.
 READ_ON_DEMAND = {
-    "learning_features": "row_no, feature",
-    "learning_vocabulary": "feature",
-    "learning_matrix": "row_no, feature_no",
-    "stage_beliefs": "method, user_id, child_no, month",
-    "unit_evidence": "user_id, month, unit",
-    "stage_contributions": "user_id, month, stage, place",
+    "training_features": "row_no, feature",
+    "training_vocabulary": "feature",
+    "design_matrix": "row_no, feature_id",
+    "stage_posteriors": "method, user_id, child_no, month",
+    "group_log_likelihoods": "user_id, month, category_group",
+    "stage_attributions": "user_id, month, stage, rank",
 }
 FROM_VARS_ALONE = {"stages", "age_bins"}
 PREFIXES = {"stg", "feature", "checkout"}
@@ -33,7 +33,7 @@ PREFIXES = {"stg", "feature", "checkout"}
 # What DuckDB and Spark spell differently, or what only one of them knows; these files alone may say it. What takes rows
 # away is not there on Spark yet, where a run that asks for it stops.
 ENGINE_FILES = {"portable.sql"}
-ROWS_TAKEN_AWAY = {"forgetting.sql", "retention.sql", "migrations.sql", "checkout_champions.sql"}
+ROWS_TAKEN_AWAY = {"erasure.sql", "retention.sql", "migrations.sql", "checkout_champions.sql"}
 ROWS_CHANGED = r"\b(delete from|update \S+ set|merge into|truncate|alter table|create or replace)\b"
 ENGINE_SPECIFIC = "|".join(
     [
@@ -236,7 +236,7 @@ def test_a_test_begins_with_its_claim_in_a_sentence():
 
 def test_every_var_is_declared_guarded_and_used():
     project = yaml.safe_load((PROJECT / "dbt_project.yml").read_text(encoding="utf-8"))
-    guards = SQL[PROJECT / "macros" / "guards.sql"].split("macro check_vars()")[1].split("endmacro")[0]
+    guards = SQL[PROJECT / "macros" / "preflight.sql"].split("macro check_vars()")[1].split("endmacro")[0]
     guarded = re.findall(r'"([a-z_]+)": ["\[]', guards)
     for names in ("switches", "lists"):
         guarded += re.findall(r'"([a-z_]+)"', re.search(rf"set {names} = \[.*?\]", guards, re.DOTALL).group())
@@ -245,5 +245,5 @@ def test_every_var_is_declared_guarded_and_used():
         *SQL.values(),
         *(path.read_text(encoding="utf-8") for path in (PROJECT / "models").rglob("*.yml")),
     ]
-    used = re.findall(r"""\b(?:var|kept_from)\(["']([a-z_]+)["']""", "".join(texts))
+    used = re.findall(r"""\b(?:var|value_of|retained_from)\(["']([a-z_]+)["']""", "".join(texts))
     assert set(used) == set(project["vars"])

@@ -11,27 +11,27 @@ MONTH = pd.DateOffset(months=1)
 
 
 @pytest.fixture(scope="module")
-def history(judged):
-    months = judged.frame("user_stage_months").sort_values(["user_id", "child_no", "month"], ignore_index=True)
+def history(evaluated):
+    months = evaluated.frame("user_stage_months").sort_values(["user_id", "child_no", "month"], ignore_index=True)
     return months.assign(told=months["stage"].where(months["is_in_stage"]))
 
 
 @pytest.fixture(scope="module")
-def stages(judged):
-    return [stage for (stage,) in judged.query("select stage from stages order by stage_no")]
+def stages(evaluated):
+    return [stage for (stage,) in evaluated.query("select stage from stages order by stage_no")]
 
 
 @pytest.fixture(scope="module")
-def open_shop(judged, tmp_path_factory):
+def open_shop(evaluated, tmp_path_factory):
     """The shop with counts of three users told."""
-    shop = copy_shop(judged, tmp_path_factory.mktemp("open") / "shop")
+    shop = copy_shop(evaluated, tmp_path_factory.mktemp("open") / "shop")
     shop.build(only="stage_totals stage_interests", min_cell_users=FEW)
     return shop
 
 
-def test_user_stages_are_those_in_a_stage_in_the_newest_month(judged, history):
+def test_user_stages_are_those_in_a_stage_in_the_newest_month(evaluated, history):
     expected = history[(history["month"] == NEWEST) & history["is_in_stage"]].drop(columns="told")
-    found = judged.frame("user_stages").sort_values(["user_id", "child_no"], ignore_index=True)
+    found = evaluated.frame("user_stages").sort_values(["user_id", "child_no"], ignore_index=True)
     pd.testing.assert_frame_equal(found.drop(columns="since_month"), expected.reset_index(drop=True))
     outside = history["not_yet_expecting_probability"] + history["graduated_probability"] > 0.5
     lost = ~history["birth_confirmed"] & (history["stage"] != "pregnancy")
@@ -49,11 +49,11 @@ def test_the_runner_up_is_the_second_most_probable_stage(history, stages):
         assert (history.loc[rows, "confidence"] == name).all() and rows.any()
 
 
-def test_a_stage_is_told_since_the_month_it_began_without_a_break(judged, history):
+def test_a_stage_is_told_since_the_month_it_began_without_a_break(evaluated, history):
     """A child of whom nothing is believed in some month begins anew in the next one."""
     told = {key: rows.set_index("month")["told"] for key, rows in history.groupby(["user_id", "child_no"])}
     n_broken = 0
-    for row in judged.frame("user_stages").itertuples():
+    for row in evaluated.frame("user_stages").itertuples():
         months, since = told[row.user_id, row.child_no], NEWEST
         while months.get(since - MONTH) == row.stage:
             since -= MONTH
@@ -68,12 +68,12 @@ def test_a_stage_is_stale_after_half_a_year_without_an_action(history):
     assert (history["is_stale"] == (quiet >= 6)).all() and history["is_stale"].any()
 
 
-def test_changes_are_the_differences_between_the_last_two_months(judged, history):
+def test_changes_are_the_differences_between_the_last_two_months(evaluated, history):
     told = history.dropna(subset="told").set_index(["user_id", "child_no"])
     now, before = (told.loc[told["month"] == month, "told"] for month in (NEWEST, NEWEST - MONTH))
     both = pd.concat([before.rename("previous_stage"), now.rename("stage")], axis=1).sort_index()
     expected = both[both["previous_stage"].fillna("") != both["stage"].fillna("")]
-    found = judged.frame("stage_changes").set_index(["user_id", "child_no"]).sort_index()
+    found = evaluated.frame("stage_changes").set_index(["user_id", "child_no"]).sort_index()
     pd.testing.assert_frame_equal(found[["previous_stage", "stage"]], expected, check_dtype=False)
     kinds = np.where(expected["previous_stage"].isna(), "entered", np.where(expected["stage"].isna(), "left", "moved"))
     assert list(found["change"]) == list(kinds) and set(kinds) >= {"entered", "moved"}
@@ -81,9 +81,9 @@ def test_changes_are_the_differences_between_the_last_two_months(judged, history
 
 
 @pytest.fixture(scope="module")
-def close_shop(judged, history, tmp_path_factory):
+def close_shop(evaluated, history, tmp_path_factory):
     """The shop with few so high that one cell of the newest month is small and takes others with it; and that few."""
-    shop = copy_shop(judged, tmp_path_factory.mktemp("close") / "shop")
+    shop = copy_shop(evaluated, tmp_path_factory.mktemp("close") / "shop")
     newest = history[(history["month"] == NEWEST) & history["is_in_stage"]]
     few = 1 + int(newest.groupby("told")["user_id"].nunique().min())
     shop.build(only="stage_totals", min_cell_users=few)
@@ -100,11 +100,11 @@ def hidden(counts: pd.Series, few: int) -> set:
     return found
 
 
-def test_totals_count_users_and_hide_few(judged, open_shop, close_shop, history, stages):
+def test_totals_count_users_and_hide_few(evaluated, open_shop, close_shop, history, stages):
     told = history.dropna(subset="told")
     users = {key: set(rows["user_id"]) for key, rows in told.groupby(["month", "told"])}
     months, n_flows = sorted(history["month"].unique()), 0
-    for shop, few in ((judged, 20), (open_shop, FEW), close_shop):
+    for shop, few in ((evaluated, 20), (open_shop, FEW), close_shop):
         found = shop.frame("stage_totals").set_index(["month", "stage"])
         assert len(found) == len(months) * len(stages)
         small_before = set(stages)  # there are no flows into the first month
@@ -174,9 +174,9 @@ def test_how_many_registrations_were_set_aside_is_told_of_enough_users(shop):
         assert shop.query(newest) == [(told,)]
 
 
-def test_reasons_add_up_to_the_log_odds_of_the_stage(judged):
-    reasons = judged.frame("stage_reasons")
-    children = judged.frame("user_stages").set_index(["user_id", "child_no"])
+def test_reasons_add_up_to_the_log_odds_of_the_stage(evaluated):
+    reasons = evaluated.frame("stage_reasons")
+    children = evaluated.frame("user_stages").set_index(["user_id", "child_no"])
     sums = reasons.groupby(["user_id", "child_no"])["contribution"].sum()
     p = children["probability"].clip(1e-12, 1 - 1e-12)
     expected = np.log(p / (1 - p))
@@ -188,71 +188,73 @@ def test_reasons_add_up_to_the_log_odds_of_the_stage(judged):
     assert (by_child.loc[quiet, "place"] == 7).all() and len(quiet) > 20
 
 
-def test_the_reasons_of_a_month_add_up_to_what_it_moved(judged, stages):
+def test_the_reasons_of_a_month_add_up_to_what_it_moved(evaluated, stages):
     """Against the belief with the month's evidence and without it, of primary children that nobody registered."""
-    bins = judged.frame("age_bins").sort_values("bin_no")
-    edges = judged.frame("stages").set_index("stage")
+    bins = evaluated.frame("age_bins").sort_values("bin_no")
+    edges = evaluated.frame("stages").set_index("stage")
     ages = np.arange(edges["from_month"].min(), edges["to_month"].max())
     names = [f"m{-age}" if age < 0 else str(age) for age in ages]
-    rows = judged.frame("user_stages", "is_primary and last_active_month = month").set_index("user_id")
-    rows = rows[~rows.index.isin(judged.frame("stg_children")["user_id"])]
-    cells = judged.frame("birth_month_filter_cells", "month = '2017-02-01'").set_index("user_id").loc[rows.index]
-    evidence = judged.frame("stage_evidence", "month = '2017-02-01'").set_index("user_id").loc[rows.index]
-    priors = judged.frame("belief_priors").set_index(["model_version", "tenure_months"])
-    models = judged.frame("stage_models").set_index("model_version")
+    rows = evaluated.frame("user_stages", "is_primary and last_active_month = month").set_index("user_id")
+    rows = rows[~rows.index.isin(evaluated.frame("stg_children")["user_id"])]
+    cells = evaluated.frame("birth_month_filter_cells", "month = '2017-02-01'").set_index("user_id").loc[rows.index]
+    log_likelihood = (
+        evaluated.frame("stage_log_likelihoods", "month = '2017-02-01'").set_index("user_id").loc[rows.index]
+    )
+    priors = evaluated.frame("prior_by_tenure").set_index(["model_version", "tenure_months"])
+    models = evaluated.frame("model_registry").set_index("model_version")
     tenure = (NEWEST.year - cells["first_month"].dt.year) * 12 + NEWEST.month - cells["first_month"].dt.month
     prior = priors.loc[
         list(zip(rows["model_version"], tenure, strict=True)), [f"l_{name}" for name in names]
     ].to_numpy()
-    reading = models.loc[rows["model_version"]]
-    strength = reading["tau"].to_numpy() * cells["months_of_evidence"].to_numpy() ** -reading["gamma"].to_numpy()
+    readout = models.loc[rows["model_version"]]
+    strength = readout["tau"].to_numpy() * cells["months_of_evidence"].to_numpy() ** -readout["gamma"].to_numpy()
     centres = (bins["from_month"] + bins["to_month"] - 1) / 2
     of_month = np.array(
-        [np.interp(ages, centres, row) for row in evidence[[f"e_{b}" for b in bins["age_bin"]]].to_numpy()]
+        [np.interp(ages, centres, row) for row in log_likelihood[[f"ll_{b}" for b in bins["age_bin"]]].to_numpy()]
     )
     summed = cells[[f"c_{name}" for name in names]].to_numpy()
     first, end = (edges.loc[rows["stage"], column].to_numpy()[:, None] for column in ("from_month", "to_month"))
     inside = (ages >= first) & (ages < end)
 
     def log_odds(total):
-        said = strength[:, None] * total + prior
-        weights = np.exp(said - said.max(axis=1, keepdims=True))
+        predicted = strength[:, None] * total + prior
+        weights = np.exp(predicted - predicted.max(axis=1, keepdims=True))
         return np.log((weights * inside).sum(axis=1) / (weights * ~inside).sum(axis=1))
 
     moved = log_odds(summed) - log_odds(summed - of_month)
-    reasons = judged.frame("stage_reasons", "place < 7").groupby(["user_id", "child_no"])["contribution"].sum()
-    said = reasons.loc[list(zip(rows.index, rows["child_no"], strict=True))].to_numpy()
+    reasons = evaluated.frame("stage_reasons", "place < 7").groupby(["user_id", "child_no"])["contribution"].sum()
+    predicted = reasons.loc[list(zip(rows.index, rows["child_no"], strict=True))].to_numpy()
     is_open = rows["probability"].to_numpy() < 0.99  # beyond, delta decides
     assert is_open.sum() > 30
-    assert np.corrcoef(said[is_open], moved[is_open])[0, 1] > 0.95
-    assert np.abs(said - moved)[is_open].mean() < 0.25 * np.abs(moved[is_open]).mean()
+    assert np.corrcoef(predicted[is_open], moved[is_open])[0, 1] > 0.95
+    assert np.abs(predicted - moved)[is_open].mean() < 0.25 * np.abs(moved[is_open]).mean()
 
 
-def test_where_a_registration_outvotes_behaviour_features_move_little(judged):
-    told = judged.frame("user_stages", "is_primary").merge(
-        judged.frame("birth_month_filter"), on=["user_id", "month"], suffixes=("", "_behaviour")
+def test_where_a_registration_outvotes_behaviour_features_move_little(evaluated):
+    told = evaluated.frame("user_stages", "is_primary").merge(
+        evaluated.frame("birth_month_filter"), on=["user_id", "month"], suffixes=("", "_behaviour")
     )
     p = np.array([row[f"p_{row['stage']}_behaviour"] for _, row in told.iterrows()])
     told["is_outvoted"] = (p < 0.2) & (told["probability"] > 0.8)
-    moved = judged.frame("stage_reasons", "place < 7").groupby(["user_id", "child_no"])["contribution"].sum().abs()
+    moved = evaluated.frame("stage_reasons", "place < 7").groupby(["user_id", "child_no"])["contribution"].sum().abs()
     both = told.merge(moved.rename("moved").reset_index(), on=["user_id", "child_no"])
     of_kinds = both.groupby("is_outvoted")["moved"].mean()
     assert both["is_outvoted"].sum() > 3 and of_kinds[True] < 0.3 * of_kinds[False]
 
 
-def test_features_are_weighed_for_primary_children_alone(judged):
-    others = judged.frame("user_stages", "not is_primary")[["user_id", "child_no"]]
-    places = judged.frame("stage_reasons").merge(others, on=["user_id", "child_no"])["place"]
+def test_features_are_weighed_for_primary_children_alone(evaluated):
+    others = evaluated.frame("user_stages", "not is_primary")[["user_id", "child_no"]]
+    places = evaluated.frame("stage_reasons").merge(others, on=["user_id", "child_no"])["place"]
     assert len(others) > 5 and set(places) == {7}
 
 
-def test_reasons_are_said_in_words(judged):
-    said = dict(judged.query("select feature, reason from reason_texts"))
-    assert said["leaf=wipes:purchase"] == "things of the kind wipes, bought"
-    assert said["size=clothing|100cm"] == "things of the size clothing 100cm"
-    assert any(reason.startswith("searched for ") for reason in said.values())
+def test_reasons_are_said_in_words(evaluated):
+    predicted = dict(evaluated.query("select feature, reason from reason_texts"))
+    assert predicted["leaf=wipes:purchase"] == "things of the kind wipes, bought"
+    assert predicted["size=clothing|100cm"] == "things of the size clothing 100cm"
+    assert any(reason.startswith("searched for ") for reason in predicted.values())
     endings = {"purchase": ", bought", "cart": ", put into the cart", "collect": ", collected"}
-    for feature, reason in said.items():
+    for feature, reason in predicted.items():
         detail = feature.split("=", 1)[1]
         action = detail.rpartition(":")[2]
         plain = detail.removesuffix(f":{action}") if action in endings and ":" in detail else detail
@@ -260,17 +262,17 @@ def test_reasons_are_said_in_words(judged):
         assert plain == detail or reason.endswith(endings[action])
 
 
-def test_a_family_without_words_is_named_by_its_features(judged, tmp_path):
-    shop = copy_shop(judged, tmp_path / "shop")
+def test_a_family_without_words_is_named_by_its_features(evaluated, tmp_path):
+    shop = copy_shop(evaluated, tmp_path / "shop")
     seed = shop.folder / "seeds" / "reason_words.csv"
     seed.write_text("".join(line for line in seed.read_text().splitlines(True) if not line.startswith("leaf,")))
     shop.build(only="reason_words reason_texts")
-    said = dict(shop.query("select feature, reason from reason_texts where feature like 'leaf=%'"))
-    assert said and all(feature == reason for feature, reason in said.items())
+    predicted = dict(shop.query("select feature, reason from reason_texts where feature like 'leaf=%'"))
+    assert predicted and all(feature == reason for feature, reason in predicted.items())
 
 
-def test_interests_are_shares_of_a_stage_s_active_users(judged, open_shop):
-    for shop, few in ((judged, 20), (open_shop, FEW)):
+def test_interests_are_shares_of_a_stage_s_active_users(evaluated, open_shop):
+    for shop, few in ((evaluated, 20), (open_shop, FEW)):
         found = shop.frame("stage_interests").set_index(["stage", "leaf_category"])
         met = pd.DataFrame(
             shop.query(

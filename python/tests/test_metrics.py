@@ -16,29 +16,29 @@ MF = Path(sys.executable).with_name("mf")
 
 
 @pytest.fixture(scope="module")
-def answers(judged, tmp_path_factory):
+def predictions_by_method(evaluated, tmp_path_factory):
     """What MetricFlow answers to each question, by metric."""
     if not MF.exists():
         pytest.skip("MetricFlow is not installed: pip install -e '.[metrics]'")
-    shop = copy_shop(judged, tmp_path_factory.mktemp("metrics") / "shop")
+    shop = copy_shop(evaluated, tmp_path_factory.mktemp("metrics") / "shop")
     found = {}
     for question in ASKED:
-        words = [str(MF), *shlex.split(question), "--csv", "answer.csv"]
+        words = [str(MF), *shlex.split(question), "--csv", "prediction.csv"]
         run = subprocess.run(words, cwd=shop.folder, env=os.environ | PLACES, capture_output=True, text=True)
         assert run.returncode == 0, run.stdout + run.stderr
-        found[words[words.index("--metrics") + 1]] = pd.read_csv(shop.folder / "answer.csv")
+        found[words[words.index("--metrics") + 1]] = pd.read_csv(shop.folder / "prediction.csv")
     return found
 
 
-def test_users_are_those_of_the_newest_month(judged, answers):
-    marts = judged.frame("stage_totals", "month = '2017-02-01'").set_index("stage")["n_users"].dropna()
-    found = answers["users"].set_index("told__stage")["users"].dropna()
+def test_users_are_those_of_the_newest_month(evaluated, predictions_by_method):
+    marts = evaluated.frame("stage_totals", "month = '2017-02-01'").set_index("stage")["n_users"].dropna()
+    found = predictions_by_method["users"].set_index("told__stage")["users"].dropna()
     assert found.to_dict() == marts.to_dict() and len(found) > 3
 
 
-def test_churn_is_who_left_of_who_was_there_a_month_at_a_time(judged, answers):
-    marts = judged.frame("stage_totals").set_index(["month", "stage"])
-    found = answers["churn"].dropna()
+def test_churn_is_who_left_of_who_was_there_a_month_at_a_time(evaluated, predictions_by_method):
+    marts = evaluated.frame("stage_totals").set_index(["month", "stage"])
+    found = predictions_by_method["churn"].dropna()
     found["month"] = pd.to_datetime(found["metric_time__month"])
     assert len(found) > 3
     for row in found.itertuples():
@@ -46,7 +46,7 @@ def test_churn_is_who_left_of_who_was_there_a_month_at_a_time(judged, answers):
         assert row.churn == pytest.approx(mart["n_moved_out"] / mart["n_users"], rel=1e-4)
 
 
-def test_accuracy_is_that_of_the_evaluation(judged, answers):
-    marts = judged.frame("stage_accuracy", "cohort = 'all' and period = 'all'").set_index("method")["accuracy"]
-    found = answers["accuracy"].set_index("judged__method")["accuracy"]
+def test_accuracy_is_that_of_the_evaluation(evaluated, predictions_by_method):
+    marts = evaluated.frame("stage_accuracy", "cohort = 'all' and period = 'all'").set_index("method")["accuracy"]
+    found = predictions_by_method["accuracy"].set_index("judged__method")["accuracy"]
     assert found.to_dict() == pytest.approx(marts.to_dict(), rel=1e-4)

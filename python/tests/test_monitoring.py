@@ -21,7 +21,7 @@ CHANGED = pd.date_range("2010-01-01", periods=20, freq="MS")
 def watched(base, tmp_path_factory):
     """The base with its monitors, of which drift and reasons are views that follow their tables: copy it."""
     shop = copy_shop(base, tmp_path_factory.mktemp("watched") / "shop")
-    shop.build(only="model_drift retraining_reasons", quality_floor=0.5)
+    shop.build(only="model_drift retraining_triggers", quality_floor=0.5)
     return shop
 
 
@@ -54,9 +54,9 @@ def test_drift_raises_no_alarm_on_still_data_and_one_in_every_month_after_a_chan
     users = range(n_users)
     fill(shop, met_by(users, [*REFERENCE, *STILL], before, dice) + met_by(users, CHANGED, after, dice))
     levels = shop.frame("model_drift").set_index("month")["level"]
-    assert list(levels[STILL].unique()) == ["calm"] and len(levels) == 120
-    assert list(levels[CHANGED].unique()) == ["alarm"]
-    reasons = shop.frame("retraining_reasons")
+    assert list(levels[STILL].unique()) == ["ok"] and len(levels) == 120
+    assert list(levels[CHANGED].unique()) == ["error"]
+    reasons = shop.frame("retraining_triggers")
     assert set(reasons["month"]) == set(CHANGED) and set(reasons["measure"]) == {"leaf"}
     assert (reasons["value"] > reasons["threshold"]).all()
 
@@ -89,7 +89,7 @@ def test_a_run_replaces_the_model_early_when_what_users_meet_has_changed_and_not
     finished = shop.start(**wanted)
     assert "a new model before its time: drift of size in 2016-12 is" in " ".join(finished.output.split())
     assert shop.query(models) == [("2016-11-01",), ("2017-02-01",)]
-    assert shop.query("from retraining_reasons") == []
+    assert shop.query("from retraining_triggers") == []
 
 
 def test_quality_is_a_reason_only_when_it_is_below_the_floor_for_sure_and_since_the_training(watched, tmp_path):
@@ -97,7 +97,7 @@ def test_quality_is_a_reason_only_when_it_is_below_the_floor_for_sure_and_since_
     made = "update monitor_quality set subject = 'life_stage', month = '{}', n_cases = {}, accuracy = {}"
     found = {}
     shop.change("delete from monitor_quality where rowid > 0")
-    shop.build(only="retraining_reasons", quality_floor=0.5)
+    shop.build(only="retraining_triggers", quality_floor=0.5)
     for facts in [
         ("2017-03-01", 100, 0.39),
         ("2017-03-01", 70, 0.39),
@@ -105,7 +105,7 @@ def test_quality_is_a_reason_only_when_it_is_below_the_floor_for_sure_and_since_
         ("2017-03-01", 19, 0.1),
     ]:
         shop.change(made.format(*facts))
-        found[facts] = [row[0] for row in shop.query("from retraining_reasons")]
+        found[facts] = [row[0] for row in shop.query("from retraining_triggers")]
     assert list(found.values()) == [["quality"], [], [], []]
 
 
@@ -119,8 +119,8 @@ def quality_of(shop, made_on):
     names, edges = [name for name in STAGES if name], list(STAGES.values())
     labels["place"] = np.searchsorted(edges, labels["age_months"], "right") - 1
     labels = labels[(labels["age_months"] >= edges[0]) & (labels["age_months"] < edges[-1])]
-    beliefs = shop.frame("stage_beliefs", "method = 'birth_month_filter' and is_primary")
-    rows = labels.merge(beliefs, on=["user_id", "month"])
+    posteriors = shop.frame("stage_posteriors", "method = 'birth_month_filter' and is_primary")
+    rows = labels.merge(posteriors, on=["user_id", "month"])
     shares = rows[[f"p_{name}" for name in names]].to_numpy()
     rows["told"], rows["sure"] = shares.argmax(axis=1), shares.max(axis=1)
     rows["relevance"], rows["right"] = shares[np.arange(len(rows)), rows["place"]], rows["told"] == rows["place"]

@@ -12,14 +12,14 @@ from project import assert_same, copy_shop
 
 from life_stage.publishing import content_hash
 
-BELIEFS = ["birth_month_filter", "dynamic_fusion", "pair_filter", "stage_evidence", "stage_scores"]
+BELIEFS = ["birth_month_filter", "dynamic_fusion", "pair_filter", "stage_log_likelihoods", "stage_scores"]
 STATE = [
     *BELIEFS,
     "birth_month_filter_cells",
     "dynamic_fusion_cells",
     "pair_filter_cells",
     "stage_coefficients",
-    "month_models",
+    "month_model_assignments",
     "user_months",
     "user_month_features",
     "search_terms",
@@ -36,14 +36,14 @@ TOO_FEW = (
     "stage_recall",
     "stage_confusion",
     "stage_calibration",
-    "fusion_gain",
+    "gain_over_baseline",
     "experiment_readout",
     "stage_interests",
 )
-PER_RUN = ("model_runs", "built_months", "published_marts")
+PER_RUN = ("model_runs", "build_log", "published_marts")
 # Nobody has left the shop, no table says who consents or what was asked for, and eight months hold too few baskets for
 # the checkout.
-NOBODY = ("erased_users", "forgotten_actions", "stg_consents", "monitor_latency", "cart_complements")
+NOBODY = ("erased_users", "erased_action_hashes", "stg_consents", "monitor_latency", "cart_complements")
 
 
 def months_rebuilt(shop, model, before):
@@ -66,7 +66,7 @@ def late_rows(shop, of_month, days):
         order by action_id limit 100"""
 
 
-@pytest.mark.fault("Months and runs", "first run, then month by month", "the beliefs of a single run")
+@pytest.mark.fault("Months and runs", "first run, then month by month", "posteriors of a single run")
 def test_a_history_built_month_by_month_equals_one_built_at_once(base, new_shop):
     for arriving in (
         ["2016-07", "2016-08", "2016-09", "2016-10"],
@@ -93,14 +93,14 @@ def test_a_history_built_month_by_month_equals_one_built_at_once(base, new_shop)
 
 @pytest.mark.fault(
     "Months and runs",
-    "a missing month that arrives later",
-    "counted in model_runs.n_months_missing, folded in when it arrives",
+    "missing month that arrives later",
+    "counted in `model_runs.n_months_missing`, added on arrival",
 )
 @pytest.mark.slow
 def test_a_month_that_comes_late_is_reported_missing_and_then_folded_in(base, new_shop):
     new_shop.add_months(base, ["2016-07", "2016-08", "2016-10", "2016-11", "2016-12"])
     new_shop.build()
-    september = "select status, is_closed, n_actions from month_ledger where month = date '2016-09-01'"
+    september = "select status, is_closed, n_actions from month_calendar where month = date '2016-09-01'"
     assert new_shop.query(september) == [("missing", True, 0)]
     assert new_shop.query("select n_months_missing, n_months_updated from model_runs") == [(1, 6)]
     before = new_shop.run_of_months("birth_month_filter")
@@ -132,9 +132,7 @@ def test_a_new_month_reads_no_file_but_its_own(base, new_shop):
     assert new_shop.run_of_months(BELIEFS[0]).keys() == {"2016-12", "2017-01", "2017-02"}
 
 
-@pytest.mark.fault(
-    "Months and runs", "the same month twice: a run with nothing new", "one row in model_runs, nothing else changed"
-)
+@pytest.mark.fault("Months and runs", "second run without new data", "one row in `model_runs`, no other change")
 def test_a_run_with_nothing_new_changes_nothing_but_the_run_ledger(base, shop):
     before = shop.contents()
     shop.build(evaluated=True)
@@ -145,7 +143,7 @@ def test_a_run_with_nothing_new_changes_nothing_but_the_run_ledger(base, shop):
     unlike = {*PER_RUN, *TOO_FEW, *NOBODY, *(name for name in base.tables() if name.startswith("checkout_"))}
     assert_same(shop, base, [name for name in base.tables() if name not in unlike], ignore=())
     assert [shop.query(f"select count(*) from {name}") for name in TOO_FEW] == [[(0,)]] * len(TOO_FEW)
-    assert_same(shop, base, ["built_months"], where="model <> 'settings'", ignore=())
+    assert_same(shop, base, ["build_log"], where="model <> 'settings'", ignore=())
     assert [count for (count,) in shop.query("select count(*) from model_runs")] == [2]
     assert all(1 < seconds < 600 for (seconds,) in shop.query("select seconds from model_runs"))
     assert shop.query("select n_months_read, n_months_updated from model_runs order by started_at")[1] == (
@@ -154,7 +152,7 @@ def test_a_run_with_nothing_new_changes_nothing_but_the_run_ledger(base, shop):
     )
 
 
-@pytest.mark.fault("Months and runs", "a file touched, its contents the same", "read again, no belief changed")
+@pytest.mark.fault("Months and runs", "touched file, same content", "read again, posteriors unchanged")
 @pytest.mark.slow
 def test_a_touched_file_is_read_again_and_changes_no_belief(base, shop):
     file = shop.source / "actions" / "month=2016-10" / "part-0000.parquet"
@@ -163,11 +161,11 @@ def test_a_touched_file_is_read_again_and_changes_no_belief(base, shop):
     shop.build()
     # Bad times make a file count for other months too; those are staged again with it.
     assert "2016-10" in months_rebuilt(shop, "stg_action_rows", before["stg_action_rows"])
-    assert_same(shop, base, [*STATE, "month_ledger"], ignore=())
+    assert_same(shop, base, [*STATE, "month_calendar"], ignore=())
     assert shop.published_set() == base.published_set()
 
 
-@pytest.mark.fault("Months and runs", "actions that come late", "the month again and the beliefs from it on")
+@pytest.mark.fault("Months and runs", "late actions", "that month and later posteriors recomputed")
 def test_rows_that_come_late_rewrite_the_beliefs_from_their_month_on(base, shop, new_shop):
     for folder, of_month, days, rebuilt in (
         ("2017-02", "2016-12", 31, ["2017-01", "2017-02"]),
@@ -176,7 +174,7 @@ def test_rows_that_come_late_rewrite_the_beliefs_from_their_month_on(base, shop,
         before = {model: shop.run_of_months(model) for model in BELIEFS}
         shop.write(f"actions/month={folder}/late.csv", late_rows(base, of_month, days))
         shop.build()
-        for model in ("stage_evidence", "stage_scores"):
+        for model in ("stage_log_likelihoods", "stage_scores"):
             assert months_rebuilt(shop, model, before[model]) == rebuilt[:1], model
         assert months_rebuilt(shop, "birth_month_filter", before["birth_month_filter"]) == rebuilt
     assert_same(shop, base, BELIEFS, where="month < date '2016-10-01'", ignore=())
@@ -192,7 +190,7 @@ def test_a_changed_month_is_scored_again_and_so_is_the_same_month_of_the_next_ye
     new_shop.change(
         """insert into stage_coefficients
         select * replace ('last_year:' || feature as feature, value / 2 as value) from stage_coefficients
-        where regression = 'memory_less' and feature <> ''"""
+        where model_name = 'memory_less' and feature <> ''"""
     )
     new_shop.add_months(base, ["2016-11"])
     a_year_before = "occurred_at - interval 11 month as occurred_at, action_id || ' before' as action_id"
@@ -210,8 +208,8 @@ def test_a_changed_month_is_scored_again_and_so_is_the_same_month_of_the_next_ye
     assert new_shop.query(f"({scored}) except ({active})") == [] == new_shop.query(f"({active}) except ({scored})")
     assert new_shop.query(f"select count(*) > 10 from ({only_last_year})") == [(True,)]
     # Models learn from such a month, too.
-    learned = """select distinct is_active, feature like 'last_year:%' from learning_features
-        inner join learning_rows using (row_no) where month = date '2016-11-01' and feature like '%leaf=%'"""
+    learned = """select distinct is_active, feature like 'last_year:%' from training_features
+        inner join training_rows using (row_no) where month = date '2016-11-01' and feature like '%leaf=%'"""
     assert sorted(new_shop.query(learned)) == [(False, True), (True, False), (True, True)]
 
     before = {model: new_shop.run_of_months(model) for model in BELIEFS}
@@ -220,18 +218,18 @@ def test_a_changed_month_is_scored_again_and_so_is_the_same_month_of_the_next_ye
         shop.write("actions/month=2015-11/late.parquet", late)
     new_shop.build()
     assert months_rebuilt(new_shop, "stage_scores", before["stage_scores"]) == ["2015-11", "2016-11"]
-    assert months_rebuilt(new_shop, "stage_evidence", before["stage_evidence"]) == ["2015-11"]
+    assert months_rebuilt(new_shop, "stage_log_likelihoods", before["stage_log_likelihoods"]) == ["2015-11"]
     at_once.build()
     assert_same(new_shop, at_once, BELIEFS)
 
 
-@pytest.mark.fault("Months and runs", "a month that leaves the source", "month_ledger.status = retired, kept as it was")
+@pytest.mark.fault("Months and runs", "month removed from the source", "month kept, status `retired`")
 @pytest.mark.slow
 def test_a_month_that_leaves_the_source_is_retired_and_kept(base, shop):
     shutil.rmtree(shop.source / "actions" / "month=2016-08")
     shop.build()
-    ledger = "select month, n_rows, n_actions, contents, is_closed from month_ledger order by month"
-    assert shop.query("select strftime(month, '%Y-%m') from month_ledger where status = 'retired'") == [("2016-08",)]
+    ledger = "select month, n_rows, n_actions, content_hash, is_closed from month_calendar order by month"
+    assert shop.query("select strftime(month, '%Y-%m') from month_calendar where status = 'archived'") == [("2016-08",)]
     assert shop.query(ledger) == base.query(ledger)
     assert_same(shop, base, [*STATE, "user_stages"], ignore=())
     assert shop.published_set() == base.published_set()
@@ -249,7 +247,7 @@ def test_a_retired_month_is_kept_when_the_next_folder_holds_a_few_of_its_rows(ba
     assert_same(shop, with_late_rows, BELIEFS, ignore=())
 
 
-@pytest.mark.fault("Months and runs", "a month that is not closed", "staged, no belief until it is over and complete")
+@pytest.mark.fault("Months and runs", "month not closed", "staged, no posterior until closed and complete")
 @pytest.mark.slow
 def test_a_month_gets_a_belief_once_it_is_over_and_complete(base, new_shop):
     def months_believed(shop):
@@ -264,7 +262,7 @@ def test_a_month_gets_a_belief_once_it_is_over_and_complete(base, new_shop):
     new_shop.write("actions/month=2016-08/most.parquet", f"{august} where not ({is_last_day})")
     new_shop.build()
     assert months_believed(new_shop) == ["2016-07"]
-    assert new_shop.query("select is_closed from month_ledger order by month") == [(True,), (False,)]
+    assert new_shop.query("select is_closed from month_calendar order by month") == [(True,), (False,)]
     declared = copy_shop(new_shop, new_shop.folder.with_name("declared"))
 
     declared.build(through_month="2016-08")
@@ -282,9 +280,7 @@ def test_a_month_gets_a_belief_once_it_is_over_and_complete(base, new_shop):
     assert_same(new_shop, base, BELIEFS, where="month <= date '2016-08-01'")
 
 
-@pytest.mark.fault(
-    "Learning", "first run with too few registered children", "ends well with LS-ML-001, nothing published is replaced"
-)
+@pytest.mark.fault("Training", "first run with too few registered children", "LS-ML-001, published set unchanged")
 @pytest.mark.slow
 def test_without_registered_children_the_run_ends_well_and_says_what_is_missing(base, bare_shop):
     bare_shop.add_months(base, ["2016-07"])
@@ -292,7 +288,7 @@ def test_without_registered_children_the_run_ends_well_and_says_what_is_missing(
     bare_shop.write("children.parquet", f"{children} order by user_id limit 20")
     output = bare_shop.build().output
     trains = "split = 'train' and is_active"
-    ((n_users,),) = bare_shop.query(f"select count(distinct user_id) from learning_rows where {trains}")
+    ((n_users,),) = bare_shop.query(f"select count(distinct user_id) from training_rows where {trains}")
     assert 0 < n_users <= 20
     assert f"LS-ML-001 no model was trained: {n_users} training users" in output
     assert f"{60 - n_users} are missing" in output
@@ -307,14 +303,14 @@ def test_without_registered_children_the_run_ends_well_and_says_what_is_missing(
         )
     bare_shop.write("children.parquet", f"{children} limit 0")
     assert "LS-ML-001 no model was trained: 0 training users" in bare_shop.build().output
-    for table in ("stage_coefficients", "stage_evidence", "stage_scores", "birth_month_filter", "user_stages"):
+    for table in ("stage_coefficients", "stage_log_likelihoods", "stage_scores", "birth_month_filter", "user_stages"):
         assert bare_shop.query(f"select count(*) from {table}") == [(0,)], table
-    for table in ("month_ledger", "user_month_features", "stg_rejected_actions"):
+    for table in ("month_calendar", "user_month_features", "stg_rejected_actions"):
         assert bare_shop.query(f"select count(*) > 0 from {table}") == [(True,)], table
     assert bare_shop.contents()["published"] == base.contents()["published"]
 
 
-@pytest.mark.fault("Learning", "too few registered children, an older model there", "the older model is used on")
+@pytest.mark.fault("Training", "too few registered children, older model present", "older model stays in use")
 @pytest.mark.slow
 def test_without_registered_children_an_older_model_is_used_on(base, new_shop):
     new_shop.add_months(base, ["2016-07"])

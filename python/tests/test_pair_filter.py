@@ -142,11 +142,11 @@ def test_what_is_read_of_a_user_does_not_hang_on_who_else_is_read(seed, n_users)
 
 
 @settings(max_examples=10, deadline=None)
-@given(seed=st.integers(0, 10_000), n_units=st.lists(st.integers(1, 5), min_size=1, max_size=30))
-def test_what_a_month_says_of_a_user_does_not_hang_on_who_else_acted(seed, n_units):
-    evidence = np.random.default_rng(seed).normal(size=(sum(n_units), N_BINS))
-    together = CELLS.merged(evidence, np.array(n_units), AVERAGE, START)
-    for user, units in enumerate(np.split(evidence, np.cumsum(n_units)[:-1])):
+@given(seed=st.integers(0, 10_000), n_groups=st.lists(st.integers(1, 5), min_size=1, max_size=30))
+def test_what_a_month_says_of_a_user_does_not_hang_on_who_else_acted(seed, n_groups):
+    log_likelihood = np.random.default_rng(seed).normal(size=(sum(n_groups), N_BINS))
+    together = CELLS.merged(log_likelihood, np.array(n_groups), AVERAGE, START)
+    for user, units in enumerate(np.split(log_likelihood, np.cumsum(n_groups)[:-1])):
         alone = CELLS.merged(units, np.array([len(units)]), AVERAGE, START)
         np.testing.assert_allclose(together[:, [user]], alone, rtol=0, atol=1e-5)
 
@@ -176,20 +176,20 @@ def test_unit_evidence_is_the_sum_of_what_the_unit_met(base):
     items = base.frame("stg_items")[["item_id", "leaf_category"]]
     of_items, of_terms = base.frame("item_features"), base.frame("search_term_features")
     looked = actions.merge(items, on="item_id").merge(of_items, on="item_id")
-    looked["unit"] = "leaf=" + looked["leaf_category"]
+    looked["category_group"] = "leaf=" + looked["leaf_category"]
     stronger = looked[looked["action"] != "click"]
     stronger = stronger.assign(feature=stronger["feature"] + ":" + stronger["action"])
-    searched = actions.merge(of_terms, on="search_term").assign(unit="search")
+    searched = actions.merge(of_terms, on="search_term").assign(category_group="search")
     met = pd.concat([looked, stronger, searched])
-    days = met.groupby(["user_id", "unit", "feature"])["acted_on"].nunique().rename("n").reset_index()
-    weights = base.frame("evidence_weights")
+    days = met.groupby(["user_id", "category_group", "feature"])["acted_on"].nunique().rename("n").reset_index()
+    weights = base.frame("model_weights")
     columns = [name for name in weights.columns if name.startswith("w_")]
     weighed = days.merge(weights, on="feature")
     weighed[columns] = weighed[columns].mul(np.log1p(weighed["n"]), axis=0)
-    expected = weighed.groupby(["user_id", "unit"])[columns].sum()
-    found = base.frame("unit_evidence", month).set_index(["user_id", "unit"]).sort_index()
+    expected = weighed.groupby(["user_id", "category_group"])[columns].sum()
+    found = base.frame("group_log_likelihoods", month).set_index(["user_id", "category_group"]).sort_index()
     assert list(found.index) == list(expected.index) and len(found) > 300
-    np.testing.assert_allclose(found[[f"e_{c[2:]}" for c in columns]], expected, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(found[[f"ll_{c[2:]}" for c in columns]], expected, rtol=0, atol=1e-8)
 
 
 def test_every_belief_is_beside_one_about_a_second_child(base):
@@ -209,7 +209,7 @@ def test_a_second_child_is_believed_in_above_the_threshold_and_has_a_number_of_i
     assert thresholds == [pytest.approx(np.log(20))] * 8
     shop.change("update pair_filter set log_odds = log_odds + 4")
     second = (
-        "select count(*) from stage_beliefs where method = 'birth_month_filter' and child_no = 2 and not is_primary"
+        "select count(*) from stage_posteriors where method = 'birth_month_filter' and child_no = 2 and not is_primary"
     )
     passed = shop.query("select count(*) from pair_filter where log_odds > ln(20)")
     assert shop.query(second) == passed and passed[0][0] > 20
@@ -227,9 +227,9 @@ def test_a_second_child_is_believed_in_above_the_threshold_and_has_a_number_of_i
     assert [n_known for n_known, _, _ in told] == [0, 1], "families with several registered children have no more"
     assert all(n_further == n_next > 0 for _, n_further, n_next in told)
     furthest = """
-        select max(abs(told.p_infant - beliefs.p_infant)), max(abs(told.p_toddler - beliefs.p_toddler))
-        from user_stage_months as told inner join stage_beliefs as beliefs using (user_id, month)
-        where not told.is_primary and not beliefs.is_primary and beliefs.method = 'birth_month_filter'
+        select max(abs(told.p_infant - posteriors.p_infant)), max(abs(told.p_toddler - posteriors.p_toddler))
+        from user_stage_months as told inner join stage_posteriors as posteriors using (user_id, month)
+        where not told.is_primary and not posteriors.is_primary and posteriors.method = 'birth_month_filter'
     """
     assert max(shop.query(furthest)[0]) < 1e-9, "the registration of the first child says nothing of the second"
 

@@ -14,7 +14,7 @@ from life_stage.pseudonyms import padded, pseudonym
 
 KEY = {"LIFE_STAGE_ID_KEY": "a key of thirty-two random bytes"}
 STAGING = "path:seeds path:models/staging"
-HARDENED = {"LIFE_STAGE_TARGET": "hardened", **KEY}
+HARDENED = {"LIFE_STAGE_TARGET": "sandboxed", **KEY}
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def test_another_key_or_none_stops_the_run(keyed, shop):
     ("code", "environment"),
     [
         ("LS-PRI-001", {"LIFE_STAGE_ID_KEY": "short"}),
-        ("LS-PRI-002", {"LIFE_STAGE_TARGET": "hardened"}),
+        ("LS-PRI-002", {"LIFE_STAGE_TARGET": "sandboxed"}),
     ],
 )
 def test_a_key_that_is_too_short_or_missing_stops_the_run(shop, code, environment):
@@ -123,8 +123,8 @@ def test_a_key_that_is_too_short_or_missing_stops_the_run(shop, code, environmen
 
 
 def test_what_the_engine_says_of_a_broken_line_does_not_show_the_line():
-    said = "CSV Error on Line: 7\nOriginal Line: 42,anna@example.org\nExpected Number of Columns: 5"
-    assert explained(said).startswith("LS-SRC-006") and "anna" not in explained(said)
+    predicted = "CSV Error on Line: 7\nOriginal Line: 42,anna@example.org\nExpected Number of Columns: 5"
+    assert explained(predicted).startswith("LS-SRC-006") and "anna" not in explained(predicted)
 
 
 def test_without_a_key_the_default_target_says_that_ids_are_kept(shop):

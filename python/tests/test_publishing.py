@@ -125,7 +125,7 @@ def test_an_empty_user_stages_replaces_nothing(shop):
     assert shop.published.resolve() == folder and shop.users() == [("anna",)]
 
 
-@pytest.mark.fault("Machine", "publication fails halfway", "the old set stands, no litter")
+@pytest.mark.fault("Machine", "publication fails halfway", "old set kept, no temporary files")
 @pytest.mark.parametrize("mart", ["model_runs", "stages"])
 def test_a_failing_mart_leaves_the_old_set_and_no_litter(shop, mart):
     shop.publish()
@@ -186,7 +186,7 @@ def test_a_new_mart_has_a_view_after_the_publication(shop):
 
 
 def test_small_marts_are_csv_too_which_no_spreadsheet_calculates(shop):
-    cells = "=1+1", "+1", "-1", "@sum(1)", "\t=1", "辅食", 'said "milk, please"', "a-b"
+    cells = "=1+1", "+1", "-1", "@sum(1)", "\t=1", "辅食", 'predicted "milk, please"', "a-b"
     rows = ", ".join(f"('{cell}', {n - 3}.5)" for n, cell in enumerate(cells))
     shop.publish(stage_interests=f"from (values {rows}) as v(leaf_category, lift)")
     text = (shop.published / "stage_interests.csv").read_bytes().decode("utf-8")
@@ -199,8 +199,8 @@ def test_small_marts_are_csv_too_which_no_spreadsheet_calculates(shop):
 
 
 def test_what_the_database_says_of_columns_is_in_the_views_and_in_the_dictionary(shop):
-    said = {"user_stages": {"": "One row per user.", "stage": "It's the stage."}}
-    shop.publish(descriptions=said)
+    predicted = {"user_stages": {"": "One row per user.", "stage": "It's the stage."}}
+    shop.publish(descriptions=predicted)
     with duckdb.connect(shop.published / "life_stage.duckdb", read_only=True) as reader:
         columns = reader.sql("select comment from duckdb_columns() where column_name = 'stage' and comment is not null")
         assert columns.fetchall() == [("It's the stage.",)]
@@ -216,7 +216,7 @@ def test_what_the_database_says_of_columns_is_in_the_views_and_in_the_dictionary
         "INTEGER",
         "",
     ] in rows
-    shop.publish(descriptions=said)
+    shop.publish(descriptions=predicted)
     assert len(shop.sets()) == 1
     shop.publish(descriptions={"user_stages": {"stage": "Another word."}})
     with duckdb.connect(shop.published / "life_stage.duckdb", read_only=True) as reader:
@@ -240,7 +240,7 @@ def test_a_file_that_was_lost_or_damaged_is_published_again(shop, name, damage):
     assert len(mended) == len(whole) and (name == "manifest.json" or mended == whole)
 
 
-@pytest.mark.fault("Kills", "kill -9 between the swap and the view file", "made by the next run")
+@pytest.mark.fault("Kills", "kill -9 between swap and view file", "next run creates the view file")
 def test_views_that_a_kill_left_out_are_made_by_the_next_run(shop):
     shop.publish()
     (shop.published / "life_stage.duckdb").rename(shop.published / "life_stage.duckdb.new")
@@ -260,7 +260,7 @@ def test_what_a_killed_publication_left_is_cleared_by_the_next(shop):
     assert sorted(path.name for path in shop.published.parent.iterdir()) == ["published", "published.sets"]
 
 
-@pytest.mark.fault("Kills", "readers during publication", "always one whole set, old or new")
+@pytest.mark.fault("Kills", "reads during publication", "one complete set, old or new")
 def test_readers_always_see_one_whole_set(shop):
     shop.publish()
     mixed, passes, done = [], [], threading.Event()
@@ -287,7 +287,7 @@ def test_readers_always_see_one_whole_set(shop):
     assert len(set(passes)) > 3, "the readers saw too few sets to prove anything"
 
 
-@pytest.mark.parametrize("name", ["it's here", 'say "hi"', "two  blanks", "größe 岁"])
+@pytest.mark.parametrize("name", ["it's here", 'log_progress "hi"', "two  blanks", "größe 岁"])
 def test_a_path_may_hold_quotes_blanks_and_letters_of_any_script(tmp_path, name):
     shop = Shop(tmp_path / name / f"published {name}")
     shop.publish()

@@ -21,34 +21,34 @@ def shift_birthdays(shop, months: int) -> None:
 def told(base):
     """The history mart of users with one registered child, beside behaviour alone and the registration."""
     frames = [
-        base.frame(table).drop(columns="run_id", errors="ignore") for table in ("user_stage_months", "stage_beliefs")
+        base.frame(table).drop(columns="run_id", errors="ignore") for table in ("user_stage_months", "stage_posteriors")
     ]
-    history, beliefs = frames[0], frames[1][frames[1]["method"] == "birth_month_filter"]
+    history, posteriors = frames[0], frames[1][frames[1]["method"] == "birth_month_filter"]
     births = base.frame("registered_births")
     alone = base.query("select user_id from stg_children group by user_id having count(*) = 1")
-    together = history.merge(beliefs, on=KEYS, suffixes=("", "_behaviour")).merge(births, on=KEYS, how="left")
+    together = history.merge(posteriors, on=KEYS, suffixes=("", "_behaviour")).merge(births, on=KEYS, how="left")
     return together[together["user_id"].isin([user for (user,) in alone])]
 
 
 def test_a_birthday_is_trusted_as_bayes_says(base):
     """0.95 on the birthday, 0.05 on what is believed without it, both weighed with the behaviour up to the month."""
-    d, evidence = Divisions.of(base), base.frame("stage_evidence")
-    calendar = {month: n for n, (month,) in enumerate(base.query("select month from month_ledger order by month"))}
-    rows = base.frame("stage_coefficients", "kind in ('start', 'setting')")
-    shares = rows[rows["kind"] == "start"].set_index("age_bin")["value"][d.bins].to_numpy()
-    setting = rows[rows["kind"] == "setting"].set_index("feature")["value"]
-    readings = tuple(setting[["tau", "gamma", "delta", "birth_hazard"]])
-    months = evidence["month"].map(lambda month: calendar[month.date()])
+    d, log_likelihood = Divisions.of(base), base.frame("stage_log_likelihoods")
+    calendar = {month: n for n, (month,) in enumerate(base.query("select month from month_calendar order by month"))}
+    rows = base.frame("stage_coefficients", "parameter_type in ('initial_prior', 'setting')")
+    shares = rows[rows["parameter_type"] == "initial_prior"].set_index("age_bin")["value"][d.bins].to_numpy()
+    setting = rows[rows["parameter_type"] == "setting"].set_index("feature")["value"]
+    readouts = tuple(setting[["tau", "gamma", "delta", "birth_hazard"]])
+    months = log_likelihood["month"].map(lambda month: calendar[month.date()])
     of_users = {
-        user: dict(zip(months[of_user.index], of_user[[f"e_{name}" for name in d.bins]].to_numpy(), strict=True))
-        for user, of_user in evidence.groupby("user_id")
+        user: dict(zip(months[of_user.index], of_user[[f"ll_{name}" for name in d.bins]].to_numpy(), strict=True))
+        for user, of_user in log_likelihood.groupby("user_id")
     }
     compared = 0
     for row in base.frame("registered_births").to_dict("records"):
         if row["n_known_children"] > 1:
             assert row["registration_probability"] == pytest.approx(0.95)
         elif d.first <= row["age_months"] <= d.last:
-            prior, _, P = posterior(of_users[row["user_id"]], calendar[row["month"].date()], readings, shares, d)
+            prior, _, P = posterior(of_users[row["user_id"]], calendar[row["month"].date()], readouts, shares, d)
             cell = row["age_months"] - d.first + 1
             right = 0.95 * (P[cell] / prior[cell] - setting["delta"]) / (1 - setting["delta"])
             assert row["registration_probability"] == pytest.approx(right / (right + 0.05), abs=1e-9)
@@ -95,7 +95,7 @@ def test_wrong_registrations_change_what_is_told_and_no_belief(base, tmp_path):
     shop = copy_shop(base, tmp_path / "wrong")
     shift_birthdays(shop, 20)
     shop.build()
-    unmoved = ["stage_evidence", "stage_scores", "birth_month_filter", "dynamic_fusion", "stage_coefficients"]
+    unmoved = ["stage_log_likelihoods", "stage_scores", "birth_month_filter", "dynamic_fusion", "stage_coefficients"]
     assert_same(shop, base, unmoved, ignore=())
     trust = "select avg(registration_probability) from registered_births"
     assert shop.query(trust)[0][0] < base.query(trust)[0][0] - 0.05, "behaviour speaks against wrong birthdays"
@@ -143,7 +143,7 @@ EXPECTED = """
     from user_stage_months as told
     join registered_births as registered using (user_id, child_no, month)
     join stg_children as children using (user_id, child_no)
-    join birth_month_filter as beliefs using (user_id, month)
+    join birth_month_filter as posteriors using (user_id, month)
     where registered_at < children.birth_date and registration_probability >= 0.5
 """
 
@@ -151,7 +151,7 @@ EXPECTED = """
 def test_no_birth_is_confirmed_before_its_day_nor_by_time_alone(base):
     ahead = f"select count(*), count(case when told.birth_confirmed then 1 end) {EXPECTED} and age_months < 0"
     quiet = f"""select count(*), count(case when told.birth_confirmed then 1 end) {EXPECTED}
-        and age_months >= 0 and children.birth_date >= beliefs.first_month
+        and age_months >= 0 and children.birth_date >= posteriors.first_month
         and told.last_active_month < date_trunc('month', children.birth_date)"""
     for claim in (ahead, quiet):
         n_rows, n_confirmed = base.query(claim)[0]
@@ -180,7 +180,7 @@ def test_the_marts_tell_the_method_that_the_var_names(base, tmp_path):
     unregistered = "user_id not in (select user_id from stg_children) group by all order by all"
     told = f"select user_id, month, count(*) from user_stage_months where {unregistered}"
     tracks = f"""select user_id, month, count(*) from dynamic_fusion
-        where (place = 1 or n_fusions >= 2) and {unregistered}"""
+        where (rank = 1 or n_fusions >= 2) and {unregistered}"""
     assert shop.query(told) == shop.query(tracks) != base.query(told)
     assert shop.published_set() != base.published_set()
     shop.build()

@@ -23,15 +23,17 @@ N_CHARTS = sum(panel.draw is not None for panel in PANELS)
 
 
 @pytest.fixture(scope="module")
-def written(judged, tmp_path_factory):
+def written(evaluated, tmp_path_factory):
     """The report of a shop whose methods are judged, and how many charts it says it has; no result counts as small."""
     file = tmp_path_factory.mktemp("report") / "life_stages.html"
     warehouse = file.with_name("warehouse.duckdb")
     with duckdb.connect() as connection:
-        connection.execute(f"attach '{judged.warehouse}' as judged (read_only); attach '{warehouse}' as warehouse")
-        connection.execute("copy from database judged to warehouse")
+        connection.execute(
+            f"attach '{evaluated.warehouse}' as evaluated (read_only); attach '{warehouse}' as warehouse"
+        )
+        connection.execute("copy from database evaluated to warehouse")
         for table in HIDING:
-            connection.execute(f"update warehouse.{table} set is_small = false")
+            connection.execute(f"update warehouse.{table} set is_suppressed = false")
     return file, report.write(warehouse, file)
 
 
@@ -90,12 +92,12 @@ def test_a_browser_shows_it_without_a_complaint(written, tmp_path):
     assert "CONSOLE" not in shown.stderr
 
 
-def test_the_reasons_of_the_sample_are_those_of_the_mart(judged, written):
+def test_the_reasons_of_the_sample_are_those_of_the_mart(evaluated, written):
     text = written[0].read_text(encoding="utf-8")
     sections = re.findall(r"<summary>User (\S+), child (\d+): (\w+), log-odds (\S+)</summary>(.*?)</details>", text)
     assert len(sections) == 12
     for user, child_no, stage, log_odds, rows in sections:
-        mart = judged.frame("stage_reasons", f"user_id = '{user}' and child_no = {child_no}").sort_values("place")
+        mart = evaluated.frame("stage_reasons", f"user_id = '{user}' and child_no = {child_no}").sort_values("place")
         assert stage == mart["stage"].iloc[0] and float(log_odds) == pytest.approx(mart["log_odds"].iloc[0], abs=0.01)
         cells = re.findall(r"<td.*?>(.*?)</td>", rows)
         assert [float(cell) for cell in cells[1::2]] == pytest.approx(list(mart["contribution"]), abs=0.001)
@@ -111,30 +113,32 @@ def users_of(shop, table: str) -> pd.Series:
 
 
 @pytest.mark.parametrize("table", HIDING)
-def test_results_of_few_users_are_hidden_and_cannot_be_reckoned_back(judged, table):
+def test_results_of_few_users_are_hidden_and_cannot_be_reckoned_back(evaluated, table):
     key, group = HIDING[table]
-    told = judged.frame(table).set_index(key)
-    users = users_of(judged, table).reindex(told.index)
-    assert (users[~told["is_small"]] >= ENOUGH).all() and (users < ENOUGH).any() and not told["is_small"].all()
-    hidden = users[told["is_small"]].groupby(group).sum()
-    shown = users[~told["is_small"]].groupby(group).sum()
+    told = evaluated.frame(table).set_index(key)
+    users = users_of(evaluated, table).reindex(told.index)
+    assert (
+        (users[~told["is_suppressed"]] >= ENOUGH).all() and (users < ENOUGH).any() and not told["is_suppressed"].all()
+    )
+    hidden = users[told["is_suppressed"]].groupby(group).sum()
+    shown = users[~told["is_suppressed"]].groupby(group).sum()
     assert (hidden[hidden.index.isin(shown.index)] >= ENOUGH).all()
 
 
-def test_gains_of_few_users_are_hidden_with_what_would_give_them_away(judged):
-    told = judged.frame("fusion_gain").set_index(["method", "period", "cohort"])
-    assert (told.loc[~told["is_small"], "n_users"] >= ENOUGH).all() and told["is_small"].any()
+def test_gains_of_few_users_are_hidden_with_what_would_give_them_away(evaluated):
+    told = evaluated.frame("gain_over_baseline").set_index(["method", "period", "cohort"])
+    assert (told.loc[~told["is_suppressed"], "n_users"] >= ENOUGH).all() and told["is_suppressed"].any()
     for (_, _), rows in told.reset_index().groupby(["method", "period"]):
-        small = rows.set_index("cohort")["is_small"]
+        small = rows.set_index("cohort")["is_suppressed"]
         if (rows.set_index("cohort")["n_users"].get("not active in the window", ENOUGH)) < ENOUGH:
             assert small["active in the window"]
         if "active month" in small and "empty month" in small:
             assert small["active month"] == small["empty month"]
 
 
-def test_rejected_rows_of_few_users_are_not_counted(judged, base):
+def test_rejected_rows_of_few_users_are_not_counted(evaluated, base):
     seen = set()
-    for shop in (judged, base):
+    for shop in (evaluated, base):
         rejected = shop.frame("stg_rejected_actions")
         people = rejected.groupby("reason")["user_id"].agg(lambda users: users.nunique() + users.isna().sum())
         told = shop.frame("rejection_counts", "table_name = 'actions'").set_index("reason")["n_rows"]
@@ -145,15 +149,15 @@ def test_rejected_rows_of_few_users_are_not_counted(judged, base):
     assert seen == {True, False}
 
 
-def test_weights_and_drift_of_few_users_are_left_out(judged):
-    met = judged.frame("user_month_features").groupby("feature")["user_id"].nunique()
-    weights = judged.frame("stage_weights")
+def test_weights_and_drift_of_few_users_are_left_out(evaluated):
+    met = evaluated.frame("user_month_features").groupby("feature")["user_id"].nunique()
+    weights = evaluated.frame("top_stage_features")
     assert (weights["feature"].map(met) >= ENOUGH).all()
-    assert (weights.groupby("stage")["place"].max() == 6).all()
-    active = judged.frame("user_stage_months", "is_primary")
+    assert (weights.groupby("stage")["rank"].max() == 6).all()
+    active = evaluated.frame("user_stage_months", "is_primary")
     active["is_active"] = active["last_active_month"] == active["month"]
     counts = active.groupby("month")["is_active"].agg(["sum", "size"])
-    drift = judged.frame("month_drift", "measure like 'users%'").set_index("month")["share"]
+    drift = evaluated.frame("month_drift", "measure like 'users%'").set_index("month")["share"]
     wanted = counts[(counts["sum"] >= ENOUGH) & ((counts["size"] - counts["sum"]).map(lambda n: n == 0 or n >= ENOUGH))]
     assert list(drift.index) == list(wanted.index)
     assert list(drift) == pytest.approx(list(wanted["sum"] / wanted["size"]))

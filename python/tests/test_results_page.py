@@ -1,4 +1,4 @@
-"""docs/results.md and its pictures are what the kept figures say."""
+"""docs/results.md, docs/performance.md and their pictures equal what the generators write from the kept figures."""
 
 import importlib
 from pathlib import Path
@@ -15,7 +15,7 @@ def results_page(monkeypatch):
 
 
 def test_the_page_is_written_from_the_kept_figures(results_page, tmp_path, monkeypatch):
-    """Nothing on it is typed by hand; run bench/results_page.py after changing its sentences."""
+    """Run bench/results_page.py after changing its sentences."""
     monkeypatch.setattr(results_page, "DOCS", tmp_path)
     results_page.write(tmp_path / "results.md")
     files = ["results.md", *(f"pictures/{name}.svg" for name in ("accuracy_by_month", "calibration"))]
@@ -43,10 +43,9 @@ def test_the_page_of_costs_is_written_from_the_kept_figures(results_page, tmp_pa
 
 
 def test_a_simpler_method_that_wins_is_named(results_page):
-    """The page does not hide it."""
     columns = ["method", "period", "cohort", "n_user_months", "accuracy"]
     rows = [["birth_month_filter", "all", "all", 9, 0.5], ["carry_last", "all", "all", 9, 0.6]]
     seed = {"accuracy": {"columns": columns, "data": rows}}
     figures = {"commit": "", "python": "", "machine": "", "versions": {}, "figures": {"seeds": [seed]}}
-    said = results_page.losses_to_simpler(results_page.Measured(figures))
-    assert "its last answer, carried on, by 10.0 points" in said
+    text = results_page.losses_to_simpler(results_page.Measured(figures))
+    assert "last observation carried forward, by 10.0 points" in text

@@ -14,7 +14,7 @@ BELIEFS = [
     "birth_month_filter_cells",
     "dynamic_fusion",
     "pair_filter",
-    "stage_evidence",
+    "stage_log_likelihoods",
     "stage_scores",
 ]
 SHIFTED = """
@@ -43,7 +43,7 @@ def shops(base, tmp_path_factory):
     def make_old(folder):
         shop = copy_shop(base, folder)
         deliver(shop, "next.parquet", "2017-01", "12 months")
-        shop.change(*(f"insert into {table} (month) select month from month_ledger" for table in BASKETS))
+        shop.change(*(f"insert into {table} (month) select month from month_calendar" for table in BASKETS))
         shop.build(only=FOLDED, **KEPT)
         copy_shop(shop, folder / "dropped")
         deliver_late(shop)
@@ -69,8 +69,8 @@ def test_old_months_leave_by_calendar_years_and_stay_away(shops):
         for table in LAYERS:
             assert min(months(shop, table)) == "2017-01", table
     assert min(months(late, "user_stage_months")) < "2017"
-    status = dict(late.query("select strftime(month, '%Y-%m'), status from month_ledger"))
-    assert status["2016-11"] == "retired" and status["2017-01"] == "present"
+    status = dict(late.query("select strftime(month, '%Y-%m'), status from month_calendar"))
+    assert status["2016-11"] == "archived" and status["2017-01"] == "present"
 
 
 def test_what_is_believed_of_months_that_left_stays(shops):
@@ -95,10 +95,10 @@ def test_a_text_that_only_dropped_months_searched_for_is_forgotten(shops):
 
 def test_models_learn_from_months_whose_features_are_there(shops):
     late, *_ = shops
-    assert min(months(late, "learning_rows")) == "2017-01"
-    assert late.query("select min(tenure_months) from learning_rows where month = date '2018-01-01'")[0][0] > 6
+    assert min(months(late, "training_rows")) == "2017-01"
+    assert late.query("select min(tenure_months) from training_rows where month = date '2018-01-01'")[0][0] > 6
 
 
 def test_asking_for_months_that_left_stops_the_run(shops, tmp_path):
     shop = copy_shop(shops[1], tmp_path / "shop")
-    assert_stops(shop, "LS-VAR-005", "restate_from", "2017-01", restate_from="2016-12")
+    assert_stops(shop, "LS-VAR-005", "backfill_from", "2017-01", backfill_from="2016-12")

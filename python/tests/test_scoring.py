@@ -38,7 +38,7 @@ class Shop:
         """user_months: beside those of whom there are features."""
         self.session = duckdb.connect()
         active = dict.fromkeys([*((user, str(month)[:10]) for user, month, *_ in features), *user_months])
-        columns = ["model_version", "regression", "kind", "feature", "age_bin", "value"]
+        columns = ["model_version", "model_name", "parameter_type", "feature", "age_bin", "value"]
         frames = {
             "features": pd.DataFrame(features, columns=[*KEYS, "feature", "value"]).astype({"month": "datetime64[us]"}),
             "user_months": pd.DataFrame([*active], columns=KEYS),
@@ -58,7 +58,7 @@ class Shop:
         return reader.read_all().to_pandas()
 
 
-def said(frame: pd.DataFrame) -> np.ndarray:
+def predicted(frame: pd.DataFrame) -> np.ndarray:
     return frame[[f"bin_{name}" for name in BINS]].to_numpy()
 
 
@@ -69,9 +69,14 @@ def softmax(logits) -> np.ndarray:
 
 def oracle(features: pd.DataFrame, coefficients: pd.DataFrame, month: str, bins: list[str]) -> pd.DataFrame:
     """softmax(X @ W + b + log prior) for the users with features in the month or a year before, one row each."""
-    learned = coefficients[coefficients["regression"] == "memory_less"]
-    W = learned[learned["kind"] == "coefficient"].pivot(index="feature", columns="age_bin", values="value")[bins]
-    b, prior = (learned[learned["kind"] == kind].set_index("age_bin")["value"][bins] for kind in ("intercept", "prior"))
+    learned = coefficients[coefficients["model_name"] == "memory_less"]
+    W = learned[learned["parameter_type"] == "coefficient"].pivot(index="feature", columns="age_bin", values="value")[
+        bins
+    ]
+    b, prior = (
+        learned[learned["parameter_type"] == kind].set_index("age_bin")["value"][bins]
+        for kind in ("intercept", "prior")
+    )
     year_before = pd.Timestamp(month) - pd.DateOffset(years=1)
     last_year = features[features["month"] == year_before]
     met = pd.concat(
@@ -96,9 +101,9 @@ def test_scores_can_be_checked_by_head():
     ]
     without_features = [("acted", FEBRUARY), ("acted last year", YEAR_BEFORE), ("acted before", JANUARY)]
     others = model_rows({name: (9.0, 9.0, -9.0) for name in HEAD}, version="v2")
-    evidence = model_rows({name: (-9.0, 9.0, 9.0) for name in HEAD}, regression="evidence")
+    log_likelihood = model_rows({name: (-9.0, 9.0, 9.0) for name in HEAD}, regression="log_likelihood")
     models = {FEBRUARY: "v1", JANUARY: "v2"}
-    found = Shop(features, model_rows(HEAD) + others + evidence, models, without_features).score()
+    found = Shop(features, model_rows(HEAD) + others + log_likelihood, models, without_features).score()
     logits = np.array(HEAD[""]) + np.log(PRIOR)
     expected = {
         "acted": [0, 0, 0],
@@ -110,7 +115,7 @@ def test_scores_can_be_checked_by_head():
         "unknown": [0, 0, 0],
     }
     assert found["user_id"].tolist() == list(expected)
-    np.testing.assert_allclose(said(found), softmax(logits + np.array([*expected.values()])), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(predicted(found), softmax(logits + np.array([*expected.values()])), rtol=0, atol=1e-12)
     assert set(found["model_version"]) == {"v1"} and set(found["month"].astype(str)) == {FEBRUARY}
 
 
@@ -139,8 +144,8 @@ def test_scores_of_random_users_are_the_softmax_of_what_they_met(random_shop, mo
     tables = (shop.relations[name].df() for name in ("features", "coefficients"))
     expected = oracle(*tables, month, BINS)
     assert found["user_id"].tolist() == list(expected.index) and len(found) > 10
-    np.testing.assert_allclose(said(found), expected, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(said(found).sum(axis=1), 1, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(predicted(found), expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(predicted(found).sum(axis=1), 1, rtol=0, atol=1e-12)
     active = {
         user for user, met_in, *_ in features if str(met_in)[:7] in (month[:7], f"{int(month[:4]) - 1}{month[4:7]}")
     }
@@ -179,7 +184,7 @@ def test_scores_of_the_demo_are_the_softmax_of_what_was_met(base):
 def test_users_are_scored_who_acted_in_the_month_or_a_year_before(base):
     active = "select user_id, month from user_months"
     wanted = f"{active} union select user_id, cast(month + interval 1 year as date) from user_months"
-    wanted = f"select user_id, month from ({wanted}) inner join month_models using (month)"
+    wanted = f"select user_id, month from ({wanted}) inner join month_model_assignments using (month)"
     scored = "select user_id, month from stage_scores"
     assert base.query(f"({wanted}) except ({scored})") == [] == base.query(f"({scored}) except ({wanted})")
     bins = " + ".join(f"bin_{name}" for (name,) in base.query("select age_bin from age_bins"))

@@ -8,7 +8,7 @@ import pytest
 from project import assert_same
 
 MONTHS = ["2016-07", "2016-08", "2016-09"]
-COMPARED = ["user_months", "user_month_features", "stage_evidence", "birth_month_filter"]
+COMPARED = ["user_months", "user_month_features", "stage_log_likelihoods", "birth_month_filter"]
 SOURCE_TABLES = ("actions", "items", "children")
 
 
@@ -23,7 +23,7 @@ def quoted(files):
     return ", ".join(f"'{file}'" for file in files)
 
 
-@pytest.mark.fault("Rows", "a whole source shuffled, a fifth of it twice", "the same beliefs")
+@pytest.mark.fault("Rows", "shuffled source, a fifth of it duplicated", "same posteriors")
 @pytest.mark.slow
 def test_the_order_of_rows_and_files_and_repeated_rows_do_not_matter(base, new_shop):
     dice = random.Random(1)
@@ -67,7 +67,7 @@ def test_tables_of_a_schema_say_the_same_as_files(base, new_shop):
     assert {month: after[month] for month in before} == before
 
 
-@pytest.mark.fault("Months and runs", "month boundary in three time zones", "cut as on a clock on the wall there")
+@pytest.mark.fault("Months and runs", "month boundary in three time zones", "local calendar months")
 @pytest.mark.slow
 def test_months_and_days_are_cut_in_the_business_timezone(bare_shop):
     times = (
@@ -93,7 +93,7 @@ def test_months_and_days_are_cut_in_the_business_timezone(bare_shop):
         ("2016-12", "2016-12-01"),
     ]
     # An action on the last day in that zone, or later, closes a month there.
-    assert bare_shop.query("select is_closed from month_ledger order by month") == [
+    assert bare_shop.query("select is_closed from month_calendar order by month") == [
         (True,),
         (True,),
         (False,),

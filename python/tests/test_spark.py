@@ -32,15 +32,15 @@ VARS = SMALL | {
 }
 # What each engine names in its own way: the run, its clock, hashes of contents, how files are stamped.
 OWN = {
-    "action_months": {"contents"},
+    "action_months": {"content_hash"},
     "birth_month_filter": {"run_id"},
-    "built_months": {"fingerprint", "run_id", "built_at"},
+    "build_log": {"input_hash", "run_id", "built_at"},
     "dynamic_fusion": {"run_id"},
     "model_runs": {"run_id", "started_at", "seconds"},
-    "month_ledger": {"contents"},
+    "month_calendar": {"content_hash"},
     "published_marts": {"bytes", "path", "run_id", "sha256"},
     "source_file_months": {"version"},
-    "stage_beliefs": {"run_id"},
+    "stage_posteriors": {"run_id"},
     "text_ages": {"reader"},
     "user_stage_months": {"run_id"},
     "user_stages": {"run_id"},
@@ -48,10 +48,10 @@ OWN = {
 SPARK = {"LIFE_STAGE_TARGET": "spark", "LIFE_STAGE_WAREHOUSE": "spark", "LIFE_STAGE_PUBLISHED": "published_by_spark"}
 WITHOUT_ROWS = {  # the others have rows
     "erased_users",  # nobody has left
-    "forgotten_actions",
+    "erased_action_hashes",
     "stg_consents",  # nobody was asked
     "monitor_latency",  # of the checkout
-    "retraining_reasons",  # the models are right
+    "retraining_triggers",  # the models are right
 }
 WITHOUT_ROWS_YET = WITHOUT_ROWS | {"model_drift"}  # no month has come since models were trained
 KINDS = {  # of columns: engines count in integers of unlike width
@@ -215,7 +215,7 @@ def test_what_spark_publishes_is_equal_to_what_duckdb_publishes(shop, on_spark):
 
 def test_a_run_with_nothing_new_after_a_killed_one_builds_no_month_and_publishes_nothing(shop, on_spark):
     """Killed while it replaced tables: the old one is aside, the new one not there yet, or the old not gone."""
-    on_spark.tables("set_aside", "month_models", "monitor_quality")
+    on_spark.tables("set_aside", "month_model_assignments", "monitor_quality")
     shop.build(evaluated=True, **VARS)  # a row of model_runs
     published = os.readlink(on_spark.shop.folder / "published_by_spark")
     built = months_built(on_spark.build("--exclude-resource-type", "test"))

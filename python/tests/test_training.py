@@ -9,22 +9,22 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pytest
-from learning_data import AGES, FEATURES, THROUGH, learning_tables, months_of, vocabulary_of
 from project import SMALL
 from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_info, threadpool_limits
+from training_data import AGES, FEATURES, THROUGH, learning_tables, months_of, vocabulary_of
 
-from life_stage import examples, filter_tuning, penalties, regression, training
-from life_stage.learning import is_due, new_model
+from life_stage import examples, regression, regularisation, train_through_filter, training
 from life_stage.model_rows import COLUMNS
 from life_stage.regression import NotTrainedError
+from life_stage.retraining import is_due, train_if_due
 from life_stage.training import Options, train
 
 C = 0.3
 TRUE_WEIGHTS = np.array([[1.5, -0.5, -1.0], [-1.0, 1.2, -0.2], [0.0, -1.0, 1.0]])
 PLAIN = Options(min_training_users=10, filter_tuning=False, inverse_penalty=C)
-TUNED = replace(PLAIN, filter_tuning=True, filter_freedom=0.1)
+TUNED = replace(PLAIN, filter_tuning=True, anchor_inverse_penalty=0.1)
 N_USERS = 1200
 
 
@@ -98,9 +98,7 @@ def test_two_bins_share_the_weights_as_a_softmax_would():
     assert weights[0, 0] > 0.5 > -0.5 > weights[1, 0], "the feature of the young speaks for the old"
 
 
-@pytest.mark.fault(
-    "Learning", "a class missing this month or rare", "it takes the weights of the nearest one with enough rows"
-)
+@pytest.mark.fault("Training", "missing or rare class", "weights of the nearest class with enough rows")
 def test_a_bin_with_too_few_rows_takes_the_weights_of_the_nearest_supported_one():
     matrix, age_bin = sample(3_000)
     young, rare, middle, never, absent, old = range(6)
@@ -124,7 +122,7 @@ def test_evidence_is_centred_over_the_bins():
     assert fitted.intercepts.mean() == pytest.approx(0, abs=1e-12)
 
 
-@pytest.mark.fault("Learning", "a constant feature", "weighs nothing")
+@pytest.mark.fault("Training", "constant feature", "zero weight")
 def test_a_feature_that_everybody_has_says_nothing():
     matrix, age_bin = sample(3_000)
     with_it = csr_matrix(np.hstack([matrix.toarray(), np.ones((3_000, 1))]))
@@ -132,7 +130,7 @@ def test_a_feature_that_everybody_has_says_nothing():
     np.testing.assert_allclose(fitted.weights, [*without.weights, [0, 0, 0]], atol=0.1)
 
 
-@pytest.mark.fault("Learning", "perfect separation", "finite weights")
+@pytest.mark.fault("Training", "perfect separation", "finite weights")
 @pytest.mark.parametrize("inverse_penalty", [0.03, 1.0, 1e6])
 def test_a_feature_that_gives_the_bin_away_has_a_finite_weight(inverse_penalty):
     matrix, age_bin = sample(3_000)
@@ -143,9 +141,9 @@ def test_a_feature_that_gives_the_bin_away_has_a_finite_weight(inverse_penalty):
 
 
 @pytest.mark.fault(
-    "Learning",
-    "a single class, too few rows, no convergence",
-    "no new model, LS-ML-002 says why; the older one is used on",
+    "Training",
+    "single class, too few rows, no convergence",
+    "LS-ML-002 names the cause, older model stays in use",
 )
 def test_a_regression_that_cannot_be_had_says_why(monkeypatch):
     matrix, age_bin = sample(200)
@@ -165,25 +163,25 @@ def test_a_regression_that_cannot_be_had_says_why(monkeypatch):
 # The whole model.
 
 
-def wide(model: pd.DataFrame, kind: str, name="evidence") -> pd.DataFrame:
+def wide(model: pd.DataFrame, kind: str, name="log_likelihood") -> pd.DataFrame:
     """The rows of one kind of a regression as features x bins."""
-    rows = model[(model["kind"] == kind) & (model["regression"] == name)]
+    rows = model[(model["parameter_type"] == kind) & (model["model_name"] == name)]
     return rows.pivot(index="feature", columns="age_bin", values="value")[list(AGES.bins)]
 
 
 def wide_of_feature(model: pd.DataFrame, kind: str, name: str) -> pd.Series:
     """The rows of a kind that has one value per feature of a regression."""
-    return model[(model["kind"] == kind) & (model["regression"] == name)].set_index("feature")["value"]
+    return model[(model["parameter_type"] == kind) & (model["model_name"] == name)].set_index("feature")["value"]
 
 
 def named(model: pd.DataFrame, kind: str) -> dict[str, float]:
     """The model's settings or diagnostics."""
-    return model[model["kind"] == kind].set_index("feature")["value"].to_dict()
+    return model[model["parameter_type"] == kind].set_index("feature")["value"].to_dict()
 
 
 def learned(model: pd.DataFrame) -> pd.DataFrame:
     """All but the name of the model and the fingerprint of what it was learned from."""
-    return model[model["kind"] != "data"].drop(columns="model_version")
+    return model[model["parameter_type"] != "data"].drop(columns="model_version")
 
 
 def n_judged(rows: pd.DataFrame) -> int:
@@ -198,7 +196,7 @@ def n_judged(rows: pd.DataFrame) -> int:
 
 def dense(rows: pd.DataFrame, matrix: dict[str, np.ndarray]) -> np.ndarray:
     values = np.zeros((len(rows), len(FEATURES)))
-    values[matrix["row_no"] - 1, matrix["feature_no"] - 1] = matrix["value"]
+    values[matrix["row_no"] - 1, matrix["feature_id"] - 1] = matrix["value"]
     return values
 
 
@@ -223,7 +221,7 @@ def test_the_rows_of_both_regressions_predict_what_scikit_learn_predicts(tables,
     trains = (rows["split"] == "train").to_numpy()
     this_month = [n for n, name in enumerate(FEATURES) if not name.startswith("last_year:")]
     learned_from = {
-        "evidence": (trains & rows["is_active"].to_numpy(), this_month),
+        "log_likelihood": (trains & rows["is_active"].to_numpy(), this_month),
         "memory_less": (trains, range(len(FEATURES))),
     }
     for name, (chosen, columns) in learned_from.items():
@@ -240,8 +238,10 @@ def test_the_rows_of_both_regressions_predict_what_scikit_learn_predicts(tables,
 def test_a_model_says_how_it_was_learned(tables, plain, tuned):
     rows, _, vocabulary = tables
     trains = rows[(rows["split"] == "train") & rows["is_active"]]
-    assert named(plain, "setting")["inverse_penalty"] == C and "filter_freedom" not in named(plain, "setting")
-    assert named(tuned, "setting")["filter_freedom"] == 0.1 and named(tuned, "diagnostic")["filter_iterations"] > 0
+    assert named(plain, "setting")["inverse_penalty"] == C and "anchor_inverse_penalty" not in named(plain, "setting")
+    assert (
+        named(tuned, "setting")["anchor_inverse_penalty"] == 0.1 and named(tuned, "diagnostic")["filter_iterations"] > 0
+    )
     assert named(plain, "diagnostic")["n_training_users"] == trains["user_no"].nunique()
     assert named(plain, "diagnostic")["n_validation_users"] == n_judged(rows)
     assert list(named(plain, "data").values()) == [len(trains)]
@@ -252,15 +252,15 @@ def test_a_model_says_how_it_was_learned(tables, plain, tuned):
 
 
 def test_training_through_the_filter_changes_the_evidence_alone(plain, tuned):
-    for name in ("memory_less", "start"):
-        kept = [model[(model["regression"] == name) | (model["kind"] == name)] for model in (plain, tuned)]
+    for name in ("memory_less", "initial_prior"):
+        kept = [model[(model["model_name"] == name) | (model["parameter_type"] == name)] for model in (plain, tuned)]
         pd.testing.assert_frame_equal(*(frame.drop(columns="model_version") for frame in kept), check_exact=True)
     for kind in ("coefficient", "intercept"):
         assert (wide(tuned, kind) - wide(plain, kind)).abs().to_numpy().max() > 0.05
         np.testing.assert_allclose(wide(tuned, kind).mean(axis=1), 0, atol=1e-12)
 
 
-@pytest.mark.fault("Learning", "training rows in another order", "the same bits")
+@pytest.mark.fault("Training", "training rows in another order", "bit-identical model")
 def test_same_input_gives_the_same_bits_in_any_order(tables, tuned):
     rows, matrix, vocabulary = tables
     order = np.random.default_rng(3).permutation(len(matrix["value"]))
@@ -286,7 +286,7 @@ def test_another_model_has_another_name(tables, tuned):
     without_last = fewer, {name: column[left] for name, column in matrix.items()}, vocabulary
     others = [
         train(*without_last, AGES, THROUGH, TUNED),
-        train(*tables, AGES, THROUGH, replace(TUNED, filter_freedom=0.03)),
+        train(*tables, AGES, THROUGH, replace(TUNED, anchor_inverse_penalty=0.03)),
         train(*tables, AGES, date(2017, 3, 1), TUNED),
     ]
     names = [model["model_version"].iloc[0] for model in (tuned, *others)]
@@ -301,7 +301,7 @@ def test_a_value_learned_on_its_scale_gets_a_coefficient_for_the_value_itself(ta
     expected = wide(tuned, "coefficient")
     expected.loc["bottle"] /= 500
     pd.testing.assert_frame_equal(wide(model, "coefficient"), expected)
-    for name in ("evidence", "memory_less"):
+    for name in ("log_likelihood", "memory_less"):
         assert wide_of_feature(model, "scale", name)["bottle"] == 500
         assert wide_of_feature(model, "scale", name).drop("bottle").eq(1).all()
 
@@ -310,17 +310,17 @@ def changed(tables, of: pd.Series) -> tuple:
     """The tables with the features of some rows under other names, and their children half a year older or younger."""
     rows, matrix, vocabulary = tables
     met = of.to_numpy()[matrix["row_no"] - 1]
-    other = np.where(met, len(FEATURES) + 1 - matrix["feature_no"], matrix["feature_no"])
+    other = np.where(met, len(FEATURES) + 1 - matrix["feature_id"], matrix["feature_id"])
     age = rows["age_months"].where(~of, 5 - rows["age_months"])
-    return rows.assign(age_months=age), {**matrix, "feature_no": other}, vocabulary
+    return rows.assign(age_months=age), {**matrix, "feature_id": other}, vocabulary
 
 
 def test_validation_users_change_how_the_evidence_is_read_and_nothing_that_is_learned(tables, tuned):
     other = train(*changed(tables, tables[0]["split"] == "validation"), AGES, THROUGH, TUNED)
-    is_read = tuned["kind"].isin(["setting", "diagnostic", "data"])
-    assert is_read.equals(other["kind"].isin(["setting", "diagnostic", "data"]))
+    is_read = tuned["parameter_type"].isin(["setting", "diagnostic", "data"])
+    assert is_read.equals(other["parameter_type"].isin(["setting", "diagnostic", "data"]))
     for model in (tuned[~is_read], other[~is_read]):
-        assert {"coefficient", "intercept", "prior", "start"} <= set(model["kind"])
+        assert {"coefficient", "intercept", "prior", "initial_prior"} <= set(model["parameter_type"])
     pd.testing.assert_frame_equal(
         *(model[~is_read].drop(columns="model_version") for model in (tuned, other)), check_exact=True
     )
@@ -331,8 +331,8 @@ def test_validation_users_change_how_the_evidence_is_read_and_nothing_that_is_le
         if named(other, kind)[name] != value
     }
     ways_of_reading = {"tau", "gamma", "delta", "n_validation_users"}
-    judged = {f"{name}_{when}" for name in ("log_loss", "calibration_error") for when in ("before", "after")}
-    assert judged <= differ <= judged | ways_of_reading and differ & ways_of_reading
+    evaluated = {f"{name}_{when}" for name in ("log_loss", "calibration_error") for when in ("before", "after")}
+    assert evaluated <= differ <= evaluated | ways_of_reading and differ & ways_of_reading
 
 
 def test_test_users_change_nothing(tables, tuned):
@@ -346,15 +346,15 @@ def test_the_fingerprint_of_the_data_tells_where_a_value_stands(tables, tuned):
     rows, matrix, vocabulary = tables
     of_validation = (rows["split"] == "validation").to_numpy()[matrix["row_no"] - 1]
     ends = np.flatnonzero(
-        of_validation & (np.diff(matrix["row_no"], append=-1) != 0) & (matrix["feature_no"] < len(FEATURES))
+        of_validation & (np.diff(matrix["row_no"], append=-1) != 0) & (matrix["feature_id"] < len(FEATURES))
     )
-    moved = matrix["feature_no"].copy()
+    moved = matrix["feature_id"].copy()
     moved[ends[0]] += 1  # the last value of a row: the values alone are the same list
-    model = train(rows, {**matrix, "feature_no": moved}, vocabulary, AGES, THROUGH, TUNED)
+    model = train(rows, {**matrix, "feature_id": moved}, vocabulary, AGES, THROUGH, TUNED)
     assert named(model, "data") != named(tuned, "data")
 
 
-@pytest.mark.fault("Learning", "registered ages no child of the stages can have", "the user does not train")
+@pytest.mark.fault("Training", "registered ages outside all stages", "user excluded from training")
 def test_a_user_whose_child_is_never_of_an_age_to_learn_does_not_train(tables, tuned):
     """A birthday twenty years ago or ahead is wrong; one that falls outside the bins in some months only is not."""
     rows, matrix, vocabulary = tables
@@ -375,7 +375,7 @@ def test_a_user_whose_child_is_never_of_an_age_to_learn_does_not_train(tables, t
     assert named(kept, "diagnostic")["n_training_users"] == named(tuned, "diagnostic")["n_training_users"]
 
 
-@pytest.mark.fault("Learning", "a training set that is too small", "no new model, both numbers are said")
+@pytest.mark.fault("Training", "training set too small", "no new model; message names both numbers")
 def test_too_few_users_to_learn_from_is_said_with_both_numbers(tables):
     rows, matrix, _ = tables
     n_users = rows["user_no"][(rows["split"] == "train") & rows["is_active"]].nunique()
@@ -391,7 +391,7 @@ def test_the_start_is_how_old_children_were_when_their_family_was_first_seen():
     """Five users; the youngest is far from being expected and the oldest past all bins when first seen."""
     months = months_of([(-18, 2, [2, 0]), (2, 2, [2, 1]), (6, 5, [1]), (5, 5, [5, 4]), (40, 0, [0])])
     # first seen at -20, 0, 1, 0 and 40 months: not yet, baby, baby, baby, grown; half a user is added to every bin
-    np.testing.assert_allclose(examples.start_of(months, AGES), np.array([1.5, 0.5, 3.5, 0.5, 1.5]) / 7.5)
+    np.testing.assert_allclose(examples.initial_prior_of(months, AGES), np.array([1.5, 0.5, 3.5, 0.5, 1.5]) / 7.5)
 
 
 def test_the_birth_hazard_is_how_many_of_those_not_yet_expecting_begin_to_in_a_month():
@@ -426,7 +426,7 @@ def test_learning_rows_are_the_months_of_families_with_one_child_from_their_firs
     whole_months = lambda time: time.dt.year * 12 + time.dt.month  # noqa: E731
     expected["tenure_months"] = whole_months(expected["month"]) - whole_months(expected["first"])
     expected = expected.sort_values(["user_id", "month"], ignore_index=True)
-    found = base.frame("learning_rows").sort_values("row_no", ignore_index=True)
+    found = base.frame("training_rows").sort_values("row_no", ignore_index=True)
     shared = ["user_id", "month", "split", "age_months", "tenure_months"]
     pd.testing.assert_frame_equal(found[shared], expected[shared], check_dtype=False)
     assert found["row_no"].tolist() == list(range(1, len(expected) + 1)) and found["is_active"].all()
@@ -435,10 +435,10 @@ def test_learning_rows_are_the_months_of_families_with_one_child_from_their_firs
 
 
 def test_of_too_many_families_a_sample_is_learned_from_that_is_always_the_same(base):
-    sql = next(base.folder.glob("target/compiled/**/learning_rows.sql")).read_text()
+    sql = next(base.folder.glob("target/compiled/**/training_rows.sql")).read_text()
     assert sql.count("40000") == 1
     columns = "user_id, month, split, age_months, is_active, tenure_months"
-    everybody = set(base.query(f"select {columns} from learning_rows"))
+    everybody = set(base.query(f"select {columns} from training_rows"))
     n_users, before = len({row[0] for row in everybody}), set()
     for n_wanted in (20, 60, 100, 1000):
         sampled = base.query(f"select {columns}, row_no from ({sql.replace('40000', str(n_wanted))}) order by row_no")
@@ -452,8 +452,8 @@ def test_of_too_many_families_a_sample_is_learned_from_that_is_always_the_same(b
 
 
 def test_the_matrix_is_the_features_of_the_vocabulary_on_their_scale(base):
-    features, vocabulary = base.frame("learning_features"), base.frame("learning_vocabulary")
-    rows = base.frame("learning_rows")
+    features, vocabulary = base.frame("training_features"), base.frame("training_vocabulary")
+    rows = base.frame("training_rows")
     met = rows.merge(base.frame("user_month_features"), on=["user_id", "month"])
     expected = met[["row_no", "feature", "value"]].sort_values(["row_no", "feature"], ignore_index=True)
     found = features.sort_values(["row_no", "feature"], ignore_index=True)
@@ -466,8 +466,8 @@ def test_the_matrix_is_the_features_of_the_vocabulary_on_their_scale(base):
     )
     trains = trains[trains["n_rows"] >= SMALL["min_feature_support"]].sort_index()
     scale = trains["largest"].where(trains["days"] == 0, 1.0)
-    vocabulary = vocabulary.sort_values("feature_no")
-    assert vocabulary["feature_no"].tolist() == list(range(1, len(trains) + 1))
+    vocabulary = vocabulary.sort_values("feature_id")
+    assert vocabulary["feature_id"].tolist() == list(range(1, len(trains) + 1))
     assert vocabulary["feature"].tolist() == trains.index.tolist()
     assert vocabulary["n_rows"].tolist() == trains["n_rows"].tolist()
     np.testing.assert_allclose(vocabulary["scale"], scale, rtol=0, atol=1e-12)
@@ -475,8 +475,8 @@ def test_the_matrix_is_the_features_of_the_vocabulary_on_their_scale(base):
 
     cells = expected.merge(vocabulary, on="feature")
     cells["value"] /= cells["scale"]
-    order = ["row_no", "feature_no"]
-    left, right = (frame.sort_values(order, ignore_index=True) for frame in (base.frame("learning_matrix"), cells))
+    order = ["row_no", "feature_id"]
+    left, right = (frame.sort_values(order, ignore_index=True) for frame in (base.frame("design_matrix"), cells))
     pd.testing.assert_frame_equal(left[[*order, "value"]], right[[*order, "value"]], check_dtype=False)
 
 
@@ -484,7 +484,7 @@ def test_the_matrix_is_the_features_of_the_vocabulary_on_their_scale(base):
 
 
 class Warehouse:
-    """The relations that new_model reads; the newest closed month is 2017-02, March is open."""
+    """The relations that train_if_due reads; the newest closed month is 2017-02, March is open."""
 
     def __init__(self, tables) -> None:
         self.connection = duckdb.connect()
@@ -498,12 +498,12 @@ class Warehouse:
             frames[f"{division}s"] = pd.DataFrame(columns).sample(frac=1, random_state=1)
         self.relations = {name: self.connection.from_df(frame) for name, frame in frames.items()}
         months = "(values (date '2017-02-01', true), (date '2017-03-01', false), (date '2017-01-01', true))"
-        self.relations["ledger"] = self.connection.sql(f"from {months} as v(month, is_closed)")
+        self.relations["calendar"] = self.connection.sql(f"from {months} as v(month, is_closed)")
 
-    def new_model(self, known: pd.DataFrame | None = None, **options) -> pd.DataFrame:
+    def train_if_due(self, known: pd.DataFrame | None = None, **options) -> pd.DataFrame:
         defaults = {"min_training_users": 10, "retrain_every_months": 1, "filter_tuning": True, "tune_penalties": False}
         known = None if known is None else self.connection.from_df(known)
-        table = new_model(**self.relations, known=known, options=defaults | options)
+        table = train_if_due(**self.relations, known=known, options=defaults | options)
         assert table.column_names == COLUMNS
         return table.to_pandas()
 
@@ -520,7 +520,9 @@ def test_a_build_hands_over_what_the_vars_say(base):
     handed_over = SMALL["min_training_users"], SMALL["retrain_every_months"], True, False
     assert list(options.values()) == list(handed_over)
     assert [type(value) for value in options.values()] == [int, int, bool, bool]
-    settings = base.query("select value from stage_coefficients where kind = 'setting' and feature = 'filter_freedom'")
+    settings = base.query(
+        "select value from stage_coefficients where parameter_type = 'setting' and feature = 'anchor_inverse_penalty'"
+    )
     assert len(settings) == 1, "the base was trained without filter tuning"
 
 
@@ -528,7 +530,7 @@ def older(model: pd.DataFrame, **settings) -> pd.DataFrame:
     """The model as if trained through January, with other settings."""
     changed = model.assign(trained_through=date(2017, 1, 1), model_version="2017-01-older")
     for name, value in settings.items():
-        changed.loc[(changed["kind"] == "setting") & (changed["feature"] == name), "value"] = value
+        changed.loc[(changed["parameter_type"] == "setting") & (changed["feature"] == name), "value"] = value
     return changed
 
 
@@ -551,74 +553,83 @@ def test_a_model_is_due(last_closed, newest, every_months, due):
 
 
 def test_no_model_is_added_while_none_is_due(warehouse, tuned):
-    assert warehouse.new_model(known=tuned).empty
-    assert warehouse.new_model(known=older(tuned), retrain_every_months=0).empty
-    assert warehouse.new_model(known=older(tuned), retrain_every_months=2).empty
-    assert not warehouse.new_model(known=older(tuned)).empty
+    assert warehouse.train_if_due(known=tuned).empty
+    assert warehouse.train_if_due(known=older(tuned), retrain_every_months=0).empty
+    assert warehouse.train_if_due(known=older(tuned), retrain_every_months=2).empty
+    assert not warehouse.train_if_due(known=older(tuned)).empty
 
 
 def test_a_reason_brings_a_model_before_its_time_but_never_without_a_new_month_or_where_none_is_wanted(
     warehouse, tuned, capsys
 ):
     facts = "'drift' as reason, date '2017-02-01' as month, 'leaf' as measure, 0.5 as value, 0.3 as threshold"
-    warehouse.relations["reasons"] = warehouse.connection.sql(f"select {facts}")
-    assert warehouse.new_model(known=tuned, retrain_every_months=2).empty
-    assert warehouse.new_model(known=older(tuned), retrain_every_months=0).empty
-    assert not warehouse.new_model(known=older(tuned), retrain_every_months=2).empty
+    warehouse.relations["retraining_triggers"] = warehouse.connection.sql(f"select {facts}")
+    assert warehouse.train_if_due(known=tuned, retrain_every_months=2).empty
+    assert warehouse.train_if_due(known=older(tuned), retrain_every_months=0).empty
+    assert not warehouse.train_if_due(known=older(tuned), retrain_every_months=2).empty
     assert "before its time: drift of leaf in 2017-02 is 0.500, limit 0.300" in capsys.readouterr().err
-    warehouse.relations["reasons"] = warehouse.relations["reasons"].filter("false")
-    assert warehouse.new_model(known=older(tuned), retrain_every_months=2).empty
+    warehouse.relations["retraining_triggers"] = warehouse.relations["retraining_triggers"].filter("false")
+    assert warehouse.train_if_due(known=older(tuned), retrain_every_months=2).empty
 
 
 def test_the_new_model_is_the_one_trained_on_all_closed_months(warehouse, tables, capsys):
-    model = warehouse.new_model()
+    model = warehouse.train_if_due()
     assert "stage_coefficients: calibration is done" in capsys.readouterr().err
     expected = train(*tables, AGES, THROUGH, Options(10))
     pd.testing.assert_frame_equal(model, expected, check_dtype=False, check_exact=True)
 
 
 @pytest.mark.fault(
-    "Learning",
-    "a single class, too few rows, no convergence",
-    "no new model, LS-ML-002 says why; the older one is used on",
+    "Training",
+    "single class, too few rows, no convergence",
+    "LS-ML-002 names the cause, older model stays in use",
 )
 def test_too_little_to_learn_from_adds_no_rows_and_says_why(warehouse, tuned, capsys):
     for known in (None, older(tuned)):
-        assert warehouse.new_model(known=known, min_training_users=5000).empty
-        said = capsys.readouterr().err
-        assert "LS-ML-002 no new model: " in said and "training users, min_training_users is 5000" in said
+        assert warehouse.train_if_due(known=known, min_training_users=5000).empty
+        predicted = capsys.readouterr().err
+        assert "LS-ML-002 no new model: " in predicted and "training users, min_training_users is 5000" in predicted
 
 
 def test_a_new_model_has_the_penalties_of_the_newest_one(warehouse, tuned, monkeypatch):
-    for name in ("choose_inverse_penalty", "choose_filter_freedom"):
-        monkeypatch.setattr(penalties, name, lambda *_: pytest.fail("penalties were chosen anew"))
-    newest = older(tuned, inverse_penalty=0.17, filter_freedom=0.07)
-    oldest = older(tuned, inverse_penalty=9.0, filter_freedom=9.0).assign(trained_through=date(2016, 12, 1))
-    found = named(warehouse.new_model(known=pd.concat([newest, oldest])), "setting")
-    assert (found["inverse_penalty"], found["filter_freedom"]) == (0.17, 0.07)
+    for name in ("choose_inverse_penalty", "choose_anchor_inverse_penalty"):
+        monkeypatch.setattr(regularisation, name, lambda *_: pytest.fail("regularisation were chosen anew"))
+    newest = older(tuned, inverse_penalty=0.17, anchor_inverse_penalty=0.07)
+    oldest = older(tuned, inverse_penalty=9.0, anchor_inverse_penalty=9.0).assign(trained_through=date(2016, 12, 1))
+    found = named(warehouse.train_if_due(known=pd.concat([newest, oldest])), "setting")
+    assert (found["inverse_penalty"], found["anchor_inverse_penalty"]) == (0.17, 0.07)
 
 
 def test_penalties_are_chosen_for_the_first_model_and_when_told_so(warehouse, tuned, monkeypatch):
-    monkeypatch.setattr(penalties, "choose_inverse_penalty", lambda *_: 0.17)
-    monkeypatch.setattr(penalties, "choose_filter_freedom", lambda *_: 0.07)
+    monkeypatch.setattr(regularisation, "choose_inverse_penalty", lambda *_: 0.17)
+    monkeypatch.setattr(regularisation, "choose_anchor_inverse_penalty", lambda *_: 0.07)
     for known, tune_penalties in ((None, False), (older(tuned), True)):
-        found = named(warehouse.new_model(known=known, tune_penalties=tune_penalties), "setting")
-        assert (found["inverse_penalty"], found["filter_freedom"]) == (0.17, 0.07)
+        found = named(warehouse.train_if_due(known=known, tune_penalties=tune_penalties), "setting")
+        assert (found["inverse_penalty"], found["anchor_inverse_penalty"]) == (0.17, 0.07)
 
 
 def test_a_model_after_one_without_filter_tuning_is_tuned_again(warehouse, plain, monkeypatch):
-    monkeypatch.setattr(penalties, "choose_filter_freedom", lambda *_: 0.07)
-    found = named(warehouse.new_model(known=older(plain)), "setting")
-    assert (found["inverse_penalty"], found["filter_freedom"]) == (C, 0.07)
+    monkeypatch.setattr(regularisation, "choose_anchor_inverse_penalty", lambda *_: 0.07)
+    found = named(warehouse.train_if_due(known=older(plain)), "setting")
+    assert (found["inverse_penalty"], found["anchor_inverse_penalty"]) == (C, 0.07)
 
 
 def test_a_regression_that_was_better_alone_is_not_tuned_again_every_month(warehouse, tuned, monkeypatch):
-    monkeypatch.setattr(penalties, "choose_filter_freedom", lambda *_: pytest.fail("the freedom was chosen anew"))
-    assert named(warehouse.new_model(known=older(tuned, filter_freedom=0.0)), "setting")["filter_freedom"] == 0
+    monkeypatch.setattr(
+        regularisation,
+        "choose_anchor_inverse_penalty",
+        lambda *_: pytest.fail("the anchor_inverse_penalty was chosen anew"),
+    )
+    assert (
+        named(warehouse.train_if_due(known=older(tuned, anchor_inverse_penalty=0.0)), "setting")[
+            "anchor_inverse_penalty"
+        ]
+        == 0
+    )
 
 
 def test_without_filter_tuning_the_evidence_is_the_regression_as_it_is(warehouse, tables, plain, monkeypatch):
-    monkeypatch.setattr(penalties, "choose_inverse_penalty", lambda *_: C)
-    monkeypatch.setattr(filter_tuning, "tune", lambda *_: pytest.fail("trained through the filter"))
-    model = warehouse.new_model(filter_tuning=False)
+    monkeypatch.setattr(regularisation, "choose_inverse_penalty", lambda *_: C)
+    monkeypatch.setattr(train_through_filter, "tune", lambda *_: pytest.fail("trained through the filter"))
+    model = warehouse.train_if_due(filter_tuning=False)
     pd.testing.assert_frame_equal(model, plain, check_dtype=False, check_exact=True)

@@ -81,7 +81,7 @@ def test_a_second_dbt_run_is_refused_before_the_file_is_opened(holder, warehouse
     assert not warehouse.exists()
 
 
-@pytest.mark.fault("Kills", "a killed run's lock", "free at once, nothing to clean up")
+@pytest.mark.fault("Kills", "lock of a killed run", "released at once")
 def test_a_killed_holder_frees_the_warehouse(holder, warehouse):
     holder.send_signal(signal.SIGKILL)
     holder.wait()

@@ -12,8 +12,8 @@ with
     -- Nobody, in the first run.
     before as (
         {% if is_incremental() %}
-            select kind, model, row_number() over (partition by kind order by month desc) as place from {{ this }}
-        {% else %}select '' as kind, '' as model, 1 as place where false
+            select kind, model, row_number() over (partition by kind order by month desc) as rank from {{ this }}
+        {% else %}select '' as kind, '' as model, 1 as rank where false
         {% endif %}
     ),
     costs as (
@@ -28,11 +28,11 @@ with
             board.model,
             board.value,
             costs.cost_no,
-            case when gaps.model is null then 1 else coalesce(gaps.ratio, 0) end as evenness
+            case when gaps.model is null then 1 else coalesce(gaps.ratio, 0) end as worst_to_best_ratio
         from {{ ref("checkout_leaderboard") }} as board
         inner join costs on board.kind = costs.kind and board.model = costs.model
         left join
-            {{ ref("checkout_gaps") }} as gaps
+            {{ ref("checkout_fairness_gaps") }} as gaps
             on board.kind = gaps.kind
             and board.model = gaps.model
             and gaps.metric = 'recall_at_10'
@@ -43,36 +43,37 @@ with
     allowed as (
         select
             *,
-            evenness >= least({{ var("checkout_stage_floor") }}, max(evenness) over (partition by kind)) as is_allowed
+            worst_to_best_ratio
+            >= least({{ var("checkout_stage_floor") }}, max(worst_to_best_ratio) over (partition by kind)) as is_allowed
         from board
     ),
-    placed as (
+    ranked_rows as (
         select
             *,
-            row_number() over (partition by kind, is_allowed order by value desc, cost_no) as place,
+            row_number() over (partition by kind, is_allowed order by value desc, cost_no) as rank,
             first_value(model) over (partition by kind order by value desc, cost_no) as best_model,
             max(value) over (partition by kind) as best_recall_at_10
         from allowed
     ),
     as_good as (
         select
-            placed.*,
+            ranked_rows.*,
             row_number() over (
-                partition by placed.kind
-                order by case when placed.model = before.model then 0 else 1 end, placed.cost_no
-            ) as place_of_all
-        from placed
-        inner join placed as best on placed.kind = best.kind and best.place = 1 and best.is_allowed
+                partition by ranked_rows.kind
+                order by case when ranked_rows.model = before.model then 0 else 1 end, ranked_rows.cost_no
+            ) as rank_of_all
+        from ranked_rows
+        inner join ranked_rows as best on ranked_rows.kind = best.kind and best.rank = 1 and best.is_allowed
         left join
             {{ ref("checkout_comparisons") }} as comparisons
-            on placed.kind = comparisons.kind
+            on ranked_rows.kind = comparisons.kind
             and best.model = comparisons.model
-            and placed.model = comparisons.other_model
+            and ranked_rows.model = comparisons.other_model
             and comparisons.metric = 'recall_at_10'
             and comparisons.period = 'all'
             and comparisons.segment = 'all'
-        left join before on placed.kind = before.kind and before.place = 1
-        where placed.is_allowed and (placed.model = best.model or comparisons.lowest <= 0)
+        left join before on ranked_rows.kind = before.kind and before.rank = 1
+        where ranked_rows.is_allowed and (ranked_rows.model = best.model or comparisons.lowest <= 0)
     )
 select
     made_for.month,
@@ -81,7 +82,7 @@ select
     as_good.best_model,
     as_good.value as recall_at_10,
     as_good.best_recall_at_10,
-    as_good.evenness
+    as_good.worst_to_best_ratio
 from as_good
 cross join made_for
-where as_good.place_of_all = 1
+where as_good.rank_of_all = 1

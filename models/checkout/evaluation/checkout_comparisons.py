@@ -4,4 +4,4 @@ from life_stage_checkout.leaderboard import comparisons
 
 def model(dbt, session):
     dbt.config(materialized="table")
-    return comparisons(case_scores=dbt.ref("checkout_case_scores"))
+    return comparisons(query_scores=dbt.ref("checkout_query_scores"))

@@ -4,4 +4,4 @@ from life_stage_checkout.leaderboard import leaderboard
 
 def model(dbt, session):
     dbt.config(materialized="table")
-    return leaderboard(case_scores=dbt.ref("checkout_case_scores"))
+    return leaderboard(query_scores=dbt.ref("checkout_query_scores"))

@@ -53,7 +53,8 @@ with
 select
     *,
     -- Half of the basket, at random and for ever the same half, is what a checkout would have seen.
-    2
-    * row_number() over (partition by month, basket_id order by {{ drawn("concat(basket_id, ' ', item_id)") }}, item_id)
-    <= count(*) over (partition by month, basket_id) as is_given
+    2 * row_number() over (
+        partition by month, basket_id order by {{ sample_uniform("concat(basket_id, ' ', item_id)") }}, item_id
+    )
+    <= count(*) over (partition by month, basket_id) as is_context_item
 from lines

@@ -2,7 +2,7 @@
 {% set n = var("checkout_months") %}
 with
     closed as (
-        select min(month) as first_month, max(month) as last_month from {{ ref("month_ledger") }} where is_closed
+        select min(month) as first_month, max(month) as last_month from {{ ref("month_calendar") }} where is_closed
     ),
     -- The month before the first judged one is there to learn from.
     span as (
@@ -16,7 +16,7 @@ with
 select
     calendar.month,
     calendar.month < span.made_for as is_closed,
-    calendar.month < span.made_for and calendar.month > span.first_month as is_judged,
+    calendar.month < span.made_for and calendar.month > span.first_month as is_evaluated,
     cast({{ var("checkout_half_life_days") }} as double) as half_life_days,
     cast({{ var("checkout_new_places") }} as integer) as n_new_places
 from calendar

@@ -3,25 +3,25 @@
 with
     families as (
         select
-            told.user_id,
-            told.month,
-            max(case when told.is_in_stage then 1 else 0 end) = 1 as is_in_stage
+            stages_of_month.user_id,
+            stages_of_month.month,
+            max(case when stages_of_month.is_in_stage then 1 else 0 end) = 1 as is_in_stage
             {% for name in names %}
                 ,
                 sum(
                     {{
                         exact(
-                            "told.p_"
+                            "stages_of_month.p_"
                             ~ name
-                            ~ " * (1 - told.not_yet_expecting_probability - told.graduated_probability)"
+                            ~ " * (1 - stages_of_month.not_yet_expecting_probability - stages_of_month.graduated_probability)"
                         )
                     }}
                 )
                 / count(*) as p_{{ name }}
             {% endfor %}
-        from {{ ref("user_stage_months") }} as told
-        where told.month < (select max(month) from {{ ref("checkout_months") }})
-        group by told.user_id, told.month
+        from {{ ref("user_stage_months") }} as stages_of_month
+        where stages_of_month.month < (select max(month) from {{ ref("checkout_months") }})
+        group by stages_of_month.user_id, stages_of_month.month
     )
 select *, case when is_in_stage then {{ first_greatest("p_", names) }} else 'none' end as stage
 from families

@@ -14,19 +14,22 @@ with
         inner join {{ ref("checkout_lines") }} as lines on lines.month < months.month
         group by months.month, lines.user_id
     ),
-    stages_told as (
-        select months.month as told_for, told.*
+    stages_before as (
+        select months.month as applies_to_month, stages_of_month.*
         from {{ ref("checkout_months") }} as months
-        inner join {{ ref("checkout_stages") }} as told on told.month = {{ months_after("months.month", -1) }}
+        inner join
+            {{ ref("checkout_stages") }} as stages_of_month
+            on stages_of_month.month = {{ months_after("months.month", -1) }}
     )
 select
-    coalesce(bought.month, stages_told.told_for) as month,
-    coalesce(bought.user_id, stages_told.user_id) as user_id,
+    coalesce(bought.month, stages_before.applies_to_month) as month,
+    coalesce(bought.user_id, stages_before.user_id) as user_id,
     bought.recency_days,
     bought.tenure_days,
     coalesce(bought.n_baskets, 0) as n_baskets,
     coalesce(bought.n_units, 0) as n_units,
-    coalesce(stages_told.stage, 'unknown') as stage
-    {% for name in names %}, coalesce(stages_told.p_{{ name }}, 0.0) as p_{{ name }} {% endfor %}
+    coalesce(stages_before.stage, 'unknown') as stage
+    {% for name in names %}, coalesce(stages_before.p_{{ name }}, 0.0) as p_{{ name }} {% endfor %}
 from bought
-full outer join stages_told on bought.month = stages_told.told_for and bought.user_id = stages_told.user_id
+full outer join
+    stages_before on bought.month = stages_before.applies_to_month and bought.user_id = stages_before.user_id

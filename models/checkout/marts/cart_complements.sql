@@ -3,7 +3,7 @@
 -- together: a rare pair would tell what one family buys.
 with
     measures as (
-        select model as measure, row_number() over (order by value desc, model) as place
+        select model as measure, row_number() over (order by value desc, model) as rank
         from {{ ref("checkout_leaderboard") }}
         where
             kind = 'cart'
@@ -38,7 +38,7 @@ with
         where
             neighbours.measure = 'alike'
             or (
-                neighbours.measure = coalesce((select measure from measures where place = 1), 'together')
+                neighbours.measure = coalesce((select measure from measures where rank = 1), 'together')
                 and shared.item_no is not null
             )
     ),
@@ -47,18 +47,18 @@ with
             *,
             row_number() over (
                 partition by item_no order by case when measure = 'alike' then 1 else 0 end, score desc, other_item_no
-            ) as rank_no
+            ) as rank
         from offered
         where choice = 1
     )
 select
     ranked.month,
     catalogue.item_id,
-    cast(ranked.rank_no as integer) as place,
+    cast(ranked.rank as integer) as place,
     others.item_id as other_item_id,
     ranked.score,
     ranked.measure as reason
 from ranked
 inner join {{ ref("checkout_catalogue") }} as catalogue on ranked.item_no = catalogue.item_no
 inner join {{ ref("checkout_catalogue") }} as others on ranked.other_item_no = others.item_no
-where ranked.rank_no <= 10
+where ranked.rank <= 10

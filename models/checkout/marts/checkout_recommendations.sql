@@ -1,12 +1,13 @@
 -- What to show each shopper whose cart is still empty: ten items, why, and how probable it is that one is bought soon.
 select
-    shown.month,
-    shown.user_id,
-    shown.place,
+    impressions.month,
+    impressions.user_id,
+    impressions.rank as place,
     catalogue.item_id,
-    shown.probability as purchase_probability,
-    shown.reason,
+    impressions.probability as purchase_probability,
+    impressions.reason,
     users.stage
-from {{ ref("checkout_shown") }} as shown
-inner join {{ ref("checkout_users") }} as users on shown.month = users.month and shown.user_id = users.user_id
-inner join {{ ref("checkout_catalogue") }} as catalogue on shown.item_no = catalogue.item_no
+from {{ ref("checkout_impressions") }} as impressions
+inner join
+    {{ ref("checkout_users") }} as users on impressions.month = users.month and impressions.user_id = users.user_id
+inner join {{ ref("checkout_catalogue") }} as catalogue on impressions.item_no = catalogue.item_no

@@ -2,51 +2,56 @@
 with
     candidates as (
         select
-            case_no,
+            query_id,
             item_no
-            {% for source in checkout_sources() %}
+            {% for generator in candidate_generators() %}
                 ,
-                ln(1 + coalesce(max(case when source = '{{ source }}' then score end), 0.0)) as {{ source }},
+                ln(1 + coalesce(max(case when generator = '{{ generator }}' then score end), 0.0)) as {{ generator }},
                 coalesce(
-                    max(case when source = '{{ source }}' then 1 / sqrt(cast(place as double)) end), 0.0
-                ) as {{ source }}_place
+                    max(case when generator = '{{ generator }}' then 1 / sqrt(cast(rank as double)) end), 0.0
+                ) as {{ generator }}_rank_score
             {% endfor %}
             {% for measure in checkout_measures() %}
-                , coalesce(max(case when source = '{{ measure }}_cart' then score end), 0.0) as {{ measure }}_of_cart
+                , coalesce(max(case when generator = '{{ measure }}_cart' then score end), 0.0) as {{ measure }}_of_cart
             {% endfor %}
         from {{ ref("checkout_candidates") }}
-        group by case_no, item_no
+        group by query_id, item_no
     ),
-    habits as (select *, ln(0.05 + since_days / (interval_days + 3)) as due from {{ ref("checkout_case_habits") }})
+    habits as (
+        select *, ln(0.05 + since_days / (interval_days + 3)) as replenishment_ratio
+        from {{ ref("checkout_query_habits") }}
+    )
 select
-    cases.month,
-    cases.kind,
-    cases.is_judged,
-    cases.stage,
-    candidates.case_no,
+    queries.month,
+    queries.kind,
+    queries.is_evaluated,
+    queries.stage,
+    candidates.query_id,
     candidates.item_no,
-    {% for source in checkout_sources() %} candidates.{{ source }}, candidates.{{ source }}_place, {% endfor %}
-    {% for measure in checkout_measures() %}
-        candidates.{{ measure }}_of_cart / greatest(cases.n_given, 1) as {{ measure }}_each,
+    {% for generator in candidate_generators() %}
+        candidates.{{ generator }}, candidates.{{ generator }}_rank_score,
     {% endfor %}
-    coalesce(ln(1 + habits.score_lately), 0.0) as habit_lately,
-    coalesce(habits.n_baskets / (cases.n_baskets + 2.0), 0.0) as habit_share,
-    coalesce(ln(1.0 + habits.since_days), 6.0) as since,
-    coalesce(habits.due, 0.0) as due,
-    coalesce(abs(habits.due), 2.0) as off_due,
+    {% for measure in checkout_measures() %}
+        candidates.{{ measure }}_of_cart / greatest(queries.n_context_items, 1) as {{ measure }}_each,
+    {% endfor %}
+    coalesce(ln(1 + habits.recent_score), 0.0) as recent_propensity,
+    coalesce(habits.n_baskets / (queries.n_baskets + 2.0), 0.0) as repeat_share,
+    coalesce(ln(1.0 + habits.since_days), 6.0) as log_days_since_last,
+    coalesce(habits.replenishment_ratio, 0.0) as replenishment_ratio,
+    coalesce(abs(habits.replenishment_ratio), 2.0) as replenishment_deviation,
     ln(items.share) as popularity,
     coalesce(ln({{ mixed_share("items", "users") }} / items.share), 0.0) as stage_lift,
     coalesce(ln({{ mixed_share("items", "users", 1) }} / items.share), 0.0) as next_stage_lift,
-    ln(1 + cases.n_baskets) as frequency,
+    ln(1 + queries.n_baskets) as frequency,
     coalesce(ln(1 + users.recency_days), 0.0) as recency,
     items.is_new,
-    case when targets.item_no is null then 0 else 1 end as is_target
+    case when relevant_items.item_no is null then 0 else 1 end as is_relevant
 from candidates
-inner join {{ ref("checkout_cases") }} as cases on candidates.case_no = cases.case_no
-inner join {{ ref("checkout_items") }} as items on cases.month = items.month and candidates.item_no = items.item_no
-left join habits on candidates.case_no = habits.case_no and candidates.item_no = habits.item_no
-left join {{ ref("checkout_users") }} as users on cases.month = users.month and cases.user_id = users.user_id
+inner join {{ ref("checkout_queries") }} as queries on candidates.query_id = queries.query_id
+inner join {{ ref("checkout_items") }} as items on queries.month = items.month and candidates.item_no = items.item_no
+left join habits on candidates.query_id = habits.query_id and candidates.item_no = habits.item_no
+left join {{ ref("checkout_users") }} as users on queries.month = users.month and queries.user_id = users.user_id
 left join
-    {{ ref("checkout_targets") }} as targets
-    on candidates.case_no = targets.case_no
-    and candidates.item_no = targets.item_no
+    {{ ref("checkout_relevant_items") }} as relevant_items
+    on candidates.query_id = relevant_items.query_id
+    and candidates.item_no = relevant_items.item_no

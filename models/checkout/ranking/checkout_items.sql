@@ -7,9 +7,14 @@ with
             lines.month,
             lines.item_no,
             count(*) as n_lines
-            {% for name in names %}, sum({{ exact("coalesce(told.p_" ~ name ~ ", 0.0)") }}) as n_{{ name }} {% endfor %}
+            {% for name in names %}
+                , sum({{ exact("coalesce(stages_of_month.p_" ~ name ~ ", 0.0)") }}) as n_{{ name }}
+            {% endfor %}
         from {{ ref("checkout_lines") }} as lines
-        left join {{ ref("checkout_stages") }} as told on lines.user_id = told.user_id and lines.month = told.month
+        left join
+            {{ ref("checkout_stages") }} as stages_of_month
+            on lines.user_id = stages_of_month.user_id
+            and lines.month = stages_of_month.month
         group by lines.month, lines.item_no
     ),
     items as (

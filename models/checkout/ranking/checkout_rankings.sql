@@ -4,9 +4,9 @@ with
     scored as (
         select
             coefficients.model,
-            examples.case_no,
+            examples.query_id,
             examples.item_no,
-            examples.is_target,
+            examples.is_relevant,
             examples.is_new,
             {{ exact(log_odds("coefficients", "examples")) }} as log_odds
         from {{ ref("checkout_examples") }} as examples
@@ -14,14 +14,14 @@ with
             {{ ref("checkout_coefficients") }} as coefficients
             on examples.month = coefficients.month
             and examples.kind = coefficients.kind
-        where examples.is_judged and {{ is_offered("coefficients", "examples") }}
+        where examples.is_evaluated and {{ is_candidate("coefficients", "examples") }}
     ),
-    placed as (
+    ranked_rows as (
         select
             *,
-            row_number() over (partition by model, case_no order by log_odds desc, item_no) as place,
-            row_number() over (partition by model, case_no, is_new order by log_odds desc, item_no) as place_among_new,
-            count(*) over (partition by model, case_no) as n_ranked
+            row_number() over (partition by model, query_id order by log_odds desc, item_no) as model_rank,
+            row_number() over (partition by model, query_id, is_new order by log_odds desc, item_no) as rank_among_new,
+            count(*) over (partition by model, query_id) as n_ranked
         from scored
     ),
     -- The last of twenty places are kept for the best of the items that nobody has bought yet.
@@ -29,24 +29,24 @@ with
         select
             *,
             row_number() over (
-                partition by model, case_no
+                partition by model, query_id
                 order by
                     case
-                        when is_new and place_among_new <= {{ n_new }}
-                        then least(place, {{ 20 - n_new }} + place_among_new / {{ n_new + 1.0 }})
-                        else place
+                        when is_new and rank_among_new <= {{ n_new }}
+                        then least(model_rank, {{ 20 - n_new }} + rank_among_new / {{ n_new + 1.0 }})
+                        else model_rank
                     end
-            ) as rank_no
-        from placed
+            ) as rank
+        from ranked_rows
     )
 select
     model,
-    case_no,
-    cast(rank_no as integer) as rank_no,
+    query_id,
+    cast(rank as integer) as rank,
     item_no,
     1 / (1 + exp(- log_odds)) as probability,
-    is_target = 1 as is_target,
+    is_relevant = 1 as is_relevant,
     is_new,
     cast(n_ranked as integer) as n_ranked
 from ranked
-where rank_no <= 20 or is_target = 1
+where rank <= 20 or is_relevant = 1

@@ -1,17 +1,17 @@
 # The models that are judged: learned only from what was known before the months they are judged on.
-from life_stage.evaluation_model import new_evaluation_model
+from life_stage.evaluation_model import train_evaluation_model_if_due
 
 
 def model(dbt, session):
     dbt.config(materialized="incremental", incremental_strategy="append")
     dbt.ref("stage_coefficients")  # not at once with it: nothing else takes as much memory as learning
-    return new_evaluation_model(
+    return train_evaluation_model_if_due(
         window=dbt.ref("evaluation_window"),
         age_bins=dbt.ref("age_bins"),
         stages=dbt.ref("stages"),
-        rows=dbt.ref("learning_rows"),
-        matrix=dbt.ref("learning_matrix"),
-        vocabulary=dbt.ref("learning_vocabulary"),
+        rows=dbt.ref("training_rows"),
+        matrix=dbt.ref("design_matrix"),
+        vocabulary=dbt.ref("training_vocabulary"),
         known=session.table(str(dbt.this)) if dbt.is_incremental else None,
         options=dbt.config.meta_get("options"),
     )

@@ -1,21 +1,21 @@
 -- Which of the judged user-months make up each group that results are given for.
 {{ config(materialized="view") }}
 with
-    judged as (select user_id, month from {{ ref("stage_predictions") }} where method = 'prior'),
+    evaluated as (select user_id, month from {{ ref("stage_predictions") }} where method = 'prior'),
     activity as (
         select
-            judged.user_id,
-            judged.month,
-            max(case when acted.month = judged.month then 1 else 0 end) as is_active,
+            evaluated.user_id,
+            evaluated.month,
+            max(case when acted.month = evaluated.month then 1 else 0 end) as is_active,
             count(
                 distinct case
                     when acted.month in (select month from {{ ref("evaluation_window") }}) then acted.month
                 end
             ) as active_months_of_window,
-            count(distinct case when acted.month <= judged.month then acted.month end) as months_of_evidence
-        from judged
-        left join {{ ref("user_months") }} as acted on judged.user_id = acted.user_id
-        group by judged.user_id, judged.month
+            count(distinct case when acted.month <= evaluated.month then acted.month end) as months_of_evidence
+        from evaluated
+        left join {{ ref("user_months") }} as acted on evaluated.user_id = acted.user_id
+        group by evaluated.user_id, evaluated.month
     ),
     memberships as (
         select *, 'all' as cohort

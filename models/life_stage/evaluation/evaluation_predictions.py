@@ -8,9 +8,9 @@ def model(dbt, session):
         window=dbt.ref("evaluation_window"),
         age_bins=dbt.ref("age_bins"),
         stages=dbt.ref("stages"),
-        rows=dbt.ref("learning_rows"),
-        matrix=dbt.ref("learning_matrix"),
-        vocabulary=dbt.ref("learning_vocabulary"),
+        rows=dbt.ref("training_rows"),
+        matrix=dbt.ref("design_matrix"),
+        vocabulary=dbt.ref("training_vocabulary"),
         coefficients=dbt.ref("evaluation_coefficients"),
         options=dbt.config.meta_get("options"),
     )

@@ -29,7 +29,7 @@ select
     count(*) as n_months,
     sum(case when members.is_right then 1 else 0 end) as n_right,
     sum(members.log_loss) as log_loss,
-    sum(case when members.has_answer then 1 else 0 end) as n_answers,
+    sum(case when members.has_prediction then 1 else 0 end) as n_predicted,
     sum(members.age_error_months) as age_error_months,
     -- What the user adds to the macro recall, the mean over the stages of the share told rightly; and by how much the
     -- macro recall would differ, to first order, if the user weighed more.

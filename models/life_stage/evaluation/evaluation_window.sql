@@ -1,8 +1,8 @@
 -- The months that the methods are judged on: the six newest closed ones, or those from var evaluation_from on.
 {{ config(materialized="view") }}
 select month
-from {{ ref("month_ledger") }}
+from {{ ref("month_calendar") }}
 where
     is_closed and month >= {% if var("evaluation_from") %} date '{{ var("evaluation_from") }}-01'
-    {% else %} (select {{ months_after("max(month)", -5) }} from {{ ref("month_ledger") }} where is_closed)
+    {% else %} (select {{ months_after("max(month)", -5) }} from {{ ref("month_calendar") }} where is_closed)
     {% endif %}

@@ -9,12 +9,12 @@ with
             avg(out_of_vocabulary_share) as share,
             count(*) as n_users,
             0 as n_others
-        from {{ ref("stage_evidence") }}
+        from {{ ref("stage_log_likelihoods") }}
         group by month
         union all
         select
             month,
-            'mean probability of the stage that is told' as measure,
+            'mean probability of the published stage' as measure,
             avg(probability) as share,
             count(distinct user_id) as n_users,
             0 as n_others

@@ -23,6 +23,8 @@ with
         from rejected
         group by table_name, reason
     ),
-    hidden as (select *, {{ is_small_cell("n_users", "table_name", "reason") }} as is_small from counted)
-select table_name, reason, case when table_name = 'items' or not is_small then n_rows end as n_rows
-from hidden
+    with_suppression as (
+        select *, {{ is_suppressed_count("n_users", "table_name", "reason") }} as is_suppressed from counted
+    )
+select table_name, reason, case when table_name = 'items' or not is_suppressed then n_rows end as n_rows
+from with_suppression

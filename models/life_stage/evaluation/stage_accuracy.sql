@@ -10,8 +10,8 @@ with
             cast(sum(n_right) as double) / sum(n_months) as accuracy,
             sum(recall_share) as macro_recall,
             sum(log_loss) / sum(n_months) as log_loss,
-            sum(age_error_months) / sum(n_answers) as age_error_months,
-            cast(sum(n_answers) as double) / sum(n_months) as coverage
+            sum(age_error_months) / sum(n_predicted) as age_error_months,
+            cast(sum(n_predicted) as double) / sum(n_months) as coverage
         from {{ ref("evaluation_user_scores") }}
         group by method, period, cohort
     ),
@@ -61,7 +61,7 @@ select
     errors.macro_recall_error,
     errors.log_loss_error,
     calibration.calibration_error,
-    {{ is_small_cell("means.n_users", "means.method, means.cohort", "means.period") }} as is_small
+    {{ is_suppressed_count("means.n_users", "means.method, means.cohort", "means.period") }} as is_suppressed
 from means
 inner join errors on means.method = errors.method and means.period = errors.period and means.cohort = errors.cohort
 inner join

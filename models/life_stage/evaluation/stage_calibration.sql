@@ -11,5 +11,5 @@ with
         from {{ ref("stage_predictions") }}
         group by method, {{ probability_bin("predicted_stage_probability") }}
     )
-select *, {{ is_small_cell("n_users", "method", "probability_bin") }} as is_small
+select *, {{ is_suppressed_count("n_users", "method", "probability_bin") }} as is_suppressed
 from counted

@@ -11,5 +11,5 @@ with
         from {{ ref("stage_predictions") }}
         group by method, true_stage, predicted_stage
     )
-select *, {{ is_small_cell("n_users", "method, true_stage", "predicted_stage") }} as is_small
+select *, {{ is_suppressed_count("n_users", "method, true_stage", "predicted_stage") }} as is_suppressed
 from counted

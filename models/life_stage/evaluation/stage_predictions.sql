@@ -9,22 +9,22 @@ with
     ),
     compared as (
         select
-            said.method,
-            said.user_id,
-            cast(said.month as date) as month,
+            predictions.method,
+            predictions.user_id,
+            cast(predictions.month as date) as month,
             truths.true_stage,
-            {{ first_greatest("said.p_", names) }} as predicted_stage,
+            {{ first_greatest("predictions.p_", names) }} as predicted_stage,
             case
-                truths.true_stage {% for name in names %} when '{{ name }}' then said.p_{{ name }} {% endfor %}
+                truths.true_stage {% for name in names %} when '{{ name }}' then predictions.p_{{ name }} {% endfor %}
             end as true_stage_probability,
             greatest(
-                {% for name in names %}said.p_{{ name }}{% if not loop.last %}, {% endif %} {% endfor %}
+                {% for name in names %}predictions.p_{{ name }}{% if not loop.last %}, {% endif %} {% endfor %}
             ) as predicted_stage_probability,
-            said.has_answer,
-            abs(said.expected_age_months - truths.age_months) as age_error_months,
-            said.model_version
-        from {{ ref("evaluation_predictions") }} as said
-        inner join truths on said.user_id = truths.user_id and said.month = truths.month
+            predictions.has_prediction,
+            abs(predictions.expected_age_months - truths.age_months) as age_error_months,
+            predictions.model_version
+        from {{ ref("evaluation_predictions") }} as predictions
+        inner join truths on predictions.user_id = truths.user_id and predictions.month = truths.month
         where truths.true_stage is not null
     )
 select
@@ -37,7 +37,7 @@ select
     true_stage_probability,
     predicted_stage_probability,
     {{ exact("- ln(greatest(true_stage_probability, 1e-12))") }} as log_loss,
-    has_answer,
+    has_prediction,
     age_error_months,
     model_version
 from compared

@@ -1,6 +1,6 @@
 -- How much of each stage a method finds, and how much of what it calls so is of that stage.
 with
-    judged as (
+    evaluated as (
         select predictions.*, cohorts.period
         from {{ ref("stage_predictions") }} as predictions
         inner join
@@ -11,26 +11,26 @@ with
     ),
     counted as (
         select
-            judged.method,
-            judged.period,
+            evaluated.method,
+            evaluated.period,
             stages.stage,
-            sum(case when judged.true_stage = stages.stage then 1 else 0 end) as n_user_months,
-            sum(case when judged.predicted_stage = stages.stage then 1 else 0 end) as n_told,
-            sum(case when judged.is_right and judged.true_stage = stages.stage then 1 else 0 end) as n_right
-        from judged
+            sum(case when evaluated.true_stage = stages.stage then 1 else 0 end) as n_user_months,
+            sum(case when evaluated.predicted_stage = stages.stage then 1 else 0 end) as n_predicted,
+            sum(case when evaluated.is_right and evaluated.true_stage = stages.stage then 1 else 0 end) as n_right
+        from evaluated
         cross join {{ ref("stages") }} as stages
-        group by judged.method, judged.period, stages.stage
+        group by evaluated.method, evaluated.period, stages.stage
     ),
     of_users as (
         select
-            judged.method,
-            judged.period,
-            judged.true_stage as stage,
-            judged.user_id,
+            evaluated.method,
+            evaluated.period,
+            evaluated.true_stage as stage,
+            evaluated.user_id,
             count(*) as n_months,
-            sum(case when judged.is_right then 1 else 0 end) as n_right
-        from judged
-        group by judged.method, judged.period, judged.true_stage, judged.user_id
+            sum(case when evaluated.is_right then 1 else 0 end) as n_right
+        from evaluated
+        group by evaluated.method, evaluated.period, evaluated.true_stage, evaluated.user_id
     )
 select
     counted.method,
@@ -44,8 +44,8 @@ select
         )
     }}
     as recall_error,
-    cast(counted.n_right as double) / nullif(counted.n_told, 0) as precision_share
+    cast(counted.n_right as double) / nullif(counted.n_predicted, 0) as precision_share
 from counted
 left join
     of_users on counted.method = of_users.method and counted.period = of_users.period and counted.stage = of_users.stage
-group by counted.method, counted.period, counted.stage, counted.n_user_months, counted.n_right, counted.n_told
+group by counted.method, counted.period, counted.stage, counted.n_user_months, counted.n_right, counted.n_predicted

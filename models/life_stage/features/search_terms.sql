@@ -4,7 +4,7 @@
         materialized="monthly", full_refresh=false, meta={"months": "closed_months", "keep": "keep_actions_months"}
     )
 }}
--- depends_on: {{ ref("month_ledger") }}
+-- depends_on: {{ ref("month_calendar") }}
 select distinct {{ this_month() }} as month, search_term
 from {{ ref("stg_actions") }}
 where month = {{ this_month() }} and search_term is not null

@@ -18,7 +18,7 @@ with
     pieces as (
         select
             search_term,
-            {{ row_per_element("regexp_extract_all(" ~ fold_age_text("search_term") ~ ", '" ~ pattern ~ "', 0)") }}
+            {{ row_per_element("regexp_extract_all(" ~ normalise_text("search_term") ~ ", '" ~ pattern ~ "', 0)") }}
             as piece
         from new_terms
     ),

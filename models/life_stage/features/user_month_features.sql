@@ -5,7 +5,7 @@
         materialized="monthly", full_refresh=false, meta={"months": "months_to_count", "keep": "keep_features_months"}
     )
 }}
--- depends_on: {{ ref("month_ledger") }}
+-- depends_on: {{ ref("month_calendar") }}
 with
     actions as (
         -- Each day of the month is a bit, so that days can be counted without making them distinct first.
@@ -13,15 +13,15 @@ with
         from {{ ref("stg_actions") }}
         where month = {{ this_month() }}
     ),
-    met as ({{ features_met(["user_id", "day_bit"]) }}),
-    days_met as (
-        select user_id, feature_no, cast(bit_count(bit_or(day_bit)) as integer) as n_days
-        from met
-        group by user_id, feature_no
+    observed as ({{ observed_features(["user_id", "day_bit"]) }}),
+    observed_days as (
+        select user_id, feature_id, cast(bit_count(bit_or(day_bit)) as integer) as n_days
+        from observed
+        group by user_id, feature_id
     )
 select user_id, {{ this_month() }} as month, names.full_name as feature, n_days, ln(1 + n_days) as value
-from days_met
-inner join {{ feature_names() }} as names on days_met.feature_no = names.feature_no
+from observed_days
+inner join {{ feature_names() }} as names on observed_days.feature_id = names.feature_id
 {% for family in feature_families(["feature", "month", "user_id", "value"]) %}
     union all
     select

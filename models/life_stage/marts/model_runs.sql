@@ -1,15 +1,15 @@
 -- The run ledger: what every finished run read, set aside, rebuilt and left behind.
 {{ config(materialized="incremental", incremental_strategy="append", full_refresh=false) }}
--- depends_on: {{ ref("stage_accuracy") }} {{ ref("stage_recall") }} {{ ref("stage_confusion") }} {{ ref("fusion_gain") }}
+-- depends_on: {{ ref("stage_accuracy") }} {{ ref("stage_recall") }} {{ ref("stage_confusion") }} {{ ref("gain_over_baseline") }}
 -- depends_on: {{ ref("stage_calibration") }} {{ ref("experiment_readout") }} {{ ref("stg_rejected_actions") }}
--- depends_on: {{ ref("days") }} {{ ref("month_drift") }} {{ ref("rejection_counts") }} {{ ref("stage_weights") }}
+-- depends_on: {{ ref("date_spine") }} {{ ref("month_drift") }} {{ ref("rejection_counts") }} {{ ref("top_stage_features") }}
 -- depends_on: {{ ref("checkout_recommendations") }} {{ ref("cart_complements") }} {{ ref("checkout_drift") }}
--- depends_on: {{ ref("checkout_gaps") }} {{ ref("monitor_quality") }} {{ ref("monitor_latency") }}
+-- depends_on: {{ ref("checkout_fairness_gaps") }} {{ ref("monitor_quality") }} {{ ref("monitor_latency") }}
 with
     -- Months that a run before this one built without reaching its end count for this one.
     months_built as (
         select model, month
-        from {{ built_months() }}
+        from {{ build_log() }}
         {% if is_incremental() %}
             where built_at > (select coalesce(max(started_at), timestamp '1970-01-01') from {{ this }})
         {% endif %}
@@ -24,12 +24,12 @@ with
         inner join {{ ref("action_months") }} as staged on months_built.month = staged.month
         where months_built.model = 'stg_action_rows'
     ),
-    months_believed as (
+    months_updated as (
         select count(*) as n_months_updated from months_built where model = '{{ var("fusion_method") }}'
     ),
     closed as (
         select max(month) as through_month, count(case when status = 'missing' then 1 end) as n_months_missing
-        from {{ ref("month_ledger") }}
+        from {{ ref("month_calendar") }}
         where is_closed
     ),
     registrations as (
@@ -41,15 +41,15 @@ with
         from {{ ref("stg_rejected_registrations") }}
     ),
     users as (select count(distinct user_id) as n_users from {{ ref("user_stages") }}),
-    users_believed as (
-        select count(distinct user_id) as n_users_believed
+    users_with_posterior as (
+        select count(distinct user_id) as n_users_with_posterior
         from {{ ref("user_stage_months") }}
         where month = (select max(month) from {{ ref("user_stage_months") }})
     ),
     newest_model as (
         select max(model_version) as model_version
-        from {{ ref("stage_models") }}
-        where trained_through = (select max(trained_through) from {{ ref("stage_models") }})
+        from {{ ref("model_registry") }}
+        where trained_through = (select max(trained_through) from {{ ref("model_registry") }})
     )
 select
     '{{ invocation_id }}' as run_id,
@@ -60,20 +60,20 @@ select
     months_staged.n_rejected as n_rows_rejected,
     months_staged.n_duplicates as n_rows_repeated,
     case
-        when {{ hidden_when_small("registrations.n_users_rejected") }} is not null
+        when {{ suppressed_if_small("registrations.n_users_rejected") }} is not null
         then registrations.n_rejected_registrations
     end as n_rejected_registrations,
     closed.n_months_missing,
-    months_believed.n_months_updated,
-    {{ hidden_when_small("users.n_users") }} as n_users,
-    {{ hidden_when_small("users_believed.n_users_believed - users.n_users") }} as n_users_left_out,
+    months_updated.n_months_updated,
+    {{ suppressed_if_small("users.n_users") }} as n_users,
+    {{ suppressed_if_small("users_with_posterior.n_users_with_posterior - users.n_users") }} as n_users_left_out,
     newest_model.model_version,
     '{{ dbt_version }}' as dbt_version,
     cast({{ seconds_so_far() }} as double) as seconds
 from months_staged
-cross join months_believed
+cross join months_updated
 cross join closed
 cross join registrations
 cross join users
-cross join users_believed
+cross join users_with_posterior
 cross join newest_model

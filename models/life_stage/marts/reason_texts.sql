@@ -1,6 +1,6 @@
 -- The features that the models know, in words.
 with
-    features as (select distinct feature from {{ ref("evidence_weights") }} where feature <> ''),
+    features as (select distinct feature from {{ ref("model_weights") }} where feature <> ''),
     endings as (
         select
             feature,

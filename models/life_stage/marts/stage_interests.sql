@@ -2,7 +2,7 @@
 -- share of all active users who did. Counts that could point at few people are left out.
 with
     members as (select distinct user_id, stage, month from {{ ref("user_stages") }}),
-    met as (
+    observed as (
         select distinct actions.user_id, items.leaf_category
         from {{ ref("stg_actions") }} as actions
         inner join {{ ref("stg_items") }} as items on actions.item_id = items.item_id
@@ -11,18 +11,18 @@ with
             and items.leaf_category is not null
             and actions.user_id in (select user_id from members)
     ),
-    active as (select * from members where user_id in (select user_id from met)),
+    active as (select * from members where user_id in (select user_id from observed)),
     of_stages as (select month, stage, count(*) as n_active from active group by month, stage),
     of_categories as (
         select leaf_category, cast(count(*) as double) / (select count(distinct user_id) from active) as share_of_all
-        from met
+        from observed
         group by leaf_category
     ),
     found as (
-        select active.stage, met.leaf_category, count(*) as n_users
+        select active.stage, observed.leaf_category, count(*) as n_users
         from active
-        inner join met on active.user_id = met.user_id
-        group by active.stage, met.leaf_category
+        inner join observed on active.user_id = observed.user_id
+        group by active.stage, observed.leaf_category
     ),
     -- Stages that never met a category are counts of the group too.
     counted as (
@@ -37,18 +37,20 @@ with
         cross join of_categories
         left join found on of_stages.stage = found.stage and of_categories.leaf_category = found.leaf_category
     ),
-    hidden as (select *, {{ is_small_cell("n_users", "leaf_category", "stage") }} as is_suppressed from counted)
+    with_suppression as (
+        select *, {{ is_suppressed_count("n_users", "leaf_category", "stage") }} as is_suppressed from counted
+    )
 select
-    hidden.month,
-    hidden.stage,
-    hidden.leaf_category,
-    hidden.n_users,
-    hidden.share,
-    hidden.share / hidden.share_of_all as lift
-from hidden
+    with_suppression.month,
+    with_suppression.stage,
+    with_suppression.leaf_category,
+    with_suppression.n_users,
+    with_suppression.share,
+    with_suppression.share / with_suppression.share_of_all as lift
+from with_suppression
 inner join
     {{ ref("stage_totals") }} as totals
-    on hidden.month = totals.month
-    and hidden.stage = totals.stage
+    on with_suppression.month = totals.month
+    and with_suppression.stage = totals.stage
     and not totals.is_suppressed
-where not hidden.is_suppressed
+where not with_suppression.is_suppressed

@@ -40,11 +40,11 @@ with
         left join here on months.month = here.month and stages.stage = here.stage
         left join gone on months.month = gone.month and stages.stage = gone.stage
     ),
-    hidden as (
+    with_suppression as (
         select
             *,
             cast(n_users as double) / nullif(sum(n_users) over (partition by month), 0) as share,
-            {{ is_small_cell("n_users", "month", "stage_no") }} as is_suppressed
+            {{ is_suppressed_count("n_users", "month", "stage_no") }} as is_suppressed
         from counted
     ),
     -- The month before is this month without who came and with who went: what hides it hides these too.
@@ -54,8 +54,8 @@ with
             not is_suppressed
             and not lag(is_suppressed) over (partition by stage order by month)
             and n_moved_in >= {{ var("min_cell_users") }}
-            and n_moved_out >= {{ var("min_cell_users") }} as flows_are_told
-        from hidden
+            and n_moved_out >= {{ var("min_cell_users") }} as flows_are_published
+        from with_suppression
     )
 select
     month,
@@ -64,6 +64,6 @@ select
     is_suppressed,
     case when not is_suppressed then n_users end as n_users,
     case when not is_suppressed then share end as share,
-    case when flows_are_told then n_moved_in end as n_moved_in,
-    case when flows_are_told then n_moved_out end as n_moved_out
+    case when flows_are_published then n_moved_in end as n_moved_in,
+    case when flows_are_published then n_moved_out end as n_moved_out
 from flows

@@ -9,47 +9,49 @@ with
     ),
     -- Most of the behaviour speaks of the primary child: that is the one registered. A further child that is inferred
     -- comes after it, unless several are registered.
-    told as (
+    published as (
         select
-            beliefs.*,
+            posteriors.*,
             case
                 when families.user_id is null
-                then beliefs.child_no
-                when beliefs.is_primary
+                then posteriors.child_no
+                when posteriors.is_primary
                 then coalesce(registered.child_no, families.first_child_no)
-                else families.last_child_no + beliefs.child_no - 1
-            end as told_child_no,
+                else families.last_child_no + posteriors.child_no - 1
+            end as published_child_no,
             registered.birth_date,
             registered.age_months,
             registered.birth_confirmed as registered_birth_confirmed,
-            case when beliefs.is_primary then coalesce(registered.registration_probability, 0.0) else 0.0 end as trust,
-            1 - beliefs.not_yet_expecting_probability - beliefs.graduated_probability as inside
-        from {{ ref("stage_beliefs") }} as beliefs
-        left join families on beliefs.user_id = families.user_id
+            case
+                when posteriors.is_primary then coalesce(registered.registration_probability, 0.0) else 0.0
+            end as registration_weight,
+            1 - posteriors.not_yet_expecting_probability - posteriors.graduated_probability as inside
+        from {{ ref("stage_posteriors") }} as posteriors
+        left join families on posteriors.user_id = families.user_id
         left join
             {{ ref("registered_births") }} as registered
-            on beliefs.user_id = registered.user_id
-            and beliefs.month = registered.month
+            on posteriors.user_id = registered.user_id
+            and posteriors.month = registered.month
             -- Where no stage before birth is told, a due date is nothing to tell of the primary child either.
-            and (not beliefs.is_primary or registered.age_months >= 0 or {{ first.from_month < 0 }})
+            and (not posteriors.is_primary or registered.age_months >= 0 or {{ first.from_month < 0 }})
         where
-            beliefs.method = '{{ var("fusion_method") }}'
-            and (beliefs.is_primary or coalesce(registered.n_known_children, 1) < 2)
+            posteriors.method = '{{ var("fusion_method") }}'
+            and (posteriors.is_primary or coalesce(registered.n_known_children, 1) < 2)
     ),
     mixed as (
         select
             *,
             {% for stage in stages() %}
                 {{
-                    trusted(
+                    mix_with_registration(
                         "age_months >= " ~ stage.from_month ~ " and age_months < " ~ stage.to_month,
                         "p_" ~ stage.name ~ " * inside",
                     )
                 }} as s_{{ stage.name }},
             {% endfor %}
-            {{ trusted("age_months < " ~ first.from_month, "not_yet_expecting_probability") }} as not_yet,
-            {{ trusted("age_months >= " ~ last.to_month, "graduated_probability") }} as graduated
-        from told
+            {{ mix_with_registration("age_months < " ~ first.from_month, "not_yet_expecting_probability") }} as not_yet,
+            {{ mix_with_registration("age_months >= " ~ last.to_month, "graduated_probability") }} as graduated
+        from published
     ),
     shares as (
         select
@@ -66,7 +68,7 @@ with
             *,
             {{ first_greatest("q_", names) }} as stage,
             greatest({% for name in names %}q_{{ name }} {%- if not loop.last %}, {% endif %} {% endfor %}) as top,
-            case when trust >= 0.5 then registered_birth_confirmed else birth_confirmed end as is_born
+            case when registration_weight >= 0.5 then registered_birth_confirmed else birth_confirmed end as is_born
         from shares
     ),
     others as (
@@ -80,7 +82,7 @@ with
     )
 select
     user_id,
-    cast(told_child_no as integer) as child_no,
+    cast(published_child_no as integer) as child_no,
     is_primary,
     month,
     stage,
@@ -94,25 +96,30 @@ select
     not_yet as not_yet_expecting_probability,
     graduated as graduated_probability,
     {{ entropy("q_", names) }} as entropy,
-    case when trust >= 0.5 then {{ month_of("birth_date") }} else expected_birth_month end as expected_birth_month,
+    case
+        when registration_weight >= 0.5 then {{ month_of("birth_date") }} else expected_birth_month
+    end as expected_birth_month,
     -- A birthday trusted to 80 % is an interval of its own.
     case
-        when trust >= 0.8
+        when registration_weight >= 0.8
         then {{ month_of("birth_date") }}
-        when trust >= 0.5
+        when registration_weight >= 0.5
         then least(earliest_birth_month, {{ month_of("birth_date") }})
         else earliest_birth_month
     end as earliest_birth_month,
     case
-        when trust >= 0.8
+        when registration_weight >= 0.8
         then {{ month_of("birth_date") }}
-        when trust >= 0.5
+        when registration_weight >= 0.5
         then greatest(latest_birth_month, {{ month_of("birth_date") }})
         else latest_birth_month
     end as latest_birth_month,
     case
         {% for stage in stages() %}
-            when trust >= 0.5 and age_months >= {{ stage.from_month }} and age_months < {{ stage.to_month }}
+            when
+                registration_weight >= 0.5
+                and age_months >= {{ stage.from_month }}
+                and age_months < {{ stage.to_month }}
             then {{ stage.to_month }} - age_months
         {% endfor %}
         else months_until_next_stage

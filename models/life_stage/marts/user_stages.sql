@@ -1,7 +1,7 @@
 -- The stage of every child as of the newest closed month, and since when. Left out are children who are in no stage:
 -- outgrown or not expected yet, expected and never confirmed, or known from too little.
 with
-    told as (
+    published as (
         select user_id, child_no, month, case when is_in_stage then stage else '' end as stage
         from {{ ref("user_stage_months") }}
     ),
@@ -17,7 +17,7 @@ with
                 then null
                 else month
             end as began_in
-        from told
+        from published
     ),
     newest as (
         select user_id, child_no, max(began_in) as since_month, max(month) as month

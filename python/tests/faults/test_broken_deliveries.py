@@ -20,14 +20,18 @@ def write_over(shop, path, change):
             FEBRUARY,
             "case when hash(action_id) % 10 < 7 then null else user_id end as user_id",
             "actions in 2017-02",
-            marks=pytest.mark.fault("Rows", "most rows of a month broken", "stops with LS-SRC-007, nothing changed"),
+            marks=pytest.mark.fault(
+                "Rows", "most actions of a month, items or children invalid", "LS-SRC-007, no change"
+            ),
         ),
         pytest.param(
             "children.parquet",
             "birth_date + interval 100 year as birth_date",
             "children would be set aside",
             marks=[
-                pytest.mark.fault("Rows", "most children broken", "stops with LS-SRC-007, nothing changed"),
+                pytest.mark.fault(
+                    "Rows", "most actions of a month, items or children invalid", "LS-SRC-007, no change"
+                ),
                 pytest.mark.slow,
             ],
         ),
@@ -36,7 +40,9 @@ def write_over(shop, path, change):
             "null as item_id",
             "items would be set aside",
             marks=[
-                pytest.mark.fault("Rows", "most items broken", "stops with LS-SRC-007, nothing changed"),
+                pytest.mark.fault(
+                    "Rows", "most actions of a month, items or children invalid", "LS-SRC-007, no change"
+                ),
                 pytest.mark.slow,
             ],
         ),
@@ -47,20 +53,20 @@ def test_a_delivery_most_of_which_is_broken_stops_the_run(shop, path, change, fa
     assert_stops(shop, "LS-SRC-007", fact, "max_rejected_share is 0.5", "nothing was changed")
 
 
-@pytest.mark.fault("Rows", "a bad share that was accepted", "months staged before are not judged by the share again")
+@pytest.mark.fault("Rows", "accepted high rejection share", "staged months not checked again")
 def test_how_much_is_too_much_is_asked_of_what_is_delivered_alone(shop):
     write_over(shop, FEBRUARY, "case when hash(action_id) % 10 < 7 then null else user_id end as user_id")
     shop.build(only="+source_file_months", max_rejected_share=0.8)
     shop.build(only="+source_file_months")
     ((share,),) = shop.query("select sum(n_rejected) / sum(n_rows) from source_file_months where month = '2017-02-01'")
     assert 0.6 < share < 0.8
-    observe("70 % set aside, accepted once with max_rejected_share = 0.8")
+    observe("70 % rejected, accepted once with `max_rejected_share` = 0.8")
 
 
 @pytest.mark.fault(
     "Rows",
-    "action_synonyms.csv damaged",
-    "stops with LS-SRC-007 before any month is judged anew; mended, nothing is left to do",
+    "damaged `action_synonyms.csv`",
+    "LS-SRC-007 before validation; nothing to redo after the fix",
 )
 @pytest.mark.slow
 def test_a_dictionary_that_knows_no_click_stops_the_run(base, shop):
@@ -68,8 +74,8 @@ def test_a_dictionary_that_knows_no_click_stops_the_run(base, shop):
     dictionary = shop.folder / "seeds" / "action_synonyms.csv"
     words = dictionary.read_text()
     dictionary.write_text("".join(line for line in words.splitlines(keepends=True) if not line.endswith(",click\n")))
-    finished = shop.start(only="+stage_evidence")
+    finished = shop.start(only="+stage_log_likelihoods")
     assert finished.exit_code != 0 and "LS-SRC-007" in finished.output and "action_unknown" in finished.output
     dictionary.write_text(words)
     shop.build(only="+birth_month_filter")
-    assert_same(shop, base, ["stg_action_rows", "month_ledger", "built_months", "birth_month_filter"], ignore=())
+    assert_same(shop, base, ["stg_action_rows", "month_calendar", "build_log", "birth_month_filter"], ignore=())

@@ -25,7 +25,9 @@ def flipped(contents: bytes) -> bytes:
             "few.csv",
             lambda _: csv(3, "x,u1,2017-02-03 10:00:00,click,1,one,more"),
             "source/actions/few.csv is empty, or its rows differ in their number of columns",
-            marks=pytest.mark.fault("Files and columns", "ragged CSV", "stops with LS-SRC-006, nothing changed"),
+            marks=pytest.mark.fault(
+                "Files and columns", "empty, truncated, damaged, ragged or non-UTF-8 file", "LS-SRC-006, no change"
+            ),
         ),
         pytest.param(
             "many.csv",
@@ -34,8 +36,8 @@ def flipped(contents: bytes) -> bytes:
             marks=[
                 pytest.mark.fault(
                     "Files and columns",
-                    "ragged CSV, seen only after many rows",
-                    "stops with LS-SRC-006, nothing changed",
+                    "empty, truncated, damaged, ragged or non-UTF-8 file",
+                    "LS-SRC-006, no change",
                 ),
                 pytest.mark.slow,
             ],
@@ -45,7 +47,9 @@ def flipped(contents: bytes) -> bytes:
             lambda _: b"",
             "source/actions/none.csv is empty, or",
             marks=[
-                pytest.mark.fault("Files and columns", "a file of 0 bytes", "stops with LS-SRC-006, nothing changed"),
+                pytest.mark.fault(
+                    "Files and columns", "empty, truncated, damaged, ragged or non-UTF-8 file", "LS-SRC-006, no change"
+                ),
                 pytest.mark.slow,
             ],
         ),
@@ -53,7 +57,9 @@ def flipped(contents: bytes) -> bytes:
             "none.parquet",
             lambda _: b"",
             "source/actions/none.parquet",
-            marks=pytest.mark.fault("Files and columns", "a file of 0 bytes", "stops with LS-SRC-006, nothing changed"),
+            marks=pytest.mark.fault(
+                "Files and columns", "empty, truncated, damaged, ragged or non-UTF-8 file", "LS-SRC-006, no change"
+            ),
         ),
         pytest.param(
             "latin.csv",
@@ -61,7 +67,7 @@ def flipped(contents: bytes) -> bytes:
             "source/actions/latin.csv",
             marks=[
                 pytest.mark.fault(
-                    "Files and columns", "CSV that is not UTF-8", "stops with LS-SRC-006, nothing changed"
+                    "Files and columns", "empty, truncated, damaged, ragged or non-UTF-8 file", "LS-SRC-006, no change"
                 ),
                 pytest.mark.slow,
             ],
@@ -72,7 +78,7 @@ def flipped(contents: bytes) -> bytes:
             FEBRUARY,
             marks=[
                 pytest.mark.fault(
-                    "Files and columns", "a Parquet file cut off", "stops with LS-SRC-006, nothing changed"
+                    "Files and columns", "empty, truncated, damaged, ragged or non-UTF-8 file", "LS-SRC-006, no change"
                 ),
                 pytest.mark.slow,
             ],
@@ -83,7 +89,7 @@ def flipped(contents: bytes) -> bytes:
             FEBRUARY,
             marks=[
                 pytest.mark.fault(
-                    "Files and columns", "a Parquet file damaged inside", "stops with LS-SRC-006, nothing changed"
+                    "Files and columns", "empty, truncated, damaged, ragged or non-UTF-8 file", "LS-SRC-006, no change"
                 ),
                 pytest.mark.slow,
             ],

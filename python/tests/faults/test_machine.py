@@ -22,7 +22,7 @@ reader = duckdb.connect(sys.argv[1], read_only=True)
 print("open", flush=True)
 sys.stdin.read()
 """
-EVIDENCE = ["stage_evidence", "birth_month_filter"]
+EVIDENCE = ["stage_log_likelihoods", "birth_month_filter"]
 
 
 def published_bytes(shop):
@@ -41,7 +41,7 @@ def new_rows(shop, n_times):
     )
 
 
-@pytest.mark.fault("Machine", "BI or a notebook holds the working file open", "stops with LS-RUN-002, nothing changed")
+@pytest.mark.fault("Machine", "warehouse open in BI or a notebook", "LS-RUN-002, no change")
 @pytest.mark.slow
 def test_a_reader_of_the_working_file_stops_the_run_which_names_it(shop):
     reader = subprocess.Popen(
@@ -62,16 +62,12 @@ def test_a_reader_of_the_working_file_stops_the_run_which_names_it(shop):
         pytest.param(
             "LS-RUN-002",
             (0, 0.001),
-            marks=pytest.mark.fault(
-                "Machine", "the warehouse is no database", "stops with LS-RUN-002, nothing published"
-            ),
+            marks=pytest.mark.fault("Machine", "warehouse file not a database", "LS-RUN-002, nothing published"),
         ),
         pytest.param(
             "LS-RUN-005",
             (0.25, 0.75),
-            marks=pytest.mark.fault(
-                "Machine", "the warehouse is damaged inside", "stops with LS-RUN-005, nothing published"
-            ),
+            marks=pytest.mark.fault("Machine", "corrupted warehouse", "LS-RUN-005, nothing published"),
         ),
     ],
 )
@@ -85,7 +81,7 @@ def test_a_damaged_warehouse_stops_the_run(shop, code, damaged):
     assert finished.exit_code != 0 and code in finished.output, finished.output[-3000:]
     assert "Traceback" not in finished.output
     assert published_bytes(shop) == before
-    observe("all published bytes as before")
+    observe("all published files unchanged")
 
 
 @pytest.mark.parametrize(
@@ -96,8 +92,8 @@ def test_a_damaged_warehouse_stops_the_run(shop, code, damaged):
             {"file_bytes": 4_000_000},
             marks=pytest.mark.fault(
                 "Machine",
-                "the disk is full (ulimit -f)",
-                "stops with LS-RUN-003; the published set stands, the next run heals",
+                "full disk (ulimit -f)",
+                "LS-RUN-003, published set kept, next run recovers",
             ),
         ),
         pytest.param(
@@ -107,7 +103,7 @@ def test_a_damaged_warehouse_stops_the_run(shop, code, damaged):
                 pytest.mark.fault(
                     "Machine",
                     "too little memory",
-                    "stops with LS-RUN-004; the published set stands, the next run heals",
+                    "LS-RUN-004, published set kept, next run recovers",
                 ),
                 pytest.mark.slow,
             ],
@@ -121,19 +117,19 @@ def test_a_run_that_lacks_disk_or_memory_leaves_what_was_published_and_is_mended
     finished = shop.start(**how)
     assert finished.exit_code != 0 and code in finished.output, finished.output[-3000:]
     assert published_bytes(shop) == before
-    observe("all published bytes as before")
+    observe("all published files unchanged")
     (shop.source / "actions" / "month=2017-02" / "more.parquet").unlink()
     os.utime(shop.source / "actions" / "month=2017-02" / "part-0000.parquet")
     shop.build(only="+birth_month_filter +stage_scores +dynamic_fusion")
-    assert_same(shop, base, ["stage_scores", "stage_evidence", "birth_month_filter", "dynamic_fusion"])
-    observe("then the beliefs of a run without the fault")
+    assert_same(shop, base, ["stage_scores", "stage_log_likelihoods", "birth_month_filter", "dynamic_fusion"])
+    observe("then posteriors as without the fault")
 
 
 @pytest.mark.slow
 @pytest.mark.fault(
     "Machine",
-    "a bot with 1,000,000 actions in a month, memory limited to 1 GB",
-    "rows kept; the beliefs about all others as without it",
+    "bot with 1,000,000 actions in a month, memory limit 1 GB",
+    "rows kept, other users' posteriors unchanged",
 )
 def test_a_bot_changes_nothing_for_others(base, new_shop):
     new_shop.add_months(base, ["2016-07"])
@@ -150,7 +146,7 @@ def test_a_bot_changes_nothing_for_others(base, new_shop):
     assert new_shop.query("select count(*) from birth_month_filter where user_id = 'bot'") == [(1,)]
     new_shop.change(*(f"delete from {table} where user_id = 'bot'" for table in EVIDENCE))
     assert_same(new_shop, base, EVIDENCE, where="month = date '2016-07-01'")
-    observe("beliefs about all others as without it")
+    observe("other users' posteriors unchanged")
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,10 @@ import pytest
 from project import assert_same
 from reliability import observe
 
-BELIEFS = ["stage_evidence", "birth_month_filter", "dynamic_fusion"]
+BELIEFS = ["stage_log_likelihoods", "birth_month_filter", "dynamic_fusion"]
 
 
-@pytest.mark.fault(
-    "Months and runs", "backfill: a month older than all that are there", "folded in; the beliefs of a single run"
-)
+@pytest.mark.fault("Months and runs", "backfill of a month before all others", "posteriors of a single run")
 @pytest.mark.slow
 def test_a_month_before_all_others_is_folded_in(base, new_shop):
     new_shop.add_months(base, ["2016-08", "2016-09"])
@@ -23,10 +21,10 @@ def test_a_month_before_all_others_is_folded_in(base, new_shop):
     after = new_shop.run_of_months("birth_month_filter")
     assert list(before) == ["2016-08", "2016-09"] and len(after) == 3 and not set(before.values()) & set(after.values())
     assert_same(new_shop, base, BELIEFS, where="month <= date '2016-09-01'")
-    observe("all three months folded again")
+    observe("all three months updated again")
 
 
-@pytest.mark.fault("Months and runs", "month boundary in three time zones", "cut as on a clock on the wall there")
+@pytest.mark.fault("Months and runs", "month boundary in three time zones", "local calendar months")
 @pytest.mark.parametrize("zone", [pytest.param("America/New_York", marks=pytest.mark.slow), "Pacific/Kiritimati"])
 def test_months_are_cut_where_the_shop_s_day_ends(bare_shop, zone):
     """Every hour of the three days about the ends of two months, one of them the end of daylight saving in New York."""
@@ -35,7 +33,7 @@ def test_months_are_cut_where_the_shop_s_day_ends(bare_shop, zone):
     rows = ", ".join(f"({n}, 1, '{time:%Y-%m-%d %H:%M:%S}', 'search', null, 'milk')" for n, time in enumerate(times))
     names = "action_id, user_id, occurred_at, action, item_id, search_term"
     bare_shop.write("actions/all.csv", f"from (values {rows}) as t({names})")
-    bare_shop.build(only="+month_ledger", business_timezone=zone)
+    bare_shop.build(only="+month_calendar", business_timezone=zone)
     found = dict(
         bare_shop.query("select action_id::integer, (month, acted_on) from stg_action_rows where reasons is null")
     )

@@ -22,8 +22,8 @@ ROWS = st.tuples(
     st.sampled_from(["s", None]),
 )
 KEPT = [
-    "select * exclude (source_file) from judged where reasons is null and not is_duplicate order by all",
-    "select distinct * exclude (source_file) from judged where reasons is not null order by all",
+    "select * exclude (source_file) from evaluated where reasons is null and not is_duplicate order by all",
+    "select distinct * exclude (source_file) from evaluated where reasons is not null order by all",
 ]
 
 
@@ -39,7 +39,7 @@ def staged(base):
             text = pa.schema([(name, pa.string()) for name in [*COLUMNS, "source_file"]])
             records = [dict(zip(text.names, (*row, file), strict=True)) for row, file in zip(rows, files, strict=True)]
             connection.register("raw", pa.Table.from_pylist(records, schema=text))
-            connection.execute(f"create or replace temp table judged as {sql}")
+            connection.execute(f"create or replace temp table evaluated as {sql}")
             return [connection.execute(query).fetchall() for query in KEPT]
 
         yield stage
@@ -47,8 +47,8 @@ def staged(base):
 
 @pytest.mark.fault(
     "Rows",
-    "actions in another order, repeated, spread over other files",
-    "the same clean rows, the same rows set aside",
+    "actions reordered, duplicated, spread over other files",
+    "same valid and rejected rows",
 )
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(ROWS, max_size=12), st.data())
@@ -63,8 +63,8 @@ def test_order_repetition_and_files_change_nothing(staged, rows, data):
 @pytest.mark.slow
 @pytest.mark.fault(
     "Months and runs",
-    "actions in any order that come late, in parts or twice, run after run",
-    "the beliefs are those of a single run",
+    "late, partial or duplicate actions over several runs",
+    "posteriors of a single run",
 )
 @settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(data=st.data())
@@ -85,6 +85,9 @@ def test_rows_that_come_in_parts_and_late_give_the_same_beliefs(base, new_shop, 
             )
         shop.build(only="+birth_month_filter +dynamic_fusion")
     assert_same(
-        shop, base, ["stage_evidence", "birth_month_filter", "dynamic_fusion"], where="month <= date '2016-09-01'"
+        shop,
+        base,
+        ["stage_log_likelihoods", "birth_month_filter", "dynamic_fusion"],
+        where="month <= date '2016-09-01'",
     )
-    observe("beliefs as after a single run")
+    observe("posteriors of a single run")

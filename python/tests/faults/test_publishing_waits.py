@@ -36,7 +36,7 @@ def test_no_test_is_switched_off_limited_or_content_with_a_warning(base):
             assert {setting: node["config"][setting] for setting in strict} == strict, name
 
 
-@pytest.mark.fault("State", "a test of the marts fails", "nothing is published")
+@pytest.mark.fault("State", "failing data test of the marts", "nothing published")
 def test_a_failing_test_of_two_tables_stops_publishing(shop):
     """One that only a part of the tables it reads would not stop: it reads the first and the last of the marts."""
     (shop.folder / "tests" / "this_never_holds.sql").write_text(
@@ -47,8 +47,8 @@ def test_a_failing_test_of_two_tables_stops_publishing(shop):
     lost.unlink()
     finished = shop.start(checked=True, only="user_stages published_marts this_never_holds")
     assert finished.exit_code != 0 and not lost.exists(), finished.output[-3000:]
-    observe("the lost file was not published again")
+    observe("deleted file not published")
     (shop.folder / "tests" / "this_never_holds.sql").unlink()
     shop.start(checked=True, only="user_stages published_marts")
     assert lost.exists()
-    observe("and was without that test")
+    observe("published without that test")

@@ -1,0 +1,72 @@
+"""What carrying the beliefs of 500,000 users costs: 23 months from nothing, the month after, and nothing new.
+
+The evidence is that of 5,000 simulated shoppers, each a hundred times. Every figure is a whole `dbt run` of the three
+folds, the start of dbt included, with DuckDB held to 3 GB. python bench/filter_cost.py
+"""
+
+import os
+from functools import partial
+
+import duckdb
+from measuring import MEMORY, build, dbt, demo_source, folder_of, keep, measured, of_children
+
+NAME, USERS, COPIES = "fold", 5_000, 100
+NEWEST = "2017-02-01"
+FOLDS = ("birth_month_filter", "dynamic_fusion", "pair_filter")
+
+
+def multiply(connection: duckdb.DuckDBPyConnection) -> int:
+    """Each user a hundred times in the tables that the folds read, no belief and no newest month; how many users."""
+    for table in ("stage_log_likelihoods", "stage_scores", "group_log_likelihoods"):
+        connection.execute(f"create table once as from {table}")
+        if table == "group_log_likelihoods":  # a view: its cost belongs to that of a month's actions
+            connection.execute("drop view group_log_likelihoods cascade")
+            connection.execute("create table group_log_likelihoods as from once")
+        connection.execute(f"truncate {table}")
+        for month in connection.execute("select distinct month from once order by month").fetchall():
+            connection.execute(
+                f"""insert into {table} select once.* replace (concat(user_id, '-', copy) as user_id)
+                from once cross join range({COPIES}) as copies(copy) where month = ?""",
+                month,
+            )
+        connection.execute("drop table once")
+    for fold in FOLDS:
+        connection.execute(f"truncate {fold}")
+        connection.execute(f"truncate {fold}_cells")
+        connection.execute("delete from build_log where model like ?", [f"{fold}%"])
+    connection.execute("create table withheld as from month_model_assignments where month = ?", [NEWEST])
+    connection.execute("delete from month_model_assignments where month = ?", [NEWEST])
+    return connection.execute("select count(distinct user_id) from stage_log_likelihoods").fetchall()[0][0]
+
+
+def fold() -> dict[str, float]:
+    """The processor time and memory of the three folds."""
+    os.environ["LIFE_STAGE_MEMORY"] = MEMORY
+    return of_children(partial(dbt, folder_of(NAME), NAME, "run", "--select", *FOLDS))
+
+
+def main() -> None:
+    """Measure and print."""
+    warehouse = build(demo_source(NAME, users=USERS, months=24, through="2017-02"), NAME)
+    with duckdb.connect(str(warehouse)) as connection:
+        n_users = multiply(connection)
+    found = {"23 months from nothing": measured(fold)}
+    with duckdb.connect(str(warehouse)) as connection:
+        connection.execute("insert into month_model_assignments from withheld")
+    found["one new month"] = measured(fold)
+    found["nothing new"] = measured(fold)
+    with duckdb.connect(str(warehouse), read_only=True) as connection:
+        sizes = connection.execute(
+            "select table_name, estimated_size from duckdb_tables() where table_name ~ 'birth_month|dynamic|pair'"
+        ).fetchall()
+    keep("filter_cost", {"n_users": n_users, "runs": found, "rows": dict(sizes)})
+    print(f"{n_users:,} users, all three folds:")
+    for name, figures in found.items():
+        print(
+            f"  {name:24} {figures['cpu_s']:6.1f} CPU-s {figures['wall_s']:6.1f} s, peak {figures['peak_mb']:,.0f} MiB"
+        )
+    print(f"  warehouse {warehouse.stat().st_size / 1e9:.1f} GB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,236 @@
+{# Users who leave, because they asked to or no longer consent: their rows go from every table and every published file. #}
+{% macro erased_users() %}
+    {% do return(api.Relation.create(target.database or none, target.schema, "erased_users", type="table")) %}
+{% endmacro %}
+
+{% macro erased_action_hashes() %}
+    {% do return(api.Relation.create(target.database or none, target.schema, "erased_action_hashes", type="table")) %}
+{% endmacro %}
+
+{% macro create_tombstones() %}
+    {# Whom never to take in again, as digests; and what forgotten rows added to the fingerprints of their months, so that
+       a month without them counts as built from the very same input. #}
+    {% do return(
+        [
+            "create table if not exists "
+            ~ erased_users()
+            ~ " (user_digest string, salt string, erased_at timestamp)",
+            "create table if not exists "
+            ~ erased_action_hashes()
+            ~ " (month date, content_hash string, last_acted_on date)",
+        ]
+    ) %}
+{% endmacro %}
+
+{% macro erase_user(user_id) %}
+    {# dbt run-operation erase_user --args '{user_id: "42"}', or a list of ids. It may be repeated, and must be when it was
+       killed. Given is an id of the shop or, where there is a key, a pseudonym that a table shows: of the id itself not even
+       a tombstone is kept then, because ids can be tried. #}
+    {% do fail_on_spark("erasing users") %} {% do check_settings() %}
+    {% set ids = [user_id] if user_id is string or user_id is not sequence else user_id %}
+    {% set user_selects = [] %}
+    {% set tables = tables_holding("user_id") %}
+    {% for id in ids | map("string") | map("trim") if id %}
+        {% set named = id_of(quoted([id])) %}
+        {% if not has_id_key() %} {% do user_selects.append("select " ~ named ~ " as user_id") %}
+        {% else %}
+            {% do user_selects.append("select " ~ pseudonym(named) ~ " as user_id") %}
+            {% if tables %}
+                {% do user_selects.append(
+                    "select user_id from (" ~ users_of(tables) ~ ") as known where user_id = " ~ named
+                ) %}
+            {% endif %}
+        {% endif %}
+    {% endfor %}
+    {% if not user_selects or user_id is mapping or user_id is none %}
+        {% do fail("LS-ERA-001", "no user_id was given", "name one, or a list: --args '{user_id: \"42\"}'") %}
+    {% endif %}
+    {% set users_sql = "select distinct user_id from (" ~ user_selects | join(" union all ") ~ ") as named" %}
+    {% set known = erase_users(users_sql, "user_erased", insert_tombstones()) %}
+    {% do log(
+        ("erased " ~ known ~ " of " if known else "unknown, and kept out from now on: ") ~ ids
+        | length ~ " users",
+        info=true,
+    ) %}
+    {% do adapter.store_relation("erasure", users_to_erase(), [], target.path, "warehouse", {}) %}
+{% endmacro %}
+
+{% macro insert_tombstones() %}
+    {# SQL: a tombstone for each user who leaves. All digests of a warehouse share a salt, the first operation's id. #}
+    insert into {{ erased_users() }}
+    select {{ digest_of("concat(salts.salt, users.user_id)") }}, salts.salt, {{ started_at() }}
+    from {{ users_to_erase() }} as users
+    cross join (select coalesce(max(salt), '{{ invocation_id }}') as salt from {{ erased_users() }}) as salts
+    where {{ digest_of("concat(salts.salt, users.user_id)") }} not in (select user_digest from {{ erased_users() }})
+    ;
+{% endmacro %}
+
+{% macro erase_users(users_sql, reason, record) %}
+    {# Removes whom the SQL `leaving` selects, everything in one transaction, with what `record` adds to it; returns how many of
+       them any table knew. The published set comes first: who is killed in between is asked to come again. #}
+    {% call statement("users_to_erase") %} create or replace table {{ users_to_erase() }} as {{ users_sql }}
+    {% endcall %}
+    {% do adapter.commit() %}
+    {% do run_as_one(create_tombstones()) %}
+    {% do adapter.store_relation("erasure", users_to_erase(), [], "", "published", {}) %}
+    {% set tables = tables_holding("user_id") %}
+    {% set known = (
+        run_query(
+            "select count(distinct user_id) as n from ("
+            ~ users_of(tables)
+            ~ ") as known where user_id in (select user_id from "
+            ~ users_to_erase()
+            ~ ")"
+        ).rows[0]["n"]
+        if tables
+        else 0
+    ) %}
+    {% call statement("erase") %}
+        {{ record }}
+        {% if "stg_action_rows" in tables %} {{ erase_actions(reason) }} {% endif %}
+        {% if "checkout_queries" in tables %} {{ erase_queries(tables) }} {% endif %}
+        {% for table in tables %}
+            delete from {{ target.schema }}.{{ adapter.quote(table) }}
+            where cast(user_id as string) in (select user_id from {{ users_to_erase() }})
+            ;
+        {% endfor %}
+        {{ erase_unused_terms() }}
+    {% endcall %}
+    {% do adapter.commit() %}
+    {% do return(known) %}
+{% endmacro %}
+
+{% macro tables_holding(column) %}
+    {# The names of the project's tables that have the column, found from the catalogue. #}
+    {% do return(run_query(tables_with(column, target.schema)).columns[0].values() | list) %}
+{% endmacro %}
+
+{% macro erase_queries(tables_of_users) %}
+    {# SQL: tables of the checkout know a user by the numbers of the questions alone. #}
+    {% for table in tables_holding("query_id") if table not in tables_of_users %}
+        delete from {{ target.schema }}.{{ adapter.quote(table) }}
+        where
+            query_id in (
+                select query_id
+                from {{ target.schema }}.checkout_queries
+                where user_id in (select user_id from {{ users_to_erase() }})
+            )
+        ;
+    {% endfor %}
+{% endmacro %}
+
+{% macro users_of(tables) %}
+    {% set selects = [] %}
+    {% for table in tables %}
+        {% do selects.append(
+            "select cast(user_id as string) as user_id from " ~ target.schema ~ "." ~ adapter.quote(table)
+        ) %}
+    {% endfor %}
+    {% do return(selects | join(" union all ")) %}
+{% endmacro %}
+
+{% macro erase_actions(reason) %}
+    {# SQL: rows become rows set aside of which nothing is known but file and reason; months keep their fingerprint. #}
+    {% set rows = target.schema ~ ".stg_action_rows" %}
+    {% set theirs = "user_id in (select user_id from " ~ users_to_erase() ~ ")" %}
+    {% set counts %}
+        select
+            month,
+            count(case when reasons is null and not is_duplicate then 1 end) as n_actions,
+            count(case when reasons is null then 1 end) as n_rejected,
+            count(case when is_duplicate then 1 end) as n_duplicates
+        from {{ rows }}
+        where {{ theirs }}
+        group by month
+    {% endset %}
+    insert into {{ erased_action_hashes() }}
+    select
+        month,
+    {{ order_free_hash(action_contents(), "reasons is null and not is_duplicate") }},
+        max(case when reasons is null and not is_duplicate then acted_on end)
+    from {{ rows }}
+    where {{ theirs }}
+    group by month
+    having count(case when reasons is null and not is_duplicate then 1 end) > 0
+    ;
+    {% for table in ["action_months", "month_calendar"] if adapter.get_relation(target.database, target.schema, table) %}
+        update {{ target.schema }}.{{ table }} as counts
+        set
+            n_actions = counts.n_actions - erased.n_actions,
+            n_rejected = counts.n_rejected + erased.n_rejected,
+            n_duplicates = counts.n_duplicates - erased.n_duplicates
+        from ({{ counts }}) as erased
+        where counts.month = erased.month
+        ;
+    {% endfor %}
+    insert into {{ rows }} (month, source_file, is_duplicate, reasons)
+    select month, source_file, false, '{{ reason }}'
+    from {{ rows }}
+    where {{ theirs }}
+    ;
+{% endmacro %}
+
+{% macro erase_unused_terms() %}
+    {# SQL: what only the forgotten searched for is forgotten too. #}
+    {% set schema, existing = target.schema, [] %}
+    {% for table in ["stg_action_rows", "search_terms", "search_words", "text_ages", "stg_item_rows"] %}
+        {% if adapter.get_relation(target.database, schema, table) %} {% do existing.append(table) %} {% endif %}
+    {% endfor %}
+    {% if existing | length == 5 %}
+        delete from {{ schema }}.search_terms as terms
+        where
+            month in (select month from {{ schema }}.stg_action_rows)
+            and not exists (
+                select 1
+                from {{ schema }}.stg_action_rows as actions
+                where actions.month = terms.month and actions.search_term = terms.search_term
+            )
+        ;
+        {% for table in tables_holding("search_term") if table not in ["stg_action_rows", "search_terms"] %}
+            delete from {{ schema }}.{{ adapter.quote(table) }}
+            where search_term not in (select search_term from {{ schema }}.search_terms)
+            ;
+        {% endfor %}
+        {% if adapter.get_relation(target.database, schema, "indexed_features") %}
+            delete from {{ schema }}.indexed_features
+            where
+                feature not in (
+                    select feature
+                    from {{ schema }}.item_features
+                    union all
+                    select feature
+                    from {{ schema }}.search_term_features
+                )
+            ;
+        {% endif %}
+        delete from {{ schema }}.text_ages
+        where
+            text not in (select search_term from {{ schema }}.search_terms)
+            and text not in (select title from {{ schema }}.stg_item_rows where title is not null)
+        ;
+    {% endif %}
+{% endmacro %}
+
+{% macro is_erased(user_id) -%}
+    {#- SQL: whether the user has a tombstone. -#}
+    {%- if execute and load_relation(erased_users()) -%}
+        {%- set salted = "concat((select max(salt) from " ~ erased_users() ~ "), " ~ user_id ~ ")" -%}
+        {{ digest_of(salted) }} in (select user_digest from {{ erased_users() }})
+    {%- else -%} false
+    {%- endif -%}
+{%- endmacro %}
+
+{% macro excluded_users(users, consents) %}
+    {# SQL: which of the users must not be taken in, and why. #}
+    select user_id, case when is_erased then 'user_erased' else 'no_consent' end as reason
+    from
+        (
+            select
+                users.user_id,
+                {{ is_erased("users.user_id") }} as is_erased,
+                {{ "consents.user_id is not null" if has_source("consents") else "true" }} as has_consent
+            from ({{ users }}) as users
+            left join {{ consents }} as consents on users.user_id = consents.user_id
+        ) as checked_users
+    where is_erased or not has_consent
+{% endmacro %}

@@ -1,0 +1,178 @@
+{# Which months each table wants, from which input: the lists that the monthly materializations work off. #}
+{% macro rows_as_dicts(sql) %}
+    {% set rows = [] %}
+    {% for row in run_query(sql).rows %}
+        {% set values = {} %}
+        {% for name in row.keys() %}
+            {% do values.update({name: row[name] if row[name] is none else row[name] | string}) %}
+        {% endfor %}
+        {% do rows.append(values) %}
+    {% endfor %}
+    {% do return(rows) %}
+{% endmacro %}
+
+{% macro months_to_stage() %}
+    {# Every month that some file holds rows of. It is staged again when those files change, or what rows are judged by
+       (which is part of a file's version), and once it is over: a row that lay in the future of an earlier run is judged
+       anew. A retired month keeps what it has, one before var keep_actions_months is never read again; a month whose rows
+       were corrected away is emptied. #}
+    {% set inventory, built = ref("source_file_months"), input_hashes_of(this.identifier) %}
+    {% set staged = load_relation(this.incorporate(path={"identifier": "action_months"})) %}
+    {% set absent = (
+        run_query(months_absent_from_source(inventory, staged)).columns[0].values() | map("string") | list
+        if staged
+        else []
+    ) %}
+    {% set kept = retained_from("keep_actions_months") %}
+    {% set sql %}
+        select
+            month,
+            concat_ws(
+                ' ',
+                {{ order_free_hash(["file", "version", "occurred_month", "n_rows"]) }},
+                case when month < {{ month_of(business_time(clock())) }} then 'over' else 'open' end
+            ) as input_hash
+        from {{ inventory }}
+        where is_present
+        group by month
+    {% endset %}
+    {% set targets = {} %}
+    {% for row in rows_as_dicts(sql) if row.month not in absent and row.month >= kept %}
+        {% do targets.update({row.month: row.input_hash}) %}
+    {% endfor %}
+    {% for month in built if month not in targets %}
+        {% do targets.update({month: built[month] if month in absent or month < kept else "no rows"}) %}
+    {% endfor %}
+    {% set rows = [] %}
+    {% for month, input_hash in targets | dictsort %}
+        {% set sql = (
+            "select distinct file, home_month from "
+            ~ inventory
+            ~ " where is_present and month = date '"
+            ~ month
+            ~ "' order by file"
+        ) %}
+        {% set files = rows_as_dicts(sql) if built.get(month) != input_hash else [] %}
+        {% set homes = files | selectattr("home_month", "equalto", month) | map(attribute="file") | list %}
+        {% set source = (
+            source_rows("actions", files | map(attribute="file") | list) if files else empty_frame("actions")
+        ) %}
+        {% do rows.append(
+            {
+                "month": month,
+                "input_hash": input_hash,
+                "source_rows": source,
+                "home_files": quoted(homes or [""]),
+            }
+        ) %}
+    {% endfor %}
+    {% do return(
+        rows
+        or [
+            {
+                "month": "1970-01-01",
+                "input_hash": none,
+                "source_rows": empty_frame("actions"),
+                "home_files": "''",
+            }
+        ]
+    ) %}
+{% endmacro %}
+
+{% macro months_absent_from_source(inventory, staged) %}
+    {# Months that left the source: no file holds their rows any more, or their own file is gone and others hold fewer rows
+       than were there. Rows that vanish from a file that stays are a correction. #}
+    select staged.month
+    from {{ staged }} as staged
+    left join
+        (
+            select month, sum(n_rows) as n_rows, max(case when home_month = month then 1 else 0 end) as has_own_file
+            from {{ inventory }}
+            where is_present
+            group by month
+        ) as present
+        on staged.month = present.month
+    left join
+        (
+            select month, max(case when home_month = month then 1 else 0 end) as had_own_file
+            from {{ inventory }}
+            where not is_present
+            group by month
+        ) as gone
+        on staged.month = gone.month
+    where
+        coalesce(present.n_rows, 0) < staged.n_rows
+        and (
+            (present.month is null and {{ "true" if var("source_schema") else "gone.month is not null" }})
+            or (present.has_own_file = 0 and gone.had_own_file = 1)
+        )
+{% endmacro %}
+
+{% macro staged_months() %}
+    {% do return(
+        rows_as_dicts(
+            "select month, input_hash from " ~ build_log() ~ " where model= 'stg_action_rows' order by month"
+        )
+    ) %}
+{% endmacro %}
+
+{% macro closed_months() %}
+    {% do return(
+        rows_as_dicts(
+            "select month, content_hash as input_hash from "
+            ~ ref("month_calendar")
+            ~ " where is_closed order by month"
+        )
+    ) %}
+{% endmacro %}
+
+{% macro months_to_count() %}
+    {# Features depend on the month's actions and on the files that analysts write: a changed family is counted for all
+       months, so that the next model can learn it from the whole history. #}
+    {% set rows, features = [], features_hash() %}
+    {% for row in closed_months() %}
+        {% do rows.append(dict(row, input_hash=row.input_hash ~ " " ~ features)) %}
+    {% endfor %}
+    {% do return(rows) %}
+{% endmacro %}
+
+{% macro months_with_model() %}
+    {# Evidence depends on the month's actions and on the model that scores it. #}
+    {% do return(
+        rows_as_dicts(
+            "select models.month, calendar.content_hash || ' ' || models.model_version as input_hash, models.model_version from "
+            ~ ref("month_model_assignments")
+            ~ " as models inner join "
+            ~ ref("month_calendar")
+            ~ " as calendar on models.month = calendar.month where calendar.is_closed order by models.month"
+        )
+        or [{"month": "1970-01-01", "input_hash": none, "model_version": "none"}]
+    ) %}
+{% endmacro %}
+
+{% macro months_to_score() %}
+    {# The memory-less answer also reads the same month a year before. #}
+    {% set sql %}
+        select
+            models.month,
+            concat(calendar.content_hash, ' ', coalesce(year_before.content_hash, 'none'), ' ', models.model_version) as input_hash,
+            models.model_version
+        from {{ ref("month_model_assignments") }} as models
+        inner join {{ ref("month_calendar") }} as calendar on models.month = calendar.month
+        left join
+            {{ ref("month_calendar") }} as year_before
+            on models.month = {{ months_after("year_before.month", 12) }}
+        where calendar.is_closed
+        order by models.month
+    {% endset %}
+    {% do return(rows_as_dicts(sql)) %}
+{% endmacro %}
+
+{% macro months_to_fuse() %}
+    {# The tracks also depend on how they are merged. #}
+    {% set rows = [] %}
+    {% for row in months_to_score() %}
+        {% do rows.append(dict(row, input_hash=row.input_hash ~ " " ~ var("fusion_merge"))) %}
+    {% endfor %}
+    {% do return(rows) %}
+{% endmacro %}

@@ -1,0 +1,420 @@
+{# What is checked before a run touches anything, and how a run stops: a code, what is wrong, what to do. #}
+{% macro fail(code, what, remedy) %}
+    {% do exceptions.raise_compiler_error(code ~ " " ~ what ~ ": " ~ remedy ~ "; nothing was changed") %}
+{% endmacro %}
+
+{% macro fail_all(wrong) %}
+    {# Each with code, what and remedy; none: go on. #}
+    {% if wrong %} {% do exceptions.raise_compiler_error(wrong | join("\n") ~ "; nothing was changed") %} {% endif %}
+{% endmacro %}
+
+{% macro check_before_run() %}
+    {% if execute %}
+        {% do check_vars() %}
+        {% do check_flags() %}
+        {% do warn_of_plain_ids() %} {% do warn_of_old_names() %}
+        {% do recover_swap() %}
+        {% do check_state() %}
+        {% do check_same_source() %}
+        {% for table in ["actions", "items", "children"] %} {% do check_source(table) %} {% endfor %}
+        {% for table in ["consents", "requests"] if has_source(table) %} {% do check_source(table) %} {% endfor %}
+        {% do check_spark() %}
+        {% do erase_users_without_consent() %}
+        {% do run_as_one([create_build_log()] + create_tombstones()) %}
+        {% if var("source_schema") and not input_hashes_of("source_schema") %}
+            {% do run_as_one(record_month("source_schema", "1970-01-01", var("source_schema"))) %}
+        {% endif %}
+        {% if not input_hashes_of("settings") %}
+            {% do run_as_one(
+                record_month("settings", "1970-01-01", settings_hash())
+                + record_month("state", "1970-01-01", state_version())
+            ) %}
+        {% endif %}
+    {% endif %}
+{% endmacro %}
+
+{% macro check_flags() %}
+    {# Months that are read in part would take the place of whole ones. #}
+    {% for flag in ["empty", "sample"] if invocation_args_dict.get(flag) %}
+        {% do fail("LS-VAR-006", "--" ~ flag ~ " reads a part of every table", "run without it") %}
+    {% endfor %}
+{% endmacro %}
+
+{% macro check_spark() %}
+    {% if has_source("consents") %} {% do fail_on_spark("a source with consents") %} {% endif %}
+    {% for layer in layers() %} {% do fail_on_spark("var " ~ layer) %} {% endfor %}
+    {% if var("checkout_months") %} {% do fail_on_spark("var checkout_months") %} {% endif %}
+    {% if env_var("LIFE_STAGE_ID_KEY", "") %} {% do fail_on_spark("LIFE_STAGE_ID_KEY") %} {% endif %}
+{% endmacro %}
+
+{% macro warn_of_plain_ids() %}
+    {% if not has_id_key() %}
+        {% do log(
+            "LS-PRI-003 user ids are kept as they come in: set LIFE_STAGE_ID_KEY for pseudonyms (docs/privacy.md)",
+            info=true,
+        ) %}
+    {% endif %}
+{% endmacro %}
+
+{% macro check_vars() %}
+    {# Vars reach SQL only when they match their pattern here; a number must also lie in its range. #}
+    {% set patterns = {
+        "source_schema": "([A-Za-z_][A-Za-z0-9_]*)?",
+        "business_timezone": "[A-Za-z0-9_+/-]+",
+        "run_clock": "([0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2})?",
+        "consent_purpose": "[A-Za-z0-9_. -]+",
+        "fusion_method": "birth_month_filter|dynamic_fusion",
+        "fusion_merge": "mean|product",
+        "through_month": "([0-9]{4}-(0[1-9]|1[0-2]))?",
+        "backfill_from": "([0-9]{4}-(0[1-9]|1[0-2]))?",
+        "evaluation_from": "([0-9]{4}-(0[1-9]|1[0-2]))?",
+    } %}
+    {% set ranges = {
+        "max_quantity": [1, 1000000],
+        "max_rejected_share": [0, 1],
+        "train_share": [0.1, 1],
+        "validation_share": [0, 0.5],
+        "max_withdrawn_share": [0, 1],
+        "false_second_child_share": [0.0001, 0.5],
+        "min_training_users": [1, 10000000],
+        "min_feature_support": [1, 1000000],
+        "retrain_every_months": [0, 1200],
+        "min_evidence": [0, 1200],
+        "keep_actions_months": [0, 1200],
+        "keep_features_months": [0, 1200],
+        "stale_after_months": [1, 1200],
+        "min_cell_users": [1, 1000000],
+        "quality_floor": [0, 1],
+        "checkout_stage_floor": [0, 1],
+        "checkout_months": [0, 120],
+        "checkout_queries": [1, 10000000],
+        "checkout_label_days": [1, 28],
+        "checkout_half_life_days": [1, 3650],
+        "checkout_min_support": [1, 1000000],
+        "checkout_seed": [0, 1000000],
+        "checkout_new_places": [0, 10],
+        "checkout_items": [2, 50000],
+    } %}
+    {% set switches = [
+        "filter_tuning",
+        "tune_penalties",
+        "infer_pregnancy",
+        "checkout_even_stages",
+        "checkout_deep",
+        "consents_required",
+    ] %}
+    {% set lists = ["stages", "age_bin_edges", "features", "experiments"] %}
+    {% set known = patterns.keys() | list + ranges.keys() | list + switches + lists %}
+    {% set accepted = known + renamed_vars().values() | list %}
+    {% set wrong = [] %}
+    {% for name in invocation_args_dict.get("vars", {}) if name not in accepted %}
+        {% do wrong.append("LS-VAR-001 unknown var " ~ name ~ ": known are " ~ known | join(", ")) %}
+    {% endfor %}
+    {% for name, pattern in patterns.items() if not modules.re.fullmatch(pattern, value_of(name) | string) %}
+        {% do wrong.append(invalid_var(name, "match " ~ pattern)) %}
+    {% endfor %}
+    {% for name, range in ranges.items() if value_of(name) is boolean or value_of(name) is not number or not range[0] <= value_of(name) <= range[1] %}
+        {% do wrong.append(invalid_var(name, "be a number from " ~ range[0] ~ " to " ~ range[1])) %}
+    {% endfor %}
+    {% for name in switches if var(name) is not boolean %}
+        {% do wrong.append(invalid_var(name, "be true or false")) %}
+    {% endfor %}
+    {% if var("keep_features_months") is number and 0 < var("keep_features_months") < 13 %}
+        {% do wrong.append(
+            invalid_var(
+                "keep_features_months", "be 0 or at least 13, a year and the month it is compared with"
+            )
+        ) %}
+    {% endif %}
+    {% if var("source_schema") == target.schema %}
+        {% do wrong.append(invalid_var("source_schema", "name another schema than the warehouse's own")) %}
+    {% endif %}
+    {% do fail_all(wrong) %}
+    {% do check_calendar() %}
+    {% do check_retention() %}
+    {% do check_stages() %}
+    {% do check_experiments() %}
+    {% do check_features() %}
+{% endmacro %}
+
+{% macro invalid_var(name, targets) -%}
+    {{ "LS-VAR-002 var " ~ name ~ " is '" ~ value_of(name) ~ "': it must " ~ targets }}
+{%- endmacro %}
+
+{% macro check_features() %}
+    {# A feature file that nothing reads would be a silent loss. That a listed one exists, dbt itself checks. #}
+    {% set names = var("features") %}
+    {% if names is string or names is not sequence or names | unique | list | length != names | length %}
+        {% do fail("LS-VAR-002", "var features is " ~ names, "give a list of unlike names") %}
+    {% endif %}
+    {% for node in graph.nodes.values() if node.resource_type == "model" and node.fqn[1:3] == ["life_stage", "features"] %}
+        {% if node.name.startswith("feature_") and node.name not in names %}
+            {% do fail(
+                "LS-FEA-001",
+                node.original_file_path ~ " is not listed",
+                "add " ~ node.name ~ " to var features in dbt_project.yml, or remove the file",
+            ) %}
+        {% endif %}
+    {% endfor %}
+{% endmacro %}
+
+{% macro check_calendar() %}
+    {% if run_query("select try_cast('" ~ clock_text() ~ "' as timestamp) as now").rows[0]["now"] is none %}
+        {% do fail("LS-VAR-002", "var run_clock is '" ~ var("run_clock") ~ "'", "there is no such time") %}
+    {% endif %}
+    {% if business_timezone() not in modules.pytz.all_timezones %}
+        {% do fail("LS-VAR-002", "var business_timezone is '" ~ business_timezone() ~ "'", "give an IANA name") %}
+    {% endif %}
+    {% for name in ["through_month", "backfill_from", "evaluation_from"] if value_of(name) > clock_text()[:7] %}
+        {% do fail("LS-VAR-002", "var " ~ name ~ " is '" ~ value_of(name) ~ "'", "it must not lie ahead") %}
+    {% endfor %}
+{% endmacro %}
+
+{% macro check_retention() %}
+    {# What is asked for must not need months that were dropped. #}
+    {% set needed = [["backfill_from", value_of("backfill_from"), archived_before()]] %}
+    {% do needed.append(["evaluation_from", var("evaluation_from"), retained_from("keep_features_months")]) %}
+    {% for experiment in var("experiments") if experiment is mapping %}
+        {% do needed.append(["experiments", experiment.first_month | string, retained_from("keep_actions_months")]) %}
+    {% endfor %}
+    {% for name, month, kept in needed if month and month < kept[:7] %}
+        {% do fail(
+            "LS-VAR-005",
+            "var "
+            ~ name
+            ~ " asks for "
+            ~ month
+            ~ ", and of months before "
+            ~ kept[:7]
+            ~ " actions or features were dropped",
+            "ask for a later month (var keep_actions_months, keep_features_months)",
+        ) %}
+    {% endfor %}
+{% endmacro %}
+
+{% macro check_experiments() %}
+    {% set targets, wrong = var("experiments") if var("experiments") is sequence else [{}], [] %}
+    {% for experiment in targets %}
+        {% if experiment is not mapping or not (
+            modules.re.fullmatch("[a-z][a-z0-9_]*", experiment.name | string)
+            and modules.re.fullmatch("[0-9]{4}-(0[1-9]|1[0-2])", experiment.first_month | string)
+            and experiment.treated_share is number
+            and 0 < experiment.treated_share < 1
+            and targets | selectattr("name", "equalto", experiment.name) | list | length == 1
+        ) %}
+            {% do wrong.append(
+                "LS-VAR-004 experiment "
+                ~ experiment
+                ~ " in var experiments does not fit: give each a name of its own in lower case, a first_month YYYY-MM and a treated_share between 0 and 1"
+            ) %}
+        {% endif %}
+    {% endfor %}
+    {% do fail_all(wrong) %}
+{% endmacro %}
+
+{% macro check_stages() %}
+    {% set edges, names = var("age_bin_edges"), stages() | map(attribute="name") | list %}
+    {% if edges | reject(
+        "number"
+    ) | list or edges | sort != edges or edges | unique | list | length != edges | length %}
+        {% do fail("LS-VAR-003", "var age_bin_edges is " ~ edges, "give rising months") %}
+    {% endif %}
+    {% for stage in stages() %}
+        {% set is_named = (
+            modules.re.match("^[a-z][a-z0-9_]*$", stage.name | string)
+            and names.count(stage.name) == 1
+            and stage.name not in ("not_yet", "graduated")
+        ) %}
+        {% set has_ages = (
+            stage.from_month is number and stage.to_month is number and stage.from_month < stage.to_month
+        ) %}
+        {% set follows = loop.first or stage.from_month == loop.previtem.to_month %}
+        {% set is_of_one_kind = var("infer_pregnancy") or stage.from_month >= 0 %}
+        {% if not (
+            is_named
+            and has_ages
+            and is_of_one_kind
+            and follows
+            and edges[1] <= stage.from_month
+            and stage.to_month <= edges[-2]
+        ) %}
+            {% do fail(
+                "LS-VAR-003",
+                "stage " ~ stage ~ " does not fit",
+                "names are unlike and lower case, each stage begins where the one before ends, all within the inner age_bin_edges, and none before birth and ends after it where infer_pregnancy is false",
+            ) %}
+        {% endif %}
+    {% endfor %}
+    {% for node in graph.nodes.values() if node.name == "user_stages" %}
+        {% set promised = [] %}
+        {% for column in node.columns if column.startswith("p_") %} {% do promised.append(column[2:]) %} {% endfor %}
+        {% if promised | sort != names | sort %}
+            {% do fail(
+                "LS-VAR-003",
+                "var stages names " ~ names | join(", "),
+                "models/life_stage/marts/_marts.yml promises other p_ columns: run `make stages`",
+            ) %}
+        {% endif %}
+    {% endfor %}
+{% endmacro %}
+
+{% macro check_source(table) %}
+    {% if var("source_schema") %}
+        {% set relation = adapter.get_relation(target.database, var("source_schema"), table) %}
+        {% if relation is none %}
+            {% do fail(
+                "LS-SRC-001",
+                "table " ~ var("source_schema") ~ "." ~ table ~ " does not exist",
+                "create it or correct var source_schema",
+            ) %}
+        {% endif %}
+        {% do check_columns(table, relation, "select * from " ~ relation) %}
+    {% else %}
+        {% set files = source_files(table) %}
+        {% if not files %}
+            {% do fail(
+                "LS-SRC-001",
+                table ~ " is missing in " ~ source_directory(),
+                "set LIFE_STAGE_SOURCE to a directory that holds "
+                ~ table
+                ~ ".parquet, "
+                ~ table
+                ~ ".csv or a folder "
+                ~ table,
+            ) %}
+        {% endif %}
+        {% for file in files_to_read(table, files) %} {% do check_columns(table, file, read_files([file])) %}
+        {% endfor %}
+    {% endif %}
+{% endmacro %}
+
+{% macro check_same_source() %}
+    {# Another folder is another shop: its months would be mixed with those already there. #}
+    {% set inventory = adapter.get_relation(target.database, target.schema, "source_file_months") %}
+    {% set known = input_hashes_of("source_schema").values() | list if load_relation(build_log()) else [] %}
+    {% if var("source_schema") and known and known[0] != var("source_schema") %}
+        {% do fail(
+            "LS-SRC-005",
+            "this warehouse was built from another source, the schema " ~ known[0],
+            "name another warehouse and another place to publish by LIFE_STAGE_WAREHOUSE and LIFE_STAGE_PUBLISHED",
+        ) %}
+    {% endif %}
+    {% set source = "actions" if var("source_schema") else source_directory() ~ "/" %}
+    {% if inventory is not none %}
+        {% set sql = (
+            "select min(file) as file from " ~ inventory ~ " having count(case when left(file, " ~ source
+            | length ~ ") = " ~ quoted([source]) ~ " then 1 end) = 0"
+        ) %}
+        {% for row in run_query(sql).rows if row["file"] is not none %}
+            {% do fail(
+                "LS-SRC-005",
+                "this warehouse was built from another source, which held " ~ row["file"],
+                "name another warehouse and another place to publish by LIFE_STAGE_WAREHOUSE and LIFE_STAGE_PUBLISHED, or, if the folder was moved, link its old name to it",
+            ) %}
+        {% endfor %}
+    {% endif %}
+{% endmacro %}
+
+{% macro check_columns(table, where, sql) %}
+    {% set types = {} %}
+    {% for column in adapter.get_column_schema_from_query(sql) if column.name != "source_file" %}
+        {% do types.update({column.name | lower: column.dtype}) %}
+    {% endfor %}
+    {% if types.keys() | list == ["column0"] or "," in types | first %}
+        {% do fail(
+            "LS-SRC-006",
+            where ~ " is empty, or its rows differ in their number of columns",
+            "deliver it again, whole",
+        ) %}
+    {% endif %}
+    {% for column in contract_columns(table) %}
+        {% if column.name not in types and column.meta.get("required") %}
+            {% do fail(
+                "LS-SRC-002",
+                table ~ "." ~ column.name ~ " is missing in " ~ where ~ ": " ~ describe_columns(table, types),
+                "rename the column, or map it in a view named by var source_schema",
+            ) %}
+        {% elif column.data_type in ("timestamp", "date") and column.name in types and not is_time_type(
+            types[column.name]
+        ) %}
+            {% do fail(
+                "LS-SRC-003",
+                table ~ "." ~ column.name ~ " in " ~ where ~ " is " ~ types[column.name],
+                "give a timestamp, a date or ISO text",
+            ) %}
+        {% endif %}
+    {% endfor %}
+{% endmacro %}
+
+{% macro describe_columns(table, types) -%}
+    {#- A file without a line of names has a shopper's row in its place, which is told to nobody. -#}
+    {%- set known = contract_columns(table) | map(attribute="name") | select("in", types) | list -%}
+    {{
+        (
+            "have " ~ types.keys() | join(", ")
+            if known
+            else "none of its names is known, perhaps it has no line of names"
+        )
+    }}
+{%- endmacro %}
+
+{% macro is_time_type(type) -%}
+    {{ return((type | upper).startswith(("TIMESTAMP", "DATE", "VARCHAR", "STRING", "NULL"))) }}
+{%- endmacro %}
+
+{% macro check_settings() %}
+    {# With another key nobody would be found; with other stages months would not fit one another. #}
+    {% set recorded = input_hashes_of("settings").values() | list if load_relation(build_log()) else [] %}
+    {% if recorded and recorded[0] != settings_hash() %}
+        {% do fail(
+            "LS-STA-002",
+            "stages, age_bin_edges, business_timezone, train_share, validation_share or the key LIFE_STAGE_ID_KEY differ from those this warehouse was built with",
+            "set them back, or start a new warehouse by LIFE_STAGE_WAREHOUSE",
+        ) %}
+    {% endif %}
+{% endmacro %}
+
+{% macro check_state() %}
+    {# A finished run leaves every state table behind; one that is gone would be rebuilt from nothing, silently different. #}
+    {% do check_settings() %}
+    {% set built = load_relation(build_log()) %}
+    {% set found = state_version_found() %}
+    {% if found not in (0, state_version()) and (not built or input_hashes_of("settings")) %}
+        {% do fail(
+            "LS-STA-003",
+            "the tables of this warehouse are of version " ~ found ~ ", the project's of " ~ state_version(),
+            (
+                "use the newer project"
+                if found > state_version()
+                else "keep a copy of the file and run dbt run-operation migrate_state"
+            ),
+        ) %}
+    {% endif %}
+    {% set runs = adapter.get_relation(target.database, target.schema, "model_runs") %}
+    {% if runs is none or run_query("select count(*) as n from " ~ runs).rows[0]["n"] == 0 %}
+        {% do return("") %}
+    {% endif %}
+    {% set names = ["build_log", "erased_users", "erased_action_hashes"] %}
+    {% for node in graph.nodes.values() if node.resource_type == "model" and node.config.full_refresh is false %}
+        {% if node.config.materialized != "recursive_monthly" %} {% do names.append(node.name) %} {% endif %}
+    {% endfor %}
+    {% for recursive_model in recursive_models() %}
+        {% for name in recursive_model if not built or input_hashes_of(name) %} {% do names.append(name) %} {% endfor %}
+    {% endfor %}
+    {% for name in names if adapter.get_relation(target.database, target.schema, name) is none %}
+        {% do fail(
+            "LS-STA-001",
+            "state table " ~ name ~ " is missing although model_runs records a finished run",
+            "restore the warehouse from a backup (make restore), rebuild the state of a recursive model by dbt run-operation rebuild_posteriors, or start a new warehouse by LIFE_STAGE_WAREHOUSE",
+        ) %}
+    {% endfor %}
+{% endmacro %}
+
+{% macro settings_hash() %}
+    {# The settings that every stored month was built with; of the key for user ids, what it makes of one text. #}
+    {% set settings = [stages(), age_bins(), business_timezone(), var("train_share"), var("validation_share")] %}
+    {% if has_id_key() %}
+        {% do settings.append(run_query("select " ~ pseudonym("'life_stage'") ~ " as mark").rows[0]["mark"]) %}
+    {% endif %}
+    {% do return(local_md5(tojson(settings))) %}
+{% endmacro %}

@@ -1,0 +1,151 @@
+{# A running state carried from month to month: the model's SQL is one month, run once per pending month, oldest first.
+   meta.state names a macro that returns {column: type} of the carried state. It is wide, so it lives in a table of its
+   own beside the model, and only for the newest month and every December: there a change in an older month restarts. #}
+{% macro state_relation(recursive_model=this) %}
+    {% do return(
+        api.Relation.create(
+            recursive_model.database,
+            recursive_model.schema,
+            recursive_model.identifier ~ "_cells",
+            type="table",
+        )
+    ) %}
+{% endmacro %}
+
+{% macro rebuild_posteriors() %}
+    {# An operation: the next run folds all months anew from the stored scores and evidence, also where a state was lost. #}
+    {% if archived_before() > "0001-01-01" %}
+        {% do fail(
+            "LS-KEP-001",
+            "actions or features of months before " ~ archived_before() ~ " were dropped",
+            "posteriors cannot be folded anew from the beginning: restore a backup",
+        ) %}
+    {% endif %}
+    {% set statements = [] %}
+    {% for name in recursive_models() | sum(start=[]) %}
+        {% for month in input_hashes_of(name) %} {% do statements.extend(unrecord_month(name, month)) %} {% endfor %}
+    {% endfor %}
+    {% do run_as_one(statements) %}
+    {% do log("The next run recursive_models all months anew.", info=true) %}
+{% endmacro %}
+
+{% macro recursive_models() %}
+    {# The tables of every fold: its published columns, and its state. #}
+    {% set found = [] %}
+    {% for node in graph.nodes.values() if node.config.materialized == "recursive_monthly" %}
+        {% do found.append([node.name, node.name ~ "_cells"]) %}
+    {% endfor %}
+    {% do return(found) %}
+{% endmacro %}
+
+{% macro previous_state() -%}
+    (select * from {{ state_relation() }} where month = date '__previous_month__')
+{%- endmacro %}
+
+{% macro chain_hashes(targets) %}
+    {# Fingerprints made cumulative: a month counts as built only from the very history it was built from, so that a
+       fold killed half-way never leaves later months that look right. #}
+    {% set before, rows = namespace(input_hash="", month="1900-01-01"), [] %}
+    {% for row in targets %}
+        {% if row.is_archived %} {% set before.input_hash = row.input_hash %}
+        {% elif row.input_hash is not none %}
+            {% set before.input_hash = local_md5(before.input_hash ~ row.input_hash) %}
+        {% endif %}
+        {% do rows.append(dict(row, previous_month=before.month, input_hash=before.input_hash)) %}
+        {% set before.month = row.month %}
+    {% endfor %}
+    {% do return(rows) %}
+{% endmacro %}
+
+{% macro months_to_update(rows, built, built_state) %}
+    {# All months after the newest usable state before the first change; those before the change only rebuild the state. #}
+    {% set changed, restart = [], namespace(at=0) %}
+    {% for row in rows if row.input_hash and (changed or built.get(row.month) != row.input_hash) %}
+        {% do changed.append(row.month) %}
+    {% endfor %}
+    {% for row in rows %}
+        {% if row.month not in changed and built_state.get(row.month) == row.input_hash %}
+            {% set restart.at = loop.index %}
+        {% endif %}
+    {% endfor %}
+    {% do return((rows[restart.at :] if changed else [], changed)) %}
+{% endmacro %}
+
+{% macro check_step(step_table, month, columns) %}
+    {# A belief that is no distribution would be carried into every later month: it stops the run before it is stored. #}
+    {% set shares = [] %}
+    {% for column in columns if column.startswith("p_") %} {% do shares.append(column) %} {% endfor %}
+    {% set whole = "coalesce(abs(" ~ shares | join(" + ") ~ " - 1) < 1e-9, false)" %}
+    {% set n_wrong = run_query("select count(*) as n from " ~ step_table ~ " where not " ~ whole).rows[0]["n"] %}
+    {% if n_wrong %}
+        {% do exceptions.raise_compiler_error(
+            "LS-STA-004 "
+            ~ n_wrong
+            ~ " posteriors of "
+            ~ month[:7]
+            ~ " in "
+            ~ this.identifier
+            ~ " do not sum to one: the newest model or the month's evidence is broken, restore a backup; the month was not written"
+        ) %}
+    {% endif %}
+{% endmacro %}
+
+{% materialization recursive_monthly, default, supported_languages = ["sql", "python"] %}
+    {# The text of a Python model is one month too; it finds the state in the table that __state__ names. #}
+    {% set target_relation, state_table = this.incorporate(type="table"), state_relation() %}
+    {% set step_table = step_relation() %}
+    {% set state_types = context[config.get("meta").state]() %}
+    {% set state_columns = state_types.keys() | join(", ") %}
+    {% set targets, is_absent = target_months(), load_relation(target_relation) is none %}
+    {% set rows = chain_hashes(targets) %}
+    {% set updating, changed = months_to_update(
+        rows, input_hashes_of(this.identifier), input_hashes_of(state_table.identifier)
+    ) %}
+    {% set timer = namespace(start=modules.datetime.datetime.now(), shown=modules.datetime.datetime.now()) %}
+    {{ run_hooks(pre_hooks) }}
+    {% set columns = [] %}
+    {% for name, type in state_types.items() %} {% do columns.append(name ~ " " ~ type) %} {% endfor %}
+    {% do run_as_one(
+        [
+            "create table if not exists " ~ state_table ~ " (" ~ columns
+            | join(", ") ~ ")" ~ partitioned_by_month()
+        ]
+    ) %}
+    {% do drop_untargeted_months(target_relation, targets, input_hashes_of(this.identifier)) %}
+    {% do drop_untargeted_months(state_table, targets, input_hashes_of(state_table.identifier)) %}
+    {% set published = [] %}
+    {% for row in updating or (rows[:1] if is_absent else []) %}
+        {% do show_progress(timer, row, loop.index, updating | length) %}
+        {% set month_rows = sql_of_month(
+            model["compiled_code"], dict(row, state=state_table.schema ~ "." ~ state_table.identifier)
+        ) %}
+        {% do drop_relation_if_exists(step_table) %}
+        {% do commit_so_far() %}
+        {% set writing = create_table_as(false, step_table, month_rows, model["language"]) %}
+        {% call statement("step", language=model["language"]) %} {{ writing }}{% endcall %}
+        {% do commit_so_far() %}
+        {% if loop.first %}
+            {% for column in adapter.get_columns_in_relation(step_table) if not column.name.startswith("c_") %}
+                {% do published.append(column.name) %}
+            {% endfor %}
+        {% endif %}
+        {% do check_step(step_table, row.month, published) %}
+        {% set of_step = "select " ~ published | join(", ") ~ " from " ~ step_table %}
+        {% if loop.first %} {% do create_when_absent(target_relation, of_step) %} {% endif %}
+        {% set statements, state = [], "select " ~ state_columns ~ " from " ~ step_table %}
+        {% if row.month in changed %} {% do statements.extend(write_month(target_relation, row, of_step)) %} {% endif %}
+        {% if updating %}
+            {% do statements.extend(write_month(state_table, row, state)) %}
+            {% if row.previous_month[5:7] != "12" %}
+                {% do statements.extend(drop_month(state_table, row.previous_month)) %}
+            {% endif %}
+        {% endif %}
+        {% do run_as_one(statements) %}
+    {% endfor %}
+    {% do drop_relation_if_exists(step_table) %}
+    {% do commit_so_far() %}
+    {% call noop_statement("main", changed | length ~ " months", "FOLD", changed | length) %} {% endcall %}
+    {{ run_hooks(post_hooks) }}
+    {% do persist_docs(target_relation, model) %}
+    {{ return({"relations": [target_relation]}) }}
+{% endmaterialization %}

@@ -1,0 +1,101 @@
+{# How a raw row of the actions is read and judged: in the inventory, before anything is staged, and when it is staged. #}
+{% macro typed_actions(raw_rows, user_id=none) -%}
+    select
+        raw_actions.source_file,
+        {{ id_of("raw_actions.action_id") }} as action_id,
+        {{ user_id or user_id_of("raw_actions.user_id") }} as user_id,
+        {{ utc_timestamp("raw_actions.occurred_at") }} as occurred_at,
+        coalesce(synonyms.action, 'unknown') as action,
+        {{ id_of("raw_actions.item_id") }} as item_id,
+        nullif(trim(raw_actions.search_term), '') as search_term,
+        try_cast(raw_actions.quantity as double) as quantity,
+        raw_actions.session_id,
+        raw_actions.device,
+        try_cast(raw_actions.dwell_seconds as double) as dwell_seconds,
+        cast(raw_actions.occurred_at as string) as raw_occurred_at,
+        raw_actions.action as raw_action,
+        nullif(trim(raw_actions.quantity), '') as raw_quantity
+    from ({{ raw_rows }}) as raw_actions
+    left join {{ ref("action_synonyms") }} as synonyms on lower(trim(raw_actions.action)) = synonyms.word
+{%- endmacro %}
+
+{% macro action_rejection_reasons() -%}
+    {#- Every reason for which a typed row is set aside, separated by blanks; null: the row is clean. -#}
+    nullif(
+        concat_ws(
+            ' ',
+            case when action_id is null then 'action_id_missing' end,
+            case when user_id is null then 'user_missing' end,
+            case when occurred_at is null then 'time_unreadable' end,
+            case when occurred_at < timestamp '2000-01-01' then 'time_before_2000' end,
+            case when occurred_at > {{ clock() }} then 'time_in_future' end,
+            case when action = 'unknown' then 'action_unknown' end,
+            case when action = 'search' and search_term is null then 'search_without_term' end,
+            case when action not in ('search', 'unknown') and item_id is null then 'item_missing' end,
+            case
+                when
+                    action = 'purchase'
+                    and raw_quantity is not null
+                    and not coalesce(quantity between 1 and {{ var("max_quantity") }}, false)
+                then 'quantity_absurd'
+            end
+        ),
+        ''
+    )
+{%- endmacro %}
+
+{% macro counted_actions(raw_rows) -%}
+    {#- One row per file and month its rows lie in: how many there are, how many would be set aside, and their contents. -#}
+    {%- set in_month = (
+        "case when occurred_at >= timestamp '2000-01-01' then "
+        ~ month_of(business_time("occurred_at"))
+        ~ " end"
+    ) -%}
+    {%- set content_hash = [
+        "action_id",
+        "user_id",
+        "raw_occurred_at",
+        "raw_action",
+        "item_id",
+        "search_term",
+        "raw_quantity",
+    ] -%}
+    select
+        source_file as file,
+        {{ in_month }} as occurred_month,
+        count(*) as n_rows,
+        count(reasons) as n_rejected,
+        max(reasons) as a_reason,
+        {{ order_free_hash(content_hash) if var("source_schema") else "''" }} as content_hash
+    from
+        (
+            select *, {{ action_rejection_reasons() }} as reasons
+            from ({{ typed_actions(raw_rows, id_of("raw_actions.user_id")) }}) as typed
+        ) as validated
+    group by source_file, {{ in_month }}
+{%- endmacro %}
+
+{% macro validation_rules() %}
+    {# What rows are judged by, as text: where it changes, every file is read and judged again. #}
+    {% if not execute %} {% do return("") %} {% endif %}
+    {# No ref: the guards ask too, before any model is. #}
+    {% set synonyms = api.Relation.create(target.database or none, target.schema, "action_synonyms") %}
+    {% set words = "select " ~ order_free_hash(["word", "action"]) ~ " as words from " ~ synonyms %}
+    {% do return(run_query(words).rows[0]["words"] ~ " " ~ var("max_quantity")) %}
+{% endmacro %}
+
+{% macro fail_if_too_many_rejected(value, rows, n_rejected, n_rows, reason) -%}
+    {#- The value; or the run stops, because more than max_rejected_share of the rows would be set aside: not single bad
+        rows but a broken delivery. Of fewer than 100 rows a share says little. -#}
+    {%- set what -%}
+        concat(
+            'LS-SRC-007 ', {{ n_rejected }}, ' of ', {{ n_rows }}, ' rows of ', {{ rows }}, ' would be set aside, for instance as ',
+            {{ reason }}, '; max_rejected_share is {{ var("max_rejected_share") }}: mend the delivery, or allow more; nothing was changed'
+        )
+    {%- endset -%}
+    case
+        when {{ n_rows }} >= 100 and {{ n_rejected }} > {{ var("max_rejected_share") }} * {{ n_rows }}
+        then {{ fail_query(what) }}
+        else {{ value }}
+    end
+{%- endmacro %}

@@ -1,0 +1,35 @@
+-- Whom a model serves worse: the group of shoppers with the lowest figure beside the one with the highest.
+{{ config(materialized="view") }}
+with
+    groups_of_shoppers as (
+        select
+            kind,
+            metric,
+            model,
+            substr(segment, 1, instr(segment, '=') - 1) as grouped_by,
+            substr(segment, instr(segment, '=') + 1) as shoppers,
+            value
+        from {{ ref("checkout_leaderboard") }}
+        where period = 'all' and segment <> 'all' and n_queries >= {{ var("min_cell_users") }}
+    ),
+    ranked_rows as (
+        select
+            *,
+            row_number() over (partition by kind, metric, model, grouped_by order by value, shoppers) as from_below,
+            row_number() over (partition by kind, metric, model, grouped_by order by value desc, shoppers) as from_above
+        from groups_of_shoppers
+    )
+select
+    kind,
+    metric,
+    model,
+    grouped_by,
+    count(*) as n_groups,
+    max(case when from_below = 1 then shoppers end) as lowest_group,
+    min(value) as lowest_value,
+    max(case when from_above = 1 then shoppers end) as highest_group,
+    max(value) as highest_value,
+    max(value) - min(value) as gap,
+    case when metric <> 'calibration_gap' and max(value) > 0 then min(value) / max(value) end as ratio
+from ranked_rows
+group by kind, metric, model, grouped_by

@@ -1,0 +1,104 @@
+-- How well each model answered each judged case: in sums, of which means and their errors are made.
+{% set sums = {
+    "n_ranked_relevant": "case when is_relevant then 1 else 0 end",
+    "n_wrong_before": "case when is_relevant then rank - n_hits else 0 end",
+    "n_hits_at_10": "case when is_relevant and rank <= 10 then 1 else 0 end",
+    "n_hits_at_20": "case when is_relevant and rank <= 20 then 1 else 0 end",
+    "n_new_hits_at_20": "case when is_relevant and is_new and rank <= 20 then 1 else 0 end",
+    "n_shown": "case when rank <= 10 then 1 else 0 end",
+    "precisions": exact("case when is_relevant and rank <= 10 then n_hits * 1.0 / rank else 0 end"),
+    "dcg": exact("case when is_relevant and rank <= 10 then 1 / log2(rank + 1) else 0 end"),
+    "excess_probability": exact(
+        "case when rank > 10 then 0 when is_relevant then probability - 1 else probability end"
+    ),
+    "squared_error": exact(
+        "case when rank > 10 then 0 when is_relevant then power(1 - probability, 2) else power(probability, 2) end"
+    ),
+} %}
+with
+    models as (select distinct month, kind, model from {{ ref("checkout_coefficients") }}),
+    hits as (
+        select
+            *,
+            sum(case when is_relevant then 1 else 0 end) over (
+                partition by model, query_id order by rank rows between unbounded preceding and current row
+            ) as n_hits
+        from {{ ref("checkout_rankings") }}
+    ),
+    found as (
+        select
+            model,
+            query_id,
+            max(n_ranked) as n_ranked
+            {% for name, term in sums.items() %}, sum({{ term }}) as {{ name }} {% endfor %}
+        from hits
+        group by model, query_id
+    ),
+    new_relevant_items as (
+        select queries.query_id, count(*) as n_new_relevant
+        from {{ ref("checkout_queries") }} as queries
+        inner join {{ ref("checkout_relevant_items") }} as relevant_items on queries.query_id = relevant_items.query_id
+        inner join
+            {{ ref("checkout_items") }} as items
+            on queries.month = items.month
+            and relevant_items.item_no = items.item_no
+        where items.is_new
+        group by queries.query_id
+    ),
+    ideals as (
+        select n, sum({{ exact("1 / log2(n + 1)") }}) over (order by n) as ideal
+        from ({{ every_integer(1, 10) }}) as numbers
+    ),
+    evaluated_queries as (
+        select
+            queries.*,
+            users.tenure_days,
+            models.model,
+            (select count(*) from {{ ref("checkout_catalogue") }})
+            - queries.n_context_items
+            - queries.n_relevant as n_wrong,
+            ideals.ideal,
+            coalesce(new_relevant_items.n_new_relevant, 0) as n_new_relevant,
+            coalesce(found.n_ranked, 0) as n_ranked
+            {% for name in sums %}, coalesce(found.{{ name }}, 0) as {{ name }} {% endfor %}
+        from {{ ref("checkout_queries") }} as queries
+        inner join models on queries.month = models.month and queries.kind = models.kind
+        left join
+            {{ ref("checkout_users") }} as users on queries.month = users.month and queries.user_id = users.user_id
+        left join new_relevant_items on queries.query_id = new_relevant_items.query_id
+        left join ideals on least(queries.n_relevant, 10) = ideals.n
+        left join found on models.model = found.model and queries.query_id = found.query_id
+        where queries.is_evaluated
+    )
+select
+    model,
+    query_id,
+    month,
+    kind,
+    user_id,
+    stage,
+    case
+        when n_baskets = 0 then 'new' when n_baskets < 10 then 'below 10 baskets' else '10 baskets or more'
+    end as activity,
+    case
+        when tenure_days is null then 'new' when tenure_days < 180 then 'below 180 days' else '180 days or more'
+    end as tenure,
+    case when n_relevant > 0 then 1 else 0 end as has_relevant_items,
+    n_new_relevant,
+    n_new_hits_at_20,
+    n_shown,
+    10 as n_ranks,
+    squared_error,
+    excess_probability,
+    coalesce(n_hits_at_10 * 1.0 / nullif(n_relevant, 0), 0.0) as recall_at_10,
+    coalesce(n_hits_at_20 * 1.0 / nullif(n_relevant, 0), 0.0) as recall_at_20,
+    coalesce(precisions / nullif(least(n_relevant, 10), 0), 0.0) as precision_at_10,
+    coalesce(dcg / ideal, 0.0) as ndcg_at_10,
+    -- How often a right answer stands before a wrong one; items that are not ranked are tied at the end.
+    coalesce(
+        1
+        - (n_wrong_before + (n_relevant - n_ranked_relevant) * (n_ranked - n_ranked_relevant + n_wrong) / 2.0)
+        / nullif(n_relevant * n_wrong, 0),
+        0.0
+    ) as auc
+from evaluated_queries

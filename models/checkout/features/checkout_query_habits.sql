@@ -1,0 +1,44 @@
+-- What the shopper of a case buys again and again, as of the day of the question: the month's habits, aged to that day,
+-- and what has been bought since.
+{% set day = "queries.queried_on" %}
+with
+    bought as (
+        select
+            queries.query_id,
+            queries.queried_on,
+            habits.item_no,
+            habits.n_baskets,
+            habits.score * {{ decayed(days_between(day, "queries.month")) }} as score,
+            habits.recent_score * {{ decayed(days_between(day, "queries.month"), 4) }} as recent_score,
+            habits.first_on,
+            habits.last_on
+        from {{ ref("checkout_queries") }} as queries
+        inner join
+            {{ ref("checkout_habits") }} as habits on queries.month = habits.month and queries.user_id = habits.user_id
+        union all
+        select
+            queries.query_id,
+            queries.queried_on,
+            lines.item_no,
+            1 as n_baskets,
+            {{ decayed(days_between(day, "lines.acted_on")) }} as score,
+            {{ decayed(days_between(day, "lines.acted_on"), 4) }} as recent_score,
+            lines.acted_on as first_on,
+            lines.acted_on as last_on
+        from {{ ref("checkout_queries") }} as queries
+        inner join
+            {{ ref("checkout_lines") }} as lines
+            on queries.month = lines.month
+            and queries.user_id = lines.user_id
+            and lines.acted_on < queries.queried_on
+    )
+select
+    query_id,
+    item_no,
+    cast(sum(n_baskets) as bigint) as n_baskets,
+    sum({{ exact("score") }}) as score,
+    sum({{ exact("recent_score") }}) as recent_score,
+    {{ days_between("queried_on", "max(last_on)") }} as since_days,
+    {{ days_between("max(last_on)", "min(first_on)") }} / nullif(sum(n_baskets) - 1, 0) as interval_days
+from bought
+group by query_id, queried_on, item_no

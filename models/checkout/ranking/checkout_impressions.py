@@ -1,0 +1,18 @@
+# What every shopper whose cart is empty is shown in the month to come, by the model that checkout_champions names.
+from life_stage_checkout.empty_carts import impressions
+
+
+def model(dbt, session):
+    dbt.config(materialized="table")
+    return impressions(
+        {
+            "checkout_months": dbt.ref("checkout_months"),
+            "checkout_catalogue": dbt.ref("checkout_catalogue"),
+            "checkout_items": dbt.ref("checkout_items"),
+            "checkout_neighbours": dbt.ref("checkout_neighbours"),
+            "checkout_habits": dbt.ref("checkout_habits"),
+            "checkout_users": dbt.ref("checkout_users"),
+            "checkout_coefficients": dbt.ref("checkout_coefficients"),
+            "checkout_champions": dbt.ref("checkout_champions"),
+        }
+    )

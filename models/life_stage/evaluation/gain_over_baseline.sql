@@ -1,0 +1,72 @@
+-- How much better each method is than the memory-less regression on the same user-months, in points and in proportion.
+with
+    pairs as (
+        select
+            scores.method,
+            scores.period,
+            scores.cohort,
+            scores.n_months,
+            scores.n_right - base.n_right as more_right,
+            base.n_right as base_right,
+            scores.recall_share - base.recall_share as more_recall,
+            base.recall_share as base_recall,
+            scores.recall_residual - base.recall_residual as recall_residual,
+            scores.log_loss - base.log_loss as more_loss
+        from {{ ref("evaluation_user_scores") }} as scores
+        inner join
+            {{ ref("evaluation_user_scores") }} as base
+            on scores.user_id = base.user_id
+            and scores.period = base.period
+            and scores.cohort = base.cohort
+            and base.method = 'memory_less'
+        where scores.method <> 'memory_less'
+    ),
+    gains as (
+        select
+            method,
+            period,
+            cohort,
+            count(*) as n_users,
+            cast(sum(n_months) as bigint) as n_user_months,
+            cast(sum(more_right) as double) / sum(n_months) as accuracy_gain,
+            cast(sum(more_right) as double) / nullif(sum(base_right), 0) as relative_accuracy_gain,
+            sum(more_recall) as recall_gain,
+            sum(more_recall) / nullif(sum(base_recall), 0) as relative_recall_gain,
+            sum(more_loss) / sum(n_months) as log_loss_gain
+        from pairs
+        group by method, period, cohort
+    ),
+    errors as (
+        select
+            gains.method,
+            gains.period,
+            gains.cohort,
+            {{ error_of_mean("(pairs.more_right - gains.accuracy_gain * pairs.n_months) / gains.n_user_months") }}
+            as accuracy_gain_error,
+            {{ error_of_mean("pairs.recall_residual") }} as recall_gain_error,
+            {{ error_of_mean("(pairs.more_loss - gains.log_loss_gain * pairs.n_months) / gains.n_user_months") }}
+            as log_loss_gain_error
+        from pairs
+        inner join gains on pairs.method = gains.method and pairs.period = gains.period and pairs.cohort = gains.cohort
+        group by gains.method, gains.period, gains.cohort
+    )
+select
+    gains.*,
+    errors.accuracy_gain_error,
+    errors.recall_gain_error,
+    errors.log_loss_gain_error,
+    {{
+        is_suppressed_count(
+            "gains.n_users", "gains.method, gains.period, " ~ cohort_dimension("gains.cohort"), "gains.cohort"
+        )
+    }}
+    -- Those not active in the window are all without these.
+    or (
+        gains.cohort = 'active in the window'
+        and min(case when gains.cohort = 'not active in the window' then gains.n_users end) over (
+            partition by gains.method, gains.period
+        )
+        < {{ var("min_cell_users") }}
+    ) as is_suppressed
+from gains
+inner join errors on gains.method = errors.method and gains.period = errors.period and gains.cohort = errors.cohort

@@ -1,0 +1,140 @@
+-- The belief about the birth month of every user's child, carried from month to month. This is one month of it; the
+-- materialization in macros/recursive_monthly.sql runs it for each pending month, oldest first.
+-- A child's birth month does not move. So the shift (Equation 1) renames each cell to the next age, the merge
+-- (Equation 2) adds the month's evidence, and the normalisation (Equation 3) is a softmax over the cells, taken when
+-- the month is read.
+{{
+    config(
+        materialized="recursive_monthly",
+        full_refresh=false,
+        meta={"months": "months_with_model", "state": "birth_month_state"},
+    )
+}}
+-- depends_on: {{ ref("month_model_assignments") }} {{ ref("month_calendar") }}
+{% set younger, names, by_age, up_to = cells()[:-2], cells()[1:-1], log_likelihood_by_age(), weights_up_to() %}
+with
+    aged_and_merged as (
+        select
+            coalesce(carried.user_id, log_likelihoods.user_id) as user_id,
+            {{ this_month() }} as month,
+            coalesce(carried.first_month, {{ this_month() }}) as first_month,
+            case
+                when log_likelihoods.user_id is null then carried.last_active_month else {{ this_month() }}
+            end as last_active_month,
+            coalesce(carried.months_of_evidence, 0)
+            + case when log_likelihoods.user_id is null then 0 else 1 end as months_of_evidence,
+            log_likelihoods.user_id is not null as has_evidence,
+            carried.c_birth_log_odds as log_odds_before,
+            coalesce(carried.c_birth_log_ratio, 0) as birth_log_ratio_before,
+            coalesce(carried.c_birth_is_open, false) as birth_was_open,
+            coalesce(carried.c_not_yet, 0) + coalesce(log_likelihoods.ll_not_yet, 0) as c_not_yet,
+            -- A child that enters the grid has the history of a family not yet expecting.
+            {% for name in names %}
+                coalesce(carried.c_{{ younger[loop.index0] }}, 0)
+                + coalesce({{ by_age[loop.index0] }}, 0) as c_{{ name }},
+            {% endfor %}
+            coalesce(greatest(carried.c_graduated, carried.c_{{ names[-1] }}), 0)
+            + coalesce(log_likelihoods.ll_grown, 0) as c_graduated
+        from {{ previous_state() }} as carried
+        full outer join
+            (select * from {{ ref("stage_log_likelihoods") }} where month = {{ this_month() }}) as log_likelihoods
+            on carried.user_id = log_likelihoods.user_id
+    ),
+    log_posteriors as (
+        select
+            aged_and_merged.*,
+            models.delta,
+            {% for stage in stages() %} priors.prior_{{ stage.name }}, {% endfor %}
+            priors.prior_not_yet,
+            priors.prior_graduated,
+            {% for cell in cells() %}
+                models.tau
+                * power(greatest(aged_and_merged.months_of_evidence, 1), - models.gamma)
+                * aged_and_merged.c_{{ cell }}
+                + priors.l_{{ cell }} as l_{{ cell }}
+                {%- if not loop.last %},{% endif %}
+            {% endfor %}
+        from aged_and_merged
+        cross join (select * from {{ ref("model_registry") }} where model_version = '__model_version__') as models
+        inner join
+            (select * from {{ ref("prior_by_tenure") }} where model_version = '__model_version__') as priors
+            on {{ months_between("aged_and_merged.month", "aged_and_merged.first_month") }} = priors.tenure_months
+    ),
+    peaks as (
+        select
+            *, greatest({% for cell in cells() %}l_{{ cell }} {%- if not loop.last %},{% endif %} {% endfor %}) as peak
+        from log_posteriors
+    ),
+    weights as (
+        select
+            *,
+            {% for cell in cells() %}
+                exp(l_{{ cell }} - peak) as w_{{ cell }} {%- if not loop.last %},{% endif %}
+            {% endfor %}
+        from peaks
+    ),
+    totals as (
+        select
+            *,
+            {{ sum_of("w_", cells()) }} as total,
+            {{ sum_of("w_", cells_within(-1000, 0)) }} as expected,
+            {{ sum_of("w_", cells_within(-1, 0)) }} as due,
+            {{ sum_of("w_", cells_within(0, 1000) + ["graduated"]) }} as born,
+            {% for block in age_blocks() %}
+                {{ sum_of("w_", block) }} as b_{{ loop.index }} {%- if not loop.last %},{% endif %}
+            {% endfor %}
+        from weights
+    ),
+    -- A pregnancy can be lost. So what the months after the birth say is summed up: a child, or none.
+    births as (
+        select
+            *,
+            expected > 0.5 * total as is_expected,
+            case
+                when expected > 0.5 * total
+                then 0.0
+                when has_evidence
+                then birth_log_ratio_before + coalesce({{ log_odds_of_birth("born") }} - log_odds_before, 0)
+                else birth_log_ratio_before
+            end as birth_log_ratio,
+            {% for name in names %}
+                {{ up_to[loop.index0] }} as y_{{ name }} {%- if not loop.last %},{% endif %}
+            {% endfor %}
+        from totals
+    ),
+    -- A small share of the belief stays with the prior: registrations and purchases mislead now and then.
+    shares as (
+        select
+            *,
+            {% for stage in stages() %}
+                (1 - delta) * ({{ sum_of("w_", cells_within(stage.from_month, stage.to_month)) }}) / total
+                + delta * prior_{{ stage.name }} as s_{{ stage.name }},
+            {% endfor %}
+            (1 - delta) * w_not_yet / total + delta * prior_not_yet as not_yet_expecting_probability,
+            (1 - delta) * ({{ sum_of("w_", cells_within(stages()[-1].to_month, 10000) + ["graduated"]) }}) / total
+            + delta * prior_graduated as graduated_probability,
+            is_expected or (birth_was_open and (birth_log_ratio < ln(20) or born < 20 * expected)) as birth_is_open
+        from births
+    )
+select
+    user_id,
+    month,
+    first_month,
+    last_active_month,
+    months_of_evidence,
+    {% for name in stage_names() %} s_{{ name }} / ({{ sum_of("s_", stage_names()) }}) as p_{{ name }}, {% endfor %}
+    not_yet_expecting_probability,
+    graduated_probability,
+    {{ birth_month_at(0.5) }} as expected_birth_month,
+    {{ birth_month_at(0.9) }} as earliest_birth_month,
+    {{ birth_month_at(0.1) }} as latest_birth_month,
+    {{ months_until_next_stage() }} as months_until_next_stage,
+    not birth_is_open and born > expected + w_not_yet as birth_confirmed,
+    peak + ln(total) as log_marginal_likelihood,
+    '__model_version__' as model_version,
+    '{{ invocation_id }}' as run_id,
+    case when born + due > expected - due then {{ log_odds_of_birth("born + due") }} end as c_birth_log_odds,
+    birth_log_ratio as c_birth_log_ratio,
+    birth_is_open as c_birth_is_open,
+    {% for cell in cells() %} c_{{ cell }} {%- if not loop.last %},{% endif %} {% endfor %}
+from shares

@@ -1,0 +1,84 @@
+-- How far each registered birthday can be trusted in every month since it was registered: it is strong evidence, but
+-- 5 % of registrations are wrong, and behaviour may speak against one.
+{{ config(materialized="table") }}
+with
+    months_of_children as (
+        select
+            children.user_id,
+            children.child_no,
+            children.birth_date,
+            children.registered_at,
+            -- A registration without a time is known now, so it counts in the newest month.
+            {{ month_of(business_time("children.registered_at")) }} <= posteriors.month
+            or (children.time_is_unknown and posteriors.month = newest.month) as is_known,
+            posteriors.month,
+            posteriors.first_month,
+            posteriors.birth_confirmed,
+            posteriors.months_of_evidence,
+            posteriors.log_marginal_likelihood,
+            posteriors.model_version,
+            {{ months_between("posteriors.month", "children.birth_date") }} as age_months
+        from {{ ref("stg_children") }} as children
+        inner join {{ ref("birth_month_filter") }} as posteriors on children.user_id = posteriors.user_id
+        cross join (select max(month) as month from {{ ref("birth_month_filter") }}) as newest
+    ),
+    monthly_log_likelihoods as (
+        select
+            children.*,
+            count(case when children.is_known then 1 end) over (
+                partition by children.user_id, children.month
+            ) as n_known_children,
+            coalesce({{ log_likelihood_at_age("children.age_months") }}, 0) as of_child,
+            coalesce(log_likelihoods.ll_not_yet, 0) as of_no_child
+        from months_of_children as children
+        left join
+            {{ ref("stage_log_likelihoods") }} as log_likelihoods
+            on children.user_id = log_likelihoods.user_id
+            and children.month = log_likelihoods.month
+    ),
+    -- What behaviour up to the month says about that birth month, and since the birth about a child or none, which
+    -- are the carried sums of the filter for one cell.
+    running_sums as (
+        select
+            *,
+            sum(of_child) over (partition by user_id, child_no order by month) as log_likelihoods,
+            sum(case when age_months >= 0 then of_child - of_no_child else 0 end) over (
+                partition by user_id, child_no order by month
+            ) as log_likelihood_of_birth
+        from monthly_log_likelihoods
+    ),
+    scaled as (
+        select running_sums.*, models.tau * power(greatest(months_of_evidence, 1), - models.gamma) as scale
+        from running_sums
+        inner join {{ ref("model_registry") }} as models on running_sums.model_version = models.model_version
+    ),
+    -- How many times more probable the behaviour is with this birthday than on average. Of a family with several
+    -- registered children the sum of the behaviour says nothing about each.
+    compared as (
+        select
+            *,
+            case
+                when n_known_children > 1
+                then 1.0
+                else exp(least(scale * log_likelihoods - log_marginal_likelihood, 50))
+            end as times_as_probable
+        from scaled
+    )
+select
+    user_id,
+    child_no,
+    month,
+    birth_date,
+    age_months,
+    n_known_children,
+    -- An expected child is born when it is registered after its birth, or behaviour since favours a child 20 to 1.
+    -- Of one due before the family was first seen no more is asked than of an unregistered child.
+    age_months >= 0
+    and (
+        registered_at >= birth_date
+        or (n_known_children = 1 and scale * log_likelihood_of_birth >= ln(20))
+        or (birth_date < first_month and birth_confirmed)
+    ) as birth_confirmed,
+    0.95 * times_as_probable / (0.95 * times_as_probable + 0.05) as registration_probability
+from compared
+where is_known

@@ -1,0 +1,55 @@
+-- Why a month's evidence says what it says: per user, month and stage the five features that weigh most for or against
+-- the stage, and all others together. A stage's score is the mean of the evidence over its months of age, so
+-- contributions add up to it exactly, as long as the features are those that the month was scored with.
+{{ config(materialized="view") }}
+with
+    contributions as (
+        {% for stage in stages() %}
+            select
+                log_likelihoods.user_id,
+                log_likelihoods.month,
+                log_likelihoods.model_version,
+                '{{ stage.name }}' as stage,
+                features.feature,
+                features.value,
+                {{ mean_over_stage("weights.w_", stage, "features.value * ") }} as contribution
+            from {{ ref("stage_log_likelihoods") }} as log_likelihoods
+            inner join
+                {{ features_and_activity() }} as features
+                on log_likelihoods.user_id = features.user_id
+                and log_likelihoods.month = features.month
+            inner join
+                {{ ref("model_weights") }} as weights
+                on log_likelihoods.model_version = weights.model_version
+                and features.feature = weights.feature
+            {% if not loop.last %}
+                union all
+            {% endif %}
+        {% endfor %}
+    ),
+    ranked_rows as (
+        select
+            *,
+            -- Being active at all is never a reason of its own.
+            case
+                when feature = ''
+                then 6
+                else
+                    row_number() over (
+                        partition by user_id, month, stage, feature = '' order by abs(contribution) desc, feature
+                    )
+            end as rank
+        from contributions
+    )
+select
+    user_id,
+    month,
+    stage,
+    case when rank <= 5 then rank else 6 end as rank,
+    case when rank <= 5 then feature end as feature,
+    sum(contribution) as contribution,
+    count(nullif(feature, '')) as n_features,
+    model_version
+from ranked_rows
+group by
+    user_id, month, stage, case when rank <= 5 then rank else 6 end, case when rank <= 5 then feature end, model_version

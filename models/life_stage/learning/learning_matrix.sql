@@ -1,5 +1,0 @@
--- The features as the regression reads them, by number: a sparse matrix of months x features.
-{{ config(materialized="view") }}
-select features.row_no, vocabulary.feature_no, features.value / vocabulary.scale as value
-from {{ ref("learning_features") }} as features
-inner join {{ ref("learning_vocabulary") }} as vocabulary on features.feature = vocabulary.feature

@@ -1,0 +1,42 @@
+-- Which model scores which month. A month keeps its model: the oldest one trained through it or later, else the newest.
+-- Months from var backfill_from on are given the newest model anew.
+{% set backfilled = value_of("backfill_from") and "calendar.month >= date '" ~ value_of("backfill_from") ~ "-01'" %}
+{{
+    config(
+        materialized="incremental",
+        incremental_strategy="delete+insert",
+        unique_key="month",
+        full_refresh=false,
+    )
+}}
+with
+    candidates as (
+        select
+            calendar.month,
+            models.model_version,
+            row_number() over (
+                partition by calendar.month
+                order by
+                    {% if backfilled %}
+                        case when {{ backfilled }} then models.trained_through end desc nulls last,
+                    {% endif %}
+                    case when models.trained_through >= calendar.month then 0 else 1 end,
+                    case when models.trained_through >= calendar.month then models.trained_through end,
+                    models.trained_through desc,
+                    models.model_version
+            ) as rank
+        from {{ ref("month_calendar") }} as calendar
+        cross join {{ ref("model_registry") }} as models
+        where calendar.is_closed
+    )
+select candidates.month, candidates.model_version
+from candidates
+{% if is_incremental() %} left join {{ this }} as recorded on candidates.month = recorded.month {% endif %}
+where
+    candidates.rank = 1
+    {% if is_incremental() %}
+        and (
+            recorded.month is null
+            {% if backfilled %} or {{ backfilled | replace("calendar", "candidates") }} {% endif %}
+        )
+    {% endif %}

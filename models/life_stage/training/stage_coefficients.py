@@ -1,0 +1,17 @@
+# The trained models, as rows: when one is due it is learned from all closed months and added; no model is ever changed.
+from life_stage.retraining import train_if_due
+
+
+def model(dbt, session):
+    dbt.config(materialized="incremental", incremental_strategy="append", full_refresh=False)
+    return train_if_due(
+        calendar=dbt.ref("month_calendar"),
+        age_bins=dbt.ref("age_bins"),
+        stages=dbt.ref("stages"),
+        rows=dbt.ref("training_rows"),
+        matrix=dbt.ref("design_matrix"),
+        vocabulary=dbt.ref("training_vocabulary"),
+        retraining_triggers=dbt.ref("retraining_triggers"),
+        known=session.table(str(dbt.this)) if dbt.is_incremental else None,
+        options=dbt.config.meta_get("options"),
+    )

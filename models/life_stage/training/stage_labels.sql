@@ -1,0 +1,22 @@
+-- How old each registered child was, or how far from its birth, in every closed month; and what its rows are for.
+with families as (select user_id, count(*) as n_children from {{ ref("stg_children") }} group by user_id)
+select
+    children.user_id,
+    children.child_no,
+    calendar.month,
+    -- Completed months at the month's end; negative before birth.
+    {{ months_between("calendar.month", "children.birth_date") }} as age_months,
+    families.n_children,
+    -- A registration of unknown time counts as known from the beginning.
+    case when not children.time_is_unknown then children.registered_at end as registered_at,
+    case
+        when {{ hash_share("children.user_id") }} < {{ var("train_share") }}
+        then 'train'
+        when {{ hash_share("children.user_id") }} < {{ var("train_share") + var("validation_share") }}
+        then 'validation'
+        else 'test'
+    end as split
+from {{ ref("stg_children") }} as children
+inner join families on children.user_id = families.user_id
+cross join {{ ref("month_calendar") }} as calendar
+where calendar.is_closed

@@ -1,0 +1,17 @@
+# The memory-less answer to every month: what it and the same month last year say by themselves, as probabilities.
+# The text is one month; the materialization in macros/monthly.sql runs it for each month that is pending.
+from life_stage.scoring import score
+
+
+def model(dbt, session):
+    dbt.config(materialized="monthly", full_refresh=False)
+    dbt.ref("month_calendar")  # says which months are pending
+    return score(
+        session,
+        features=dbt.ref("user_month_features"),
+        user_months=dbt.ref("user_months"),
+        coefficients=dbt.ref("stage_coefficients"),
+        models=dbt.ref("month_model_assignments"),
+        age_bins=dbt.ref("age_bins"),
+        month="__month__",
+    )

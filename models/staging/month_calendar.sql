@@ -1,0 +1,39 @@
+-- The calendar without holes: every month from the first with actions on, whether it is closed, and a fingerprint
+-- of its input. Where that differs from what a table was built from, the table is built again.
+{% set through_month = "date '" ~ var("through_month") ~ "-01'" if var("through_month") else "cast(null as date)" %}
+with
+    span as (
+        select
+            min(month) as first_month,
+            greatest(max(month), coalesce({{ through_month }}, max(month))) as last_month,
+            max(last_acted_on) as last_acted_on
+        from {{ ref("action_months") }}
+        where content_hash <> 'none'
+    ),
+    calendar as ({{ every_month("first_month", "last_month", "span") }}),
+    absent as ({{ months_absent_from_source(ref("source_file_months"), ref("action_months")) }})
+select
+    calendar.month,
+    -- Closed: the month is over, and an action on its last day or later (or the var) shows that its data is complete.
+    calendar.month < {{ month_of(business_time(clock())) }}
+    and (
+        span.last_acted_on >= last_day(calendar.month) or coalesce(calendar.month <= {{ through_month }}, false)
+    ) as is_closed,
+    case
+        when coalesce(action_months.n_rows, 0) = 0
+        then 'missing'
+        when absent.month is not null or calendar.month < date '{{ retained_from("keep_actions_months") }}'
+        then 'archived'
+        when action_months.n_actions = 0
+        then 'unusable'
+        else 'present'
+    end as status,
+    coalesce(action_months.n_rows, 0) as n_rows,
+    coalesce(action_months.n_actions, 0) as n_actions,
+    coalesce(action_months.n_rejected, 0) as n_rejected,
+    coalesce(action_months.n_duplicates, 0) as n_duplicates,
+    coalesce(action_months.content_hash, 'none') as content_hash
+from calendar
+cross join span
+left join {{ ref("action_months") }} as action_months on calendar.month = action_months.month
+left join absent on calendar.month = absent.month

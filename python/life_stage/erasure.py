@@ -1,0 +1,144 @@
+"""Users who leave are taken out of the published files, and the warehouse is rewritten so that no old block holds them.
+
+macros/erasure.sql deletes their rows and calls `Plugin.store`, in the process that holds the warehouse's lock. A
+database keeps deleted rows in blocks it may use again, so only a new file is free of them; it is searched before it
+takes the place of the old one.
+"""
+
+import html
+import os
+import shutil
+from pathlib import Path
+
+import duckdb
+from dbt.adapters.duckdb.plugins import BasePlugin
+from dbt.adapters.duckdb.utils import TargetConfig
+from dbt_common.exceptions import DbtRuntimeError
+
+from life_stage import paths
+from life_stage.publishing import content_hash, quoted, read_manifest, sets_of, write_set
+
+TEXTS = """
+    select schema_name, table_name, column_name, schema_name = current_schema() and column_name = 'user_id'
+    from duckdb_columns()
+    where database_name = 'rewritten' and not internal and (column_name = 'user_id' or data_type = 'VARCHAR')
+    and table_oid in (select table_oid from duckdb_tables() where database_name = 'rewritten')
+"""
+AGAIN = {
+    "published": "nothing was deleted yet: mend what it says and do the same again",
+    "warehouse": "their rows are deleted, but old copies may be left: mend what it says and run erase_user again",
+}
+
+
+class Plugin(BasePlugin):
+    """Does what SQL cannot: replaces published files, and the warehouse by a copy of itself."""
+
+    def configure_connection(self, conn: duckdb.DuckDBPyConnection) -> None:
+        """Keep the connection, to read with it who leaves."""
+        self.connection = conn
+
+    def store(self, target_config: TargetConfig) -> None:
+        """Take the users in the relation out of what the location's format names: `published` or `warehouse`."""
+        link = paths.published().absolute()
+        users, session = str(target_config.relation), self.connection.cursor()
+        try:
+            if target_config.location.format == "published":
+                unpublish(session, link, users)
+            else:
+                warehouse = Path(self.creds.path).resolve()
+                tables = rewrite(session, warehouse, users)
+                remove_leftovers(warehouse)
+                files = search_published(session, link, users)
+                print(f"searched and not found: {tables} tables of the project, {files} files")
+        except (OSError, ValueError, duckdb.Error) as error:
+            raise DbtRuntimeError(f"LS-ERA-002 {error}: {AGAIN[target_config.location.format]}") from None
+        finally:
+            session.close()
+
+
+def unpublish(session: duckdb.DuckDBPyConnection, link: Path, users: str) -> None:
+    """Replace the published set by one without the users, and remove every older set and a report that names them."""
+    manifest = read_manifest(link)
+    if manifest is not None:
+        old = {name: session.read_parquet(str(link.resolve() / f"{name}.parquet")) for name in manifest["columns"]}
+        new = {name: mart.filter(f"user_id not in (select user_id from {users})") for name, mart in with_users(old)}
+        if any(new[name].shape[0] != old[name].shape[0] for name in new):
+            marts = old | new
+            contents = manifest["contents"] | {name: content_hash(mart) for name, mart in new.items()}
+            facts = {key: manifest[key] for key in ("run_id", "columns", "descriptions")} | {"contents": contents}
+            write_set(marts, link, facts, manifest)
+    for folder in sets_of(link).glob("*/"):
+        if folder != link.resolve():
+            shutil.rmtree(folder)
+    report = link.with_name(link.name + ".html")
+    names = [html.escape(user) for (user,) in session.execute(f"select user_id from {users}").fetchall()]
+    for file in (report, report.with_name(report.name + ".new")):
+        if file.exists() and any(f"User {name}," in file.read_text(encoding="utf-8") for name in names):
+            file.unlink()
+
+
+def with_users(marts: dict[str, duckdb.DuckDBPyRelation]) -> list[tuple[str, duckdb.DuckDBPyRelation]]:
+    """The marts that say who a row is about."""
+    return [(name, mart) for name, mart in marts.items() if "user_id" in mart.columns]
+
+
+def rewrite(session: duckdb.DuckDBPyConnection, warehouse: Path, users: str) -> int:
+    """Replace the file by a copy of what it holds now, in which no table holds the users; returns how many tables."""
+    new, log = (
+        warehouse.with_name(warehouse.name + ".tmp") / "rewritten.duckdb",
+        warehouse.with_name(warehouse.name + ".wal"),
+    )
+    new.parent.mkdir(exist_ok=True)  # the folder that the database may spill to, whatever else is closed to it
+    for leftover in (new, new.with_name(new.name + ".wal")):
+        leftover.unlink(missing_ok=True)
+    try:
+        session.execute("checkpoint")
+        session.execute(f"attach {quoted(new)} as rewritten")
+        ((name,),) = session.execute("select current_database()").fetchall()
+        session.execute(f'copy from database "{name}" to rewritten')
+        n_tables = search_tables(session, users)
+        session.execute("detach rewritten")
+        if log.exists() and log.stat().st_size:
+            raise ValueError(f"{log} is not empty")
+        with new.open("rb") as file:
+            os.fsync(file.fileno())
+        shutil.copymode(warehouse, new)
+        os.replace(new, warehouse)
+    finally:
+        new.unlink(missing_ok=True)
+    return n_tables
+
+
+def remove_leftovers(warehouse: Path) -> None:
+    """Remove what killed runs left of older contents: spilled rows, and copies that were not finished."""
+    spilled = warehouse.with_name(warehouse.name + ".tmp")
+    unfinished = (*warehouse.parent.glob(f"{warehouse.name}.restoring*"), *spilled.glob("*"))
+    for file in unfinished:
+        if file.is_file():
+            file.unlink(missing_ok=True)
+
+
+def search_tables(session: duckdb.DuckDBPyConnection, users: str) -> int:
+    """Read all texts of every table of the copy; returns the number of tables, raises ValueError where a user is found.
+
+    An item may be called as a user is, and source tables in the same file are not ours: those are only spoken of.
+    """
+    columns = session.execute(TEXTS).fetchall()
+    for schema, table, column, is_ours in columns:
+        place = f'rewritten."{schema}"."{table}"'
+        sql = f'select count(*) from {place} where "{column}"::varchar in (select user_id from {users})'
+        ((n_rows,),) = session.execute(sql).fetchall()
+        if n_rows and is_ours:
+            raise ValueError(f"{n_rows} rows of {table} still hold the user")
+        if n_rows:
+            print(f"{n_rows} rows of {schema}.{table} have a text in {column} that is spelt as the user's id is")
+    return len({(schema, table) for schema, table, *_ in columns})
+
+
+def search_published(session: duckdb.DuckDBPyConnection, link: Path, users: str) -> int:
+    """Read every published file; returns their number, raises ValueError where one holds a user."""
+    files = sorted(sets_of(link).rglob("*.parquet"))
+    for name, mart in with_users({str(file): session.read_parquet(str(file)) for file in files}):
+        if mart.filter(f"user_id in (select user_id from {users})").shape[0]:
+            raise ValueError(f"{name} still holds the user")
+    return len(files)

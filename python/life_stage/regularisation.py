@@ -1,0 +1,91 @@
+"""How strongly the weights are held back, chosen by cross-validation on users.
+
+C of the regression (step 1), and how freely training through the filter (step 2) may move its weights.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from life_stage import regression, train_through_filter
+from life_stage.birth_months import Ages, BirthMonths
+from life_stage.calibration import CalibrationObjective
+from life_stage.examples import Examples
+from life_stage.regression import NotTrainedError
+
+INVERSE_PENALTIES = (0.03, 0.1, 0.3, 1.0)
+ANCHOR_INVERSE_PENALTIES = (1 / 300, 1 / 100, 1 / 30, 1 / 10)
+N_FOLDS = 3
+MAX_ROWS = 20_000
+USUAL_INVERSE_PENALTY = 0.1  # where there is too little to choose on
+
+
+def folds_of(user: np.ndarray) -> np.ndarray:
+    """The fold of each row, 0 to N_FOLDS - 1, by user; -1: left out, because MAX_ROWS are enough to choose on."""
+    users, counts = np.unique(user, return_counts=True)
+    order = np.random.default_rng(0).permutation(len(users))
+    taken = np.cumsum(counts[order]) <= MAX_ROWS
+    fold = np.full(len(users), -1)
+    fold[order[taken]] = np.arange(taken.sum()) % N_FOLDS
+    return fold[np.searchsorted(users, user)]
+
+
+def first_not_beaten(losses: Iterator[tuple[float, float]]) -> float:
+    """The candidate of the least loss among (candidate, loss), up to the first that is no better; 0: none is finite."""
+    best, least = 0.0, np.inf
+    for candidate, loss in losses:
+        if loss >= least:
+            break
+        best, least = candidate, loss
+    return best
+
+
+def choose_inverse_penalty(active: Examples, ages: Ages) -> float:
+    """The C with the least log-loss on held-out users, from the strongest penalty on; the usual one with too few."""
+    in_bins, age_bin = active.in_bins(ages)
+    fold = folds_of(in_bins.months.user)
+
+    def loss(candidate: float) -> float:
+        total = 0.0
+        for held_out in range(N_FOLDS):
+            learn, objective = (fold >= 0) & (fold != held_out), fold == held_out
+            try:
+                fitted = regression.fit(in_bins.matrix[learn], age_bin[learn], len(ages.bins), candidate)
+            except NotTrainedError:
+                return np.inf
+            total += regression.log_loss(fitted, in_bins.matrix[objective], age_bin[objective]) * objective.sum()
+        return total
+
+    return first_not_beaten((c, loss(c)) for c in INVERSE_PENALTIES) or USUAL_INVERSE_PENALTY
+
+
+def choose_anchor_inverse_penalty(active: Examples, births: BirthMonths, inverse_penalty: float) -> float:
+    """The freedom with the least log-loss of the stage on held-out users, each read with its own best settings.
+
+    From 0 on, which leaves the regression as it is; 0 with too few users to choose on.
+    """
+    fold = folds_of(active.months.user)
+    learn, objective = active[fold > 0], active[fold == 0]
+    in_bins, age_bin = learn.in_bins(births.ages)
+    readouts = objective.months[train_through_filter.thirds(objective.months)[0]]
+    try:
+        plain = regression.fit(in_bins.matrix, age_bin, len(births.ages.bins), inverse_penalty)
+    except NotTrainedError:
+        return 0.0
+    if not (births.ages.stage_of(readouts.age) >= 0).any():
+        return 0.0
+
+    def loss(log_likelihood: regression.LogLikelihood) -> float:
+        evaluated = CalibrationObjective(objective.matrix, objective.months, readouts, births, log_likelihood)
+        return evaluated.log_loss(evaluated.best())
+
+    def losses() -> Iterator[tuple[float, float]]:
+        yield 0.0, loss(plain)
+        tuned = plain
+        for anchor_inverse_penalty in ANCHOR_INVERSE_PENALTIES:
+            tuned = train_through_filter.tune(
+                learn.matrix, learn.months, births, plain, anchor_inverse_penalty, search_from=tuned
+            )
+            yield anchor_inverse_penalty, loss(tuned)
+
+    return first_not_beaten(losses())

@@ -1,0 +1,121 @@
+"""Deciding whether a new model is due and gathering what it is learned from; the learning itself is in training.py."""
+
+import sys
+from datetime import date
+from functools import partial
+
+import duckdb
+import pyarrow as pa
+
+from life_stage.birth_months import Ages
+from life_stage.regression import NotTrainedError
+
+SCHEMA = pa.schema(
+    [
+        ("model_version", pa.string()),
+        ("trained_through", pa.date32()),
+        ("model_name", pa.string()),
+        ("parameter_type", pa.string()),
+        ("feature", pa.string()),
+        ("age_bin", pa.string()),
+        ("value", pa.float64()),
+    ]
+)
+Relation = duckdb.DuckDBPyRelation
+
+
+def train_if_due(
+    *,
+    calendar: Relation,
+    age_bins: Relation,
+    stages: Relation,
+    rows: Relation,
+    matrix: Relation,
+    vocabulary: Relation,
+    known: Relation | None,
+    options: dict[str, int | bool],
+    retraining_triggers: Relation | None = None,
+) -> pa.Table:
+    """Rows of a new model through the last closed month, or no rows: none is due, or there is too little to learn from.
+
+    options: `min_training_users`, `retrain_every_months`, `filter_tuning`, `tune_penalties`, as dbt makes them of vars:
+    numbers and booleans. retraining_triggers: the table; one is enough for a model before its time, through a new month.
+    """
+    last_closed = newest_date(calendar.filter("is_closed"), "month")
+    newest = newest_date(known, "trained_through") if known is not None else None
+    if not is_due(last_closed, newest, options["retrain_every_months"]):
+        may_be_early = retraining_triggers is not None and is_due(
+            last_closed, newest, min(options["retrain_every_months"], 1)
+        )
+        early = describe_triggers(retraining_triggers) if may_be_early else []
+        if not early:
+            return SCHEMA.empty_table()
+        log_progress("stage_coefficients", f"a new model before its time: {', '.join(early)}")
+    from life_stage.training import Options, train  # scikit-learn loads in over a second: only when needed
+
+    ages = read_age_divisions(age_bins, stages)
+    regularisation = {} if options["tune_penalties"] or newest is None else penalties_of(known, newest)
+    wanted = Options(options["min_training_users"], options["filter_tuning"], **regularisation)
+    try:
+        model = train(
+            rows.df(),
+            matrix.fetchnumpy(),
+            vocabulary.df(),
+            ages,
+            last_closed,
+            wanted,
+            partial(log_progress, "stage_coefficients"),
+        )
+    except NotTrainedError as error:
+        log_progress(
+            "stage_coefficients", f"LS-ML-002 no new model: {error}; the newest one there is, if any, is used on"
+        )
+        return SCHEMA.empty_table()
+    return pa.Table.from_pandas(model, schema=SCHEMA, preserve_index=False)
+
+
+def log_progress(table: str, text: str) -> None:
+    """A line for whoever watches the run."""
+    print(f"    {table}: {text}", file=sys.stderr, flush=True)
+
+
+def read_age_divisions(age_bins: Relation, stages: Relation) -> Ages:
+    """The two divisions of age, from the tables of that name."""
+    return Ages(*division(age_bins, "age_bin", "bin_no"), *division(stages, "stage", "stage_no"))
+
+
+def division(relation: Relation, name: str, order: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Names and edges of a division of age, from rows with from_month and to_month."""
+    found = relation.order(order).project(f"{name}, from_month, to_month").fetchall()
+    return tuple(row[0] for row in found), (found[0][1], *(row[2] for row in found))
+
+
+def penalties_of(known: Relation, trained_through: date) -> dict[str, float]:
+    """How strongly the newest model's weights were held back."""
+    settings = known.filter(f"parameter_type = 'setting' and trained_through = date '{trained_through}'")
+    found = dict(settings.order("model_version").project("feature, value").fetchall())
+    return {name: found[name] for name in ("inverse_penalty", "anchor_inverse_penalty") if name in found}
+
+
+def describe_triggers(reasons: Relation) -> list[str]:
+    """The rows of retraining_triggers, in words."""
+    rows = reasons.order("reason, month, measure").project("reason, measure, month, value, threshold").fetchall()
+    return [
+        f"{reason} of {measure} in {month:%Y-%m} is {value:.3f}, limit {limit:.3f}"
+        for reason, measure, month, value, limit in rows
+    ]
+
+
+def newest_date(relation: Relation, column: str) -> date | None:
+    """The largest date of a column; None without rows."""
+    return relation.aggregate(f"max({column})").fetchall()[0][0]
+
+
+def is_due(last_closed: date | None, newest: date | None, every_months: int) -> bool:
+    """Whether a model through `last_closed` is wanted, given the newest one's month (None: there is none)."""
+    if last_closed is None:
+        return False
+    if newest is None:
+        return True
+    months = (last_closed.year - newest.year) * 12 + last_closed.month - newest.month
+    return 0 < every_months <= months

@@ -1,0 +1,108 @@
+"""The best any method could do on simulated one-child users: the true likelihoods, summed over birth months.
+
+Known: p(leaf, item, term | age), the session model, the birth prior; the child's growth is summed out.
+Unknown, as to everybody: whom a session was for, the user's tastes, when spells last. Quiet months and
+repeated looks at an item count as no evidence.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .ages import AGES, N_ROWS, NO_AGE, age_row
+from .catalogue import Catalogue
+from .parameters import Parameters
+from .sessions import seeming_age
+
+
+@dataclass
+class SessionViews:
+    """What was seen in sessions. view_session must be ascending; leaves and items are catalogue numbers.
+
+    view_session, view_item: (n_views,) distinct items per session. term: (n_sessions,), -1 without a search.
+    """
+
+    view_session: np.ndarray
+    view_item: np.ndarray
+    term: np.ndarray
+
+
+def session_log_likelihood(views: SessionViews, catalogue: Catalogue, parameters: Parameters) -> np.ndarray:
+    """log p(session | target's table row), shape (n_sessions, N_ROWS), the focus leaf summed out."""
+    log_leaf = np.log(catalogue.leaf_p).T
+    stray = np.log1p(-parameters.focus_share) + log_leaf  # a view outside the focus
+    bonus = np.logaddexp(0, np.log(parameters.focus_share) - stray)  # factor of a view inside it
+    leaf = catalogue.item_leaf[views.view_item]
+    total = np.zeros((len(views.term), N_ROWS))
+    np.add.at(total, views.view_session, np.log(catalogue.items.p).T[views.view_item] + stray[leaf])
+    pairs, counts = np.unique(np.stack([views.view_session, leaf]), axis=1, return_counts=True)
+    session, leaf = pairs
+    has_term = views.term >= 0
+    focus = np.where(has_term, catalogue.term_leaf[views.term], -1)
+    inside = counts[:, None] * bonus[leaf]
+    known = has_term[session] & (focus[session] == leaf)
+    total[session[known]] += inside[known]
+    total[has_term] += log_leaf[focus[has_term]] + np.log(catalogue.search_terms.p + 1e-300).T[views.term[has_term]]
+    open_pair = ~has_term[session]
+    gain = np.ones((len(views.term), N_ROWS))  # 1 + sum over seen leaves of p(leaf) (factor - 1)
+    np.add.at(gain, session[open_pair], np.exp(log_leaf[leaf[open_pair]]) * np.expm1(inside[open_pair]))
+    total[~has_term] += np.log(gain[~has_term])
+    return total
+
+
+def child_log_likelihood(session_log_p: np.ndarray, parameters: Parameters) -> np.ndarray:
+    """log p(session | age of the user's only child), shape (n_sessions, n_ages + 1).
+
+    The last column is a child not yet expected.
+    """
+    top = session_log_p.max(axis=1, keepdims=True)
+    p = np.exp(session_log_p - top)
+    weight = np.interp(AGES, parameters.interest_ages, parameters.interest_weights)
+    share = np.r_[weight / (weight + parameters.own_interest), 0.0]
+    friend = (
+        parameters.gift_spell_share
+        * parameters.gift_spell_start
+        / (parameters.gift_spell_start + parameters.gift_spell_end)
+    )
+    other = parameters.gift_share + friend + parameters.nephew_share * parameters.nephew_session_share
+    gift_rows = np.arange(*parameters.gift_ages) - AGES[0]
+    own = share * p + (1 - share) * p[:, [NO_AGE]]
+    return top + np.log((1 - other) * own + other * p[:, gift_rows].mean(axis=1, keepdims=True))
+
+
+def birth_prior(parameters: Parameters) -> tuple[np.ndarray, np.ndarray]:
+    """Birth months relative to the first simulated month, and their probabilities."""
+    edges, shares = np.array(parameters.birth_edges), np.array(parameters.birth_shares)
+    births = np.arange(edges[0], edges[-1])
+    piece = np.searchsorted(edges, births, side="right") - 1
+    return births, (shares / np.diff(edges))[piece]
+
+
+def posteriors(
+    user: np.ndarray,
+    month: np.ndarray,
+    log_p: np.ndarray,
+    n_users: int,
+    n_months: int,
+    parameters: Parameters,
+    temperature: float = 1.0,
+) -> np.ndarray:
+    """p(birth month | sessions up to each month), shape (n_months, n_users, n_births).
+
+    user, month: (n_sessions,) numbers from 0; log_p: child_log_likelihood. A temperature below 1 weakens each
+    session, which allows for tastes that make a user's sessions alike.
+    """
+    births, prior = birth_prior(parameters)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(5)  # growth is normal: five points suffice
+    start = np.log(prior) + np.log(weights / weights.sum())[:, None]
+    carried = np.tile(start, (n_users, 1, 1))  # (n_users, n_nodes, n_births)
+    result = np.empty((n_months, n_users, len(births)), dtype=np.float32)
+    for now in range(n_months):
+        here = month == now
+        age = np.minimum(now - births, AGES[-1])
+        seeming = seeming_age(age, parameters.growth_spread * nodes[:, None])
+        column = np.where(age < AGES[0], NO_AGE, age_row(seeming))
+        np.add.at(carried, user[here], temperature * log_p[here][:, column])
+        p = np.exp(carried - carried.max(axis=(1, 2), keepdims=True)).sum(axis=1)
+        result[now] = p / p.sum(axis=1, keepdims=True)
+    return result

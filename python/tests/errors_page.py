@@ -1,0 +1,192 @@
+"""Writes docs/errors.md: one row for every error code, with its message and remedy as the code raises them.
+
+python python/tests/errors_page.py
+"""
+
+import ast
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from dbt_common.clients.jinja import get_environment
+from jinja2 import nodes
+
+PROJECT = Path(__file__).parents[2]
+PAGE = PROJECT / "docs" / "errors.md"
+FOLDERS = ("macros", "models", "python/life_stage", "python/life_stage_checkout", "python/life_stage_demo")
+CODE = re.compile(r"LS-[A-Z]+-[0-9]{3}")
+MESSAGE = re.compile(rf"'?({CODE.pattern}) (.*)", flags=re.S)
+CHECKS = "python/life_stage/doctor.py"  # `make doctor` names a code and its remedy, the message is the run's
+UNCHANGED = re.compile(r"[;:] (nothing|no month) was (changed|written)$")  # true of every error
+HEAD = """\
+# Error codes
+
+Error codes of the monthly job, the command-line tools and the recommender, as the code raises them.
+`make errors` writes this page. An error has a code, a message and a remedy:
+
+```
+LS-VAR-002 var max_quantity is '0': it must be a number from 1 to 1000000; nothing was changed
+```
+
+- An error ends the program with a nonzero exit code. A notice does not change the exit code.
+- After an error all tables and published marts are unchanged, unless the row states otherwise.
+- dbt prints the error and writes it to `logs/dbt.log`. `make doctor` checks source, disk and locks before a run.
+- Placeholders such as `<name>` vary.
+
+| code | message | remedy | raised in |
+|---|---|---|---|
+"""
+
+
+class Raised(NamedTuple):
+    """A place in the code that raises or logs an error code."""
+
+    code: str
+    message: str
+    remedy: str
+    level: str
+    file: str
+
+
+def placeholder(name: str) -> str:
+    """A part of a message that varies."""
+    return f"`<{name}>`"
+
+
+def texts_of(text: str) -> tuple[str, str]:
+    """Message and remedy of a text, divided by its first colon. A cause, `error`, belongs to the message."""
+    message, _, remedy = UNCHANGED.sub("", " ".join(text.split())).partition(": ")
+    if found := re.match(rf"{placeholder('error')}(?:[:;] |$)", remedy):
+        return f"{message}: {placeholder('error')}", remedy[found.end() :]
+    return message, remedy
+
+
+def in_jinja(node: nodes.Node) -> str:
+    """The text of a Jinja expression, with placeholders for all that is not a literal."""
+    match node:
+        case nodes.Const():
+            return str(node.value)
+        case nodes.TemplateData():
+            return node.data
+        case nodes.Concat() | nodes.Output():
+            return "".join(map(in_jinja, node.nodes))
+        case nodes.CondExpr():
+            return f"{in_jinja(node.expr1)}, or {in_jinja(node.expr2)}"
+        case nodes.Name():
+            return placeholder(node.name)
+        case nodes.Getattr():
+            return placeholder(node.attr)
+        case nodes.Getitem(arg=nodes.Const()) if isinstance(node.arg.value, str):
+            return placeholder(node.arg.value)
+        case nodes.Call(args=[nodes.Const(), *_]):
+            return placeholder(str(node.args[0].value))
+        case nodes.Call(node=nodes.Getattr()):
+            return in_jinja(node.node.node)
+        case nodes.Call(node=nodes.Name()):
+            return placeholder(node.node.name)
+        case nodes.List():
+            return placeholder("number")
+    child = next(node.iter_child_nodes(), None)
+    return placeholder("value") if child is None else in_jinja(child)
+
+
+def of_macros(text: str, file: str) -> Iterator[Raised]:
+    """Errors in a file of Jinja: calls with code, message and remedy, or with all three in one text."""
+    tree = get_environment(None, capture_macros=True).parse(text)
+    for call in tree.find_all(nodes.Call):
+        level = "notice" if isinstance(call.node, nodes.Name) and call.node.name == "log" else "error"
+        first = in_jinja(call.args[0]) if call.args else ""
+        if CODE.fullmatch(first):
+            message, remedy = map(in_jinja, call.args[1:3])
+            yield Raised(first, message, remedy, level, file)
+        elif found := MESSAGE.fullmatch(first):
+            yield Raised(found[1], *texts_of(found[2].removesuffix("'")), level, file)
+    for output in tree.find_all(nodes.Output):
+        if found := MESSAGE.search(re.sub(r"',\s+(`<\w+>`), '", r"\1", in_jinja(output))):
+            yield Raised(found[1], *texts_of(found[2].split("'\n")[0]), "error", file)
+
+
+def in_python(node: ast.AST, constants: dict[str, ast.expr]) -> str:
+    """The text of a Python expression, with placeholders for all that is neither a literal nor a constant."""
+    match node:
+        case ast.Constant():
+            return str(node.value)
+        case ast.JoinedStr():
+            return "".join(in_python(value, constants) for value in node.values)
+        case ast.FormattedValue():
+            return in_python(node.value, constants)
+        case ast.Name() if node.id in constants:
+            return in_python(constants[node.id], constants)
+        case ast.Name():
+            return placeholder(node.id)
+        case ast.Dict():
+            return ", or ".join(in_python(value, constants) for value in node.values)
+        case ast.Attribute() if node.attr != "__name__":
+            return placeholder(node.attr)
+        case ast.Call(func=ast.Name(id="len")):
+            return placeholder("number")
+        case ast.Call(func=ast.Attribute(value=ast.Constant()) | ast.Name(), args=[_, *_]):
+            return in_python(node.args[0], constants)
+        case ast.Call(func=ast.Attribute()):
+            return in_python(node.func.value, constants)
+        case ast.BoolOp():
+            return " or ".join(in_python(value, constants) for value in node.values)
+    child = next(ast.iter_child_nodes(node), None)
+    return placeholder("value") if child is None else in_python(child, constants)
+
+
+def of_python(text: str, file: str) -> Iterator[Raised]:
+    """Errors in a Python file: texts that begin with a code."""
+    tree = ast.parse(text)
+    named = (node for node in tree.body if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name))
+    constants = {node.targets[0].id: node.value for node in named}
+    parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Constant | ast.JoinedStr) or isinstance(parents[node], ast.JoinedStr):
+            continue
+        if found := MESSAGE.fullmatch(in_python(node, constants)):
+            yield Raised(found[1], *texts_of(found[2]), level_of(node, parents), file)
+
+
+def level_of(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> str:
+    """Whether a text ends the program or is only logged."""
+    while not isinstance(node, ast.stmt):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "sys.exit":
+            return "error"
+        node = parents[node]
+    return "error" if isinstance(node, ast.Raise | ast.Assign) else "notice"
+
+
+def raised() -> list[Raised]:
+    """Every error of the code, by code and file."""
+    found = []
+    for folder in FOLDERS:
+        for path in sorted((PROJECT / folder).rglob("*")):
+            file = path.relative_to(PROJECT).as_posix()
+            if path.suffix in (".sql", ".py") and file != CHECKS:
+                text = path.read_text(encoding="utf-8")
+                if CODE.search(text):
+                    found += (of_python if path.suffix == ".py" else of_macros)(text, file)
+    return sorted(found, key=lambda one: (one.code, one.file))
+
+
+def page() -> str:
+    """The document."""
+    found, lines = raised(), []
+    for code in dict.fromkeys(one.code for one in found):
+        of_code = [one for one in found if one.code == code]
+        columns = [code + " (notice)" * (of_code[0].level == "notice")]
+        columns += [once(getattr(one, text) for one in of_code) for text in ("message", "remedy")]
+        columns.append(once(f"`{one.file}`" for one in of_code))
+        lines.append(f"| {' | '.join(columns)} |\n")
+    return HEAD + "".join(lines)
+
+
+def once(texts: Iterable[str]) -> str:
+    """Each text once, a line each."""
+    return "<br>".join(dict.fromkeys(text.replace("|", "\\|") for text in texts if text))
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

@@ -1,0 +1,341 @@
+"""Users who were erased, or do not consent, are nowhere; nobody else's rows change and no month is computed again."""
+
+import json
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pytest
+import yaml
+from project import PLACES, PROJECT, SMALL, Shop, assert_same, assert_stops, copy_shop, made_once, make_shop, pin_model
+
+# Runs dbt and dies where it is told to: after the published set was replaced, or before the warehouse is.
+KILLED = """
+import os, signal, sys
+from dbt.cli.main import dbtRunner
+from life_stage import erasure
+moment, name = sys.argv[1], sys.argv[2]
+real = getattr(erasure, name)
+def dies(*arguments):
+    if moment == "after":
+        real(*arguments)
+    os.kill(os.getpid(), signal.SIGKILL)
+setattr(erasure, name, dies)
+dbtRunner().invoke(sys.argv[3:])
+"""
+# Tables that say what a run did, not what it found.
+OF_RUNS = {"model_runs", "build_log", "published_marts"}
+CONSENTS = """
+    select user_id, 'life_stages' as purpose, timestamp '2016-01-01' as granted_at, null::timestamp as withdrawn_at
+    from (select user_id from '{source}/actions/*/*.parquet' union select user_id from '{source}/children.parquet')
+"""
+NAME = "Zoë of 7c1f-9e02"  # an id that no other text holds by chance
+WORD = "zqxvzoeskind"  # of the one search that only this user made
+MODELS = ["user_month_features", "stage_scores", "birth_month_filter", "dynamic_fusion", "pair_filter"]
+
+
+def holding(shop: Shop, user: str, column: str = "user_id") -> dict[str, int]:
+    """How many rows of each table are the user's."""
+    sql = f"select table_name from duckdb_columns() where column_name = '{column}' and table_oid in " \
+        "(select table_oid from duckdb_tables())"  # fmt: skip
+    rows = {
+        table: shop.query(f"select count(*) from {table} where {column} = '{user}'")[0][0]
+        for (table,) in shop.query(sql)
+    }
+    return {table: n for table, n in rows.items() if n}
+
+
+def published_rows(shop: Shop, user: str) -> dict[str, int]:
+    """How many rows of each published file of any set are the user's."""
+    files = [file for file in shop.published.with_name("published.sets").rglob("*.parquet")]
+    frames = {str(file.relative_to(shop.folder)): pd.read_parquet(file) for file in files}
+    return {name: int((rows["user_id"] == user).sum()) for name, rows in frames.items() if "user_id" in rows}
+
+
+def uncompress(shop: Shop) -> None:
+    """Write the warehouse and the published files anew without compression: bytes then show what is in them."""
+    plain = shop.folder / "plain.duckdb"
+    with duckdb.connect(config={"force_compression": "uncompressed"}) as connection:
+        connection.execute(f"attach '{shop.warehouse}' as warehouse; attach '{plain}' as plain")
+        connection.execute("copy from database warehouse to plain")
+    plain.replace(shop.warehouse)
+    show_published(shop)
+    profiles = shop.folder / "profiles.yml"
+    text = profiles.read_text()
+    assert text.count("        TimeZone: UTC\n") == 1
+    profiles.write_text(text.replace("TimeZone: UTC\n", "TimeZone: UTC\n        force_compression: uncompressed\n"))
+
+
+def show_published(shop: Shop) -> None:
+    for file in shop.published.with_name("published.sets").rglob("*.parquet"):
+        plain = file.with_suffix(".plain")
+        duckdb.sql(f"copy (from '{file}') to '{plain}' (format parquet, compression uncompressed)")
+        plain.replace(file)
+
+
+def files_naming(shop: Shop, user: str) -> set[str]:
+    """The warehouse's and the published files in whose bytes the id is found."""
+    files = [*shop.folder.glob("warehouse.duckdb*"), *shop.folder.glob("published*")]
+    files += shop.published.with_name("published.sets").rglob("*")
+    return {file.name for file in files if file.is_file() and user.encode() in file.read_bytes()}
+
+
+def tables_naming(shop: Shop, word: str) -> set[str]:
+    """The tables in some text of which the word is found."""
+    sql = "select table_name, column_name from duckdb_columns() where data_type = 'VARCHAR' and schema_name = 'main' " \
+        "and table_name in (select table_name from duckdb_tables())"  # fmt: skip
+    return {
+        table
+        for table, column in shop.query(sql)
+        if shop.query(f"select count(*) from {table} where contains({column}, '{word}')") != [(0,)]
+    }
+
+
+def kill(shop: Shop, moment: str, name: str, user: str) -> None:
+    """An erasure that is killed before or after a function of life_stage.erasure."""
+    words = ["run-operation", "erase_user", "--args", f"{{user_id: '{user}'}}", "--vars", repr(SMALL)]
+    command = [sys.executable, "-c", KILLED, moment, name, "--no-use-colors", *words, "--target-path", "target"]
+    done = subprocess.run(command, cwd=shop.folder, env=os.environ | PLACES, capture_output=True, text=True)
+    assert done.returncode == -9, done.stdout + done.stderr
+
+
+def renamed(base: Shop, folder: Path) -> Shop:
+    """Three months of the base, in which one registered user of a known stage is called NAME, and their run."""
+    (user,) = base.query(
+        "select user_id from stg_actions where month in (date '2016-12-01', date '2017-01-01') and user_id in"
+        " (select user_id from user_stages where probability > 0.9 and user_id in (select user_id from stg_children))"
+        " group by user_id order by count(distinct month) desc, count(*) desc, user_id limit 1"
+    )[0]
+    shop = make_shop(folder, like=base)
+    shop.source.mkdir()
+    pin_model(shop, of=base)
+    shop.add_months(base, ["2016-11", "2016-12", "2017-01"])
+    for name in ("items.parquet", "children.parquet"):
+        shutil.copy2(base.source / name, shop.source)
+    for file in [*shop.source.glob("actions/*/*.parquet"), shop.source / "children.parquet"]:
+        is_theirs = f"user_id::varchar = '{user}'"
+        changed = f"case when {is_theirs} then '{NAME}' else user_id::varchar end as user_id"
+        if "actions" in file.parts:
+            changed += (
+                f", case when {is_theirs} and search_term is not null then '{WORD}' else search_term end as search_term"
+            )
+        duckdb.sql(f"copy (select * replace ({changed}) from '{file}') to '{file}.new' (format parquet)")
+        file.with_name(file.name + ".new").replace(file)
+    shop.build()
+    return shop
+
+
+def erase(base: Shop, folder: Path) -> None:
+    """An erasure that is killed twice and repeated, then a run with a file touched; what was seen goes into a file."""
+    shop = renamed(base, folder)
+    uncompress(shop)
+    shop.published.with_name("published.html").write_text(f"User {NAME}, child 1")
+    copy_shop(shop, folder / "before")
+    seen = {"bytes": files_naming(shop, NAME), "word": tables_naming(shop, WORD)}
+    kill(shop, "after", "unpublish", NAME)
+    seen["half"] = {"tables": holding(shop, NAME), "published": published_rows(shop, NAME)}
+    kill(shop, "before", "rewrite", NAME)
+    for path in leftovers(shop):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"User {NAME}, child 1")
+    seen["finished"] = shop.operate("erase_user", user_id=[NAME, "nobody's"])
+    show_published(shop)
+    seen["bytes_after"] = files_naming(shop, NAME) | files_naming(shop, WORD)
+    seen["word_after"] = tables_naming(shop, WORD)  # a run would make some of the tables anew
+    seen["leftovers"] = [path.name for path in leftovers(shop) if path.exists()]
+    seen["sets"] = len(list(shop.published.with_name("published.sets").iterdir()))
+    os.utime(next((shop.source / "actions" / "month=2017-01").iterdir()))
+    seen["run"] = shop.start(checked=True)
+    (folder / "seen.pickle").write_bytes(pickle.dumps(seen))
+
+
+def leftovers(shop: Shop) -> list[Path]:
+    """What killed runs and restores leave beside the warehouse, with old rows in it."""
+    names = ("warehouse.duckdb.tmp/duckdb_temp_storage-0.tmp", "warehouse.duckdb.restoring", "published.html.new")
+    return [shop.folder / name for name in names]
+
+
+@pytest.fixture(scope="module")
+def erasure(base, tmp_path_factory):
+    """What was seen of an erasure, with the shop as it was before it and is after the next run."""
+    folder = made_once(tmp_path_factory, "erasure", lambda folder: erase(base, folder))
+    return pickle.loads((folder / "seen.pickle").read_bytes()) | {
+        "shop": Shop(folder),
+        "before": Shop(folder / "before"),
+    }
+
+
+def test_an_erased_user_is_in_no_table_and_no_published_file(erasure):
+    shop, before = erasure["shop"], holding(erasure["before"], NAME)
+    assert erasure["finished"].exit_code == 0, erasure["finished"].output[-3000:]
+    assert {"stg_action_rows", "birth_month_filter_cells", "dynamic_fusion_cells", "stg_child_rows"} < set(before)
+    assert sum(n > 0 for n in published_rows(erasure["before"], NAME).values()) >= 3
+    assert erasure["run"].exit_code == 0, erasure["run"].output[-3000:]
+    assert holding(shop, NAME) == {}
+    assert set(published_rows(shop, NAME).values()) == {0}
+
+
+def test_no_byte_of_the_files_names_an_erased_user(erasure):
+    assert {"warehouse.duckdb", "user_stages.parquet", "user_stage_months.parquet", "published.html"} <= erasure[
+        "bytes"
+    ]
+    assert erasure["bytes_after"] == set() and erasure["leftovers"] == []
+
+
+def test_a_search_that_only_an_erased_user_made_is_forgotten_with_its_words(erasure):
+    words = {"search_terms", "search_words", "text_ages", "search_term_features", "indexed_features"}
+    assert words < erasure["word"]
+    assert erasure["word_after"] == tables_naming(erasure["shop"], WORD) == set()
+
+
+def test_an_erasure_that_was_killed_is_finished_by_the_next_one(erasure):
+    assert erasure["half"]["tables"] == holding(erasure["before"], NAME), "the first kill came after the transaction"
+    assert set(erasure["half"]["published"].values()) == {0}
+    assert "searched and not found" in erasure["finished"].output
+    assert erasure["sets"] == 1
+
+
+def test_an_unknown_user_is_no_error_and_is_said(erasure):
+    assert "unknown, and kept out from now on: 2 users" in erasure["finished"].output
+
+
+def test_an_erased_user_does_not_come_back_with_the_same_files(erasure):
+    shop = erasure["shop"]
+    sql = "select count(*), count(action_id), count(search_term) from stg_rejected_actions where reason = 'user_erased'"
+    for month in ("2016-12", "2017-01"):  # the second was read again
+        file = f"{shop.source}/actions/month={month}/*.parquet"
+        (n_rows,) = duckdb.sql(f"select count(*) from '{file}' where user_id = '{NAME}'").fetchall()[0]
+        assert shop.query(f"{sql} and month = date '{month}-01'") == [(n_rows, 0, 0)] and n_rows > 0
+    sql = "select count(*) from stg_rejected_registrations where reason = 'user_erased' and id is null"
+    assert shop.query(sql) == [(1,)]
+
+
+def test_an_erasure_restates_no_month(erasure):
+    shop, before = erasure["shop"], erasure["before"]
+    run = shop.query("select n_months_read, n_months_updated from model_runs order by started_at desc limit 1")
+    assert run == [(1, 0)]
+    for model in MODELS:
+        assert shop.run_of_months(model) == before.run_of_months(model)
+    assert_same(shop, before, ["month_calendar"], ignore=("n_actions", "n_rejected", "n_duplicates"))
+
+
+def test_nobody_else_changes_by_an_erasure(erasure):
+    tables = [table for table in holding(erasure["before"], NAME) if table != "stg_action_rows"]
+    assert_same(erasure["shop"], erasure["before"], [*tables, "stg_actions"], where=f"user_id <> '{NAME}'")
+
+
+@pytest.mark.parametrize("user_id", ["42", "a$bc", "o'brien", 'x"y', "back\\slash", "$(touch stolen)"])
+def test_make_erase_hands_the_id_on_as_it_is(tmp_path, user_id):
+    (tmp_path / "python").symlink_to(sys.executable)
+    dbt = tmp_path / "dbt"
+    dbt.write_text(f"#!{sys.executable}\nimport json, sys\njson.dump(sys.argv, open('{tmp_path}/words.json', 'w'))")
+    dbt.chmod(0o755)
+    words = ["make", "--old-file=.venv/runtime", "erase", f"BIN={tmp_path}", f"USER_ID={user_id}"]
+    subprocess.run(words, cwd=PROJECT, check=True, capture_output=True)
+    predicted = json.loads((tmp_path / "words.json").read_text())
+    assert yaml.safe_load(predicted[predicted.index("--args") + 1]) == {"user_id": user_id}
+    assert not (PROJECT / "stolen").exists()
+
+
+@pytest.mark.parametrize(
+    "wrong", [None, *(pytest.param(wrong, marks=pytest.mark.slow) for wrong in ("", [], {"a": 1}))]
+)
+def test_an_erasure_of_nobody_is_refused(shop, wrong):
+    before = shop.contents()
+    finished = shop.operate("erase_user", user_id=wrong)
+    assert finished.exit_code != 0 and "LS-ERA-001" in finished.output
+    assert shop.contents() == before
+
+
+def ask_for_consent(base: Shop, folder: Path) -> None:
+    """Consents arrive: some users gave none, took it back, or are in doubt; a run after that."""
+    shop = copy_shop(base, folder)
+    users = [u for (u,) in shop.query("select user_id from user_stages group by 1 order by 1 limit 6")]
+    never, withdrawn, garbled, ahead, again, same_day = users
+    rows, names = CONSENTS.format(source=shop.source), ", ".join(f"'{user}'" for user in users)
+    shop.write(
+        "consents.csv",
+        f"""
+        select user_id, purpose, granted_at::varchar as granted_at, withdrawn_at::varchar as withdrawn_at from ({rows})
+        where user_id::varchar not in ({names})
+        union all from (values
+            ({never}, 'newsletter', '2016-01-01', null),
+            ({withdrawn}, 'life_stages', '2016-01-01', '2017-03-01'),
+            ({garbled}, 'life_stages', '2016-01-01', 'yes'),
+            ({ahead}, 'life_stages', '2999-03-02', null),
+            ({again}, 'life_stages', '2016-01-01', '2016-05-01'),
+            ({again}, 'life_stages', '2016-06-01', null),
+            ({same_day}, 'life_stages', '2017-03-01 10:00:00', '2017-03-01'))
+        """,
+    )
+    nobody = (
+        "select 'nameless' as action_id, null as user_id, timestamp '2016-11-03' as occurred_at, 'search' as action"
+    )
+    shop.write(
+        "actions/month=2016-11/nobody.csv",
+        f"{nobody}, null as item_id, 'who I am' as search_term, 'session of somebody' as session_id",
+    )
+    os.utime(next((shop.source / "actions" / "month=2016-11").iterdir()))
+    shop.build(checked=True)
+    (folder / "users.pickle").write_bytes(pickle.dumps(users))
+
+
+@pytest.fixture(scope="module")
+def consent(base, tmp_path_factory):
+    """The shop, the users who do not consent, and one who does again."""
+    folder = made_once(tmp_path_factory, "consent", lambda folder: ask_for_consent(base, folder))
+    *gone, again, same_day = pickle.loads((folder / "users.pickle").read_bytes())
+    return {"shop": Shop(folder), "gone": [*gone, same_day], "again": again}
+
+
+def test_a_user_without_valid_consent_is_in_no_table_and_no_published_file(consent, base):
+    shop = consent["shop"]
+    for user in consent["gone"]:
+        assert holding(base, user)
+        assert holding(shop, user) == {} and set(published_rows(shop, user).values()) == {0}
+    assert set(holding(shop, consent["again"])) >= set(holding(base, consent["again"]))
+    sql = "select count(*), count(user_id), count(action_id) from stg_rejected_actions where reason = 'no_consent'"
+    counted = shop.query(sql)
+    assert counted[0][0] > 0 and counted[0][1:] == (0, 0)
+
+
+def test_of_a_row_without_a_user_nothing_is_kept_where_consents_are(consent):
+    rows = consent["shop"].query("from stg_action_rows where source_file like '%nobody.csv'")
+    texts = [text for row in rows for text in row if isinstance(text, str)]
+    assert len(texts) == 2 and set(texts) > {"user_missing"}, "the file and the reason"
+
+
+@pytest.mark.parametrize(
+    ("name", "variables"),
+    [("consents.parquet/part-0.parquet", {}), pytest.param(None, {"consents_required": True}, marks=pytest.mark.slow)],
+)
+def test_consents_that_are_not_found_stop_the_run(shop, name, variables):
+    if name:
+        shop.write(name, CONSENTS.format(source=shop.source))
+    assert_stops(shop, "LS-CON-003", name or "the source has no consents", **variables)
+
+
+def test_a_withdrawn_consent_restates_no_month(consent, base):
+    shop = consent["shop"]
+    for model in MODELS:
+        assert shop.run_of_months(model) == base.run_of_months(model)
+    kept = f"user_id not in ({', '.join(consent['gone'])})"
+    assert_same(shop, base, ["birth_month_filter", "birth_month_filter_cells", "user_month_features"], where=kept)
+
+
+def test_consents_that_would_delete_many_users_or_are_gone_stop_the_run(consent, tmp_path):
+    shop = copy_shop(consent["shop"], tmp_path / "shop")
+    before, file = shop.contents(), shop.source / "consents.csv"
+    lines = Path(file).read_text().splitlines(keepends=True)
+    file.write_text("".join(lines[: len(lines) // 2]))
+    finished = shop.start()
+    assert finished.exit_code != 0 and "LS-CON-001" in finished.output, finished.output[-2000:]
+    file.unlink()
+    finished = shop.start()
+    assert finished.exit_code != 0 and "LS-CON-002" in finished.output, finished.output[-2000:]
+    assert shop.contents() == before

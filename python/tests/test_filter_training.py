@@ -1,0 +1,556 @@
+"""Learning through the birth-month filter: its arithmetic is that of the SQL, and each step makes the belief better."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from filter_oracle import Divisions, log_likelihood_at, prior_after
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse import csr_matrix
+from training_data import AGES, THROUGH, learning_tables, months_of
+
+from life_stage import calibration, regression, regularisation, train_through_filter
+from life_stage.birth_months import (
+    Ages,
+    BirthMonths,
+    Months,
+    last_months,
+    months_so_far,
+    prior_by_tenure,
+    readout_of,
+)
+from life_stage.calibration import DELTAS, UNCALIBRATED, CalibrationObjective, Settings
+from life_stage.examples import Examples, examples_of
+from life_stage.regression import LogLikelihood
+
+N_MONTHS, N_BINS = 6, len(AGES.bins)
+LAGS = st.sets(st.integers(0, N_MONTHS - 1), max_size=N_MONTHS)
+# Of each user: the child's age in the newest month, the months with actions, the months that are read.
+HISTORIES = st.lists(st.tuples(st.integers(-20, 30), LAGS, LAGS), min_size=1, max_size=4).filter(
+    lambda users: any(read for _, _, read in users)
+)
+START, HAZARD = np.array([0.3, 0.1, 0.25, 0.25, 0.1]), 0.1
+BIRTHS = BirthMonths(AGES, N_MONTHS, START, HAZARD)
+DIVISIONS = Divisions(
+    list(zip(AGES.bins, AGES.bin_edges, AGES.bin_edges[1:], strict=False)),
+    list(zip(AGES.stages, AGES.stage_edges, AGES.stage_edges[1:], strict=False)),
+)
+
+
+def histories_of(users: list[tuple]) -> tuple[Months, Months]:
+    """Rows and readings; a user is first seen in the month of the oldest of either."""
+    first = [max([*acted, *read], default=0) for _, acted, read in users]
+    rows = [(age, lag, acted) for lag, (age, acted, _) in zip(first, users, strict=True)]
+    readouts = [(age, lag, read) for lag, (age, _, read) in zip(first, users, strict=True)]
+    return months_of(rows), months_of(readouts)
+
+
+def pairs(months: Months) -> list[tuple[int, int]]:
+    return list(zip(months.user.tolist(), months.lag.tolist(), strict=True))
+
+
+def evidence_of_cells(e: np.ndarray, lag: int) -> np.ndarray:
+    """One month's evidence for every cell, straight from the oracle of the SQL."""
+    return np.array([e[0], *log_likelihood_at(BIRTHS.age_now - lag, e, DIVISIONS), e[-1]])
+
+
+# The arithmetic.
+
+
+@settings(deadline=None)
+@given(HISTORIES, st.integers(0, 2**32 - 1))
+def test_the_running_sum_adds_up_all_months_to_each_reading(users, seed):
+    rows, readouts = histories_of(users)
+    log_likelihood = np.random.default_rng(seed).normal(size=(len(rows), N_BINS))
+    expected = np.zeros((len(readouts), BIRTHS.n_cells))
+    for n, (user, read_at) in enumerate(pairs(readouts)):
+        for m, (other, lag) in enumerate(pairs(rows)):
+            if other == user and lag >= read_at:
+                expected[n] += evidence_of_cells(log_likelihood[m], lag)
+    np.testing.assert_allclose(BIRTHS.running_sum(log_likelihood, rows, readouts), expected, rtol=0, atol=1e-12)
+
+
+@settings(deadline=None)
+@given(HISTORIES, st.integers(0, 2**32 - 1))
+def test_the_gradient_of_evidence_is_the_adjoint_of_the_running_sum(users, seed):
+    rows, readouts = histories_of(users)
+    random = np.random.default_rng(seed)
+    log_likelihood, of_sum = (
+        random.normal(size=(len(rows), N_BINS)),
+        random.normal(size=(len(readouts), BIRTHS.n_cells)),
+    )
+    there = (BIRTHS.running_sum(log_likelihood, rows, readouts) * of_sum).sum()
+    back = (log_likelihood * BIRTHS.gradient_of_log_likelihood(of_sum.copy(), rows, readouts)).sum()
+    assert there == pytest.approx(back, rel=0, abs=1e-9)
+
+
+@settings(deadline=None)
+@given(HISTORIES)
+def test_months_so_far_are_the_months_with_actions_up_to_each_reading(users):
+    rows, readouts = histories_of(users)
+    expected = [sum(u == user and lag >= read_at for u, lag in pairs(rows)) for user, read_at in pairs(readouts)]
+    assert months_so_far(rows, readouts).tolist() == expected
+
+
+@settings(deadline=None)
+@given(HISTORIES)
+def test_a_month_goes_into_the_first_reading_from_it_on(users):
+    rows, readouts = histories_of(users)
+    at = {pair: n for n, pair in enumerate(pairs(readouts))}
+    expected = [
+        next((at[user, lag] for lag in range(acted_at, -1, -1) if (user, lag) in at), -1)
+        for user, acted_at in pairs(rows)
+    ]
+    assert readout_of(rows, readouts).tolist() == expected
+
+
+def test_a_child_has_the_cell_of_its_age_in_the_newest_month():
+    ages = np.array([-4, -3, 0, 13, 14])
+    months = Months(np.zeros(5, int), np.array([5, 5, 2, 5, 0]), ages, np.zeros(5, int))
+    cells = BIRTHS.cell_of(months)
+    assert cells.tolist() == [0, 1 + 5, 1 + 2 + 3, 1 + 5 + 16, BIRTHS.n_cells - 1]
+    assert BIRTHS.age_now[cells[1:4] - 1].tolist() == [2, 2, 18]
+
+
+def test_each_age_belongs_to_the_division_it_lies_in_or_to_none():
+    ages = np.array([-13, -12, -4, -3, -1, 0, 7, 8, 13, 14])
+    assert AGES.bin_of(ages).tolist() == [-1, 0, 0, 1, 1, 2, 3, 4, 4, -1]
+    assert AGES.stage_of(ages).tolist() == [-1, -1, -1, 0, 0, 1, 2, -1, -1, -1]
+
+
+def test_thirds_of_a_history_count_once_for_every_user():
+    months = months_of([(0, 5, [5]), (0, 5, [5, 3]), (0, 5, [5, 4, 3]), (0, 5, [5, 4, 3, 2, 1]), (0, 5, [])])
+    chosen, weight = train_through_filter.thirds(months)
+    # rows of the users: 0 | 1 2 | 3 4 5 | 6 7 8 9 10
+    assert chosen.tolist() == [0, 1, 2, 3, 4, 5, 7, 9, 10]
+    np.testing.assert_allclose(weight * 3, [3, 1, 2, 1, 1, 1, 1, 1, 1])
+
+
+def test_the_last_months_include_quiet_ones_and_begin_with_the_users_first():
+    rows = months_of([(10, 9, [9, 7]), (3, 1, [1])])
+    found = last_months(rows, 3)
+    assert pairs(found) == [(1, 2), (1, 1), (1, 0), (2, 1), (2, 0)]
+    assert found.age.tolist() == [8, 9, 10, 2, 3] and found.tenure.tolist() == [7, 8, 9, 0, 1]
+
+
+def test_without_months_there_is_nothing_to_add_up():
+    rows, readouts = months_of([]), months_of([])
+    assert BIRTHS.running_sum(np.zeros((0, N_BINS)), rows, readouts).shape == (0, BIRTHS.n_cells)
+    assert BIRTHS.log_prior(readouts).shape == (0, BIRTHS.n_cells)
+    assert len(rows.counts) == 0 and len(last_months(rows, 3)) == 0 == len(train_through_filter.thirds(rows)[0])
+
+
+# The prior and the belief, against the SQL.
+
+
+@pytest.fixture(scope="module")
+def ages_of_base(base):
+    d = Divisions.of(base)
+    stages, starts, ends = zip(*d.stages, strict=True)
+    return Ages(tuple(d.bins), (d.starts[0], *d.ends), stages, (starts[0], *ends))
+
+
+@pytest.fixture(scope="module")
+def model_of_base(base):
+    """The settings of the only model and its shares of the age bins in the first month."""
+    (model,) = base.frame("model_registry").to_dict("records")
+    start = base.frame("stage_coefficients", "parameter_type = 'initial_prior'").set_index("age_bin")["value"]
+    return model, start[Divisions.of(base).bins].to_numpy()
+
+
+def test_the_prior_is_the_one_of_the_sql(base, ages_of_base, model_of_base):
+    model, start = model_of_base
+    sql = base.frame("prior_by_tenure").sort_values("tenure_months")
+    of_cells = np.exp(sql[[name for name in sql if name.startswith("l_")]].to_numpy(float))
+    prior = prior_by_tenure(ages_of_base, start, model["birth_hazard"], len(sql))
+    assert sql["tenure_months"].tolist() == list(range(8))
+    np.testing.assert_allclose(prior, of_cells, rtol=0, atol=1e-9)
+    for stage, low, high in zip(
+        ages_of_base.stages, ages_of_base.stage_edges, ages_of_base.stage_edges[1:], strict=False
+    ):
+        inside = prior[:, low - ages_of_base.first + 1 : high - ages_of_base.first + 1].sum(axis=1)
+        np.testing.assert_allclose(sql[f"prior_{stage}"], inside, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("n_tenures", [1, 40])
+def test_the_prior_sums_to_one_and_grows_older_month_by_month(n_tenures):
+    prior = prior_by_tenure(AGES, START, HAZARD, n_tenures)
+    expected = [prior_after(tenure, START, HAZARD, DIVISIONS) for tenure in range(n_tenures)]
+    np.testing.assert_allclose(prior.sum(axis=1), 1, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(prior, expected, rtol=0, atol=1e-12)
+
+
+@settings(deadline=None)
+@given(HISTORIES)
+def test_the_prior_of_a_reading_lies_on_the_birth_months_possible_then(users):
+    _, readouts = histories_of(users)
+    found = np.exp(BIRTHS.log_prior(readouts))
+    for prior, lag, tenure in zip(found, readouts.lag, readouts.tenure, strict=True):
+        expected = np.zeros(BIRTHS.n_cells)
+        expected[[0, -1]] = (by_age := prior_after(tenure, START, HAZARD, DIVISIONS))[[0, -1]]
+        expected[1 + lag : 1 + lag + len(by_age) - 2] = by_age[1:-1]  # who is `first` then is `lag` months older now
+        np.testing.assert_allclose(prior, expected, rtol=0, atol=1e-12)
+
+
+def test_a_belief_read_in_python_is_the_one_of_the_sql(base, ages_of_base, model_of_base):
+    """From stage_log_likelihoods and the model's settings to the probabilities of every user and month."""
+    model, start = model_of_base
+    posteriors = base.frame("birth_month_filter").sort_values(["user_id", "month"], ignore_index=True)
+    log_likelihood = base.frame("stage_log_likelihoods").sort_values(["user_id", "month"], ignore_index=True)
+    users, lag = posteriors["user_id"].unique(), lambda frame: (THROUGH.year - frame["month"].dt.year) * 12 + 2
+    first = posteriors.groupby("user_id")["month"].min()
+
+    def months(frame: pd.DataFrame) -> Months:
+        lags = lag(frame) - frame["month"].dt.month
+        tenure = lag(frame.assign(month=frame["user_id"].map(first))) - frame["user_id"].map(first).dt.month - lags
+        user = np.searchsorted(users, frame["user_id"])
+        return Months(user, lags.to_numpy(), np.zeros(len(frame), int), tenure.to_numpy())  # any age in a stage
+
+    births = BirthMonths(ages_of_base, 8, start, model["birth_hazard"])
+    as_it_is = LogLikelihood(np.eye(len(births.ages.bins)), np.zeros(len(births.ages.bins)), start, 0)
+    matrix = csr_matrix(log_likelihood[[f"ll_{name}" for name in births.ages.bins]].to_numpy())
+    objective = CalibrationObjective(matrix, months(log_likelihood), months(posteriors), births, as_it_is)
+    found = objective.probabilities(Settings(model["tau"], model["gamma"], model["delta"]))
+    expected = posteriors[[f"p_{name}" for name in births.ages.stages]].to_numpy()
+    assert len(expected) > 1000 and model["gamma"] > 0 and model["delta"] > 0
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
+
+
+# Training through the filter.
+
+
+def simulated(n_users: int, seed: int, n_repeating: int = 0) -> Examples:
+    """Months that say the bin of the child in three fresh features, and in some that only repeat the first month."""
+    random = np.random.default_rng(seed)
+    users = [
+        (int(age), N_MONTHS - 1, [lag for lag in range(N_MONTHS) if lag == N_MONTHS - 1 or random.random() < 0.8])
+        for age in random.integers(-5, 13, n_users)
+    ]
+    months = months_of(users)
+    centres = np.array([-7, -1.5, 1.5, 5.5, 10.5])
+
+    def days(age):
+        near = np.exp(-(((age[:, None] - np.array([-2, 3, 9])) / 5) ** 2))
+        return np.log1p(random.poisson(1.2 * near))
+
+    fresh = days(centres[AGES.bin_of(months.age)])
+    first = np.repeat(months.first_of_users, months.counts)
+    repeated = np.repeat(fresh[first], n_repeating, axis=1)
+    return Examples(months, csr_matrix(np.hstack([fresh, repeated])), np.ones(len(months), bool))
+
+
+def fit(examples: Examples) -> LogLikelihood:
+    in_bins, age_bin = examples.in_bins(AGES)
+    return regression.fit(in_bins.matrix, age_bin, N_BINS, 0.3)
+
+
+def loss_of(monkeypatch, *arguments, **options):
+    """The loss that train_through_filter.tune minimises, where it begins, and the evidence it ends with."""
+    seen = SimpleNamespace()
+
+    def minimize(loss, first, **words):
+        seen.loss, seen.first = loss, first
+        seen.found = found = original(loss, first, **words)
+        return found
+
+    original = train_through_filter.minimize
+    with monkeypatch.context() as patch:
+        patch.setattr(train_through_filter, "minimize", minimize)
+        seen.log_likelihood = train_through_filter.tune(*arguments, **options)
+    return seen
+
+
+def restated_loss(theta, matrix, rows: Months, begin: LogLikelihood, anchor_inverse_penalty: float) -> float:
+    """METHOD 4, step 2, user by user and cut by cut."""
+    value, log_likelihood = 0.0, matrix @ theta[:-1] + theta[-1]
+    for user in np.unique(rows.user):
+        of_user = np.flatnonzero(rows.user == user)
+        for n_months in (int(np.ceil(len(of_user) * third / 3)) for third in (1, 2, 3)):
+            cut = of_user[n_months - 1]
+            lag, tenure, age = rows.lag[cut], rows.tenure[cut], rows.age[cut]
+            total = sum(evidence_of_cells(log_likelihood[n], rows.lag[n]) for n in of_user[:n_months])
+            by_age, prior = prior_after(tenure, START, HAZARD, DIVISIONS), np.zeros(BIRTHS.n_cells)
+            prior[[0, -1]], prior[1 + lag : 1 + lag + len(by_age) - 2] = by_age[[0, -1]], by_age[1:-1]
+            posterior = prior * np.exp(total - total.max())
+            posterior /= posterior.sum()
+            truth = 0 if age < AGES.first else -1 if age > AGES.last else 1 + age + lag - AGES.first
+            value -= np.log(0.9 * posterior[truth] + 0.1 * prior[truth]) / 3
+    value += ((theta[:-1] - begin.weights) ** 2).sum() / anchor_inverse_penalty / 2
+    return value + 3 / 2 * (np.diff(theta[:-1], axis=1) ** 2).sum()
+
+
+@pytest.fixture(scope="module")
+def examples():
+    """With one child whose birthday cannot be: its months stay in the filter."""
+    found = simulated(60, seed=5)
+    wrong = found.months.user == 7
+    months = Months(found.months.user, found.months.lag, found.months.age + 99 * wrong, found.months.tenure)
+    return Examples(months, found.matrix, found.is_active)
+
+
+def test_the_loss_is_the_noise_mixed_likelihood_of_birth_months_with_two_penalties(examples, monkeypatch):
+    begin = LogLikelihood(np.random.default_rng(1).normal(size=(3, N_BINS)), np.linspace(-1, 1, N_BINS), START, 0)
+    seen = loss_of(monkeypatch, examples.matrix, examples.months, BIRTHS, begin, 0.05)
+    for seed in range(3):
+        theta = np.random.default_rng(seed).normal(size=(4, N_BINS))
+        expected = restated_loss(theta, examples.matrix, examples.months, begin, 0.05)
+        assert seen.loss(theta.ravel())[0] == pytest.approx(expected, rel=1e-6)  # single precision
+
+
+def test_the_gradient_of_the_loss_is_its_slope(examples, monkeypatch):
+    begin = LogLikelihood(np.zeros((3, N_BINS)), np.zeros(N_BINS), START, 0)
+    seen = loss_of(monkeypatch, examples.matrix, examples.months, BIRTHS, begin, 0.05)
+    random = np.random.default_rng(2)
+    for _ in range(6):
+        theta, step = random.normal(size=(4, N_BINS)), 1e-4 * random.normal(size=(4, N_BINS))
+        above, below = (
+            restated_loss(at, examples.matrix, examples.months, begin, 0.05) for at in (theta + step, theta - step)
+        )
+        slope = seen.loss(theta.ravel())[1] @ step.ravel()
+        assert slope == pytest.approx((above - below) / 2, rel=1e-4, abs=1e-7)
+
+
+def test_tuning_lowers_its_loss_and_ends_where_it_is_flat(monkeypatch):
+    examples = simulated(400, seed=6)
+    seen = loss_of(monkeypatch, examples.matrix, examples.months, BIRTHS, fit(examples), 0.1)
+    end = np.vstack([seen.log_likelihood.weights, seen.log_likelihood.intercepts])
+    (before, slope_before), (after, slope_after) = (seen.loss(theta) for theta in (seen.first, end.ravel()))
+    assert after < before - 1
+    assert np.abs(slope_after).max() < 0.05 * np.abs(slope_before).max()
+    np.testing.assert_allclose(end.mean(axis=1), 0, atol=1e-12)
+
+
+def test_without_freedom_the_weights_stay_where_they_are():
+    examples = simulated(400, seed=6)
+    plain = fit(examples)
+    tuned = train_through_filter.tune(examples.matrix, examples.months, BIRTHS, plain, 1e-7)
+    np.testing.assert_allclose(tuned.weights, plain.weights, rtol=0, atol=1e-3)
+    free = train_through_filter.tune(examples.matrix, examples.months, BIRTHS, plain, 0.1)
+    assert np.abs(free.weights - plain.weights).max() > 0.1
+
+
+def test_tuning_may_begin_anywhere():
+    examples = simulated(400, seed=6)
+    plain = fit(examples)
+    found = train_through_filter.tune(examples.matrix, examples.months, BIRTHS, plain, 0.1)
+    near = train_through_filter.tune(examples.matrix, examples.months, BIRTHS, plain, 0.03)
+    np.testing.assert_allclose(
+        train_through_filter.tune(examples.matrix, examples.months, BIRTHS, plain, 0.1, search_from=near).weights,
+        found.weights,
+        rtol=0,
+        atol=0.02,
+    )
+
+
+def evaluated(log_likelihood: LogLikelihood, examples: Examples) -> float:
+    """Log-loss on the newest months, read with the settings that are best for this evidence."""
+    objective = CalibrationObjective(
+        examples.matrix, examples.months, last_months(examples.months, 3), BIRTHS, log_likelihood
+    )
+    return objective.log_loss(objective.best())
+
+
+def test_tuning_finds_out_which_features_only_repeat_themselves():
+    """Three features say something new every month, six repeat the first month's: one month cannot tell them apart."""
+    examples, held_out = simulated(1500, seed=7, n_repeating=2), simulated(1500, seed=8, n_repeating=2)
+    plain = fit(examples)
+    tuned = train_through_filter.tune(examples.matrix, examples.months, BIRTHS, plain, 0.1)
+    assert evaluated(tuned, held_out) < evaluated(plain, held_out) - 0.01
+    before, after = (np.abs(log_likelihood.weights).sum(axis=1) for log_likelihood in (plain, tuned))
+    assert (after[3:] < 0.7 * before[3:]).all() and (after[:3] > 0.9 * before[:3]).all()
+
+
+# Calibration.
+
+
+# Bins of one month each, so that evidence is exactly the logarithm of the likelihood it was drawn from.
+MONTHLY = Ages(("not_yet", *map(str, range(8)), "grown"), tuple(range(-1, 10)), ("young", "old"), (0, 4, 8))
+MONTHLY_START = np.full(10, 0.1)
+MONTHLY_BIRTHS = BirthMonths(MONTHLY, N_MONTHS, MONTHLY_START, HAZARD)
+
+
+def drawn(n_users: int, seed: int, repeated: bool = False, wrong: float = 0.0) -> tuple[Months, np.ndarray]:
+    """Months of children drawn from the prior, and their evidence: the true log-likelihood of what was met in each.
+
+    repeated: every month only repeats the user's first; wrong: share of the users whose birthday is somebody else's.
+    """
+    random, n_bins = np.random.default_rng(seed), len(MONTHLY.bins)
+    age = random.choice([-1, *range(9), 9], n_users, p=prior_by_tenure(MONTHLY, MONTHLY_START, HAZARD, 1)[0])
+    age = np.where(age < 0, -random.geometric(HAZARD, n_users), age) + N_MONTHS - 1
+    months = months_of([(int(now), N_MONTHS - 1, list(range(N_MONTHS))) for now in age])
+    met_in = 0.7 * np.exp(-np.abs(np.subtract.outer(np.arange(n_bins), np.arange(n_bins)))) + 0.02
+    met_in /= met_in.sum(axis=1, keepdims=True)  # bins x things
+    age_bin = np.clip(months.age + 1, 0, n_bins - 1)
+    met = (random.random(len(months))[:, None] > met_in[age_bin].cumsum(axis=1)).sum(axis=1)
+    if repeated:
+        met = np.repeat(met[months.first_of_users], months.counts)
+    told = np.where(random.random(n_users) < wrong, random.permutation(age), age)
+    moved = np.repeat(told - age, months.counts)
+    return Months(months.user, months.lag, months.age + moved, months.tenure), np.log(met_in[:, met]).T
+
+
+def judge_of(months: Months, log_likelihood: np.ndarray, factor: float = 1.0) -> CalibrationObjective:
+    n_bins = len(MONTHLY.bins)
+    as_it_is = LogLikelihood(factor * np.eye(n_bins), np.zeros(n_bins), MONTHLY_START, 0)
+    return CalibrationObjective(csr_matrix(log_likelihood), months, last_months(months, 4), MONTHLY_BIRTHS, as_it_is)
+
+
+@pytest.fixture(scope="module")
+def honest():
+    """Evidence as steep as the truth."""
+    return drawn(2500, seed=1)
+
+
+def test_evidence_twice_as_steep_is_read_half_as_steeply(honest):
+    """What tau and gamma make of a whole history: the honest evidence is read as it is."""
+    for factor in (0.5, 1.0, 2.0):
+        best = judge_of(*honest, factor).best()
+        assert best.tau * N_MONTHS**-best.gamma == pytest.approx(1 / factor, rel=0.15)
+    np.testing.assert_allclose(judge_of(*honest, 2.0).read(0.5, 0.3), judge_of(*honest).read(1.0, 0.3), atol=1e-12)
+
+
+def test_months_that_only_repeat_the_first_one_count_the_less_the_more_there_are(honest):
+    repeated = judge_of(*drawn(2500, seed=2, repeated=True)).best()
+    assert repeated.gamma == max(calibration.GAMMAS) > judge_of(*honest).best().gamma
+    assert repeated.tau * N_MONTHS**-repeated.gamma < 0.3, "six months log_progress little more than one"
+
+
+def test_the_more_birthdays_are_wrong_the_more_stays_with_the_prior(honest):
+    of_honest, of_wrong = judge_of(*honest).best(), judge_of(*drawn(2500, seed=3, wrong=0.1)).best()
+    assert of_honest.delta < of_wrong.delta
+
+
+def test_some_of_the_belief_always_stays_with_the_prior():
+    """So a single wrong birthday, however sure the evidence is, costs a finite loss."""
+    assert min(*DELTAS, Settings().delta, UNCALIBRATED.delta) > 0
+    months = months_of([(0, 0, [0])])
+    objective = judge_of(
+        months, 4000.0 * (np.array([MONTHLY.bins]) == "6")
+    )  # sure of another child than the one told of
+    for settings_tried in (UNCALIBRATED, Settings(), objective.best()):
+        assert np.isfinite(objective.log_loss(settings_tried))
+    assert objective.best().delta == max(DELTAS)
+
+
+def test_log_loss_and_calibration_error_are_what_they_are_called(honest):
+    objective, read = judge_of(*honest), Settings(1.5, 0.15, 0.03)
+    readouts = last_months(honest[0], 4)
+    stage = MONTHLY.stage_of(readouts.age)
+    truth = stage[stage >= 0]
+    predicted = objective.probabilities(read)
+    assert predicted.shape == (len(truth), 2) and (stage < 0).sum() > 0
+    np.testing.assert_allclose(predicted.sum(axis=1), 1, atol=1e-12)
+    log_loss = -sum(np.log(predicted[n, s]) for n, s in enumerate(truth)) / len(truth)
+    assert objective.log_loss(read) == pytest.approx(log_loss, abs=1e-12)
+    error, confidence = 0.0, predicted.max(axis=1)
+    for low in np.arange(15) / 15:
+        inside = (confidence >= low) & ((confidence < low + 1 / 15) | (low > 0.93))
+        if inside.any():
+            right = (predicted[inside].argmax(axis=1) == truth[inside]).mean()
+            error += inside.mean() * abs(right - confidence[inside].mean())
+    assert objective.calibration_error(read) == pytest.approx(error, abs=1e-12)
+
+
+def test_the_best_settings_have_the_least_loss_of_the_grid(honest):
+    objective = judge_of(*honest)
+    best = objective.best()
+    for tau in calibration.TAUS[::3]:
+        for gamma in calibration.GAMMAS[::2]:
+            for delta in DELTAS[::2]:
+                assert objective.log_loss(best) <= objective.log_loss(Settings(tau, gamma, delta))
+
+
+# Penalties.
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 9), max_size=40), st.integers(0, 120))
+def test_folds_keep_users_whole_and_take_no_more_rows_than_are_enough(counts, enough):
+    user = np.repeat(np.arange(len(counts)) * 3 + 2, counts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(regularisation, "MAX_ROWS", enough)
+        fold = regularisation.folds_of(user)
+    assert all(len(set(fold[user == one])) == 1 for one in user)
+    assert (fold >= 0).sum() <= enough and set(fold) <= {-1, 0, 1, 2}
+    if len(user) <= enough:
+        assert (fold >= 0).all()
+        sizes = [len(set(user[fold == n])) for n in range(regularisation.N_FOLDS)]
+        assert max(sizes) - min(sizes) <= 1
+
+
+def test_no_more_candidates_are_asked_for_once_one_is_not_better():
+    asked = []
+
+    def losses(values):
+        for candidate, loss in enumerate(values):
+            asked.append(candidate)
+            yield candidate, loss
+
+    assert regularisation.first_not_beaten(losses([5, 4, 3, 3, 1])) == 2
+    assert asked == [0, 1, 2, 3]
+    assert regularisation.first_not_beaten(losses([3, 2, 1])) == 2
+    assert regularisation.first_not_beaten(losses([1, 2, 0])) == 0
+    assert regularisation.first_not_beaten(iter([(0.3, np.inf), (1.0, 2.0)])) == 0, "none could be had"
+
+
+def test_the_inverse_penalty_chosen_is_the_best_for_users_that_were_not_learned_from():
+    """Forty features of pure noise: the weaker the penalty, the better the fit and the worse the answer for others."""
+    examples = simulated(150, seed=4)
+    noise = np.random.default_rng(0).poisson(1, size=(len(examples.months), 40))
+    noisy = Examples(examples.months, csr_matrix(np.hstack([examples.matrix.toarray(), noise])), examples.is_active)
+    in_bins, age_bin = noisy.in_bins(AGES)
+    fold = regularisation.folds_of(in_bins.months.user)
+
+    def held_out_loss(c):
+        total = 0.0
+        for held_out in range(3):
+            fitted = regression.fit(in_bins.matrix[fold != held_out], age_bin[fold != held_out], N_BINS, c)
+            evaluated = fold == held_out
+            total += regression.log_loss(fitted, in_bins.matrix[evaluated], age_bin[evaluated]) * evaluated.sum()
+        return total
+
+    losses = {c: held_out_loss(c) for c in regularisation.INVERSE_PENALTIES}
+    best = min(losses, key=losses.__getitem__)
+    assert regularisation.choose_inverse_penalty(noisy, AGES) == best < max(losses)
+
+
+def test_with_too_few_to_choose_on_penalties_are_the_usual_ones():
+    rows, matrix, vocabulary = learning_tables(12)
+    active = examples_of(rows, matrix, len(vocabulary), THROUGH).active(np.ones(len(vocabulary), bool))
+    assert regularisation.choose_inverse_penalty(active, AGES) == regularisation.USUAL_INVERSE_PENALTY
+    assert regularisation.choose_anchor_inverse_penalty(active, BIRTHS, 0.3) == 0
+    outside = months_of([(age, 1, [1, 0]) for age in (-8, 11) for _ in range(90)])
+    of_nobody_in_a_stage = Examples(outside, csr_matrix(np.eye(N_BINS)[AGES.bin_of(outside.age)]), np.ones(360, bool))
+    assert regularisation.choose_anchor_inverse_penalty(of_nobody_in_a_stage, BIRTHS, 0.3) == 0
+
+
+def test_freedom_is_given_where_it_helps_held_out_users_and_nowhere_else(monkeypatch):
+    examples = simulated(900, seed=7, n_repeating=2)
+    assert regularisation.choose_anchor_inverse_penalty(examples, BIRTHS, 0.3) > 0
+
+    def worse(matrix, rows, births, anchor, anchor_inverse_penalty, search_from):
+        return LogLikelihood(-anchor.weights, anchor.intercepts, anchor.prior, 1)
+
+    monkeypatch.setattr(train_through_filter, "tune", worse)
+    assert regularisation.choose_anchor_inverse_penalty(examples, BIRTHS, 0.3) == 0
+
+
+def test_freedom_is_judged_on_users_that_were_not_learned_from(monkeypatch):
+    learned, judged_on = set(), set()
+
+    def tune(matrix, rows, *arguments, **options):
+        learned.update(rows.user)
+        return original(matrix, rows, *arguments, **options)
+
+    class Watched(CalibrationObjective):
+        def __init__(self, matrix, rows, readouts, births, log_likelihood):
+            judged_on.update(rows.user)
+            super().__init__(matrix, rows, readouts, births, log_likelihood)
+
+    original = train_through_filter.tune
+    monkeypatch.setattr(train_through_filter, "tune", tune)
+    monkeypatch.setattr(regularisation, "CalibrationObjective", Watched)
+    regularisation.choose_anchor_inverse_penalty(simulated(300, seed=7), BIRTHS, 0.3)
+    assert len(learned) == 200 and len(judged_on) == 100 and not learned & judged_on

@@ -1,0 +1,258 @@
+"""user_month_features and stage_log_likelihoods against pandas and NumPy: counted days, and a plain matrix product of them.
+
+And why the evidence says what it says: stage_attributions adds up to it.
+"""
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pytest
+
+KEYS = ["user_id", "month"]
+
+
+def counted_days(actions: pd.DataFrame, items: pd.DataFrame, terms: pd.DataFrame) -> pd.DataFrame:
+    """Distinct days per user, month and feature, straight from the clean actions."""
+    of_items = actions.merge(items, on="item_id")
+    stronger = of_items[of_items["action"] != "click"]
+    stronger = stronger.assign(feature=stronger["feature"] + ":" + stronger["action"])
+    met = pd.concat([of_items, stronger, actions.merge(terms, on="search_term")])
+    days = met.assign(day=met["occurred_at"].dt.floor("D"))[[*KEYS, "feature", "day"]].drop_duplicates()
+    return days.groupby([*KEYS, "feature"]).size().rename("n_days").reset_index()
+
+
+def linear_evidence(features: pd.DataFrame, coefficients: pd.DataFrame, users: pd.DataFrame, bins: list) -> np.ndarray:
+    """X @ W + intercept for the rows of `users`, with the features that the model knows."""
+    of_evidence = coefficients[coefficients["model_name"] == "log_likelihood"]
+    learned = of_evidence[of_evidence["parameter_type"] == "coefficient"]
+    weights = learned.pivot(index="feature", columns="age_bin", values="value")
+    intercept = of_evidence[of_evidence["parameter_type"] == "intercept"].set_index("age_bin")["value"]
+    values = features.pivot_table(index=KEYS, columns="feature", values="value", fill_value=0)
+    X = values.reindex(index=pd.MultiIndex.from_frame(users[KEYS]), columns=weights.index, fill_value=0)
+    return X.to_numpy(dtype=float) @ weights[bins].to_numpy() + intercept[bins].to_numpy()
+
+
+def frame_of(shop, sql: str) -> pd.DataFrame:
+    with duckdb.connect(shop.warehouse, read_only=True) as connection:
+        return connection.execute(sql).df()
+
+
+@pytest.fixture(scope="module")
+def bins(base):
+    return [name for (name,) in base.query("select age_bin from age_bins order by bin_no")]
+
+
+@pytest.fixture(scope="module")
+def actions(base):
+    return frame_of(base, "select user_id, month, occurred_at, action, item_id, search_term from stg_actions")
+
+
+def test_features_are_days_counted_from_the_clean_actions(base, actions):
+    expected = counted_days(actions, base.frame("item_features"), base.frame("search_term_features"))
+    expected["value"] = np.log1p(expected["n_days"])
+    counts = actions.groupby([*KEYS, "action"]).size().rename("n").reset_index()
+    given = counts[KEYS].assign(feature="n_actions=" + counts["action"], value=np.log1p(counts["n"]))
+    found = frame_of(base, "select user_id, month, feature, n_days::double as n_days, value from user_month_features")
+    order = [*KEYS, "feature"]
+    left, right = (f.sort_values(order, ignore_index=True) for f in (found, pd.concat([expected, given])))
+    pd.testing.assert_frame_equal(left, right, check_dtype=False, check_exact=False, rtol=0, atol=1e-12)
+    kinds = left["feature"].str.replace(r"=[^:]*", "=", regex=True)
+    of_items = ("category=", "leaf=", "brand=", "size=", "property=", "title_age=")
+    assert {f"{kind}{action}" for kind in of_items for action in ("", ":collect", ":cart", ":purchase")} <= set(kinds)
+    assert {"search_age=", "search_word=", "n_actions="} <= set(kinds)
+    assert not kinds.str.endswith(":click").any()
+
+
+def test_evidence_is_the_matrix_product_of_days_and_weights(base, bins):
+    found = base.frame("stage_log_likelihoods").sample(500, random_state=1)
+    features = base.frame("user_month_features")
+    for version, rows in found.groupby("model_version"):
+        coefficients = base.frame("stage_coefficients", f"model_version = '{version}'")
+        expected = linear_evidence(features, coefficients, rows, bins)
+        np.testing.assert_allclose(rows[[f"ll_{name}" for name in bins]], expected, rtol=0, atol=1e-9)
+    assert features[~features["feature"].isin(coefficients["feature"])].size > 0, "the model knows every feature"
+
+
+def test_no_active_user_is_missing(base):
+    closed = "select month from month_calendar where is_closed"
+    active = f"select distinct user_id, month from stg_actions where month in ({closed})"
+    for table in ("user_months", "stage_log_likelihoods"):
+        rows = f"select user_id, month from {table}"
+        assert base.query(f"({active}) except ({rows})") == [] == base.query(f"({rows}) except ({active})")
+        assert base.query(f"select count(*) - count(distinct (user_id, month)) from {table}") == [(0,)]
+
+
+class SmallWarehouse:
+    """The tables that stage_log_likelihoods reads, a few rows each, and its compiled SQL for one month."""
+
+    def __init__(self, base, bins) -> None:
+        self.connection, self.bins = duckdb.connect(), bins
+        self.connection.execute("attach ':memory:' as warehouse")
+        names = ("stage_log_likelihoods", "stage_attributions")
+        self.sql = {name: next(base.folder.glob(f"target/compiled/**/{name}.sql")).read_text() for name in names}
+
+    def put(self, name: str, frame: pd.DataFrame) -> None:
+        self.connection.register("frame", frame)
+        self.connection.execute(f"create or replace table warehouse.main.{name} as from frame")
+
+    def rows(self, name: str) -> list[tuple]:
+        """The rows of a model for February."""
+        sql = self.sql[name].replace("__month__", "2017-02-01").replace("__model_version__", "v1")
+        return self.connection.execute(sql).fetchall()
+
+    def log_likelihood(self, actions, features, weights, items=(), terms=()) -> dict[str, list[float]]:
+        """{user: [out-of-vocabulary share, evidence per bin]}.
+
+        actions: rows (user, month, item, search term); weights: rows (model, feature, weight of the first bin), which
+        the n-th bin has n times.
+        """
+        multiples = np.arange(1, len(self.bins) + 1)
+        wide = [[model, feature, *(weight * multiples)] for model, feature, weight in weights]
+        self.put("stg_actions", pd.DataFrame(actions, columns=[*KEYS, "item_id", "search_term"], dtype=object))
+        self.put("item_features", pd.DataFrame(items, columns=["item_id", "feature"], dtype=str))
+        self.put("search_term_features", pd.DataFrame(terms, columns=["search_term", "feature"], dtype=str))
+        self.put("user_month_features", pd.DataFrame(features, columns=[*KEYS, "feature", "value"]))
+        columns = ["model_version", "feature", *[f"w_{name}" for name in self.bins]]
+        self.put("model_weights", pd.DataFrame(wide, columns=columns))
+        return {row[0]: list(row[3:]) for row in self.rows("stage_log_likelihoods")}
+
+
+@pytest.fixture
+def small(base, bins):
+    return SmallWarehouse(base, bins)
+
+
+FEBRUARY = pd.Timestamp("2017-02-01").date()
+JANUARY = pd.Timestamp("2017-01-01").date()
+
+
+def test_the_sum_can_be_checked_by_head(small, bins):
+    weights = [("v1", "", 0.5), ("v1", "leaf=a", 2.0), ("v1", "leaf=b", -1.0)]
+    weights += [("v2", "", 100.0), ("v2", "leaf=a", 100.0)]
+    features = [("anna", FEBRUARY, "leaf=a", 1), ("anna", FEBRUARY, "leaf=b", 3), ("anna", JANUARY, "leaf=a", 9)]
+    actions = [("anna", FEBRUARY, "1", None), ("anna", JANUARY, "1", None), ("bea", JANUARY, "1", None)]
+    found = small.log_likelihood(actions, features, weights)
+    assert list(found) == ["anna"], "a user of another month is here"
+    expected = [(n + 1) * (0.5 + 1 * 2.0 + 3 * -1.0) for n in range(len(bins))]
+    np.testing.assert_allclose(found["anna"][1:], expected, rtol=0, atol=1e-9)
+
+
+def test_unseen_features_contribute_nothing_and_lose_nobody(small, bins):
+    actions = [(user, FEBRUARY, "1", None) for user in ("known", "unknown", "both", "none")]
+    features = [("known", FEBRUARY, "leaf=a", 2), ("unknown", FEBRUARY, "leaf=new", 5)]
+    features += [("both", FEBRUARY, "leaf=a", 2), ("both", FEBRUARY, "leaf=new", 5)]
+    found = small.log_likelihood(actions, features, [("v1", "", 0.5), ("v1", "leaf=a", 2.0)])
+    assert sorted(found) == ["both", "known", "none", "unknown"]
+    assert found["both"] == found["known"]
+    assert found["unknown"][1:] == found["none"][1:] == [0.5 * (n + 1) for n in range(len(bins))]
+
+
+def test_the_share_out_of_vocabulary_can_be_checked_by_head(small):
+    items = [("crib", "leaf=cribs"), ("crib", "brand=new"), ("gadget", "brand=new"), ("gadget", "leaf=gadgets")]
+    terms = [("crib", "search_word=crib"), ("what", "search_word=what")]
+    bought = [("crib", None)] * 2 + [("gadget", None), ("lost item", None), (None, "crib"), (None, "what")]
+    actions = [("anna", FEBRUARY, *what) for what in bought]
+    actions += [("bea", FEBRUARY, None, "what"), ("carl", FEBRUARY, "crib", None), ("anna", JANUARY, "crib", None)]
+    # v1 knows cribs and the word crib; that v2 knows gadgets does not count, nor that v1 knows what nobody met
+    weights = [("v1", name, 1.0) for name in ("", "leaf=cribs", "search_word=crib", "leaf=shoes")]
+    found = small.log_likelihood(actions, [], [*weights, ("v2", "leaf=gadgets", 1.0)], items, terms)
+    assert {user: row[0] for user, row in found.items()} == {"anna": pytest.approx(3 / 6), "bea": 1, "carl": 0}
+
+
+def test_evidence_of_random_users_is_the_matrix_product_and_the_same_bits_in_any_order(small, bins):
+    random = np.random.default_rng(3)
+    names = [f"leaf={n}" for n in range(60)]
+    actions = [(f"user {n}", FEBRUARY, "1", None) for n in range(40)]
+    met = [(user, month, name) for user, month, *_ in actions for name in random.choice(names, 25, replace=False)]
+    features = [(*key, float(np.log1p(random.integers(1, 29)))) for key in met]
+    weights = [("v1", name, random.normal()) for name in ["", *names[:50]]]
+    found = small.log_likelihood(actions, features, weights)
+    values = pd.DataFrame(features, columns=[*KEYS, "feature", "value"])
+    values = values.pivot(index="user_id", columns="feature", values="value")
+    known = values.reindex(columns=names[:50]).fillna(0)
+    first_bin = known.to_numpy() @ [weight for _, _, weight in weights[1:]] + weights[0][2]
+    expected = first_bin[:, None] * np.arange(1, len(bins) + 1)
+    np.testing.assert_allclose([found[user][1:] for user in known.index], expected, rtol=0, atol=1e-9)
+    assert small.log_likelihood(actions, [features[n] for n in random.permutation(len(features))], weights) == found
+
+
+def test_the_share_out_of_vocabulary_counts_actions_without_a_feature_that_the_model_knows(base, actions):
+    learned = base.frame("model_weights")["feature"]
+    known_items, known_terms = (
+        features.loc[features["feature"].isin(learned), column]
+        for features, column in (
+            (base.frame("item_features"), "item_id"),
+            (base.frame("search_term_features"), "search_term"),
+        )
+    )
+    is_known = actions["item_id"].isin(known_items) | actions["search_term"].isin(known_terms)
+    expected = (1 - is_known.groupby([actions["user_id"], actions["month"]]).mean()).sort_index()
+    found = base.frame("stage_log_likelihoods").set_index(KEYS)["out_of_vocabulary_share"].sort_index()
+    assert 0 < expected.mean() < 1 and expected.nunique() > 10
+    np.testing.assert_allclose(found, expected.loc[found.index], rtol=0, atol=1e-12)
+    assert len(found) == len(expected)
+
+
+@pytest.fixture(scope="module")
+def stages(base):
+    """{stage: {bin: its months}}."""
+    bins = base.query("select age_bin, from_month, to_month from age_bins order by bin_no")
+    stages = base.query("select stage, from_month, to_month from stages order by stage_no")
+    return {
+        stage: {name: high - low for name, low, high in bins if first <= low < last} for stage, first, last in stages
+    }
+
+
+def test_contributions_add_up_to_the_evidence_of_the_stage(base, stages):
+    """A stage's score is the mean of the month's evidence over the stage's months of age."""
+    log_likelihood = base.frame("stage_log_likelihoods").set_index(KEYS)
+    ranks = base.frame("stage_attributions")
+    for stage, widths in stages.items():
+        months = np.array(list(widths.values()))
+        scores = log_likelihood[[f"ll_{name}" for name in widths]] @ months / months.sum()
+        found = ranks[ranks["stage"] == stage].groupby(KEYS)["contribution"].sum()
+        np.testing.assert_allclose(found.loc[scores.index], scores, rtol=0, atol=1e-9)
+        assert len(found) == len(scores)
+
+
+def test_contributions_come_in_six_places_the_weightiest_first(base):
+    ranks = base.frame("stage_attributions").sort_values([*KEYS, "stage", "rank"])
+    keys = [*KEYS, "stage"]
+    named, others = ranks[ranks["rank"] < 6], ranks[ranks["rank"] == 6]
+    assert set(ranks["rank"]) == set(range(1, 7)) and not ranks.duplicated([*keys, "rank"]).any()
+    assert len(others) == len(ranks[keys].drop_duplicates()), "being active at all is always predicted, in place 6"
+    assert (named["rank"] == named.groupby(keys).cumcount() + 1).all(), "a place is left out"
+    size = named["contribution"].abs()
+    assert (size.groupby([named[key] for key in keys]).diff().fillna(0) <= 0).all()
+    assert named["feature"].notna().all() and others["feature"].isna().all() and (named["n_features"] == 1).all()
+    met = base.frame("user_month_features")
+    n_met = met[met["feature"].isin(base.frame("model_weights")["feature"])].groupby(KEYS).size()
+    for _, total in ranks.groupby("stage"):
+        found = total.groupby(KEYS)["n_features"].sum()
+        assert found.eq(n_met.reindex(found.index, fill_value=0)).all()
+
+
+def test_contributions_can_be_checked_by_head(small, bins, stages):
+    """A crib speaks for newborns and against toddlers; the unknown says nothing; zero is something that was met."""
+    widths = stages["newborn"]
+    assert widths == {"0": 2, "2": 2, "4": 2}
+    weight = {name: 1.0 if name in widths else -0.25 for name in bins}
+    columns = ["model_version", "feature", *[f"w_{name}" for name in bins]]
+    of_features = {"": 0.5, "leaf=crib": 2.0, "leaf=bike": -3.0, "mood=even": 1.0, "leaf=car": 0.0}
+    rows = [["v1", name, *(factor * weight[bin] for bin in bins)] for name, factor in of_features.items()]
+    rows += [["v2", name, *(100.0 for _ in bins)] for name in of_features]
+    small.put("model_weights", pd.DataFrame(rows, columns=columns))
+    met = {"leaf=crib": 1.0, "leaf=bike": 1.5, "mood=even": 0.0, "leaf=new": 9.0, "leaf=car": 2.0}
+    features = [("anna", FEBRUARY, name, value) for name, value in met.items()]
+    small.put("user_month_features", pd.DataFrame(features, columns=[*KEYS, "feature", "value"]))
+    small.put("stage_log_likelihoods", pd.DataFrame([["anna", FEBRUARY, "v1"]], columns=[*KEYS, "model_version"]))
+    found = {row[2:5]: row[5] for row in small.rows("stage_attributions")}
+    assert {key[1:]: value for key, value in found.items() if key[0] == "newborn"} == {
+        (1, "leaf=bike"): -4.5,
+        (2, "leaf=crib"): 2.0,
+        (3, "leaf=car"): 0.0,
+        (4, "mood=even"): 0.0,
+        (6, None): 0.5,
+    }
+    assert found["toddler", 1, "leaf=bike"] == pytest.approx(1.125) and found["toddler", 2, "leaf=crib"] == -0.5
+    assert found["toddler", 6, None] == pytest.approx(-0.125)

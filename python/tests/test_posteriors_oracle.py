@@ -1,0 +1,228 @@
+"""birth_month_filter against its formula, written in NumPy over birth months that do not move."""
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pytest
+from filter_oracle import Divisions, published_row
+from project import Shop, copy_shop
+
+MONTHS = pd.date_range("2015-01-01", "2017-03-01", freq="MS").date  # two kept Decembers, and a change of model
+READINGS = {"v1": (1.3, 0.2, 0.02, 0.008), "v2": (0.9, 0.0, 0.06, 0.05)}  # tau, gamma, delta, birth_hazard
+CHANGE_OF_MODEL = 18
+KEYS = ["user_id", "month"]
+
+
+def oracle(shop: Shop) -> pd.DataFrame:
+    """The whole of birth_month_filter, from stage_log_likelihoods, month_model_assignments and the models' start and setting rows."""
+    d, frame = Divisions.of(shop), shop.frame("stage_log_likelihoods")
+    months = shop.query("select month from month_calendar where is_closed order by month")
+    calendar = {month: n for n, (month,) in enumerate(months)}
+    rows = shop.frame("stage_coefficients", "parameter_type in ('initial_prior', 'setting')")
+    priors = rows[rows["parameter_type"] == "initial_prior"].pivot(
+        index="model_version", columns="age_bin", values="value"
+    )[d.bins]
+    settings = rows[rows["parameter_type"] == "setting"].pivot(index="model_version", columns="feature", values="value")
+    readouts = settings[["tau", "gamma", "delta", "birth_hazard"]]
+    models = shop.query("select month, model_version from month_model_assignments order by month")
+    posteriors = []
+    for user, of_user in frame.groupby("user_id"):
+        columns = [f"ll_{name}" for name in d.bins]
+        months = [calendar[pd.Timestamp(month).date()] for month in of_user["month"]]
+        log_likelihood = dict(zip(months, of_user[columns].to_numpy(), strict=True))
+        for month, model in models:
+            if calendar[month] >= min(log_likelihood):
+                arguments = tuple(readouts.loc[model]), priors.loc[model].to_numpy(), d
+                posteriors.append(
+                    [user, pd.Timestamp(month), *published_row(log_likelihood, calendar[month], *arguments)]
+                )
+    return pd.DataFrame(posteriors, columns=[*KEYS, *d.outputs]).sort_values(KEYS, ignore_index=True)
+
+
+def assert_beliefs_follow_the_formula(shop: Shop) -> None:
+    expected, found = oracle(shop), shop.frame("birth_month_filter")
+    for bound, age in {"expected": "expected", "latest": "youngest", "earliest": "oldest"}.items():
+        born = found[f"{bound}_birth_month"]
+        found[f"{age}_age"] = 12.0 * (found["month"].dt.year - born.dt.year) + found["month"].dt.month - born.dt.month
+    found = found[expected.columns].sort_values(KEYS, ignore_index=True)
+    found["month"] = found["month"].astype(expected["month"].dtype)
+    pd.testing.assert_frame_equal(found, expected, check_exact=False, rtol=0, atol=1e-9)
+
+
+def synthetic_evidence(bins: list[str]) -> pd.DataFrame:
+    """Random users with gaps, and some whose months were written by hand."""
+    random, rows = np.random.default_rng(11), []
+
+    def add(user: str, month: int, e: np.ndarray) -> None:
+        version = "v1" if month < CHANGE_OF_MODEL else "v2"
+        rows.append([user, MONTHS[month], version, *(np.round(e * 2**36) / 2**36)])
+
+    for user in range(30):
+        scale = random.choice([0.3, 2, 12])
+        for month in range(random.integers(0, len(MONTHS) - 1), len(MONTHS)):
+            if random.random() < 0.4:
+                add(f"random {user}", month, random.normal(0, scale, len(bins)))
+    ramp = np.linspace(-3, 3, len(bins))
+    add("quiet", 3, ramp)
+    add("outgrowing", 0, np.where(np.arange(len(bins)) == len(bins) - 1, 9.0, -4.0))
+    add("outgrowing", 4, ramp)
+    add("entering", 0, -4 * ramp)
+    add("certain", 0, 2000.0 * np.isin(bins, ["21"]))  # the other weights are too small for a double
+    for month in (2, 20):
+        add("plain", month, ramp)
+        add("plain and neutral", month, ramp)
+    add("plain and neutral", 9, np.full(len(bins), 0.75))
+    for month in (5, 11, 25):
+        add("nothing but neutral", month, np.full(len(bins), -1.25))
+    for user, second in {"quiet": None, "bought for a baby": ["2", "4", "6"], "as before": ["not_yet"]}.items():
+        add(f"expecting, then {user}", 2, 9.0 * np.isin(bins, ["m3"]))
+        if second is not None:
+            add(f"expecting, then {user}", 9, 9.0 * np.isin(bins, second))
+    return pd.DataFrame(rows, columns=["user_id", "month", "model_version", *[f"ll_{name}" for name in bins]])
+
+
+def synthetic_shop(base: Shop, folder) -> Shop:
+    """The base with another calendar, two models and the evidence of users that never were; no beliefs yet."""
+    shop = copy_shop(base, folder)
+    bins = [name for (name,) in shop.query("select age_bin from age_bins order by bin_no")]
+    log_likelihood, random = synthetic_evidence(bins), np.random.default_rng(5)
+    coefficients = []
+    for version, values in READINGS.items():
+        shares = random.dirichlet(np.ones(len(bins)))
+        coefficients += [[version, "initial_prior", "", name, share] for name, share in zip(bins, shares, strict=True)]
+        names = ("tau", "gamma", "delta", "birth_hazard")
+        coefficients += [[version, "setting", name, "", value] for name, value in zip(names, values, strict=True)]
+    models = pd.DataFrame(coefficients, columns=["model_version", "parameter_type", "feature", "age_bin", "value"])
+    models["trained_through"] = models["model_version"].map({"v1": MONTHS[CHANGE_OF_MODEL - 1], "v2": MONTHS[-1]})
+    ledger = pd.DataFrame(
+        {"month": MONTHS, "is_closed": True, "content_hash": [f"contents {month}" for month in MONTHS]}
+    )
+    versions = ["v1" if n < CHANGE_OF_MODEL else "v2" for n in range(len(MONTHS))]
+    months = pd.DataFrame({"month": MONTHS, "model_version": versions})
+    tables = {
+        "stage_log_likelihoods": log_likelihood,
+        "stage_coefficients": models,
+        "month_calendar": ledger,
+        "month_model_assignments": months,
+    }
+    with duckdb.connect(shop.warehouse) as connection:
+        for table in [*tables, "birth_month_filter", "birth_month_filter_cells"]:
+            connection.execute(f"delete from {table}")
+        connection.execute("delete from build_log where model like 'birth_month_filter%'")
+        for table, frame in tables.items():
+            connection.register("frame", frame)
+            connection.execute(f"insert into {table} by name select * from frame")
+    return shop
+
+
+def fold(shop: Shop) -> None:
+    shop.build(only="prior_by_tenure birth_month_filter")
+
+
+@pytest.fixture(scope="module")
+def synthetic(base, tmp_path_factory):
+    shop = synthetic_shop(base, tmp_path_factory.mktemp("posteriors") / "synthetic")
+    fold(shop)
+    return shop
+
+
+def of_user(shop: Shop, user: str, month=None) -> pd.DataFrame:
+    where = f"user_id = '{user}'" + (f" and month = date '{month}'" if month else "")
+    return shop.frame("birth_month_filter", where).sort_values("month").drop(columns=["user_id", "run_id"])
+
+
+def cells(shop: Shop, month) -> pd.DataFrame:
+    """The carried sums of a kept month, users by cells in age order."""
+    frame = shop.frame("birth_month_filter_cells", f"month = date '{month}'").set_index("user_id")
+    return frame[[name for name in frame.columns if name.startswith("c_") and "birth" not in name]]
+
+
+def test_beliefs_of_the_demo_follow_the_formula(base):
+    assert len(base.frame("birth_month_filter")) > 1000
+    assert_beliefs_follow_the_formula(base)
+
+
+def test_beliefs_from_random_evidence_follow_the_formula(synthetic):
+    assert_beliefs_follow_the_formula(synthetic)
+
+
+def test_every_user_has_a_row_in_every_month_from_the_first_evidence_on(synthetic):
+    first = "select user_id, min(month) as month from stage_log_likelihoods group by user_id"
+    expected = f"select user_id, m.month from ({first}) f join month_calendar m on m.month >= f.month"
+    assert synthetic.query(f"({expected}) except (select user_id, month from birth_month_filter)") == []
+    assert synthetic.query(f"(select user_id, month from birth_month_filter) except ({expected})") == []
+
+
+def test_probabilities_sum_to_one(synthetic):
+    frame = synthetic.frame("birth_month_filter")
+    p = frame[[name for name in frame.columns if name.startswith("p_")]]
+    np.testing.assert_allclose(p.sum(axis=1), 1, rtol=0, atol=1e-12)
+    outside = frame["not_yet_expecting_probability"] + frame["graduated_probability"]
+    assert p.min().min() > 0, "no stage is ever ruled out"
+    assert outside.between(0, 1 + 1e-12).all()
+
+
+def test_a_quiet_month_only_ages_the_child(synthetic):
+    """The carried sums of a user silent from December to the newest month are those of December, older by then."""
+    before, after = cells(synthetic, "2016-12-01").loc["quiet"], cells(synthetic, MONTHS[-1]).loc["quiet"]
+    n = len(MONTHS) - 1 - list(MONTHS).index(pd.Timestamp("2016-12-01").date())
+    assert n == 3
+    np.testing.assert_array_equal(after.iloc[1 + n : -1], before.iloc[1 : -1 - n])
+    np.testing.assert_array_equal(after.iloc[: 1 + n], before.iloc[0])  # those who enter have the history of `not yet`
+    assert after.iloc[-1] == max(before.iloc[-1 - n :])
+    rows = of_user(synthetic, "quiet")
+    assert rows["months_of_evidence"].eq(1).all() and rows["last_active_month"].nunique() == 1
+
+
+def test_neutral_evidence_changes_nothing_but_the_count(synthetic):
+    """v2 reads with gamma 0, so that the count alone changes no probability."""
+    plain, neutral = (of_user(synthetic, user, MONTHS[-1]) for user in ("plain", "plain and neutral"))
+    assert neutral["months_of_evidence"].item() == plain["months_of_evidence"].item() + 1
+    columns = plain.columns.drop(["months_of_evidence", "log_marginal_likelihood"])
+    pd.testing.assert_frame_equal(plain[columns], neutral[columns], check_exact=False, rtol=0, atol=1e-12)
+
+
+def test_a_user_of_whom_nothing_is_learned_has_the_prior(synthetic):
+    found = of_user(synthetic, "nothing but neutral", MONTHS[-1]).iloc[0]
+    tenure = len(MONTHS) - 1 - 5
+    prior = synthetic.frame("prior_by_tenure", f"model_version = 'v2' and tenure_months = {tenure}").iloc[0]
+    assert found["not_yet_expecting_probability"] == pytest.approx(prior["prior_not_yet"], abs=1e-12)
+    assert found["graduated_probability"] == pytest.approx(prior["prior_graduated"], abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("then", "is_confirmed"), [("quiet", False), ("as before", False), ("bought for a baby", True)]
+)
+def test_an_expected_birth_is_confirmed_by_behaviour_after_it_and_by_nothing_else(synthetic, then, is_confirmed):
+    rows = of_user(synthetic, f"expecting, then {then}").reset_index(drop=True)
+    assert rows["p_pregnancy"][0] > 0.9 and (rows["p_pregnancy"][4:7] < 0.1).all(), "by then time alone makes a birth"
+    assert not rows["birth_confirmed"][:7].any()
+    assert rows["birth_confirmed"][7:].eq(is_confirmed).all(), "from the second active month on, quiet months included"
+
+
+def test_a_child_past_the_last_cell_stays_graduated(synthetic):
+    graduated = of_user(synthetic, "outgrowing")["graduated_probability"].to_numpy()
+    assert graduated[0] > 0.5 and graduated[3] > 0.5
+    assert cells(synthetic, MONTHS[-1]).notna().all().all()
+
+
+@pytest.mark.slow
+def test_a_month_that_comes_last_counts_as_if_it_had_come_in_its_turn(synthetic, tmp_path):
+    """The order in which months are folded in does not matter: the cells of the newest month are a sum over all."""
+    shop = copy_shop(synthetic, tmp_path / "late")
+    late = f"date '{MONTHS[15]}'"
+    shop.change(
+        f"create table withheld as from stage_log_likelihoods where month = {late}",
+        f"delete from stage_log_likelihoods where month = {late}",
+        f"update month_calendar set content_hash = 'none' where month = {late}",
+    )
+    fold(shop)
+    assert not shop.frame("birth_month_filter").equals(synthetic.frame("birth_month_filter"))
+    shop.change(
+        "insert into stage_log_likelihoods from withheld",
+        f"update month_calendar set content_hash = 'all' where month = {late}",
+    )
+    fold(shop)
+    for table in ("birth_month_filter", "birth_month_filter_cells"):
+        left, right = (one.frame(table).drop(columns="run_id", errors="ignore") for one in (shop, synthetic))
+        pd.testing.assert_frame_equal(left, right, check_exact=False, rtol=0, atol=1e-12, obj=table)

@@ -1,0 +1,282 @@
+"""What must not run stops before anything is written, with a code and what is wrong."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+import yaml
+from project import PLACES, PROJECT, SMALL, assert_stops
+
+from life_stage.stage_columns import MARTS, write_stage_columns
+
+ROW = "select 1 as action_id, 2 as user_id, timestamp '2017-02-03' as occurred_at, 'pv' as action, 3 as item_id"
+HOLD = """
+import sys
+from pathlib import Path
+from life_stage.warehouse_lock import take_lock
+take_lock(Path(sys.argv[1]))
+print("held", flush=True)
+sys.stdin.read()
+"""
+STAGES = [
+    {"name": "pregnancy", "from_month": -9, "to_month": 0},
+    {"name": "baby", "from_month": 0, "to_month": 12},
+    {"name": "child", "from_month": 12, "to_month": 84},
+]
+
+
+def rewrite(shop, table, select, name=None):
+    """Replace the file of a source table by the rows of a query on it."""
+    file = (shop.source / f"{table}.parquet").rename(shop.folder / f"{table}.parquet")
+    shop.write(name or f"{table}.parquet", select.format(file=file))
+
+
+@pytest.mark.fault(
+    "Settings",
+    "unknown vars, invalid values, SQL in vars",
+    "LS-VAR-001 or LS-VAR-002 names all, no change",
+)
+def test_settings_that_do_not_fit_stop_the_run_which_names_them_all(shop):
+    wrong = {
+        "source_schema": "main; drop table birth_month_filter",
+        "business_timezone": "UTC'); drop table birth_month_filter; --",
+        "run_clock": "2017-03-01 00:00:00'; drop table birth_month_filter; --",
+        "through_month": "2017-13",
+        "min_training_users": "1 or 1=1",
+        "train_share": 1.5,
+        "min_feature_support": True,
+        "keep_features_months": 12,
+        "filter_tuning": "yes",
+        "tune_penalties": 1,
+    }
+    facts = [
+        "LS-VAR-001 unknown var min_trainig_users",
+        *(f"LS-VAR-002 var {name} is '{wrong[name]}'" for name in wrong),
+    ]
+    assert_stops(shop, "LS-VAR-001", *facts, min_trainig_users=100, **wrong)
+
+
+@pytest.mark.parametrize(
+    ("code", "variables"),
+    [
+        ("LS-VAR-002", {"run_clock": "2017-02-30 00:00:00"}),
+        ("LS-VAR-003", {"stages": [STAGES[0], {**STAGES[1], "to_month": 11}, STAGES[2]]}),
+        pytest.param(
+            "LS-VAR-003",
+            {"stages": [STAGES[0], {**STAGES[1], "name": "baby, 1 as x"}, STAGES[2]]},
+            marks=pytest.mark.slow,
+        ),
+        ("LS-VAR-003", {"stages": STAGES}),  # the marts promise columns of other names
+        ("LS-VAR-002 var source_schema", {"source_schema": "main"}),  # erasing users would empty the source
+        ("LS-STA-002", {"train_share": 0.4}),  # training users would become test users
+        ("LS-STA-002", {"business_timezone": "Asia/Shanghai"}),
+    ],
+)
+def test_a_setting_that_does_not_fit_stops_the_run(shop, code, variables):
+    (name,) = variables
+    assert_stops(shop, code, {"LS-VAR-003": "stage", "LS-STA-002": "LIFE_STAGE_WAREHOUSE"}.get(code, name), **variables)
+
+
+@pytest.mark.fault("Settings", "first run with an invalid setting", "fails with its code, no table written")
+@pytest.mark.parametrize(
+    ("message", "variables"),
+    [
+        ("LS-VAR-002 var business_timezone is 'Mars/Olympus'", {"business_timezone": "Mars/Olympus"}),
+        ("LS-SRC-001 table nowhere.actions does not exist", {"source_schema": "nowhere"}),
+    ],
+)
+def test_a_first_run_that_does_not_fit_writes_no_table(base, bare_shop, message, variables):
+    bare_shop.add_months(base, ["2016-07"])
+    finished = bare_shop.start(**variables)
+    assert finished.exit_code != 0
+    assert message in " ".join(finished.output.split()), finished.output[-3000:]
+    assert bare_shop.tables() == []
+
+
+@pytest.mark.fault("Files and columns", "missing file", "LS-SRC-001, no change")
+def test_a_missing_table_stops_the_run(shop):
+    (shop.source / "children.parquet").rename(shop.folder / "children.parquet")
+    assert_stops(shop, "LS-SRC-001", "children is missing in source", "LIFE_STAGE_SOURCE")
+
+
+@pytest.mark.fault(
+    "Files and columns",
+    "missing or renamed columns",
+    "LS-SRC-002 names file and columns, no change",
+)
+def test_a_missing_column_stops_the_run_naming_file_and_columns(shop):
+    shop.write(
+        "actions/month=2017-02/more.csv",
+        ROW.replace("user_id", "uid"),
+    )
+    file = "source/actions/month=2017-02/more.csv"
+    assert_stops(
+        shop,
+        "LS-SRC-002 actions.user_id",
+        file,
+        "have action_id, uid, occurred_at, action, item_id",
+        "nothing was changed",
+    )
+
+
+def test_a_file_without_a_line_of_names_stops_the_run_which_does_not_show_its_first_row(shop):
+    (shop.source / "actions" / "month=2017-02" / "more.csv").write_text("a1,shopper-42,2017-02-03,pv,3\n" * 3)
+    finished = shop.start()
+    assert finished.exit_code != 0 and "perhaps it has no line of names" in finished.output
+    assert "shopper-42" not in finished.output
+
+
+@pytest.mark.fault(
+    "Files and columns",
+    "missing or renamed columns",
+    "LS-SRC-002 names file and columns, no change",
+)
+@pytest.mark.slow
+def test_a_column_missing_in_the_catalogue_stops_the_run(shop):
+    rewrite(shop, "items", "select * exclude (leaf_category) from '{file}'")
+    assert_stops(shop, "LS-SRC-002 items.leaf_category", "source/items.parquet", "item_id, title")
+
+
+@pytest.mark.fault("Files and columns", "time column of another type", "LS-SRC-003, no change")
+@pytest.mark.slow
+def test_a_time_column_of_another_type_stops_the_run(shop):
+    rewrite(
+        shop,
+        "children",
+        "select * replace (epoch_ms(cast(birth_date as timestamp)) as birth_date) from '{file}'",
+    )
+    assert_stops(shop, "LS-SRC-003 children.birth_date", "source/children.parquet", "BIGINT")
+
+
+@pytest.mark.fault("Files and columns", "file neither Parquet nor CSV", "LS-SRC-004, no change")
+@pytest.mark.slow
+def test_a_file_of_unknown_kind_stops_the_run(shop):
+    (shop.source / "actions" / "month=2017-02" / "actions.xlsx").write_bytes(b"PK")
+    assert_stops(shop, "LS-SRC-004", "source/actions/month=2017-02/actions.xlsx", "neither Parquet nor CSV")
+
+
+@pytest.mark.fault("Files and columns", "file names with glob characters or placeholders", "LS-SRC-004, no change")
+@pytest.mark.parametrize("name", ["actions[1].csv", pytest.param("a__month__.csv", marks=pytest.mark.slow)])
+def test_a_file_name_that_stands_for_others_stops_the_run(shop, name):
+    shop.write(f"actions/month=2017-02/{name}", ROW)
+    assert_stops(shop, "LS-SRC-004", name, "rename it")
+
+
+@pytest.mark.fault("Settings", "dbt build --empty or --sample", "LS-VAR-006, no change")
+@pytest.mark.parametrize("flag", ["--empty", pytest.param("--sample=3 months", marks=pytest.mark.slow)])
+def test_a_run_that_would_read_a_part_of_the_tables_stops(shop, flag):
+    before = shop.contents()
+    finished = shop.dbt("build", flag, "--select", "path:models/staging", "--vars", json.dumps(SMALL))
+    assert finished.exit_code != 0 and "LS-VAR-006" in finished.output, finished.output[-2000:]
+    assert shop.contents() == before
+
+
+@pytest.mark.fault("Settings", "source of another shop", "LS-SRC-005, no change")
+@pytest.mark.slow
+def test_the_schema_of_another_shop_stops_the_run(shop):
+    shop.change(
+        "create schema shop_a",
+        *(f"create table shop_a.{table} as select 1 as x" for table in ("actions", "items", "children")),
+        "delete from source_file_months",
+        "insert into build_log (model, month, input_hash) values ('source_schema', '1970-01-01', 'shop_b')",
+    )
+    assert_stops(shop, "LS-SRC-005", "the schema shop_b", source_schema="shop_a")
+
+
+@pytest.mark.fault("Settings", "source of another shop", "LS-SRC-005, no change")
+@pytest.mark.slow
+def test_the_source_of_another_shop_stops_the_run(shop):
+    tables = {"actions": "actions/month=2017-02/*.parquet", "items": "items.parquet", "children": "children.parquet"}
+    shop.change(
+        "create schema shop",
+        *(f"create table shop.{table} as from '{shop.source}/{files}'" for table, files in tables.items()),
+    )
+    assert_stops(shop, "LS-SRC-005", "source/actions/", "LIFE_STAGE_WAREHOUSE", source_schema="shop")
+
+
+@pytest.mark.fault("State", "missing state table", "LS-STA-001, no change")
+@pytest.mark.parametrize(
+    "table",
+    [
+        pytest.param("birth_month_filter", marks=pytest.mark.slow),
+        pytest.param("birth_month_filter_cells", marks=pytest.mark.slow),
+        pytest.param("dynamic_fusion_cells", marks=pytest.mark.slow),
+        pytest.param("stage_scores", marks=pytest.mark.slow),
+        "build_log",
+        pytest.param("search_terms", marks=pytest.mark.slow),
+    ],
+)
+def test_a_lost_state_table_stops_the_run(shop, table):
+    shop.change(f"drop table {table} cascade")
+    assert_stops(shop, "LS-STA-001", table, "backup")
+
+
+@pytest.mark.fault("Machine", "two concurrent runs", "second fails with LS-RUN-001, no change")
+def test_a_second_run_stops_and_names_the_process_that_holds_the_warehouse(shop):
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(shop.warehouse.resolve())], env={"PYTHONPATH": PLACES["PYTHONPATH"]},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert holder.stdout.readline() == "held\n"
+        assert_stops(shop, "LS-RUN-001", "warehouse.duckdb is in use by", f"process {holder.pid} on ")
+    finally:
+        holder.communicate()
+
+
+@pytest.mark.fault("Machine", "foreign folder at the publication path", "LS-PUB-001, no change")
+@pytest.mark.slow
+def test_a_published_path_that_is_a_folder_of_somebody_else_stops_the_run(shop):
+    shop.published.unlink()
+    shop.published.mkdir()
+    (shop.published / "report.txt").write_text("mine")
+    shop.write(
+        "actions/month=2017-02/more.csv",
+        ROW,
+    )
+    assert_stops(shop, "LS-PUB-001", "LIFE_STAGE_PUBLISHED")
+    assert [file.name for file in shop.published.iterdir()] == ["report.txt"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by", ["a shorter list", "infer_pregnancy"])
+def test_without_pregnancy_nothing_before_birth_is_inferred_or_told(bare_shop, base, by):
+    """Neither a stage, nor a column, nor an age before birth, nor a month of birth still to come."""
+    project_file = bare_shop.folder / "dbt_project.yml"
+    stages = yaml.safe_load(project_file.read_text())["vars"]["stages"][1:]
+    changed = project_file.read_text().replace("infer_pregnancy: true", "infer_pregnancy: false")
+    if by == "a shorter list":
+        changed = project_file.read_text().replace("    - { name: pregnancy, from_month: -9, to_month: 0 }\n", "")
+    project_file.write_text(changed)
+    write_stage_columns(bare_shop.folder)
+    bare_shop.add_months(base, [path.name.removeprefix("month=") for path in (base.source / "actions").iterdir()])
+    bare_shop.build(checked=True)
+    told = bare_shop.query("select distinct stage, birth_confirmed from user_stages")
+    assert {stage for stage, _ in told} <= {stage["name"] for stage in stages} and len(told) > 3
+    assert {confirmed for _, confirmed in told} == {True}
+    columns = bare_shop.query("select table_name, column_name from duckdb_columns() where not internal")
+    assert [column for column in columns if "pregnancy" in column[1] or re.search("_m[0-9]", column[1])] == []
+    unborn = "select max(greatest(expected_birth_month, latest_birth_month)) <= max(month) from user_stage_months"
+    assert bare_shop.query(unborn) == [(True,)]
+    for table, column in [(table, column) for table, column in columns if column.endswith("stage")]:
+        assert bare_shop.query(f'select count(*) from "{table}" where "{column}"::varchar = \'pregnancy\'') == [(0,)]
+
+
+def test_stage_columns_are_written_for_the_list_there_is(tmp_path):
+    """As the project has them: nothing to write; without pregnancy: its columns gone; and back."""
+    marts = tmp_path / MARTS
+    marts.parent.mkdir(parents=True)
+    shutil.copy(PROJECT / MARTS, marts)
+    text = (PROJECT / "dbt_project.yml").read_text()
+    (tmp_path / "dbt_project.yml").write_text(text)
+    write_stage_columns(tmp_path)
+    assert marts.read_text() == (PROJECT / MARTS).read_text()
+    (tmp_path / "dbt_project.yml").write_text(text.replace("infer_pregnancy: true", "infer_pregnancy: false"))
+    assert write_stage_columns(tmp_path) == ["newborn", "infant", "toddler", "nursery", "kindergarten"]
+    assert "p_pregnancy" not in marts.read_text() and marts.read_text().count("p_newborn") == 2
+    (tmp_path / "dbt_project.yml").write_text(text)
+    write_stage_columns(tmp_path)
+    assert marts.read_text() == (PROJECT / MARTS).read_text()

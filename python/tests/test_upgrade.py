@@ -1,0 +1,123 @@
+"""Upgrade of a warehouse from state version 2: migrated to the new names, carried on, equal to a fresh build."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+from project import (
+    PLACES,
+    PROJECT,
+    PROJECT_FILES,
+    SMALL,
+    Shop,
+    assert_same,
+    assert_stops,
+    copy_shop,
+    make_shop,
+)
+from reliability import observe
+
+BEFORE = "ec97d488f728"  # the last commit with state version 2
+NEW_MONTH = "2017-02"
+TABLES = ["stage_log_likelihoods", "stage_scores", "birth_month_filter", "dynamic_fusion", "pair_filter"]
+TABLES += ["month_calendar", "month_model_assignments", "user_month_features", "user_stages", "user_stage_months"]
+# The differences of version 1 from version 2, under the names of version 2.
+TO_VERSION_1 = [
+    "alter table source_file_months drop column n_rejected",
+    "update source_file_months set version = concat_ws(' ', split_part(version, ' ', 1), split_part(version, ' ', 2))",
+    "delete from built_months where model = 'state'",
+]
+
+
+def project_of(commit: str, folder: Path) -> None:
+    """The project's files as they were at a commit of its history."""
+    found = subprocess.run(["git", "cat-file", "-e", f"{commit}^{{commit}}"], cwd=PROJECT, capture_output=True)
+    if found.returncode != 0:
+        pytest.skip(f"commit {commit} is not in this checkout's history")
+    archive = folder.with_suffix(".tar")
+    command = ["git", "archive", "--output", str(archive), commit, "--", *PROJECT_FILES, "python/life_stage"]
+    subprocess.run([*command, "python/dbt_life_stage.py"], cwd=PROJECT, check=True)
+    with tarfile.open(archive) as files:
+        files.extractall(folder, filter="data")
+
+
+@pytest.fixture(scope="module")
+def version_2(base, tmp_path_factory):
+    """A shop built by the project of version 2, without the newest month; its files are this version's again."""
+    shop = Shop(tmp_path_factory.mktemp("upgrade") / "shop")
+    project_of(BEFORE, shop.folder)
+    newest = shutil.ignore_patterns(f"month={NEW_MONTH}")
+    shutil.copytree(base.source, shop.source, ignore=newest)
+    words = ["build", "--vars", str(SMALL), "--exclude-resource-type", "test", "--project-dir", ".", "--exclude"]
+    words += ["path:models/life_stage/evaluation", "path:models/monitoring", "path:models/checkout"]
+    environment = os.environ | PLACES | {"PYTHONPATH": str(shop.folder / "python")}
+    run = subprocess.run(
+        [sys.executable, "-c", "from dbt.cli.main import cli; cli()", *words],
+        cwd=shop.folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert run.returncode == 0, run.stdout[-5000:]
+    for name in [*PROJECT_FILES, "python", "target", "logs"]:
+        path = shop.folder / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    fresh = make_shop(shop.folder.with_name("fresh"), like=base)
+    for name in [*PROJECT_FILES, "python", "target"]:
+        shutil.move(fresh.folder / name, shop.folder / name)
+    fresh.folder.rmdir()
+    return shop
+
+
+@pytest.mark.fault(
+    "State",
+    "tables of an older project version",
+    "LS-STA-003, no change; `migrate_state` upgrades them",
+)
+def test_a_warehouse_of_version_2_is_migrated_and_carried_on_as_if_built_by_this_version(base, version_2, tmp_path):
+    shop = copy_shop(version_2, tmp_path / "shop")
+    assert_stops(shop, "LS-STA-003", "of version 2", "migrate_state", "nothing was changed")
+    assert shop.operate("migrate_state").exit_code == 0
+    before = shop.run_of_months("stage_log_likelihoods")
+    shop.add_months(base, [NEW_MONTH])
+    shop.build()
+    after = shop.run_of_months("stage_log_likelihoods")
+    assert before and before.items() <= after.items() and set(after) - set(before) == {NEW_MONTH}
+    observe("no month is scored again")
+
+    fresh = make_shop(tmp_path / "fresh", like=base)
+    shutil.copytree(shop.source, fresh.source)
+    fresh.change(
+        f"attach '{shop.warehouse}' as migrated (read_only)",
+        "create table stage_coefficients as from migrated.stage_coefficients",
+    )
+    fresh.build()
+    assert_same(shop, fresh, TABLES)
+    relations = "select table_name from information_schema.tables where table_schema = 'main' order by 1"
+    left = {name for (name,) in shop.query(relations)} - {name for (name,) in fresh.query(relations)}
+    assert left == set()
+
+
+def test_a_warehouse_of_version_1_becomes_the_same_tables_as_one_of_version_2(version_2, tmp_path):
+    described = (
+        "select table_name, column_name, data_type from duckdb_columns() where schema_name = 'main' order by all"
+    )
+    shops = [copy_shop(version_2, tmp_path / name) for name in ("first", "second")]
+    shops[0].change(*TO_VERSION_1)
+    for shop in shops:
+        assert shop.operate("migrate_state").exit_code == 0
+    assert shops[0].query(described) == shops[1].query(described)
+    assert_same(*shops, ["stage_coefficients", "stage_log_likelihoods", "month_model_assignments"], ignore=())
+
+
+def test_a_migration_that_fails_changes_nothing(version_2, tmp_path):
+    shop = copy_shop(version_2, tmp_path / "shop")
+    shop.change("create table build_log (a integer)")  # in the way of the last renames
+    before = shop.contents()
+    assert shop.operate("migrate_state").exit_code != 0
+    assert shop.contents() == before

@@ -1,5 +1,0 @@
--- The stages share the whole belief about a child between them, in every month.
-{% set total = sum_of("p_", stage_names()) %}
-select method, user_id, child_no, month, {{ total }} as total
-from {{ ref("stage_beliefs") }}
-where not coalesce(abs({{ total }} - 1) < 1e-9, false)
