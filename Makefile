@@ -111,11 +111,12 @@ reliability: $(VENV)/dev ## every fault tried; writes docs/reliability.md (an ho
 errors: $(VENV)/dev ## write docs/errors.md from the error codes in the code
 	$(BIN)/python python/tests/errors_page.py
 
-lint: $(VENV)/dev ## check Python, SQL and the Dockerfile, change nothing
+lint: $(VENV)/dev ## check Python, SQL, the Dockerfile and the prose, change nothing
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/sqlfmt --check $(SQL)
 	$(BIN)/hadolint Dockerfile
+	$(BIN)/python python/tests/prose.py
 
 format: $(VENV)/dev ## rewrite Python and SQL in the project's format
 	$(BIN)/ruff check --fix

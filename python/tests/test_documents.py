@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import duckdb
 import pytest
@@ -57,10 +56,3 @@ def test_the_list_of_codes_is_complete():
     in_code = {code for path in files for code in CODE.findall(path.read_text(encoding="utf-8"))}
     assert in_code == set(re.findall(rf"^\| ({CODE.pattern}) ", DOCUMENTS["errors.md"], flags=re.M))
     assert DOCUMENTS["errors.md"] == page()
-
-
-@pytest.mark.parametrize("name", DOCUMENTS)
-def test_every_link_leads_somewhere(name):
-    folder = PROJECT if (PROJECT / name).exists() else PROJECT / "docs"
-    for target in re.findall(r"\]\(([^)#]+)", DOCUMENTS[name]):
-        assert target.startswith("http") or (folder / Path(target)).exists(), target
