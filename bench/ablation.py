@@ -261,7 +261,7 @@ def main() -> None:
     everybody = ("training", "validation", "test")
     changes: dict[str, tuple[World, Steps]] = {
         "6 stages in place of 20 age bins": (in_stages(world), Steps()),
-        "trained on through the filter (step 2, anchor_inverse_penalty 1/100)": (
+        "end-to-end fine-tuning (step 2, anchor penalty 100)": (
             world,
             Steps(log_likelihood=through_filter),
         ),
@@ -269,8 +269,8 @@ def main() -> None:
         "without calibration": (world, Steps(settings=UNCALIBRATED)),
         "events counted in place of days": (events, Steps()),
         "presence in place of days": (world.changed(presence, *everybody), Steps()),
-        "log_likelihood of empty months too": (with_quiet_months(world), Steps()),
-        "log_likelihood with last year's month": (world, Steps(last_year=True)),
+        "log-likelihood of inactive months added": (with_quiet_months(world), Steps()),
+        "features of last year's month added": (world, Steps(last_year=True)),
         **{f"history of {n} months": (world, Steps(history=n)) for n in (6, 12, 18)},
         **{f"{n:,} training users": (world.changed(fewer_users(n), "training"), Steps()) for n in (300, 1_000, 3_000)},
         **{

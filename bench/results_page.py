@@ -31,12 +31,9 @@ COMPARED = [method for method in NAMES if method not in ("prior", "attainable")]
 IN_GROUPS = ["memory_less", "carry_last", "rolling_6_months", "dynamic_fusion", "birth_month_filter"]
 CHANGES = {  # kept name: the name on the page
     "6 stages in place of 20 age bins": "6 stages instead of 20 age bins",
-    "trained on through the filter (step 2, anchor_inverse_penalty 1/100)": "end-to-end fine-tuning (anchor penalty 100)",
     "without prior correction: posteriors multiplied": "no prior correction (posteriors multiplied)",
     "events counted in place of days": "event counts instead of active days",
     "presence in place of days": "binary features instead of active days",
-    "log_likelihood of empty months too": "log-likelihood of inactive months added",
-    "log_likelihood with last year's month": "features of last year's month added",
     "10% of the test users' months are somebody else's": "10% of test months from another user",
     "30% of the test users' months are somebody else's": "30% of test months from another user",
 }

@@ -46,10 +46,14 @@ SENTENCE = re.compile(rf"(?:^|(?<=[.!?:] )|(?<=\| )|(?<=[-#] ))(?:{'|'.join(OPEN
 WRITTEN_BY_TOOLS = {"docs/errors.md"}  # quotes messages of the code
 
 
+def without_blocks(markdown: str) -> str:
+    """A page with its code blocks blanked; line numbers stay."""
+    return re.sub(r"^```.*?^```", lambda block: "\n" * block[0].count("\n"), markdown, flags=re.M | re.S)
+
+
 def prose_of(markdown: str) -> list[str]:
-    """The lines of a page with code, link targets and formulas blanked; line numbers stay."""
-    fenced = re.sub(r"^```.*?^```", lambda block: "\n" * block[0].count("\n"), markdown, flags=re.M | re.S)
-    return [re.sub(r"`[^`]*`|\]\([^)]*\)|<[^>]*>", " ", line) for line in fenced.split("\n")]
+    """The lines of a page with code, link targets and formulas blanked."""
+    return [re.sub(r"`[^`]*`|\]\([^)]*\)|<[^>]*>", " ", line) for line in without_blocks(markdown).split("\n")]
 
 
 def first_line(path: Path) -> tuple[int, str]:
@@ -84,8 +88,8 @@ def check_page(path: Path) -> Iterator[tuple[int, str]]:
         n_evidence += len(re.findall(r"\bevidence\b", line, flags=re.I)) * (line != "## Evidence")
         if n_evidence > EVIDENCE.get(name, 0) and re.search(r"\bevidence\b", line, flags=re.I):
             yield number, "'evidence': log-likelihood"
-    for number, line in enumerate(text.split("\n"), start=1):
-        if len(line) > MAX_LINE and not line.startswith("|") and " " in line.strip("-* >")[:MAX_LINE]:
+    for number, line in enumerate(without_blocks(text).split("\n"), start=1):
+        if len(line) > MAX_LINE and not line.startswith("|"):
             yield number, f"{len(line)} characters, at most {MAX_LINE}"
         for target in re.findall(r"\]\(([^)#\s]+)", line):
             if not target.startswith("http") and not (path.parent / target).exists():

@@ -125,7 +125,7 @@ def test_an_empty_user_stages_replaces_nothing(shop):
     assert shop.published.resolve() == folder and shop.users() == [("anna",)]
 
 
-@pytest.mark.fault("Machine", "publication fails halfway", "old set kept, no temporary files")
+@pytest.mark.fault("Machine", "publication fails midway", "old set kept, no temporary files")
 @pytest.mark.parametrize("mart", ["model_runs", "stages"])
 def test_a_failing_mart_leaves_the_old_set_and_no_litter(shop, mart):
     shop.publish()
