@@ -17,7 +17,7 @@ def calendar(shop, column):
     return dict(shop.query(f"select strftime(month, '%Y-%m'), {column} from month_calendar"))
 
 
-@pytest.mark.fault("Months and runs", "month file overwritten by the next month's", "old month kept, status `retired`")
+@pytest.mark.fault("Months and runs", "month file overwritten by the next month's", "old month kept, status `archived`")
 @pytest.mark.slow
 def test_a_file_overwritten_by_the_next_month_leaves_the_old_month_whole(base, new_shop):
     july, august = month_of(base, "2016-07"), month_of(base, "2016-08")

@@ -223,7 +223,7 @@ def test_a_changed_month_is_scored_again_and_so_is_the_same_month_of_the_next_ye
     assert_same(new_shop, at_once, BELIEFS)
 
 
-@pytest.mark.fault("Months and runs", "month removed from the source", "month kept, status `retired`")
+@pytest.mark.fault("Months and runs", "month removed from the source", "month kept, status `archived`")
 @pytest.mark.slow
 def test_a_month_that_leaves_the_source_is_retired_and_kept(base, shop):
     shutil.rmtree(shop.source / "actions" / "month=2016-08")

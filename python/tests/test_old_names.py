@@ -7,8 +7,8 @@ WARNING = "LS-VAR-007"
 
 
 @pytest.mark.parametrize(("old", "new"), [("restate_from", "backfill_from"), ("checkout_cases", "checkout_queries")])
-def test_a_var_under_its_old_name_is_validated_like_the_new_one(base, old, new):
-    assert_stops(base, "LS-VAR-002", f"var {new} is 'soon'", **{old: "soon"})
+def test_a_var_under_its_old_name_is_validated_like_the_new_one(shop, old, new):
+    assert_stops(shop, "LS-VAR-002", f"var {new} is 'soon'", **{old: "soon"})
 
 
 def test_a_var_under_its_old_name_has_its_effect_and_a_warning(shop):
@@ -23,9 +23,9 @@ def test_a_var_under_its_old_name_has_its_effect_and_a_warning(shop):
     assert shop.query(months) == [("2017-01",), ("2017-02",)]
 
 
-def test_the_old_target_is_the_sandbox(base):
+def test_the_old_target_is_the_sandbox(shop):
     """It asks for a key, which the default target does not."""
-    old = base.start(environment={"LIFE_STAGE_TARGET": "hardened"})
+    old = shop.start(environment={"LIFE_STAGE_TARGET": "hardened"})
     assert old.exit_code != 0 and "LS-PRI-002" in old.output
 
 
