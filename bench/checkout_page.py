@@ -1,4 +1,4 @@
-"""The tables of docs/checkout.md, written from the kept figures of make bench-checkout."""
+"""Tables of docs/checkout.md, generated from the stored results of make bench-checkout."""
 
 import re
 
@@ -6,18 +6,18 @@ from results_page import DOCS, markdown, number, results
 
 ORDER = ("popular", "alike", "linear", "together", "deep", "habit", "hybrid")
 METRICS = ("recall_at_10", "map_at_10", "ndcg_at_10", "auc", "recall_at_20", "new_item_recall_at_20")
-NAMES = ("recall@10", "MAP@10", "NDCG@10", "AUC", "recall@20", "new items, recall@20")
+NAMES = ("recall@10", "MAP@10", "NDCG@10", "AUC", "recall@20", "new-item recall@20")
 PAGE = DOCS / "checkout.md"
 
 
 def interval(figures: list[float], digits: int = 3) -> str:
-    """A difference and the interval that it lies in."""
+    """A difference with its interval."""
     value, lowest, highest = figures[:3]
     return f"{value:+.{digits}f} [{lowest:+.{digits}f}, {highest:+.{digits}f}]"
 
 
 def models(figures: dict) -> str:
-    """Every model of the registry in the carts, and with empty carts."""
+    """Metrics of every registered model for carts and for empty carts."""
     carts, users, shown = (
         figures["leaderboard"]["cart"],
         figures["leaderboard"]["user"],
@@ -33,11 +33,11 @@ def models(figures: dict) -> str:
         for model in ORDER
         if model in carts
     )
-    return markdown(["model", *NAMES, "share of the catalogue shown", "empty carts: recall@10"], rows)
+    return markdown(["model", *NAMES, "coverage", "empty-cart recall@10"], rows)
 
 
 def peers(figures: dict) -> str:
-    """The hybrid, habits and other libraries over all draws of the carts."""
+    """The hybrid, habits and other libraries over all samples of the carts."""
     draws = list(figures["draws"].values())
     means = {name: [sum(draw[name][n] for draw in draws) / len(draws) for n in (0, 1)] for name in draws[0]}
     gains = figures["hybrid_ahead_of"]
@@ -50,12 +50,18 @@ def peers(figures: dict) -> str:
         ]
         for name in sorted(means, key=lambda name: -means[name][0])
     )
-    header = ["model", f"recall@10, mean of {len(draws)} draws", "MAP@10", "hybrid ahead by, recall", "MAP"]
+    header = [
+        "model",
+        f"recall@10, mean of {len(draws)} samples",
+        "MAP@10",
+        "gain of hybrid, recall@10",
+        "gain, MAP@10",
+    ]
     return markdown(header, rows)
 
 
 def families(figures: dict) -> str:
-    """What stages are worth to the carts of who buys baby goods, and to all."""
+    """Gain of the stage features for the carts of baby-goods buyers and of all households."""
     found = figures["stages_of_families"]
     rows = (
         [
@@ -64,16 +70,16 @@ def families(figures: dict) -> str:
             str(found["counts"][key]["users"]),
             *(interval(found["gains"][key][metric]) for metric in ("recall_at_10", "map_at_10")),
         ]
-        for key, name in (("families", "who has bought baby goods"), ("all", "everybody"))
+        for key, name in (("families", "baby-goods buyers"), ("all", "all households"))
     )
-    return markdown(["carts of", "carts", "households", "with stages ahead by, recall@10", "MAP@10"], rows)
+    return markdown(["cohort", "carts", "households", "gain of stages, recall@10", "gain, MAP@10"], rows)
 
 
 TABLES = (models, peers, families)
 
 
 def write() -> None:
-    """Put the tables between their marks."""
+    """Replace the tables between their marks."""
     text, figures = PAGE.read_text(), results("checkout")["figures"]
     for table in TABLES:
         mark = f"<!-- {table.__name__} -->"

@@ -157,9 +157,7 @@ def main() -> None:
         scores = calibrated(
             learning, births, tuned, f"step 2, anchor_inverse_penalty 1/{1 / anchor_inverse_penalty:.0f}"
         )
-        figures[f"step 2, anchor penalty {1 / anchor_inverse_penalty:.0f}, against step 1"] = scores.against(
-            first
-        )
+        figures[f"step 2, anchor penalty {1 / anchor_inverse_penalty:.0f}, against step 1"] = scores.against(first)
         print(f"  {'':26} against step 1: {scores.against(first)}", flush=True)
 
     print("Two ways to count, step 1 alone:")

@@ -1,4 +1,4 @@
--- How long the checkout's answers took, by model and day: from the log of requests, where the source has one.
+-- Serving latency, one row per model and day, from the optional request log of the source.
 -- depends_on: {{ source("shop", "requests") }}
 with
     requests as (

@@ -1,4 +1,4 @@
--- What the rows of a month came to, and a fingerprint of the clean ones, taken only of months staged anew.
+-- Row counts and content hash of each month. Computed only for months that were restaged.
 {{ config(materialized="monthly", full_refresh=false, meta={"months": "staged_months"}) }}
 with
     counted as (
@@ -12,7 +12,7 @@ with
         from {{ ref("stg_action_rows") }}
         where month = {{ this_month() }}
     ),
-    -- Rows of users who were forgotten count as if they were there still: that they are gone restates no month.
+    -- Hashes of erased rows are added back, so that an erasure triggers no rebuild.
     parts as (
         select last_acted_on, content_hash
         from counted

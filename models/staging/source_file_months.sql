@@ -1,7 +1,5 @@
--- Which file of the actions holds rows of which month: a run reads only what is new, and every month knows its files.
--- A file is read again when its size or time changed; a source table has no such sign and is read every time. Of a
--- delivery most of which would be set aside nothing is staged: the run stops here, items and children have passed by
--- then.
+-- File inventory, one row per source file and month. Fails the run if more than max_rejected_share of a month's new
+-- rows would be rejected. Items and children are checked first.
 -- depends_on: {{ ref("stg_child_rows") }} {{ ref("stg_item_rows") }}
 {% set from_tables = var("source_schema") != "" %}
 {% set files = source_files("actions") if execute and not from_tables else [] %}
@@ -38,7 +36,7 @@ with
         from file_months
         where occurred_month <= {{ this_calendar_month }}
     ),
-    -- A row without a usable time counts for the month that most rows of its file belong to, else for the folder's.
+    -- A row without a usable time counts for the most frequent month of its file, else for the folder's.
     homes as (
         select
             files.file,
@@ -62,7 +60,7 @@ with
         from file_months
         inner join homes on file_months.file = homes.file
     ),
-    -- Only months of which something was read now: what was staged before was accepted before.
+    -- Only months with newly read rows: staged rows were accepted before.
     months_delivered as (
         select month, sum(n_rows) as n_rows, sum(n_rejected) as n_rejected, max(a_reason) as a_reason
         from ranked_rows
@@ -90,7 +88,7 @@ from ranked_rows
 left join months_delivered as delivered on ranked_rows.month = delivered.month
 {% if inventory %}
     union all
-    -- Files that are gone, or were overwritten by another month's, stay on record: their months are kept as they were.
+    -- Deleted and overwritten files stay in the inventory: their months are kept.
     select
         known.file,
         known.version,

@@ -1,4 +1,4 @@
--- Every raw row of the registered children, judged: clean, rejected with a reason, or a repetition of a clean one.
+-- Raw registrations of children with their validation result: valid, rejected (with a reason) or duplicate.
 {% set now = clock() %}
 with
     typed as (
@@ -10,7 +10,7 @@ with
             cast(raw_children.birth_date as string) as raw_birth_date
         from ({{ source_rows("children") }}) as raw_children
     ),
-    -- A registration of unknown time is taken as known from this run on.
+    -- A registration without a time is dated to this run.
     dated as (
         select
             *,
@@ -33,7 +33,7 @@ with
             end as reason
         from dated
     ),
-    -- The newest registration of a child holds; without a number a child is told by its birth date, also among
+    -- The newest registration of a child wins. Without a number, the birth date identifies the child, also among
     -- numbered ones.
     ranked as (
         select
@@ -56,7 +56,7 @@ with
     ),
     delivered as (select count(*) as n_rows, count(reason) as n_rejected, max(reason) as a_reason from validated),
     excluded as ({{ excluded_users("select distinct user_id from ranked", ref("stg_consents")) }})
--- Nothing but the reason stays of who has left or does not consent.
+-- Rows of erased users and of users without consent keep the reason only.
 select
     {% for column in ["user_id", "registered_child_no", "birth_date", "raw_birth_date"] %}
         case when excluded.reason is null then ranked.{{ column }} end as {{ column }},

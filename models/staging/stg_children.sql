@@ -1,4 +1,4 @@
--- The registered children with a believable birth date: the labels.
+-- Registered children with a plausible birth date, one row per child: the labels.
 {{ config(materialized="view") }}
 select
     user_id,

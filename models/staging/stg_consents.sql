@@ -1,4 +1,4 @@
--- Who consents, at the run's clock, to what var consent_purpose names. Where the source has no consents it is empty,
--- and everybody counts.
+-- Users with valid consent to var consent_purpose at the run's clock, one row per user. Empty without a source table;
+-- then every user counts.
 -- depends_on: {{ source("shop", "consents") }}
 {{ consenting_users() }}

@@ -1,4 +1,4 @@
--- Every raw row of the items, judged.
+-- Raw items with their validation result.
 with
     typed as (
         select

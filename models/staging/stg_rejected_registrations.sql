@@ -1,4 +1,4 @@
--- Rows of the children and items that were set aside, with the reason.
+-- Rejected rows of children and items, with the reason.
 {{ config(materialized="view") }}
 with
     rejected as (

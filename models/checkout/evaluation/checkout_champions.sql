@@ -1,5 +1,6 @@
--- Which model answers in a month: the one of the month before, unless the best one beats it for sure; then the cheapest
--- that the best one does not. A neural network is judged beside them and never answers: recommend() could not ask it.
+-- Champion per month, one row per month and kind of query. Last month's champion stays unless the best model is
+-- significantly better; then the cheapest model not significantly worse than the best wins. The neural network is
+-- evaluated beside them and never serves: recommend() cannot compute it.
 {{
     config(
         materialized="incremental",
@@ -9,7 +10,7 @@
 }}
 with
     made_for as (select max(month) as month from {{ ref("checkout_months") }}),
-    -- Nobody, in the first run.
+    -- Empty in the first run.
     before as (
         {% if is_incremental() %}
             select kind, model, row_number() over (partition by kind order by month desc) as rank from {{ this }}
@@ -39,7 +40,7 @@ with
             and gaps.grouped_by = 'stage'
         where board.metric = 'recall_at_10' and board.period = 'all' and board.segment = 'all'
     ),
-    -- Where no model keeps the floor, the most even one answers.
+    -- Without a model above the floor, the one with the best ratio serves.
     allowed as (
         select
             *,

@@ -1,4 +1,4 @@
-# By how much every model is better than every other one on the same cases, with 95 % intervals.
+# Pairwise differences of all models on the same queries, with 95 % intervals.
 from life_stage_checkout.leaderboard import comparisons
 
 

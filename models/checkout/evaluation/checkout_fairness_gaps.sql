@@ -1,4 +1,4 @@
--- Whom a model serves worse: the group of shoppers with the lowest figure beside the one with the highest.
+-- Fairness gaps, one row per kind, metric, model and grouping: the worst group of shoppers beside the best one.
 {{ config(materialized="view") }}
 with
     groups_of_shoppers as (

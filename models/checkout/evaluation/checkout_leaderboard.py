@@ -1,4 +1,4 @@
-# How good every model is in the judged months and in each group of shoppers, with 95 % intervals.
+# Metrics of every model by month and group of shoppers, with 95 % intervals.
 from life_stage_checkout.leaderboard import leaderboard
 
 

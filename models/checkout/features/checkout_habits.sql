@@ -1,5 +1,5 @@
--- What each shopper buys again and again: every purchase counts, half as much with every half-life that has passed. Of
--- everybody for the month to come, of past months where there is a question.
+-- Repeat purchases, one row per month, user and item: purchase counts that decay with a half-life. All users for the
+-- month to come, users with a query for past months.
 with queried as (select distinct month, user_id from {{ ref("checkout_queries") }})
 select
     months.month,

@@ -1,4 +1,4 @@
--- What came true: the items that a known shopper bought within the first days of a month.
+-- Labels: items that a known user bought within the first days of a month.
 select users.month, users.user_id, lines.item_no, cast(sum(lines.n_units) as bigint) as n_units
 from {{ ref("checkout_users") }} as users
 inner join

@@ -1,4 +1,4 @@
--- What went into one basket: the items a shopper put into the cart or bought in a visit.
+-- Basket lines, one row per basket and item: put into the cart or bought in one visit.
 with
     taken as (
         select
@@ -31,7 +31,7 @@ with
             ) as visit_no
         from taken
     ),
-    -- A visit is cut at the end of a month, so that what is known before a month holds nothing of it.
+    -- A visit is cut at the month's end, so that features of a month use no later action.
     lines as (
         select
             month,
@@ -52,7 +52,7 @@ with
     )
 select
     *,
-    -- Half of the basket, at random and for ever the same half, is what a checkout would have seen.
+    -- A stable random half of the basket is the context of its query.
     2 * row_number() over (
         partition by month, basket_id order by {{ sample_uniform("concat(basket_id, ' ', item_id)") }}, item_id
     )

@@ -1,10 +1,10 @@
--- The months the checkout is judged on and, last, the month it is made for. Of each, only what came before is known.
+-- Evaluated months and, last, the month to come. Features of a month use earlier months only.
 {% set n = var("checkout_months") %}
 with
     closed as (
         select min(month) as first_month, max(month) as last_month from {{ ref("month_calendar") }} where is_closed
     ),
-    -- The month before the first judged one is there to learn from.
+    -- The month before the first evaluated one is for training.
     span as (
         select
             greatest({{ months_after("last_month", -n) }}, {{ months_after("first_month", 1) }}) as first_month,

@@ -1,5 +1,5 @@
--- What the shopper of a case buys again and again, as of the day of the question: the month's habits, aged to that day,
--- and what has been bought since.
+-- Repeat purchases of each query's user, one row per query and item, as of the query's day: the month's habits
+-- decayed to that day, plus purchases since.
 {% set day = "queries.queried_on" %}
 with
     bought as (

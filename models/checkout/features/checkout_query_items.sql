@@ -1,4 +1,4 @@
--- What is known of a case: what lies in the cart, and the shopper's twenty strongest habits.
+-- Context items of each query: the cart, and the user's twenty strongest habits.
 with
     habits as (
         select

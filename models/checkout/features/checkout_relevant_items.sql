@@ -1,4 +1,4 @@
--- The right answers of a case: what else went into the basket, or what the shopper bought in the month's first days.
+-- Relevant items of each query: the rest of the basket, or the purchases in the first days of the month.
 {{ config(materialized="view") }}
 select queries.query_id, lines.item_no
 from {{ ref("checkout_queries") }} as queries

@@ -1,4 +1,4 @@
--- In which stages a shopper's children were told to be at the end of each month, as shares of the shopper's interest.
+-- Stage probabilities of a user's children at each month's end, averaged over the children.
 {% set names = stage_names() %}
 with
     families as (

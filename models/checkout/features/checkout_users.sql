@@ -1,5 +1,4 @@
--- Whom the checkout knows before each month: how recently, how often and how much they bought, and their children's
--- stages.
+-- User features before each month: recency, frequency, units, and the children's stages.
 {% set names = stage_names() %}
 with
     bought as (

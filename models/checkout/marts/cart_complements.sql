@@ -1,6 +1,5 @@
--- What goes with each item in a cart: ten others, by the measure that found most in the judged carts, then by
--- description. What is known from baskets is told only of pairs that var min_cell_users shoppers or more have bought
--- together: a rare pair would tell what one family buys.
+-- Complements of each item, ten per item: by the similarity with the best evaluated recall, then by description.
+-- Co-purchases count only from var min_cell_users shoppers on: a rare pair would disclose one family's purchases.
 with
     measures as (
         select model as measure, row_number() over (order by value desc, model) as rank

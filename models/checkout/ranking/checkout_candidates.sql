@@ -1,4 +1,5 @@
--- Items that could be recommended, and why: one shape of row for every source, so that a new source is one more select.
+-- Candidates, one row per query, generator and item. Every generator has the same columns, so a new one is one more
+-- select.
 {% set names = stage_names() %}
 with
     by_neighbours as (

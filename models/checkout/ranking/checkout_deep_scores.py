@@ -1,4 +1,4 @@
-# What a small neural network would recommend for every case: one more generator, where var checkout_deep asks for it.
+# Neural network scores, one row per query and item: one more candidate generator under var checkout_deep.
 def model(dbt, session):
     dbt.config(materialized="table")
     queries, options = dbt.ref("checkout_queries"), dict(dbt.config.meta_get("options"))

@@ -1,4 +1,4 @@
-# What every shopper whose cart is empty is shown in the month to come, by the model that checkout_champions names.
+# Served recommendations for empty carts in the month to come, one row per user and rank, by the champion.
 from life_stage_checkout.empty_carts import impressions
 
 

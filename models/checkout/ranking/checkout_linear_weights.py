@@ -1,4 +1,4 @@
-# Which items speak for which others in a basket, told apart from what all others say: EASE, in closed form.
+# EASE weights, one row per month and item pair: a linear item-item model in closed form.
 from life_stage_checkout.linear_model import linear_weights
 
 

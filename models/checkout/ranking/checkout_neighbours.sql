@@ -1,4 +1,4 @@
--- Which items belong to which: the nearest fifty of each, by four measures.
+-- Nearest items, at most fifty per month, item and similarity measure.
 {% set nearest = 50 %}
 with
     both_ways as (
@@ -8,7 +8,7 @@ with
         select month, other_item_no as item_no, item_no as other_item_no, n_baskets
         from {{ ref("checkout_pairs") }}
     ),
-    -- The cosine of two items: in how many baskets both lie, of how many each lies in.
+    -- Cosine of co-purchases.
     cosines as (
         select
             pairs.month,

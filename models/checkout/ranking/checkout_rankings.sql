@@ -1,4 +1,5 @@
--- What every model would have recommended in the judged months: its first twenty, and where it put the right answers.
+-- Backtested rankings, one row per model, query and rank: the first twenty items, and the ranks of all relevant
+-- items.
 {% set n_new = var("checkout_new_places") %}
 with
     scored as (
@@ -24,7 +25,7 @@ with
             count(*) over (partition by model, query_id) as n_ranked
         from scored
     ),
-    -- The last of twenty places are kept for the best of the items that nobody has bought yet.
+    -- The last of twenty ranks are reserved for new items.
     ranked as (
         select
             *,

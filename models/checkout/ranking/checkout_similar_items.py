@@ -1,4 +1,4 @@
-# Which items are described alike: the only thing known of an item that nobody has bought yet.
+# Content-based similarity, one row per measure and item pair: TF-IDF cosine of the catalogue's words.
 from life_stage_checkout.similar_items import similar_items
 
 

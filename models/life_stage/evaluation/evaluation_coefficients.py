@@ -1,4 +1,4 @@
-# The models that are judged: learned only from what was known before the months they are judged on.
+# Evaluation models, in the shape of stage_coefficients, trained only on data from before the evaluation window.
 from life_stage.evaluation_model import train_evaluation_model_if_due
 
 

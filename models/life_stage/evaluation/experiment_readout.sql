@@ -1,4 +1,4 @@
--- What every online experiment shows so far: of the users who came, how many bought, treated and not.
+-- Readout of every online experiment: conversion of treated and control users, their difference and its interval.
 with
     experiments as (
         {% for experiment in var("experiments") %}
@@ -71,6 +71,6 @@ select
     difference - 1.96 * difference_error as lowest_difference,
     difference + 1.96 * difference_error as highest_difference,
     ratio_statistic,
-    -- Passed by chance once in a thousand experiments.
+    -- Exceeded by chance in one of a thousand experiments.
     ratio_statistic > 10.83 as has_ratio_mismatch
 from differences

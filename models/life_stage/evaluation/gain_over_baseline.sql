@@ -1,4 +1,4 @@
--- How much better each method is than the memory-less regression on the same user-months, in points and in proportion.
+-- Gain of each method over the stateless baseline on the same user-months, in points and relative.
 with
     pairs as (
         select
@@ -60,7 +60,7 @@ select
             "gains.n_users", "gains.method, gains.period, " ~ cohort_dimension("gains.cohort"), "gains.cohort"
         )
     }}
-    -- Those not active in the window are all without these.
+    -- This cohort and 'not active in the window' sum to all.
     or (
         gains.cohort = 'active in the window'
         and min(case when gains.cohort = 'not active in the window' then gains.n_users end) over (

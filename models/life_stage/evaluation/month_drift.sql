@@ -1,5 +1,5 @@
--- What drifts, month by month: how much of what shoppers do the models do not know, how sure the belief is, who came.
--- Shares of few users are left out, and those that leave few others.
+-- Monthly drift measures, one row per month and measure: unknown features, mean probability of the published stage,
+-- active users. Small counts are suppressed.
 {{ config(materialized="view") }}
 with
     measured as (

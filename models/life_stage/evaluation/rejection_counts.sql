@@ -1,5 +1,5 @@
--- How many rows were set aside for which reason, for whoever delivers the data. Rows of few users are not counted, nor
--- those of users who left or do not consent.
+-- Rejected rows per table and reason. Counts of few users are suppressed; rows of erased users and of users without
+-- consent are not counted.
 {{ config(materialized="view") }}
 with
     rejected as (
@@ -14,7 +14,7 @@ with
             table_name,
             reason,
             count(*) as n_rows,
-            -- A row without a user may be anybody's.
+            -- A row without a user counts as one user.
             case
                 when reason in ('user_erased', 'no_consent')
                 then 0

@@ -1,4 +1,4 @@
--- How good each method is on the test users, month by month and group by group, with standard errors.
+-- Held-out accuracy of each method by month and cohort, with standard errors.
 with
     means as (
         select

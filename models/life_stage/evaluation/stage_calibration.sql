@@ -1,4 +1,4 @@
--- Whether a method is right as often as it says: its probability beside how often the stage it names is the true one.
+-- Reliability of the probabilities, one row per method and probability bin: mean probability against accuracy.
 with
     counted as (
         select

@@ -1,5 +1,5 @@
--- What each method said about the test users, whose registrations no model has seen, beside what they registered.
--- Every month of the window counts from the user's first on, quiet ones included.
+-- Evaluated predictions, one row per method, test user and month, beside the registered stage. Every month of the
+-- window counts from the user's first month on, inactive ones included.
 {% set names = stage_names() %}
 with
     truths as (

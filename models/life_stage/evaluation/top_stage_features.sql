@@ -1,6 +1,5 @@
--- What speaks most for each stage: the six features whose weight over its ages, less that over all stages, is
--- greatest in
--- the newest model. Features that few users met are left out.
+-- Top features per stage: the six whose weight over the stage's ages exceeds their mean weight most, in the newest
+-- model. Features of few users are suppressed.
 {{ config(materialized="view") }}
 {% set n_candidates, n_top = 30, 6 %}
 with
@@ -20,7 +19,7 @@ with
         group by stages.stage, coefficients.feature
     ),
     centred as (
-        -- Of one day with the feature, whose value is ln(1 + 1).
+        -- Value of one active day: ln(1 + 1).
         select stage, feature, ln(2) * (weight - avg(weight) over (partition by feature)) as weight from weights
     ),
     candidates as (

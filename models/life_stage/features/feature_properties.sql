@@ -1,4 +1,4 @@
--- Every key of the item's properties with its value, because shops keep what fits which age there.
+-- Properties of an item: every key with its value, because shops store age limits there.
 with
     distinct_properties as (select distinct properties from {{ ref("stg_items") }} where properties is not null),
     entries as (select properties, {{ json_entries("properties", "entry") }} from distinct_properties)

@@ -1,5 +1,5 @@
--- A number for every feature of items and search terms, alone (action '') and of items with an action: millions of rows
--- are grouped by it, which takes less time than by names. Numbers are those of one run and are kept nowhere.
+-- Integer id per feature, valid for one run, alone (action '') and with an action. Grouping by integer is cheaper
+-- than by name.
 {{ config(materialized="table") }}
 with
     -- Collecting, carting and buying say more than a click: each has a coefficient of its own.

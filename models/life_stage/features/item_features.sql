@@ -1,4 +1,4 @@
--- All features of every item, from all families that describe items.
+-- Item features: one row per item and feature, from all feature groups of items.
 {{ config(materialized="table") }}
 {% for family in feature_families(["feature", "item_id"]) %}
     select distinct item_id, {{ named_feature(family) }} as feature

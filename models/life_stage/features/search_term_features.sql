@@ -1,4 +1,4 @@
--- All features of every search term, from all families that describe search terms.
+-- Search term features: one row per search term and feature, from all feature groups of search terms.
 {{ config(materialized="table") }}
 {% for family in feature_families(["feature", "search_term"]) %}
     select distinct search_term, {{ named_feature(family) }} as feature

@@ -1,4 +1,4 @@
--- The search terms of each month, once each.
+-- Distinct search terms of each month.
 {{
     config(
         materialized="monthly", full_refresh=false, meta={"months": "closed_months", "keep": "keep_actions_months"}

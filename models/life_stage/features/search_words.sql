@@ -1,5 +1,5 @@
--- The words of every search term, each term parsed once in its life: words between blanks whole; Chinese and Japanese,
--- which have none, in overlapping pairs of signs; numbers with the sign behind them (2段 is a stage of formula).
+-- Words of every search term, each term tokenised once: words between blanks; Chinese and Japanese text as
+-- overlapping pairs of characters; numbers with the character after them (2段 is a stage of formula).
 {{ config(materialized="incremental", incremental_strategy="append") }}
 {% set signs = "\u3040-\u30ff\u4e00-\u9fff" %}
 {% set letters = "a-z\u00df-\u024f\u0370-\u052f\u0590-\u06ff\uac00-\ud7af" %}

@@ -1,5 +1,5 @@
--- The ages that titles and search terms name, one row with no age where there is none. A text is read once in its life,
--- and again only when the reader or its dictionary has changed.
+-- Ages named in titles and search terms, one row per text and age word; one row without an age where none is named. A
+-- text is parsed again only when the parser or its dictionary changed.
 {{ config(materialized="incremental", incremental_strategy="delete+insert", unique_key="text") }}
 {% set reader = local_md5(read_ages("new_texts", "text")) %}
 with

@@ -1,4 +1,4 @@
--- Who was active in which month, and how much.
+-- Active user-months with their numbers of actions and days.
 {{ config(materialized="monthly", full_refresh=false, meta={"months": "closed_months"}) }}
 -- depends_on: {{ ref("month_calendar") }}
 select user_id, month, count(*) as n_actions, count(distinct acted_on) as n_days

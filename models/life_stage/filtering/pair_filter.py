@@ -1,5 +1,5 @@
-# Whether there is a second child, and in which stage: the birth-month filter over pairs of birth months.
-# The text is one month; the materialization in macros/recursive_monthly.sql runs it for each pending month, oldest first.
+# Posterior of a second child, one row per user and month: the birth-month filter over pairs of birth months. The SQL
+# and Python are one month's update; macros/recursive_monthly.sql runs it for each pending month.
 from life_stage.pair_filter import update_month
 
 

@@ -1,5 +1,5 @@
--- What is believed of a child before any evidence, by the months since its family was first seen: the ages of the
--- training users' children in their first month, grown older month by month; new children enter from `not_yet`.
+-- Prior over the birth month by months since first activity, one row per model and tenure: the training users'
+-- initial age distribution, shifted by one month per month, plus births at the hazard rate.
 {% set first_age, last_age = cell_ages()[0], cell_ages()[-1] %}
 {% set before_all, after_all = first_age - 1000, last_age + 1000 %}
 with
@@ -27,7 +27,7 @@ with
         inner join {{ ref("age_bins") }} as bins on coefficients.age_bin = bins.age_bin
         where coefficients.parameter_type = 'initial_prior'
     ),
-    -- At the first sight of a family: a bin's share spread evenly over its months.
+    -- First month of a user: a bin's share spread evenly over its months.
     starts as (
         select
             bin_priors.model_version,

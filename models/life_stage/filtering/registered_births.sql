@@ -1,5 +1,5 @@
--- How far each registered birthday can be trusted in every month since it was registered: it is strong evidence, but
--- 5 % of registrations are wrong, and behaviour may speak against one.
+-- Probability that a registered birthday is right, one row per registered child and month since its registration.
+-- Registrations are strong but fallible: 5 % are assumed wrong.
 {{ config(materialized="table") }}
 with
     months_of_children as (
@@ -8,7 +8,7 @@ with
             children.child_no,
             children.birth_date,
             children.registered_at,
-            -- A registration without a time is known now, so it counts in the newest month.
+            -- A registration without a time counts in the newest month only.
             {{ month_of(business_time("children.registered_at")) }} <= posteriors.month
             or (children.time_is_unknown and posteriors.month = newest.month) as is_known,
             posteriors.month,
@@ -36,8 +36,8 @@ with
             on children.user_id = log_likelihoods.user_id
             and children.month = log_likelihoods.month
     ),
-    -- What behaviour up to the month says about that birth month, and since the birth about a child or none, which
-    -- are the carried sums of the filter for one cell.
+    -- Running log-likelihoods of that birth month, and since the birth of a child against none: the filter's sums for
+    -- one grid point.
     running_sums as (
         select
             *,
@@ -52,8 +52,8 @@ with
         from running_sums
         inner join {{ ref("model_registry") }} as models on running_sums.model_version = models.model_version
     ),
-    -- How many times more probable the behaviour is with this birthday than on average. Of a family with several
-    -- registered children the sum of the behaviour says nothing about each.
+    -- Likelihood ratio of this birthday to the average. With several registered children the sum does not separate
+    -- them, so the ratio is 1.
     compared as (
         select
             *,
@@ -71,8 +71,8 @@ select
     birth_date,
     age_months,
     n_known_children,
-    -- An expected child is born when it is registered after its birth, or behaviour since favours a child 20 to 1.
-    -- Of one due before the family was first seen no more is asked than of an unregistered child.
+    -- Confirmed: registered after the birth, or odds of 20 to 1 from behaviour since. A child due before the user's
+    -- first month needs the same as an unregistered one.
     age_months >= 0
     and (
         registered_at >= birth_date

@@ -1,5 +1,5 @@
--- How high the odds of a second child must be to believe in it: so high that few single children get one. Learned from
--- the validation users, month by month, from no later month: what was believed of the past does not change.
+-- Threshold on the odds of a second child, one row per month: few single children's months exceed it. It uses
+-- validation users up to that month, so past decisions stay.
 with
     single_children as (
         select labels.user_id, labels.month, pairs.log_odds

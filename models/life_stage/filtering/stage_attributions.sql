@@ -1,6 +1,5 @@
--- Why a month's evidence says what it says: per user, month and stage the five features that weigh most for or against
--- the stage, and all others together. A stage's score is the mean of the evidence over its months of age, so
--- contributions add up to it exactly, as long as the features are those that the month was scored with.
+-- Feature attributions of a month's log-likelihood, one row per user, month, stage and rank: the five largest
+-- features and the sum of all others. They sum exactly to the stage's score.
 {{ config(materialized="view") }}
 with
     contributions as (
@@ -30,7 +29,7 @@ with
     ranked_rows as (
         select
             *,
-            -- Being active at all is never a reason of its own.
+            -- The intercept of an active month is part of the rest.
             case
                 when feature = ''
                 then 6

@@ -1,4 +1,4 @@
--- The features that the models know, in words.
+-- Feature names in words, one row per feature of the models.
 with
     features as (select distinct feature from {{ ref("model_weights") }} where feature <> ''),
     endings as (

@@ -1,5 +1,5 @@
--- What each stage shops for: how many of its active users met a leaf category in the newest closed month, beside the
--- share of all active users who did. Counts that could point at few people are left out.
+-- Leaf categories by stage in the newest closed month: users of the stage, and the lift over all active users. Small
+-- counts are suppressed.
 with
     members as (select distinct user_id, stage, month from {{ ref("user_stages") }}),
     observed as (
@@ -24,7 +24,7 @@ with
         inner join observed on active.user_id = observed.user_id
         group by active.stage, observed.leaf_category
     ),
-    -- Stages that never met a category are counts of the group too.
+    -- Zero counts belong to the suppression group too.
     counted as (
         select
             of_stages.month,

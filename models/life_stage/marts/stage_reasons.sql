@@ -1,6 +1,6 @@
--- Why a child is told to be in its stage: the five features of the newest closed month that weigh most, its others
--- together, and what was known before. The belief is a sum over months in the logarithm, so a feature's contribution
--- is its evidence for the ages of the stage less that for all other ages, by their weight halfway through the month.
+-- Attributions of each published stage, one row per child and rank: the five largest features of the newest month,
+-- all its others, and the prior. The posterior is a sum over months in the logarithm. So a feature's contribution is
+-- its log-likelihood for the ages of the stage less that for all other ages, weighted at the midpoint of the update.
 {% set reads_months = var("fusion_method") == "birth_month_filter" %}
 with
     published as (

@@ -1,5 +1,4 @@
--- How many users are in each stage, month by month, and how many came and went. Counts that could point at few
--- people are null.
+-- Users per stage and month, with arrivals and departures. Small counts are null.
 with
     users_in_stages as (select distinct user_id, stage, month from {{ ref("user_stage_months") }} where is_in_stage),
     neighbours as (
@@ -47,7 +46,7 @@ with
             {{ is_suppressed_count("n_users", "month", "stage_no") }} as is_suppressed
         from counted
     ),
-    -- The month before is this month without who came and with who went: what hides it hides these too.
+    -- The month before follows from this month and its flows, so its suppression extends to them.
     flows as (
         select
             *,

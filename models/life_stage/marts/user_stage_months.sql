@@ -1,5 +1,5 @@
--- The history: the stage of every user's child in every closed month, from what was known up to that month: behaviour,
--- and the birthdays registered by then.
+-- Stage history, one row per user, child and closed month, from behaviour up to that month and birthdays registered
+-- by then.
 {% set names, first, last = stage_names(), stages()[0], stages()[-1] %}
 with
     families as (
@@ -7,8 +7,8 @@ with
         from {{ ref("stg_children") }}
         group by user_id
     ),
-    -- Most of the behaviour speaks of the primary child: that is the one registered. A further child that is inferred
-    -- comes after it, unless several are registered.
+    -- The primary child explains most behaviour, so it is the registered one. An inferred further child follows it,
+    -- unless several are registered.
     published as (
         select
             posteriors.*,
@@ -32,7 +32,7 @@ with
             {{ ref("registered_births") }} as registered
             on posteriors.user_id = registered.user_id
             and posteriors.month = registered.month
-            -- Where no stage before birth is told, a due date is nothing to tell of the primary child either.
+            -- Without a prenatal stage, a due date changes no row of the primary child.
             and (not posteriors.is_primary or registered.age_months >= 0 or {{ first.from_month < 0 }})
         where
             posteriors.method = '{{ var("fusion_method") }}'
@@ -99,7 +99,7 @@ select
     case
         when registration_weight >= 0.5 then {{ month_of("birth_date") }} else expected_birth_month
     end as expected_birth_month,
-    -- A birthday trusted to 80 % is an interval of its own.
+    -- A registration weight of 80 % is an 80 % interval by itself.
     case
         when registration_weight >= 0.8
         then {{ month_of("birth_date") }}

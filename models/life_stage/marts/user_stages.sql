@@ -1,11 +1,11 @@
--- The stage of every child as of the newest closed month, and since when. Left out are children who are in no stage:
--- outgrown or not expected yet, expected and never confirmed, or known from too little.
+-- Current stage of each child, one row per user and child. Excludes children outside all stages, unconfirmed births,
+-- and users with fewer than min_evidence active months.
 with
     published as (
         select user_id, child_no, month, case when is_in_stage then stage else '' end as stage
         from {{ ref("user_stage_months") }}
     ),
-    -- A stage begins when the month before told another one, or nothing of the child.
+    -- A stage begins when the month before has another one, or no row of the child.
     beginnings as (
         select
             *,

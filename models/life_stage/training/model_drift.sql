@@ -1,5 +1,5 @@
--- Whether what users meet still is what the newest model learned from: each month since, beside the year it was
--- trained through.
+-- Feature drift since the newest model's training, one row per month and feature group: population stability index
+-- against the year it was trained through.
 {{ config(materialized="view") }}
 {% set models = table_of_last_run("stage_coefficients") %}
 with

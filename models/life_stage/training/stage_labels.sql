@@ -1,4 +1,5 @@
--- How old each registered child was, or how far from its birth, in every closed month; and what its rows are for.
+-- Labels: child's age in months at each month end, with train/validation/test split, one row per child and closed
+-- month.
 with families as (select user_id, count(*) as n_children from {{ ref("stg_children") }} group by user_id)
 select
     children.user_id,
@@ -7,7 +8,7 @@ select
     -- Completed months at the month's end; negative before birth.
     {{ months_between("calendar.month", "children.birth_date") }} as age_months,
     families.n_children,
-    -- A registration of unknown time counts as known from the beginning.
+    -- A registration without a time counts from the beginning.
     case when not children.time_is_unknown then children.registered_at end as registered_at,
     case
         when {{ hash_share("children.user_id") }} < {{ var("train_share") }}

@@ -1,5 +1,5 @@
-# The memory-less answer to every month: what it and the same month last year say by themselves, as probabilities.
-# The text is one month; the materialization in macros/monthly.sql runs it for each month that is pending.
+# Stateless baseline, one row per user and month: probabilities of the age bins given the month and the same month
+# last year. The text is one month; macros/monthly.sql runs it for each pending month.
 from life_stage.scoring import score
 
 

@@ -1,5 +1,4 @@
--- The features of the months that models learn from, and those of the same month a year before under a name of their
--- own.
+-- Training features: those of the row's month, and those of the same month last year under names of their own.
 {{ config(materialized="view") }}
 select training.row_no, training.split, features.feature, features.n_days, features.value
 from {{ ref("training_rows") }} as training

@@ -1,6 +1,5 @@
--- The months that models learn from and are judged on: of users with exactly one registered child, every month in which
--- the user acted or had acted a year before. Users with several children are left out: their rows contradict each
--- other.
+-- Training set, one row per user-month with activity in the month or a year before. Only users with exactly one
+-- registered child: rows of several children contradict each other.
 {{ config(materialized="view") }}
 {% set most_users = 40000 %}  {# half as many: .2 points less accurate; more would cost memory and time (docs/decisions.md) #}
 with
