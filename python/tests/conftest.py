@@ -39,7 +39,7 @@ def base(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def evaluated(base, tmp_path_factory):
-    """A shop of 1,500 users and 12 months, 2016-03 to 2017-02, the last four judged: copy it, never change it."""
+    """A shop of 1,500 users and 12 months, 2016-03 to 2017-02, the last four evaluated: copy it, never change it."""
 
     def make(folder: Path) -> None:
         shop = make_shop(folder, like=base)

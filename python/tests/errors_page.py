@@ -1,4 +1,4 @@
-"""Writes docs/errors.md: one row for every error code, with its message and remedy as the code raises them.
+"""Generator of docs/errors.md: one row per error code, with the messages and remedies of the code.
 
 python python/tests/errors_page.py
 """

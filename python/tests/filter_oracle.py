@@ -1,4 +1,4 @@
-"""The formula of the birth-month filter once more, for one user, over birth months that do not move."""
+"""Reference implementation of the birth-month filter in NumPy, for one user at a time."""
 
 import numpy as np
 
@@ -47,7 +47,7 @@ def older(prior: np.ndarray, hazard: float) -> np.ndarray:
 
 
 def prior_after(tenure: int, shares: np.ndarray, hazard: float, d: Divisions) -> np.ndarray:
-    """What is believed without evidence so many months after the family was first seen."""
+    """Prior so many months after the user's first month."""
     prior = start_prior(shares, d)
     for _ in range(tenure):
         prior = older(prior, hazard)
@@ -55,7 +55,7 @@ def prior_after(tenure: int, shares: np.ndarray, hazard: float, d: Divisions) ->
 
 
 def posterior(log_likelihood: dict, month: int, readouts: tuple, shares: np.ndarray, d: Divisions) -> tuple:
-    """Prior, scaled evidence and belief of one user in a month: not yet, one per age of the grid, graduated."""
+    """Prior, scaled log-likelihood and posterior of one user in a month: not yet, one per age of the grid, graduated."""
     tau, gamma, delta, hazard = readouts
     tenure = month - min(log_likelihood)
     prior = prior_after(tenure, shares, hazard, d)
@@ -71,7 +71,7 @@ def posterior(log_likelihood: dict, month: int, readouts: tuple, shares: np.ndar
 
 
 def published_row(log_likelihood: dict, month: int, readouts: tuple, shares: np.ndarray, d: Divisions) -> np.ndarray:
-    """What one user's row of a month says, from the evidence {month: e} of all months up to it."""
+    """One user's published row of a month, from the log-likelihoods {month: e} of all months up to it."""
     prior, scaled, P = posterior(log_likelihood, month, readouts, shares, d)
     weights = np.exp(scaled - scaled.max()) * prior
     ages = np.arange(d.first, d.last + 1)

@@ -1,4 +1,4 @@
-"""Kills a run of dbt before a step of a model, when told so.
+"""Runs of dbt that are killed before a chosen step of a model.
 
 LIFE_STAGE_KILL_MODELS names the models to watch: every SQL statement they issue, BEGIN and COMMIT included, and every
 file operation below LIFE_STAGE_PUBLISHED is a boundary. LIFE_STAGE_KILL_AT=n kills the process before the n-th; without

@@ -1,4 +1,4 @@
-"""Writes docs/reliability.md: a row for every test marked `fault(group, case, expected)`.
+"""Generator of docs/reliability.md: one row for every test marked `fault(group, case, expected)`.
 
 `pytest -m fault --reliability` writes docs/reliability.md; without the option the marks change nothing.
 """

@@ -1,4 +1,4 @@
-"""Gives a Spark warehouse tables, sets some aside or writes all of them out.
+"""Helper process for a Spark warehouse: writes tables, renames some or exports all.
 
 A process of its own, because one at a time may open it.
 """

@@ -1,4 +1,4 @@
-"""docs/adding_a_feature.md works as written: its commands and its SQL, followed in order, give a learned feature."""
+"""Commands and SQL of docs/adding_a_feature.md, run as written: they give a trained feature."""
 
 import json
 import os
@@ -44,7 +44,7 @@ def make_checkout(folder: Path, source: Path) -> None:
     for name, value in {**SMALL, "evaluation_from": '"2017-02"'}.items():
         settings, n_found = re.subn(rf"^  {name}: \S+", f"  {name}: {value}", settings, flags=re.M)
         assert n_found == 1, name
-    # One bin a stage: in the usual 20 these users are too few for methods to be judged.
+    # One bin a stage: in the usual 20 these users are too few for an evaluation.
     settings, n_found = re.subn(r"^  age_bin_edges: .*", "  age_bin_edges: [-34, -9, 84, 110]", settings, flags=re.M)
     assert n_found == 1
     (folder / "dbt_project.yml").write_text(settings, encoding="utf-8")
@@ -97,7 +97,8 @@ def test_the_feature_is_counted_for_every_user_and_month_with_actions(followed):
 
 def test_both_regressions_learn_it(followed):
     assert rows(followed, f"select count(*) from training_vocabulary where {FEATURE} and scale > 0") == [(1,)]
-    learned = f"select model_name, count(*) from stage_coefficients where {FEATURE} and parameter_type = 'coefficient' and value <> 0"
+    trained = f"{FEATURE} and parameter_type = 'coefficient' and value <> 0"
+    learned = f"select model_name, count(*) from stage_coefficients where {trained}"
     ((n_bins,),) = rows(followed, "select count(*) from age_bins")
     assert rows(followed, f"{learned} group by model_name order by model_name") == [
         ("log_likelihood", n_bins),
@@ -111,7 +112,7 @@ def test_it_explains_stages(followed):
     ]
 
 
-def test_the_document_s_queries_answer(followed):
+def test_the_document_s_queries_have_results(followed):
     _, _, compared, support, weights, reasons = followed.printed
     for method in ("birth_month_filter", "memory_less", "prior"):
         assert method in compared

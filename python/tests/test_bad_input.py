@@ -1,4 +1,4 @@
-"""Bad rows are set aside with every reason they deserve, good ones are kept once, and no row gets lost."""
+"""Bad rows: rejected with every reason, valid rows kept once, no row lost."""
 
 import csv
 import os
@@ -15,7 +15,7 @@ import pytest
 from project import PROJECT, make_shop
 from reliability import observe
 
-LEFT = {"no_consent", "user_erased"}  # what is set aside for them has tests of its own: test_forgetting.py
+LEFT = {"no_consent", "user_erased"}  # tested in test_erasure.py
 
 # reasons, action_id, user_id, occurred_at, action, item_id, search_term, quantity
 ACTIONS = [
@@ -233,7 +233,7 @@ def test_every_child_and_item_gets_the_reason_it_deserves(evaluated):
 @pytest.mark.fault(
     "Rows", "simulated delivery with 1 % invalid rows", "valid, rejected and duplicate rows add up in every month"
 )
-def test_raw_rows_of_a_month_are_clean_rejected_or_repeated(base):
+def test_raw_rows_of_a_month_are_valid_rejected_or_duplicate(base):
     raw = pd.concat(
         [pd.read_parquet(file).assign(folder=file.parent.name[-7:]) for file in base.source.glob("actions/*/*.parquet")]
     )

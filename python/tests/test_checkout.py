@@ -1,4 +1,4 @@
-"""The checkout: what it knows before a month, what it recommends, and how it is judged, beside plain restatements."""
+"""Checkout tables against plain loops: features before a month, recommendations, evaluation."""
 
 from datetime import date
 from itertools import product
@@ -25,7 +25,7 @@ ALL = "path:models/checkout published_marts"
 
 @pytest.fixture(scope="module")
 def checkout(evaluated, tmp_path_factory):
-    """The judged shop with a checkout for 2017-03, judged on 2017-01 and 2017-02: copy it, never change it."""
+    """The evaluated shop with a checkout for 2017-03, evaluated on 2017-01 and 2017-02: copy it, never change it."""
 
     def make(folder: Path) -> None:
         copy_shop(evaluated, folder / "shop").build(checked=True, only=ALL, **MONTHS)
@@ -93,7 +93,7 @@ def test_habits_are_baskets_that_lose_half_their_weight_in_sixty_days(checkout, 
     queries = tables["queries"].groupby("month")["user_id"]
     for month, habits in tables["habits"].groupby("month"):
         before = lines[lines["acted_on"] < month]
-        if month < pd.Timestamp("2017-03-01"):  # the month to come is told to everybody
+        if month < pd.Timestamp("2017-03-01"):  # the month to come is for all users
             before = before[before["user_id"].isin(queries.get_group(month))]
         weight = 0.5 ** ((month - before["acted_on"]).dt.days / 60)
         wanted = before.assign(score=weight).groupby(["user_id", "item_no"])["score"].sum()
@@ -167,8 +167,8 @@ def test_the_shares_of_the_items_sum_to_one_in_all_and_in_each_stage(tables):
     np.testing.assert_allclose(shares, 1, atol=1e-9)
 
 
-def test_what_is_told_of_a_month_does_not_hang_on_what_happens_in_it(checkout, tmp_path):
-    """Other purchases in the last judged month change its right answers and nothing that is known before it."""
+def test_features_of_a_month_do_not_depend_on_its_own_purchases(checkout, tmp_path):
+    """Other purchases in the last evaluated month change its relevant items and no feature before it."""
     changed = copy_shop(checkout, tmp_path / "changed")
     changed.change(
         """update stg_action_rows set item_id = (select max(item_id) from stg_items)
@@ -204,7 +204,7 @@ def figures(ranked, right, n_items, n_context_items):
     return sum(hits) / len(right), sum(precisions) / at_most, gains / best, in_order / len(right)
 
 
-def test_the_figures_of_a_case_are_those_of_plain_loops(checkout, tables):
+def test_the_scores_of_a_query_are_those_of_plain_loops(checkout, tables):
     relevant_items = checkout.frame("checkout_relevant_items").groupby("query_id")["item_no"].apply(set)
     given = tables["query_items"].query("context == 'cart'").groupby("query_id").size()
     examples = dict(list(tables["examples"].groupby("query_id")))
@@ -288,7 +288,7 @@ def champions(shop):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("floor", "wanted"), [(0.5, "hybrid"), (0.7, "habit"), (0.9, "popular")])
-def test_a_model_that_serves_a_stage_too_badly_answers_only_where_none_does_better(checkout, tmp_path, floor, wanted):
+def test_a_model_below_the_stage_floor_serves_only_without_a_better_one(checkout, tmp_path, floor, wanted):
     """Of 0.9, 0.5 and 0.3 of recall the worst stage gets 0.6, 0.75 and 0.8; no model reaches 0.9."""
     shop = copy_shop(checkout, tmp_path / "floor")
     ((worst,),) = shop.query("select min(segment) from checkout_leaderboard where segment like 'stage=%'")
@@ -315,7 +315,7 @@ def test_the_settings_tried_are_the_grid_and_the_warehouse_stays_as_it_was(check
 
 
 @pytest.mark.slow
-def test_a_network_is_judged_beside_the_others_and_answers_nobody(checkout, tmp_path):
+def test_the_network_is_evaluated_with_the_others_and_never_serves(checkout, tmp_path):
     pytest.importorskip("optax", reason="needs the extra deep")
     shop = copy_shop(checkout, tmp_path / "deep")
     shop.build(checked=True, only="checkout_deep_scores checkout_candidates+", checkout_deep=True, **MONTHS)
@@ -354,7 +354,7 @@ def test_the_marts_are_published_only_where_a_checkout_is_made(checkout, base):
         assert base.query(f"from {name}") == [] and not (base.published / f"{name}.parquet").exists()
 
 
-def test_only_pairs_that_enough_shoppers_bought_together_are_told(checkout, tables, tmp_path):
+def test_only_pairs_of_enough_shoppers_are_published(checkout, tables, tmp_path):
     shop = copy_shop(checkout, tmp_path / "few")
     shop.build(only="path:models/checkout/marts/cart_complements.sql", **MONTHS, min_cell_users=2)
     lines = tables["lines"][["month", "basket_id", "user_id", "item_id"]]
@@ -367,7 +367,7 @@ def test_only_pairs_that_enough_shoppers_bought_together_are_told(checkout, tabl
     assert set(checkout.frame("cart_complements")["reason"]) == {"alike"}, "no pair has 20 shoppers"
 
 
-def test_what_memory_recommends_is_what_the_warehouse_ranks(checkout, tables):
+def test_the_recommender_equals_the_rankings_of_the_warehouse(checkout, tables):
     names = tables["catalogue"].set_index("item_no")["item_id"]
     ranked = tables["rankings"].query("model == 'hybrid' and rank <= 20").sort_values("rank")
     predictions_by_method = {case: rows for case, rows in ranked.groupby("query_id")}
@@ -391,7 +391,7 @@ def test_what_memory_recommends_is_what_the_warehouse_ranks(checkout, tables):
     assert len(evaluated) > 50 and n_bought > 10
 
 
-def test_what_is_shown_to_shoppers_with_an_empty_cart_is_what_the_warehouse_ranks(checkout, tables):
+def test_impressions_of_empty_carts_are_the_rankings_of_the_warehouse(checkout, tables):
     ranked = tables["rankings"].query("rank <= 20").merge(tables["queries"].query("kind == 'user'"), on="query_id")
     n_compared = 0
     with duckdb.connect(checkout.warehouse, read_only=True) as connection:
@@ -407,7 +407,7 @@ def test_what_is_shown_to_shoppers_with_an_empty_cart_is_what_the_warehouse_rank
     assert n_compared > 500
 
 
-def test_shoppers_are_shown_the_same_however_many_are_answered_at_once(checkout, tables, monkeypatch):
+def test_impressions_do_not_depend_on_the_batch_size(checkout, tables, monkeypatch):
     """By the hybrid too, whatever the champion is; every reason is a generator that names the item."""
     champions = "select date '2017-03-01' as month, 'user' as kind, '{}' as model"
     ((champion,),) = checkout.query("select model from checkout_champions where kind = 'user'")
@@ -450,7 +450,7 @@ def test_a_model_that_reads_an_unknown_source_is_refused(checkout, tmp_path):
         Recommender.load(shop.warehouse, model="deep")
 
 
-def test_an_empty_cart_is_answered_as_in_the_marts(checkout, tables):
+def test_an_empty_cart_gets_the_recommendations_of_the_mart(checkout, tables):
     """By the champion of empty carts, which is another than that of carts here."""
     recommender, names = Recommender.load(checkout.warehouse), tables["catalogue"].set_index("item_no")["item_id"]
     assert recommender.index.weights["model"] != recommender.for_empty.index.weights["model"]
@@ -460,7 +460,7 @@ def test_an_empty_cart_is_answered_as_in_the_marts(checkout, tables):
         np.testing.assert_allclose([item.probability for item in found], prediction["probability"])
 
 
-def test_a_question_that_cannot_be_meant_is_an_error_and_what_is_known_already_counts_once(checkout, tables):
+def test_an_invalid_query_fails_and_known_purchases_count_once(checkout, tables):
     recommender = Recommender.load(checkout.warehouse)
     item = tables["catalogue"]["item_id"][0]
     for question in ({"cart": item}, {"cart": [item], "n": -1}, {"cart": [item], "on": date(2017, 2, 27)}):
@@ -483,7 +483,7 @@ def test_a_question_that_cannot_be_meant_is_an_error_and_what_is_known_already_c
     )
 
 
-def test_strangers_with_nothing_known_in_the_cart_are_shown_what_is_popular(checkout, tables):
+def test_cold_start_users_with_an_unknown_cart_get_popular_items(checkout, tables):
     found = Recommender.load(checkout.warehouse).recommend(["no such item"], "nobody")
     items = tables["items"].loc[tables["items"]["month"] == "2017-03-01"].sort_values("share").tail(50)
     names = tables["catalogue"].set_index("item_no")["item_id"]
@@ -491,8 +491,8 @@ def test_strangers_with_nothing_known_in_the_cart_are_shown_what_is_popular(chec
     assert {item.reason for item in found} == {"popular"}
 
 
-def test_drift_is_the_stability_index_and_alarms_where_shoppers_change_and_nowhere_else(checkout, tmp_path):
-    """In February half of the shoppers are told to have a toddler, and everybody comes three times as often."""
+def test_drift_is_the_stability_index_with_errors_only_where_shoppers_change(checkout, tmp_path):
+    """In February half of the shoppers get the stage toddler, and all come three times as often."""
     shop = copy_shop(checkout, tmp_path / "drift")
     again = "insert into checkout_lines select * replace (basket_id || '{} again' as basket_id) from checkout_lines"
     shop.change(
@@ -531,9 +531,7 @@ def test_the_gap_is_between_the_groups_that_are_served_worst_and_best(checkout, 
         assert lowest[(*key[:3], f"{key[3]}={row['lowest_group']}")] == row["lowest_value"]
 
 
-def test_the_quality_told_is_what_was_shown_beside_what_was_bought_and_the_leaderboards_relevance(
-    checkout, tables, tmp_path
-):
+def test_quality_compares_served_with_bought_items_and_equals_the_leaderboard(checkout, tables, tmp_path):
     shop = copy_shop(checkout, tmp_path / "quality")
     shop.build(only="monitor_quality", evaluated=True, **MONTHS)
     found = shop.frame("monitor_quality", "subject <> 'life_stage'").set_index(["subject", "model", "month"])
@@ -558,7 +556,7 @@ def test_the_quality_told_is_what_was_shown_beside_what_was_bought_and_the_leade
     )
 
 
-def test_nothing_of_an_erased_shopper_stays_under_the_number_of_a_case(checkout, tmp_path):
+def test_no_row_of_an_erased_shopper_stays_under_a_query_id(checkout, tmp_path):
     shop = copy_shop(checkout, tmp_path / "erased")
     ((user,),) = shop.query("select user_id from checkout_queries group by user_id order by count(*) desc, 1 limit 1")
     numbered = [n for (n,) in shop.query("select table_name from duckdb_columns() where column_name = 'query_id'")]
@@ -570,7 +568,7 @@ def test_nothing_of_an_erased_shopper_stays_under_the_number_of_a_case(checkout,
     assert {shop.query(f"select count(*) from {name} where {theirs}")[0][0] for name in numbered} == {0}
 
 
-def test_a_log_notes_every_answer_and_changes_none(checkout, tmp_path):
+def test_the_request_log_has_every_request_and_changes_no_recommendation(checkout, tmp_path):
     log = RequestLog(tmp_path / "requests")
     carts = [["1000005"], ["no such item"]]
     plain, logged = Recommender.load(checkout.warehouse), Recommender.load(checkout.warehouse, log=log)
@@ -582,7 +580,7 @@ def test_a_log_notes_every_answer_and_changes_none(checkout, tmp_path):
     assert (rows["n_candidates"] >= 7).all() and (rows["milliseconds"] > 0).all()
 
 
-def test_a_replay_asks_the_judged_carts_in_turn_and_logs_every_request(checkout, tables, tmp_path, base):
+def test_the_load_test_queries_the_evaluated_carts_in_turn_and_logs_every_request(checkout, tables, tmp_path, base):
     n_carts = len(tables["queries"].query("kind == 'cart' and is_evaluated"))
     with RequestLog(tmp_path / "requests") as log:
         taken = load_test(checkout.warehouse, n_carts + 5, log)
@@ -595,12 +593,12 @@ def test_a_replay_asks_the_judged_carts_in_turn_and_logs_every_request(checkout,
 
 @pytest.fixture(scope="module")
 def predictions_by_method(tables):
-    """How well every model answered every judged case: a row of each."""
+    """Scores of every model on every evaluated query, one row each."""
     facts = ["n_shown", "excess_probability", "has_relevant_items", "recall_at_10", "stage", "activity", "tenure"]
     return tables["query_scores"][["kind", "model", "query_id", *facts]]
 
 
-def test_a_group_has_as_many_cases_as_have_something_to_find_or_to_show(tables, predictions_by_method):
+def test_a_segment_counts_its_queries_with_relevant_or_served_items(tables, predictions_by_method):
     board = tables["leaderboard"].query("period == 'all'")
     found = board.set_index(["kind", "model", "metric", "segment"])["n_queries"].sort_index()
     for metric, of in (("recall_at_10", "has_relevant_items"), ("calibration_gap", "n_shown")):
@@ -611,7 +609,7 @@ def test_a_group_has_as_many_cases_as_have_something_to_find_or_to_show(tables, 
         assert len(counted) < len(predictions_by_method)
 
 
-def test_exposure_and_calibration_of_a_group_are_those_of_what_it_was_shown(tables, predictions_by_method):
+def test_exposure_and_calibration_of_a_segment_are_those_of_its_served_items(tables, predictions_by_method):
     shown = tables["rankings"].query("rank <= 10")
     shown = shown.assign(excess=shown["probability"] - shown["is_relevant"]).groupby(["model", "query_id"])["excess"]
     shown = predictions_by_method[["kind", "model", "query_id", "tenure"]].merge(

@@ -1,4 +1,4 @@
-"""The algebra of the checkout beside plain restatements: linear model of baskets, similar texts, rankers, intervals."""
+"""Checkout algebra against plain loops: EASE, similar texts, rankers, intervals."""
 
 from datetime import date
 
@@ -20,7 +20,7 @@ from life_stage_checkout.tuning import PENALTIES, bayesian, precision
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10_000), penalty=st.floats(0.1, 50))
-def test_linear_weights_tell_each_item_from_the_others_with_least_penalised_error(seed, penalty):
+def test_linear_weights_predict_each_item_from_the_others_with_least_penalised_error(seed, penalty):
     baskets = (np.random.default_rng(seed).random((30, 6)) < 0.4).astype(float)
     weights = weights_of(baskets.T @ baskets, penalty)
     for item in range(6):
@@ -46,7 +46,7 @@ def test_the_nearest_are_the_largest_and_of_equal_ones_the_first(seed):
     assert (score == scores[row, column]).all()
 
 
-def test_items_described_alike_are_near_and_a_rare_word_says_more():
+def test_items_with_similar_descriptions_are_near_and_rare_words_count_more():
     words = {1: "soft shirt blue", 2: "soft shirt red", 3: "soft stroller rare", 4: "soft chair rare", 5: "drill"}
     catalogue = pd.DataFrame({"item_no": words.keys(), "words": words.values()}).astype({"item_no": "int32"})
     items = pd.DataFrame({"item_no": words.keys(), "is_new": [False, True, True, False, True]})
@@ -106,7 +106,7 @@ def test_the_hybrid_finds_the_true_weights_from_a_tenth_of_the_wrong_candidates(
     }
 
 
-def test_a_source_that_named_nothing_so_far_tells_the_share_that_is_right():
+def test_a_generator_without_candidates_predicts_the_base_rate():
     """It is asked for probabilities as soon as it names something; ONE_IN wrong rows stand for themselves."""
     rows = pd.DataFrame({"alike_cart": 0.0, "is_relevant": np.arange(1000) < 100, "query_id": 0})
     intercept, weights = fit(rows, ["alike_cart"], None)
@@ -147,7 +147,7 @@ def test_the_others_learn_the_same_with_and_without_the_network():
 
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 10_000))
-def test_the_order_within_cases_is_where_the_penalised_loss_is_least(seed):
+def test_the_order_within_queries_minimises_the_penalised_loss(seed):
     rng = np.random.default_rng(seed)
     matrix, query_id = rng.normal(size=(60, 3)) * [1, 5, 0.1], np.repeat(np.arange(10), 6)
     is_relevant = (matrix[:, 0] + rng.normal(size=60) > 1) & (query_id > 0)
@@ -186,7 +186,7 @@ def query_scores(gain=0.05, n_users=300):
     return pd.concat(frames, ignore_index=True)
 
 
-def test_models_judged_on_the_same_draws_differ_by_less_than_each_is_uncertain():
+def test_models_on_the_same_resamples_differ_by_less_than_each_is_uncertain():
     scores = query_scores()
     board = leaderboard(query_scores=duckdb.from_df(scores)).to_pandas().query("segment == 'all' and period == 'all'")
     pairs = comparisons(query_scores=duckdb.from_df(scores)).to_pandas().query("segment == 'all' and period == 'all'")
@@ -205,7 +205,7 @@ def test_models_judged_on_the_same_draws_differ_by_less_than_each_is_uncertain()
 
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 10_000))
-def test_the_exported_model_tells_the_probabilities_of_the_rows_of_weights(seed):
+def test_the_exported_model_has_the_probabilities_of_the_stored_weights(seed):
     pytest.importorskip("onnx", reason="needs the extra onnx")
     onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
     rng = np.random.default_rng(seed)
@@ -296,7 +296,7 @@ def noisy_carts(n_queries=20, n_candidates=40, n_noise=100, seed=1):
     return frame.assign(**facts, part=query_id % 5), list(frame)
 
 
-def test_a_setting_is_judged_by_carts_that_were_not_learned_from():
+def test_a_hyperparameter_is_evaluated_on_held_out_carts():
     rows, columns = noisy_carts()
     figures = [precision(Setting(penalty, 3), rows, columns) for penalty in PENALTIES]
     telling = precision(Setting(0.001, 3), rows, ["telling"])

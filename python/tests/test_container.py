@@ -1,4 +1,4 @@
-"""The image and its compose file say what the project says: no engine is needed to hold one against the other."""
+"""Image and compose file against the project's settings, without a container engine."""
 
 import re
 import shlex

@@ -1,4 +1,4 @@
-"""What the shop corrects in its files, dictionaries or folders is what counts from then on, and nothing else."""
+"""Corrections of files, dictionaries or folders: they count from then on, and nothing else changes."""
 
 import pytest
 from project import assert_same
@@ -49,7 +49,7 @@ def test_a_corrected_time_leaves_no_trace_of_the_wrong_one(base, new_shop):
 
 
 @pytest.mark.slow
-def test_a_new_synonym_counts_for_rows_that_were_set_aside(base, bare_shop):
+def test_a_new_synonym_validates_rejected_rows_again(base, bare_shop):
     july = month_of(base, "2016-07")
     bare_shop.write(
         "actions/july.csv", f"select * replace (replace(action, 'purchase', 'kaufen') as action) from ({july})"
@@ -61,7 +61,7 @@ def test_a_new_synonym_counts_for_rows_that_were_set_aside(base, bare_shop):
         seed.write("kaufen,purchase\n")
     bare_shop.build()
     assert n_unknown > 0 and bare_shop.query(unknown) == [(0,)]
-    # One whose quantity is absurd is set aside still, for that alone.
+    # A row with an absurd quantity stays rejected, for that reason alone.
     mended = "select count(*) from stg_action_rows where action = 'purchase' or reasons = 'quantity_absurd'"
     assert bare_shop.query(mended) == [(n_unknown,)]
 
@@ -109,7 +109,7 @@ def test_a_published_file_that_was_deleted_is_published_again(shop):
 
 
 @pytest.mark.slow
-def test_past_months_keep_their_model_until_they_are_restated(base, shop):
+def test_past_months_keep_their_model_until_a_backfill(base, shop):
     """A newer model scores no past month by itself; backfill_from gives it the months from there on, once."""
     newer = "model_version || ' newer' as model_version, trained_through + interval 1 month as trained_through"
     shop.change(

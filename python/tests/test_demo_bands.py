@@ -1,4 +1,4 @@
-"""The simulated world stays within the bands that make comparisons of methods meaningful."""
+"""Simulated data within the bands that make comparisons of methods meaningful."""
 
 import duckdb
 import numpy as np

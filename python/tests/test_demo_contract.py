@@ -1,4 +1,4 @@
-"""Writing a source directory: whole or not at all, and never over somebody else's files."""
+"""Writing a source directory: whole or not at all, and never over foreign files."""
 
 import json
 

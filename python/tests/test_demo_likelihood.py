@@ -1,4 +1,4 @@
-"""The likelihoods that the simulator draws from are the ones it hands out."""
+"""Likelihoods of the simulator: the returned ones equal the ones it samples from."""
 
 import numpy as np
 import pytest
@@ -65,8 +65,8 @@ def test_titles_and_searches_say_ages_in_all_announced_ways(catalogue):
     assert {"2段", "XL", "80cm", None} <= sizes
 
 
-def test_a_session_tells_the_age_it_was_for(catalogue):
-    """Sixty sessions of five items for a child of eight months: the belief ends near its birth month."""
+def test_a_session_identifies_its_target_age(catalogue):
+    """Sixty sessions of five items for a child of eight months: the posterior ends near its birth month."""
     rng, n_sessions, age = np.random.default_rng(2), 60, 8
     row = np.full(5 * n_sessions, age_row(np.array(age)))
     leaf = catalogue.leaves.draw(rng, row, np.zeros(len(row), dtype=int))

@@ -1,4 +1,4 @@
-"""The simulator: equal runs are equal, the truth is the truth, dirt touches nothing else."""
+"""Simulator: equal runs are equal, the recorded truth is true, defects touch nothing else."""
 
 import hashlib
 import json

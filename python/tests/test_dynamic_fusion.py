@@ -1,4 +1,4 @@
-"""dynamic_fusion month by month against a NumPy restatement, and its arithmetic against golden numbers."""
+"""Dynamic fusion month by month against NumPy, and its arithmetic against golden numbers."""
 
 import json
 import shutil
@@ -107,7 +107,7 @@ class Fold:
         )
 
     def run(self, histories: dict[str, dict[int, np.ndarray]], n_months: int) -> dict[int, pd.DataFrame]:
-        """{month: what the model says}, from {user: {month: distribution}}."""
+        """{month: rows of the model}, from {user: {month: distribution}}."""
         self.connection.execute("delete from warehouse.dynamic_fusion_cells")
         predicted = {}
         for month in range(n_months):
@@ -157,7 +157,7 @@ HISTORIES = st.dictionaries(st.integers(0, 15), DISTRIBUTIONS, min_size=1, max_s
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(histories=st.lists(HISTORIES, min_size=1, max_size=6))
-def test_any_history_is_fused_as_the_method_says(fold, histories):
+def test_any_history_is_fused_by_the_three_equations(fold, histories):
     """Ties, gaps of several months, births crossing zero, more than three tracks."""
     assert_follows(fold, {f"u{n}": history for n, history in enumerate(histories)}, 16)
 
@@ -165,7 +165,7 @@ def test_any_history_is_fused_as_the_method_says(fold, histories):
 @settings(max_examples=50, deadline=None)
 @given(histories=st.lists(HISTORIES, min_size=1, max_size=4))
 def test_the_arrays_of_evaluation_fuse_any_history_alike(histories):
-    """Their strongest track is that of the restatement."""
+    """Their primary track equals the reference's."""
     edges, n_months = [-9, 0, 6, 12, 24, 36, 84], 40
     p = np.full((len(histories), n_months, 6), np.nan)
     for user, history in enumerate(histories):

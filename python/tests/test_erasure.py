@@ -1,4 +1,4 @@
-"""Users who were erased, or do not consent, are nowhere; nobody else's rows change and no month is computed again."""
+"""Erased users and users without consent: in no table, and no other user's rows change."""
 
 import json
 import os
@@ -14,7 +14,7 @@ import pytest
 import yaml
 from project import PLACES, PROJECT, SMALL, Shop, assert_same, assert_stops, copy_shop, made_once, make_shop, pin_model
 
-# Runs dbt and dies where it is told to: after the published set was replaced, or before the warehouse is.
+# Runs dbt and exits at the given step: after the published set was replaced, or before the warehouse is.
 KILLED = """
 import os, signal, sys
 from dbt.cli.main import dbtRunner
@@ -58,7 +58,7 @@ def published_rows(shop: Shop, user: str) -> dict[str, int]:
 
 
 def uncompress(shop: Shop) -> None:
-    """Write the warehouse and the published files anew without compression: bytes then show what is in them."""
+    """Rewrite the warehouse and the published files without compression, so that bytes show their content."""
     plain = shop.folder / "plain.duckdb"
     with duckdb.connect(config={"force_compression": "uncompressed"}) as connection:
         connection.execute(f"attach '{shop.warehouse}' as warehouse; attach '{plain}' as plain")
@@ -146,7 +146,7 @@ def erase(base: Shop, folder: Path) -> None:
     seen["finished"] = shop.operate("erase_user", user_id=[NAME, "nobody's"])
     show_published(shop)
     seen["bytes_after"] = files_naming(shop, NAME) | files_naming(shop, WORD)
-    seen["word_after"] = tables_naming(shop, WORD)  # a run would make some of the tables anew
+    seen["word_after"] = tables_naming(shop, WORD)  # a run would rebuild some of the tables
     seen["leftovers"] = [path.name for path in leftovers(shop) if path.exists()]
     seen["sets"] = len(list(shop.published.with_name("published.sets").iterdir()))
     os.utime(next((shop.source / "actions" / "month=2017-01").iterdir()))
@@ -187,7 +187,7 @@ def test_no_byte_of_the_files_names_an_erased_user(erasure):
     assert erasure["bytes_after"] == set() and erasure["leftovers"] == []
 
 
-def test_a_search_that_only_an_erased_user_made_is_forgotten_with_its_words(erasure):
+def test_a_search_term_of_an_erased_user_alone_is_erased_with_its_words(erasure):
     words = {"search_terms", "search_words", "text_ages", "search_term_features", "indexed_features"}
     assert words < erasure["word"]
     assert erasure["word_after"] == tables_naming(erasure["shop"], WORD) == set()
@@ -200,7 +200,7 @@ def test_an_erasure_that_was_killed_is_finished_by_the_next_one(erasure):
     assert erasure["sets"] == 1
 
 
-def test_an_unknown_user_is_no_error_and_is_said(erasure):
+def test_an_unknown_user_is_reported_without_an_error(erasure):
     assert "unknown, and kept out from now on: 2 users" in erasure["finished"].output
 
 
@@ -215,7 +215,7 @@ def test_an_erased_user_does_not_come_back_with_the_same_files(erasure):
     assert shop.query(sql) == [(1,)]
 
 
-def test_an_erasure_restates_no_month(erasure):
+def test_an_erasure_rebuilds_no_month(erasure):
     shop, before = erasure["shop"], erasure["before"]
     run = shop.query("select n_months_read, n_months_updated from model_runs order by started_at desc limit 1")
     assert run == [(1, 0)]
@@ -320,7 +320,7 @@ def test_consents_that_are_not_found_stop_the_run(shop, name, variables):
     assert_stops(shop, "LS-CON-003", name or "the source has no consents", **variables)
 
 
-def test_a_withdrawn_consent_restates_no_month(consent, base):
+def test_a_revoked_consent_rebuilds_no_month(consent, base):
     shop = consent["shop"]
     for model in MODELS:
         assert shop.run_of_months(model) == base.run_of_months(model)

@@ -1,4 +1,4 @@
-"""The methods are judged without leaks, on arrays that say what the SQL of the marts says, with the right sums."""
+"""Evaluation without leakage, on arrays that equal the SQL of the marts, with correct sums."""
 
 import shutil
 from datetime import date
@@ -29,7 +29,7 @@ METHODS = {
 
 
 def said_by(shop, method: str, stages: list[str]) -> pd.DataFrame:
-    """What a method said, by user and month, the stages in age order."""
+    """Predictions of a method by user and month, the stages in age order."""
     rows = shop.frame("evaluation_predictions", f"method = '{method}'").set_index(["user_id", "month"]).sort_index()
     return rows[[f"p_{stage}" for stage in stages]]
 
@@ -39,7 +39,7 @@ def stages(evaluated):
     return [stage for (stage,) in evaluated.query("select stage from stages order by stage_no")]
 
 
-def test_every_method_speaks_of_every_test_user_in_every_month_since_the_first(evaluated):
+def test_every_method_predicts_every_test_user_in_every_month_since_the_first(evaluated):
     first = """
         select user_id, min(acted.month) as month from user_months as acted
         where user_id in (select user_id from stage_labels where n_children = 1 and split = 'test') group by user_id
@@ -56,8 +56,8 @@ def test_every_method_speaks_of_every_test_user_in_every_month_since_the_first(e
     assert {method for (method,) in evaluated.query("select distinct method from evaluation_predictions")} == METHODS
 
 
-def test_the_arrays_say_what_the_sql_of_the_marts_says(evaluated, stages):
-    """With the marts' own model in place of the judged one."""
+def test_the_arrays_equal_the_sql_of_the_marts(evaluated, stages):
+    """With the marts' model instead of the evaluation model."""
     with duckdb.connect(evaluated.warehouse, read_only=True) as connection:
         known = "select * replace (date '2016-10-01' as trained_through) from stage_coefficients"
         coefficients = connection.sql(
@@ -66,7 +66,8 @@ def test_the_arrays_say_what_the_sql_of_the_marts_says(evaluated, stages):
             from known union all
             select * replace ('rolling_6_months' as model_name) from known where model_name = 'log_likelihood' union all
             select * replace ('memory_less' as model_name) from known
-            where parameter_type = 'setting' and feature in ('tau', 'gamma', 'delta') or parameter_type = 'initial_prior'
+            where parameter_type = 'initial_prior'
+            or parameter_type = 'setting' and feature in ('tau', 'gamma', 'delta')
             """
         )
         tables = {
@@ -104,12 +105,12 @@ def test_the_arrays_say_what_the_sql_of_the_marts_says(evaluated, stages):
 
 
 def forget_models(shop) -> None:
-    """Have the next run learn the judged model anew."""
+    """Make the next run train the evaluation model again."""
     shop.change("delete from evaluation_coefficients")
 
 
 def test_registrations_of_test_users_change_no_prediction(evaluated, tmp_path):
-    """They change what the predictions are judged by, and the marts."""
+    """They change labels and marts."""
     shop = copy_shop(evaluated, tmp_path / "shop")
     users = "select user_id from stage_labels where split = 'test'"
     with duckdb.connect(shop.warehouse, read_only=True) as connection:
@@ -132,7 +133,7 @@ def test_registrations_of_test_users_change_no_prediction(evaluated, tmp_path):
 
 
 def test_later_months_change_no_earlier_prediction(evaluated, tmp_path):
-    """A world that ended with December is judged alike up to December, also where it registered children later."""
+    """Data that ends in December gives equal results up to December, whatever is registered later."""
     shop = make_shop(tmp_path / "shop", like=evaluated)
     shop.source.mkdir()
     for file in ("items.parquet", "children.parquet"):
@@ -144,7 +145,7 @@ def test_later_months_change_no_earlier_prediction(evaluated, tmp_path):
     assert len(known) > 200
 
 
-def test_nobody_who_is_judged_was_learned_from(evaluated):
+def test_no_test_user_was_trained_on(evaluated):
     learned, told = (
         {user for (user,) in evaluated.query(sql)}
         for sql in (
@@ -183,7 +184,7 @@ def test_what_was_known_before_is_what_a_model_of_that_time_had():
 
 
 def test_rolled_features_count_the_days_of_six_months():
-    """By hand for every reading, quiet ones included."""
+    """By hand for every readout, inactive months included."""
     rng = np.random.default_rng(1)
     lag = np.array([9, 8, 3, 0, 11, 5])
     user = np.array([1, 1, 1, 1, 2, 2])
@@ -277,7 +278,7 @@ def test_confusion_recall_and_calibration_are_counts_of_the_predictions(evaluate
     assert bins.to_dict() == predicted.groupby("method").size().to_dict()
 
 
-def test_a_shop_without_enough_history_is_built_and_nothing_is_judged(base, tmp_path):
+def test_a_shop_with_too_little_history_is_built_without_evaluation(base, tmp_path):
     shop = copy_shop(base, tmp_path / "young")
     forget_models(shop)
     run = shop.build(evaluated=True)

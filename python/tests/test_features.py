@@ -1,4 +1,4 @@
-"""Feature families: what each finds, how it is counted, and what a new, wrong or changed file does to a run."""
+"""Feature groups: their matches, their counts, and the effect of a new, wrong or changed file on a run."""
 
 import json
 import math
@@ -336,7 +336,7 @@ def add_march(shop: Shop) -> None:
 
 
 def assert_stops_before_learning(shop: Shop, tables: list[str], *facts: str) -> None:
-    """The run fails and says the facts; of the tables and the published set none has changed."""
+    """The run fails and names the facts; no table and no published file changed."""
     before = shop.contents()
     finished = shop.start(retrain_every_months=1)
     assert finished.exit_code != 0
@@ -370,7 +370,7 @@ def extended(base, tmp_path_factory):
     return Shop(made_once(tmp_path_factory, "extended", make))
 
 
-def test_a_new_family_is_counted_for_all_months_and_learned_by_the_next_model(base, extended):
+def test_a_new_feature_group_is_computed_for_all_months_and_trained_by_the_next_model(base, extended):
     counted = "select strftime(month, '%Y-%m') from user_month_features where feature like 'evening_share=%' group by 1"
     all_months = "select strftime(month, '%Y-%m') from user_months group by 1 order by 1"
     assert extended.query(f"{counted} order by 1") == extended.query(all_months)
@@ -382,7 +382,7 @@ def test_a_new_family_is_counted_for_all_months_and_learned_by_the_next_model(ba
     ]
 
 
-def test_months_keep_the_evidence_and_the_beliefs_they_had_without_the_family(base, extended):
+def test_months_keep_their_log_likelihoods_and_posteriors_without_the_feature_group(base, extended):
     assert_same(
         extended,
         base,
@@ -472,7 +472,7 @@ def test_a_file_without_entry_and_a_project_without_list_are_refused_and_nothing
 
 
 @pytest.mark.parametrize(("names", "word"), [([], "give the feature a name"), (["a", "b"], "name"), (["B"], "'B'")])
-def test_the_command_says_what_to_do_and_ends_badly(checkout, names, word):
+def test_the_command_names_the_remedy_and_fails(checkout, names, word):
     before = texts(checkout)
     command = [sys.executable, "-m", "life_stage.new_feature", *names]
     environment = {"PYTHONPATH": str(PROJECT / "python")}

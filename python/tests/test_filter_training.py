@@ -1,4 +1,4 @@
-"""Learning through the birth-month filter: its arithmetic is that of the SQL, and each step makes the belief better."""
+"""Training through the birth-month filter: arithmetic equal to the SQL, and a better posterior after each step."""
 
 from types import SimpleNamespace
 
@@ -74,7 +74,7 @@ def test_the_running_sum_adds_up_all_months_to_each_reading(users, seed):
 
 @settings(deadline=None)
 @given(HISTORIES, st.integers(0, 2**32 - 1))
-def test_the_gradient_of_evidence_is_the_adjoint_of_the_running_sum(users, seed):
+def test_the_gradient_of_the_log_likelihood_is_the_adjoint_of_the_running_sum(users, seed):
     rows, readouts = histories_of(users)
     random = np.random.default_rng(seed)
     log_likelihood, of_sum = (
@@ -128,7 +128,7 @@ def test_thirds_of_a_history_count_once_for_every_user():
     np.testing.assert_allclose(weight * 3, [3, 1, 2, 1, 1, 1, 1, 1, 1])
 
 
-def test_the_last_months_include_quiet_ones_and_begin_with_the_users_first():
+def test_the_last_months_include_inactive_ones_and_begin_with_the_users_first():
     rows = months_of([(10, 9, [9, 7]), (3, 1, [1])])
     found = last_months(rows, 3)
     assert pairs(found) == [(1, 2), (1, 1), (1, 0), (2, 1), (2, 0)]
@@ -142,7 +142,7 @@ def test_without_months_there_is_nothing_to_add_up():
     assert len(rows.counts) == 0 and len(last_months(rows, 3)) == 0 == len(train_through_filter.thirds(rows)[0])
 
 
-# The prior and the belief, against the SQL.
+# Prior and posterior, against the SQL.
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +194,7 @@ def test_the_prior_of_a_reading_lies_on_the_birth_months_possible_then(users):
         np.testing.assert_allclose(prior, expected, rtol=0, atol=1e-12)
 
 
-def test_a_belief_read_in_python_is_the_one_of_the_sql(base, ages_of_base, model_of_base):
+def test_the_python_readout_equals_the_sql_posterior(base, ages_of_base, model_of_base):
     """From stage_log_likelihoods and the model's settings to the probabilities of every user and month."""
     model, start = model_of_base
     posteriors = base.frame("birth_month_filter").sort_values(["user_id", "month"], ignore_index=True)
@@ -322,7 +322,7 @@ def test_tuning_lowers_its_loss_and_ends_where_it_is_flat(monkeypatch):
     np.testing.assert_allclose(end.mean(axis=1), 0, atol=1e-12)
 
 
-def test_without_freedom_the_weights_stay_where_they_are():
+def test_an_infinite_anchor_penalty_keeps_the_weights():
     examples = simulated(400, seed=6)
     plain = fit(examples)
     tuned = train_through_filter.tune(examples.matrix, examples.months, BIRTHS, plain, 1e-7)
@@ -403,7 +403,7 @@ def honest():
     return drawn(2500, seed=1)
 
 
-def test_evidence_twice_as_steep_is_read_half_as_steeply(honest):
+def test_log_likelihoods_twice_as_steep_get_half_the_temperature_factor(honest):
     """What tau and gamma make of a whole history: the honest evidence is read as it is."""
     for factor in (0.5, 1.0, 2.0):
         best = judge_of(*honest, factor).best()
@@ -422,13 +422,13 @@ def test_the_more_birthdays_are_wrong_the_more_stays_with_the_prior(honest):
     assert of_honest.delta < of_wrong.delta
 
 
-def test_some_of_the_belief_always_stays_with_the_prior():
+def test_the_posterior_always_keeps_a_share_of_the_prior():
     """So a single wrong birthday, however sure the evidence is, costs a finite loss."""
     assert min(*DELTAS, Settings().delta, UNCALIBRATED.delta) > 0
     months = months_of([(0, 0, [0])])
     objective = judge_of(
         months, 4000.0 * (np.array([MONTHLY.bins]) == "6")
-    )  # sure of another child than the one told of
+    )  # sure of another child than the registered one
     for settings_tried in (UNCALIBRATED, Settings(), objective.best()):
         assert np.isfinite(objective.log_loss(settings_tried))
     assert objective.best().delta == max(DELTAS)
@@ -495,7 +495,7 @@ def test_no_more_candidates_are_asked_for_once_one_is_not_better():
     assert regularisation.first_not_beaten(iter([(0.3, np.inf), (1.0, 2.0)])) == 0, "none could be had"
 
 
-def test_the_inverse_penalty_chosen_is_the_best_for_users_that_were_not_learned_from():
+def test_the_chosen_inverse_penalty_is_the_best_on_held_out_users():
     """Forty features of pure noise: the weaker the penalty, the better the fit and the worse the answer for others."""
     examples = simulated(150, seed=4)
     noise = np.random.default_rng(0).poisson(1, size=(len(examples.months), 40))
@@ -526,7 +526,7 @@ def test_with_too_few_to_choose_on_penalties_are_the_usual_ones():
     assert regularisation.choose_anchor_inverse_penalty(of_nobody_in_a_stage, BIRTHS, 0.3) == 0
 
 
-def test_freedom_is_given_where_it_helps_held_out_users_and_nowhere_else(monkeypatch):
+def test_the_anchor_penalty_is_relaxed_only_where_it_helps_held_out_users(monkeypatch):
     examples = simulated(900, seed=7, n_repeating=2)
     assert regularisation.choose_anchor_inverse_penalty(examples, BIRTHS, 0.3) > 0
 
@@ -537,7 +537,7 @@ def test_freedom_is_given_where_it_helps_held_out_users_and_nowhere_else(monkeyp
     assert regularisation.choose_anchor_inverse_penalty(examples, BIRTHS, 0.3) == 0
 
 
-def test_freedom_is_judged_on_users_that_were_not_learned_from(monkeypatch):
+def test_the_anchor_penalty_is_evaluated_on_held_out_users(monkeypatch):
     learned, judged_on = set(), set()
 
     def tune(matrix, rows, *arguments, **options):

@@ -1,4 +1,4 @@
-"""A run killed anywhere leaves a whole published set, and the next run ends where a run without a kill does."""
+"""Runs killed at any point: the published set stays whole, and the next run ends as if nothing had happened."""
 
 import hashlib
 import json
@@ -121,7 +121,7 @@ def make_scene(base: Shop, folder: Path, arrival: str) -> Scene:
 
 
 def whole_manifest(shop: Shop) -> dict:
-    """The manifest of the published set, every file of which is as the manifest says and readable."""
+    """Manifest of the published set, whose files are readable and equal to it."""
     manifest = json.loads((shop.published / "manifest.json").read_text())
     for name, facts in manifest["files"].items():
         path = shop.published / f"{name}.parquet"
@@ -184,7 +184,7 @@ def test_a_run_killed_four_times_over_a_new_month_heals(new_month):
 
 @pytest.mark.fault("Kills", "kill -9 during a backfill", "published set complete, next run recovers")
 @pytest.mark.slow
-def test_a_run_killed_halfway_through_folding_an_old_month_again_heals(late_rows):
+def test_a_run_killed_during_a_backfill_recovers(late_rows):
     late_rows.restore()
     late_rows.killed_at("birth_month_filter", r"^delete from \S+birth_month_filter\W+where \(month", occurrence=2)
     late_rows.heals()

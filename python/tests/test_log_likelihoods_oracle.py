@@ -1,4 +1,4 @@
-"""user_month_features and stage_log_likelihoods against pandas and NumPy: counted days, and a plain matrix product of them.
+"""Features and log-likelihoods against pandas and NumPy: counted days and a matrix product.
 
 And why the evidence says what it says: stage_attributions adds up to it.
 """
@@ -47,7 +47,7 @@ def actions(base):
     return frame_of(base, "select user_id, month, occurred_at, action, item_id, search_term from stg_actions")
 
 
-def test_features_are_days_counted_from_the_clean_actions(base, actions):
+def test_features_are_active_days_of_the_valid_actions(base, actions):
     expected = counted_days(actions, base.frame("item_features"), base.frame("search_term_features"))
     expected["value"] = np.log1p(expected["n_days"])
     counts = actions.groupby([*KEYS, "action"]).size().rename("n").reset_index()
@@ -63,7 +63,7 @@ def test_features_are_days_counted_from_the_clean_actions(base, actions):
     assert not kinds.str.endswith(":click").any()
 
 
-def test_evidence_is_the_matrix_product_of_days_and_weights(base, bins):
+def test_log_likelihoods_are_the_matrix_product_of_days_and_weights(base, bins):
     found = base.frame("stage_log_likelihoods").sample(500, random_state=1)
     features = base.frame("user_month_features")
     for version, rows in found.groupby("model_version"):
@@ -159,7 +159,7 @@ def test_the_share_out_of_vocabulary_can_be_checked_by_head(small):
     assert {user: row[0] for user, row in found.items()} == {"anna": pytest.approx(3 / 6), "bea": 1, "carl": 0}
 
 
-def test_evidence_of_random_users_is_the_matrix_product_and_the_same_bits_in_any_order(small, bins):
+def test_log_likelihoods_of_random_users_are_the_matrix_product_and_the_same_bits_in_any_order(small, bins):
     random = np.random.default_rng(3)
     names = [f"leaf={n}" for n in range(60)]
     actions = [(f"user {n}", FEBRUARY, "1", None) for n in range(40)]
@@ -203,7 +203,7 @@ def stages(base):
     }
 
 
-def test_contributions_add_up_to_the_evidence_of_the_stage(base, stages):
+def test_attributions_sum_to_the_log_likelihood_of_the_stage(base, stages):
     """A stage's score is the mean of the month's evidence over the stage's months of age."""
     log_likelihood = base.frame("stage_log_likelihoods").set_index(KEYS)
     ranks = base.frame("stage_attributions")
@@ -215,7 +215,7 @@ def test_contributions_add_up_to_the_evidence_of_the_stage(base, stages):
         assert len(found) == len(scores)
 
 
-def test_contributions_come_in_six_places_the_weightiest_first(base):
+def test_attributions_have_six_ranks_the_largest_first(base):
     ranks = base.frame("stage_attributions").sort_values([*KEYS, "stage", "rank"])
     keys = [*KEYS, "stage"]
     named, others = ranks[ranks["rank"] < 6], ranks[ranks["rank"] == 6]
@@ -233,7 +233,7 @@ def test_contributions_come_in_six_places_the_weightiest_first(base):
 
 
 def test_contributions_can_be_checked_by_head(small, bins, stages):
-    """A crib speaks for newborns and against toddlers; the unknown says nothing; zero is something that was met."""
+    """A crib raises newborns and lowers toddlers; an unknown feature adds nothing; a zero value counts as observed."""
     widths = stages["newborn"]
     assert widths == {"0": 2, "2": 2, "4": 2}
     weight = {name: 1.0 if name in widths else -0.25 for name in bins}

@@ -1,4 +1,4 @@
-"""What holds for the whole project: each model described, keyed, fed and used; one SQL for every engine."""
+"""Rules of the whole project: each model described, keyed, fed and used; one SQL text for every engine."""
 
 import json
 import os
@@ -131,7 +131,7 @@ def reads(node):
     return set(node.get("depends_on", {}).get("nodes", []))
 
 
-def test_every_description_says_what_a_row_is(tables):
+def test_every_description_names_its_grain(tables):
     silent = [name for name, node in tables.items() if not node["description"].startswith("One row per ")]
     assert silent == []
 

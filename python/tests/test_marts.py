@@ -1,4 +1,4 @@
-"""The marts say what the history says: stages and since when, who moved, how many, why, and what they shop for."""
+"""Marts against the history: stages and their beginnings, transitions, totals, attributions, interests."""
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ def stages(evaluated):
 
 @pytest.fixture(scope="module")
 def open_shop(evaluated, tmp_path_factory):
-    """The shop with counts of three users told."""
+    """The shop with counts of three users and more published."""
     shop = copy_shop(evaluated, tmp_path_factory.mktemp("open") / "shop")
     shop.build(only="stage_totals stage_interests", min_cell_users=FEW)
     return shop
@@ -49,8 +49,8 @@ def test_the_runner_up_is_the_second_most_probable_stage(history, stages):
         assert (history.loc[rows, "confidence"] == name).all() and rows.any()
 
 
-def test_a_stage_is_told_since_the_month_it_began_without_a_break(evaluated, history):
-    """A child of whom nothing is believed in some month begins anew in the next one."""
+def test_since_month_is_the_start_of_the_unbroken_stage(evaluated, history):
+    """A child without a row in some month begins again in the next one."""
     told = {key: rows.set_index("month")["told"] for key, rows in history.groupby(["user_id", "child_no"])}
     n_broken = 0
     for row in evaluated.frame("user_stages").itertuples():
@@ -166,7 +166,7 @@ def test_a_warehouse_in_which_the_history_was_a_view_is_carried_on(base, shop):
     assert_same(base, shop, ["user_stage_months", "user_stages", "stage_changes"])
 
 
-def test_how_many_registrations_were_set_aside_is_told_of_enough_users(shop):
+def test_the_number_of_rejected_registrations_is_published_for_enough_users(shop):
     users, rows = shop.query("select count(distinct id), count(*) from stg_rejected_registrations")[0]
     for few, told in ((users, rows), (users + 1, None)):
         shop.build(only="model_runs", min_cell_users=few)
@@ -189,7 +189,7 @@ def test_reasons_add_up_to_the_log_odds_of_the_stage(evaluated):
 
 
 def test_the_reasons_of_a_month_add_up_to_what_it_moved(evaluated, stages):
-    """Against the belief with the month's evidence and without it, of primary children that nobody registered."""
+    """Against the posterior with and without the month, of unregistered primary children."""
     bins = evaluated.frame("age_bins").sort_values("bin_no")
     edges = evaluated.frame("stages").set_index("stage")
     ages = np.arange(edges["from_month"].min(), edges["to_month"].max())
@@ -248,7 +248,7 @@ def test_features_are_weighed_for_primary_children_alone(evaluated):
     assert len(others) > 5 and set(places) == {7}
 
 
-def test_reasons_are_said_in_words(evaluated):
+def test_reasons_are_in_words(evaluated):
     predicted = dict(evaluated.query("select feature, reason from reason_texts"))
     assert predicted["leaf=wipes:purchase"] == "things of the kind wipes, bought"
     assert predicted["size=clothing|100cm"] == "things of the size clothing 100cm"

@@ -1,4 +1,4 @@
-"""The metrics of the marts, asked by MetricFlow as docs/reading_marts.md does, say what the marts say."""
+"""Metrics queried by MetricFlow as in docs/reading_marts.md, against the marts."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""The monthly job does what is new, missed or changed and nothing else; the way there does not show."""
+"""Monthly job: it processes new, missed and changed months only, and the order of runs does not matter."""
 
 import collections
 import json
@@ -25,7 +25,7 @@ STATE = [
     "search_terms",
 ]
 NEWEST = "month = (select max(month) from birth_month_filter_cells)"
-# Eight months of 400 users are too few to judge the methods and to say what stages shop for; there are no online
+# Eight months of 400 users are too few for an evaluation and for interests of stages; there are no online
 # experiments.
 TOO_FEW = (
     "evaluation_coefficients",
@@ -41,7 +41,7 @@ TOO_FEW = (
     "stage_interests",
 )
 PER_RUN = ("model_runs", "build_log", "published_marts")
-# Nobody has left the shop, no table says who consents or what was asked for, and eight months hold too few baskets for
+# No user was erased, there are no consents and no request log, and eight months hold too few baskets for
 # the checkout.
 NOBODY = ("erased_users", "erased_action_hashes", "stg_consents", "monitor_latency", "cart_complements")
 
@@ -97,7 +97,7 @@ def test_a_history_built_month_by_month_equals_one_built_at_once(base, new_shop)
     "counted in `model_runs.n_months_missing`, added on arrival",
 )
 @pytest.mark.slow
-def test_a_month_that_comes_late_is_reported_missing_and_then_folded_in(base, new_shop):
+def test_a_late_month_is_reported_missing_and_then_backfilled(base, new_shop):
     new_shop.add_months(base, ["2016-07", "2016-08", "2016-10", "2016-11", "2016-12"])
     new_shop.build()
     september = "select status, is_closed, n_actions from month_calendar where month = date '2016-09-01'"
@@ -133,7 +133,7 @@ def test_a_new_month_reads_no_file_but_its_own(base, new_shop):
 
 
 @pytest.mark.fault("Months and runs", "second run without new data", "one row in `model_runs`, no other change")
-def test_a_run_with_nothing_new_changes_nothing_but_the_run_ledger(base, shop):
+def test_a_run_with_nothing_new_changes_only_the_run_log(base, shop):
     before = shop.contents()
     shop.build(evaluated=True)
     after = shop.contents()
@@ -154,7 +154,7 @@ def test_a_run_with_nothing_new_changes_nothing_but_the_run_ledger(base, shop):
 
 @pytest.mark.fault("Months and runs", "touched file, same content", "read again, posteriors unchanged")
 @pytest.mark.slow
-def test_a_touched_file_is_read_again_and_changes_no_belief(base, shop):
+def test_a_touched_file_is_read_again_and_changes_no_posterior(base, shop):
     file = shop.source / "actions" / "month=2016-10" / "part-0000.parquet"
     os.utime(file, (1, 1))
     before = {model: shop.run_of_months(model) for model in ("stg_action_rows", "action_months")}
@@ -166,7 +166,7 @@ def test_a_touched_file_is_read_again_and_changes_no_belief(base, shop):
 
 
 @pytest.mark.fault("Months and runs", "late actions", "that month and later posteriors recomputed")
-def test_rows_that_come_late_rewrite_the_beliefs_from_their_month_on(base, shop, new_shop):
+def test_late_rows_update_the_posteriors_from_their_month_on(base, shop, new_shop):
     for folder, of_month, days, rebuilt in (
         ("2017-02", "2016-12", 31, ["2017-01", "2017-02"]),
         ("2016-12", "2016-09", 30, ["2016-10", "2016-11", "2016-12", "2017-01", "2017-02"]),
@@ -186,7 +186,7 @@ def test_rows_that_come_late_rewrite_the_beliefs_from_their_month_on(base, shop,
 
 @pytest.mark.slow
 def test_a_changed_month_is_scored_again_and_so_is_the_same_month_of_the_next_year(base, new_shop):
-    """Not its evidence, which is of the month alone. The model is one that has learned from the year before, too."""
+    """Not its log-likelihood, which is of the month alone. The model was trained on the year before too."""
     new_shop.change(
         """insert into stage_coefficients
         select * replace ('last_year:' || feature as feature, value / 2 as value) from stage_coefficients
@@ -225,7 +225,7 @@ def test_a_changed_month_is_scored_again_and_so_is_the_same_month_of_the_next_ye
 
 @pytest.mark.fault("Months and runs", "month removed from the source", "month kept, status `archived`")
 @pytest.mark.slow
-def test_a_month_that_leaves_the_source_is_retired_and_kept(base, shop):
+def test_a_month_that_leaves_the_source_is_archived(base, shop):
     shutil.rmtree(shop.source / "actions" / "month=2016-08")
     shop.build()
     ledger = "select month, n_rows, n_actions, content_hash, is_closed from month_calendar order by month"
@@ -236,7 +236,7 @@ def test_a_month_that_leaves_the_source_is_retired_and_kept(base, shop):
 
 
 @pytest.mark.slow
-def test_a_retired_month_is_kept_when_the_next_folder_holds_a_few_of_its_rows(base, shop):
+def test_an_archived_month_stays_when_the_next_folder_holds_a_few_of_its_rows(base, shop):
     september = "actions/month=2016-09/part-0000.parquet"
     own_rows = f"select * replace (cast(action_id as varchar) as action_id) from '{base.source}/{september}'"
     shop.write(september, f"{own_rows} union all by name ({late_rows(base, '2016-07', 31)})")
@@ -249,7 +249,7 @@ def test_a_retired_month_is_kept_when_the_next_folder_holds_a_few_of_its_rows(ba
 
 @pytest.mark.fault("Months and runs", "month not closed", "staged, no posterior until closed and complete")
 @pytest.mark.slow
-def test_a_month_gets_a_belief_once_it_is_over_and_complete(base, new_shop):
+def test_a_month_gets_a_posterior_once_it_is_closed(base, new_shop):
     def months_believed(shop):
         return [
             month
@@ -268,7 +268,7 @@ def test_a_month_gets_a_belief_once_it_is_over_and_complete(base, new_shop):
     declared.build(through_month="2016-08")
     assert months_believed(declared) == ["2016-07", "2016-08"]
 
-    # The last day has come, but not its end: what lies after the clock is set aside until the month is over.
+    # The last day has come, but not its end: rows after the clock are rejected until the month is over.
     new_shop.write("actions/month=2016-08/last_day.parquet", f"{august} where {is_last_day}")
     new_shop.build(run_clock="2016-08-31 12:00:00")
     assert months_believed(new_shop) == ["2016-07"]
@@ -282,7 +282,7 @@ def test_a_month_gets_a_belief_once_it_is_over_and_complete(base, new_shop):
 
 @pytest.mark.fault("Training", "first run with too few registered children", "LS-ML-001, published set unchanged")
 @pytest.mark.slow
-def test_without_registered_children_the_run_ends_well_and_says_what_is_missing(base, bare_shop):
+def test_without_registered_children_the_run_succeeds_and_reports_the_missing_labels(base, bare_shop):
     bare_shop.add_months(base, ["2016-07"])
     children = f"from '{base.source}/children.parquet'"
     bare_shop.write("children.parquet", f"{children} order by user_id limit 20")

@@ -1,4 +1,4 @@
-"""Online experiments: an A/A run raises the nominal share of false alarms, and the readout counts right."""
+"""Online experiments: an A/A test has the nominal false positive rate, and the readout counts right."""
 
 import duckdb
 import numpy as np
@@ -15,7 +15,7 @@ def read_out(shop, wanted: list[dict]) -> None:
     shop.build(only="experiment_arms experiment_readout", evaluated=True, experiments=wanted)
 
 
-def test_an_experiment_without_effect_alarms_as_often_as_it_says(shop):
+def test_an_experiment_without_effect_has_the_nominal_false_positive_rate(shop):
     """Nobody is treated differently: of 400 intervals about 20 leave 0 out, and none of the ratios is suspicious."""
     read_out(shop, experiments(N_EXPERIMENTS))
     rows = shop.frame("experiment_readout")
@@ -40,7 +40,7 @@ def test_the_readout_counts_those_who_came_and_those_who_bought(shop):
 
 
 def test_a_skewed_sample_is_noticed(shop):
-    """The treated who do not buy are lost on the way: the readout warns before anybody believes the gain."""
+    """Treated users who do not buy are missing in the log: the readout flags the ratio mismatch."""
     read_out(shop, experiments(1))
     shop.change(
         """delete from user_months where hash(user_id) % 2 = 0

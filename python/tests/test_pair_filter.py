@@ -1,4 +1,4 @@
-"""A second child, from pairs of birth months: the sums against a restatement, and what is made of them."""
+"""Second children from pairs of birth months: sums against NumPy, and their use."""
 
 from itertools import pairwise
 
@@ -117,7 +117,7 @@ def unit(*bins: int) -> np.ndarray:
     return 4.0 * np.isin(np.arange(N_BINS), bins)
 
 
-def test_two_children_of_different_ages_are_told_from_one():
+def test_two_children_of_different_ages_are_distinguished_from_one():
     newborn, nursery = unit(5, 6), unit(14)
     both = read(folded(dict.fromkeys(range(4), np.array([newborn, nursery] * 3)), 4), 4, first_stage=4)
     alone = read(folded(dict.fromkeys(range(4), np.array([nursery, nursery] * 3)), 4), 4, first_stage=4)
@@ -143,7 +143,7 @@ def test_what_is_read_of_a_user_does_not_hang_on_who_else_is_read(seed, n_users)
 
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 10_000), n_groups=st.lists(st.integers(1, 5), min_size=1, max_size=30))
-def test_what_a_month_says_of_a_user_does_not_hang_on_who_else_acted(seed, n_groups):
+def test_the_update_of_a_user_does_not_depend_on_other_users(seed, n_groups):
     log_likelihood = np.random.default_rng(seed).normal(size=(sum(n_groups), N_BINS))
     together = CELLS.merged(log_likelihood, np.array(n_groups), AVERAGE, START)
     for user, units in enumerate(np.split(log_likelihood, np.cumsum(n_groups)[:-1])):
@@ -169,7 +169,7 @@ def test_a_single_gift_makes_no_second_child():
     assert read(folded(months, 4), 4, first_stage=4).log_odds[0] < 0
 
 
-def test_unit_evidence_is_the_sum_of_what_the_unit_met(base):
+def test_group_log_likelihoods_sum_the_observed_features_of_the_group(base):
     """Recounted in pandas for a month: distinct days per user, unit and feature, ln(1 + days) times the weight."""
     month = "month = date '2016-11-01'"
     actions = base.frame("stg_actions", month)
@@ -192,7 +192,7 @@ def test_unit_evidence_is_the_sum_of_what_the_unit_met(base):
     np.testing.assert_allclose(found[[f"ll_{c[2:]}" for c in columns]], expected, rtol=0, atol=1e-8)
 
 
-def test_every_belief_is_beside_one_about_a_second_child(base):
+def test_every_posterior_has_one_of_a_second_child(base):
     keys = "select user_id, month from {} order by all"
     assert base.query(keys.format("pair_filter")) == base.query(keys.format("birth_month_filter"))
     p = base.frame("pair_filter")
@@ -203,7 +203,7 @@ def test_every_belief_is_beside_one_about_a_second_child(base):
     assert (p["expected_birth_month"] <= p["latest_birth_month"]).all()
 
 
-def test_a_second_child_is_believed_in_above_the_threshold_and_has_a_number_of_its_own(shop):
+def test_a_second_child_above_the_threshold_has_its_own_number(shop):
     """With 400 users no threshold is learned, and 20 to 1 is reached by nobody: all odds are raised by hand."""
     thresholds = [threshold for (threshold,) in shop.query("select threshold from second_child_thresholds")]
     assert thresholds == [pytest.approx(np.log(20))] * 8

@@ -1,4 +1,4 @@
-"""What must not run stops before anything is written, with a code and what is wrong."""
+"""Preflight checks: a run that must not start fails before anything is written, with a code and the cause."""
 
 import json
 import re
@@ -243,7 +243,7 @@ def test_a_published_path_that_is_a_folder_of_somebody_else_stops_the_run(shop):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("by", ["a shorter list", "infer_pregnancy"])
-def test_without_pregnancy_nothing_before_birth_is_inferred_or_told(bare_shop, base, by):
+def test_without_pregnancy_nothing_before_birth_is_inferred_or_published(bare_shop, base, by):
     """Neither a stage, nor a column, nor an age before birth, nor a month of birth still to come."""
     project_file = bare_shop.folder / "dbt_project.yml"
     stages = yaml.safe_load(project_file.read_text())["vars"]["stages"][1:]

@@ -1,4 +1,4 @@
-"""What readers of the published marts see: one whole set, old or new, under a path that never changes."""
+"""Published set: whole, old or new, under a path that never changes."""
 
 import csv
 import hashlib
@@ -79,7 +79,7 @@ def test_a_new_set_is_a_folder_of_its_own_behind_the_link(shop):
     assert matches_manifest(first) and matches_manifest(shop.published)
 
 
-def test_what_is_returned_says_where_each_mart_lies_and_what_it_holds(shop):
+def test_the_returned_rows_name_path_and_content_of_each_mart(shop):
     rows = {row["mart"]: row for row in shop.publish("('anna', 'newborn', 0.8), ('bea', 'infant', 0.9)")}
     assert {name: row["n_rows"] for name, row in rows.items()} == {"user_stages": 2, "stages": 2, "model_runs": 1}
     for name, row in rows.items():
@@ -155,7 +155,7 @@ def test_a_path_taken_by_something_else_is_left_alone(shop, taken_by):
     assert taken_by != "link" or shop.published.resolve() == other
 
 
-def test_a_link_to_a_set_that_is_gone_is_published_anew(shop):
+def test_a_dangling_link_is_published_again(shop):
     shop.publish()
     shop.published.resolve().rename(shop.published.with_name("lost"))
     shop.publish()
@@ -198,7 +198,7 @@ def test_small_marts_are_csv_too_which_no_spreadsheet_calculates(shop):
     assert not (shop.published / "user_stages.csv").exists()
 
 
-def test_what_the_database_says_of_columns_is_in_the_views_and_in_the_dictionary(shop):
+def test_column_comments_are_in_the_views_and_in_the_dictionary(shop):
     predicted = {"user_stages": {"": "One row per user.", "stage": "It's the stage."}}
     shop.publish(descriptions=predicted)
     with duckdb.connect(shop.published / "life_stage.duckdb", read_only=True) as reader:

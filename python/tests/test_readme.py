@@ -1,4 +1,4 @@
-"""The README's commands do what it says, and its numbers are the ones they print."""
+"""Commands of the README and the numbers they print."""
 
 import os
 import re
@@ -68,7 +68,7 @@ def test_the_monthly_command_runs_on_a_folder_of_your_own(checkout, demo_output,
     assert (checkout / "published_mine" / "user_stages.parquet").exists()
 
 
-def test_the_published_views_answer_the_readme_s_query(checkout, demo_output):
+def test_the_readme_s_query_runs_on_the_published_views(checkout, demo_output):
     command = next(block for block in BLOCKS if "life_stage.duckdb" in block and "select" in block)
     assert "kindergarten" in run(checkout, command)
 

@@ -1,4 +1,4 @@
-"""Registered birthdays in the marts: strong, fallible evidence from the month of registration on, and only there."""
+"""Registered birthdays in the marts: strong, fallible observations from the month of registration on."""
 
 import numpy as np
 import pandas as pd
@@ -30,8 +30,8 @@ def told(base):
     return together[together["user_id"].isin([user for (user,) in alone])]
 
 
-def test_a_birthday_is_trusted_as_bayes_says(base):
-    """0.95 on the birthday, 0.05 on what is believed without it, both weighed with the behaviour up to the month."""
+def test_the_registration_weight_follows_bayes_rule(base):
+    """0.95 on the birthday, 0.05 on the prior, both times the likelihood of the behaviour up to the month."""
     d, log_likelihood = Divisions.of(base), base.frame("stage_log_likelihoods")
     calendar = {month: n for n, (month,) in enumerate(base.query("select month from month_calendar order by month"))}
     rows = base.frame("stage_coefficients", "parameter_type in ('initial_prior', 'setting')")
@@ -68,7 +68,7 @@ def test_a_trusted_birthday_names_the_stage(told, base):
         assert (trusted[column] == month).all()
 
 
-def test_before_it_is_registered_behaviour_alone_is_told(told):
+def test_before_its_registration_a_child_has_the_behavioural_posterior(told):
     before = told[told["registration_probability"].isna()]
     columns = [name for name in told.columns if f"{name}_behaviour" in told.columns and name != "child_no"]
     assert len(before) > 40 and len(columns) > 12
@@ -80,8 +80,8 @@ def test_before_it_is_registered_behaviour_alone_is_told(told):
             assert mine.equals(theirs.rename(column)), column
 
 
-def test_a_doubtful_birthday_leaves_part_of_the_belief_with_behaviour(told):
-    """The probability of the registered stage is trust x 1 + (1 - trust) x what behaviour says, among all cells."""
+def test_a_doubtful_birthday_keeps_part_of_the_behavioural_posterior(told):
+    """The probability of the registered stage is weight x 1 + (1 - weight) x posterior, over all grid points."""
     rows = told[told["registration_probability"].between(0.01, 0.9) & told["age_months"].between(0, 5)]
     assert len(rows) > 0
     inside = 1 - rows["not_yet_expecting_probability_behaviour"] - rows["graduated_probability_behaviour"]
@@ -91,7 +91,7 @@ def test_a_doubtful_birthday_leaves_part_of_the_belief_with_behaviour(told):
     np.testing.assert_allclose(rows["p_newborn"], expected / total, rtol=0, atol=1e-9)
 
 
-def test_wrong_registrations_change_what_is_told_and_no_belief(base, tmp_path):
+def test_wrong_registrations_change_the_marts_and_no_posterior(base, tmp_path):
     shop = copy_shop(base, tmp_path / "wrong")
     shift_birthdays(shop, 20)
     shop.build()
@@ -174,7 +174,7 @@ def test_children_who_may_not_be_born_are_kept_out_of_the_current_stages(base):
 
 
 @pytest.mark.slow
-def test_the_marts_tell_the_method_that_the_var_names(base, tmp_path):
+def test_the_marts_publish_the_method_of_the_var(base, tmp_path):
     shop = copy_shop(base, tmp_path / "method")
     shop.build(checked=True, fusion_method="dynamic_fusion")
     unregistered = "user_id not in (select user_id from stg_children) group by all order by all"

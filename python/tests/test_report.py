@@ -1,4 +1,4 @@
-"""The report is one file that loads nothing, shows what the tables say and can be read without seeing it."""
+"""Report: one file that loads nothing, shows the tables and is accessible."""
 
 import re
 import shutil
@@ -12,7 +12,7 @@ import pytest
 from life_stage import report
 from life_stage.report_panels import PANELS, Panel
 
-# Results by which they are told apart, and within what the hidden ones must be enough together.
+# Key of a result, and the group within which suppressed counts must be large enough together.
 HIDING = {
     "stage_accuracy": (["method", "period", "cohort"], ["method", "cohort"]),
     "stage_confusion": (["method", "true_stage", "predicted_stage"], ["method", "true_stage"]),
@@ -24,7 +24,7 @@ N_CHARTS = sum(panel.draw is not None for panel in PANELS)
 
 @pytest.fixture(scope="module")
 def written(evaluated, tmp_path_factory):
-    """The report of a shop whose methods are judged, and how many charts it says it has; no result counts as small."""
+    """Report of a shop with an evaluation, and its number of charts; no count is suppressed."""
     file = tmp_path_factory.mktemp("report") / "life_stages.html"
     warehouse = file.with_name("warehouse.duckdb")
     with duckdb.connect() as connection:
@@ -104,7 +104,7 @@ def test_the_reasons_of_the_sample_are_those_of_the_mart(evaluated, written):
 
 
 def users_of(shop, table: str) -> pd.Series:
-    """How many users each result of a table is of, counted anew."""
+    """Number of users behind each result of a table, counted again."""
     rows = shop.frame("stage_predictions")
     if table == "stage_accuracy":
         rows = rows.merge(shop.frame("evaluation_cohorts"), on=["user_id", "month"])
@@ -170,7 +170,7 @@ def test_what_shops_write_is_no_markup():
     assert "&lt;script&gt;" in found and ">1.500<" in found and ">2<" in found
 
 
-def test_a_shop_that_is_not_judged_has_a_report_too(base, tmp_path):
+def test_a_shop_without_evaluation_has_a_report(base, tmp_path):
     n_charts = report.write(base.warehouse, tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert 0 < n_charts < N_CHARTS and text.count("Nothing to show yet") == N_CHARTS - n_charts

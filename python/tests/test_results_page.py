@@ -1,4 +1,4 @@
-"""docs/results.md, docs/performance.md and their pictures equal what the generators write from the kept figures."""
+"""Generated pages of results and costs, against the kept figures."""
 
 import importlib
 from pathlib import Path

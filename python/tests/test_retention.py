@@ -1,4 +1,4 @@
-"""Months that left by var keep_actions_months or keep_features_months stay away, and nothing that is told changes."""
+"""Retention: months before the vars keep_actions_months and keep_features_months stay dropped, published rows stay."""
 
 import duckdb
 import pytest
@@ -73,19 +73,19 @@ def test_old_months_leave_by_calendar_years_and_stay_away(shops):
     assert status["2016-11"] == "archived" and status["2017-01"] == "present"
 
 
-def test_what_is_believed_of_months_that_left_stays(shops):
+def test_posteriors_of_dropped_months_stay(shops):
     late, dropped, _ = shops
     assert_same(late, dropped, BELIEFS, where="month < date '2017-01-01'")
 
 
-def test_late_rows_are_believed_as_if_everything_had_been_kept(shops):
+def test_late_rows_give_the_posteriors_of_a_full_history(shops):
     late, dropped, whole = shops
     assert late.run_of_months("pair_filter")["2017-01"] != dropped.run_of_months("pair_filter")["2017-01"]
     assert late.run_of_months("pair_filter")["2016-12"] == dropped.run_of_months("pair_filter")["2016-12"]
     assert_same(late, whole, BELIEFS, where="month >= date '2017-01-01'")
 
 
-def test_a_text_that_only_dropped_months_searched_for_is_forgotten(shops):
+def test_a_search_term_of_dropped_months_alone_is_deleted(shops):
     late, _, whole = shops
     sql = "select distinct search_term from {} except select distinct search_term from search_terms"
     assert late.query(sql.format("search_words")) == []

@@ -1,4 +1,4 @@
-"""What a person runs to look at the data and at the installation."""
+"""Commands for a person: sample rows of the data and checks of the installation."""
 
 import re
 from pathlib import Path
@@ -60,7 +60,7 @@ def test_who_holds_the_warehouse_is_named(look, tmp_path):
     assert re.search(r"in use by process \d+ on .*LS-RUN-001", str(wrong))
 
 
-def test_little_room_is_said(look, monkeypatch):
+def test_low_disk_space_is_reported(look, monkeypatch):
     monkeypatch.setattr(doctor, "ROOM", 1e12)
     (wrong,) = (finding for finding in look() if not finding.is_well)
     assert "free at" in wrong.what

@@ -1,5 +1,4 @@
-"""The memory-less scores are the softmax of a month's features and those of the same month last year, for just the
-users who acted in either."""
+"""Scores of the stateless baseline: softmax of a month's features and those of the same month last year."""
 
 import duckdb
 import numpy as np
@@ -13,7 +12,7 @@ KEYS = ["user_id", "month"]
 BINS = ["young", "middle", "old"]
 MONTHS = pd.date_range("2016-01-01", "2017-02-01", freq="MS")
 FEBRUARY, YEAR_BEFORE, JANUARY = "2017-02-01", "2016-02-01", "2017-01-01"
-# Features of the model: what each says about young, middle and old.
+# Features of the model with their weights for young, middle and old.
 HEAD = {"": (0.0, 0.5, -0.5), "crib": (2.0, 0.0, -2.0), "last_year:crib": (-1.0, 2.0, -1.0), "bike": (-1.0, 0.0, 1.0)}
 PRIOR = (0.5, 0.3, 0.2)
 
@@ -95,7 +94,7 @@ def test_scores_can_be_checked_by_head():
         ("both", FEBRUARY, "bike", 2.0),
         ("both", YEAR_BEFORE, "crib", 1.5),
         ("unknown", FEBRUARY, "drone", 4.0),
-        ("bike last year", YEAR_BEFORE, "bike", 1.0),  # which the model has not learned from
+        ("bike last year", YEAR_BEFORE, "bike", 1.0),  # unknown to the model
         ("another month", JANUARY, "crib", 1.0),
         ("two years ago", "2015-02-01", "crib", 1.0),
     ]

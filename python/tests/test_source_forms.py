@@ -1,4 +1,4 @@
-"""However the same source is written down, the beliefs are the same."""
+"""Forms of one source: the posteriors do not depend on how it is written."""
 
 import random
 
@@ -25,7 +25,7 @@ def quoted(files):
 
 @pytest.mark.fault("Rows", "shuffled source, a fifth of it duplicated", "same posteriors")
 @pytest.mark.slow
-def test_the_order_of_rows_and_files_and_repeated_rows_do_not_matter(base, new_shop):
+def test_order_of_rows_and_files_and_duplicates_do_not_matter(base, new_shop):
     dice = random.Random(1)
     for table in SOURCE_TABLES:
         rows = pa.concat_tables(pq.ParquetFile(file).read() for file in files_of(base, table, MONTHS))
@@ -41,7 +41,7 @@ def test_the_order_of_rows_and_files_and_repeated_rows_do_not_matter(base, new_s
 
 
 @pytest.mark.slow
-def test_csv_says_the_same_as_parquet(base, new_shop):
+def test_csv_and_parquet_give_equal_tables(base, new_shop):
     for table in SOURCE_TABLES:
         (new_shop.source / f"{table}.parquet").unlink(missing_ok=True)
         path = "actions/any name.csv" if table == "actions" else f"{table}.csv"

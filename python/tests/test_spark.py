@@ -1,4 +1,4 @@
-"""The same project on DuckDB and on Apache Spark: every table equal, every month of work the same.
+"""One project on DuckDB and on Apache Spark: equal tables, equal months of work.
 
 Run by `make test-spark`; the extra `spark` and Java are needed. One shop is built on both engines and then given a new
 and a changed month, so the tests of this file belong together and run in their order.

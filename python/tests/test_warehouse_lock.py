@@ -1,4 +1,4 @@
-"""One run at a time: what the lock beside the warehouse refuses, whom it names and when it lets go."""
+"""Lock of the warehouse: one run at a time, the named holder, the release."""
 
 import os
 import signal
@@ -38,7 +38,7 @@ def holder(warehouse):
         process.kill()
 
 
-def test_a_second_process_is_refused_and_told_who_holds_the_warehouse(holder, warehouse):
+def test_a_second_process_fails_and_names_the_holder_of_the_warehouse(holder, warehouse):
     with pytest.raises(DbtRuntimeError, match=rf"LS-RUN-001 \S+warehouse.duckdb is in use by process {holder.pid} on "):
         take_lock(warehouse)
 

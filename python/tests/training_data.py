@@ -1,4 +1,4 @@
-"""A small shop to learn from, as the arrays and frames that training gets: five age bins, three stages, known truth."""
+"""Small training data with known truth: five age bins, three stages, as arrays and frames."""
 
 from datetime import date
 

@@ -1,4 +1,4 @@
-"""A delivery most of which would be set aside stops the run before anything is staged; a bad row does not."""
+"""Broken deliveries: mostly invalid rows fail the run before staging; single bad rows do not."""
 
 import pytest
 from project import assert_same, assert_stops

@@ -1,4 +1,4 @@
-"""A file of the source that cannot be read whole stops the run before anything is staged."""
+"""Unreadable source files: the run fails before anything is staged."""
 
 import pytest
 from project import assert_stops

@@ -1,4 +1,4 @@
-"""Months at the edges: before all others, and cut where the shop's day ends."""
+"""Months at the edges: before all others, and cut at the shop's midnight."""
 
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -12,7 +12,7 @@ BELIEFS = ["stage_log_likelihoods", "birth_month_filter", "dynamic_fusion"]
 
 @pytest.mark.fault("Months and runs", "backfill of a month before all others", "posteriors of a single run")
 @pytest.mark.slow
-def test_a_month_before_all_others_is_folded_in(base, new_shop):
+def test_a_month_before_all_others_is_backfilled(base, new_shop):
     new_shop.add_months(base, ["2016-08", "2016-09"])
     new_shop.build(only="+birth_month_filter +dynamic_fusion")
     before = new_shop.run_of_months("birth_month_filter")

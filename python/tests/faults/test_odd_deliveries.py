@@ -1,4 +1,4 @@
-"""A delivery full of odd ids, texts, files and birthdays: nothing of it is lost, nobody else's beliefs notice."""
+"""Odd deliveries: strange ids, texts, files and birthdays lose no row and change no other user's posterior."""
 
 from datetime import date
 from pathlib import Path
@@ -149,7 +149,7 @@ def quoted(text: str) -> str:
 
 
 @pytest.mark.fault("Rows", "items or categories unknown to the model", "row kept, counts as activity only")
-def test_what_no_model_has_learned_says_nothing(odd):
+def test_features_unknown_to_the_model_have_no_effect(odd):
     """Their evidence is the intercept, as that of a user whose item has no category."""
     log_likelihood = odd.frame("stage_log_likelihoods").set_index("user_id")
     columns = [column for column in log_likelihood if column.startswith("ll_")]
@@ -180,7 +180,7 @@ def test_files_of_any_form_are_read(odd):
 
 
 @pytest.mark.fault("Months and runs", "empty month", "month without actions, status `missing`")
-def test_an_empty_month_is_reported_and_counts_as_quiet(odd):
+def test_an_empty_month_is_reported_and_counts_as_inactive(odd):
     ledger = odd.query("select strftime(month, '%Y-%m'), status, is_closed from month_calendar order by month")
     assert ledger == [("2016-09", "present", True), ("2016-10", "missing", True), ("2016-11", "present", True)]
     observe("2016-10: missing, closed")

@@ -1,4 +1,4 @@
-"""Nothing is published before every test that protects it has passed: in dbt's own order of work, and when tried."""
+"""Publication after all tests that protect it: in dbt's order of work and in a failing run."""
 
 import json
 
