@@ -1,4 +1,4 @@
-"""Whether a feature that an analyst adds as one SQL file is worth what it says: python bench/analyst_feature.py.
+"""Benefit of a feature that an analyst adds as one SQL file: python bench/analyst_feature.py.
 
 The simulated shoppers are given a dwell time that grows with the true age of their child, a signal that no feature of
 the project reads. One family reads it; another is noise. Each is built beside production, as the guide to adding a

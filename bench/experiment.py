@@ -1,4 +1,4 @@
-"""The published experiment's protocol on simulated shoppers: make experiment writes docs/results.md from it.
+"""Published protocol on simulated shoppers: make experiment writes docs/results.md from it.
 
 14,000 simulated users a seed: half train, 15 % calibrate, the rest are judged on the six newest months if they
 registered exactly one child. The figures are those of the evaluation tables; only the attainable bound is added here.

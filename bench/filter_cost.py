@@ -1,4 +1,4 @@
-"""What carrying the beliefs of 500,000 users costs: 23 months from nothing, the month after, and nothing new.
+"""Cost of filter updates for 500,000 users: 23 months from nothing, the month after, and nothing new.
 
 The evidence is that of 5,000 simulated shoppers, each a hundred times. Every figure is a whole `dbt run` of the three
 folds, the start of dbt included, with DuckDB held to 3 GB. python bench/filter_cost.py

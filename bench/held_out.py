@@ -1,4 +1,4 @@
-"""Methods judged on test users: the learning tables of a warehouse as arrays, and scores with intervals.
+"""Held-out evaluation for benchmarks: the training tables of a warehouse as arrays, and scores with intervals.
 
 Training users, validation users and test users are different people; nothing is fitted on test users.
 """

@@ -1,4 +1,4 @@
-"""What each part of the learning is worth, on simulated users that no model has seen: python bench/learning_quality.py.
+"""Benefit of each training step, on held-out simulated users: python bench/learning_quality.py.
 
 Every user-month from a user's first on counts, quiet ones included; the truth is what was registered, some of it wrong.
 """

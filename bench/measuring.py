@@ -1,4 +1,4 @@
-"""What the benchmarks share: data and warehouses made once, work timed in processes of its own, results kept.
+"""Shared code of the benchmarks: data and warehouses made once, work timed in its own processes, results kept.
 
 Machines are noisy, so pieces of work that are compared run in turn, several times; what counts is the median of the
 ratios of neighbouring runs.

@@ -1,4 +1,4 @@
-"""The best that could be known of simulated users: beliefs from the likelihoods that the simulator drew from.
+"""Oracle upper bound of simulated users: posteriors from the simulator's own likelihoods.
 
 Users' tastes and whom a session was for stay unknown, as they are to every method.
 """

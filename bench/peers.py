@@ -1,4 +1,4 @@
-"""Features and evidence of one month, side by side: the project's SQL and what people would use instead.
+"""Features and log-likelihoods of one month, side by side: the project's SQL and its alternatives.
 
 Everybody reads the same four Parquet files (the month's clean actions, features of items and of search terms, weights
 of features by age bin), writes the same evidence per user, and must come to the same sums. Polars and Spark need

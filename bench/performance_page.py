@@ -1,4 +1,4 @@
-"""Writes docs/performance.md, its picture and the table in README's section Scale from bench/results.
+"""Generator of docs/performance.md, its picture and the table in README's section Scale, from bench/results.
 
 python bench/performance_page.py
 """

@@ -1,4 +1,4 @@
-"""Writes docs/results.md and its pictures from the kept figures in bench/results.
+"""Generator of docs/results.md and its pictures, from the kept figures in bench/results.
 
 python bench/results_page.py
 """

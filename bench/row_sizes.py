@@ -1,4 +1,4 @@
-"""What a row of each large table takes as Parquet, in the month that has most of them.
+"""Row sizes of each large table as Parquet, in its fullest month.
 
 Of 5,000 simulated shoppers over 24 months; docs/scaling.md reckons with it. python bench/row_sizes.py
 """

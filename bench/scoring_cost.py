@@ -1,4 +1,4 @@
-"""What a month of 4 million actions costs: features and evidence, against a bare scan of the columns they read.
+"""Cost of scoring a month of 4 million actions: features and log-likelihoods, against a bare scan of their columns.
 
 Two ways to the sum are compared: by distinct days per feature (the project's own SQL), and push-down, which folds the
 weights into one score per item and action first and never spells features out. python bench/scoring_cost.py

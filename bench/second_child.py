@@ -1,4 +1,4 @@
-"""How well second children are found on simulated families, by the share of single children's months with a false one.
+"""Accuracy of second children on simulated families, by the share of false ones among single children.
 
 Judged are months of test families with two registered children in different stages. F1 compares the set of stages that
 is told with the set of the registered ones; thresholds come from single-child validation users.

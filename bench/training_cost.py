@@ -1,4 +1,4 @@
-"""What learning costs: one fit of 150,000 months x 4,000 features x 20 bins, and training on through the filter.
+"""Cost of training: one fit of 150,000 months x 4,000 features x 20 bins, and fine-tuning through the filter.
 
 The months are those of simulated users, drawn again until there are enough, with further features that are others
 shuffled. python bench/training_cost.py

@@ -1,4 +1,4 @@
-"""What whole runs cost against reading their input: the first build, one new month, nothing new; and as data grows.
+"""Cost of whole runs against reading their input: first build, one new month, no new data; and as data grows.
 
 Each figure of a run is that of a whole process, the start of dbt included. Runs are compared with what nobody can do
 without: reading every value of every column of the actions, and counting the actions of every user and month. DuckDB

@@ -1,4 +1,4 @@
-"""A walk through the marts, and a feature tried before it is written.
+"""Tour of the marts, and a feature tried before it is written.
 
 Needs a finished run. Read and change it with marimo (`.venv/bin/marimo edit notebooks/explore_marts.py`) after
 `.venv/bin/python -m pip install -e '.[notebook]'`; as a plain program it prints what its cells find.

@@ -1,4 +1,5 @@
-"""Loaded by dbt, as every module named dbt_*: lets dbt-spark run Python models in the session that runs its SQL."""
+"""dbt plugin, loaded because its name begins with dbt_: lets dbt-spark run Python models in the session that runs its
+SQL."""
 
 import contextlib
 import os

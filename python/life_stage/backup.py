@@ -1,4 +1,4 @@
-"""Save the warehouse as one whole file, and put a saved one back: python -m life_stage.backup save | restore FILE."""
+"""Backup and restore of the warehouse as one file: python -m life_stage.backup save | restore FILE."""
 
 import argparse
 import os

@@ -1,4 +1,4 @@
-"""The birth-month filter on arrays, for learning through it: the arithmetic of the SQL in models/life_stage/fusion.
+"""Birth-month filter on arrays, for training through it: the arithmetic of the SQL in models/life_stage/filtering.
 
 A child's birth month does not move, so the evidence of a user's months adds up per birth month. A cell is
 a birth month, by the age it means in the newest month; the first cell is `not yet expecting`, the last `graduated`.

@@ -1,4 +1,4 @@
-"""Training, step 3: how steeply the carried evidence is read, chosen on validation users.
+"""Calibration, step 3 of training: temperature, discount and prior mixing of the readout, chosen on validation users.
 
 P = (1 - delta) softmax(tau * n ** -gamma * C + ln prior) + delta * prior, n the active months so far. A user's months
 resemble each other, so what they say together is less sure than their sum.

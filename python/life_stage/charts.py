@@ -1,4 +1,4 @@
-"""Charts as SVG, alike in the report and in docs/results.md: a reader needs no script and no network."""
+"""Charts as SVG, shared by the report and docs/results.md: no script and no network."""
 
 import altair as alt
 import pandas as pd

@@ -1,4 +1,4 @@
-"""How well one month alone tells the stage of registered users: python -m life_stage.cross_validation.
+"""Cross-validated accuracy of one month alone on registered users: python -m life_stage.cross_validation.
 
 Five times five folds of users; in each the project's own regression is trained on four fifths and asked about the rest.
 Rows are the active months of users with one registered child whose age at the month's end lies in a stage.

@@ -1,4 +1,4 @@
-"""Whether a run has what it needs, and what to do where it has not: python -m life_stage.doctor"""
+"""Checks before a run, each with its remedy: python -m life_stage.doctor."""
 
 import fcntl
 import os

@@ -1,4 +1,4 @@
-"""What the database engine stops on, said with a code and what to do: a full disk, too little memory, a broken file.
+"""Error codes and remedies for errors of the database engine: a full disk, too little memory, a broken file.
 
 dbt passes the engine's errors through two places, one for SQL and one for Python models, and offers no hook there: both
 are wrapped.

@@ -1,4 +1,5 @@
-"""Users who leave are taken out of the published files, and the warehouse is rewritten so that no old block holds them.
+"""Erases users from published files and rewrites the warehouse file, so that no freed block still contains their
+data.
 
 macros/erasure.sql deletes their rows and calls `Plugin.store`, in the process that holds the warehouse's lock. A
 database keeps deleted rows in blocks it may use again, so only a new file is free of them; it is searched before it

@@ -1,4 +1,4 @@
-"""What every method says of the test users in the months of the window, from a model that saw neither."""
+"""Predictions of every method for the test users in the evaluation window, from a model trained on neither."""
 
 from dataclasses import dataclass
 

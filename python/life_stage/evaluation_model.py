@@ -1,4 +1,4 @@
-"""The model that is judged: learned like any other, but only from what was known before the months it is judged on."""
+"""Evaluation model: trained like any other, but only on data from before the evaluation window."""
 
 from collections.abc import Callable
 from datetime import date

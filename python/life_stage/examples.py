@@ -1,4 +1,4 @@
-"""What a model learns from, as arrays: the months of users with one registered child and what was met in them."""
+"""Training examples as arrays: months of users with one registered child and their observed features."""
 
 from dataclasses import dataclass
 from datetime import date

@@ -1,4 +1,4 @@
-"""A trained model as rows of stage_coefficients, and a name for what is in it."""
+"""A trained model as rows of stage_coefficients, and the hash of its contents."""
 
 import hashlib
 from collections.abc import Iterable

@@ -1,4 +1,5 @@
-"""Start a feature family: its SQL file and its entry in the list. python -m life_stage.new_feature evening_hours."""
+"""Scaffold of a feature group: its SQL file and its entry in the list. python -m life_stage.new_feature
+evening_hours."""
 
 import re
 import sys

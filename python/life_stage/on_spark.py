@@ -1,4 +1,4 @@
-"""Python models on Spark: tables as relations with the methods of DuckDB's that models use, and results as tables.
+"""Python models on Spark: tables with the DuckDB methods that the models use, and results as tables.
 
 What is learned is learned on the driver, from data of bounded size; what concerns every user is mapped over the users
 where they lie.

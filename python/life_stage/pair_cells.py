@@ -1,4 +1,4 @@
-"""Two children at once: the birth months of a pair, on a coarse grid, and the arithmetic of evidence on them.
+"""Grid of two children: pairs of birth months at a coarse step, and the arithmetic of log-likelihoods on them.
 
 A group is what a user did in a month in one leaf category. It was done for one child, so its likelihood under a pair is
 the mean over both; summing a month's evidence first, as for one child, would blur them. Part of the groups is for nobody

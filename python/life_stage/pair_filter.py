@@ -1,4 +1,4 @@
-"""The second child, month by month: the belief about pairs of birth months, and what it says beside the first child.
+"""Filter over pairs of birth months, month by month: the posterior of a second child beside the first.
 
 Users come in batches, so that memory does not grow with their number. The cells are in pair_cells.py.
 """

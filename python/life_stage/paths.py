@@ -1,4 +1,4 @@
-"""Where a run reads and writes: what the environment says, or what profiles.yml and the macros take without it."""
+"""Paths of a run, from the environment, with the defaults of profiles.yml and the macros."""
 
 import os
 from pathlib import Path

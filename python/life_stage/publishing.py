@@ -1,4 +1,4 @@
-"""Publishing: the marts as a whole new directory of Parquet files, swapped in by one rename of a link.
+"""Publication of the marts: a whole new directory of Parquet files, swapped in by one rename of a link.
 
 Readers see a whole old or a whole new set, never the working database. `published` is a link to the newest set in
 `published.sets`; the set before it stays until the next publication, so that a reader who has it open can finish.

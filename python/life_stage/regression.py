@@ -1,4 +1,4 @@
-"""Training, step 1: a multinomial logistic regression from the features of a month to the child's age bin.
+"""Multinomial logistic regression, step 1 of training: from the features of a month to the child's age bin.
 
 Log-posterior minus log-prior is linear in the features up to a term equal for all bins. So weights and intercepts are
 evidence: what a month says about the age, without what was known before it.

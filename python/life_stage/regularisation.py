@@ -1,4 +1,4 @@
-"""How strongly the weights are held back, chosen by cross-validation on users.
+"""Regularisation strengths, chosen by cross-validation on users.
 
 C of the regression (step 1), and how freely training through the filter (step 2) may move its weights.
 """

@@ -1,4 +1,4 @@
-"""The report of a warehouse as one HTML file that needs no script and no network: python -m life_stage.report"""
+"""Report of a warehouse as one HTML file without scripts and network: python -m life_stage.report."""
 
 import html
 import os

@@ -1,4 +1,4 @@
-"""What the report shows: each panel's question, its rows and how they are drawn."""
+"""Panels of the report: title, rows and chart of each."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

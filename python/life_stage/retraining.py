@@ -1,4 +1,4 @@
-"""Deciding whether a new model is due and gathering what it is learned from; the learning itself is in training.py."""
+"""Training decision: whether a new model is due, and its training data. The training itself is in training.py."""
 
 import sys
 from datetime import date

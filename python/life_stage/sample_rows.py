@@ -1,4 +1,4 @@
-"""Rows of the delivery for a human eye, taken and set aside, drawn at random: python -m life_stage.sample_rows"""
+"""Random valid and rejected rows of a delivery, for a look by eye: python -m life_stage.sample_rows."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Target `hardened`: SQL reaches the source, the warehouse and the published sets, and nothing else on the machine.
+"""Target `sandboxed`: SQL reaches the source, the warehouse and the published sets, and no other file.
 
 A dbt plugin, so that it holds for every command of dbt's, not for runs alone.
 """

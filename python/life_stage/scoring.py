@@ -1,4 +1,4 @@
-"""Scoring the memory-less regression: one month's features and those of the same month last year, as probabilities.
+"""Scores of the stateless baseline: probabilities from a month's features and those of the same month last year.
 
 Users come in batches, so that memory does not grow with their number; each batch is one sparse matrix product.
 """

@@ -1,4 +1,4 @@
-"""What scoring and second children read of the users on Spark: one row per user, to be mapped over them."""
+"""Inputs of scoring and of second children on Spark: one row per user, to be mapped over."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Write the stage columns that the marts promise, from the list of stages: python -m life_stage.stage_columns."""
+"""Stage columns of the marts' contracts, written from the list of stages: python -m life_stage.stage_columns."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the last run made, where it is, and the three most telling numbers: python -m life_stage.summary."""
+"""Summary of the last run: its outputs, their paths and the headline accuracy. python -m life_stage.summary."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The published method on arrays, for evaluation: the arithmetic of models/life_stage/fusion/dynamic_fusion.sql.
+"""Dynamic fusion on arrays, for evaluation: the arithmetic of models/life_stage/filtering/dynamic_fusion.sql.
 
 A track is the running mean (or product) of the months that matched it, kept as of the month it last matched and
 moved forward from there.

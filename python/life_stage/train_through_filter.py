@@ -1,4 +1,4 @@
-"""Training, step 2: the regression's weights are trained on through the filter that will add its evidence up.
+"""End-to-end fine-tuning, step 2 of training: the regression's weights are trained through the filter.
 
 A conditional logit over birth months, after one, two and three thirds of each user's active months. A registered
 birthday is wrong now and then, so the truth gets 0.9 of the likelihood and what is believed without evidence the rest.

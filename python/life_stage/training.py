@@ -1,4 +1,4 @@
-"""Training: the steps in which a model is learned, and the rows it is kept as. No pickle anywhere: scoring is SQL.
+"""Training of a model in three steps, and its rows. No pickle anywhere: scoring is SQL.
 
 Two regressions (regression.py), of which the one that is added up over months is trained on through the filter
 (train_through_filter.py), and the settings that the belief is read with (calibration.py).

@@ -1,5 +1,4 @@
-"""Before a run opens the warehouse: one run at a time, by a lock beside the file that names who holds it, and a file
-that can be opened.
+"""Lock of the warehouse: one run at a time, with the holder's name, and a check that the file opens.
 
 dbt-duckdb loads `Plugin` before it opens the file. The operating system drops the lock when the process ends, however
 it ends, so a killed run leaves nothing to clean up.

@@ -1,1 +1,1 @@
-"""What the checkout needs beside SQL: closed-form algebra, text similarity, the ranker and its judgement."""
+"""Checkout code beside the SQL: closed-form algebra, text similarity, rankers and their evaluation."""

@@ -1,4 +1,4 @@
-"""What the checkout of one month knows, as arrays: read once, so that recommending touches no database.
+"""In-memory index of one month's checkout: arrays that are read once, so that recommending needs no database.
 
 Items are numbered by their place in the catalogue. Sources and their sizes are those of checkout_candidates.
 """

@@ -1,4 +1,4 @@
-"""What every shopper is shown whose cart is empty: the answers of the Recommender, one shopper after the other.
+"""Recommendations for every shopper with an empty cart, by the Recommender, one shopper after the other.
 
 As tables of candidates they would take a hundred times the memory of the answers.
 """

@@ -1,4 +1,5 @@
-"""The champion of the carts as ONNX, with its card: python -m life_stage_checkout.export FOLDER. Needs the extra onnx.
+"""Champion of the carts as ONNX, with a model card: python -m life_stage_checkout.export FOLDER. Needs the extra
+onnx.
 
 One input `columns`, doubles in the order that the card names; one output, how probable it is that a candidate is right.
 """

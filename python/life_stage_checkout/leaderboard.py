@@ -1,4 +1,4 @@
-"""How good the models are, with intervals, and which of them is better than which: by resampling users.
+"""Leaderboard and pairwise comparisons of the models, with intervals from resampled users.
 
 A user's cases resemble each other, so whole users are drawn, with replacement, and all models are judged on the same
 draws: what two models differ by is then known far better than what each of them reaches.

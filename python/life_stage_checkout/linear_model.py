@@ -1,4 +1,4 @@
-"""A linear model of baskets (EASE): each item is told from all others in the basket, in closed form.
+"""Linear model of baskets (EASE): each item is predicted from all others in the basket, in closed form.
 
 With the Gram matrix G of baskets x items and a penalty, P = (G + penalty * I)^-1 gives the weights -P[i, j] / P[j, j]
 with which item i speaks for item j. Unlike a cosine it does not count twice what two items say alike.

@@ -1,4 +1,4 @@
-"""Ask for recommendations many times and say how long it took: python -m life_stage_checkout.load_test
+"""Load test of the recommender, with latencies: python -m life_stage_checkout.load_test.
 
 The carts are the judged ones, in turn. With --log every request is a row of the source table `requests`.
 """

@@ -1,4 +1,4 @@
-"""The largest entries of every row of a matrix: the lists that recommendations are read from."""
+"""Largest entries of every row of a matrix: the lists of nearest items."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""A small neural network of baskets, from the extra `deep`: one more generator of candidates, judged like the others.
+"""Small neural network of baskets, from the extra `deep`: one more candidate generator, evaluated like the others.
 
 It reads half of a basket and what its shopper buys again, and learns to name the other half: a hidden layer, normalised
 and with dropout, gives every item its odds, and the habit itself adds to them with a weight of the item's own. Training

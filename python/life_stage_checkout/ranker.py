@@ -1,4 +1,4 @@
-"""The rankers: logistic regressions that tell from a candidate's columns how probable it is that it is right.
+"""Rankers: logistic regressions that predict from a candidate's columns whether it is relevant.
 
 A model is nothing but the columns it may read, and for hybrid_even what each row counts. One that reads a single generator
 keeps that generator's order and learns its probability. The hybrids read all. For carts a regression within each case

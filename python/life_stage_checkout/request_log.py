@@ -1,4 +1,4 @@
-"""How long the checkout's answers took, as Parquet files that the monthly job reads (source table `requests`).
+"""Request log with latencies, as Parquet files that the monthly job reads (source table `requests`).
 
 Off unless a Recommender is given one. A row tells when, which model, how long and how many items, and nothing of who
 asked or of what was in the cart: latency needs no user, and a log without users has nothing to erase.

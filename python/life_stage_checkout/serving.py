@@ -1,4 +1,4 @@
-"""The checkout in memory: `Recommender.load(warehouse).recommend(cart, user)` answers as the warehouse would, at once.
+"""In-memory recommender: `Recommender.load(warehouse).recommend(cart, user)` equals the rankings of the warehouse.
 
 Sources, columns and weights are those of checkout_candidates, checkout_examples and checkout_coefficients; a test holds
 the two answers against each other.

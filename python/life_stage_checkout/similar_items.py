@@ -1,4 +1,4 @@
-"""Items that are described alike: the cosine of their words, weighed by how rare these are (TF-IDF).
+"""Content-based similarity of items: cosine of their words, weighted by rarity (TF-IDF).
 
 The only generator that knows an item nobody has bought yet.
 """

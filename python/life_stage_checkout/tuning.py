@@ -1,4 +1,4 @@
-"""Other settings of the hybrid of carts, tried on shoppers it has not seen: python -m life_stage_checkout.tuning
+"""Hyperparameter search for the hybrid of carts, on held-out shoppers: python -m life_stage_checkout.tuning.
 
 Shoppers of the closed months are cut into five parts; each part is told by what was learned from the others. A grid by
 default, --search bayesian asks Optuna (extra `tuning`) where to look next. It prints every setting, the best last, and

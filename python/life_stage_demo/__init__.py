@@ -1,1 +1,1 @@
-"""Shoppers whose children are known: a simulator and two importers of public data."""
+"""Shoppers with known children: a simulator and two importers of public data."""

@@ -1,4 +1,4 @@
-"""What happens in each session: a search, items looked at, some collected, put into the cart, bought."""
+"""Actions of a session: a search, items looked at, some collected, put into the cart, bought."""
 
 import numpy as np
 import pyarrow as pa

@@ -1,4 +1,4 @@
-"""When users shop: on and off spells, a personal rate, seasons, spells of gifts for a friend's child."""
+"""Activity of users: on and off spells, a personal rate, seasons, spells of gifts for a friend's child."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""How shoppers and sellers write an age: expressions with the ages they mean, in months from birth.
+"""Age expressions of shoppers and sellers, with the ages they mean, in months from birth.
 
 Chinese and English, digits and words, single ages and ranges; some digits are written full-width.
 """

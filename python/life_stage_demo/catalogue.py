@@ -1,4 +1,4 @@
-"""Everything that can be looked at or searched for, with the likelihood of each given the age it is for."""
+"""Catalogue of items and search terms, with the likelihood of each given the age it is for."""
 
 import numpy as np
 import pyarrow as pa

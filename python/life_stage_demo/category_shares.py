@@ -1,4 +1,4 @@
-"""How often each first-level category is bought at each age: the measured part of the simulator.
+"""Shares of first-level categories by age: the measured part of the simulator.
 
 Source: counts of labelled purchases by category and age stage in the public "Baby Goods Info Data" sample
 (Taobao/Tmall purchases 2012-2015, 953 registered babies). The sample numbers its categories; the names are

@@ -1,4 +1,4 @@
-"""Fast draws of one option out of a group when the probabilities depend on an age."""
+"""Fast sampling of one option out of a group when the probabilities depend on an age."""
 
 import numpy as np
 

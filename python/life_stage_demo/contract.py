@@ -1,4 +1,4 @@
-"""Writes the project's input contract so that a killed run never leaves half of it.
+"""Writer of the project's input contract: a killed run never leaves half of it.
 
 Everything goes to a hidden directory beside the target, which takes its place by a rename at the end.
 """

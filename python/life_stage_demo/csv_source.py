@@ -1,4 +1,4 @@
-"""Opens a public CSV log as text columns and says in one line when a file or a column is missing."""
+"""Reader of public CSV logs as text columns, with one-line errors for missing files and columns."""
 
 from pathlib import Path
 

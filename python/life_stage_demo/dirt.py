@@ -1,4 +1,4 @@
-"""Bad rows added to a month, so that the quality marts of the demo show something; no other row changes."""
+"""Invalid rows added to a month, so that the demo has rejections; no other row changes."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Families with their true children, and what they register: late, rarely all of it, sometimes wrongly."""
+"""Families with their true children and their registrations: late, rarely complete, sometimes wrong."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Generates demo data with known truth: python -m life_stage_demo.generate --out data/demo --users 5000."""
+"""Generator of demo data with known truth: python -m life_stage_demo.generate --out data/demo --users 5000."""
 
 import argparse
 import sys

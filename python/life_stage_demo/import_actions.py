@@ -1,4 +1,4 @@
-"""Turns a public click, collect, cart and purchase log into the project's input contract.
+"""Importer of a public click, collect, cart and purchase log into the project's input contract.
 
 The log has the columns user_id, item_id, behavior_type, item_category and time like '2014-12-06 02'; an
 optional item file has item_id and item_category. Action words (1 .. 4, pv, fav, cart, buy) pass unchanged:

@@ -1,4 +1,4 @@
-"""Turns the public pair baby.csv + trade.csv (baby purchases, birthdays) into the project's input contract.
+"""Importer of the public pair baby.csv + trade.csv (baby purchases, birthdays) into the project's input contract.
 
 Every row of trade.csv becomes a purchase at midday, so that no time zone moves it to another day; root
 category becomes category, leaf becomes leaf_category, there are no titles. Every row of baby.csv is a child.

@@ -1,4 +1,4 @@
-"""The items of the simulated shop: sizes, brands, titles, properties, and who wants them at which age.
+"""Items of the simulated shop: sizes, brands, titles, properties, and their demand by age.
 
 Demand depends on an age only through what an item shows (size, formula stage, age word, age property):
 nothing hidden tells the age.

@@ -1,4 +1,4 @@
-"""The leaf categories of the simulated shop: names, ages at which they peak, sizes.
+"""Leaf categories of the simulated shop: names, ages at which they peak, sizes.
 
 All invented. Chinese names are what titles and searches say; they hold no age word, so that the share of
 titles with one is what the parameters say.

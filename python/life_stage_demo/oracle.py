@@ -1,4 +1,4 @@
-"""The best any method could do on simulated one-child users: the true likelihoods, summed over birth months.
+"""Oracle upper bound for simulated one-child users: the true likelihoods, summed over birth months.
 
 Known: p(leaf, item, term | age), the session model, the birth prior; the child's growth is summed out.
 Unknown, as to everybody: whom a session was for, the user's tastes, when spells last. Quiet months and

@@ -1,4 +1,4 @@
-"""Every number the simulator believes in, in one place, each with where it comes from."""
+"""Parameters of the simulator, in one place, each with its origin."""
 
 from dataclasses import asdict, dataclass
 

@@ -1,4 +1,4 @@
-"""The search terms of the simulated shop: plain names of leaf categories, and names with an age word."""
+"""Search terms of the simulated shop: plain names of leaf categories, and names with an age word."""
 
 import numpy as np
 

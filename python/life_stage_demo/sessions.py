@@ -1,4 +1,4 @@
-"""Whom each session is for, in which leaf category it starts, and when: one target age per session."""
+"""Sessions: target age, first leaf category and time; one target age per session."""
 
 from dataclasses import dataclass
 

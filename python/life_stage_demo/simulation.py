@@ -1,4 +1,4 @@
-"""One chunk of users from birth to last action: the unit of work, the same whoever runs it and whenever."""
+"""Simulation of one chunk of users from birth to last action, independent of process and time."""
 
 from collections import deque
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""One random stream per purpose, chunk of users and month, so that no draw depends on another part."""
+"""Random streams, one per purpose, chunk of users and month: no sample depends on another part."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Collects what is true of the simulated families and writes it beside what the shop would know."""
+"""Truth about the simulated families, written beside the shop's data."""
 
 import json
 from pathlib import Path
