@@ -1,5 +1,5 @@
--- Every raw row of the actions, judged: clean, rejected with all its reasons, or a repetition of a clean one.
--- Rows are judged first; then the good ones are kept once per action_id within the month.
+-- Raw actions with their validation result, one row per raw row: valid, rejected (with reasons) or duplicate.
+-- Validation comes first; valid rows are then deduplicated by action_id within the month.
 {{
     config(
         materialized="monthly", full_refresh=false, meta={"months": "months_to_stage", "keep": "keep_actions_months"}
@@ -74,7 +74,7 @@ with
             case when reasons is not null then raw_quantity end as raw_quantity
         from all_rows
     ),
-    -- Last, so that which of several repetitions is kept does not depend on who has left.
+    -- Exclusion comes last, so that the choice among duplicates does not depend on erasures.
     excluded as ({{ excluded_users("select distinct user_id from staged", ref("stg_consents")) }})
 select
     {{ this_month() }} as month,
@@ -83,7 +83,7 @@ select
     {% endfor %}
     staged.source_file,
     excluded.reason is null and staged.is_duplicate as is_duplicate,
-    -- Without a user nobody consents, and there is nobody to say so of.
+    -- A row without a user keeps its own reason: consent needs a user.
     coalesce(case when staged.user_id is not null then excluded.reason end, staged.reasons) as reasons
 from staged
 left join excluded on staged.user_id is not distinct from excluded.user_id

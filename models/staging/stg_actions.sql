@@ -1,4 +1,4 @@
--- The clean actions: what every other model reads.
+-- Valid, deduplicated actions, one row per month and action. All downstream models read this view.
 {{ config(materialized="view") }}
 select
     month,

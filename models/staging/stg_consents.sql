@@ -1,4 +1,4 @@
--- Who consents, at the run's clock, to what var consent_purpose names. Where the source has no consents it is empty,
--- and everybody counts.
+-- Valid consents to the purpose of var consent_purpose at the run's clock, one row per user. Without the source table
+-- consents the view is empty and no user is excluded.
 -- depends_on: {{ source("shop", "consents") }}
 {{ consenting_users() }}

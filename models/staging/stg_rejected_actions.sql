@@ -1,4 +1,4 @@
--- The rows that were set aside, each with every reason it was set aside for.
+-- Rejected actions, one row per rejected row and rejection reason.
 {{ config(materialized="view") }}
 with
     indexed_features as (
