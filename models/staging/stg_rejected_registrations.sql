@@ -1,4 +1,4 @@
--- Rows of the children and items that were set aside, with the reason.
+-- Rejected children and items with the rejection reason, one row per rejected row.
 {{ config(materialized="view") }}
 with
     rejected as (
