@@ -1,8 +1,8 @@
--- A number for every feature of items and search terms, alone (action '') and of items with an action: millions of rows
--- are grouped by it, which takes less time than by names. Numbers are those of one run and are kept nowhere.
+-- Integer id per feature, alone (action '') and with an action, one row per feature and action. Valid for one run:
+-- millions of rows are grouped by it, which is faster than by name.
 {{ config(materialized="table") }}
 with
-    -- Collecting, carting and buying say more than a click: each has a coefficient of its own.
+    -- Collects, carts and purchases are more informative than clicks: each has its own coefficient.
     named as (
         select feature, '' as action, feature as full_name
         from {{ ref("item_features") }}

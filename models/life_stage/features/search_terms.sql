@@ -1,4 +1,4 @@
--- The search terms of each month, once each.
+-- Distinct search terms, one row per month and term.
 {{
     config(
         materialized="monthly", full_refresh=false, meta={"months": "closed_months", "keep": "keep_actions_months"}

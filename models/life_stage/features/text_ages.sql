@@ -1,5 +1,5 @@
--- The ages that titles and search terms name, one row with no age where there is none. A text is read once in its life,
--- and again only when the reader or its dictionary has changed.
+-- Ages named in titles and search terms, one row per text and age, or one without an age. Each text is parsed once, and
+-- again if the parser or its dictionary changes.
 {{ config(materialized="incremental", incremental_strategy="delete+insert", unique_key="text") }}
 {% set reader = local_md5(read_ages("new_texts", "text")) %}
 with

@@ -1,5 +1,5 @@
--- The one long table that every feature flows into: on how many days of the month the user met the feature, or the
--- value that a family gives. Days, not events: they hold against many clicks in one visit and against bulk buys.
+-- Features per user and month: number of active days per feature, or the value of a feature group. Days are robust to
+-- click bursts and bulk purchases.
 {{
     config(
         materialized="monthly", full_refresh=false, meta={"months": "months_to_count", "keep": "keep_features_months"}
@@ -8,7 +8,7 @@
 -- depends_on: {{ ref("month_calendar") }}
 with
     actions as (
-        -- Each day of the month is a bit, so that days can be counted without making them distinct first.
+        -- One bit per day of the month: counting bits is cheaper than counting distinct days.
         select *, cast(power(2, day(acted_on) - 1) as integer) as day_bit
         from {{ ref("stg_actions") }}
         where month = {{ this_month() }}
