@@ -1,8 +1,7 @@
--- The belief about the birth month of every user's child, carried from month to month. This is one month of it; the
--- materialization in macros/recursive_monthly.sql runs it for each pending month, oldest first.
--- A child's birth month does not move. So the shift (Equation 1) renames each cell to the next age, the merge
--- (Equation 2) adds the month's evidence, and the normalisation (Equation 3) is a softmax over the cells, taken when
--- the month is read.
+-- Posterior over the birth month, one row per user and month. The materialization in macros/recursive_monthly.sql runs
+-- this text for each pending month, oldest first. A birth month is constant: the shift (Equation 1) renames each grid
+-- point to the next age, the merge (Equation 2) adds the month's log-likelihood, and the normalisation (Equation 3) is
+-- a softmax over the grid points in the readout.
 {{
     config(
         materialized="recursive_monthly",
@@ -28,7 +27,7 @@ with
             coalesce(carried.c_birth_log_ratio, 0) as birth_log_ratio_before,
             coalesce(carried.c_birth_is_open, false) as birth_was_open,
             coalesce(carried.c_not_yet, 0) + coalesce(log_likelihoods.ll_not_yet, 0) as c_not_yet,
-            -- A child that enters the grid has the history of a family not yet expecting.
+            -- A new grid point starts with the sum of `not_yet`.
             {% for name in names %}
                 coalesce(carried.c_{{ younger[loop.index0] }}, 0)
                 + coalesce({{ by_age[loop.index0] }}, 0) as c_{{ name }},
@@ -85,7 +84,7 @@ with
             {% endfor %}
         from weights
     ),
-    -- A pregnancy can be lost. So what the months after the birth say is summed up: a child, or none.
+    -- Pregnancies can be lost, so log-odds of a child against none are summed over the months after the birth.
     births as (
         select
             *,
@@ -102,7 +101,7 @@ with
             {% endfor %}
         from totals
     ),
-    -- A small share of the belief stays with the prior: registrations and purchases mislead now and then.
+    -- The prior mixing weight models label noise: some registrations and purchases are misleading.
     shares as (
         select
             *,

@@ -1,7 +1,7 @@
--- The published method, dynamic fusion: up to three tracks per user, each the running mean of the months that matched
--- it. This is one month of it; macros/recursive_monthly.sql runs it for each pending month, oldest first.
--- A track is kept as of the month it last matched and moved forward from there, never from a moved one: a stage's mass
--- is spread evenly each time it is moved, so two moves are not the same as one.
+-- Dynamic fusion, the published method, one row per user, track and month: up to three tracks, each the running mean of
+-- its matching months. The materialization in macros/recursive_monthly.sql runs this text for each pending month,
+-- oldest first. A track is stored as of its last match and shifted from there: a shift spreads a stage's mass evenly,
+-- so two shifts differ from one.
 {{
     config(
         materialized="recursive_monthly",
@@ -23,7 +23,7 @@ with
         from stage_masses
     ),
     months_alone as (select *, {{ first_greatest("p_", names, 12) }} as month_stage from distributions),
-    -- Equation 1: every track as it is this month, matched or not.
+    -- Equation 1: all tracks shifted to this month, matched or not.
     moved as (
         select
             *,
@@ -34,7 +34,7 @@ with
         from {{ previous_state() }} as tracks
     ),
     tracks_before as (select *, {{ first_greatest("s_", names + ["graduated"], 12) }} as track_stage from moved),
-    -- Of several tracks that agree with the month the one with most fusions takes it.
+    -- Among several matching tracks, the one with most fusions is merged.
     agreeing as (
         select
             tracks_before.user_id,
@@ -69,7 +69,7 @@ with
             {% endfor %}
         from compared
     ),
-    -- Equation 3. What passed the last stage is left out of a merge: the month says that the child is in a stage.
+    -- Equation 3. A merge drops the graduated share: the month's distribution covers stages only.
     tracks_after as (
         select
             user_id,
@@ -90,7 +90,7 @@ with
             case when is_match then 0.0 else c_graduated end as c_graduated
         from fused
         union all
-        -- A month that agrees with no track starts one.
+        -- A month without a matching track starts one.
         select
             months_alone.user_id,
             coalesce(known.n_tracks_ever, 0) + 1 as track_no,
@@ -116,18 +116,18 @@ with
             on months_alone.user_id = known.user_id
         where coalesce(known.n_matches, 0) = 0
     ),
-    ranked_rows as (
+    ranked_tracks as (
         select
             tracks_after.*,
             max(c_n_tracks_ever) over (partition by user_id) as n_tracks_ever,
-            -- Fusions long ago count less.
+            -- Fusions are discounted with time.
             row_number() over (
                 partition by user_id
                 order by round(n_fusions * power(0.7, {{ delta }}), 12) desc, matched_month desc, first_month, track_no
             ) as rank
         from tracks_after
     ),
-    retained as (select *, {{ sum_of("s_", names) }} as in_stages from ranked_rows where rank <= 3)
+    retained as (select *, {{ sum_of("s_", names) }} as in_stages from ranked_tracks where rank <= 3)
 select
     user_id,
     track_no,
@@ -137,13 +137,13 @@ select
     matched_month,
     cast(n_fusions as integer) as n_fusions,
     {% for name in names %}
-        -- Wholly graduated: the last stage is the nearest.
+        -- A fully graduated track is assigned the last stage.
         case
             when in_stages > 0 then s_{{ name }} / in_stages else {{ "1.0" if name == last.name else "0.0" }}
         end as p_{{ name }},
     {% endfor %}
     s_graduated as graduated_probability,
-    -- As of the month merged last: time alone confirms no birth.
+    -- As of the last merge: elapsed time confirms no birth.
     {{ first_greatest("c_", names, 12) }} not in ({{ quoted(prenatal_stages()) }}) as birth_confirmed,
     '__model_version__' as model_version,
     '{{ invocation_id }}' as run_id,

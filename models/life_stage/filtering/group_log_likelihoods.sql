@@ -1,5 +1,5 @@
--- What each part of a month says about the age of the child it was for: a user's actions in one leaf category, or the
--- searches. Where several children are possible, parts must not be summed up before they are compared.
+-- Log-likelihood per session-category group, one row per user, month and group: a leaf category, or all searches.
+-- Second-child detection needs the groups separately.
 {{ config(materialized="view") }}
 with
     actions as (

@@ -1,5 +1,5 @@
--- How old the child of each user active in the newest month is, with half of that month's evidence taken off again.
--- What a feature moved is read here, halfway between the belief before the month and the one after it.
+-- Posterior at the midpoint of the newest update, one row per user active in the newest month. Attributions are
+-- computed there, so that they sum to the change.
 {% set first, last, by_age = stages()[0], stages()[-1], log_likelihood_by_age() %}
 {% set inside, names = age_bins()[1:-1], cells_within(first.from_month, last.to_month) %}
 with

@@ -1,5 +1,5 @@
--- How far each registered birthday can be trusted in every month since it was registered: it is strong evidence, but
--- 5 % of registrations are wrong, and behaviour may speak against one.
+-- Registration weights, one row per registered child and month since its registration. 5 % of registrations are wrong,
+-- so behaviour can lower the weight.
 {{ config(materialized="table") }}
 with
     months_of_children as (
@@ -8,7 +8,7 @@ with
             children.child_no,
             children.birth_date,
             children.registered_at,
-            -- A registration without a time is known now, so it counts in the newest month.
+            -- A registration without a time counts in the newest month.
             {{ month_of(business_time("children.registered_at")) }} <= posteriors.month
             or (children.time_is_unknown and posteriors.month = newest.month) as is_known,
             posteriors.month,
@@ -36,8 +36,7 @@ with
             on children.user_id = log_likelihoods.user_id
             and children.month = log_likelihoods.month
     ),
-    -- What behaviour up to the month says about that birth month, and since the birth about a child or none, which
-    -- are the carried sums of the filter for one cell.
+    -- The filter's carried sums for one grid point: log-likelihood of the birth month, and log-odds of a child since birth.
     running_sums as (
         select
             *,
@@ -52,8 +51,8 @@ with
         from running_sums
         inner join {{ ref("model_registry") }} as models on running_sums.model_version = models.model_version
     ),
-    -- How many times more probable the behaviour is with this birthday than on average. Of a family with several
-    -- registered children the sum of the behaviour says nothing about each.
+    -- Likelihood ratio of this birthday against the average. With several registered children the summed behaviour is
+    -- not attributable to one child.
     compared as (
         select
             *,
@@ -71,8 +70,8 @@ select
     birth_date,
     age_months,
     n_known_children,
-    -- An expected child is born when it is registered after its birth, or behaviour since favours a child 20 to 1.
-    -- Of one due before the family was first seen no more is asked than of an unregistered child.
+    -- A birth is confirmed by a registration after it, or by odds of 20 to 1. A due date before the first activity needs
+    -- only the confirmation of an unregistered child.
     age_months >= 0
     and (
         registered_at >= birth_date

@@ -1,5 +1,5 @@
--- How high the odds of a second child must be to believe in it: so high that few single children get one. Learned from
--- the validation users, month by month, from no later month: what was believed of the past does not change.
+-- Thresholds of the second child's log-odds, one row per month. Estimated on validation users up to that month, so that
+-- past decisions do not change.
 with
     single_children as (
         select labels.user_id, labels.month, pairs.log_odds

@@ -1,6 +1,6 @@
--- Why a month's evidence says what it says: per user, month and stage the five features that weigh most for or against
--- the stage, and all others together. A stage's score is the mean of the evidence over its months of age, so
--- contributions add up to it exactly, as long as the features are those that the month was scored with.
+-- Feature attributions, one row per user, month, stage and rank: the five largest contributions and the sum of all
+-- others. A stage's score is the mean log-likelihood over its ages, so contributions sum to it exactly, if the features
+-- are unchanged since scoring.
 {{ config(materialized="view") }}
 with
     contributions as (
@@ -27,10 +27,10 @@ with
             {% endif %}
         {% endfor %}
     ),
-    ranked_rows as (
+    ranked_contributions as (
         select
             *,
-            -- Being active at all is never a reason of its own.
+            -- The intercept is no attribution of its own.
             case
                 when feature = ''
                 then 6
@@ -50,6 +50,6 @@ select
     sum(contribution) as contribution,
     count(nullif(feature, '')) as n_features,
     model_version
-from ranked_rows
+from ranked_contributions
 group by
     user_id, month, stage, case when rank <= 5 then rank else 6 end, case when rank <= 5 then feature end, model_version

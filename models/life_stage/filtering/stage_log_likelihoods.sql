@@ -1,5 +1,5 @@
--- What a month's actions say about the child's age: for every active user the sum of the weights of what was met.
--- It carries no prior, so months add up; a month without actions has no row.
+-- Log-likelihood of each age bin given the month's actions, one row per user and active month: the sum of the weights
+-- of the observed features. It excludes the prior, so months add up.
 {{ config(materialized="monthly", full_refresh=false, meta={"months": "months_with_model"}) }}
 -- depends_on: {{ ref("month_model_assignments") }} {{ ref("month_calendar") }}
 with

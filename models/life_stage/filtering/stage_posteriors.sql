@@ -1,4 +1,5 @@
--- What each way to carry a belief says about every child, in one shape: the marts read one, evaluation compares all.
+-- Stage posteriors of all methods in one shape, one row per method, user, child and month. Marts read one method,
+-- evaluation compares all.
 {{ config(materialized="view") }}
 {% set outcome = ["expected_birth_month", "earliest_birth_month", "latest_birth_month", "months_until_next_stage"] %}
 select
@@ -62,5 +63,5 @@ select
 from {{ ref("dynamic_fusion") }} as tracks
 inner join
     {{ ref("birth_month_filter") }} as activity on tracks.user_id = activity.user_id and tracks.month = activity.month
--- A track that only one month spoke for is no further child.
+-- A track of a single month is no further child.
 where tracks.rank = 1 or tracks.n_fusions >= 2

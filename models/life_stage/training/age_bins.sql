@@ -1,4 +1,4 @@
--- The age bins that the regression tells apart, in age order.
+-- Age bins of the regression in age order, one row per bin.
 {% for bin in age_bins() %}
     select
         {{ loop.index }} as bin_no,

@@ -1,5 +1,5 @@
--- Whether what users meet still is what the newest model learned from: each month since, beside the year it was
--- trained through.
+-- Feature drift of each month since the newest model, one row per month and feature group. The reference is the last
+-- year of its training period.
 {{ config(materialized="view") }}
 {% set models = table_of_last_run("stage_coefficients") %}
 with

@@ -1,4 +1,4 @@
--- The trained models, how their evidence is read, and how well they do on validation users.
+-- Model registry, one row per model version: calibration settings and quality on validation users.
 {{ config(materialized="view") }}
 select
     model_version,

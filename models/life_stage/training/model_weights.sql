@@ -1,5 +1,5 @@
--- What each feature says about every age bin, one wide row per model and feature.
--- Rounded to multiples of 2^-36, as every product with them will be: sums of such numbers are exact in any order.
+-- Model weights in wide format, one row per model and feature. Rounded to multiples of 2^-36, as are all products with
+-- them: such sums are exact in any order.
 select
     model_version,
     feature,

@@ -1,5 +1,5 @@
--- Why the newest model is to be replaced before its time: users meet other things than it learned from, or it is no
--- longer right.
+-- Retraining triggers, one row per trigger, month and measure: feature drift above the error level, or accuracy below
+-- quality_floor.
 {{ config(materialized="view") }}
 {% set models, quality = table_of_last_run("stage_coefficients"), table_of_last_run("monitor_quality") %}
 select 'drift' as reason, month, feature as measure, stability_index as value, {{ error_threshold() }} as threshold
@@ -7,7 +7,7 @@ from {{ ref("model_drift") }}
 where level = 'error'
 {% if models and quality %}
     union all
-    -- Two standard errors below, of all who registered since the model was trained: not by chance.
+    -- Two standard errors below the floor exclude chance. Counts all registrations since the training.
     select
         'quality' as reason,
         month,

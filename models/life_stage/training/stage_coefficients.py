@@ -1,4 +1,4 @@
-# The trained models, as rows: when one is due it is learned from all closed months and added; no model is ever changed.
+# Model registry in long format, one row per parameter. A due model is trained on all closed months and appended.
 from life_stage.retraining import train_if_due
 
 

@@ -1,5 +1,5 @@
--- The features of the months that models learn from, and those of the same month a year before under a name of their
--- own.
+-- Training features, one row per training row and feature. Those of the same month a year before have the prefix
+-- `last_year:`.
 {{ config(materialized="view") }}
 select training.row_no, training.split, features.feature, features.n_days, features.value
 from {{ ref("training_rows") }} as training
