@@ -1,10 +1,10 @@
-# The models that are judged: learned only from what was known before the months they are judged on.
+# Evaluation models in long format, one row per parameter. Trained only on data before the evaluation window.
 from life_stage.evaluation_model import train_evaluation_model_if_due
 
 
 def model(dbt, session):
     dbt.config(materialized="incremental", incremental_strategy="append")
-    dbt.ref("stage_coefficients")  # not at once with it: nothing else takes as much memory as learning
+    dbt.ref("stage_coefficients")  # limits peak memory: the trainings run one after the other
     return train_evaluation_model_if_due(
         window=dbt.ref("evaluation_window"),
         age_bins=dbt.ref("age_bins"),

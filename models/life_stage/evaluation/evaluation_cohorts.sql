@@ -1,4 +1,4 @@
--- Which of the judged user-months make up each group that results are given for.
+-- Cohorts of the evaluated user-months, one row per user, month, cohort and period.
 {{ config(materialized="view") }}
 with
     evaluated as (select user_id, month from {{ ref("stage_predictions") }} where method = 'prior'),

@@ -1,4 +1,4 @@
-# What every method says of the test users in the months that it is judged on.
+# Predictions of all methods, one row per method, test user and month of the evaluation window.
 from life_stage.evaluation import predictions
 
 

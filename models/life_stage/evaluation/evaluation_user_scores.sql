@@ -1,5 +1,5 @@
--- How each method did on each test user, in sums that means and their errors are made of. A user's months resemble each
--- other, so errors are reckoned between users, not between months.
+-- Score sums per test user, one row per method, period, cohort and user. Standard errors are computed between users,
+-- because months of one user are correlated.
 with
     members as (
         select predictions.*, cohorts.cohort, cohorts.period
@@ -31,8 +31,7 @@ select
     sum(members.log_loss) as log_loss,
     sum(case when members.has_prediction then 1 else 0 end) as n_predicted,
     sum(members.age_error_months) as age_error_months,
-    -- What the user adds to the macro recall, the mean over the stages of the share told rightly; and by how much the
-    -- macro recall would differ, to first order, if the user weighed more.
+    -- The user's share of the macro recall, and the first-order change of the macro recall with the user's weight.
     sum(
         {{ exact("cast(cast(members.is_right as integer) as double) / recalls.n_of_stage / recalls.n_stages") }}
     ) as recall_share,

@@ -1,5 +1,5 @@
--- Who is treated in which online experiment: by a hash of the user and the experiment's name alone, so that nobody ever
--- changes sides and experiments do not depend on one another.
+-- Treatment assignment, one row per experiment and user, by a hash of the user and the experiment's name alone. Arms
+-- are constant, and experiments are independent.
 {{ config(materialized="view") }}
 with users as (select distinct user_id from {{ ref("user_months") }})
 {% for experiment in var("experiments") %}

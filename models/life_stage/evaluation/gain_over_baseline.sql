@@ -1,4 +1,5 @@
--- How much better each method is than the memory-less regression on the same user-months, in points and in proportion.
+-- Gain over the stateless baseline on the same user-months, absolute and relative, one row per method, period and
+-- cohort.
 with
     pairs as (
         select
@@ -60,7 +61,7 @@ select
             "gains.n_users", "gains.method, gains.period, " ~ cohort_dimension("gains.cohort"), "gains.cohort"
         )
     }}
-    -- Those not active in the window are all without these.
+    -- Complementary suppression: all minus this cohort gives the users not active in the window.
     or (
         gains.cohort = 'active in the window'
         and min(case when gains.cohort = 'not active in the window' then gains.n_users end) over (

@@ -1,5 +1,5 @@
--- What drifts, month by month: how much of what shoppers do the models do not know, how sure the belief is, who came.
--- Shares of few users are left out, and those that leave few others.
+-- Drift measures of the report, one row per month and measure: out-of-vocabulary share, entropy, new users. Shares of
+-- few users are suppressed, with complementary suppression.
 {{ config(materialized="view") }}
 with
     measured as (

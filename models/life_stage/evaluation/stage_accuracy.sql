@@ -1,4 +1,4 @@
--- How good each method is on the test users, month by month and group by group, with standard errors.
+-- Accuracy of each method on the test set with standard errors, one row per method, period and cohort.
 with
     means as (
         select

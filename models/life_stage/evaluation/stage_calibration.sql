@@ -1,4 +1,4 @@
--- Whether a method is right as often as it says: its probability beside how often the stage it names is the true one.
+-- Reliability diagram of each method, one row per method and probability bin.
 with
     counted as (
         select

@@ -1,4 +1,4 @@
--- What each method took each stage for, over all months of the window.
+-- Confusion matrix over the evaluation window, one row per method, true stage and predicted stage.
 with
     counted as (
         select

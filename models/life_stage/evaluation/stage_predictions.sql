@@ -1,5 +1,5 @@
--- What each method said about the test users, whose registrations no model has seen, beside what they registered.
--- Every month of the window counts from the user's first on, quiet ones included.
+-- Predictions compared with registrations, one row per method, test user and month. Inactive months count from the
+-- user's first month on.
 {% set names = stage_names() %}
 with
     truths as (

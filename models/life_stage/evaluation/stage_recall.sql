@@ -1,4 +1,4 @@
--- How much of each stage a method finds, and how much of what it calls so is of that stage.
+-- Recall and precision by stage, one row per method, period and stage.
 with
     evaluated as (
         select predictions.*, cohorts.period

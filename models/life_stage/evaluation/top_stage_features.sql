@@ -1,6 +1,5 @@
--- What speaks most for each stage: the six features whose weight over its ages, less that over all stages, is
--- greatest in
--- the newest model. Features that few users met are left out.
+-- Top features per stage in the newest model, one row per stage and rank: the largest weights relative to all stages.
+-- Features of few users are suppressed.
 {{ config(materialized="view") }}
 {% set n_candidates, n_top = 30, 6 %}
 with
@@ -20,7 +19,7 @@ with
         group by stages.stage, coefficients.feature
     ),
     centred as (
-        -- Of one day with the feature, whose value is ln(1 + 1).
+        -- One active day has the value ln(1 + 1).
         select stage, feature, ln(2) * (weight - avg(weight) over (partition by feature)) as weight from weights
     ),
     candidates as (
@@ -28,7 +27,7 @@ with
         from
             (
                 select *, row_number() over (partition by stage order by weight desc, feature) as rank from centred
-            ) as ranked_rows
+            ) as ranked_features
         where rank <= {{ n_candidates }}
     ),
     known as (

@@ -1,4 +1,4 @@
-# Publishes the marts as one whole set of files, after every test of the models before it has passed.
+# Publication of the marts as one set of files, one row per mart. It runs after the tests of all upstream models.
 from life_stage.publishing import descriptions_of, publish
 
 

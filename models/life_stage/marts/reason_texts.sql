@@ -1,4 +1,4 @@
--- The features that the models know, in words.
+-- Text of each feature for explanations, one row per feature of the vocabulary.
 with
     features as (select distinct feature from {{ ref("model_weights") }} where feature <> ''),
     endings as (

@@ -1,4 +1,4 @@
--- The stages themselves, for joins and for sorting in reports.
+-- Life stages in age order, one row per stage, for joins and for sorting in reports.
 {% for stage in stages() %}
     select
         {{ loop.index }} as stage_no,

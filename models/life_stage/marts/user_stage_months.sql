@@ -1,5 +1,4 @@
--- The history: the stage of every user's child in every closed month, from what was known up to that month: behaviour,
--- and the birthdays registered by then.
+-- Stage history, one row per user, child and closed month, from behaviour and registrations up to that month.
 {% set names, first, last = stage_names(), stages()[0], stages()[-1] %}
 with
     families as (
@@ -7,9 +6,9 @@ with
         from {{ ref("stg_children") }}
         group by user_id
     ),
-    -- Most of the behaviour speaks of the primary child: that is the one registered. A further child that is inferred
-    -- comes after it, unless several are registered.
-    published as (
+    -- The registered child is the primary one, because it explains most of the behaviour. An inferred further child is
+    -- posteriors_with_registrations after it, unless several are registered.
+    posteriors_with_registrations as (
         select
             posteriors.*,
             case
@@ -32,13 +31,13 @@ with
             {{ ref("registered_births") }} as registered
             on posteriors.user_id = registered.user_id
             and posteriors.month = registered.month
-            -- Where no stage before birth is told, a due date is nothing to tell of the primary child either.
+            -- Without a stage before birth, a due date adds nothing to the primary child.
             and (not posteriors.is_primary or registered.age_months >= 0 or {{ first.from_month < 0 }})
         where
             posteriors.method = '{{ var("fusion_method") }}'
             and (posteriors.is_primary or coalesce(registered.n_known_children, 1) < 2)
     ),
-    mixed as (
+    mixtures as (
         select
             *,
             {% for stage in stages() %}
@@ -51,7 +50,7 @@ with
             {% endfor %}
             {{ mix_with_registration("age_months < " ~ first.from_month, "not_yet_expecting_probability") }} as not_yet,
             {{ mix_with_registration("age_months >= " ~ last.to_month, "graduated_probability") }} as graduated
-        from published
+        from posteriors_with_registrations
     ),
     shares as (
         select
@@ -60,9 +59,9 @@ with
                 coalesce(s_{{ name }} / nullif({{ sum_of("s_", names) }}, 0), p_{{ name }}) as q_{{ name }}
                 {%- if not loop.last %},{% endif %}
             {% endfor %}
-        from mixed
+        from mixtures
     ),
-    -- Ties break to the younger stage.
+    -- Ties go to the younger stage.
     named as (
         select
             *,
@@ -71,7 +70,7 @@ with
             case when registration_weight >= 0.5 then registered_birth_confirmed else birth_confirmed end as is_born
         from shares
     ),
-    others as (
+    without_top_stage as (
         select
             *,
             {% for name in names %}
@@ -99,7 +98,7 @@ select
     case
         when registration_weight >= 0.5 then {{ month_of("birth_date") }} else expected_birth_month
     end as expected_birth_month,
-    -- A birthday trusted to 80 % is an interval of its own.
+    -- A birthday with 80 % weight is the 80 % interval by itself.
     case
         when registration_weight >= 0.8
         then {{ month_of("birth_date") }}
@@ -133,4 +132,4 @@ select
     {{ months_between("month", "last_active_month") }} >= {{ var("stale_after_months") }} as is_stale,
     model_version,
     run_id
-from others
+from without_top_stage

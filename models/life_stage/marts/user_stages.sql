@@ -1,11 +1,11 @@
--- The stage of every child as of the newest closed month, and since when. Left out are children who are in no stage:
--- outgrown or not expected yet, expected and never confirmed, or known from too little.
+-- Stage of each child in the newest closed month, one row per user and child, with the first month of the stage.
+-- Excludes children outside all stages, unconfirmed births, and users with fewer than min_evidence active months.
 with
-    published as (
+    stage_history as (
         select user_id, child_no, month, case when is_in_stage then stage else '' end as stage
         from {{ ref("user_stage_months") }}
     ),
-    -- A stage begins when the month before told another one, or nothing of the child.
+    -- A stage begins if the month before has another stage, or no row of the child.
     beginnings as (
         select
             *,
@@ -17,7 +17,7 @@ with
                 then null
                 else month
             end as began_in
-        from published
+        from stage_history
     ),
     newest as (
         select user_id, child_no, max(began_in) as since_month, max(month) as month
