@@ -1,4 +1,4 @@
-# By how much every model is better than every other one on the same cases, with 95 % intervals.
+# Paired differences between models on the same queries with 95 % intervals, one row per pair, metric and segment.
 from life_stage_checkout.leaderboard import comparisons
 
 

@@ -1,5 +1,5 @@
--- Whether shoppers change: how far they lie, band by band, from those of the month before (population stability index).
--- How often and how much is that of the shoppers of one month: totals of years hardly move whatever happens.
+-- Drift of the shoppers, one row per month and feature: population stability index against the month before. Frequency
+-- and units cover one month, because lifetime totals hardly change.
 {% set bands = {
     "recency": "case when recency_days is null then 'never' when recency_days <= 30 then '30 days' when recency_days <= 90 then '90 days' when recency_days <= 180 then '180 days' else 'longer' end",
     "stage": "stage",
@@ -16,7 +16,7 @@ with
         from {{ ref("checkout_lines") }}
         group by month, user_id
     ),
-    -- In its first half year a shop knows nobody for longer.
+    -- Long recency cannot occur in the first half year of data.
     known as (
         select *
         from {{ ref("checkout_users") }}

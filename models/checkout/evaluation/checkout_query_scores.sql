@@ -1,4 +1,4 @@
--- How well each model answered each judged case: in sums, of which means and their errors are made.
+-- Score sums of each model, one row per model and evaluated query, for means and their standard errors.
 {% set sums = {
     "n_ranked_relevant": "case when is_relevant then 1 else 0 end",
     "n_wrong_before": "case when is_relevant then rank - n_hits else 0 end",
@@ -94,7 +94,7 @@ select
     coalesce(n_hits_at_20 * 1.0 / nullif(n_relevant, 0), 0.0) as recall_at_20,
     coalesce(precisions / nullif(least(n_relevant, 10), 0), 0.0) as precision_at_10,
     coalesce(dcg / ideal, 0.0) as ndcg_at_10,
-    -- How often a right answer stands before a wrong one; items that are not ranked are tied at the end.
+    -- Share of correctly ordered pairs of a relevant and another item; unranked items are tied at the end.
     coalesce(
         1
         - (n_wrong_before + (n_relevant - n_ranked_relevant) * (n_ranked - n_ranked_relevant + n_wrong) / 2.0)

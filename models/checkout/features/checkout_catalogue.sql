@@ -1,4 +1,4 @@
--- The items that can be recommended, numbered, with all that the catalogue says of each as one text of words.
+-- Recommendable items with an integer index and their catalogue text, one row per item.
 {% set described = ["category", "leaf_category", "brand", "size"] %}
 with
     items as (
@@ -15,7 +15,7 @@ with
             ) as words
         from {{ ref("stg_items") }}
         union all
-        -- Bought, and not in the catalogue.
+        -- Purchased items without a catalogue entry.
         select taken.item_id, cast(null as string) as leaf_category, '' as words
         from {{ ref("stg_actions") }} as taken
         left join {{ ref("stg_items") }} as known on taken.item_id = known.item_id

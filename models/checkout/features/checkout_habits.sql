@@ -1,5 +1,5 @@
--- What each shopper buys again and again: every purchase counts, half as much with every half-life that has passed. Of
--- everybody for the month to come, of past months where there is a question.
+-- Repeat-purchase scores, one row per month, user and item: purchases decayed by half-life. The target month covers all
+-- users, past months only users with a query.
 with queried as (select distinct month, user_id from {{ ref("checkout_queries") }})
 select
     months.month,

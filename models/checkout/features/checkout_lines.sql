@@ -1,4 +1,4 @@
--- What went into one basket: the items a shopper put into the cart or bought in a visit.
+-- Basket lines, one row per basket and item: items put into the cart or bought in one session.
 with
     taken as (
         select
@@ -21,7 +21,7 @@ with
             actions.action in ('cart', 'purchase')
             and actions.month < (select max(month) from {{ ref("checkout_months") }})
     ),
-    visits as (
+    sessions as (
         select
             *,
             sum(is_after_pause) over (
@@ -31,7 +31,7 @@ with
             ) as visit_no
         from taken
     ),
-    -- A visit is cut at the end of a month, so that what is known before a month holds nothing of it.
+    -- Sessions end with the month, so that features of earlier months contain no line of it.
     lines as (
         select
             month,
@@ -42,7 +42,7 @@ with
             min(acted_on) as acted_on,
             max(case when action = 'purchase' then 1 else 0 end) = 1 as is_purchased,
             cast(sum(case when action = 'purchase' then coalesce(quantity, 1) else 0 end) as bigint) as n_units
-        from visits
+        from sessions
         group by
             month,
             concat(user_id, ' ', coalesce(session_id, concat('visit ', cast(visit_no as string)))),
@@ -52,7 +52,7 @@ with
     )
 select
     *,
-    -- Half of the basket, at random and for ever the same half, is what a checkout would have seen.
+    -- A reproducible random half of the basket serves as the context of the query.
     2 * row_number() over (
         partition by month, basket_id order by {{ sample_uniform("concat(basket_id, ' ', item_id)") }}, item_id
     )

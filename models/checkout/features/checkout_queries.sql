@@ -1,4 +1,4 @@
--- The questions put to the checkout: a cart that could hold more, or a shopper with an empty one.
+-- Evaluation queries, one row per query: a partial cart, or a user with an empty cart.
 with
     carts as (
         select

@@ -1,4 +1,5 @@
--- The right answers of a case: what else went into the basket, or what the shopper bought in the month's first days.
+-- Relevant items (ground truth), one row per query and item: the rest of the basket, or purchases of the month's first
+-- days.
 {{ config(materialized="view") }}
 select queries.query_id, lines.item_no
 from {{ ref("checkout_queries") }} as queries

@@ -1,5 +1,4 @@
--- Whom the checkout knows before each month: how recently, how often and how much they bought, and their children's
--- stages.
+-- Shopper features before each month, one row per month and user: recency, frequency, units and children's stages.
 {% set names = stage_names() %}
 with
     bought as (

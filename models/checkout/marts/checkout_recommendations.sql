@@ -1,4 +1,4 @@
--- What to show each shopper whose cart is still empty: ten items, why, and how probable it is that one is bought soon.
+-- Recommendations for empty carts, one row per user and place: ten items with reason and purchase probability.
 select
     impressions.month,
     impressions.user_id,

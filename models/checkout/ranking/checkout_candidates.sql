@@ -1,4 +1,4 @@
--- Items that could be recommended, and why: one shape of row for every source, so that a new source is one more select.
+-- Candidates of all generators in one shape, one row per query, generator and item. A new generator is one more select.
 {% set names = stage_names() %}
 with
     by_neighbours as (

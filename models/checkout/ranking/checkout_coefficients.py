@@ -1,4 +1,4 @@
-# What the rankers learned: which weight each column of a candidate has, for every month from the months before it.
+# Coefficients of the rankers, one row per month, kind and model, trained on the months before.
 from life_stage_checkout.ranker import coefficients
 
 

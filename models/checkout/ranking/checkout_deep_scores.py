@@ -1,4 +1,4 @@
-# What a small neural network would recommend for every case: one more generator, where var checkout_deep asks for it.
+# Scores of the neural network, an optional candidate generator (var checkout_deep), one row per query and item.
 def model(dbt, session):
     dbt.config(materialized="table")
     queries, options = dbt.ref("checkout_queries"), dict(dbt.config.meta_get("options"))

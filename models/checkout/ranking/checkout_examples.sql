@@ -1,4 +1,4 @@
--- Every candidate of a case with all that is known of it, in columns: what the rankers learn from and are asked about.
+-- Ranking examples, one row per query and candidate item, with features and label.
 with
     candidates as (
         select

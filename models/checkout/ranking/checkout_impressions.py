@@ -1,4 +1,4 @@
-# What every shopper whose cart is empty is shown in the month to come, by the model that checkout_champions names.
+# Impressions of the target month, one row per user and rank: items served to shoppers with empty carts by the champion.
 from life_stage_checkout.empty_carts import impressions
 
 

@@ -1,7 +1,7 @@
--- The catalogue before each month: how often each item went into a basket, of everybody and of each stage.
+-- Item popularity before each month, one row per month and item: share of basket lines, overall and by stage.
 {% set names = stage_names() %}
 with
-    -- A line counts for the stages that its shopper was believed to be in at that time.
+    -- A line is weighted by the shopper's stage posterior of that time.
     counts as (
         select
             lines.month,
@@ -43,7 +43,7 @@ with
             {% endfor %}
         from items
     ),
-    -- Half a line is added to every item, so that one that nobody has bought has a share too.
+    -- Additive smoothing by half a line gives items without a purchase a positive share.
     shares as (
         select
             *,
@@ -57,7 +57,7 @@ select
     n_lines,
     n_lines = 0 as is_new,
     leaf_share * share_of_leaf as share
-    -- Few lines of a stage lean on its leaf category, and that leans on all stages.
+    -- Shares of a stage are shrunk to its leaf category, and those to all stages.
     {% for name in names %}
         ,
         (l_{{ name }} + 20 * leaf_share)

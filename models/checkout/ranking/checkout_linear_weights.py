@@ -1,4 +1,4 @@
-# Which items speak for which others in a basket, told apart from what all others say: EASE, in closed form.
+# Weights of the linear item model (EASE, closed form), one row per month and item pair.
 from life_stage_checkout.linear_model import linear_weights
 
 

@@ -1,4 +1,4 @@
--- Which items lie in one basket, and how often: what every model of baskets is computed from.
+-- Co-purchase counts, one row per month and item pair. Input of all basket models.
 with
     pairs as (
         select month, item_no, other_item_no, count(*) as n_baskets

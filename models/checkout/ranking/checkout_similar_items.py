@@ -1,4 +1,4 @@
-# Which items are described alike: the only thing known of an item that nobody has bought yet.
+# Content-based neighbours, one row per measure and item pair. The only signal for items without a purchase.
 from life_stage_checkout.similar_items import similar_items
 
 

@@ -1,5 +1,5 @@
--- Drift measures of the report, one row per month and measure: out-of-vocabulary share, entropy, new users. Shares of
--- few users are suppressed, with complementary suppression.
+-- Drift measures of the report, one row per month and measure: out-of-vocabulary share, mean probability, active users.
+-- Shares of few users, or that leave few others, are suppressed.
 {{ config(materialized="view") }}
 with
     measured as (
