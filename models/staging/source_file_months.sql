@@ -105,5 +105,7 @@ left join months_delivered as delivered on rows_by_month.month = delivered.month
         on known.file = same.file
         and known.version = same.version
     left join home_months on known.file = home_months.file
-    where same.file is null and (home_months.file is null or home_months.home_month <> known.home_month or not known.is_present)
+    where
+        same.file is null
+        and (home_months.file is null or home_months.home_month <> known.home_month or not known.is_present)
 {% endif %}

@@ -25,20 +25,20 @@ with
     ),
     candidates as (
         select
-            candidates.kind,
-            candidates.model,
-            candidates.value,
+            leaderboard.kind,
+            leaderboard.model,
+            leaderboard.value,
             costs.cost_no,
             case when gaps.model is null then 1 else coalesce(gaps.ratio, 0) end as worst_to_best_ratio
-        from {{ ref("checkout_leaderboard") }} as candidates
-        inner join costs on candidates.kind = costs.kind and candidates.model = costs.model
+        from {{ ref("checkout_leaderboard") }} as leaderboard
+        inner join costs on leaderboard.kind = costs.kind and leaderboard.model = costs.model
         left join
             {{ ref("checkout_fairness_gaps") }} as gaps
-            on candidates.kind = gaps.kind
-            and candidates.model = gaps.model
+            on leaderboard.kind = gaps.kind
+            and leaderboard.model = gaps.model
             and gaps.metric = 'recall_at_10'
             and gaps.grouped_by = 'stage'
-        where candidates.metric = 'recall_at_10' and candidates.period = 'all' and candidates.segment = 'all'
+        where leaderboard.metric = 'recall_at_10' and leaderboard.period = 'all' and leaderboard.segment = 'all'
     ),
     -- If no model reaches the floor, the one with the highest worst-to-best ratio is allowed.
     allowed as (
@@ -61,7 +61,8 @@ with
             ranked_models.*,
             row_number() over (
                 partition by ranked_models.kind
-                order by case when ranked_models.model = previous_champions.model then 0 else 1 end, ranked_models.cost_no
+                order by
+                    case when ranked_models.model = previous_champions.model then 0 else 1 end, ranked_models.cost_no
             ) as rank_of_all
         from ranked_models
         inner join ranked_models as best on ranked_models.kind = best.kind and best.rank = 1 and best.is_allowed

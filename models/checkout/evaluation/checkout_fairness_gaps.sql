@@ -17,7 +17,9 @@ with
         select
             *,
             row_number() over (partition by kind, metric, model, grouped_by order by value, shoppers) as rank_ascending,
-            row_number() over (partition by kind, metric, model, grouped_by order by value desc, shoppers) as rank_descending
+            row_number() over (
+                partition by kind, metric, model, grouped_by order by value desc, shoppers
+            ) as rank_descending
         from groups_of_shoppers
     )
 select

@@ -36,7 +36,7 @@ with
             on children.user_id = log_likelihoods.user_id
             and children.month = log_likelihoods.month
     ),
-    -- The filter's carried sums for one grid point: log-likelihood of the birth month, and log-odds of a child since birth.
+    -- The filter's carried sums for one grid point: log-likelihood of the birth month, and log-odds of a birth.
     running_sums as (
         select
             *,
@@ -70,8 +70,8 @@ select
     birth_date,
     age_months,
     n_known_children,
-    -- A birth is confirmed by a registration after it, or by odds of 20 to 1. A due date before the first activity needs
-    -- only the confirmation of an unregistered child.
+    -- A birth is confirmed by a registration after it, or by odds of 20 to 1. A due date before the first activity
+    -- needs only the confirmation of an unregistered child.
     age_months >= 0
     and (
         registered_at >= birth_date

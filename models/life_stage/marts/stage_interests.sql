@@ -35,7 +35,10 @@ with
             of_categories.share_of_all
         from of_stages
         cross join of_categories
-        left join users_by_category on of_stages.stage = users_by_category.stage and of_categories.leaf_category = users_by_category.leaf_category
+        left join
+            users_by_category
+            on of_stages.stage = users_by_category.stage
+            and of_categories.leaf_category = users_by_category.leaf_category
     ),
     suppression as (
         select *, {{ is_suppressed_count("n_users", "leaf_category", "stage") }} as is_suppressed from counted
