@@ -8,7 +8,7 @@
 -- depends_on: {{ ref("source_file_months") }} {{ ref("stg_consents") }} {% do source("shop", "actions") %}
 with
     typed as ({{ typed_actions("__source_rows__") }}),
-    of_this_month as (
+    month_rows as (
         select *
         from typed
         where
@@ -20,7 +20,7 @@ with
                 else source_file in (__home_files__)
             end
     ),
-    validated as (select *, {{ action_rejection_reasons() }} as reasons from of_this_month),
+    validated as (select *, {{ action_rejection_reasons() }} as reasons from month_rows),
     duplicate_ids as (select action_id from validated where reasons is null group by action_id having count(*) > 1),
     ranked_duplicates as (
         select

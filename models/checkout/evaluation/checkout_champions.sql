@@ -63,7 +63,7 @@ with
                 partition by ranked_models.kind
                 order by
                     case when ranked_models.model = previous_champions.model then 0 else 1 end, ranked_models.cost_no
-            ) as rank_of_all
+            ) as champion_rank
         from ranked_models
         inner join ranked_models as best on ranked_models.kind = best.kind and best.rank = 1 and best.is_allowed
         left join
@@ -87,4 +87,4 @@ select
     eligible.worst_to_best_ratio
 from eligible
 cross join target_month
-where eligible.rank_of_all = 1
+where eligible.champion_rank = 1

@@ -7,7 +7,7 @@
     "units": "case when n_units <= 4 then '4 or less' when n_units <= 19 then '5 to 19' else '20 or more' end",
 } %}
 with
-    bought as (
+    monthly_purchases as (
         select
             {{ months_after("month", 1) }} as month,
             user_id,
@@ -17,17 +17,17 @@ with
         group by month, user_id
     ),
     -- Long recency cannot occur in the first half year of data.
-    known as (
+    with_recency as (
         select *
         from {{ ref("checkout_users") }}
         where month > (select {{ months_after("min(month)", 6) }} from {{ ref("checkout_lines") }})
     ),
     banded as (
         {% for feature, rows in {
-            "recency": "known",
+            "recency": "with_recency",
             "stage": ref("checkout_users"),
-            "frequency": "bought",
-            "units": "bought",
+            "frequency": "monthly_purchases",
+            "units": "monthly_purchases",
         }.items() %}
             {{ "" if loop.first else "union all" }}
             select month, '{{ feature }}' as feature, {{ bands[feature] }} as band

@@ -25,7 +25,7 @@ with
             ) as n_hits
         from {{ ref("checkout_rankings") }}
     ),
-    found as (
+    score_sums as (
         select
             model,
             query_id,
@@ -59,15 +59,15 @@ with
             - queries.n_relevant as n_wrong,
             ideals.ideal,
             coalesce(new_relevant_items.n_new_relevant, 0) as n_new_relevant,
-            coalesce(found.n_ranked, 0) as n_ranked
-            {% for name in sums %}, coalesce(found.{{ name }}, 0) as {{ name }} {% endfor %}
+            coalesce(score_sums.n_ranked, 0) as n_ranked
+            {% for name in sums %}, coalesce(score_sums.{{ name }}, 0) as {{ name }} {% endfor %}
         from {{ ref("checkout_queries") }} as queries
         inner join models on queries.month = models.month and queries.kind = models.kind
         left join
             {{ ref("checkout_users") }} as users on queries.month = users.month and queries.user_id = users.user_id
         left join new_relevant_items on queries.query_id = new_relevant_items.query_id
         left join ideals on least(queries.n_relevant, 10) = ideals.n
-        left join found on models.model = found.model and queries.query_id = found.query_id
+        left join score_sums on models.model = score_sums.model and queries.query_id = score_sums.query_id
         where queries.is_evaluated
     )
 select

@@ -1,6 +1,6 @@
 -- Basket lines, one row per basket and item: items put into the cart or bought in one session.
 with
-    taken as (
+    basket_actions as (
         select
             actions.*,
             catalogue.item_no,
@@ -29,7 +29,7 @@ with
                 order by occurred_at, action_id
                 rows between unbounded preceding and current row
             ) as visit_no
-        from taken
+        from basket_actions
     ),
     -- Sessions end with the month, so that features of earlier months contain no line of it.
     lines as (

@@ -2,7 +2,7 @@
 -- Shares of few users, or that leave few others, are suppressed.
 {{ config(materialized="view") }}
 with
-    measured as (
+    measures as (
         select
             month,
             'actions the model knows nothing of' as measure,
@@ -33,5 +33,5 @@ with
         group by month
     )
 select month, measure, share
-from measured
+from measures
 where n_users >= {{ var("min_cell_users") }} and (n_others = 0 or n_others >= {{ var("min_cell_users") }})

@@ -30,7 +30,7 @@ with
             ) as ranked_features
         where rank <= {{ n_candidates }}
     ),
-    known as (
+    frequent_features as (
         select feature
         from {{ ref("user_month_features") }}
         where feature in (select feature from candidates)
@@ -44,7 +44,7 @@ with
                 partition by candidates.stage order by candidates.weight desc, candidates.feature
             ) as rank
         from candidates
-        inner join known on candidates.feature = known.feature
+        inner join frequent_features on candidates.feature = frequent_features.feature
     )
 select stage, cast(rank as integer) as rank, feature, weight
 from top

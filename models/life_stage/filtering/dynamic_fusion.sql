@@ -24,7 +24,7 @@ with
     ),
     months_alone as (select *, {{ first_greatest("p_", names, 12) }} as month_stage from distributions),
     -- Equation 1: all tracks shifted to this month, matched or not.
-    moved as (
+    shifted as (
         select
             *,
             {% for stage in stages() %}
@@ -33,9 +33,9 @@ with
             c_graduated + {{ shifted_mass(last.to_month, 100000, "c_", delta) }} as s_graduated
         from {{ previous_state() }} as tracks
     ),
-    tracks_before as (select *, {{ first_greatest("s_", names + ["graduated"], 12) }} as track_stage from moved),
+    tracks_before as (select *, {{ first_greatest("s_", names + ["graduated"], 12) }} as track_stage from shifted),
     -- Among several matching tracks, the one with most fusions is merged.
-    agreeing as (
+    matching_tracks as (
         select
             tracks_before.user_id,
             tracks_before.track_no,
@@ -52,14 +52,14 @@ with
         select
             tracks_before.*,
             {% for name in names %} months_alone.p_{{ name }}, {% endfor %}
-            agreeing.track_no is not null as is_match
+            matching_tracks.track_no is not null as is_match
         from tracks_before
         left join months_alone on tracks_before.user_id = months_alone.user_id
         left join
-            agreeing
-            on tracks_before.user_id = agreeing.user_id
-            and tracks_before.track_no = agreeing.track_no
-            and agreeing.rank = 1
+            matching_tracks
+            on tracks_before.user_id = matching_tracks.user_id
+            and tracks_before.track_no = matching_tracks.track_no
+            and matching_tracks.rank = 1
     ),
     fused as (
         select

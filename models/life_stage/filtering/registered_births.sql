@@ -28,8 +28,8 @@ with
             count(case when children.is_known then 1 end) over (
                 partition by children.user_id, children.month
             ) as n_known_children,
-            coalesce({{ log_likelihood_at_age("children.age_months") }}, 0) as of_child,
-            coalesce(log_likelihoods.ll_not_yet, 0) as of_no_child
+            coalesce({{ log_likelihood_at_age("children.age_months") }}, 0) as ll_child,
+            coalesce(log_likelihoods.ll_not_yet, 0) as ll_no_child
         from months_of_children as children
         left join
             {{ ref("stage_log_likelihoods") }} as log_likelihoods
@@ -40,8 +40,8 @@ with
     running_sums as (
         select
             *,
-            sum(of_child) over (partition by user_id, child_no order by month) as log_likelihoods,
-            sum(case when age_months >= 0 then of_child - of_no_child else 0 end) over (
+            sum(ll_child) over (partition by user_id, child_no order by month) as log_likelihoods,
+            sum(case when age_months >= 0 then ll_child - ll_no_child else 0 end) over (
                 partition by user_id, child_no order by month
             ) as log_likelihood_of_birth
         from monthly_log_likelihoods
@@ -53,14 +53,14 @@ with
     ),
     -- Likelihood ratio of this birthday against the average. With several registered children the summed behaviour is
     -- not attributable to one child.
-    compared as (
+    weighted_births as (
         select
             *,
             case
                 when n_known_children > 1
                 then 1.0
                 else exp(least(scale * log_likelihoods - log_marginal_likelihood, 50))
-            end as times_as_probable
+            end as likelihood_ratio
         from scaled
     )
 select
@@ -78,6 +78,6 @@ select
         or (n_known_children = 1 and scale * log_likelihood_of_birth >= ln(20))
         or (birth_date < first_month and birth_confirmed)
     ) as birth_confirmed,
-    0.95 * times_as_probable / (0.95 * times_as_probable + 0.05) as registration_probability
-from compared
+    0.95 * likelihood_ratio / (0.95 * likelihood_ratio + 0.05) as registration_probability
+from weighted_births
 where is_known

@@ -12,8 +12,8 @@ with
             and actions.user_id in (select user_id from members)
     ),
     active as (select * from members where user_id in (select user_id from observed)),
-    of_stages as (select month, stage, count(*) as n_active from active group by month, stage),
-    of_categories as (
+    active_by_stage as (select month, stage, count(*) as n_active from active group by month, stage),
+    category_shares as (
         select leaf_category, cast(count(*) as double) / (select count(distinct user_id) from active) as share_of_all
         from observed
         group by leaf_category
@@ -27,18 +27,18 @@ with
     -- Stages without users in a category also enter complementary suppression.
     counted as (
         select
-            of_stages.month,
-            of_stages.stage,
-            of_categories.leaf_category,
+            active_by_stage.month,
+            active_by_stage.stage,
+            category_shares.leaf_category,
             coalesce(users_by_category.n_users, 0) as n_users,
-            cast(coalesce(users_by_category.n_users, 0) as double) / of_stages.n_active as share,
-            of_categories.share_of_all
-        from of_stages
-        cross join of_categories
+            cast(coalesce(users_by_category.n_users, 0) as double) / active_by_stage.n_active as share,
+            category_shares.share_of_all
+        from active_by_stage
+        cross join category_shares
         left join
             users_by_category
-            on of_stages.stage = users_by_category.stage
-            and of_categories.leaf_category = users_by_category.leaf_category
+            on active_by_stage.stage = users_by_category.stage
+            and category_shares.leaf_category = users_by_category.leaf_category
     ),
     suppression as (
         select *, {{ is_suppressed_count("n_users", "leaf_category", "stage") }} as is_suppressed from counted

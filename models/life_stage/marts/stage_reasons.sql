@@ -1,13 +1,13 @@
--- Feature attributions of the children stage, one row per user, child and place: the five largest contributions of the
+-- Feature attributions of the published stage, one row per user, child and place: the five largest contributions of the
 -- newest month, its other features, and the prior. The log posterior is a sum over months. A contribution is therefore
 -- the log-likelihood for the stage's ages minus that for other ages, weighted by the midpoint posterior.
-{% set reads_months = var("fusion_method") == "birth_month_filter" %}
+{% set has_attributions = var("fusion_method") == "birth_month_filter" %}
 with
     children as (
         select *, ln(greatest(probability, 1e-12) / greatest(1 - probability, 1e-12)) as log_odds
         from {{ ref("user_stages") }}
     ),
-    {% if reads_months %}
+    {% if has_attributions %}
         attributions as (
             {% for stage in stages() %}
                 {% set inside, outside = [], [] %}
@@ -66,7 +66,7 @@ with
                 end as rank
             from attributions
         ),
-        of_month as (
+        monthly_attributions as (
             select
                 user_id,
                 child_no,
@@ -78,9 +78,9 @@ with
         ),
     {% endif %}
     reasons as (
-        {% if reads_months %}
+        {% if has_attributions %}
             select *
-            from of_month
+            from monthly_attributions
             union all
         {% endif %}
         select
@@ -89,12 +89,14 @@ with
             7 as rank,
             cast(null as string) as feature,
             children.log_odds
-            {% if reads_months %} - coalesce(sums.contribution, 0) {% endif %} as contribution
+            {% if has_attributions %} - coalesce(sums.contribution, 0) {% endif %} as contribution
         from children
-        {% if reads_months %}
+        {% if has_attributions %}
             left join
                 (
-                    select user_id, child_no, sum(contribution) as contribution from of_month group by user_id, child_no
+                    select user_id, child_no, sum(contribution) as contribution
+                    from monthly_attributions
+                    group by user_id, child_no
                 ) as sums
                 on children.user_id = sums.user_id
                 and children.child_no = sums.child_no

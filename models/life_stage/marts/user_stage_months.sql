@@ -7,7 +7,7 @@ with
         group by user_id
     ),
     -- The registered child is the primary one, because it explains most of the behaviour. An inferred further child is
-    -- posteriors_with_registrations after it, unless several are registered.
+    -- published after it, unless several are registered.
     posteriors_with_registrations as (
         select
             posteriors.*,

@@ -6,7 +6,7 @@ with
         from {{ ref("user_stage_months") }}
     ),
     -- A stage begins if the month before has another stage, or no row of the child.
-    beginnings as (
+    stage_starts as (
         select
             *,
             case
@@ -21,7 +21,7 @@ with
     ),
     newest as (
         select user_id, child_no, max(began_in) as since_month, max(month) as month
-        from beginnings
+        from stage_starts
         group by user_id, child_no
     )
 select history.*, newest.since_month
