@@ -6,8 +6,8 @@ with
         from {{ ref("stg_children") }}
         group by user_id
     ),
-    -- The registered child is the primary one, because it explains most of the behaviour. An inferred further child is
-    -- published after it, unless several are registered.
+    -- The primary child explains most of the behaviour, so it is matched to the registered child. An inferred further
+    -- child is published after it, unless several are registered.
     posteriors_with_registrations as (
         select
             posteriors.*,
