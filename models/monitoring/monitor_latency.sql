@@ -1,4 +1,4 @@
--- Serving latency, one row per model and day, from the optional request log of the source.
+-- Latency of recommendations from the optional request log, one row per model and day.
 -- depends_on: {{ source("shop", "requests") }}
 with
     requests as (
@@ -10,7 +10,7 @@ with
             try_cast(n_shown as double) as n_shown
         from ({{ source_rows("requests") }}) as raw_requests
     ),
-    evaluated as (
+    checked as (
         select
             *,
             coalesce(
@@ -28,5 +28,5 @@ select
     {% endfor %}
     avg(case when is_usable then n_candidates end) as mean_candidates,
     avg(case when is_usable then n_shown end) as mean_shown
-from evaluated
+from checked
 group by coalesce(model, 'unknown'), coalesce(requested_on, date '1970-01-01')

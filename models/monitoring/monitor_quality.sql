@@ -1,8 +1,8 @@
--- Production quality, one row per subject, model and month: posteriors against registrations of the month after,
--- recommendations against the month's purchases.
+-- Predictions compared with later outcomes, one row per subject, model and month: posteriors with the next month's
+-- registrations, recommendations with the month's purchases.
 {% set runs, names = table_of_last_run("model_runs"), stage_names() %}
 with
-    -- Unseen in training: test users, and users registered after the day of the training run.
+    -- Registrations after a model's training run, and test users, are unseen by the model.
     models as (
         select model_version, min(cast(started_at as date)) as made_on
         from {{ runs or "(select cast(null as string) as model_version, cast(null as date) as started_at) as no_runs" }}
@@ -52,7 +52,7 @@ with
                 scores.month,
                 rankings.is_relevant as is_right,
                 rankings.probability,
-                -- Once per query, also without served items.
+                -- Once per query, also without an item served.
                 case
                     when coalesce(rankings.rank, 1) = 1 and scores.has_relevant_items = 1 then scores.ndcg_at_10
                 end as relevance,

@@ -1,4 +1,4 @@
--- Row counts and content hash of each month. Computed only for months that were restaged.
+-- Row counts and content hash of the actions, one row per month. Computed only for months that were restaged.
 {{ config(materialized="monthly", full_refresh=false, meta={"months": "staged_months"}) }}
 with
     counted as (
@@ -12,8 +12,8 @@ with
         from {{ ref("stg_action_rows") }}
         where month = {{ this_month() }}
     ),
-    -- Hashes of erased rows are added back, so that an erasure triggers no rebuild.
-    parts as (
+    -- Rows of erased users still count, so that an erasure triggers no rebuild.
+    hashed_parts as (
         select last_acted_on, content_hash
         from counted
         union all
@@ -21,10 +21,10 @@ with
         from {{ erased_action_hashes() }}
         where month = {{ this_month() }}
     ),
-    fingerprints as (
+    hashed as (
         select
             max(last_acted_on) as last_acted_on, coalesce({{ sum_of_hashes("content_hash") }}, 'none') as content_hash
-        from parts
+        from hashed_parts
     )
 select
     {{ this_month() }} as month,
@@ -32,7 +32,7 @@ select
     counted.n_actions,
     counted.n_rejected,
     counted.n_duplicates,
-    fingerprints.last_acted_on,
-    fingerprints.content_hash
+    hashed.last_acted_on,
+    hashed.content_hash
 from counted
-cross join fingerprints
+cross join hashed

@@ -1,4 +1,5 @@
--- Gap-free month calendar with status and content hash. A changed hash triggers a rebuild of that month.
+-- Gap-free month calendar with status and content hash, one row per month. A changed hash triggers a rebuild of that
+-- month in every later table.
 {% set through_month = "date '" ~ var("through_month") ~ "-01'" if var("through_month") else "cast(null as date)" %}
 with
     span as (
@@ -13,7 +14,7 @@ with
     absent as ({{ months_absent_from_source(ref("source_file_months"), ref("action_months")) }})
 select
     calendar.month,
-    -- Closed: past, and complete by an action on its last day or later, or by the var.
+    -- An action on the last day or later (or the var) shows that the month's data is complete.
     calendar.month < {{ month_of(business_time(clock())) }}
     and (
         span.last_acted_on >= last_day(calendar.month) or coalesce(calendar.month <= {{ through_month }}, false)

@@ -1,5 +1,6 @@
--- File inventory, one row per source file and month. Fails the run if more than max_rejected_share of a month's new
--- rows would be rejected. Items and children are checked first.
+-- Inventory of the action files, one row per file, version and month of its rows. A run reads only new or changed
+-- files, detected by size and modification time; a source table has neither and is read by every run. The run fails if
+-- more than max_rejected_share of a new file would be rejected. Items and children are checked first.
 -- depends_on: {{ ref("stg_child_rows") }} {{ ref("stg_item_rows") }}
 {% set from_tables = var("source_schema") != "" %}
 {% set files = source_files("actions") if execute and not from_tables else [] %}
@@ -36,8 +37,8 @@ with
         from file_months
         where occurred_month <= {{ this_calendar_month }}
     ),
-    -- A row without a usable time counts for the most frequent month of its file, else for the folder's.
-    homes as (
+    -- A row without a usable time counts for the most frequent month of its file, else for the folder's month.
+    home_months as (
         select
             files.file,
             coalesce(
@@ -48,33 +49,33 @@ with
         from (select distinct file from file_months) as files
         left join busiest_months on files.file = busiest_months.file and busiest_months.rank = 1
     ),
-    ranked_rows as (
+    rows_by_month as (
         select
             file_months.*,
-            homes.home_month,
+            home_months.home_month,
             case
                 when file_months.occurred_month <= {{ this_calendar_month }}
                 then file_months.occurred_month
-                else homes.home_month
+                else home_months.home_month
             end as month
         from file_months
-        inner join homes on file_months.file = homes.file
+        inner join home_months on file_months.file = home_months.file
     ),
-    -- Only months with newly read rows: staged rows were accepted before.
+    -- Only months read by this run: earlier ones passed this check before.
     months_delivered as (
         select month, sum(n_rows) as n_rows, sum(n_rejected) as n_rejected, max(a_reason) as a_reason
-        from ranked_rows
+        from rows_by_month
         group by month
         having max(a_reason) is not null
     )
 select
-    ranked_rows.file,
-    ranked_rows.version,
-    ranked_rows.occurred_month,
-    ranked_rows.n_rows,
+    rows_by_month.file,
+    rows_by_month.version,
+    rows_by_month.occurred_month,
+    rows_by_month.n_rows,
     {{
         fail_if_too_many_rejected(
-            "ranked_rows.n_rejected",
+            "rows_by_month.n_rejected",
             "'actions in ', left(cast(delivered.month as string), 7)",
             "delivered.n_rejected",
             "delivered.n_rows",
@@ -82,13 +83,13 @@ select
         )
     }} as n_rejected,
     true as is_present,
-    ranked_rows.home_month,
-    ranked_rows.month
-from ranked_rows
-left join months_delivered as delivered on ranked_rows.month = delivered.month
+    rows_by_month.home_month,
+    rows_by_month.month
+from rows_by_month
+left join months_delivered as delivered on rows_by_month.month = delivered.month
 {% if inventory %}
     union all
-    -- Deleted and overwritten files stay in the inventory: their months are kept.
+    -- Deleted files, and files overwritten with another month, stay in the inventory: their months are archived.
     select
         known.file,
         known.version,
@@ -103,6 +104,8 @@ left join months_delivered as delivered on ranked_rows.month = delivered.month
         (select distinct file, version from file_months) as same
         on known.file = same.file
         and known.version = same.version
-    left join homes on known.file = homes.file
-    where same.file is null and (homes.file is null or homes.home_month <> known.home_month or not known.is_present)
+    left join home_months on known.file = home_months.file
+    where
+        same.file is null
+        and (home_months.file is null or home_months.home_month <> known.home_month or not known.is_present)
 {% endif %}

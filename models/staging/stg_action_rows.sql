@@ -1,5 +1,5 @@
--- Raw actions with their validation result: valid, rejected (with reasons) or duplicate. Rows are validated first;
--- valid rows are then deduplicated by action_id within the month.
+-- Raw actions with their validation result, one row per raw row: valid, rejected (with reasons) or duplicate.
+-- Validation comes first; valid rows are then deduplicated by action_id within the month.
 {{
     config(
         materialized="monthly", full_refresh=false, meta={"months": "months_to_stage", "keep": "keep_actions_months"}
@@ -8,7 +8,7 @@
 -- depends_on: {{ ref("source_file_months") }} {{ ref("stg_consents") }} {% do source("shop", "actions") %}
 with
     typed as ({{ typed_actions("__source_rows__") }}),
-    of_this_month as (
+    month_rows as (
         select *
         from typed
         where
@@ -20,7 +20,7 @@ with
                 else source_file in (__home_files__)
             end
     ),
-    validated as (select *, {{ action_rejection_reasons() }} as reasons from of_this_month),
+    validated as (select *, {{ action_rejection_reasons() }} as reasons from month_rows),
     duplicate_ids as (select action_id from validated where reasons is null group by action_id having count(*) > 1),
     ranked_duplicates as (
         select
@@ -74,7 +74,7 @@ with
             case when reasons is not null then raw_quantity end as raw_quantity
         from all_rows
     ),
-    -- Last, so that deduplication does not depend on erasures.
+    -- Exclusion comes last, so that the choice among duplicates does not depend on erasures.
     excluded as ({{ excluded_users("select distinct user_id from staged", ref("stg_consents")) }})
 select
     {{ this_month() }} as month,
@@ -83,7 +83,7 @@ select
     {% endfor %}
     staged.source_file,
     excluded.reason is null and staged.is_duplicate as is_duplicate,
-    -- Rows without a user keep their validation result.
+    -- A row without a user keeps its own reason: consent needs a user.
     coalesce(case when staged.user_id is not null then excluded.reason end, staged.reasons) as reasons
 from staged
 left join excluded on staged.user_id is not distinct from excluded.user_id

@@ -1,4 +1,4 @@
--- Valid, deduplicated actions, one row per action. All downstream models read this view.
+-- Valid, deduplicated actions, one row per month and action. All downstream models read this view.
 {{ config(materialized="view") }}
 select
     month,

@@ -1,4 +1,5 @@
--- Raw registrations of children with their validation result: valid, rejected (with a reason) or duplicate.
+-- Raw registrations of children with their validation result, one row per raw row: valid, rejected (with a reason) or
+-- duplicate.
 {% set now = clock() %}
 with
     typed as (
@@ -10,7 +11,7 @@ with
             cast(raw_children.birth_date as string) as raw_birth_date
         from ({{ source_rows("children") }}) as raw_children
     ),
-    -- A registration without a time is dated to this run.
+    -- A registration of unknown time counts as known from this run on.
     dated as (
         select
             *,
@@ -33,8 +34,8 @@ with
             end as reason
         from dated
     ),
-    -- The newest registration of a child wins. Without a number, the birth date identifies the child, also among
-    -- numbered ones.
+    -- The newest registration of a child is valid. A child without a number is identified by its birth date, also
+    -- against children with a number.
     ranked as (
         select
             *,
@@ -56,7 +57,7 @@ with
     ),
     delivered as (select count(*) as n_rows, count(reason) as n_rejected, max(reason) as a_reason from validated),
     excluded as ({{ excluded_users("select distinct user_id from ranked", ref("stg_consents")) }})
--- Rows of erased users and of users without consent keep the reason only.
+-- Rows of erased users and users without consent keep only the reason.
 select
     {% for column in ["user_id", "registered_child_no", "birth_date", "raw_birth_date"] %}
         case when excluded.reason is null then ranked.{{ column }} end as {{ column }},

@@ -1,8 +1,8 @@
--- Registered children with a plausible birth date, one row per child: the labels.
+-- Registered children with a plausible birth date, one row per user and child: the labels.
 {{ config(materialized="view") }}
 select
     user_id,
-    -- A registered number is kept; children without one take the numbers after it, by birth date.
+    -- Registered numbers stay; children without one get the next numbers, by birth date.
     coalesce(
         registered_child_no,
         coalesce(max(registered_child_no) over (partition by user_id), 0)

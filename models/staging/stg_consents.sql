@@ -1,4 +1,4 @@
--- Users with valid consent to var consent_purpose at the run's clock, one row per user. Empty without a source table;
--- then every user counts.
+-- Valid consents to the purpose of var consent_purpose at the run's clock, one row per user. Without the source table
+-- consents the view is empty and no user is excluded.
 -- depends_on: {{ source("shop", "consents") }}
 {{ consenting_users() }}

@@ -1,4 +1,4 @@
--- Raw items with their validation result.
+-- Raw catalogue items with their validation result, one row per raw row: valid or rejected (with a reason).
 with
     typed as (
         select

@@ -1,4 +1,4 @@
--- Item catalogue, one row per item.
+-- Product catalogue, one row per item.
 {{ config(materialized="view") }}
 select item_id, title, category, leaf_category, brand, size, properties
 from {{ ref("stg_item_rows") }}

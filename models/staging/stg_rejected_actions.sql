@@ -1,7 +1,7 @@
--- Rejected actions, one row per rejection reason.
+-- Rejected actions, one row per rejected row and rejection reason.
 {{ config(materialized="view") }}
 with
-    indexed_features as (
+    rejected_rows as (
         select
             *,
             row_number() over (
@@ -20,19 +20,19 @@ with
         where reasons is not null
     )
 select
-    indexed_features.month,
-    indexed_features.rejected_row,
+    rejected_rows.month,
+    rejected_rows.rejected_row,
     reasons.reason,
-    indexed_features.action_id,
-    indexed_features.user_id,
-    indexed_features.raw_occurred_at,
-    indexed_features.raw_action,
-    indexed_features.item_id,
-    indexed_features.search_term,
-    indexed_features.raw_quantity,
-    indexed_features.source_file
-from indexed_features
+    rejected_rows.action_id,
+    rejected_rows.user_id,
+    rejected_rows.raw_occurred_at,
+    rejected_rows.raw_action,
+    rejected_rows.item_id,
+    rejected_rows.search_term,
+    rejected_rows.raw_quantity,
+    rejected_rows.source_file
+from rejected_rows
 inner join
     {{ ref("rejection_reasons") }} as reasons
-    on concat(' ', indexed_features.reasons, ' ') like concat('% ', reasons.reason, ' %')
+    on concat(' ', rejected_rows.reasons, ' ') like concat('% ', reasons.reason, ' %')
 where reasons.table_name = 'actions'

@@ -1,4 +1,4 @@
--- Rejected rows of children and items, with the reason.
+-- Rejected children and items with the rejection reason, one row per rejected row.
 {{ config(materialized="view") }}
 with
     rejected as (

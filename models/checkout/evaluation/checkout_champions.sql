@@ -1,6 +1,6 @@
--- Champion per month, one row per month and kind of query. Last month's champion stays unless the best model is
--- significantly better; then the cheapest model not significantly worse than the best wins. The neural network is
--- evaluated beside them and never serves: recommend() cannot compute it.
+-- Champion, one row per month and kind. Last month's champion stays unless the best model is significantly better; then
+-- the cheapest model not significantly worse than the best wins. The neural network is evaluated but excluded, because
+-- recommend() does not support it.
 {{
     config(
         materialized="incremental",
@@ -9,9 +9,9 @@
     )
 }}
 with
-    made_for as (select max(month) as month from {{ ref("checkout_months") }}),
+    target_month as (select max(month) as month from {{ ref("checkout_months") }}),
     -- Empty in the first run.
-    before as (
+    previous_champions as (
         {% if is_incremental() %}
             select kind, model, row_number() over (partition by kind order by month desc) as rank from {{ this }}
         {% else %}select '' as kind, '' as model, 1 as rank where false
@@ -23,32 +23,32 @@ with
         where model <> 'deep'
         group by kind, model
     ),
-    board as (
+    candidates as (
         select
-            board.kind,
-            board.model,
-            board.value,
+            leaderboard.kind,
+            leaderboard.model,
+            leaderboard.value,
             costs.cost_no,
             case when gaps.model is null then 1 else coalesce(gaps.ratio, 0) end as worst_to_best_ratio
-        from {{ ref("checkout_leaderboard") }} as board
-        inner join costs on board.kind = costs.kind and board.model = costs.model
+        from {{ ref("checkout_leaderboard") }} as leaderboard
+        inner join costs on leaderboard.kind = costs.kind and leaderboard.model = costs.model
         left join
             {{ ref("checkout_fairness_gaps") }} as gaps
-            on board.kind = gaps.kind
-            and board.model = gaps.model
+            on leaderboard.kind = gaps.kind
+            and leaderboard.model = gaps.model
             and gaps.metric = 'recall_at_10'
             and gaps.grouped_by = 'stage'
-        where board.metric = 'recall_at_10' and board.period = 'all' and board.segment = 'all'
+        where leaderboard.metric = 'recall_at_10' and leaderboard.period = 'all' and leaderboard.segment = 'all'
     ),
-    -- Without a model above the floor, the one with the best ratio serves.
+    -- If no model reaches the floor, the one with the highest worst-to-best ratio is allowed.
     allowed as (
         select
             *,
             worst_to_best_ratio
             >= least({{ var("checkout_stage_floor") }}, max(worst_to_best_ratio) over (partition by kind)) as is_allowed
-        from board
+        from candidates
     ),
-    ranked_rows as (
+    ranked_models as (
         select
             *,
             row_number() over (partition by kind, is_allowed order by value desc, cost_no) as rank,
@@ -56,34 +56,35 @@ with
             max(value) over (partition by kind) as best_recall_at_10
         from allowed
     ),
-    as_good as (
+    eligible as (
         select
-            ranked_rows.*,
+            ranked_models.*,
             row_number() over (
-                partition by ranked_rows.kind
-                order by case when ranked_rows.model = before.model then 0 else 1 end, ranked_rows.cost_no
-            ) as rank_of_all
-        from ranked_rows
-        inner join ranked_rows as best on ranked_rows.kind = best.kind and best.rank = 1 and best.is_allowed
+                partition by ranked_models.kind
+                order by
+                    case when ranked_models.model = previous_champions.model then 0 else 1 end, ranked_models.cost_no
+            ) as champion_rank
+        from ranked_models
+        inner join ranked_models as best on ranked_models.kind = best.kind and best.rank = 1 and best.is_allowed
         left join
             {{ ref("checkout_comparisons") }} as comparisons
-            on ranked_rows.kind = comparisons.kind
+            on ranked_models.kind = comparisons.kind
             and best.model = comparisons.model
-            and ranked_rows.model = comparisons.other_model
+            and ranked_models.model = comparisons.other_model
             and comparisons.metric = 'recall_at_10'
             and comparisons.period = 'all'
             and comparisons.segment = 'all'
-        left join before on ranked_rows.kind = before.kind and before.rank = 1
-        where ranked_rows.is_allowed and (ranked_rows.model = best.model or comparisons.lowest <= 0)
+        left join previous_champions on ranked_models.kind = previous_champions.kind and previous_champions.rank = 1
+        where ranked_models.is_allowed and (ranked_models.model = best.model or comparisons.lowest <= 0)
     )
 select
-    made_for.month,
-    as_good.kind,
-    as_good.model,
-    as_good.best_model,
-    as_good.value as recall_at_10,
-    as_good.best_recall_at_10,
-    as_good.worst_to_best_ratio
-from as_good
-cross join made_for
-where as_good.rank_of_all = 1
+    target_month.month,
+    eligible.kind,
+    eligible.model,
+    eligible.best_model,
+    eligible.value as recall_at_10,
+    eligible.best_recall_at_10,
+    eligible.worst_to_best_ratio
+from eligible
+cross join target_month
+where eligible.champion_rank = 1

@@ -1,4 +1,4 @@
-# Pairwise differences of all models on the same queries, with 95 % intervals.
+# Paired differences between models on the same queries with 95 % intervals, one row per pair, metric and segment.
 from life_stage_checkout.leaderboard import comparisons
 
 

@@ -1,5 +1,5 @@
--- Drift of the shoppers, one row per month and feature: population stability index against the month before.
--- Frequency and units are those of one month, because totals over years hardly move.
+-- Drift of the shoppers, one row per month and feature: population stability index against the month before. Frequency
+-- and units cover one month, because lifetime totals hardly change.
 {% set bands = {
     "recency": "case when recency_days is null then 'never' when recency_days <= 30 then '30 days' when recency_days <= 90 then '90 days' when recency_days <= 180 then '180 days' else 'longer' end",
     "stage": "stage",
@@ -7,7 +7,7 @@
     "units": "case when n_units <= 4 then '4 or less' when n_units <= 19 then '5 to 19' else '20 or more' end",
 } %}
 with
-    bought as (
+    monthly_purchases as (
         select
             {{ months_after("month", 1) }} as month,
             user_id,
@@ -16,18 +16,18 @@ with
         from {{ ref("checkout_lines") }}
         group by month, user_id
     ),
-    -- Recency needs half a year of history.
-    known as (
+    -- Long recency cannot occur in the first half year of data.
+    with_recency as (
         select *
         from {{ ref("checkout_users") }}
         where month > (select {{ months_after("min(month)", 6) }} from {{ ref("checkout_lines") }})
     ),
     banded as (
         {% for feature, rows in {
-            "recency": "known",
+            "recency": "with_recency",
             "stage": ref("checkout_users"),
-            "frequency": "bought",
-            "units": "bought",
+            "frequency": "monthly_purchases",
+            "units": "monthly_purchases",
         }.items() %}
             {{ "" if loop.first else "union all" }}
             select month, '{{ feature }}' as feature, {{ bands[feature] }} as band

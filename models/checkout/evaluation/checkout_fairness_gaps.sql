@@ -1,4 +1,5 @@
--- Fairness gaps, one row per kind, metric, model and grouping: the worst group of shoppers beside the best one.
+-- Fairness gaps, one row per kind, metric, model and grouping: the shopper groups with the lowest and the highest
+-- value.
 {{ config(materialized="view") }}
 with
     groups_of_shoppers as (
@@ -12,11 +13,13 @@ with
         from {{ ref("checkout_leaderboard") }}
         where period = 'all' and segment <> 'all' and n_queries >= {{ var("min_cell_users") }}
     ),
-    ranked_rows as (
+    ranked_groups as (
         select
             *,
-            row_number() over (partition by kind, metric, model, grouped_by order by value, shoppers) as from_below,
-            row_number() over (partition by kind, metric, model, grouped_by order by value desc, shoppers) as from_above
+            row_number() over (partition by kind, metric, model, grouped_by order by value, shoppers) as rank_ascending,
+            row_number() over (
+                partition by kind, metric, model, grouped_by order by value desc, shoppers
+            ) as rank_descending
         from groups_of_shoppers
     )
 select
@@ -25,11 +28,11 @@ select
     model,
     grouped_by,
     count(*) as n_groups,
-    max(case when from_below = 1 then shoppers end) as lowest_group,
+    max(case when rank_ascending = 1 then shoppers end) as lowest_group,
     min(value) as lowest_value,
-    max(case when from_above = 1 then shoppers end) as highest_group,
+    max(case when rank_descending = 1 then shoppers end) as highest_group,
     max(value) as highest_value,
     max(value) - min(value) as gap,
     case when metric <> 'calibration_gap' and max(value) > 0 then min(value) / max(value) end as ratio
-from ranked_rows
+from ranked_groups
 group by kind, metric, model, grouped_by

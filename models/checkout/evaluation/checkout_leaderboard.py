@@ -1,4 +1,4 @@
-# Metrics of every model by month and group of shoppers, with 95 % intervals.
+# Leaderboard of the models with 95 % intervals, one row per model, metric, period and segment.
 from life_stage_checkout.leaderboard import leaderboard
 
 

@@ -1,4 +1,4 @@
--- Score sums of each evaluated query, one row per model and query. Means and their errors are computed from them.
+-- Score sums of each model, one row per model and evaluated query, for means and their standard errors.
 {% set sums = {
     "n_ranked_relevant": "case when is_relevant then 1 else 0 end",
     "n_wrong_before": "case when is_relevant then rank - n_hits else 0 end",
@@ -25,7 +25,7 @@ with
             ) as n_hits
         from {{ ref("checkout_rankings") }}
     ),
-    found as (
+    score_sums as (
         select
             model,
             query_id,
@@ -59,15 +59,15 @@ with
             - queries.n_relevant as n_wrong,
             ideals.ideal,
             coalesce(new_relevant_items.n_new_relevant, 0) as n_new_relevant,
-            coalesce(found.n_ranked, 0) as n_ranked
-            {% for name in sums %}, coalesce(found.{{ name }}, 0) as {{ name }} {% endfor %}
+            coalesce(score_sums.n_ranked, 0) as n_ranked
+            {% for name in sums %}, coalesce(score_sums.{{ name }}, 0) as {{ name }} {% endfor %}
         from {{ ref("checkout_queries") }} as queries
         inner join models on queries.month = models.month and queries.kind = models.kind
         left join
             {{ ref("checkout_users") }} as users on queries.month = users.month and queries.user_id = users.user_id
         left join new_relevant_items on queries.query_id = new_relevant_items.query_id
         left join ideals on least(queries.n_relevant, 10) = ideals.n
-        left join found on models.model = found.model and queries.query_id = found.query_id
+        left join score_sums on models.model = score_sums.model and queries.query_id = score_sums.query_id
         where queries.is_evaluated
     )
 select
@@ -94,7 +94,7 @@ select
     coalesce(n_hits_at_20 * 1.0 / nullif(n_relevant, 0), 0.0) as recall_at_20,
     coalesce(precisions / nullif(least(n_relevant, 10), 0), 0.0) as precision_at_10,
     coalesce(dcg / ideal, 0.0) as ndcg_at_10,
-    -- AUC: relevant before other items; unranked items are tied at the end.
+    -- Share of correctly ordered pairs of a relevant and another item; unranked items are tied at the end.
     coalesce(
         1
         - (n_wrong_before + (n_relevant - n_ranked_relevant) * (n_ranked - n_ranked_relevant + n_wrong) / 2.0)

@@ -1,4 +1,4 @@
--- Recommendable items, one row per item, with an integer id and the catalogue's texts as one bag of words.
+-- Recommendable items with an integer index and their catalogue text, one row per item.
 {% set described = ["category", "leaf_category", "brand", "size"] %}
 with
     items as (
@@ -15,12 +15,15 @@ with
             ) as words
         from {{ ref("stg_items") }}
         union all
-        -- Sold items that are missing in the catalogue.
-        select taken.item_id, cast(null as string) as leaf_category, '' as words
-        from {{ ref("stg_actions") }} as taken
-        left join {{ ref("stg_items") }} as known on taken.item_id = known.item_id
-        where taken.action in ('cart', 'purchase') and taken.item_id is not null and known.item_id is null
-        group by taken.item_id
+        -- Purchased items without a catalogue entry.
+        select basket_actions.item_id, cast(null as string) as leaf_category, '' as words
+        from {{ ref("stg_actions") }} as basket_actions
+        left join {{ ref("stg_items") }} as known on basket_actions.item_id = known.item_id
+        where
+            basket_actions.action in ('cart', 'purchase')
+            and basket_actions.item_id is not null
+            and known.item_id is null
+        group by basket_actions.item_id
     )
 select cast(row_number() over (order by item_id) as integer) as item_no, item_id, leaf_category, lower(words) as words
 from items

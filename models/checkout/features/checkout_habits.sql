@@ -1,5 +1,5 @@
--- Repeat purchases, one row per month, user and item: purchase counts that decay with a half-life. All users for the
--- month to come, users with a query for past months.
+-- Repeat-purchase scores, one row per month, user and item: purchases decayed by half-life. The target month covers all
+-- users, past months only users with a query.
 with queried as (select distinct month, user_id from {{ ref("checkout_queries") }})
 select
     months.month,

@@ -1,4 +1,4 @@
--- Labels: items that a known user bought within the first days of a month.
+-- Labels of empty carts, one row per month, user and item: purchases of known shoppers in the first days of the month.
 select users.month, users.user_id, lines.item_no, cast(sum(lines.n_units) as bigint) as n_units
 from {{ ref("checkout_users") }} as users
 inner join

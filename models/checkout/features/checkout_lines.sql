@@ -1,6 +1,6 @@
--- Basket lines, one row per basket and item: put into the cart or bought in one visit.
+-- Basket lines, one row per basket and item: items put into the cart or bought in one session.
 with
-    taken as (
+    basket_actions as (
         select
             actions.*,
             catalogue.item_no,
@@ -21,7 +21,7 @@ with
             actions.action in ('cart', 'purchase')
             and actions.month < (select max(month) from {{ ref("checkout_months") }})
     ),
-    visits as (
+    sessions as (
         select
             *,
             sum(is_after_pause) over (
@@ -29,9 +29,9 @@ with
                 order by occurred_at, action_id
                 rows between unbounded preceding and current row
             ) as visit_no
-        from taken
+        from basket_actions
     ),
-    -- A visit is cut at the month's end, so that features of a month use no later action.
+    -- Sessions end with the month, so that features of earlier months contain no line of it.
     lines as (
         select
             month,
@@ -42,7 +42,7 @@ with
             min(acted_on) as acted_on,
             max(case when action = 'purchase' then 1 else 0 end) = 1 as is_purchased,
             cast(sum(case when action = 'purchase' then coalesce(quantity, 1) else 0 end) as bigint) as n_units
-        from visits
+        from sessions
         group by
             month,
             concat(user_id, ' ', coalesce(session_id, concat('visit ', cast(visit_no as string)))),
@@ -52,7 +52,7 @@ with
     )
 select
     *,
-    -- A stable random half of the basket is the context of its query.
+    -- A reproducible random half of the basket serves as the context of the query.
     2 * row_number() over (
         partition by month, basket_id order by {{ sample_uniform("concat(basket_id, ' ', item_id)") }}, item_id
     )

@@ -1,10 +1,11 @@
--- Evaluated months and, last, the month to come. Features of a month use earlier months only.
+-- Months of the checkout, one row per month: evaluated months and, last, the target month. Features of a month use
+-- earlier months only.
 {% set n = var("checkout_months") %}
 with
     closed as (
         select min(month) as first_month, max(month) as last_month from {{ ref("month_calendar") }} where is_closed
     ),
-    -- The month before the first evaluated one is for training.
+    -- The month before the first evaluated one is needed for training.
     span as (
         select
             greatest({{ months_after("last_month", -n) }}, {{ months_after("first_month", 1) }}) as first_month,

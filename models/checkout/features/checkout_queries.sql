@@ -1,4 +1,4 @@
--- Evaluation queries: a partial cart, or a user with an empty cart.
+-- Evaluation queries, one row per query: a partial cart, or a user with an empty cart.
 with
     carts as (
         select

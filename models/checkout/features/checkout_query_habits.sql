@@ -1,8 +1,8 @@
--- Repeat purchases of each query's user, one row per query and item, as of the query's day: the month's habits
--- decayed to that day, plus purchases since.
+-- Repeat-purchase scores at query time, one row per query and item: the month's scores decayed to the day of the query,
+-- plus purchases since.
 {% set day = "queries.queried_on" %}
 with
-    bought as (
+    purchases as (
         select
             queries.query_id,
             queries.queried_on,
@@ -40,5 +40,5 @@ select
     sum({{ exact("recent_score") }}) as recent_score,
     {{ days_between("queried_on", "max(last_on)") }} as since_days,
     {{ days_between("max(last_on)", "min(first_on)") }} / nullif(sum(n_baskets) - 1, 0) as interval_days
-from bought
+from purchases
 group by query_id, queried_on, item_no

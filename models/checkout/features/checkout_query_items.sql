@@ -1,4 +1,4 @@
--- Context items of each query: the cart, and the user's twenty strongest habits.
+-- Context items of a query, one row per query, context and item: the cart, and the shopper's twenty strongest habits.
 with
     habits as (
         select

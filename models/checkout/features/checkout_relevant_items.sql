@@ -1,4 +1,5 @@
--- Relevant items of each query: the rest of the basket, or the purchases in the first days of the month.
+-- Relevant items (ground truth), one row per query and item: the rest of the basket, or purchases of the month's first
+-- days.
 {{ config(materialized="view") }}
 select queries.query_id, lines.item_no
 from {{ ref("checkout_queries") }} as queries

@@ -1,7 +1,7 @@
--- Stage probabilities of a user's children at each month's end, averaged over the children.
+-- Stage shares of a shopper's children at the month's end, one row per user and month.
 {% set names = stage_names() %}
 with
-    families as (
+    shares as (
         select
             stages_of_month.user_id,
             stages_of_month.month,
@@ -24,4 +24,4 @@ with
         group by stages_of_month.user_id, stages_of_month.month
     )
 select *, case when is_in_stage then {{ first_greatest("p_", names) }} else 'none' end as stage
-from families
+from shares

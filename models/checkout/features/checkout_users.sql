@@ -1,4 +1,4 @@
--- User features before each month: recency, frequency, units, and the children's stages.
+-- Shopper features before each month, one row per month and user: recency, frequency, units and children's stages.
 {% set names = stage_names() %}
 with
     bought as (

@@ -1,5 +1,6 @@
--- Complements of each item, ten per item: by the similarity with the best evaluated recall, then by description.
--- Co-purchases count only from var min_cell_users shoppers on: a rare pair would disclose one family's purchases.
+-- Cart complements, one row per item and place: ten neighbours by the basket measure with the highest recall, then by
+-- description. Pairs from baskets need at least var min_cell_users shoppers, because a rare pair could identify a
+-- family.
 with
     measures as (
         select model as measure, row_number() over (order by value desc, model) as rank
@@ -17,7 +18,7 @@ with
         group by item_no, other_item_no
         having count(distinct user_id) >= {{ var("min_cell_users") }}
     ),
-    offered as (
+    eligible as (
         select
             neighbours.month,
             neighbours.item_no,
@@ -27,7 +28,7 @@ with
             row_number() over (
                 partition by neighbours.item_no, neighbours.other_item_no
                 order by case when neighbours.measure = 'alike' then 1 else 0 end
-            ) as choice
+            ) as measure_rank
         from {{ ref("checkout_neighbours") }} as neighbours
         inner join {{ ref("checkout_months") }} as months on neighbours.month = months.month and not months.is_closed
         left join
@@ -47,8 +48,8 @@ with
             row_number() over (
                 partition by item_no order by case when measure = 'alike' then 1 else 0 end, score desc, other_item_no
             ) as rank
-        from offered
-        where choice = 1
+        from eligible
+        where measure_rank = 1
     )
 select
     ranked.month,

@@ -1,4 +1,4 @@
--- Recommendations for empty carts, ten items per user, with reason and purchase probability.
+-- Recommendations for empty carts, one row per user and place: ten items with reason and purchase probability.
 select
     impressions.month,
     impressions.user_id,

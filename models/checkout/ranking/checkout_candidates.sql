@@ -1,5 +1,4 @@
--- Candidates, one row per query, generator and item. Every generator has the same columns, so a new one is one more
--- select.
+-- Candidates of all generators in one shape, one row per query, generator and item. A new generator is one more select.
 {% set names = stage_names() %}
 with
     by_neighbours as (

@@ -1,4 +1,4 @@
-# Ranker weights, one row per month, kind and model, trained on the months before.
+# Coefficients of the rankers, one row per month, kind and model, trained on the months before.
 from life_stage_checkout.ranker import coefficients
 
 

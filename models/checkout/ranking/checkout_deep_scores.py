@@ -1,4 +1,4 @@
-# Neural network scores, one row per query and item: one more candidate generator under var checkout_deep.
+# Scores of the neural network, an optional candidate generator (var checkout_deep), one row per query and item.
 def model(dbt, session):
     dbt.config(materialized="table")
     queries, options = dbt.ref("checkout_queries"), dict(dbt.config.meta_get("options"))

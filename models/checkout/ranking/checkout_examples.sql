@@ -1,4 +1,4 @@
--- Ranking examples, one row per query and candidate: features and label, for training and scoring.
+-- Ranking examples, one row per query and candidate item, with features and label.
 with
     candidates as (
         select

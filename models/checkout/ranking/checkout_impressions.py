@@ -1,4 +1,4 @@
-# Served recommendations for empty carts in the month to come, one row per user and rank, by the champion.
+# Impressions of the target month, one row per user and rank: items served to shoppers with empty carts by the champion.
 from life_stage_checkout.empty_carts import impressions
 
 

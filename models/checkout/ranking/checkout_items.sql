@@ -1,7 +1,7 @@
--- Item popularity before each month, one row per month and item: its share of baskets, overall and by stage.
+-- Item popularity before each month, one row per month and item: share of basket lines, overall and by stage.
 {% set names = stage_names() %}
 with
-    -- A line counts for its user's stages at that time.
+    -- A line is weighted by the shopper's stage posterior of that time.
     counts as (
         select
             lines.month,
@@ -43,7 +43,7 @@ with
             {% endfor %}
         from items
     ),
-    -- Additive smoothing by half a line: unsold items have a share too.
+    -- Additive smoothing by half a line gives items without a purchase a positive share.
     shares as (
         select
             *,
@@ -57,7 +57,7 @@ select
     n_lines,
     n_lines = 0 as is_new,
     leaf_share * share_of_leaf as share
-    -- Shrinkage: a stage's few lines towards its leaf category, the leaf category towards all stages.
+    -- Shares of a stage are shrunk to its leaf category, and those to all stages.
     {% for name in names %}
         ,
         (l_{{ name }} + 20 * leaf_share)

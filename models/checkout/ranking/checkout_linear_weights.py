@@ -1,4 +1,4 @@
-# EASE weights, one row per month and item pair: a linear item-item model in closed form.
+# Weights of the linear item model (EASE, closed form), one row per month and item pair.
 from life_stage_checkout.linear_model import linear_weights
 
 

@@ -1,21 +1,20 @@
--- Nearest items, at most fifty per month, item and similarity measure.
+-- Item neighbours, one row per month, measure and item pair: the nearest fifty by four measures.
 {% set nearest = 50 %}
 with
-    both_ways as (
+    directed_pairs as (
         select month, item_no, other_item_no, n_baskets
         from {{ ref("checkout_pairs") }}
         union all
         select month, other_item_no as item_no, item_no as other_item_no, n_baskets
         from {{ ref("checkout_pairs") }}
     ),
-    -- Cosine of co-purchases.
     cosines as (
         select
             pairs.month,
             pairs.item_no,
             pairs.other_item_no,
             pairs.n_baskets / sqrt(cast(items.n_lines as double) * others.n_lines) as score
-        from both_ways as pairs
+        from directed_pairs as pairs
         inner join {{ ref("checkout_items") }} as items on pairs.month = items.month and pairs.item_no = items.item_no
         inner join
             {{ ref("checkout_items") }} as others on pairs.month = others.month and pairs.other_item_no = others.item_no

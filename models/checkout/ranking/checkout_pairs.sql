@@ -1,4 +1,4 @@
--- Co-purchase counts, one row per month and item pair. All basket models use them.
+-- Co-purchase counts, one row per month and item pair. Input of all basket models.
 with
     pairs as (
         select month, item_no, other_item_no, count(*) as n_baskets

@@ -1,4 +1,4 @@
--- Backtested rankings, one row per model, query and rank: the first twenty items, and the ranks of all relevant
+-- Rankings of the evaluated months, one row per model, query and rank: the first twenty items and all ranked relevant
 -- items.
 {% set n_new = var("checkout_new_places") %}
 with
@@ -17,7 +17,7 @@ with
             and examples.kind = coefficients.kind
         where examples.is_evaluated and {{ is_candidate("coefficients", "examples") }}
     ),
-    ranked_rows as (
+    ranked_by_model as (
         select
             *,
             row_number() over (partition by model, query_id order by log_odds desc, item_no) as model_rank,
@@ -25,7 +25,7 @@ with
             count(*) over (partition by model, query_id) as n_ranked
         from scored
     ),
-    -- The last of twenty ranks are reserved for new items.
+    -- The last of the twenty ranks are reserved for the best items without a purchase.
     ranked as (
         select
             *,
@@ -38,7 +38,7 @@ with
                         else model_rank
                     end
             ) as rank
-        from ranked_rows
+        from ranked_by_model
     )
 select
     model,

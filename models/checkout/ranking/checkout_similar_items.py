@@ -1,4 +1,4 @@
-# Content-based similarity, one row per measure and item pair: TF-IDF cosine of the catalogue's words.
+# Content-based neighbours, one row per measure and item pair. The only signal for items without a purchase.
 from life_stage_checkout.similar_items import similar_items
 
 

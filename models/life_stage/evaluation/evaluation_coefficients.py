@@ -1,10 +1,10 @@
-# Evaluation models, in the shape of stage_coefficients, trained only on data from before the evaluation window.
+# Evaluation models in long format, one row per parameter. Trained only on data before the evaluation window.
 from life_stage.evaluation_model import train_evaluation_model_if_due
 
 
 def model(dbt, session):
     dbt.config(materialized="incremental", incremental_strategy="append")
-    dbt.ref("stage_coefficients")  # not at once with it: nothing else takes as much memory as learning
+    dbt.ref("stage_coefficients")  # limits peak memory: the trainings run one after the other
     return train_evaluation_model_if_due(
         window=dbt.ref("evaluation_window"),
         age_bins=dbt.ref("age_bins"),

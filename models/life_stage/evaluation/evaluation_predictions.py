@@ -1,4 +1,4 @@
-# Predictions of every method for the test users, one row per method, user and month of the evaluation window.
+# Predictions of all methods, one row per method, test user and month of the evaluation window.
 from life_stage.evaluation import predictions
 
 

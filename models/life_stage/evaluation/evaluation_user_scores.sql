@@ -1,4 +1,4 @@
--- Score sums of each test user, one row per method, period, cohort and user. Errors are computed between users,
+-- Score sums per test user, one row per method, period, cohort and user. Standard errors are computed between users,
 -- because months of one user are correlated.
 with
     members as (
@@ -31,8 +31,7 @@ select
     sum(members.log_loss) as log_loss,
     sum(case when members.has_prediction then 1 else 0 end) as n_predicted,
     sum(members.age_error_months) as age_error_months,
-    -- The user's share of the macro recall, the mean recall over the stages; and by how much the
-    -- macro recall would differ, to first order, if the user weighed more.
+    -- The user's share of the macro recall, and the first-order change of the macro recall with the user's weight.
     sum(
         {{ exact("cast(cast(members.is_right as integer) as double) / recalls.n_of_stage / recalls.n_stages") }}
     ) as recall_share,

@@ -1,4 +1,4 @@
--- Evaluation window: the six newest closed months, or those from var evaluation_from on.
+-- Evaluation window, one row per month: the six newest closed months, or those from var evaluation_from on.
 {{ config(materialized="view") }}
 select month
 from {{ ref("month_calendar") }}

@@ -1,5 +1,5 @@
--- Assignment of users to online experiments, one row per experiment and user. A hash of user and experiment keeps it
--- stable and independent between experiments.
+-- Treatment assignment, one row per experiment and user, by a hash of the user and the experiment's name alone. Arms
+-- are constant, and experiments are independent.
 {{ config(materialized="view") }}
 with users as (select distinct user_id from {{ ref("user_months") }})
 {% for experiment in var("experiments") %}

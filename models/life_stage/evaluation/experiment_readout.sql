@@ -1,4 +1,4 @@
--- Readout of every online experiment: conversion of treated and control users, their difference and its interval.
+-- Conversion by arm, one row per online experiment.
 with
     experiments as (
         {% for experiment in var("experiments") %}
@@ -13,7 +13,7 @@ with
         {% endfor %}
     ),
     buyers as (select distinct user_id, month from {{ ref("stg_actions") }} where action = 'purchase'),
-    came as (
+    active_users as (
         select
             experiments.experiment,
             experiments.treated_share,
@@ -37,7 +37,7 @@ with
             cast(sum(case when arm = 'control' then 1 else 0 end) as double) as n_control,
             sum(case when arm = 'treatment' then has_bought else 0 end) as n_treated_buyers,
             sum(case when arm = 'control' then has_bought else 0 end) as n_control_buyers
-        from came
+        from active_users
         group by experiment, treated_share
     ),
     conversions as (
@@ -45,7 +45,7 @@ with
             *,
             n_treated_buyers / nullif(n_treated, 0) as treated_conversion,
             n_control_buyers / nullif(n_control, 0) as control_conversion,
-            -- Pearson's statistic of the two counts, one degree of freedom.
+            -- Pearson's chi-square statistic of the two counts.
             power(n_treated - treated_share * (n_treated + n_control), 2)
             / (treated_share * (1 - treated_share) * (n_treated + n_control)) as ratio_statistic
         from counts
@@ -71,6 +71,6 @@ select
     difference - 1.96 * difference_error as lowest_difference,
     difference + 1.96 * difference_error as highest_difference,
     ratio_statistic,
-    -- Exceeded by chance in one of a thousand experiments.
+    -- Critical value of p = 0.001 with one degree of freedom.
     ratio_statistic > 10.83 as has_ratio_mismatch
 from differences

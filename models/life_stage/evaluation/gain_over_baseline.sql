@@ -1,4 +1,5 @@
--- Gain of each method over the stateless baseline on the same user-months, in points and relative.
+-- Gain over the stateless baseline on the same user-months, absolute and relative, one row per method, period and
+-- cohort.
 with
     pairs as (
         select
@@ -60,7 +61,7 @@ select
             "gains.n_users", "gains.method, gains.period, " ~ cohort_dimension("gains.cohort"), "gains.cohort"
         )
     }}
-    -- This cohort and 'not active in the window' sum to all.
+    -- Complementary suppression: all minus this cohort gives the users not active in the window.
     or (
         gains.cohort = 'active in the window'
         and min(case when gains.cohort = 'not active in the window' then gains.n_users end) over (

@@ -1,8 +1,8 @@
--- Monthly drift measures, one row per month and measure: unknown features, mean probability of the published stage,
--- active users. Small counts are suppressed.
+-- Drift measures of the report, one row per month and measure: out-of-vocabulary share, mean probability, active users.
+-- Shares of few users, or that leave few others, are suppressed.
 {{ config(materialized="view") }}
 with
-    measured as (
+    measures as (
         select
             month,
             'actions the model knows nothing of' as measure,
@@ -33,5 +33,5 @@ with
         group by month
     )
 select month, measure, share
-from measured
+from measures
 where n_users >= {{ var("min_cell_users") }} and (n_others = 0 or n_others >= {{ var("min_cell_users") }})

@@ -1,5 +1,5 @@
--- Rejected rows per table and reason. Counts of few users are suppressed; rows of erased users and of users without
--- consent are not counted.
+-- Rejected rows, one row per table and reason. Counts of few users, of erased users and of users without consent are
+-- suppressed.
 {{ config(materialized="view") }}
 with
     rejected as (
@@ -14,7 +14,7 @@ with
             table_name,
             reason,
             count(*) as n_rows,
-            -- A row without a user counts as one user.
+            -- A row without a user counts as one more user.
             case
                 when reason in ('user_erased', 'no_consent')
                 then 0
@@ -23,8 +23,8 @@ with
         from rejected
         group by table_name, reason
     ),
-    with_suppression as (
+    suppression as (
         select *, {{ is_suppressed_count("n_users", "table_name", "reason") }} as is_suppressed from counted
     )
 select table_name, reason, case when table_name = 'items' or not is_suppressed then n_rows end as n_rows
-from with_suppression
+from suppression

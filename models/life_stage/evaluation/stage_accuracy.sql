@@ -1,4 +1,4 @@
--- Held-out accuracy of each method by month and cohort, with standard errors.
+-- Accuracy of each method on the test set with standard errors, one row per method, period and cohort.
 with
     means as (
         select

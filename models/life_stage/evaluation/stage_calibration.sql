@@ -1,4 +1,4 @@
--- Reliability of the probabilities, one row per method and probability bin: mean probability against accuracy.
+-- Reliability diagram of each method, one row per method and probability bin.
 with
     counted as (
         select

@@ -1,5 +1,5 @@
--- Evaluated predictions, one row per method, test user and month, beside the registered stage. Every month of the
--- window counts from the user's first month on, inactive ones included.
+-- Predictions compared with registrations, one row per method, test user and month. Inactive months count from the
+-- user's first month on.
 {% set names = stage_names() %}
 with
     truths as (

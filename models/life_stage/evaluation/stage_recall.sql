@@ -1,4 +1,4 @@
--- Recall and precision of each stage, one row per method, period and stage.
+-- Recall and precision by stage, one row per method, period and stage.
 with
     evaluated as (
         select predictions.*, cohorts.period
@@ -9,7 +9,7 @@ with
             and predictions.month = cohorts.month
             and cohorts.cohort = 'all'
     ),
-    counted as (
+    stage_counts as (
         select
             evaluated.method,
             evaluated.period,
@@ -21,7 +21,7 @@ with
         cross join {{ ref("stages") }} as stages
         group by evaluated.method, evaluated.period, stages.stage
     ),
-    of_users as (
+    user_counts as (
         select
             evaluated.method,
             evaluated.period,
@@ -33,19 +33,28 @@ with
         group by evaluated.method, evaluated.period, evaluated.true_stage, evaluated.user_id
     )
 select
-    counted.method,
-    counted.period,
-    counted.stage,
-    counted.n_user_months,
-    cast(counted.n_right as double) / nullif(counted.n_user_months, 0) as recall,
+    stage_counts.method,
+    stage_counts.period,
+    stage_counts.stage,
+    stage_counts.n_user_months,
+    cast(stage_counts.n_right as double) / nullif(stage_counts.n_user_months, 0) as recall,
     {{
         error_of_mean(
-            "(of_users.n_right - cast(counted.n_right as double) / counted.n_user_months * of_users.n_months) / counted.n_user_months"
+            "(user_counts.n_right - cast(stage_counts.n_right as double) / stage_counts.n_user_months"
+            ~ " * user_counts.n_months) / stage_counts.n_user_months"
         )
-    }}
-    as recall_error,
-    cast(counted.n_right as double) / nullif(counted.n_predicted, 0) as precision_share
-from counted
+    }} as recall_error,
+    cast(stage_counts.n_right as double) / nullif(stage_counts.n_predicted, 0) as precision_share
+from stage_counts
 left join
-    of_users on counted.method = of_users.method and counted.period = of_users.period and counted.stage = of_users.stage
-group by counted.method, counted.period, counted.stage, counted.n_user_months, counted.n_right, counted.n_predicted
+    user_counts
+    on stage_counts.method = user_counts.method
+    and stage_counts.period = user_counts.period
+    and stage_counts.stage = user_counts.stage
+group by
+    stage_counts.method,
+    stage_counts.period,
+    stage_counts.stage,
+    stage_counts.n_user_months,
+    stage_counts.n_right,
+    stage_counts.n_predicted

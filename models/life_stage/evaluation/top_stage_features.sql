@@ -1,5 +1,5 @@
--- Top features per stage: the six whose weight over the stage's ages exceeds their mean weight most, in the newest
--- model. Features of few users are suppressed.
+-- Top features per stage in the newest model, one row per stage and rank: the largest weights relative to all stages.
+-- Features of few users are suppressed.
 {{ config(materialized="view") }}
 {% set n_candidates, n_top = 30, 6 %}
 with
@@ -19,7 +19,7 @@ with
         group by stages.stage, coefficients.feature
     ),
     centred as (
-        -- Value of one active day: ln(1 + 1).
+        -- One active day has the value ln(1 + 1).
         select stage, feature, ln(2) * (weight - avg(weight) over (partition by feature)) as weight from weights
     ),
     candidates as (
@@ -27,10 +27,10 @@ with
         from
             (
                 select *, row_number() over (partition by stage order by weight desc, feature) as rank from centred
-            ) as ranked_rows
+            ) as ranked_features
         where rank <= {{ n_candidates }}
     ),
-    known as (
+    frequent_features as (
         select feature
         from {{ ref("user_month_features") }}
         where feature in (select feature from candidates)
@@ -44,7 +44,7 @@ with
                 partition by candidates.stage order by candidates.weight desc, candidates.feature
             ) as rank
         from candidates
-        inner join known on candidates.feature = known.feature
+        inner join frequent_features on candidates.feature = frequent_features.feature
     )
 select stage, cast(rank as integer) as rank, feature, weight
 from top

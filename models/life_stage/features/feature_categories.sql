@@ -1,4 +1,4 @@
--- Categories of an item: first-level category and leaf category.
+-- Category features: first-level and leaf category, one row per item and feature.
 select item_id, concat('category=', category) as feature
 from {{ ref("stg_items") }}
 where category is not null

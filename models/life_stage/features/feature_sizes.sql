@@ -1,4 +1,4 @@
--- Size within a category, one row per item: 80 is a toddler's trousers, L is a diaper.
+-- Size features, one row per item with a size. Sizes are split by category: 80 is a clothing size, L a diaper size.
 select item_id, concat('size=', category, '|', size) as feature
 from {{ ref("stg_items") }}
 where category is not null and size is not null

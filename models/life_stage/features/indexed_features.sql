@@ -1,8 +1,8 @@
--- Integer id per feature, valid for one run, alone (action '') and with an action. Grouping by integer is cheaper
--- than by name.
+-- Integer id per feature, alone (action '') and with an action, one row per feature and action. Valid for one run:
+-- millions of rows are grouped by it, which is faster than by name.
 {{ config(materialized="table") }}
 with
-    -- Collecting, carting and buying say more than a click: each has a coefficient of its own.
+    -- Collects, carts and purchases are more informative than clicks: each has its own coefficient.
     named as (
         select feature, '' as action, feature as full_name
         from {{ ref("item_features") }}

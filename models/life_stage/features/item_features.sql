@@ -1,8 +1,8 @@
--- Item features: one row per item and feature, from all feature groups of items.
+-- Features of all items from all feature groups, one row per item and feature.
 {{ config(materialized="table") }}
-{% for family in feature_families(["feature", "item_id"]) %}
-    select distinct item_id, {{ named_feature(family) }} as feature
-    from {{ ref(family) }}
+{% for group in feature_families(["feature", "item_id"]) %}
+    select distinct item_id, {{ named_feature(group) }} as feature
+    from {{ ref(group) }}
     union all
 {% endfor %}
 select cast(null as string) as item_id, cast(null as string) as feature

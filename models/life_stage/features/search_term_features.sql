@@ -1,8 +1,8 @@
--- Search term features: one row per search term and feature, from all feature groups of search terms.
+-- Features of all search terms from all feature groups, one row per term and feature.
 {{ config(materialized="table") }}
-{% for family in feature_families(["feature", "search_term"]) %}
-    select distinct search_term, {{ named_feature(family) }} as feature
-    from {{ ref(family) }}
+{% for group in feature_families(["feature", "search_term"]) %}
+    select distinct search_term, {{ named_feature(group) }} as feature
+    from {{ ref(group) }}
     union all
 {% endfor %}
 select cast(null as string) as search_term, cast(null as string) as feature

@@ -1,4 +1,4 @@
--- Distinct search terms of each month.
+-- Distinct search terms, one row per month and term.
 {{
     config(
         materialized="monthly", full_refresh=false, meta={"months": "closed_months", "keep": "keep_actions_months"}

@@ -1,5 +1,6 @@
--- Words of every search term, each term tokenised once: words between blanks; Chinese and Japanese text as
--- overlapping pairs of characters; numbers with the character after them (2段 is a stage of formula).
+-- Words of search terms, one row per term and word. Each term is parsed once. Words between blanks stay whole; Chinese
+-- and Japanese text is split into overlapping character pairs; a number keeps the character after it (2段 is a formula
+-- stage).
 {{ config(materialized="incremental", incremental_strategy="append") }}
 {% set signs = "\u3040-\u30ff\u4e00-\u9fff" %}
 {% set letters = "a-z\u00df-\u024f\u0370-\u052f\u0590-\u06ff\uac00-\ud7af" %}

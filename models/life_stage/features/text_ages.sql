@@ -1,5 +1,5 @@
--- Ages named in titles and search terms, one row per text and age word; one row without an age where none is named. A
--- text is parsed again only when the parser or its dictionary changed.
+-- Ages named in titles and search terms, one row per text and age, or one without an age. Each text is parsed once, and
+-- again if the parser or its dictionary changes.
 {{ config(materialized="incremental", incremental_strategy="delete+insert", unique_key="text") }}
 {% set reader = local_md5(read_ages("new_texts", "text")) %}
 with

@@ -8,7 +8,7 @@
 -- depends_on: {{ ref("month_calendar") }}
 with
     actions as (
-        -- One bit per day: days are counted without a distinct.
+        -- One bit per day of the month: counting bits is cheaper than counting distinct days.
         select *, cast(power(2, day(acted_on) - 1) as integer) as day_bit
         from {{ ref("stg_actions") }}
         where month = {{ this_month() }}
@@ -22,14 +22,14 @@ with
 select user_id, {{ this_month() }} as month, names.full_name as feature, n_days, ln(1 + n_days) as value
 from observed_days
 inner join {{ feature_names() }} as names on observed_days.feature_id = names.feature_id
-{% for family in feature_families(["feature", "month", "user_id", "value"]) %}
+{% for feature_group in feature_families(["feature", "month", "user_id", "value"]) %}
     union all
     select
         user_id,
         {{ this_month() }} as month,
-        {{ named_feature(family) }} as feature,
+        {{ named_feature(feature_group) }} as feature,
         cast(null as integer) as n_days,
-        {{ finite_value(family) }} as value
-    from {{ ref(family) }}
+        {{ finite_value(feature_group) }} as value
+    from {{ ref(feature_group) }}
     where month = {{ this_month() }}
 {% endfor %}

@@ -1,4 +1,4 @@
--- Active user-months with their numbers of actions and days.
+-- Activity counts, one row per user and month with actions.
 {{ config(materialized="monthly", full_refresh=false, meta={"months": "closed_months"}) }}
 -- depends_on: {{ ref("month_calendar") }}
 select user_id, month, count(*) as n_actions, count(distinct acted_on) as n_days

@@ -1,7 +1,7 @@
--- Posterior over the birth month, one row per user and month: a recursive Bayesian filter. The SQL is one month's
--- update; macros/recursive_monthly.sql runs it for each pending month, oldest first. The birth month is constant. So
--- the shift (Equation 1) renames each grid point to the next age, the merge (Equation 2) adds the month's
--- log-likelihood, and the normalisation (Equation 3) is a softmax at readout.
+-- Posterior over the birth month, one row per user and month. The materialization in macros/recursive_monthly.sql runs
+-- this text for each pending month, oldest first. A birth month is constant: the shift (Equation 1) renames each grid
+-- point to the next age, the merge (Equation 2) adds the month's log-likelihood, and the normalisation (Equation 3) is
+-- a softmax over the grid points in the readout.
 {{
     config(
         materialized="recursive_monthly",
@@ -27,7 +27,7 @@ with
             coalesce(carried.c_birth_log_ratio, 0) as birth_log_ratio_before,
             coalesce(carried.c_birth_is_open, false) as birth_was_open,
             coalesce(carried.c_not_yet, 0) + coalesce(log_likelihoods.ll_not_yet, 0) as c_not_yet,
-            -- A child enters the grid with the sum of `not_yet`.
+            -- A new grid point starts with the sum of `not_yet`.
             {% for name in names %}
                 coalesce(carried.c_{{ younger[loop.index0] }}, 0)
                 + coalesce({{ by_age[loop.index0] }}, 0) as c_{{ name }},
@@ -84,7 +84,7 @@ with
             {% endfor %}
         from weights
     ),
-    -- A pregnancy can be lost. So the months after the due date accumulate log-odds of a birth.
+    -- Pregnancies can be lost, so log-odds of a child against none are summed over the months after the birth.
     births as (
         select
             *,
@@ -101,7 +101,7 @@ with
             {% endfor %}
         from totals
     ),
-    -- Mixing weight delta of the prior: registrations and purchases mislead now and then.
+    -- The prior mixing weight models label noise: some registrations and purchases are misleading.
     shares as (
         select
             *,

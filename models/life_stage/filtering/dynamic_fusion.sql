@@ -1,6 +1,6 @@
--- Dynamic fusion, the published method: up to three tracks per user and month, each the running mean of the months
--- that matched it. The SQL is one month's update; macros/recursive_monthly.sql runs it for each pending month, oldest
--- first. A track is stored as of its last match and always shifted from there: mass is spread evenly at each shift,
+-- Dynamic fusion, the published method, one row per user, track and month: up to three tracks, each the running mean of
+-- its matching months. The materialization in macros/recursive_monthly.sql runs this text for each pending month,
+-- oldest first. A track is stored as of its last match and shifted from there: a shift spreads a stage's mass evenly,
 -- so two shifts differ from one.
 {{
     config(
@@ -23,8 +23,8 @@ with
         from stage_masses
     ),
     months_alone as (select *, {{ first_greatest("p_", names, 12) }} as month_stage from distributions),
-    -- Equation 1: every track shifted to this month, matched or not.
-    moved as (
+    -- Equation 1: all tracks shifted to this month, matched or not.
+    shifted as (
         select
             *,
             {% for stage in stages() %}
@@ -33,9 +33,9 @@ with
             c_graduated + {{ shifted_mass(last.to_month, 100000, "c_", delta) }} as s_graduated
         from {{ previous_state() }} as tracks
     ),
-    tracks_before as (select *, {{ first_greatest("s_", names + ["graduated"], 12) }} as track_stage from moved),
-    -- Among matching tracks, the one with most fusions wins.
-    agreeing as (
+    tracks_before as (select *, {{ first_greatest("s_", names + ["graduated"], 12) }} as track_stage from shifted),
+    -- Among several matching tracks, the one with most fusions is merged.
+    matching_tracks as (
         select
             tracks_before.user_id,
             tracks_before.track_no,
@@ -52,14 +52,14 @@ with
         select
             tracks_before.*,
             {% for name in names %} months_alone.p_{{ name }}, {% endfor %}
-            agreeing.track_no is not null as is_match
+            matching_tracks.track_no is not null as is_match
         from tracks_before
         left join months_alone on tracks_before.user_id = months_alone.user_id
         left join
-            agreeing
-            on tracks_before.user_id = agreeing.user_id
-            and tracks_before.track_no = agreeing.track_no
-            and agreeing.rank = 1
+            matching_tracks
+            on tracks_before.user_id = matching_tracks.user_id
+            and tracks_before.track_no = matching_tracks.track_no
+            and matching_tracks.rank = 1
     ),
     fused as (
         select
@@ -69,7 +69,7 @@ with
             {% endfor %}
         from compared
     ),
-    -- Equation 3. A merge drops the graduated mass, because the month's distribution covers stages only.
+    -- Equation 3. A merge drops the graduated share: the month's distribution covers stages only.
     tracks_after as (
         select
             user_id,
@@ -90,7 +90,7 @@ with
             case when is_match then 0.0 else c_graduated end as c_graduated
         from fused
         union all
-        -- A month without a matching track starts a new one.
+        -- A month without a matching track starts one.
         select
             months_alone.user_id,
             coalesce(known.n_tracks_ever, 0) + 1 as track_no,
@@ -116,18 +116,18 @@ with
             on months_alone.user_id = known.user_id
         where coalesce(known.n_matches, 0) = 0
     ),
-    ranked_rows as (
+    ranked_tracks as (
         select
             tracks_after.*,
             max(c_n_tracks_ever) over (partition by user_id) as n_tracks_ever,
-            -- Old fusions decay.
+            -- Fusions are discounted with time.
             row_number() over (
                 partition by user_id
                 order by round(n_fusions * power(0.7, {{ delta }}), 12) desc, matched_month desc, first_month, track_no
             ) as rank
         from tracks_after
     ),
-    retained as (select *, {{ sum_of("s_", names) }} as in_stages from ranked_rows where rank <= 3)
+    retained as (select *, {{ sum_of("s_", names) }} as in_stages from ranked_tracks where rank <= 3)
 select
     user_id,
     track_no,
@@ -137,13 +137,13 @@ select
     matched_month,
     cast(n_fusions as integer) as n_fusions,
     {% for name in names %}
-        -- Fully aged out: the last stage is the nearest one.
+        -- A fully graduated track is assigned the last stage.
         case
             when in_stages > 0 then s_{{ name }} / in_stages else {{ "1.0" if name == last.name else "0.0" }}
         end as p_{{ name }},
     {% endfor %}
     s_graduated as graduated_probability,
-    -- As of the last merge: time alone confirms no birth.
+    -- As of the last merge: elapsed time confirms no birth.
     {{ first_greatest("c_", names, 12) }} not in ({{ quoted(prenatal_stages()) }}) as birth_confirmed,
     '__model_version__' as model_version,
     '{{ invocation_id }}' as run_id,

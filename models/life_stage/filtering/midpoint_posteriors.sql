@@ -1,5 +1,5 @@
--- Posterior at the midpoint of the newest update, one row per active user. Attributions are computed there, so they
--- sum to the change.
+-- Posterior at the midpoint of the newest update, one row per user active in the newest month. Attributions are
+-- computed there, so that they sum to the change.
 {% set first, last, by_age = stages()[0], stages()[-1], log_likelihood_by_age() %}
 {% set inside, names = age_bins()[1:-1], cells_within(first.from_month, last.to_month) %}
 with

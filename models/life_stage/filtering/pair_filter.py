@@ -1,11 +1,11 @@
-# Posterior of a second child, one row per user and month: the birth-month filter over pairs of birth months. The SQL
-# and Python are one month's update; macros/recursive_monthly.sql runs it for each pending month.
+# Second-child posterior, one row per user and month: birth-month filter over pairs of birth months. The materialization
+# in macros/recursive_monthly.sql runs this text for each pending month, oldest first.
 from life_stage.pair_filter import update_month
 
 
 def model(dbt, session):
     dbt.config(materialized="recursive_monthly", full_refresh=False)
-    dbt.ref("month_model_assignments"), dbt.ref("month_calendar")  # say which months are pending
+    dbt.ref("month_model_assignments"), dbt.ref("month_calendar")  # determine the pending months
     return update_month(
         session,
         posteriors=dbt.ref("birth_month_filter"),

@@ -1,5 +1,5 @@
--- Prior over the birth month by months since first activity, one row per model and tenure: the training users'
--- initial age distribution, shifted by one month per month, plus births at the hazard rate.
+-- Prior over the birth month, one row per model and months since first activity: the training users' initial age
+-- distribution, shifted by one month per month, plus births at the hazard rate.
 {% set first_age, last_age = cell_ages()[0], cell_ages()[-1] %}
 {% set before_all, after_all = first_age - 1000, last_age + 1000 %}
 with
@@ -27,8 +27,8 @@ with
         inner join {{ ref("age_bins") }} as bins on coefficients.age_bin = bins.age_bin
         where coefficients.parameter_type = 'initial_prior'
     ),
-    -- First month of a user: a bin's share spread evenly over its months.
-    starts as (
+    -- In the first month, a bin's share is spread evenly over its ages.
+    initial_distribution as (
         select
             bin_priors.model_version,
             ages.n as age,
@@ -43,15 +43,15 @@ with
     not_yet as (select model_version, birth_hazard, prior from bin_priors where to_month <= {{ first_age }}),
     aged as (
         select
-            starts.model_version,
+            initial_distribution.model_version,
             tenures.tenure_months,
             case
-                when starts.age + tenures.tenure_months > {{ last_age }}
+                when initial_distribution.age + tenures.tenure_months > {{ last_age }}
                 then {{ after_all }}
-                else starts.age + tenures.tenure_months
+                else initial_distribution.age + tenures.tenure_months
             end as age,
-            starts.prior
-        from starts
+            initial_distribution.prior
+        from initial_distribution
         cross join tenures
         union all
         select

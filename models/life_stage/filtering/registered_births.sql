@@ -1,5 +1,5 @@
--- Probability that a registered birthday is right, one row per registered child and month since its registration.
--- Registrations are strong but fallible: 5 % are assumed wrong.
+-- Registration weights, one row per registered child and month since its registration. 5 % of registrations are wrong,
+-- so behaviour can lower the weight.
 {{ config(materialized="table") }}
 with
     months_of_children as (
@@ -8,7 +8,7 @@ with
             children.child_no,
             children.birth_date,
             children.registered_at,
-            -- A registration without a time counts in the newest month only.
+            -- A registration without a time counts in the newest month.
             {{ month_of(business_time("children.registered_at")) }} <= posteriors.month
             or (children.time_is_unknown and posteriors.month = newest.month) as is_known,
             posteriors.month,
@@ -28,21 +28,20 @@ with
             count(case when children.is_known then 1 end) over (
                 partition by children.user_id, children.month
             ) as n_known_children,
-            coalesce({{ log_likelihood_at_age("children.age_months") }}, 0) as of_child,
-            coalesce(log_likelihoods.ll_not_yet, 0) as of_no_child
+            coalesce({{ log_likelihood_at_age("children.age_months") }}, 0) as ll_child,
+            coalesce(log_likelihoods.ll_not_yet, 0) as ll_no_child
         from months_of_children as children
         left join
             {{ ref("stage_log_likelihoods") }} as log_likelihoods
             on children.user_id = log_likelihoods.user_id
             and children.month = log_likelihoods.month
     ),
-    -- Running log-likelihoods of that birth month, and since the birth of a child against none: the filter's sums for
-    -- one grid point.
+    -- The filter's carried sums for one grid point: log-likelihood of the birth month, and log-odds of a birth.
     running_sums as (
         select
             *,
-            sum(of_child) over (partition by user_id, child_no order by month) as log_likelihoods,
-            sum(case when age_months >= 0 then of_child - of_no_child else 0 end) over (
+            sum(ll_child) over (partition by user_id, child_no order by month) as log_likelihoods,
+            sum(case when age_months >= 0 then ll_child - ll_no_child else 0 end) over (
                 partition by user_id, child_no order by month
             ) as log_likelihood_of_birth
         from monthly_log_likelihoods
@@ -52,16 +51,16 @@ with
         from running_sums
         inner join {{ ref("model_registry") }} as models on running_sums.model_version = models.model_version
     ),
-    -- Likelihood ratio of this birthday to the average. With several registered children the sum does not separate
-    -- them, so the ratio is 1.
-    compared as (
+    -- Likelihood ratio of this birthday against the average. With several registered children the summed behaviour is
+    -- not attributable to one child.
+    weighted_births as (
         select
             *,
             case
                 when n_known_children > 1
                 then 1.0
                 else exp(least(scale * log_likelihoods - log_marginal_likelihood, 50))
-            end as times_as_probable
+            end as likelihood_ratio
         from scaled
     )
 select
@@ -71,14 +70,14 @@ select
     birth_date,
     age_months,
     n_known_children,
-    -- Confirmed: registered after the birth, or odds of 20 to 1 from behaviour since. A child due before the user's
-    -- first month needs the same as an unregistered one.
+    -- A birth is confirmed by a registration after it, or by odds of 20 to 1. A due date before the first activity
+    -- needs only the confirmation of an unregistered child.
     age_months >= 0
     and (
         registered_at >= birth_date
         or (n_known_children = 1 and scale * log_likelihood_of_birth >= ln(20))
         or (birth_date < first_month and birth_confirmed)
     ) as birth_confirmed,
-    0.95 * times_as_probable / (0.95 * times_as_probable + 0.05) as registration_probability
-from compared
+    0.95 * likelihood_ratio / (0.95 * likelihood_ratio + 0.05) as registration_probability
+from weighted_births
 where is_known

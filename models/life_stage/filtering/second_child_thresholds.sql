@@ -1,5 +1,5 @@
--- Threshold on the odds of a second child, one row per month: few single children's months exceed it. It uses
--- validation users up to that month, so past decisions stay.
+-- Thresholds of the second child's log-odds, one row per month. Estimated on validation users up to that month, so that
+-- past decisions do not change.
 with
     single_children as (
         select labels.user_id, labels.month, pairs.log_odds

@@ -1,5 +1,6 @@
--- Feature attributions of a month's log-likelihood, one row per user, month, stage and rank: the five largest
--- features and the sum of all others. They sum exactly to the stage's score.
+-- Feature attributions, one row per user, month, stage and rank: the five largest contributions and the sum of all
+-- others. A stage's score is the mean log-likelihood over its ages, so contributions sum to it exactly, if the features
+-- are unchanged since scoring.
 {{ config(materialized="view") }}
 with
     contributions as (
@@ -26,10 +27,10 @@ with
             {% endif %}
         {% endfor %}
     ),
-    ranked_rows as (
+    ranked_contributions as (
         select
             *,
-            -- The intercept of an active month is part of the rest.
+            -- The intercept is no attribution of its own.
             case
                 when feature = ''
                 then 6
@@ -49,6 +50,6 @@ select
     sum(contribution) as contribution,
     count(nullif(feature, '')) as n_features,
     model_version
-from ranked_rows
+from ranked_contributions
 group by
     user_id, month, stage, case when rank <= 5 then rank else 6 end, case when rank <= 5 then feature end, model_version

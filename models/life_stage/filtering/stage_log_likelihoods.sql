@@ -1,10 +1,10 @@
--- Log-likelihood of each age bin given the month's actions, one row per active user and month: the sum of the weights
--- of the observed features. It contains no prior, so months add up; an inactive month has no row.
+-- Log-likelihood of each age bin given the month's actions, one row per user and active month: the sum of the weights
+-- of the observed features. It excludes the prior, so months add up.
 {{ config(materialized="monthly", full_refresh=false, meta={"months": "months_with_model"}) }}
 -- depends_on: {{ ref("month_model_assignments") }} {{ ref("month_calendar") }}
 with
     weights as (select * from {{ ref("model_weights") }} where model_version = '__model_version__'),
-    weighed as (
+    weighted_features as (
         select
             features.user_id,
             {% for bin in age_bins() %}
@@ -43,9 +43,9 @@ select
     '__model_version__' as model_version,
     1 - users.n_known_actions / cast(users.n_actions as double) as out_of_vocabulary_share,
     {% for bin in age_bins() %}
-        coalesce(weighed.ll_{{ bin.name }}, 0) + {{ exact("intercept.w_" ~ bin.name) }} as ll_{{ bin.name }}
+        coalesce(weighted_features.ll_{{ bin.name }}, 0) + {{ exact("intercept.w_" ~ bin.name) }} as ll_{{ bin.name }}
         {%- if not loop.last %},{% endif %}
     {% endfor %}
 from users
 cross join (select * from weights where feature = '') as intercept
-left join weighed on users.user_id = weighed.user_id
+left join weighted_features on users.user_id = weighted_features.user_id

@@ -1,5 +1,5 @@
--- Stage posteriors of both methods in one shape, one row per method, user, child and month. The marts read one
--- method, the evaluation all.
+-- Stage posteriors of all methods in one shape, one row per method, user, child and month. Marts read one method,
+-- evaluation compares all.
 {{ config(materialized="view") }}
 {% set outcome = ["expected_birth_month", "earliest_birth_month", "latest_birth_month", "months_until_next_stage"] %}
 select
@@ -63,5 +63,5 @@ select
 from {{ ref("dynamic_fusion") }} as tracks
 inner join
     {{ ref("birth_month_filter") }} as activity on tracks.user_id = activity.user_id and tracks.month = activity.month
--- A further child needs a track with at least two fusions.
+-- A track of a single month is no further child.
 where tracks.rank = 1 or tracks.n_fusions >= 2

@@ -1,3 +1,3 @@
--- Date spine of the metrics, one row per day of the published months.
+-- Date spine for metrics, one row per day of the published months.
 select cast(day as date) as date_day
 from ({{ every_day("min(month)", "max(month)", ref("user_stage_months")) }}) as days

@@ -1,4 +1,4 @@
--- Run log, one row per finished run: rows read and rejected, months rebuilt, users published.
+-- Run log, one row per finished run: rows read, rejected and rebuilt, and users excluded.
 {{ config(materialized="incremental", incremental_strategy="append", full_refresh=false) }}
 -- depends_on: {{ ref("stage_accuracy") }} {{ ref("stage_recall") }} {{ ref("stage_confusion") }} {{ ref("gain_over_baseline") }}
 -- depends_on: {{ ref("stage_calibration") }} {{ ref("experiment_readout") }} {{ ref("stg_rejected_actions") }}
@@ -6,7 +6,7 @@
 -- depends_on: {{ ref("checkout_recommendations") }} {{ ref("cart_complements") }} {{ ref("checkout_drift") }}
 -- depends_on: {{ ref("checkout_fairness_gaps") }} {{ ref("monitor_quality") }} {{ ref("monitor_latency") }}
 with
-    -- Months of an earlier, unfinished run count for this one.
+    -- Months built by an earlier unfinished run count for this one.
     months_built as (
         select model, month
         from {{ build_log() }}
@@ -33,7 +33,7 @@ with
         where is_closed
     ),
     registrations as (
-        -- A row without a user counts as one user.
+        -- A row without a user counts as one more user.
         select
             count(*) as n_rejected_registrations,
             count(distinct case when table_name = 'children' then id end)

@@ -1,4 +1,4 @@
--- Feature names in words, one row per feature of the models.
+-- Text of each feature for explanations, one row per feature of the vocabulary.
 with
     features as (select distinct feature from {{ ref("model_weights") }} where feature <> ''),
     endings as (

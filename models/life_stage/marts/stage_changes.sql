@@ -1,4 +1,4 @@
--- Stage transitions in the newest closed month, for CRM, one row per child.
+-- Stage transitions in the newest closed month, for CRM, one row per user and child.
 with
     months as (
         select max(month) as this_month, {{ months_after("max(month)", -1) }} as last_month

@@ -1,5 +1,5 @@
--- Leaf categories by stage in the newest closed month: users of the stage, and the lift over all active users. Small
--- counts are suppressed.
+-- Category shares by stage, one row per stage and leaf category: active users of the newest closed month, with the lift
+-- over all users. Small counts are suppressed.
 with
     members as (select distinct user_id, stage, month from {{ ref("user_stages") }}),
     observed as (
@@ -12,45 +12,48 @@ with
             and actions.user_id in (select user_id from members)
     ),
     active as (select * from members where user_id in (select user_id from observed)),
-    of_stages as (select month, stage, count(*) as n_active from active group by month, stage),
-    of_categories as (
+    active_by_stage as (select month, stage, count(*) as n_active from active group by month, stage),
+    category_shares as (
         select leaf_category, cast(count(*) as double) / (select count(distinct user_id) from active) as share_of_all
         from observed
         group by leaf_category
     ),
-    found as (
+    users_by_category as (
         select active.stage, observed.leaf_category, count(*) as n_users
         from active
         inner join observed on active.user_id = observed.user_id
         group by active.stage, observed.leaf_category
     ),
-    -- Zero counts belong to the suppression group too.
+    -- Stages without users in a category also enter complementary suppression.
     counted as (
         select
-            of_stages.month,
-            of_stages.stage,
-            of_categories.leaf_category,
-            coalesce(found.n_users, 0) as n_users,
-            cast(coalesce(found.n_users, 0) as double) / of_stages.n_active as share,
-            of_categories.share_of_all
-        from of_stages
-        cross join of_categories
-        left join found on of_stages.stage = found.stage and of_categories.leaf_category = found.leaf_category
+            active_by_stage.month,
+            active_by_stage.stage,
+            category_shares.leaf_category,
+            coalesce(users_by_category.n_users, 0) as n_users,
+            cast(coalesce(users_by_category.n_users, 0) as double) / active_by_stage.n_active as share,
+            category_shares.share_of_all
+        from active_by_stage
+        cross join category_shares
+        left join
+            users_by_category
+            on active_by_stage.stage = users_by_category.stage
+            and category_shares.leaf_category = users_by_category.leaf_category
     ),
-    with_suppression as (
+    suppression as (
         select *, {{ is_suppressed_count("n_users", "leaf_category", "stage") }} as is_suppressed from counted
     )
 select
-    with_suppression.month,
-    with_suppression.stage,
-    with_suppression.leaf_category,
-    with_suppression.n_users,
-    with_suppression.share,
-    with_suppression.share / with_suppression.share_of_all as lift
-from with_suppression
+    suppression.month,
+    suppression.stage,
+    suppression.leaf_category,
+    suppression.n_users,
+    suppression.share,
+    suppression.share / suppression.share_of_all as lift
+from suppression
 inner join
     {{ ref("stage_totals") }} as totals
-    on with_suppression.month = totals.month
-    and with_suppression.stage = totals.stage
+    on suppression.month = totals.month
+    and suppression.stage = totals.stage
     and not totals.is_suppressed
-where not with_suppression.is_suppressed
+where not suppression.is_suppressed

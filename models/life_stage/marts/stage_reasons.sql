@@ -1,13 +1,13 @@
--- Attributions of each published stage, one row per child and rank: the five largest features of the newest month,
--- all its others, and the prior. The posterior is a sum over months in the logarithm. So a feature's contribution is
--- its log-likelihood for the ages of the stage less that for all other ages, weighted at the midpoint of the update.
-{% set reads_months = var("fusion_method") == "birth_month_filter" %}
+-- Feature attributions of the published stage, one row per user, child and place: the five largest contributions of the
+-- newest month, its other features, and the prior. The log posterior is a sum over months. A contribution is therefore
+-- the log-likelihood for the stage's ages minus that for other ages, weighted by the midpoint posterior.
+{% set has_attributions = var("fusion_method") == "birth_month_filter" %}
 with
-    published as (
+    children as (
         select *, ln(greatest(probability, 1e-12) / greatest(1 - probability, 1e-12)) as log_odds
         from {{ ref("user_stages") }}
     ),
-    {% if reads_months %}
+    {% if has_attributions %}
         attributions as (
             {% for stage in stages() %}
                 {% set inside, outside = [], [] %}
@@ -16,44 +16,44 @@ with
                     {% do (inside if within else outside).append(bin.name) %}
                 {% endfor %}
                 select
-                    published.user_id,
-                    published.child_no,
+                    children.user_id,
+                    children.child_no,
                     features.feature,
                     {{
                         exact(
                             "features.value * midpoint.strength * least(behaviour.p_"
                             ~ stage.name
-                            ~ " / published.probability, "
+                            ~ " / children.probability, "
                             ~ "(1 - behaviour.p_"
                             ~ stage.name
-                            ~ ") / greatest(1 - published.probability, 1e-12)) * ("
+                            ~ ") / greatest(1 - children.probability, 1e-12)) * ("
                             ~ weighted_mean("weights.w_", "midpoint.w_", inside)
                             ~ " - "
                             ~ weighted_mean("weights.w_", "midpoint.w_", outside)
                             ~ ")"
                         )
                     }} as contribution
-                from published
+                from children
                 inner join
                     {{ ref("birth_month_filter") }} as behaviour
-                    on published.user_id = behaviour.user_id
-                    and published.month = behaviour.month
-                inner join {{ ref("midpoint_posteriors") }} as midpoint on published.user_id = midpoint.user_id
+                    on children.user_id = behaviour.user_id
+                    and children.month = behaviour.month
+                inner join {{ ref("midpoint_posteriors") }} as midpoint on children.user_id = midpoint.user_id
                 inner join
                     {{ features_and_activity() }} as features
-                    on published.user_id = features.user_id
-                    and published.month = features.month
+                    on children.user_id = features.user_id
+                    and children.month = features.month
                 inner join
                     {{ ref("model_weights") }} as weights
                     on midpoint.scored_by = weights.model_version
                     and features.feature = weights.feature
-                where published.stage = '{{ stage.name }}' and published.is_primary
+                where children.stage = '{{ stage.name }}' and children.is_primary
                 {% if not loop.last %}
                     union all
                 {% endif %}
             {% endfor %}
         ),
-        ranked_rows as (
+        ranked_attributions as (
             select
                 *,
                 case
@@ -66,45 +66,47 @@ with
                 end as rank
             from attributions
         ),
-        of_month as (
+        monthly_attributions as (
             select
                 user_id,
                 child_no,
                 case when rank <= 5 then rank else 6 end as rank,
                 case when rank <= 5 then feature end as feature,
                 sum(contribution) as contribution
-            from ranked_rows
+            from ranked_attributions
             group by user_id, child_no, case when rank <= 5 then rank else 6 end, case when rank <= 5 then feature end
         ),
     {% endif %}
     reasons as (
-        {% if reads_months %}
+        {% if has_attributions %}
             select *
-            from of_month
+            from monthly_attributions
             union all
         {% endif %}
         select
-            published.user_id,
-            published.child_no,
+            children.user_id,
+            children.child_no,
             7 as rank,
             cast(null as string) as feature,
-            published.log_odds
-            {% if reads_months %} - coalesce(sums.contribution, 0) {% endif %} as contribution
-        from published
-        {% if reads_months %}
+            children.log_odds
+            {% if has_attributions %} - coalesce(sums.contribution, 0) {% endif %} as contribution
+        from children
+        {% if has_attributions %}
             left join
                 (
-                    select user_id, child_no, sum(contribution) as contribution from of_month group by user_id, child_no
+                    select user_id, child_no, sum(contribution) as contribution
+                    from monthly_attributions
+                    group by user_id, child_no
                 ) as sums
-                on published.user_id = sums.user_id
-                and published.child_no = sums.child_no
+                on children.user_id = sums.user_id
+                and children.child_no = sums.child_no
         {% endif %}
     )
 select
     reasons.user_id,
     reasons.child_no,
-    published.month,
-    published.stage,
+    children.month,
+    children.stage,
     cast(reasons.rank as integer) as place,
     case
         when reasons.rank = 7
@@ -115,7 +117,7 @@ select
     end as reason,
     reasons.feature,
     reasons.contribution,
-    published.log_odds
+    children.log_odds
 from reasons
-inner join published on reasons.user_id = published.user_id and reasons.child_no = published.child_no
+inner join children on reasons.user_id = children.user_id and reasons.child_no = children.child_no
 left join {{ ref("reason_texts") }} as words on reasons.feature = words.feature

@@ -1,4 +1,4 @@
--- Users per stage and month, with arrivals and departures. Small counts are null.
+-- Users per stage with transitions, one row per month and stage. Small counts are suppressed.
 with
     users_in_stages as (select distinct user_id, stage, month from {{ ref("user_stage_months") }} where is_in_stage),
     neighbours as (
@@ -8,7 +8,7 @@ with
             lead(month) over (partition by user_id, stage order by month) as month_after
         from users_in_stages
     ),
-    here as (
+    current_users as (
         select
             month,
             stage,
@@ -17,7 +17,7 @@ with
         from neighbours
         group by month, stage
     ),
-    gone as (
+    departed_users as (
         select
             {{ months_after("month", 1) }} as month,
             stage,
@@ -31,22 +31,22 @@ with
             months.month,
             stages.stage_no,
             stages.stage,
-            coalesce(here.n_users, 0) as n_users,
-            coalesce(here.n_moved_in, 0) as n_moved_in,
-            coalesce(gone.n_moved_out, 0) as n_moved_out
+            coalesce(current_users.n_users, 0) as n_users,
+            coalesce(current_users.n_moved_in, 0) as n_moved_in,
+            coalesce(departed_users.n_moved_out, 0) as n_moved_out
         from months
         cross join {{ ref("stages") }} as stages
-        left join here on months.month = here.month and stages.stage = here.stage
-        left join gone on months.month = gone.month and stages.stage = gone.stage
+        left join current_users on months.month = current_users.month and stages.stage = current_users.stage
+        left join departed_users on months.month = departed_users.month and stages.stage = departed_users.stage
     ),
-    with_suppression as (
+    suppression as (
         select
             *,
             cast(n_users as double) / nullif(sum(n_users) over (partition by month), 0) as share,
             {{ is_suppressed_count("n_users", "month", "stage_no") }} as is_suppressed
         from counted
     ),
-    -- The month before follows from this month and its flows, so its suppression extends to them.
+    -- Transitions give the count of the month before, so its suppression applies to them too.
     flows as (
         select
             *,
@@ -54,7 +54,7 @@ with
             and not lag(is_suppressed) over (partition by stage order by month)
             and n_moved_in >= {{ var("min_cell_users") }}
             and n_moved_out >= {{ var("min_cell_users") }} as flows_are_published
-        from with_suppression
+        from suppression
     )
 select
     month,

@@ -1,4 +1,4 @@
--- Stages in age order, one row per stage, for joins and sorting.
+-- Life stages in age order, one row per stage, for joins and for sorting in reports.
 {% for stage in stages() %}
     select
         {{ loop.index }} as stage_no,

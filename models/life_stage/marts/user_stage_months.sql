@@ -1,5 +1,4 @@
--- Stage history, one row per user, child and closed month, from behaviour up to that month and birthdays registered
--- by then.
+-- Stage history, one row per user, child and closed month, from behaviour and registrations up to that month.
 {% set names, first, last = stage_names(), stages()[0], stages()[-1] %}
 with
     families as (
@@ -7,9 +6,9 @@ with
         from {{ ref("stg_children") }}
         group by user_id
     ),
-    -- The primary child explains most behaviour, so it is the registered one. An inferred further child follows it,
-    -- unless several are registered.
-    published as (
+    -- The primary child explains most of the behaviour, so it is matched to the registered child. An inferred further
+    -- child is published after it, unless several are registered.
+    posteriors_with_registrations as (
         select
             posteriors.*,
             case
@@ -32,13 +31,13 @@ with
             {{ ref("registered_births") }} as registered
             on posteriors.user_id = registered.user_id
             and posteriors.month = registered.month
-            -- Without a prenatal stage, a due date changes no row of the primary child.
+            -- Without a stage before birth, a due date adds nothing to the primary child.
             and (not posteriors.is_primary or registered.age_months >= 0 or {{ first.from_month < 0 }})
         where
             posteriors.method = '{{ var("fusion_method") }}'
             and (posteriors.is_primary or coalesce(registered.n_known_children, 1) < 2)
     ),
-    mixed as (
+    mixtures as (
         select
             *,
             {% for stage in stages() %}
@@ -51,7 +50,7 @@ with
             {% endfor %}
             {{ mix_with_registration("age_months < " ~ first.from_month, "not_yet_expecting_probability") }} as not_yet,
             {{ mix_with_registration("age_months >= " ~ last.to_month, "graduated_probability") }} as graduated
-        from published
+        from posteriors_with_registrations
     ),
     shares as (
         select
@@ -60,9 +59,9 @@ with
                 coalesce(s_{{ name }} / nullif({{ sum_of("s_", names) }}, 0), p_{{ name }}) as q_{{ name }}
                 {%- if not loop.last %},{% endif %}
             {% endfor %}
-        from mixed
+        from mixtures
     ),
-    -- Ties break to the younger stage.
+    -- Ties go to the younger stage.
     named as (
         select
             *,
@@ -71,7 +70,7 @@ with
             case when registration_weight >= 0.5 then registered_birth_confirmed else birth_confirmed end as is_born
         from shares
     ),
-    others as (
+    without_top_stage as (
         select
             *,
             {% for name in names %}
@@ -99,7 +98,7 @@ select
     case
         when registration_weight >= 0.5 then {{ month_of("birth_date") }} else expected_birth_month
     end as expected_birth_month,
-    -- A registration weight of 80 % is an 80 % interval by itself.
+    -- A birthday with 80 % weight is the 80 % interval by itself.
     case
         when registration_weight >= 0.8
         then {{ month_of("birth_date") }}
@@ -133,4 +132,4 @@ select
     {{ months_between("month", "last_active_month") }} >= {{ var("stale_after_months") }} as is_stale,
     model_version,
     run_id
-from others
+from without_top_stage

@@ -1,12 +1,12 @@
--- Current stage of each child, one row per user and child. Excludes children outside all stages, unconfirmed births,
--- and users with fewer than min_evidence active months.
+-- Stage of each child in the newest closed month, one row per user and child, with the first month of the stage.
+-- Excludes children outside all stages, unconfirmed births, and users with fewer than min_evidence active months.
 with
-    published as (
+    stage_history as (
         select user_id, child_no, month, case when is_in_stage then stage else '' end as stage
         from {{ ref("user_stage_months") }}
     ),
-    -- A stage begins when the month before has another one, or no row of the child.
-    beginnings as (
+    -- A stage begins if the month before has another stage, or no row of the child.
+    stage_starts as (
         select
             *,
             case
@@ -17,11 +17,11 @@ with
                 then null
                 else month
             end as began_in
-        from published
+        from stage_history
     ),
     newest as (
         select user_id, child_no, max(began_in) as since_month, max(month) as month
-        from beginnings
+        from stage_starts
         group by user_id, child_no
     )
 select history.*, newest.since_month

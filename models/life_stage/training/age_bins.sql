@@ -1,4 +1,4 @@
--- Age bins of the regression, one row per bin, in age order.
+-- Age bins of the regression in age order, one row per bin.
 {% for bin in age_bins() %}
     select
         {{ loop.index }} as bin_no,

@@ -1,4 +1,4 @@
--- Design matrix of the regression: one row per training row and feature id.
+-- Sparse design matrix of the regression, one row per training row and feature id.
 {{ config(materialized="view") }}
 select features.row_no, vocabulary.feature_id, features.value / vocabulary.scale as value
 from {{ ref("training_features") }} as features

@@ -1,5 +1,5 @@
--- Feature drift since the newest model's training, one row per month and feature group: population stability index
--- against the year it was trained through.
+-- Feature drift of each month since the newest model, one row per month and feature group. The reference is the last
+-- year of its training period.
 {{ config(materialized="view") }}
 {% set models = table_of_last_run("stage_coefficients") %}
 with

@@ -1,4 +1,4 @@
--- Model registry, one row per model: calibration and validation metrics.
+-- Model registry, one row per model version: calibration settings and quality on validation users.
 {{ config(materialized="view") }}
 select
     model_version,

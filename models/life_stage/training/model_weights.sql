@@ -1,5 +1,5 @@
--- Model weights, one wide row per model and feature. Values are multiples of 2^-36: their sums are exact in any
--- order.
+-- Model weights in wide format, one row per model and feature. Rounded to multiples of 2^-36, as are all products with
+-- them: such sums are exact in any order.
 select
     model_version,
     feature,

@@ -1,4 +1,4 @@
--- Model assignment per month. A month keeps its model: the oldest one trained through it or later, else the newest.
+-- Model assignment, one row per closed month: the oldest model trained through the month or later, else the newest.
 -- Months from var backfill_from on get the newest model.
 {% set backfilled = value_of("backfill_from") and "calendar.month >= date '" ~ value_of("backfill_from") ~ "-01'" %}
 {{

@@ -1,4 +1,5 @@
--- Retraining triggers: feature drift above the error threshold, or accuracy below var quality_floor.
+-- Retraining triggers, one row per trigger, month and measure: feature drift above the error level, or accuracy below
+-- quality_floor.
 {{ config(materialized="view") }}
 {% set models, quality = table_of_last_run("stage_coefficients"), table_of_last_run("monitor_quality") %}
 select 'drift' as reason, month, feature as measure, stability_index as value, {{ error_threshold() }} as threshold
@@ -6,7 +7,7 @@ from {{ ref("model_drift") }}
 where level = 'error'
 {% if models and quality %}
     union all
-    -- Two standard errors below the floor, over all registrations since the training.
+    -- Two standard errors below the floor exclude chance. Counts all registrations since the training.
     select
         'quality' as reason,
         month,

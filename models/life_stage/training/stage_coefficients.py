@@ -1,5 +1,4 @@
-# Trained models, one row per parameter. A due model is trained on all closed months and appended; no model is ever
-# changed.
+# Model registry in long format, one row per parameter. A due model is trained on all closed months and appended.
 from life_stage.retraining import train_if_due
 
 

@@ -1,11 +1,10 @@
--- Labels: child's age in months at each month end, with train/validation/test split, one row per child and closed
--- month.
+-- Labels: child's age in months at each month end, one row per registered child and closed month, with
+-- train/validation/test split.
 with families as (select user_id, count(*) as n_children from {{ ref("stg_children") }} group by user_id)
 select
     children.user_id,
     children.child_no,
     calendar.month,
-    -- Completed months at the month's end; negative before birth.
     {{ months_between("calendar.month", "children.birth_date") }} as age_months,
     families.n_children,
     -- A registration without a time counts from the beginning.

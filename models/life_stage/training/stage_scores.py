@@ -1,11 +1,11 @@
-# Stateless baseline, one row per user and month: probabilities of the age bins given the month and the same month
-# last year. The text is one month; macros/monthly.sql runs it for each pending month.
+# Predictions of the stateless baseline, one row per user and month: age-bin probabilities from the month and the same
+# month last year. The materialization in macros/monthly.sql runs this text for each pending month.
 from life_stage.scoring import score
 
 
 def model(dbt, session):
     dbt.config(materialized="monthly", full_refresh=False)
-    dbt.ref("month_calendar")  # says which months are pending
+    dbt.ref("month_calendar")  # determines the pending months
     return score(
         session,
         features=dbt.ref("user_month_features"),

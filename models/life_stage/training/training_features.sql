@@ -1,4 +1,5 @@
--- Training features: those of the row's month, and those of the same month last year under names of their own.
+-- Training features, one row per training row and feature. Those of the same month a year before have the prefix
+-- `last_year:`.
 {{ config(materialized="view") }}
 select training.row_no, training.split, features.feature, features.n_days, features.value
 from {{ ref("training_rows") }} as training

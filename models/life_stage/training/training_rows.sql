@@ -1,9 +1,9 @@
--- Training set, one row per user-month with activity in the month or a year before. Only users with exactly one
--- registered child: rows of several children contradict each other.
+-- Training, validation and test set, one row per user and month with actions in it or a year before. Only users with
+-- exactly one registered child: rows of several children contradict each other.
 {{ config(materialized="view") }}
 {% set most_users = 40000 %}  {# half as many: .2 points less accurate; more would cost memory and time (docs/decisions.md) #}
 with
-    -- In the order of a hash that has nothing to do with the one that splits users into training and test.
+    -- This hash is independent of the hash that splits users into training and test.
     users as (
         select
             user_id,
