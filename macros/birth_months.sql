@@ -1,4 +1,4 @@
-{# The arithmetic of the birth-month filter: the carried state and its columns. #}
+{# Arithmetic of the birth-month filter: the carried state and its columns. #}
 {% macro birth_month_state() %}
     {# One row per user: the running sum of evidence for every birth month, by the age it means this month. Of an
        expected birth: the log-odds that time alone will give it by next month (null: before it is due), the evidence for

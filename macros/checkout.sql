@@ -1,4 +1,4 @@
-{# What the models of the checkout share: its sources of candidates, and an item's share among shoppers like this one. #}
+{# Macros of the checkout: candidate generators, ranker columns, and an item's share among similar users. #}
 {% macro candidate_generators() %}
     {# Where candidates come from. #}
     {% set generators = [

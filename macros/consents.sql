@@ -1,5 +1,6 @@
-{# Who may be looked at: with the optional source table consents, only users whose consent holds at the run's clock. #}
+{# Consent checks: with the optional source table consents, only users with valid consent at the run clock stay. #}
 {% macro has_source(table) %}
+    {# True if the source holds the table. #}
     {% if not execute %} {% do return(false) %}
     {% elif var("source_schema") %}
         {% do return(adapter.get_relation(target.database, var("source_schema"), table) is not none) %}

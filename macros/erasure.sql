@@ -1,9 +1,11 @@
-{# Users who leave, because they asked to or no longer consent: their rows go from every table and every published file. #}
+{# Erasure of users, on request or without consent: their rows leave every table and every published file. #}
 {% macro erased_users() %}
+    {# The table of tombstones, one row per erased user. #}
     {% do return(api.Relation.create(target.database or none, target.schema, "erased_users", type="table")) %}
 {% endmacro %}
 
 {% macro erased_action_hashes() %}
+    {# The table of what erased actions added to the content hashes of their months. #}
     {% do return(api.Relation.create(target.database or none, target.schema, "erased_action_hashes", type="table")) %}
 {% endmacro %}
 
@@ -120,6 +122,7 @@
 {% endmacro %}
 
 {% macro users_of(tables) %}
+    {# SQL: the user ids of all given tables. #}
     {% set selects = [] %}
     {% for table in tables %}
         {% do selects.append(

@@ -1,4 +1,4 @@
-{# What the evaluation tables share: the error of a mean over users, and the bins of calibration. #}
+{# Macros of the evaluation tables: the standard error of a mean over users, and the bins of calibration. #}
 {% macro error_of_mean(residual) -%}
     {#- SQL, over one row per user: the standard error of a ratio of sums. residual: the user's sum minus what the ratio
         lets expect, divided by the sum that the ratio is taken of; so small that their squares add up exactly. -#}
@@ -21,4 +21,7 @@
     end
 {%- endmacro %}
 
-{% macro probability_bin(probability) -%} cast(least(floor({{ probability }} * 15), 14) as integer) {%- endmacro %}
+{% macro probability_bin(probability) -%}
+    {#- SQL: the calibration bin of a probability, 0 to 14. -#}
+    cast(least(floor({{ probability }} * 15), 14) as integer)
+{%- endmacro %}

@@ -1,4 +1,4 @@
-{# The feature families of var `features`: which of them describe items, search terms or months of users. #}
+{# Feature groups of var `features`: those of items, of search terms and of users' months. #}
 {% macro feature_families(shape) %}
     {# The families with just these columns, given in alphabetical order; a family of no known shape stops the run. #}
     {% set shapes = [["feature", "item_id"], ["feature", "search_term"], ["feature", "month", "user_id", "value"]] %}
@@ -51,7 +51,10 @@
     )
 {%- endmacro %}
 
-{% macro feature_names() -%}(select distinct feature_id, full_name from {{ ref("indexed_features") }}) {%- endmacro %}
+{% macro feature_names() -%}
+    {#- SQL: id and full name of every feature. -#}
+    (select distinct feature_id, full_name from {{ ref("indexed_features") }})
+{%- endmacro %}
 
 {% macro features_and_activity() -%}
     {#- SQL: what users met in their active months, and as a feature without a name what being active at all says. -#}

@@ -1,4 +1,4 @@
-{# The arithmetic of dynamic_fusion: stage distributions that are moved in time, matched and merged. #}
+{# Arithmetic of dynamic_fusion: stage distributions that are shifted in time, matched and merged. #}
 {% macro fusion_tracks() %}
     {# The carried state, one row per user and track: its distribution as of the month it last matched. #}
     {% set columns = {

@@ -115,7 +115,10 @@
     {% do return(statements) %}
 {% endmacro %}
 
-{% macro state_version() %} {% do return(3) %} {% endmacro %}
+{% macro state_version() %}
+    {# The version of the stored tables that this project reads and writes. #}
+    {% do return(3) %}
+{% endmacro %}
 
 {% macro state_version_found() %}
     {# The version of the stored tables; 0 without any. The first version did not record itself. #}
@@ -127,6 +130,7 @@
 {% endmacro %}
 
 {% macro migrate_state() %}
+    {# An operation: migrates the stored tables to the version of this project, in one transaction. #}
     {% do fail_on_spark("a migration") %}
     {% set found = state_version_found() %}
     {% if found == 0 or found > state_version() %}

@@ -1,7 +1,11 @@
-{# Tables built month by month: only the months whose input changed, each replaced whole in a transaction of its own. #}
-{% macro this_month() -%} date '__month__' {%- endmacro %}
+{# Materialization of tables by month: each month with a changed input hash is replaced in a transaction of its own. #}
+{% macro this_month() -%}
+    {#- SQL: the placeholder of the month that is built. -#}
+    date '__month__'
+{%- endmacro %}
 
 {% macro build_log() %}
+    {# The table of the input hash of every month of every monthly table. #}
     {% do return(api.Relation.create(target.database or none, target.schema, "build_log", type="table")) %}
 {% endmacro %}
 
@@ -37,6 +41,7 @@
 {% endmacro %}
 
 {% macro drop_month(relation, month) %}
+    {# Statements that remove the month and its record. #}
     {% do return(unrecord_month(relation.identifier, month) + empty_month(relation, month)) %}
 {% endmacro %}
 
@@ -65,6 +70,7 @@
 {% endmacro %}
 
 {% macro create_when_absent(relation, sql) %}
+    {# Creates the table without rows if it does not exist. #}
     {% if load_relation(relation) is none %} {% do run_as_one([months_without_rows(relation, sql)]) %} {% endif %}
 {% endmacro %}
 

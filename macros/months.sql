@@ -1,5 +1,6 @@
-{# Which months each table wants, from which input: the lists that the monthly materializations work off. #}
+{# Target months and input hashes of each monthly table, for the monthly materializations. #}
 {% macro rows_as_dicts(sql) %}
+    {# The rows of a query as {column: text}. #}
     {% set rows = [] %}
     {% for row in run_query(sql).rows %}
         {% set values = {} %}
@@ -109,6 +110,7 @@
 {% endmacro %}
 
 {% macro staged_months() %}
+    {# Months of stg_action_rows, oldest first: [{month, input_hash}]. #}
     {% do return(
         rows_as_dicts(
             "select month, input_hash from " ~ build_log() ~ " where model= 'stg_action_rows' order by month"
@@ -117,6 +119,7 @@
 {% endmacro %}
 
 {% macro closed_months() %}
+    {# Closed months of the calendar, oldest first: [{month, input_hash}]. #}
     {% do return(
         rows_as_dicts(
             "select month, content_hash as input_hash from "

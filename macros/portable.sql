@@ -1,11 +1,13 @@
-{# The only engine-specific SQL: everything DuckDB and Spark spell differently, one macro each. #}
+{# Engine-specific SQL, one macro per difference between DuckDB and Spark. #}
 {% macro months_after(month, n) -%}
+    {#- SQL: the month n months after the given one. -#}
     {%- if target.type == "spark" -%} add_months({{ month }}, {{ n }})
     {%- else -%} cast({{ month }} + to_months({{ n }}) as date)
     {%- endif -%}
 {%- endmacro %}
 
 {% macro days_between(later, earlier) -%}
+    {#- SQL: the number of days between two dates. -#}
     {% if target.type == "spark" %} datediff({{ later }}, {{ earlier }})
     {% else %}({{ later }} - {{ earlier }})
     {% endif %}
@@ -19,6 +21,7 @@
 {%- endmacro %}
 
 {% macro business_time(utc) -%}
+    {#- SQL: a UTC time in the business time zone. -#}
     {%- set zone = business_timezone() -%}
     {%- if zone == "UTC" -%} {{ utc }}
     {%- elif target.type == "spark" -%} convert_timezone('UTC', '{{ zone }}', {{ utc }})
@@ -47,6 +50,7 @@
 {% endmacro %}
 
 {% macro tables_with(column, schema) -%}
+    {#- SQL: the tables of a schema that have the column. -#}
     select columns.table_name
     from information_schema.columns as columns
     inner join
@@ -63,6 +67,7 @@
 {%- endmacro %}
 
 {% macro every_month(first_month, last_month, relation) -%}
+    {#- SQL: one row per month of the interval. -#}
     {%- if target.type == "spark" -%}
         select explode(sequence({{ first_month }}, {{ last_month }}, interval 1 month)) as month
         from {{ relation }}
@@ -78,12 +83,14 @@
 {%- endmacro %}
 
 {% macro every_day(first_month, last_month, relation) -%}
+    {#- SQL: one row per day of the interval. -#}
     {%- set series = "generate_series" if target.type == "duckdb" else "sequence" -%}
     select {{ row_per_element(series ~ "(" ~ first_month ~ ", last_day(" ~ last_month ~ "), interval 1 day)") }} as day
     from {{ relation }}
 {%- endmacro %}
 
 {% macro every_integer(first, last) -%}
+    {#- SQL: one row per integer of the interval. -#}
     {%- set series = "generate_series" if target.type == "duckdb" else "sequence" -%}
     select cast(n as integer) as n
     from (select {{ row_per_element(series ~ "(" ~ first ~ ", " ~ last ~ ")") }} as n) as series
@@ -106,21 +113,30 @@
 {%- endmacro %}
 
 {% macro has_id_key() %}
+    {# True if the run has a key for pseudonyms. #}
     {% if not execute or target.type == "spark" %} {% do return(false) %} {% endif %}
     {% do return(run_query("select " ~ id_key("outer") ~ " is not null as is_set").rows[0]["is_set"]) %}
 {% endmacro %}
 
-{% macro id_key(pad) -%} getvariable('id_key_{{ pad }}') {%- endmacro %}
+{% macro id_key(pad) -%}
+    {#- SQL: the key mixed with a pad, a variable of the connection. -#}
+    getvariable('id_key_{{ pad }}')
+{%- endmacro %}
 
-{% macro write_csv(sql, path) %} {% do return("copy (" ~ sql ~ ") to '" ~ path ~ "' (header)") %} {% endmacro %}
+{% macro write_csv(sql, path) %}
+    {# SQL that writes the rows of a query to a CSV file. #}
+    {% do return("copy (" ~ sql ~ ") to '" ~ path ~ "' (header)") %}
+{% endmacro %}
 
 {% macro sum_of_hashes(text) -%}
+    {#- SQL: the sum of hashes given as text, as text. -#}
     {%- if target.type == "spark" -%} cast(sum(cast({{ text }} as decimal(30, 0))) as string)
     {%- else -%} cast(sum(cast({{ text }} as hugeint)) as varchar)
     {%- endif -%}
 {%- endmacro %}
 
 {% macro digest_of(text) -%}
+    {#- SQL: the SHA-256 digest of a text, in hex. -#}
     {%- if target.type == "spark" -%} sha2({{ text }}, 256) {%- else -%} sha256({{ text }}) {%- endif -%}
 {%- endmacro %}
 
@@ -178,6 +194,7 @@
 {%- endmacro %}
 
 {% macro file_versions(files) -%}
+    {#- SQL: size and modification time of each file, as its version. -#}
     {%- if target.type == "spark" -%}
         select file, version
         from
@@ -297,7 +314,10 @@
     {% endif %}
 {% endmacro %}
 
-{% macro commit_so_far() %} {% if target.type == "duckdb" %} {% do adapter.commit() %} {% endif %} {% endmacro %}
+{% macro commit_so_far() %}
+    {# Commits the open transaction on DuckDB. #}
+    {% if target.type == "duckdb" %} {% do adapter.commit() %} {% endif %}
+{% endmacro %}
 
 {% macro partitioned_by_month(columns="month") -%}
     {#- How a table is stored that is written month by month. -#}
@@ -332,6 +352,7 @@
 {% endmacro %}
 
 {% macro empty_month(relation, month) %}
+    {# Statements that remove the month's rows from a table. #}
     {% set of_month = "(month = date '" ~ month ~ "')" %}
     {% if target.type == "spark" %}
         {% do return(["alter table " ~ relation ~ " drop if exists partition " ~ of_month]) %}
@@ -340,6 +361,7 @@
 {% endmacro %}
 
 {% macro record_month(model_name, month, input_hash) %}
+    {# Statements that record the month's input hash in the build log. #}
     {% set facts = "'" ~ input_hash ~ "', '" ~ invocation_id ~ "', " ~ started_at() %}
     {% set key = "'" ~ model_name ~ "', date '" ~ month ~ "', " %}
     {% if target.type == "spark" %}
@@ -357,6 +379,7 @@
 {% endmacro %}
 
 {% macro unrecord_month(model_name, month) %}
+    {# Statements that remove the month's record from the build log. #}
     {% if target.type == "spark" %}
         {% set key = "(model= '" ~ model_name ~ "', month = date '" ~ month ~ "')" %}
         {% do return(["alter table " ~ build_log() ~ " drop if exists partition " ~ key]) %}
@@ -380,14 +403,17 @@
 {% endmacro %}
 
 {% macro order_statistic(column, share) -%}
+    {#- SQL: the quantile of a column, as an aggregate. -#}
     percentile_cont({{ share }}) within group (order by {{ column }})
 {%- endmacro %}
 
 {% macro row_per_element(list) -%}
+    {#- SQL: one row per element of a list. -#}
     {% if target.type == "spark" %} explode({{ list }}) {% else %} unnest({{ list }}) {% endif %}
 {%- endmacro %}
 
 {% macro replace_every(text, pattern, replacement) -%}
+    {#- SQL: the text with every match of the pattern replaced. -#}
     {%- set every = "" if target.type == "spark" else ", 'g'" -%}
     regexp_replace({{ text }}, '{{ pattern }}', '{{ replacement }}'{{ every }})
 {%- endmacro %}
@@ -416,6 +442,7 @@
 {# From here on what only Spark needs: dbt-spark loads seeds, replaces tables and adds to them in ways that lose nulls, the
    old table and deleted rows. #}
 {% macro spark__load_csv_rows(model, agate_table) %}
+    {# Loads a seed with typed literals, because dbt-spark loses nulls. #}
     {% set types, rows = model["config"].get("column_types", {}), [] %}
     {% for row in agate_table.rows %}
         {% set values = [] %}
@@ -432,6 +459,7 @@
 {% endmacro %}
 
 {% macro spark__create_table_as(temporary, relation, compiled_code, language="sql") %}
+    {# SQL, or the text of a Python model, that creates a Parquet table. #}
     {% if language == "python" %}
         {% set writing = "from life_stage.on_spark import write\nwrite(model, dbtObj, '" ~ relation ~ "')\n" %}
         {% do return(compiled_code ~ "\n" ~ writing) %}

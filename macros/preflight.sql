@@ -1,5 +1,6 @@
-{# What is checked before a run touches anything, and how a run stops: a code, what is wrong, what to do. #}
+{# Preflight checks of a run, and its errors: a code, the problem and its location, the remedy. #}
 {% macro fail(code, what, remedy) %}
+    {# Stops the run with code, problem and remedy. #}
     {% do exceptions.raise_compiler_error(code ~ " " ~ what ~ ": " ~ remedy ~ "; nothing was changed") %}
 {% endmacro %}
 
@@ -9,6 +10,7 @@
 {% endmacro %}
 
 {% macro check_before_run() %}
+    {# All preflight checks, then the steps that must precede the models. #}
     {% if execute %}
         {% do check_vars() %}
         {% do check_flags() %}
@@ -41,6 +43,7 @@
 {% endmacro %}
 
 {% macro check_spark() %}
+    {# Fails if the run needs a feature that is not supported on Spark. #}
     {% if has_source("consents") %} {% do fail_on_spark("a source with consents") %} {% endif %}
     {% for layer in layers() %} {% do fail_on_spark("var " ~ layer) %} {% endfor %}
     {% if var("checkout_months") %} {% do fail_on_spark("var checkout_months") %} {% endif %}
@@ -48,6 +51,7 @@
 {% endmacro %}
 
 {% macro warn_of_plain_ids() %}
+    {# Logs a notice if user ids are stored without pseudonyms. #}
     {% if not has_id_key() %}
         {% do log(
             "LS-PRI-003 user ids are kept as they come in: set LIFE_STAGE_ID_KEY for pseudonyms (docs/privacy.md)",
@@ -138,6 +142,7 @@
 {% endmacro %}
 
 {% macro invalid_var(name, targets) -%}
+    {#- The message of a var with an invalid value. -#}
     {{ "LS-VAR-002 var " ~ name ~ " is '" ~ value_of(name) ~ "': it must " ~ targets }}
 {%- endmacro %}
 
@@ -159,6 +164,7 @@
 {% endmacro %}
 
 {% macro check_calendar() %}
+    {# Fails if a time, a time zone or a month in the vars is invalid. #}
     {% if run_query("select try_cast('" ~ clock_text() ~ "' as timestamp) as now").rows[0]["now"] is none %}
         {% do fail("LS-VAR-002", "var run_clock is '" ~ var("run_clock") ~ "'", "there is no such time") %}
     {% endif %}
@@ -193,6 +199,7 @@
 {% endmacro %}
 
 {% macro check_experiments() %}
+    {# Fails if an entry of var experiments is invalid. #}
     {% set targets, wrong = var("experiments") if var("experiments") is sequence else [{}], [] %}
     {% for experiment in targets %}
         {% if experiment is not mapping or not (
@@ -213,6 +220,7 @@
 {% endmacro %}
 
 {% macro check_stages() %}
+    {# Fails if var stages or age_bin_edges is invalid or differs from the contract of user_stages. #}
     {% set edges, names = var("age_bin_edges"), stages() | map(attribute="name") | list %}
     {% if edges | reject(
         "number"
@@ -259,6 +267,7 @@
 {% endmacro %}
 
 {% macro check_source(table) %}
+    {# Fails if the table is missing in the source or violates the contract. #}
     {% if var("source_schema") %}
         {% set relation = adapter.get_relation(target.database, var("source_schema"), table) %}
         {% if relation is none %}
@@ -316,6 +325,7 @@
 {% endmacro %}
 
 {% macro check_columns(table, where, sql) %}
+    {# Fails if a required column is missing or a time column has another type. #}
     {% set types = {} %}
     {% for column in adapter.get_column_schema_from_query(sql) if column.name != "source_file" %}
         {% do types.update({column.name | lower: column.dtype}) %}
@@ -359,6 +369,7 @@
 {%- endmacro %}
 
 {% macro is_time_type(type) -%}
+    {#- True if the type holds a time, a date or text. -#}
     {{ return((type | upper).startswith(("TIMESTAMP", "DATE", "VARCHAR", "STRING", "NULL"))) }}
 {%- endmacro %}
 

@@ -1,4 +1,4 @@
-{# Reads the ages a title or search term names, in digits, numerals or words, one spelling per age. #}
+{# Reader of the ages in titles and search terms, in digits, numerals or words, with one spelling per age. #}
 {% macro read_ages(relation, text_column) -%}
     {#- One row per distinct text x age: text, age_word, from_month, to_month (exclusive, pregnancy negative).
         Digests are the keys, so that a long text is not copied per phrase; a phrase is an aggregate of its
@@ -166,9 +166,13 @@
     where from_month < to_month and to_month - from_month <= 72 and to_month <= 168
 {%- endmacro %}
 
-{% macro whole(number) -%} cast(cast({{ number }} as int) as string) {%- endmacro %}
+{% macro whole(number) -%}
+    {#- SQL: the whole number as text. -#}
+    cast(cast({{ number }} as int) as string)
+{%- endmacro %}
 
 {% macro digits_for_words(text) -%}
+    {#- SQL: the text with English numbers in digits. -#}
     {%- set spelled = namespace(sql=text) -%}
     {%- for word, number in english_numbers().items() -%}
         {%- set spelled.sql = "replace(" ~ spelled.sql ~ ", '" ~ word ~ "', '" ~ number ~ "')" -%}

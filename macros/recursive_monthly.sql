@@ -1,7 +1,8 @@
-{# A running state carried from month to month: the model's SQL is one month, run once per pending month, oldest first.
-   meta.state names a macro that returns {column: type} of the carried state. It is wide, so it lives in a table of its
-   own beside the model, and only for the newest month and every December: there a change in an older month restarts. #}
+{# Materialization of recursive updates: the model's SQL is one month, run once per pending month, oldest first.
+   meta.state names a macro that returns {column: type} of the carried state. The wide state has a table of its own.
+   It is stored for the newest month and every December: a change in an older month restarts from there. #}
 {% macro state_relation(recursive_model=this) %}
+    {# The table of the carried state of a recursive model. #}
     {% do return(
         api.Relation.create(
             recursive_model.database,
@@ -39,6 +40,7 @@
 {% endmacro %}
 
 {% macro previous_state() -%}
+    {#- SQL: the state of the month before, read by the model. -#}
     (select * from {{ state_relation() }} where month = date '__previous_month__')
 {%- endmacro %}
 

@@ -1,5 +1,5 @@
-{# How long staged actions and features stay. Months leave by calendar years, because a belief that must be computed again
-   starts from a December, and only when a whole run has ended well, so that nothing has still to be computed from them. #}
+{# Retention of staged actions and features, by calendar years: posteriors are recomputed from a December state.
+   Months are dropped only after a complete run, so that no pending computation needs them. #}
 {% macro layers() %}
     {# {layer: months to keep}, of the layers that do not keep all. #}
     {% set months = {
@@ -16,6 +16,7 @@
 {% endmacro %}
 
 {% macro archived_before() %}
+    {# The first month that every layer still holds, as text. #}
     {% do return([retained_from("keep_actions_months"), retained_from("keep_features_months")] | max) %}
 {% endmacro %}
 
@@ -31,6 +32,7 @@
 {% endmacro %}
 
 {% macro drop_old_months(results) %}
+    {# Drops months past retention, after a complete run only. #}
     {% if execute and is_whole(results) %}
         {% for layer, n_months in layers().items() %}
             {% set newest = "select max(month) as month from " ~ target.schema ~ ".month_calendar where is_closed" %}
@@ -47,6 +49,7 @@
 {% endmacro %}
 
 {% macro drop_months_before(month, layer) %}
+    {# Drops the months of a layer before the given one, and records the limit. #}
     {% call statement("retention") %}
         {% for node in graph.nodes.values() if node.config.get("meta", {}).get("keep") == layer %}
             {% set layer_table = adapter.get_relation(target.database, node.schema, node.alias) %}

@@ -1,21 +1,31 @@
-{# Facts of the run itself: its clock, its zone, what it says at its end. #}
+{# Facts of the run: its clock, its time zone, its final steps. #}
 {% macro clock_text() %}
     {# Now, in UTC; var run_clock fixes it for tests and replays. #}
     {% do return(var("run_clock") or run_started_at.strftime("%Y-%m-%d %H:%M:%S")) %}
 {% endmacro %}
 
-{% macro clock() -%} timestamp '{{ clock_text() }}' {%- endmacro %}
+{% macro clock() -%}
+    {#- SQL: the run clock, in UTC. -#}
+    timestamp '{{ clock_text() }}'
+{%- endmacro %}
 
-{% macro started_at() -%} timestamp '{{ run_started_at.strftime("%Y-%m-%d %H:%M:%S.%f") }}' {%- endmacro %}
+{% macro started_at() -%}
+    {#- SQL: the start of the run, in UTC. -#}
+    timestamp '{{ run_started_at.strftime("%Y-%m-%d %H:%M:%S.%f") }}'
+{%- endmacro %}
 
 {% macro seconds_so_far() -%}
     {#- Since the run's start, as a number, taken when the model that asks begins. -#}
     {{ (modules.datetime.datetime.now(run_started_at.tzinfo) - run_started_at).total_seconds() }}
 {%- endmacro %}
 
-{% macro business_timezone() -%} {{ return(var("business_timezone")) }} {%- endmacro %}
+{% macro business_timezone() -%}
+    {#- The IANA name of var business_timezone. -#}
+    {{ return(var("business_timezone")) }}
+{%- endmacro %}
 
 {% macro finish_run(results) %}
+    {# Final steps of a run: leftovers, retention, the notice of a missing model. #}
     {% do drop_leftovers() %} {% do drop_old_months(results) %} {% do report_missing_model() %}
 {% endmacro %}
 

@@ -1,4 +1,4 @@
-{# Reading the user's data: a directory of Parquet and CSV files, or tables of the same shape (var source_schema). #}
+{# Readers of the source: a directory of Parquet and CSV files, or tables of the same shape (var source_schema). #}
 {% macro quoted(texts) %}
     {# SQL: the texts as literals, with commas. #}
     {% set literals = [] %}
@@ -6,7 +6,10 @@
     {% do return(literals | join(", ")) %}
 {% endmacro %}
 
-{% macro source_directory() -%} {{ return(env_var("LIFE_STAGE_SOURCE", "data/demo").rstrip("/")) }} {%- endmacro %}
+{% macro source_directory() -%}
+    {#- The directory of the source, without a slash at its end. -#}
+    {{ return(env_var("LIFE_STAGE_SOURCE", "data/demo").rstrip("/")) }}
+{%- endmacro %}
 
 {% macro source_files(table) %}
     {# The data files of one table, in name order: <table>/ with all its folders, or <table>.parquet, <table>.csv. #}
@@ -62,6 +65,7 @@
 {% endmacro %}
 
 {% macro empty_frame(table) %}
+    {# SQL: the columns of the table's contract, without rows. #}
     {% set columns = [] %}
     {% for column in contract_columns(table) %}
         {% do columns.append("cast(null as " ~ column.data_type ~ ") as " ~ column.name) %}

@@ -1,4 +1,4 @@
-{# Stages, age bins and birth-month cells: the three divisions of a child's age, all from the lists in dbt_project.yml. #}
+{# Stages, age bins and grid points: the three divisions of a child's age, from the lists in dbt_project.yml. #}
 {% macro stages() %}
     {# Without pregnancy, as if the list began at birth: what lies before is one age, of which nothing is told. #}
     {% do return(
@@ -6,7 +6,10 @@
     ) %}
 {% endmacro %}
 
-{% macro stage_names() %} {% do return(stages() | map(attribute="name") | list) %} {% endmacro %}
+{% macro stage_names() %}
+    {# The names of the stages in age order. #}
+    {% do return(stages() | map(attribute="name") | list) %}
+{% endmacro %}
 
 {% macro age_bins() %}
     {# The bins of the regression in age order: {name, from_month, to_month}; `not_yet` and `grown` lie outside every stage. #}
@@ -114,6 +117,7 @@
 {%- endmacro %}
 
 {% macro cells_within(from_month, to_month) %}
+    {# Column suffixes of the grid points from one age to another, exclusive. #}
     {% set ages = [] %}
     {% for age in cell_ages() if from_month <= age < to_month %} {% do ages.append(age) %} {% endfor %}
     {% do return(age_names(ages)) %}
@@ -157,7 +161,11 @@
 {%- endmacro %}
 
 {% macro months_between(later, earlier) -%}
+    {#- SQL: the number of months between two dates. -#}
     ((year({{ later }}) - year({{ earlier }})) * 12 + month({{ later }}) - month({{ earlier }}))
 {%- endmacro %}
 
-{% macro month_of(time) -%} cast(date_trunc('month', {{ time }}) as date) {%- endmacro %}
+{% macro month_of(time) -%}
+    {#- SQL: the first day of the month of a time. -#}
+    cast(date_trunc('month', {{ time }}) as date)
+{%- endmacro %}

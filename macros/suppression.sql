@@ -1,4 +1,4 @@
-{# Counts that leave the project must not point at few people. #}
+{# Suppression of counts that leave the project, so that none points at few users. #}
 {% macro is_suppressed_count(n_users, within, key) -%}
     {#- SQL: whether a count is to be hidden: it is of too few users, or it must hide those of its group that are. A group with
        a known sum gives the sum of its hidden counts away, so the smallest are hidden until they are enough together. -#}

@@ -1,5 +1,6 @@
-{# How a raw row of the actions is read and judged: in the inventory, before anything is staged, and when it is staged. #}
+{# Validation of raw actions: types and rejection reasons, for the inventory of files and for staging. #}
 {% macro typed_actions(raw_rows, user_id=none) -%}
+    {#- SQL: raw actions with the types and the action names of the project, one row per raw row. -#}
     select
         raw_actions.source_file,
         {{ id_of("raw_actions.action_id") }} as action_id,
