@@ -14,7 +14,7 @@
 {%- endmacro %}
 
 {% macro utc_timestamp(value) -%}
-    {#- Text may carry an offset, which a plain cast to timestamp drops without a word. -#}
+    {#- SQL: a text or a time as UTC. A plain cast to timestamp would silently drop the offset of a text. -#}
     {%- if target.type == "spark" -%} cast(try_cast({{ value }} as timestamp_ltz) as timestamp)
     {%- else -%} timezone('UTC', try_cast({{ value }} as timestamptz))
     {%- endif -%}
@@ -30,7 +30,7 @@
 {%- endmacro %}
 
 {% macro tables_there(schema) %}
-    {# The names of the tables in the catalogue now, whatever dbt remembers; Spark tells those of views with them. #}
+    {# The names of the tables in the catalogue, without dbt's cache; on Spark views are included. #}
     {% if target.type == "spark" %}
         {% do return(run_query("show tables in " ~ schema).columns["tableName"].values() | list) %}
     {% endif %}
@@ -43,9 +43,9 @@
 {% endmacro %}
 
 {% macro fail_on_spark(what) %}
-    {# What is not there yet is refused: a run must not look as if it had done it. #}
+    {# Fails on Spark, so that no run silently omits an unsupported feature. #}
     {% if target.type == "spark" %}
-        {% do fail("LS-SPA-001", what ~ " is not there on Spark yet", "leave it out, or use the target duckdb") %}
+        {% do fail("LS-SPA-001", what ~ " is not supported on Spark", "do without it, or use the target duckdb") %}
     {% endif %}
 {% endmacro %}
 
@@ -97,9 +97,9 @@
 {%- endmacro %}
 
 {% macro order_free_hash(columns, condition="true") -%}
-    {#- A sum, so that the order in which rows are read does not matter; null without rows. -#}
+    {#- SQL: a hash of rows. It is a sum, so the order of rows does not matter; null without rows. -#}
     {%- if target.type == "spark" -%}
-        {#- Its hash leaves nulls out: where they stand has to be said. -#}
+        {#- xxhash64 skips nulls, so their positions are hashed too. -#}
         {%- set parts = "xxhash64(" ~ columns | join(", ") ~ ", isnull(" ~ columns | join("), isnull(") ~ "))" -%}
         cast(sum(case when {{ condition }} then cast({{ parts }} as decimal(20, 0)) end) as string)
     {%- else -%}
@@ -108,7 +108,8 @@
 {%- endmacro %}
 
 {% macro pseudonym(id) -%}
-    {#- HMAC-SHA256 of the id (RFC 2104), its first 128 bits in hex; the key, mixed with both pads, is the session's. -#}
+    {#- SQL: the first 128 bits of the HMAC-SHA256 of the id (RFC 2104), in hex; the connection holds the padded keys.
+        -#}
     left(sha256({{ id_key("outer") }} || unhex(sha256({{ id_key("inner") }} || encode({{ id }})))), 32)
 {%- endmacro %}
 
@@ -141,7 +142,7 @@
 {%- endmacro %}
 
 {% macro hash_share(text) -%}
-    {#- A number in [0, 1) that depends on the text alone, equal on every engine and in every year. -#}
+    {#- SQL: a number in [0, 1) that depends on the text alone, the same on both engines. -#}
     {%- set digits = "left(md5(" ~ text ~ "), 8)" -%}
     {%- if target.type == "spark" -%}(cast(conv({{ digits }}, 16, 10) as double) / 4294967296.0)
     {%- else -%}(cast('0x' || {{ digits }} as bigint) / 4294967296.0)
@@ -149,14 +150,14 @@
 {%- endmacro %}
 
 {% macro files_in_folders_like(table) %}
-    {# Files of folders whose names begin as a table's, such as one that Spark calls consents.parquet: nobody reads them. #}
+    {# Files of folders whose names begin like a table's, such as Spark's consents.parquet, which are never read. #}
     {% if target.type == "spark" %} {% do return([]) %} {% endif %}
     {% set folders = quoted([source_directory() ~ "/" ~ table ~ "*/" ~ "**"]) %}
     {% do return(run_query("select file from glob(" ~ folders ~ ") order by file").columns[0].values() | list) %}
 {% endmacro %}
 
 {% macro signs_of_patterns() %}
-    {# What stands for something else in a file's name; Spark reads several files as {one,other}. #}
+    {# The wildcard characters of file names; Spark reads several files as {one,other}. #}
     {% do return("*?[{,}" if target.type == "spark" else "*?[") %}
 {% endmacro %}
 
@@ -183,8 +184,8 @@
 {% endmacro %}
 
 {% macro path_within_source(path) -%}
-    {#- Spark tells whole paths; here all begin as LIFE_STAGE_SOURCE does. A plain name may occur more than once in a path:
-        the source is where a table of it follows. -#}
+    {#- SQL: the path as LIFE_STAGE_SOURCE begins it; Spark returns absolute paths. A relative name may occur twice in
+        a path: the source is the one that a table's name follows. -#}
     {%- set directory = source_directory() ~ "/" -%}
     {%- set tables = graph.sources.values() | map(attribute="name") | join("|") if execute -%}
     {%- set is_whole = directory.startswith("/") or "://" in directory -%}
@@ -212,9 +213,10 @@
 {%- endmacro %}
 
 {% macro read_files(files, table=none) -%}
-    {#- With the columns of the table's contract, those that are absent null; without a table, as they are. -#}
+    {#- SQL: the rows of files with the columns of the table's contract, absent ones null; without a table, unchanged.
+        -#}
     {%- if target.type == "spark" -%} {{ return(spark_read_files(files, table)) }} {%- endif -%}
-    {#- The frame comes first: it names every column of the contract. -#}
+    {#- The empty frame comes first, because it has every column of the contract. -#}
     {%- set options = "union_by_name = true, hive_partitioning = false, filename = 'source_file'" -%}
     {%- set parquet, csv, parts = [], [], [empty_frame(table)] if table else [] -%}
     {%- for file in files -%}
@@ -244,7 +246,7 @@
 {% endmacro %}
 
 {% macro spark_read_files(files, table) %}
-    {# Spark: all Parquet files at once; a CSV file is a view of its own, because each has its own order of columns. #}
+    {# SQL for Spark: all Parquet files at once; each CSV file is a view, because its order of columns may differ. #}
     {% set parquet, csv, parts = [], {}, [] %}
     {% for file in files %}
         {% if file.lower().endswith(".parquet") %} {% do parquet.append(file[source_directory() | length + 1 :]) %}
@@ -268,7 +270,8 @@
 {% endmacro %}
 
 {% macro in_contract(relation, table, source_file, times_are_text) %}
-    {# Spark: the columns of a contract, in its order. Times beside texts are texts too: no row is lost to a cast. #}
+    {# SQL for Spark: the columns of a contract, in its order. Times beside texts become texts, so that no cast fails.
+       #}
     {% set types, columns = {}, [] %}
     {% for column in adapter.get_column_schema_from_query("select * from " ~ relation) %}
         {% do types.update({column.name | lower: column.dtype | lower}) %}
@@ -276,7 +279,7 @@
     {% for column in contract_columns(table) %}
         {% set name, type = column.name, types.get(column.name, "void") %}
         {% if type in ("double", "float") %}
-            {# 1e7 is 10000000.0, as elsewhere #}
+            {# 1e7 is 10000000.0, as on DuckDB #}
             {% set value = (
                 "coalesce(cast(try_cast("
                 ~ name
@@ -306,7 +309,7 @@
 {% endmacro %}
 
 {% macro run_as_one(statements) %}
-    {# All of them or none on DuckDB. Spark has no transactions: there the order has to be such that a run can be killed anywhere. #}
+    {# Runs the statements, in one transaction on DuckDB. Spark has none: there any order must survive a kill. #}
     {% if target.type == "spark" %}
         {% for sql in statements %} {% call statement("part") %} {{ sql }} {% endcall %} {% endfor %}
     {% elif statements %}
@@ -320,7 +323,7 @@
 {% endmacro %}
 
 {% macro partitioned_by_month(columns="month") -%}
-    {#- How a table is stored that is written month by month. -#}
+    {#- SQL: the storage clause of a monthly table. -#}
     {{ return(" using parquet partitioned by (" ~ columns ~ ")" if target.type == "spark" else "") }}
 {%- endmacro %}
 
@@ -334,7 +337,7 @@
 {%- endmacro %}
 
 {% macro fill_month(relation, month, sql) %}
-    {# Statements: the month of a table consists of the rows of the query. #}
+    {# Statements that replace the month of a table by the rows of the query. #}
     {% if target.type == "spark" %}
         {% do return(
             [
@@ -372,7 +375,7 @@
 {% endmacro %}
 
 {% macro record_month_sql(model_name, month, input_hash) %}
-    {# SQL: both of it, within a transaction. #}
+    {# SQL: replaces the month's record, within a transaction. #}
     {% do return(
         (unrecord_month(model_name, month) + record_month(model_name, month, input_hash)) | join(";\n") ~ ";"
     ) %}
@@ -389,14 +392,14 @@
 {% endmacro %}
 
 {% macro step_relation() %}
-    {# The rows of one month until they are in their table: DuckDB keeps them in memory, and on disk when that is full. #}
+    {# The step table: rows of one month before they are written. DuckDB holds them in memory and spills to disk. #}
     {% set location = {"database": this.database, "schema": this.schema} %}
     {% if target.type == "duckdb" %} {% set location = {"database": "scratch", "schema": "main"} %} {% endif %}
     {% do return(api.Relation.create(identifier=this.identifier ~ "__dbt_step", type="table", **location)) %}
 {% endmacro %}
 
 {% macro users_to_erase() %}
-    {# The users that are being forgotten: in memory, for their ids must not stay on the disk. #}
+    {# The table of users to erase, in memory, because their ids must not stay on disk. #}
     {% set location = {"database": target.database, "schema": target.schema} %}
     {% if target.type == "duckdb" %} {% set location = {"database": "scratch", "schema": "main"} %} {% endif %}
     {% do return(api.Relation.create(identifier="users_to_erase", type="table", **location)) %}
@@ -419,12 +422,12 @@
 {%- endmacro %}
 
 {% macro composed(text) -%}
-    {#- A letter and its accent as one sign; Spark has no such function, there texts stay as they are. -#}
+    {#- SQL: the text in Unicode NFC; unchanged on Spark, which has no such function. -#}
     {% if target.type == "spark" %} {{ text }} {% else %} nfc_normalize({{ text }}) {% endif %}
 {%- endmacro %}
 
 {% macro json_entries(text, name) -%}
-    {#- One row per key of a JSON object given as text: <name>_key, <name>_value; none where it is no object. -#}
+    {#- SQL: one row per key of a JSON object given as text: <name>_key, <name>_value; none if it is no object. -#}
     {%- if target.type == "spark" -%}
         explode(from_json({{ text }}, 'map<string,string>')) as ({{ name }}_key, {{ name }}_value)
     {%- else -%}
@@ -435,12 +438,12 @@
 {%- endmacro %}
 
 {% macro fail_query(message) -%}
-    {#- The message is SQL, so that it can say what was found. -#}
+    {#- SQL that fails with the message, an SQL expression that can quote values. -#}
     {%- set raise = "raise_error" if target.type == "spark" else "error" -%} {{ raise }} ({{ message }})
 {%- endmacro %}
 
-{# From here on what only Spark needs: dbt-spark loads seeds, replaces tables and adds to them in ways that lose nulls, the
-   old table and deleted rows. #}
+{# Macros for Spark only: dbt-spark's own seeds lose nulls, its tables the old table, its incremental models deletions.
+   #}
 {% macro spark__load_csv_rows(model, agate_table) %}
     {# Loads a seed with typed literals, because dbt-spark loses nulls. #}
     {% set types, rows = model["config"].get("column_types", {}), [] %}
@@ -472,7 +475,7 @@
 {% endmacro %}
 
 {% macro spark__alter_column_comment(relation, column_dict) %}
-    {# dbt-spark describes the columns of other formats than Parquet only. #}
+    {# Sets the comments of columns, because dbt-spark does not for Parquet. #}
     {% for name, column in column_dict.items() if relation.type == "table" and column.description %}
         {% set comment = quoted([column.description]) %}
         {% do run_query("alter table " ~ relation ~ " alter column " ~ name ~ " comment " ~ comment) %}
@@ -480,29 +483,29 @@
 {% endmacro %}
 
 {% macro swap_in(new, target_relation) %}
-    {# The old table goes last: wherever a run is killed or fails, one of the two is there; a view holds no rows. #}
+    {# Replaces a table. The old one is dropped last, so that one of the two survives a kill; a view holds no rows. #}
     {% set old = load_relation(target_relation) %}
-    {% set aside = make_backup_relation(target_relation, "table") %}
+    {% set backup = make_backup_relation(target_relation, "table") %}
     {% if old is not none and old.is_view %} {% do adapter.drop_relation(old) %}
-    {% elif old is not none %} {% do adapter.rename_relation(old, aside) %}
+    {% elif old is not none %} {% do adapter.rename_relation(old, backup) %}
     {% endif %}
     {% do adapter.rename_relation(new, target_relation) %}
-    {% do adapter.drop_relation(aside) %}
+    {% do adapter.drop_relation(backup) %}
 {% endmacro %}
 
 {% macro recover_swap() %}
-    {# Before a run: a table that was set aside for one that did not come takes its place again. #}
+    {# Renames the backup of a missing table back, after a run was killed in swap_in. #}
     {% set names = tables_there(target.schema) if target.type == "spark" else [] %}
     {% for name in names if name.removesuffix("__dbt_backup") not in names %}
-        {% set aside = api.Relation.create(none, target.schema, name, type="table") %}
-        {% set location = aside.incorporate(path={"identifier": name.removesuffix("__dbt_backup")}) %}
-        {% do adapter.rename_relation(aside, location) %}
+        {% set backup = api.Relation.create(none, target.schema, name, type="table") %}
+        {% set location = backup.incorporate(path={"identifier": name.removesuffix("__dbt_backup")}) %}
+        {% do adapter.rename_relation(backup, location) %}
     {% endfor %}
     {% if names %} {% do drop_leftovers() %} {% endif %}
 {% endmacro %}
 
 {% materialization table, adapter = "spark", supported_languages = ["sql", "python"] %}
-    {# The new table stands before the old one goes: a model may read its own last state. #}
+    {# A table on Spark, swapped in when complete, because a model may read its own last state. #}
     {% set target_relation, new, language = this.incorporate(type="table"), step_relation(), model["language"] %}
     {{ run_hooks(pre_hooks) }}
     {% do adapter.drop_relation(new) %}
@@ -515,7 +518,7 @@
 {% endmaterialization %}
 
 {% materialization incremental, adapter = "spark", supported_languages = ["sql", "python"] %}
-    {# Rows are added at once; where a key replaces rows, those that stay are written anew with the others. #}
+    {# An incremental table on Spark: rows are appended; with a unique key the whole table is rewritten. #}
     {% set target_relation, new, language = this.incorporate(type="table"), step_relation(), model["language"] %}
     {% set key, is_first = config.get("unique_key"), load_relation(this) is none or should_full_refresh() %}
     {% set code = model["compiled_code"] %}

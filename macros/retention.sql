@@ -1,7 +1,7 @@
 {# Retention of staged actions and features, by calendar years: posteriors are recomputed from a December state.
    Months are dropped only after a complete run, so that no pending computation needs them. #}
 {% macro layers() %}
-    {# {layer: months to keep}, of the layers that do not keep all. #}
+    {# {layer: months to keep} of the layers with limited retention. #}
     {% set months = {
         "keep_actions_months": var("keep_actions_months"),
         "keep_features_months": var("keep_features_months"),
@@ -10,7 +10,7 @@
 {% endmacro %}
 
 {% macro retained_from(layer) %}
-    {# The first month that the layer holds, as text. What lies before it is never read or computed again. #}
+    {# The first month that the layer holds, as text. Earlier months are never read or recomputed. #}
     {% set recorded = input_hashes_of(layer) if execute and load_relation(build_log()) else {} %}
     {% do return(recorded.keys() | max if recorded else "0001-01-01") %}
 {% endmacro %}
@@ -21,7 +21,7 @@
 {% endmacro %}
 
 {% macro archived(rows, built) %}
-    {# The rows of months, of which those whose input has left count as built, or are no longer wanted. #}
+    {# The rows of months; months past retention count as built if the table holds them, and are dropped otherwise. #}
     {% set first, kept = archived_before(), [] %}
     {% for row in rows %}
         {% if row.month >= first or row.input_hash is none %} {% do kept.append(row) %}
@@ -66,7 +66,7 @@
 {% endmacro %}
 
 {% macro is_whole(results) %}
-    {# Whether every table that is built by months was built, and nothing failed. #}
+    {# True if every monthly table was built and nothing failed. #}
     {% set built, wrong = [], [] %}
     {% for result in results %}
         {% do (built if result.status == "success" else wrong).append(result.node.name) if result.status not in ("pass", "warn", "no-op") %}

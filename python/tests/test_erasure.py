@@ -201,7 +201,7 @@ def test_an_erasure_that_was_killed_is_finished_by_the_next_one(erasure):
 
 
 def test_an_unknown_user_is_no_error_and_is_said(erasure):
-    assert "unknown, and kept out from now on: 2 users" in erasure["finished"].output
+    assert "not found, but excluded from now on: 2 users" in erasure["finished"].output
 
 
 def test_an_erased_user_does_not_come_back_with_the_same_files(erasure):

@@ -125,7 +125,7 @@ def test_a_missing_column_stops_the_run_naming_file_and_columns(shop):
 def test_a_file_without_a_line_of_names_stops_the_run_which_does_not_show_its_first_row(shop):
     (shop.source / "actions" / "month=2017-02" / "more.csv").write_text("a1,shopper-42,2017-02-03,pv,3\n" * 3)
     finished = shop.start()
-    assert finished.exit_code != 0 and "perhaps it has no line of names" in finished.output
+    assert finished.exit_code != 0 and "perhaps it has no header row" in finished.output
     assert "shopper-42" not in finished.output
 
 

@@ -27,7 +27,7 @@ def write_over(shop, path, change):
         pytest.param(
             "children.parquet",
             "birth_date + interval 100 year as birth_date",
-            "children would be set aside",
+            "children would be rejected",
             marks=[
                 pytest.mark.fault(
                     "Rows", "most actions of a month, items or children invalid", "LS-SRC-007, no change"
@@ -38,7 +38,7 @@ def write_over(shop, path, change):
         pytest.param(
             "items.parquet",
             "null as item_id",
-            "items would be set aside",
+            "items would be rejected",
             marks=[
                 pytest.mark.fault(
                     "Rows", "most actions of a month, items or children invalid", "LS-SRC-007, no change"
