@@ -95,7 +95,7 @@ def test_the_feature_is_counted_for_every_user_and_month_with_actions(followed):
     assert left["value"].nunique() > 10
 
 
-def test_both_regressions_learn_it(followed):
+def test_both_regressions_have_its_coefficients(followed):
     assert rows(followed, f"select count(*) from training_vocabulary where {FEATURE} and scale > 0") == [(1,)]
     learned = f"select model_name, count(*) from stage_coefficients where {FEATURE} and parameter_type = 'coefficient' and value <> 0"
     ((n_bins,),) = rows(followed, "select count(*) from age_bins")
@@ -111,7 +111,7 @@ def test_it_explains_stages(followed):
     ]
 
 
-def test_the_document_s_queries_answer(followed):
+def test_the_document_s_queries_run(followed):
     _, _, compared, support, weights, reasons = followed.printed
     for method in ("birth_month_filter", "memory_less", "prior"):
         assert method in compared

@@ -96,7 +96,7 @@ def test_an_age_word_covers_the_same_months_however_it_was_written(connection):
     assert {age_word: found for age_word, found in months_covered.items() if len(found) > 1} == {}
 
 
-def test_the_dictionary_has_each_word_once_in_the_spelling_texts_are_folded_to(connection):
+def test_the_dictionary_has_each_word_once_in_its_normalised_spelling(connection):
     words = [word for (word,) in connection.execute("select word from age_words").fetchall()]
     assert len(words) == len(set(words))
     assert words == [word.lower().strip() for word in words]

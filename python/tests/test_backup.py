@@ -97,7 +97,7 @@ def test_a_warehouse_behind_a_link_is_put_back_behind_it(warehouse, tmp_path):
     assert notes(link) == ["first", "committed before the kill"]
 
 
-def test_a_missing_warehouse_and_a_missing_copy_are_told(tmp_path):
+def test_a_missing_warehouse_and_a_missing_copy_are_errors(tmp_path):
     with pytest.raises(ValueError, match="LS-BAK-001"):
         save(tmp_path / "none.duckdb", tmp_path)
     with pytest.raises(ValueError, match="LS-BAK-002"):
@@ -121,7 +121,7 @@ def test_while_a_run_holds_the_warehouse_nothing_is_copied_or_replaced(warehouse
         pytest.param("dynamic_fusion", marks=pytest.mark.slow),
     ],
 )
-def test_beliefs_are_rebuilt_from_stored_scores_and_evidence(base, shop, lost):
+def test_posteriors_are_rebuilt_from_stored_log_likelihoods(base, shop, lost):
     """Changed by hand or lost, they are as they were; no month is scored again."""
     scored = shop.run_of_months("stage_log_likelihoods")
     shop.change("update birth_month_filter set log_marginal_likelihood = -1", f"drop table if exists {lost}")

@@ -167,7 +167,7 @@ def evaluated(base, tmp_path_factory):
     "invalid times, ids, action names, items, search terms, quantities",
     "rejected with every reason",
 )
-def test_every_action_gets_just_the_reasons_it_deserves(evaluated):
+def test_every_action_gets_exactly_its_rejection_reasons(evaluated):
     expected = [row[0] for row in ACTIONS] + [describe_triggers(*row) for row in random_actions(400)]
     assert [describe_triggers(*row[1:]) for row in ACTIONS] == expected[: len(ACTIONS)]
     found = dict(evaluated.query("select session_id::integer, coalesce(reasons, '') from stg_action_rows"))
@@ -185,7 +185,7 @@ def test_every_action_gets_just_the_reasons_it_deserves(evaluated):
     )
 
 
-def test_good_rows_are_read_in_utc_with_the_plain_word_for_the_action(evaluated):
+def test_valid_rows_have_utc_times_and_standard_action_names(evaluated):
     found = evaluated.query(
         "select action_id, user_id, occurred_at::varchar, action, item_id, search_term, quantity "
         "from stg_actions where user_id = 'u1'"
@@ -201,7 +201,7 @@ def test_good_rows_are_read_in_utc_with_the_plain_word_for_the_action(evaluated)
 
 
 @pytest.mark.fault("Rows", "duplicate `action_id`", "earliest valid row kept, others counted as duplicates")
-def test_of_equal_ids_in_a_month_the_earliest_good_row_is_kept(evaluated):
+def test_the_earliest_valid_row_of_equal_ids_in_a_month_is_kept(evaluated):
     rows = "select strftime(month, '%Y-%m'), item_id from stg_actions where action_id = 'd1' order by month"
     assert evaluated.query(rows) == [("2016-11", "2"), ("2016-12", "3")]
     assert evaluated.query("select count(*) from stg_action_rows where action_id = 'd1' and is_duplicate") == [(1,)]
@@ -213,7 +213,7 @@ def test_of_equal_ids_in_a_month_the_earliest_good_row_is_kept(evaluated):
     "rejected with a reason; newest registration and births up to 10 months ahead kept",
 )
 @pytest.mark.fault("Rows", "several or no rows for an item", "one kept, others rejected")
-def test_every_child_and_item_gets_the_reason_it_deserves(evaluated):
+def test_every_child_and_item_gets_its_rejection_reason(evaluated):
     found = evaluated.query("select table_name, coalesce(id, ''), reason from stg_rejected_registrations")
     bad = [("children", row[1], row[0]) for row in CHILDREN if row[0] not in ("", "repeated")]
     assert Counter(found) == Counter(bad + [("items", row[1], row[0]) for row in ITEMS if row[0]])
@@ -233,7 +233,7 @@ def test_every_child_and_item_gets_the_reason_it_deserves(evaluated):
 @pytest.mark.fault(
     "Rows", "simulated delivery with 1 % invalid rows", "valid, rejected and duplicate rows add up in every month"
 )
-def test_raw_rows_of_a_month_are_clean_rejected_or_repeated(base):
+def test_raw_rows_of_a_month_are_valid_rejected_or_duplicate(base):
     raw = pd.concat(
         [pd.read_parquet(file).assign(folder=file.parent.name[-7:]) for file in base.source.glob("actions/*/*.parquet")]
     )

@@ -19,7 +19,7 @@ def calendar(shop, column):
 
 @pytest.mark.fault("Months and runs", "month file overwritten by the next month's", "old month kept, status `archived`")
 @pytest.mark.slow
-def test_a_file_overwritten_by_the_next_month_leaves_the_old_month_whole(base, new_shop):
+def test_a_file_overwritten_by_the_next_month_keeps_the_old_month(base, new_shop):
     july, august = month_of(base, "2016-07"), month_of(base, "2016-08")
     new_shop.write("actions/latest.parquet", july)
     new_shop.build()
@@ -49,7 +49,7 @@ def test_a_corrected_time_leaves_no_trace_of_the_wrong_one(base, new_shop):
 
 
 @pytest.mark.slow
-def test_a_new_synonym_counts_for_rows_that_were_set_aside(base, bare_shop):
+def test_a_new_synonym_counts_for_rejected_rows(base, bare_shop):
     july = month_of(base, "2016-07")
     bare_shop.write(
         "actions/july.csv", f"select * replace (replace(action, 'purchase', 'kaufen') as action) from ({july})"
@@ -109,7 +109,7 @@ def test_a_published_file_that_was_deleted_is_published_again(shop):
 
 
 @pytest.mark.slow
-def test_past_months_keep_their_model_until_they_are_restated(base, shop):
+def test_past_months_keep_their_model_until_a_backfill(base, shop):
     """A newer model scores no past month by itself; backfill_from gives it the months from there on, once."""
     newer = "model_version || ' newer' as model_version, trained_through + interval 1 month as trained_through"
     shop.change(

@@ -91,7 +91,7 @@ def test_one_purchase_predicts_the_stage_about_as_well_as_in_reality(warehouse):
     assert 1.55 < log_loss(stage[order], p) < 1.72
 
 
-def test_one_month_alone_gets_two_stages_in_five_right(warehouse):
+def test_one_month_alone_gives_two_in_five_correct_stages(warehouse):
     """A memory-less regression on this month and the same month last year, the prior where both are empty."""
     warehouse.execute("""create table tokens as
         select user_id, month_on, token, ln(1 + count(distinct cast(occurred_at as date))) as x

@@ -54,7 +54,7 @@ def test_a_size_is_wanted_at_its_own_age(catalogue):
     assert p[age_row(np.array([0]))] > 3 * p[age_row(np.array([30]))]
 
 
-def test_titles_and_searches_say_ages_in_all_announced_ways(catalogue):
+def test_titles_and_searches_contain_all_documented_age_formats(catalogue):
     texts = {word.text for word in AGE_WORDS}
     assert {"3岁", "\uff13岁", "6个月", "孕妇", "3-year-old", "1-3岁", "0-6个月", "两岁"} <= texts
     titles = catalogue.table()["title"].to_pylist()
@@ -65,7 +65,7 @@ def test_titles_and_searches_say_ages_in_all_announced_ways(catalogue):
     assert {"2段", "XL", "80cm", None} <= sizes
 
 
-def test_a_session_tells_the_age_it_was_for(catalogue):
+def test_sessions_identify_the_age_of_their_child(catalogue):
     """Sixty sessions of five items for a child of eight months: the belief ends near its birth month."""
     rng, n_sessions, age = np.random.default_rng(2), 60, 8
     row = np.full(5 * n_sessions, age_row(np.array(age)))

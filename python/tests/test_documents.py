@@ -19,7 +19,7 @@ OPERATING = re.findall(r"^```python\n(.*?)^```", DOCUMENTS["operating.md"], flag
 
 
 @pytest.mark.parametrize("sql", [text for language, text in RECIPES if language == "sql"])
-def test_every_query_of_the_recipes_answers(base, sql):
+def test_every_query_of_the_recipes_runs(base, sql):
     with duckdb.connect(base.published / "life_stage.duckdb", read_only=True) as marts:
         rows = marts.sql(sql).fetchall()
     assert rows or "stage_interests" in sql  # which 400 users are too few for

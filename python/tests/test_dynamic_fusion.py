@@ -157,7 +157,7 @@ HISTORIES = st.dictionaries(st.integers(0, 15), DISTRIBUTIONS, min_size=1, max_s
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(histories=st.lists(HISTORIES, min_size=1, max_size=6))
-def test_any_history_is_fused_as_the_method_says(fold, histories):
+def test_any_history_is_fused_as_published(fold, histories):
     """Ties, gaps of several months, births crossing zero, more than three tracks."""
     assert_follows(fold, {f"u{n}": history for n, history in enumerate(histories)}, 16)
 

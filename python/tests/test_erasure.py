@@ -187,7 +187,7 @@ def test_no_byte_of_the_files_names_an_erased_user(erasure):
     assert erasure["bytes_after"] == set() and erasure["leftovers"] == []
 
 
-def test_a_search_that_only_an_erased_user_made_is_forgotten_with_its_words(erasure):
+def test_a_search_made_only_by_an_erased_user_is_erased_with_its_words(erasure):
     words = {"search_terms", "search_words", "text_ages", "search_term_features", "indexed_features"}
     assert words < erasure["word"]
     assert erasure["word_after"] == tables_naming(erasure["shop"], WORD) == set()
@@ -200,7 +200,7 @@ def test_an_erasure_that_was_killed_is_finished_by_the_next_one(erasure):
     assert erasure["sets"] == 1
 
 
-def test_an_unknown_user_is_no_error_and_is_said(erasure):
+def test_an_unknown_user_is_no_error_and_is_logged(erasure):
     assert "not found, but excluded from now on: 2 users" in erasure["finished"].output
 
 
@@ -215,7 +215,7 @@ def test_an_erased_user_does_not_come_back_with_the_same_files(erasure):
     assert shop.query(sql) == [(1,)]
 
 
-def test_an_erasure_restates_no_month(erasure):
+def test_an_erasure_rebuilds_no_month(erasure):
     shop, before = erasure["shop"], erasure["before"]
     run = shop.query("select n_months_read, n_months_updated from model_runs order by started_at desc limit 1")
     assert run == [(1, 0)]
@@ -224,13 +224,13 @@ def test_an_erasure_restates_no_month(erasure):
     assert_same(shop, before, ["month_calendar"], ignore=("n_actions", "n_rejected", "n_duplicates"))
 
 
-def test_nobody_else_changes_by_an_erasure(erasure):
+def test_an_erasure_changes_no_other_user(erasure):
     tables = [table for table in holding(erasure["before"], NAME) if table != "stg_action_rows"]
     assert_same(erasure["shop"], erasure["before"], [*tables, "stg_actions"], where=f"user_id <> '{NAME}'")
 
 
 @pytest.mark.parametrize("user_id", ["42", "a$bc", "o'brien", 'x"y', "back\\slash", "$(touch stolen)"])
-def test_make_erase_hands_the_id_on_as_it_is(tmp_path, user_id):
+def test_make_erase_passes_the_id_unchanged(tmp_path, user_id):
     (tmp_path / "python").symlink_to(sys.executable)
     dbt = tmp_path / "dbt"
     dbt.write_text(f"#!{sys.executable}\nimport json, sys\njson.dump(sys.argv, open('{tmp_path}/words.json', 'w'))")
@@ -245,7 +245,7 @@ def test_make_erase_hands_the_id_on_as_it_is(tmp_path, user_id):
 @pytest.mark.parametrize(
     "wrong", [None, *(pytest.param(wrong, marks=pytest.mark.slow) for wrong in ("", [], {"a": 1}))]
 )
-def test_an_erasure_of_nobody_is_refused(shop, wrong):
+def test_an_erasure_without_a_user_is_an_error(shop, wrong):
     before = shop.contents()
     finished = shop.operate("erase_user", user_id=wrong)
     assert finished.exit_code != 0 and "LS-ERA-001" in finished.output
@@ -304,7 +304,7 @@ def test_a_user_without_valid_consent_is_in_no_table_and_no_published_file(conse
     assert counted[0][0] > 0 and counted[0][1:] == (0, 0)
 
 
-def test_of_a_row_without_a_user_nothing_is_kept_where_consents_are(consent):
+def test_with_consents_nothing_of_a_row_without_a_user_is_kept(consent):
     rows = consent["shop"].query("from stg_action_rows where source_file like '%nobody.csv'")
     texts = [text for row in rows for text in row if isinstance(text, str)]
     assert len(texts) == 2 and set(texts) > {"user_missing"}, "the file and the reason"
@@ -320,7 +320,7 @@ def test_consents_that_are_not_found_stop_the_run(shop, name, variables):
     assert_stops(shop, "LS-CON-003", name or "the source has no consents", **variables)
 
 
-def test_a_withdrawn_consent_restates_no_month(consent, base):
+def test_a_revoked_consent_rebuilds_no_month(consent, base):
     shop = consent["shop"]
     for model in MODELS:
         assert shop.run_of_months(model) == base.run_of_months(model)
@@ -328,7 +328,7 @@ def test_a_withdrawn_consent_restates_no_month(consent, base):
     assert_same(shop, base, ["birth_month_filter", "birth_month_filter_cells", "user_month_features"], where=kept)
 
 
-def test_consents_that_would_delete_many_users_or_are_gone_stop_the_run(consent, tmp_path):
+def test_consents_that_would_erase_many_users_or_are_missing_stop_the_run(consent, tmp_path):
     shop = copy_shop(consent["shop"], tmp_path / "shop")
     before, file = shop.contents(), shop.source / "consents.csv"
     lines = Path(file).read_text().splitlines(keepends=True)

@@ -39,7 +39,7 @@ def stages(evaluated):
     return [stage for (stage,) in evaluated.query("select stage from stages order by stage_no")]
 
 
-def test_every_method_speaks_of_every_test_user_in_every_month_since_the_first(evaluated):
+def test_every_method_predicts_for_every_test_user_and_month_since_the_first(evaluated):
     first = """
         select user_id, min(acted.month) as month from user_months as acted
         where user_id in (select user_id from stage_labels where n_children = 1 and split = 'test') group by user_id
@@ -56,7 +56,7 @@ def test_every_method_speaks_of_every_test_user_in_every_month_since_the_first(e
     assert {method for (method,) in evaluated.query("select distinct method from evaluation_predictions")} == METHODS
 
 
-def test_the_arrays_say_what_the_sql_of_the_marts_says(evaluated, stages):
+def test_the_arrays_equal_the_sql_of_the_marts(evaluated, stages):
     """With the marts' own model in place of the judged one."""
     with duckdb.connect(evaluated.warehouse, read_only=True) as connection:
         known = "select * replace (date '2016-10-01' as trained_through) from stage_coefficients"
@@ -144,7 +144,7 @@ def test_later_months_change_no_earlier_prediction(evaluated, tmp_path):
     assert len(known) > 200
 
 
-def test_nobody_who_is_judged_was_learned_from(evaluated):
+def test_no_evaluated_user_was_trained_on(evaluated):
     learned, told = (
         {user for (user,) in evaluated.query(sql)}
         for sql in (
@@ -155,7 +155,7 @@ def test_nobody_who_is_judged_was_learned_from(evaluated):
     assert not learned & told and len(told) > 20
 
 
-def test_what_was_known_before_is_what_a_model_of_that_time_had():
+def test_predictions_use_only_what_was_available_at_their_time():
     """Months, registrations, and features with support and scale of that time."""
     rows = pd.DataFrame(
         {
@@ -243,7 +243,7 @@ def test_the_tables_hold_the_means_and_the_errors_of_the_predictions(evaluated):
         assert found == pytest.approx(values.std(), rel=0.1)
 
 
-def test_every_user_month_is_in_one_cohort_of_each_kind(evaluated):
+def test_every_user_month_is_in_one_cohort_of_each_dimension(evaluated):
     n_judged = evaluated.query("select count(*) from stage_predictions where method = 'prior'")[0][0]
     counts = dict(
         evaluated.query("select cohort, count(*) from evaluation_cohorts where period = 'all' group by cohort")
@@ -277,7 +277,7 @@ def test_confusion_recall_and_calibration_are_counts_of_the_predictions(evaluate
     assert bins.to_dict() == predicted.groupby("method").size().to_dict()
 
 
-def test_a_shop_without_enough_history_is_built_and_nothing_is_judged(base, tmp_path):
+def test_a_shop_without_enough_history_is_built_without_an_evaluation(base, tmp_path):
     shop = copy_shop(base, tmp_path / "young")
     forget_models(shop)
     run = shop.build(evaluated=True)

@@ -208,7 +208,7 @@ def test_a_word_of_several_terms_counts_the_days_it_was_searched_for(corner):
     }
 
 
-def test_the_regression_reads_the_logarithm_of_days_and_of_actions(corner):
+def test_the_regression_uses_the_logarithm_of_days_and_of_actions(corner):
     assert corner.query(
         "select count(*) from user_month_features where n_days is not null and value <> ln(1 + n_days)"
     ) == [(0,)]
@@ -217,7 +217,7 @@ def test_the_regression_reads_the_logarithm_of_days_and_of_actions(corner):
     assert found == pytest.approx({"n_actions=click": math.log(2), "n_actions=purchase": math.log(3)}, abs=1e-15)
 
 
-def test_every_listed_family_has_features_that_months_are_counted_by(base):
+def test_every_feature_group_has_features_counted_by_month(base):
     listed = yaml.safe_load((PROJECT / "dbt_project.yml").read_text(encoding="utf-8"))["vars"]["features"]
     assert len(listed) >= 8
     for family in listed:
@@ -287,7 +287,7 @@ class CountedMonth:
         return self.connection.execute(self.sql).fetchall()
 
 
-def test_a_family_is_read_for_the_month_asked_for_whether_it_gives_a_date_or_a_time(base):
+def test_a_feature_group_is_read_for_its_month_with_dates_and_times(base):
     month = CountedMonth(base)
     for given in ("date '2017-01-01'", "timestamp '2017-01-01'"):
         assert month.rows(month=given) == [("anna", date(2017, 1, 1), "n=x", None, 1)], given
@@ -307,7 +307,7 @@ def test_a_value_is_any_finite_number(base):
 
 
 @pytest.mark.fault("Training", "feature without a name", "LS-FEA-005, month not written")
-def test_a_feature_has_a_name_of_its_own(base):
+def test_a_feature_has_a_valid_name(base):
     """An empty one would be taken for the intercept, `last_year:` for the same month a year before."""
     month = CountedMonth(base)
     for feature in ("''", "cast(null as varchar)", "'last_year:n=x'"):
@@ -370,7 +370,7 @@ def extended(base, tmp_path_factory):
     return Shop(made_once(tmp_path_factory, "extended", make))
 
 
-def test_a_new_family_is_counted_for_all_months_and_learned_by_the_next_model(base, extended):
+def test_a_new_feature_group_is_counted_for_all_months_and_trained_in_the_next_model(base, extended):
     counted = "select strftime(month, '%Y-%m') from user_month_features where feature like 'evening_share=%' group by 1"
     all_months = "select strftime(month, '%Y-%m') from user_months group by 1 order by 1"
     assert extended.query(f"{counted} order by 1") == extended.query(all_months)
@@ -382,7 +382,7 @@ def test_a_new_family_is_counted_for_all_months_and_learned_by_the_next_model(ba
     ]
 
 
-def test_months_keep_the_evidence_and_the_beliefs_they_had_without_the_family(base, extended):
+def test_months_keep_their_log_likelihoods_and_posteriors_without_the_feature_group(base, extended):
     assert_same(
         extended,
         base,
@@ -397,7 +397,7 @@ def test_months_keep_the_evidence_and_the_beliefs_they_had_without_the_family(ba
 
 @pytest.mark.fault("Training", "faulty feature group", "fails before training, no trace after the fix")
 @pytest.mark.slow
-def test_a_mishap_in_a_family_stops_before_learning_and_leaves_no_trace_once_mended(extended, shop):
+def test_a_faulty_feature_group_stops_before_training_and_leaves_no_trace_after_the_fix(extended, shop):
     add_march(shop)
     add_family(shop, "select item_id, brand from {{ ref('stg_items') }}\n")
     assert_stops_before_learning(
@@ -472,7 +472,7 @@ def test_a_file_without_entry_and_a_project_without_list_are_refused_and_nothing
 
 
 @pytest.mark.parametrize(("names", "word"), [([], "give the feature a name"), (["a", "b"], "name"), (["B"], "'B'")])
-def test_the_command_says_what_to_do_and_ends_badly(checkout, names, word):
+def test_the_command_names_the_remedy_and_fails(checkout, names, word):
     before = texts(checkout)
     command = [sys.executable, "-m", "life_stage.new_feature", *names]
     environment = {"PYTHONPATH": str(PROJECT / "python")}

@@ -61,7 +61,7 @@ def evidence_of_cells(e: np.ndarray, lag: int) -> np.ndarray:
 
 @settings(deadline=None)
 @given(HISTORIES, st.integers(0, 2**32 - 1))
-def test_the_running_sum_adds_up_all_months_to_each_reading(users, seed):
+def test_the_running_sum_adds_up_all_months_to_each_readout(users, seed):
     rows, readouts = histories_of(users)
     log_likelihood = np.random.default_rng(seed).normal(size=(len(rows), N_BINS))
     expected = np.zeros((len(readouts), BIRTHS.n_cells))
@@ -74,7 +74,7 @@ def test_the_running_sum_adds_up_all_months_to_each_reading(users, seed):
 
 @settings(deadline=None)
 @given(HISTORIES, st.integers(0, 2**32 - 1))
-def test_the_gradient_of_evidence_is_the_adjoint_of_the_running_sum(users, seed):
+def test_the_gradient_of_log_likelihoods_is_the_adjoint_of_the_running_sum(users, seed):
     rows, readouts = histories_of(users)
     random = np.random.default_rng(seed)
     log_likelihood, of_sum = (
@@ -88,7 +88,7 @@ def test_the_gradient_of_evidence_is_the_adjoint_of_the_running_sum(users, seed)
 
 @settings(deadline=None)
 @given(HISTORIES)
-def test_months_so_far_are_the_months_with_actions_up_to_each_reading(users):
+def test_months_so_far_are_the_months_with_actions_up_to_each_readout(users):
     rows, readouts = histories_of(users)
     expected = [sum(u == user and lag >= read_at for u, lag in pairs(rows)) for user, read_at in pairs(readouts)]
     assert months_so_far(rows, readouts).tolist() == expected
@@ -96,7 +96,7 @@ def test_months_so_far_are_the_months_with_actions_up_to_each_reading(users):
 
 @settings(deadline=None)
 @given(HISTORIES)
-def test_a_month_goes_into_the_first_reading_from_it_on(users):
+def test_a_month_enters_the_first_readout_from_it_on(users):
     rows, readouts = histories_of(users)
     at = {pair: n for n, pair in enumerate(pairs(readouts))}
     expected = [
@@ -106,7 +106,7 @@ def test_a_month_goes_into_the_first_reading_from_it_on(users):
     assert readout_of(rows, readouts).tolist() == expected
 
 
-def test_a_child_has_the_cell_of_its_age_in_the_newest_month():
+def test_a_child_has_the_grid_point_of_its_age_in_the_newest_month():
     ages = np.array([-4, -3, 0, 13, 14])
     months = Months(np.zeros(5, int), np.array([5, 5, 2, 5, 0]), ages, np.zeros(5, int))
     cells = BIRTHS.cell_of(months)
@@ -128,7 +128,7 @@ def test_thirds_of_a_history_count_once_for_every_user():
     np.testing.assert_allclose(weight * 3, [3, 1, 2, 1, 1, 1, 1, 1, 1])
 
 
-def test_the_last_months_include_quiet_ones_and_begin_with_the_users_first():
+def test_the_last_months_include_inactive_ones_and_begin_with_the_users_first():
     rows = months_of([(10, 9, [9, 7]), (3, 1, [1])])
     found = last_months(rows, 3)
     assert pairs(found) == [(1, 2), (1, 1), (1, 0), (2, 1), (2, 0)]
@@ -175,7 +175,7 @@ def test_the_prior_is_the_one_of_the_sql(base, ages_of_base, model_of_base):
 
 
 @pytest.mark.parametrize("n_tenures", [1, 40])
-def test_the_prior_sums_to_one_and_grows_older_month_by_month(n_tenures):
+def test_the_prior_sums_to_one_and_ages_month_by_month(n_tenures):
     prior = prior_by_tenure(AGES, START, HAZARD, n_tenures)
     expected = [prior_after(tenure, START, HAZARD, DIVISIONS) for tenure in range(n_tenures)]
     np.testing.assert_allclose(prior.sum(axis=1), 1, rtol=0, atol=1e-12)
@@ -184,7 +184,7 @@ def test_the_prior_sums_to_one_and_grows_older_month_by_month(n_tenures):
 
 @settings(deadline=None)
 @given(HISTORIES)
-def test_the_prior_of_a_reading_lies_on_the_birth_months_possible_then(users):
+def test_the_prior_of_a_readout_lies_on_the_birth_months_possible_then(users):
     _, readouts = histories_of(users)
     found = np.exp(BIRTHS.log_prior(readouts))
     for prior, lag, tenure in zip(found, readouts.lag, readouts.tenure, strict=True):
@@ -194,7 +194,7 @@ def test_the_prior_of_a_reading_lies_on_the_birth_months_possible_then(users):
         np.testing.assert_allclose(prior, expected, rtol=0, atol=1e-12)
 
 
-def test_a_belief_read_in_python_is_the_one_of_the_sql(base, ages_of_base, model_of_base):
+def test_posteriors_in_python_equal_those_of_the_sql(base, ages_of_base, model_of_base):
     """From stage_log_likelihoods and the model's settings to the probabilities of every user and month."""
     model, start = model_of_base
     posteriors = base.frame("birth_month_filter").sort_values(["user_id", "month"], ignore_index=True)
@@ -322,7 +322,7 @@ def test_tuning_lowers_its_loss_and_ends_where_it_is_flat(monkeypatch):
     np.testing.assert_allclose(end.mean(axis=1), 0, atol=1e-12)
 
 
-def test_without_freedom_the_weights_stay_where_they_are():
+def test_without_anchor_inverse_penalty_the_weights_stay_unchanged():
     examples = simulated(400, seed=6)
     plain = fit(examples)
     tuned = train_through_filter.tune(examples.matrix, examples.months, BIRTHS, plain, 1e-7)
@@ -352,7 +352,7 @@ def evaluated(log_likelihood: LogLikelihood, examples: Examples) -> float:
     return objective.log_loss(objective.best())
 
 
-def test_tuning_finds_out_which_features_only_repeat_themselves():
+def test_fine_tuning_finds_features_that_only_duplicate_themselves():
     """Three features say something new every month, six repeat the first month's: one month cannot tell them apart."""
     examples, held_out = simulated(1500, seed=7, n_repeating=2), simulated(1500, seed=8, n_repeating=2)
     plain = fit(examples)
@@ -403,7 +403,7 @@ def honest():
     return drawn(2500, seed=1)
 
 
-def test_evidence_twice_as_steep_is_read_half_as_steeply(honest):
+def test_log_likelihoods_twice_as_steep_are_scaled_by_half(honest):
     """What tau and gamma make of a whole history: the honest evidence is read as it is."""
     for factor in (0.5, 1.0, 2.0):
         best = judge_of(*honest, factor).best()
@@ -411,18 +411,18 @@ def test_evidence_twice_as_steep_is_read_half_as_steeply(honest):
     np.testing.assert_allclose(judge_of(*honest, 2.0).read(0.5, 0.3), judge_of(*honest).read(1.0, 0.3), atol=1e-12)
 
 
-def test_months_that_only_repeat_the_first_one_count_the_less_the_more_there_are(honest):
+def test_months_that_only_duplicate_the_first_one_count_less_the_more_there_are(honest):
     repeated = judge_of(*drawn(2500, seed=2, repeated=True)).best()
     assert repeated.gamma == max(calibration.GAMMAS) > judge_of(*honest).best().gamma
     assert repeated.tau * N_MONTHS**-repeated.gamma < 0.3, "six months log_progress little more than one"
 
 
-def test_the_more_birthdays_are_wrong_the_more_stays_with_the_prior(honest):
+def test_the_prior_mixing_weight_grows_with_the_share_of_wrong_birthdays(honest):
     of_honest, of_wrong = judge_of(*honest).best(), judge_of(*drawn(2500, seed=3, wrong=0.1)).best()
     assert of_honest.delta < of_wrong.delta
 
 
-def test_some_of_the_belief_always_stays_with_the_prior():
+def test_the_prior_mixing_weight_is_always_positive():
     """So a single wrong birthday, however sure the evidence is, costs a finite loss."""
     assert min(*DELTAS, Settings().delta, UNCALIBRATED.delta) > 0
     months = months_of([(0, 0, [0])])
@@ -434,7 +434,7 @@ def test_some_of_the_belief_always_stays_with_the_prior():
     assert objective.best().delta == max(DELTAS)
 
 
-def test_log_loss_and_calibration_error_are_what_they_are_called(honest):
+def test_log_loss_and_calibration_error_follow_their_definitions(honest):
     objective, read = judge_of(*honest), Settings(1.5, 0.15, 0.03)
     readouts = last_months(honest[0], 4)
     stage = MONTHLY.stage_of(readouts.age)
@@ -480,7 +480,7 @@ def test_folds_keep_users_whole_and_take_no_more_rows_than_are_enough(counts, en
         assert max(sizes) - min(sizes) <= 1
 
 
-def test_no_more_candidates_are_asked_for_once_one_is_not_better():
+def test_the_search_stops_at_the_first_candidate_that_is_not_better():
     asked = []
 
     def losses(values):
@@ -495,7 +495,7 @@ def test_no_more_candidates_are_asked_for_once_one_is_not_better():
     assert regularisation.first_not_beaten(iter([(0.3, np.inf), (1.0, 2.0)])) == 0, "none could be had"
 
 
-def test_the_inverse_penalty_chosen_is_the_best_for_users_that_were_not_learned_from():
+def test_the_selected_inverse_penalty_is_the_best_for_held_out_users():
     """Forty features of pure noise: the weaker the penalty, the better the fit and the worse the answer for others."""
     examples = simulated(150, seed=4)
     noise = np.random.default_rng(0).poisson(1, size=(len(examples.months), 40))
@@ -516,7 +516,7 @@ def test_the_inverse_penalty_chosen_is_the_best_for_users_that_were_not_learned_
     assert regularisation.choose_inverse_penalty(noisy, AGES) == best < max(losses)
 
 
-def test_with_too_few_to_choose_on_penalties_are_the_usual_ones():
+def test_with_too_few_users_regularisation_strengths_are_the_defaults():
     rows, matrix, vocabulary = learning_tables(12)
     active = examples_of(rows, matrix, len(vocabulary), THROUGH).active(np.ones(len(vocabulary), bool))
     assert regularisation.choose_inverse_penalty(active, AGES) == regularisation.USUAL_INVERSE_PENALTY
@@ -526,7 +526,7 @@ def test_with_too_few_to_choose_on_penalties_are_the_usual_ones():
     assert regularisation.choose_anchor_inverse_penalty(of_nobody_in_a_stage, BIRTHS, 0.3) == 0
 
 
-def test_freedom_is_given_where_it_helps_held_out_users_and_nowhere_else(monkeypatch):
+def test_the_anchor_inverse_penalty_is_positive_only_where_it_helps_held_out_users(monkeypatch):
     examples = simulated(900, seed=7, n_repeating=2)
     assert regularisation.choose_anchor_inverse_penalty(examples, BIRTHS, 0.3) > 0
 
@@ -537,7 +537,7 @@ def test_freedom_is_given_where_it_helps_held_out_users_and_nowhere_else(monkeyp
     assert regularisation.choose_anchor_inverse_penalty(examples, BIRTHS, 0.3) == 0
 
 
-def test_freedom_is_judged_on_users_that_were_not_learned_from(monkeypatch):
+def test_the_anchor_inverse_penalty_is_evaluated_on_held_out_users(monkeypatch):
     learned, judged_on = set(), set()
 
     def tune(matrix, rows, *arguments, **options):

@@ -184,7 +184,7 @@ def test_a_run_killed_four_times_over_a_new_month_heals(new_month):
 
 @pytest.mark.fault("Kills", "kill -9 during a backfill", "published set complete, next run recovers")
 @pytest.mark.slow
-def test_a_run_killed_halfway_through_folding_an_old_month_again_heals(late_rows):
+def test_a_run_killed_during_a_backfill_heals(late_rows):
     late_rows.restore()
     late_rows.killed_at("birth_month_filter", r"^delete from \S+birth_month_filter\W+where \(month", occurrence=2)
     late_rows.heals()

@@ -47,7 +47,7 @@ def actions(base):
     return frame_of(base, "select user_id, month, occurred_at, action, item_id, search_term from stg_actions")
 
 
-def test_features_are_days_counted_from_the_clean_actions(base, actions):
+def test_features_are_days_counted_from_valid_actions(base, actions):
     expected = counted_days(actions, base.frame("item_features"), base.frame("search_term_features"))
     expected["value"] = np.log1p(expected["n_days"])
     counts = actions.groupby([*KEYS, "action"]).size().rename("n").reset_index()
@@ -63,7 +63,7 @@ def test_features_are_days_counted_from_the_clean_actions(base, actions):
     assert not kinds.str.endswith(":click").any()
 
 
-def test_evidence_is_the_matrix_product_of_days_and_weights(base, bins):
+def test_log_likelihood_is_the_matrix_product_of_days_and_weights(base, bins):
     found = base.frame("stage_log_likelihoods").sample(500, random_state=1)
     features = base.frame("user_month_features")
     for version, rows in found.groupby("model_version"):
@@ -126,7 +126,7 @@ FEBRUARY = pd.Timestamp("2017-02-01").date()
 JANUARY = pd.Timestamp("2017-01-01").date()
 
 
-def test_the_sum_can_be_checked_by_head(small, bins):
+def test_the_sum_can_be_checked_by_hand(small, bins):
     weights = [("v1", "", 0.5), ("v1", "leaf=a", 2.0), ("v1", "leaf=b", -1.0)]
     weights += [("v2", "", 100.0), ("v2", "leaf=a", 100.0)]
     features = [("anna", FEBRUARY, "leaf=a", 1), ("anna", FEBRUARY, "leaf=b", 3), ("anna", JANUARY, "leaf=a", 9)]
@@ -137,7 +137,7 @@ def test_the_sum_can_be_checked_by_head(small, bins):
     np.testing.assert_allclose(found["anna"][1:], expected, rtol=0, atol=1e-9)
 
 
-def test_unseen_features_contribute_nothing_and_lose_nobody(small, bins):
+def test_unseen_features_contribute_nothing_and_no_user_is_lost(small, bins):
     actions = [(user, FEBRUARY, "1", None) for user in ("known", "unknown", "both", "none")]
     features = [("known", FEBRUARY, "leaf=a", 2), ("unknown", FEBRUARY, "leaf=new", 5)]
     features += [("both", FEBRUARY, "leaf=a", 2), ("both", FEBRUARY, "leaf=new", 5)]
@@ -147,7 +147,7 @@ def test_unseen_features_contribute_nothing_and_lose_nobody(small, bins):
     assert found["unknown"][1:] == found["none"][1:] == [0.5 * (n + 1) for n in range(len(bins))]
 
 
-def test_the_share_out_of_vocabulary_can_be_checked_by_head(small):
+def test_the_share_out_of_vocabulary_can_be_checked_by_hand(small):
     items = [("crib", "leaf=cribs"), ("crib", "brand=new"), ("gadget", "brand=new"), ("gadget", "leaf=gadgets")]
     terms = [("crib", "search_word=crib"), ("what", "search_word=what")]
     bought = [("crib", None)] * 2 + [("gadget", None), ("lost item", None), (None, "crib"), (None, "what")]
@@ -159,7 +159,7 @@ def test_the_share_out_of_vocabulary_can_be_checked_by_head(small):
     assert {user: row[0] for user, row in found.items()} == {"anna": pytest.approx(3 / 6), "bea": 1, "carl": 0}
 
 
-def test_evidence_of_random_users_is_the_matrix_product_and_the_same_bits_in_any_order(small, bins):
+def test_log_likelihood_of_random_users_is_the_matrix_product_with_the_same_bits_in_any_order(small, bins):
     random = np.random.default_rng(3)
     names = [f"leaf={n}" for n in range(60)]
     actions = [(f"user {n}", FEBRUARY, "1", None) for n in range(40)]
@@ -203,7 +203,7 @@ def stages(base):
     }
 
 
-def test_contributions_add_up_to_the_evidence_of_the_stage(base, stages):
+def test_attributions_sum_to_the_log_likelihood_of_the_stage(base, stages):
     """A stage's score is the mean of the month's evidence over the stage's months of age."""
     log_likelihood = base.frame("stage_log_likelihoods").set_index(KEYS)
     ranks = base.frame("stage_attributions")
@@ -215,7 +215,7 @@ def test_contributions_add_up_to_the_evidence_of_the_stage(base, stages):
         assert len(found) == len(scores)
 
 
-def test_contributions_come_in_six_places_the_weightiest_first(base):
+def test_attributions_have_six_ranks_the_largest_first(base):
     ranks = base.frame("stage_attributions").sort_values([*KEYS, "stage", "rank"])
     keys = [*KEYS, "stage"]
     named, others = ranks[ranks["rank"] < 6], ranks[ranks["rank"] == 6]
@@ -232,7 +232,7 @@ def test_contributions_come_in_six_places_the_weightiest_first(base):
         assert found.eq(n_met.reindex(found.index, fill_value=0)).all()
 
 
-def test_contributions_can_be_checked_by_head(small, bins, stages):
+def test_attributions_can_be_checked_by_hand(small, bins, stages):
     """A crib speaks for newborns and against toddlers; the unknown says nothing; zero is something that was met."""
     widths = stages["newborn"]
     assert widths == {"0": 2, "2": 2, "4": 2}

@@ -116,7 +116,7 @@ def other_than(value):
             return f"{value}other"
 
 
-def test_what_dbt_parsed_serves_for_all_values_of_the_vars_that_it_does_not_read(manifest, tmp_path):
+def test_the_parsed_project_is_the_same_for_all_values_of_vars_not_read_in_parsing(manifest, tmp_path):
     given = yaml.safe_load((PROJECT / "dbt_project.yml").read_text())["vars"]
     assert given.keys() >= PARSED_VARS
     others = parsed(tmp_path, **{name: other_than(v) for name, v in given.items() if name not in PARSED_VARS})
@@ -131,7 +131,7 @@ def reads(node):
     return set(node.get("depends_on", {}).get("nodes", []))
 
 
-def test_every_description_says_what_a_row_is(tables):
+def test_every_description_states_its_grain(tables):
     silent = [name for name, node in tables.items() if not node["description"].startswith("One row per ")]
     assert silent == []
 
@@ -179,7 +179,7 @@ def test_a_view_read_on_demand_has_a_key(models, base, view):
     )
 
 
-def test_every_model_is_fed_by_a_source_or_a_dictionary(manifest, models):
+def test_every_model_depends_on_a_source_or_a_seed(manifest, models):
     upstream = {name: reachable(manifest["parent_map"], node["unique_id"]) for name, node in models.items()}
     unfed = {name for name, nodes in upstream.items() if not any(re.match("source|seed", node) for node in nodes)}
     assert unfed == FROM_VARS_ALONE
@@ -200,7 +200,7 @@ def test_nothing_is_published_before_every_test_has_passed(manifest):
     assert too_late == {}
 
 
-def test_the_checkout_reads_staging_and_the_marts_of_the_stages_alone(manifest, models):
+def test_the_checkout_reads_only_staging_and_the_marts_of_the_stages(manifest, models):
     folders = {node["unique_id"]: node["fqn"][1:-1] for node in models.values()}
     for name, node in models.items():
         if "checkout" in node["fqn"]:
@@ -208,7 +208,7 @@ def test_the_checkout_reads_staging_and_the_marts_of_the_stages_alone(manifest, 
             assert all(f and (f[0] in ("checkout", "staging") or f == ["life_stage", "marts"]) for f in read), name
 
 
-def test_names_say_what_a_row_is_and_no_more(models):
+def test_names_state_the_grain(models):
     for name in models:
         assert "__" not in name and not re.search(r"(^|_)(v[0-9]+|tmp|temp|final|new|old)(_|$)", name), name
     folders = {"staging": "stg", "features": "feature", "checkout": "checkout"}
@@ -218,7 +218,7 @@ def test_names_say_what_a_row_is_and_no_more(models):
             assert prefix in {folders[folder] for folder in node["fqn"] if folder in folders}, name
 
 
-def test_engines_differ_in_the_portable_macros_alone():
+def test_engines_differ_only_in_the_portable_macros():
     models = {path: path.read_text(encoding="utf-8") for path in (PROJECT / "models").rglob("*.py")}
     found = {}
     for path, text in (SQL | models).items():
@@ -234,7 +234,7 @@ def test_a_test_begins_with_its_claim_in_a_sentence():
         assert re.match(r"-- [A-Z].*\.\n", SQL[path]), path.name
 
 
-def test_every_var_is_declared_guarded_and_used():
+def test_every_var_is_declared_validated_and_used():
     project = yaml.safe_load((PROJECT / "dbt_project.yml").read_text(encoding="utf-8"))
     guards = SQL[PROJECT / "macros" / "preflight.sql"].split("macro check_vars()")[1].split("endmacro")[0]
     guarded = re.findall(r'"([a-z_]+)": ["\[]', guards)

@@ -36,7 +36,7 @@ def test_users_are_those_of_the_newest_month(evaluated, predictions_by_method):
     assert found.to_dict() == marts.to_dict() and len(found) > 3
 
 
-def test_churn_is_who_left_of_who_was_there_a_month_at_a_time(evaluated, predictions_by_method):
+def test_churn_is_the_monthly_share_of_lost_users(evaluated, predictions_by_method):
     marts = evaluated.frame("stage_totals").set_index(["month", "stage"])
     found = predictions_by_method["churn"].dropna()
     found["month"] = pd.to_datetime(found["metric_time__month"])

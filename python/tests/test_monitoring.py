@@ -46,7 +46,7 @@ def fill(shop, rows):
 
 
 @pytest.mark.parametrize("n_users", [30, 300])
-def test_drift_raises_no_alarm_on_still_data_and_one_in_every_month_after_a_change(watched, tmp_path, n_users):
+def test_drift_has_no_error_on_stable_data_and_one_in_every_month_after_a_change(watched, tmp_path, n_users):
     shop, dice = copy_shop(watched, tmp_path / "shop"), np.random.default_rng(n_users)
     before = dice.dirichlet(np.ones(25))
     after = np.empty(25)
@@ -78,7 +78,7 @@ def test_drift_is_the_stability_index_against_the_year_of_the_training(watched, 
     pd.testing.assert_series_equal(found.sort_index(), pd.Series(wanted).sort_index(), check_names=False, atol=1e-8)
 
 
-def test_a_run_replaces_the_model_early_when_what_users_meet_has_changed_and_not_before(watched, tmp_path):
+def test_a_run_retrains_early_only_after_feature_drift(watched, tmp_path):
     shop = copy_shop(watched, tmp_path / "shop")
     shop.change("update stage_coefficients set trained_through = date '2016-11-01'")
     models = "select distinct trained_through::varchar from stage_coefficients order by 1"
@@ -92,7 +92,7 @@ def test_a_run_replaces_the_model_early_when_what_users_meet_has_changed_and_not
     assert shop.query("from retraining_triggers") == []
 
 
-def test_quality_is_a_reason_only_when_it_is_below_the_floor_for_sure_and_since_the_training(watched, tmp_path):
+def test_quality_is_a_retraining_trigger_only_if_significantly_below_the_floor_since_training(watched, tmp_path):
     shop = copy_shop(watched, tmp_path / "shop")
     made = "update monitor_quality set subject = 'life_stage', month = '{}', n_cases = {}, accuracy = {}"
     found = {}
@@ -134,7 +134,7 @@ def quality_of(shop, made_on):
 
 
 @pytest.mark.parametrize(("made_on", "n_least"), [("2026-01-01", 1), ("2016-10-15", 5)])
-def test_the_belief_is_judged_by_registrations_that_no_model_has_learned_from(base, tmp_path, made_on, n_least):
+def test_monitored_quality_uses_registrations_that_no_model_was_trained_on(base, tmp_path, made_on, n_least):
     shop = copy_shop(base, tmp_path / "shop")
     shop.change(f"update model_runs set started_at = timestamp '{made_on} 06:00:00'")
     shop.build(only="monitor_quality", evaluated=True)
@@ -147,7 +147,7 @@ def test_the_belief_is_judged_by_registrations_that_no_model_has_learned_from(ba
         np.testing.assert_allclose(row[2:], other[2:], atol=1e-8)
 
 
-def test_requests_of_several_threads_are_logged_once_each_in_whole_files_that_name_no_user(tmp_path):
+def test_requests_of_several_threads_are_logged_once_each_without_user_ids(tmp_path):
     with RequestLog(tmp_path / "requests", rows_per_file=100) as log:
         threads = [
             threading.Thread(target=lambda n=n: [log.add("habit", 1000 * n + k, 50, 10) for k in range(250)])
@@ -164,7 +164,7 @@ def test_requests_of_several_threads_are_logged_once_each_in_whole_files_that_na
     assert {file.suffix for file in (tmp_path / "requests").iterdir()} == {".parquet"}
 
 
-def test_a_log_that_cannot_be_written_costs_a_warning_and_no_answer(tmp_path):
+def test_a_log_that_cannot_be_written_gives_a_warning_and_no_failed_request(tmp_path):
     (tmp_path / "file").touch()
     log = RequestLog(tmp_path / "file" / "requests", rows_per_file=2)
     log.add("habit", 1.0, 50, 10)
@@ -173,7 +173,7 @@ def test_a_log_that_cannot_be_written_costs_a_warning_and_no_answer(tmp_path):
     assert log.waiting == []
 
 
-def test_latency_is_told_by_model_and_day_and_rows_that_cannot_be_read_are_counted(base, tmp_path):
+def test_latency_is_reported_by_model_and_day_and_unreadable_rows_are_counted(base, tmp_path):
     shop = copy_shop(base, tmp_path / "shop")
     dice = np.random.default_rng(1)
     days = ["2017-03-01", "2017-03-02"]

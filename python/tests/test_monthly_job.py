@@ -67,7 +67,7 @@ def late_rows(shop, of_month, days):
 
 
 @pytest.mark.fault("Months and runs", "first run, then month by month", "posteriors of a single run")
-def test_a_history_built_month_by_month_equals_one_built_at_once(base, new_shop):
+def test_a_history_built_month_by_month_equals_one_built_in_one_run(base, new_shop):
     for arriving in (
         ["2016-07", "2016-08", "2016-09", "2016-10"],
         ["2016-11"],
@@ -97,7 +97,7 @@ def test_a_history_built_month_by_month_equals_one_built_at_once(base, new_shop)
     "counted in `model_runs.n_months_missing`, added on arrival",
 )
 @pytest.mark.slow
-def test_a_month_that_comes_late_is_reported_missing_and_then_folded_in(base, new_shop):
+def test_a_late_month_is_reported_missing_and_added_on_arrival(base, new_shop):
     new_shop.add_months(base, ["2016-07", "2016-08", "2016-10", "2016-11", "2016-12"])
     new_shop.build()
     september = "select status, is_closed, n_actions from month_calendar where month = date '2016-09-01'"
@@ -133,7 +133,7 @@ def test_a_new_month_reads_no_file_but_its_own(base, new_shop):
 
 
 @pytest.mark.fault("Months and runs", "second run without new data", "one row in `model_runs`, no other change")
-def test_a_run_with_nothing_new_changes_nothing_but_the_run_ledger(base, shop):
+def test_a_run_without_new_data_changes_only_the_run_log(base, shop):
     before = shop.contents()
     shop.build(evaluated=True)
     after = shop.contents()
@@ -154,7 +154,7 @@ def test_a_run_with_nothing_new_changes_nothing_but_the_run_ledger(base, shop):
 
 @pytest.mark.fault("Months and runs", "touched file, same content", "read again, posteriors unchanged")
 @pytest.mark.slow
-def test_a_touched_file_is_read_again_and_changes_no_belief(base, shop):
+def test_a_touched_file_is_read_again_and_changes_no_posterior(base, shop):
     file = shop.source / "actions" / "month=2016-10" / "part-0000.parquet"
     os.utime(file, (1, 1))
     before = {model: shop.run_of_months(model) for model in ("stg_action_rows", "action_months")}
@@ -166,7 +166,7 @@ def test_a_touched_file_is_read_again_and_changes_no_belief(base, shop):
 
 
 @pytest.mark.fault("Months and runs", "late actions", "that month and later posteriors recomputed")
-def test_rows_that_come_late_rewrite_the_beliefs_from_their_month_on(base, shop, new_shop):
+def test_late_rows_recompute_the_posteriors_from_their_month_on(base, shop, new_shop):
     for folder, of_month, days, rebuilt in (
         ("2017-02", "2016-12", 31, ["2017-01", "2017-02"]),
         ("2016-12", "2016-09", 30, ["2016-10", "2016-11", "2016-12", "2017-01", "2017-02"]),
@@ -225,7 +225,7 @@ def test_a_changed_month_is_scored_again_and_so_is_the_same_month_of_the_next_ye
 
 @pytest.mark.fault("Months and runs", "month removed from the source", "month kept, status `archived`")
 @pytest.mark.slow
-def test_a_month_that_leaves_the_source_is_retired_and_kept(base, shop):
+def test_a_month_removed_from_the_source_is_archived(base, shop):
     shutil.rmtree(shop.source / "actions" / "month=2016-08")
     shop.build()
     ledger = "select month, n_rows, n_actions, content_hash, is_closed from month_calendar order by month"
@@ -236,7 +236,7 @@ def test_a_month_that_leaves_the_source_is_retired_and_kept(base, shop):
 
 
 @pytest.mark.slow
-def test_a_retired_month_is_kept_when_the_next_folder_holds_a_few_of_its_rows(base, shop):
+def test_an_archived_month_is_kept_when_the_next_folder_holds_a_few_of_its_rows(base, shop):
     september = "actions/month=2016-09/part-0000.parquet"
     own_rows = f"select * replace (cast(action_id as varchar) as action_id) from '{base.source}/{september}'"
     shop.write(september, f"{own_rows} union all by name ({late_rows(base, '2016-07', 31)})")
@@ -249,7 +249,7 @@ def test_a_retired_month_is_kept_when_the_next_folder_holds_a_few_of_its_rows(ba
 
 @pytest.mark.fault("Months and runs", "month not closed", "staged, no posterior until closed and complete")
 @pytest.mark.slow
-def test_a_month_gets_a_belief_once_it_is_over_and_complete(base, new_shop):
+def test_a_month_gets_posteriors_once_it_is_over_and_complete(base, new_shop):
     def months_believed(shop):
         return [
             month
@@ -282,7 +282,7 @@ def test_a_month_gets_a_belief_once_it_is_over_and_complete(base, new_shop):
 
 @pytest.mark.fault("Training", "first run with too few registered children", "LS-ML-001, published set unchanged")
 @pytest.mark.slow
-def test_without_registered_children_the_run_ends_well_and_says_what_is_missing(base, bare_shop):
+def test_without_registered_children_the_run_succeeds_and_logs_the_missing_users(base, bare_shop):
     bare_shop.add_months(base, ["2016-07"])
     children = f"from '{base.source}/children.parquet'"
     bare_shop.write("children.parquet", f"{children} order by user_id limit 20")
@@ -312,7 +312,7 @@ def test_without_registered_children_the_run_ends_well_and_says_what_is_missing(
 
 @pytest.mark.fault("Training", "too few registered children, older model present", "older model stays in use")
 @pytest.mark.slow
-def test_without_registered_children_an_older_model_is_used_on(base, new_shop):
+def test_without_registered_children_an_older_model_stays_in_use(base, new_shop):
     new_shop.add_months(base, ["2016-07"])
     new_shop.write("children.parquet", f"from '{base.source}/children.parquet' limit 0")
     new_shop.change("update stage_coefficients set trained_through = date '2016-06-01'")

@@ -15,7 +15,7 @@ def read_out(shop, wanted: list[dict]) -> None:
     shop.build(only="experiment_arms experiment_readout", evaluated=True, experiments=wanted)
 
 
-def test_an_experiment_without_effect_alarms_as_often_as_it_says(shop):
+def test_an_experiment_without_effect_has_the_nominal_false_alarm_rate(shop):
     """Nobody is treated differently: of 400 intervals about 20 leave 0 out, and none of the ratios is suspicious."""
     read_out(shop, experiments(N_EXPERIMENTS))
     rows = shop.frame("experiment_readout")
@@ -51,7 +51,7 @@ def test_a_skewed_sample_is_noticed(shop):
 
 
 @pytest.mark.slow
-def test_nobody_changes_sides_and_experiments_are_independent(shop):
+def test_assignments_are_stable_and_experiments_independent(shop):
     read_out(shop, experiments(2))
     before = shop.frame("experiment_arms")
     together = before.pivot(index="user_id", columns="experiment", values="arm")
@@ -75,7 +75,7 @@ def test_nobody_changes_sides_and_experiments_are_independent(shop):
         pytest.param("a", marks=pytest.mark.slow),
     ],
 )
-def test_wrong_experiments_stop_the_run_which_names_each(shop, wrong):
+def test_invalid_experiments_stop_the_run_and_are_all_named(shop, wrong):
     finished = shop.start(experiments=wrong)
     assert finished.exit_code != 0 and finished.output.count("LS-VAR-004") == len(wrong)
     with duckdb.connect(shop.warehouse, read_only=True) as connection:

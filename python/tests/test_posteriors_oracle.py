@@ -137,16 +137,16 @@ def cells(shop: Shop, month) -> pd.DataFrame:
     return frame[[name for name in frame.columns if name.startswith("c_") and "birth" not in name]]
 
 
-def test_beliefs_of_the_demo_follow_the_formula(base):
+def test_posteriors_of_the_demo_follow_the_formula(base):
     assert len(base.frame("birth_month_filter")) > 1000
     assert_beliefs_follow_the_formula(base)
 
 
-def test_beliefs_from_random_evidence_follow_the_formula(synthetic):
+def test_posteriors_from_random_log_likelihoods_follow_the_formula(synthetic):
     assert_beliefs_follow_the_formula(synthetic)
 
 
-def test_every_user_has_a_row_in_every_month_from_the_first_evidence_on(synthetic):
+def test_every_user_has_a_row_in_every_month_from_the_first_active_on(synthetic):
     first = "select user_id, min(month) as month from stage_log_likelihoods group by user_id"
     expected = f"select user_id, m.month from ({first}) f join month_calendar m on m.month >= f.month"
     assert synthetic.query(f"({expected}) except (select user_id, month from birth_month_filter)") == []
@@ -162,7 +162,7 @@ def test_probabilities_sum_to_one(synthetic):
     assert outside.between(0, 1 + 1e-12).all()
 
 
-def test_a_quiet_month_only_ages_the_child(synthetic):
+def test_an_inactive_month_only_ages_the_child(synthetic):
     """The carried sums of a user silent from December to the newest month are those of December, older by then."""
     before, after = cells(synthetic, "2016-12-01").loc["quiet"], cells(synthetic, MONTHS[-1]).loc["quiet"]
     n = len(MONTHS) - 1 - list(MONTHS).index(pd.Timestamp("2016-12-01").date())
@@ -174,7 +174,7 @@ def test_a_quiet_month_only_ages_the_child(synthetic):
     assert rows["months_of_evidence"].eq(1).all() and rows["last_active_month"].nunique() == 1
 
 
-def test_neutral_evidence_changes_nothing_but_the_count(synthetic):
+def test_neutral_log_likelihoods_change_only_the_count(synthetic):
     """v2 reads with gamma 0, so that the count alone changes no probability."""
     plain, neutral = (of_user(synthetic, user, MONTHS[-1]) for user in ("plain", "plain and neutral"))
     assert neutral["months_of_evidence"].item() == plain["months_of_evidence"].item() + 1
@@ -182,7 +182,7 @@ def test_neutral_evidence_changes_nothing_but_the_count(synthetic):
     pd.testing.assert_frame_equal(plain[columns], neutral[columns], check_exact=False, rtol=0, atol=1e-12)
 
 
-def test_a_user_of_whom_nothing_is_learned_has_the_prior(synthetic):
+def test_a_user_without_log_likelihoods_has_the_prior(synthetic):
     found = of_user(synthetic, "nothing but neutral", MONTHS[-1]).iloc[0]
     tenure = len(MONTHS) - 1 - 5
     prior = synthetic.frame("prior_by_tenure", f"model_version = 'v2' and tenure_months = {tenure}").iloc[0]
@@ -193,21 +193,21 @@ def test_a_user_of_whom_nothing_is_learned_has_the_prior(synthetic):
 @pytest.mark.parametrize(
     ("then", "is_confirmed"), [("quiet", False), ("as before", False), ("bought for a baby", True)]
 )
-def test_an_expected_birth_is_confirmed_by_behaviour_after_it_and_by_nothing_else(synthetic, then, is_confirmed):
+def test_an_expected_birth_is_confirmed_only_by_later_behaviour(synthetic, then, is_confirmed):
     rows = of_user(synthetic, f"expecting, then {then}").reset_index(drop=True)
     assert rows["p_pregnancy"][0] > 0.9 and (rows["p_pregnancy"][4:7] < 0.1).all(), "by then time alone makes a birth"
     assert not rows["birth_confirmed"][:7].any()
     assert rows["birth_confirmed"][7:].eq(is_confirmed).all(), "from the second active month on, quiet months included"
 
 
-def test_a_child_past_the_last_cell_stays_graduated(synthetic):
+def test_a_child_past_the_last_grid_point_stays_graduated(synthetic):
     graduated = of_user(synthetic, "outgrowing")["graduated_probability"].to_numpy()
     assert graduated[0] > 0.5 and graduated[3] > 0.5
     assert cells(synthetic, MONTHS[-1]).notna().all().all()
 
 
 @pytest.mark.slow
-def test_a_month_that_comes_last_counts_as_if_it_had_come_in_its_turn(synthetic, tmp_path):
+def test_a_month_that_arrives_last_counts_as_if_in_order(synthetic, tmp_path):
     """The order in which months are folded in does not matter: the cells of the newest month are a sum over all."""
     shop = copy_shop(synthetic, tmp_path / "late")
     late = f"date '{MONTHS[15]}'"

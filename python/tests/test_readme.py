@@ -54,7 +54,7 @@ def comparable(text):
     return [re.sub(r"by run \w+", "by run ...", line.rstrip()) for line in text.strip().splitlines()]
 
 
-def test_make_demo_prints_the_numbers_that_the_readme_shows(demo_output):
+def test_make_demo_prints_the_numbers_of_the_readme(demo_output):
     shown = next(block for block in BLOCKS if block.startswith("Warehouse"))
     assert comparable(demo_output)[-len(comparable(shown)) :] == comparable(shown)
 
@@ -68,7 +68,7 @@ def test_the_monthly_command_runs_on_a_folder_of_your_own(checkout, demo_output,
     assert (checkout / "published_mine" / "user_stages.parquet").exists()
 
 
-def test_the_published_views_answer_the_readme_s_query(checkout, demo_output):
+def test_the_readme_s_query_runs_on_the_published_views(checkout, demo_output):
     command = next(block for block in BLOCKS if "life_stage.duckdb" in block and "select" in block)
     assert "kindergarten" in run(checkout, command)
 

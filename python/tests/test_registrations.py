@@ -30,7 +30,7 @@ def told(base):
     return together[together["user_id"].isin([user for (user,) in alone])]
 
 
-def test_a_birthday_is_trusted_as_bayes_says(base):
+def test_a_birthday_has_its_bayesian_weight(base):
     """0.95 on the birthday, 0.05 on what is believed without it, both weighed with the behaviour up to the month."""
     d, log_likelihood = Divisions.of(base), base.frame("stage_log_likelihoods")
     calendar = {month: n for n, (month,) in enumerate(base.query("select month from month_calendar order by month"))}
@@ -56,7 +56,7 @@ def test_a_birthday_is_trusted_as_bayes_says(base):
     assert compared > 500
 
 
-def test_a_trusted_birthday_names_the_stage(told, base):
+def test_a_trusted_birthday_gives_the_stage(told, base):
     stages = base.query("select stage, from_month, to_month from stages")
     trusted = told[told["registration_probability"] > 0.8]
     registered = [next((s for s, low, high in stages if low <= age < high), None) for age in trusted["age_months"]]
@@ -68,7 +68,7 @@ def test_a_trusted_birthday_names_the_stage(told, base):
         assert (trusted[column] == month).all()
 
 
-def test_before_it_is_registered_behaviour_alone_is_told(told):
+def test_before_the_registration_behaviour_alone_is_published(told):
     before = told[told["registration_probability"].isna()]
     columns = [name for name in told.columns if f"{name}_behaviour" in told.columns and name != "child_no"]
     assert len(before) > 40 and len(columns) > 12
@@ -80,7 +80,7 @@ def test_before_it_is_registered_behaviour_alone_is_told(told):
             assert mine.equals(theirs.rename(column)), column
 
 
-def test_a_doubtful_birthday_leaves_part_of_the_belief_with_behaviour(told):
+def test_a_doubtful_birthday_is_mixed_with_behaviour(told):
     """The probability of the registered stage is trust x 1 + (1 - trust) x what behaviour says, among all cells."""
     rows = told[told["registration_probability"].between(0.01, 0.9) & told["age_months"].between(0, 5)]
     assert len(rows) > 0
@@ -91,7 +91,7 @@ def test_a_doubtful_birthday_leaves_part_of_the_belief_with_behaviour(told):
     np.testing.assert_allclose(rows["p_newborn"], expected / total, rtol=0, atol=1e-9)
 
 
-def test_wrong_registrations_change_what_is_told_and_no_belief(base, tmp_path):
+def test_wrong_registrations_change_published_stages_and_no_posterior(base, tmp_path):
     shop = copy_shop(base, tmp_path / "wrong")
     shift_birthdays(shop, 20)
     shop.build()
@@ -165,7 +165,7 @@ def test_a_birth_is_confirmed_by_a_registration_after_it(base):
     assert n_rows == n_confirmed > 200
 
 
-def test_children_who_may_not_be_born_are_kept_out_of_the_current_stages(base):
+def test_children_with_unconfirmed_births_are_excluded_from_current_stages(base):
     newest = """select user_id, child_no from user_stage_months
         where month = date '2017-02-01' and graduated_probability <= 0.5"""
     announced = base.query(f"{newest} and (birth_confirmed or stage = 'pregnancy') order by all")
@@ -174,7 +174,7 @@ def test_children_who_may_not_be_born_are_kept_out_of_the_current_stages(base):
 
 
 @pytest.mark.slow
-def test_the_marts_tell_the_method_that_the_var_names(base, tmp_path):
+def test_the_marts_publish_the_method_of_the_var(base, tmp_path):
     shop = copy_shop(base, tmp_path / "method")
     shop.build(checked=True, fusion_method="dynamic_fusion")
     unregistered = "user_id not in (select user_id from stg_children) group by all order by all"

@@ -115,7 +115,7 @@ def odd(base, tmp_path_factory):
 @pytest.mark.fault(
     "Text", "user ids: any script, emoji, right-to-left, quotes, 2,000 letters", "kept unchanged, none lost"
 )
-def test_user_ids_of_any_kind_are_kept_as_they_are(odd):
+def test_user_ids_of_any_kind_are_kept_unchanged(odd):
     """Two spellings of an accent are two ids: nobody is merged with somebody else."""
     found = {user for (user,) in odd.query("select user_id from stg_actions where action_id like 'click %'")}
     assert found == set(USERS)
@@ -149,7 +149,7 @@ def quoted(text: str) -> str:
 
 
 @pytest.mark.fault("Rows", "items or categories unknown to the model", "row kept, counts as activity only")
-def test_what_no_model_has_learned_says_nothing(odd):
+def test_features_unknown_to_the_model_contribute_nothing(odd):
     """Their evidence is the intercept, as that of a user whose item has no category."""
     log_likelihood = odd.frame("stage_log_likelihoods").set_index("user_id")
     columns = [column for column in log_likelihood if column.startswith("ll_")]
@@ -180,7 +180,7 @@ def test_files_of_any_form_are_read(odd):
 
 
 @pytest.mark.fault("Months and runs", "empty month", "month without actions, status `missing`")
-def test_an_empty_month_is_reported_and_counts_as_quiet(odd):
+def test_an_empty_month_is_reported_and_counts_as_inactive(odd):
     ledger = odd.query("select strftime(month, '%Y-%m'), status, is_closed from month_calendar order by month")
     assert ledger == [("2016-09", "present", True), ("2016-10", "missing", True), ("2016-11", "present", True)]
     observe("2016-10: missing, closed")

@@ -52,7 +52,7 @@ def staged(base):
 )
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(ROWS, max_size=12), st.data())
-def test_order_repetition_and_files_change_nothing(staged, rows, data):
+def test_order_duplicates_and_files_change_nothing(staged, rows, data):
     again = data.draw(
         st.permutations([*rows, *data.draw(st.lists(st.sampled_from(rows or [()]), max_size=6 * bool(rows)))])
     )
@@ -68,7 +68,7 @@ def test_order_repetition_and_files_change_nothing(staged, rows, data):
 )
 @settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(data=st.data())
-def test_rows_that_come_in_parts_and_late_give_the_same_beliefs(base, new_shop, tmp_path_factory, data):
+def test_partial_and_late_rows_give_the_same_posteriors(base, new_shop, tmp_path_factory, data):
     """Each row of three months comes in the first, the second or both of two runs, in files named by chance."""
     shop = copy_shop(new_shop, tmp_path_factory.mktemp("parts") / "shop")
     months = ["2016-07", "2016-08", "2016-09"]
