@@ -1,4 +1,4 @@
-"""docs/adding_a_feature.md works as written: its commands and its SQL, followed in order, give a learned feature."""
+"""docs/adding_a_feature.md as a test: its commands and its SQL, run in order, give a trained feature."""
 
 import json
 import os
@@ -24,7 +24,7 @@ FEATURE = "feature = 'evening_share=20-23'"
 
 
 def run(checkout: Path, command: str) -> str:
-    """What the command prints; it must end well."""
+    """The output of a command, which must succeed."""
     environment = {name: text for name, text in os.environ.items() if not name.startswith(("LIFE_STAGE_", "MAKE"))}
     environment |= {"PYTHONPATH": str(PROJECT / "python")}
     done = subprocess.run(
@@ -44,7 +44,7 @@ def make_checkout(folder: Path, source: Path) -> None:
     for name, value in {**SMALL, "evaluation_from": '"2017-02"'}.items():
         settings, n_found = re.subn(rf"^  {name}: \S+", f"  {name}: {value}", settings, flags=re.M)
         assert n_found == 1, name
-    # One bin a stage: in the usual 20 these users are too few for methods to be judged.
+    # One bin a stage: with the default 20 bins these users are too few for an evaluation.
     settings, n_found = re.subn(r"^  age_bin_edges: .*", "  age_bin_edges: [-34, -9, 84, 110]", settings, flags=re.M)
     assert n_found == 1
     (folder / "dbt_project.yml").write_text(settings, encoding="utf-8")
@@ -53,7 +53,7 @@ def make_checkout(folder: Path, source: Path) -> None:
 
 
 def follow(checkout: Path) -> list[str]:
-    """What each block of the document prints, in order; the first SQL goes into the file that the command wrote."""
+    """The output of each block of the document, in order; the first SQL goes into the file that the command wrote."""
     printed, is_written = [], False
     for language, text in BLOCKS:
         if language == "sql" and not is_written:

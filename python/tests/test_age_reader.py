@@ -1,4 +1,4 @@
-"""What the age reader takes for an age and what not; age_phrases.csv is the list to extend."""
+"""Age reader: phrases that are ages and phrases that are not; age_phrases.csv is the list to extend."""
 
 import csv
 import shutil

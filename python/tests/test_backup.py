@@ -1,4 +1,4 @@
-"""A saved warehouse is whole, whoever was killed before, and restoring it puts back just that."""
+"""Backups of the warehouse: complete after any kill, restored without other content."""
 
 import signal
 import subprocess
@@ -48,7 +48,7 @@ def test_a_copy_holds_what_a_killed_writer_had_committed(warehouse, tmp_path):
 
 
 def test_restoring_puts_back_what_was_saved_and_keeps_what_was_there(warehouse, tmp_path):
-    """The log of the warehouse that is put aside goes with it: its rows come into no other."""
+    """The write-ahead log moves with the old warehouse, so its rows enter no other file."""
     copy = save(warehouse, tmp_path / "backups")
     with duckdb.connect(warehouse) as connection:
         connection.execute("delete from notes where note = 'first'")
@@ -122,7 +122,7 @@ def test_while_a_run_holds_the_warehouse_nothing_is_copied_or_replaced(warehouse
     ],
 )
 def test_posteriors_are_rebuilt_from_stored_log_likelihoods(base, shop, lost):
-    """Changed by hand or lost, they are as they were; no month is scored again."""
+    """Changed or lost posteriors are rebuilt unchanged; no month is scored again."""
     scored = shop.run_of_months("stage_log_likelihoods")
     shop.change("update birth_month_filter set log_marginal_likelihood = -1", f"drop table if exists {lost}")
     finished = shop.dbt("run-operation", "rebuild_posteriors")

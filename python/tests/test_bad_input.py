@@ -1,4 +1,4 @@
-"""Bad rows are set aside with every reason they deserve, good ones are kept once, and no row gets lost."""
+"""Validation of source rows: invalid ones are rejected with every reason, valid ones kept once, none lost."""
 
 import csv
 import os
@@ -15,7 +15,7 @@ import pytest
 from project import PROJECT, make_shop
 from reliability import observe
 
-LEFT = {"no_consent", "user_erased"}  # what is set aside for them has tests of its own: test_forgetting.py
+LEFT = {"no_consent", "user_erased"}  # tested in test_erasure.py
 
 # reasons, action_id, user_id, occurred_at, action, item_id, search_term, quantity
 ACTIONS = [
@@ -58,7 +58,7 @@ ACTIONS = [
         "",
         "inf",
     ),
-    # Judged first, then kept once: a bad row never stands in for a good one, and the earliest good one holds.
+    # Validation precedes deduplication, so an invalid row never replaces a valid one.
     ("user_missing", "d1", "", "2016-11-01 00:00:00", "click", "1", "", ""),
     ("", "d1", "u3", "2016-11-06 10:00:00", "click", "1", "", ""),
     ("", "d1", "u3", "2016-11-05 10:00:00", "click", "2", "", ""),
@@ -98,7 +98,7 @@ ITEMS = [("", "1", "A"), ("", "2", "B"), ("superseded", "2", "C"), ("item_missin
 
 
 def parsed_time(text):
-    """An ISO time in UTC; None when it is none."""
+    """An ISO time in UTC; None if it is invalid."""
     try:
         time = datetime.fromisoformat(text.strip())
     except ValueError:
@@ -107,13 +107,13 @@ def parsed_time(text):
 
 
 def action_named(text):
-    """What an action word means according to the dictionary; None when it is not in it."""
+    """The action of a word in the dictionary; None if it has none."""
     with (PROJECT / "seeds" / "action_synonyms.csv").open(newline="") as file:
         return {row["word"]: row["action"] for row in csv.DictReader(file)}.get(text.strip().lower())
 
 
 def describe_triggers(action_id, user_id, occurred_at, action, item_id, search_term, quantity):
-    """The rules of the input contract once more, row by row."""
+    """An independent implementation of the validation rules, row by row."""
     time, action = parsed_time(occurred_at), action_named(action)
     try:
         is_absurd = quantity != "" and not 1 <= float(quantity) <= 1000
@@ -146,7 +146,7 @@ def write_csv(file, columns, rows):
 
 @pytest.fixture(scope="module")
 def evaluated(base, tmp_path_factory):
-    """A shop whose rows are mostly bad; each action carries its number as its session."""
+    """A shop with mostly invalid rows; the session of an action is its row number."""
     shop = make_shop(tmp_path_factory.mktemp("evaluated") / "shop", like=base)
     folder = shop.source / "actions" / "month=2016-11"
     folder.mkdir(parents=True)
@@ -175,7 +175,7 @@ def test_every_action_gets_exactly_its_rejection_reasons(evaluated):
         n: (reasons, found[n]) for n, reasons in enumerate(expected) if set(found[n].split()) != set(reasons.split())
     } == {}
     assert len(found) == len(expected)
-    # One row per reason in what people read, and no reason of the dictionary without a case here.
+    # One row per reason in the quarantine, and no reason of the seed without a row here.
     each = Counter(reason for reasons in expected for reason in reasons.split())
     assert dict(evaluated.query("select reason, count(*) from stg_rejected_actions group by reason")) == each
     observe("rejected: " + ", ".join(f"{each[reason]} {reason}" for reason in sorted(each)))

@@ -1,4 +1,4 @@
-"""The checkout: what it knows before a month, what it recommends, and how it is judged, beside plain restatements."""
+"""Checkout: features before a month, recommendations and evaluation, against plain implementations."""
 
 from datetime import date
 from itertools import product
@@ -25,7 +25,7 @@ ALL = "path:models/checkout published_marts"
 
 @pytest.fixture(scope="module")
 def checkout(evaluated, tmp_path_factory):
-    """The judged shop with a checkout for 2017-03, judged on 2017-01 and 2017-02: copy it, never change it."""
+    """The evaluated shop with a checkout for 2017-03, evaluated on 2017-01 and 2017-02: copy it, never change it."""
 
     def make(folder: Path) -> None:
         copy_shop(evaluated, folder / "shop").build(checked=True, only=ALL, **MONTHS)
@@ -85,7 +85,7 @@ def test_half_of_a_basket_is_context_and_the_other_half_relevant(tables):
         .first()
         .mean()
     )
-    assert 0.4 < share < 0.6  # at random: the first item is given in half of the baskets
+    assert 0.4 < share < 0.6  # at random: the first item is context in half of the baskets
 
 
 def test_habits_are_baskets_with_a_half_life_of_sixty_days(checkout, tables):
@@ -93,7 +93,7 @@ def test_habits_are_baskets_with_a_half_life_of_sixty_days(checkout, tables):
     queries = tables["queries"].groupby("month")["user_id"]
     for month, habits in tables["habits"].groupby("month"):
         before = lines[lines["acted_on"] < month]
-        if month < pd.Timestamp("2017-03-01"):  # the month to come is told to everybody
+        if month < pd.Timestamp("2017-03-01"):  # every user has features of the open month
             before = before[before["user_id"].isin(queries.get_group(month))]
         weight = 0.5 ** ((month - before["acted_on"]).dt.days / 60)
         wanted = before.assign(score=weight).groupby(["user_id", "item_no"])["score"].sum()
@@ -168,7 +168,7 @@ def test_the_shares_of_the_items_sum_to_one_in_all_and_in_each_stage(tables):
 
 
 def test_features_of_a_month_are_independent_of_its_actions(checkout, tmp_path):
-    """Other purchases in the last judged month change its right answers and nothing that is known before it."""
+    """Other purchases in the last evaluated month change its relevant items, and no features."""
     changed = copy_shop(checkout, tmp_path / "changed")
     changed.change(
         """update stg_action_rows set item_id = (select max(item_id) from stg_items)
@@ -188,7 +188,7 @@ def test_features_of_a_month_are_independent_of_its_actions(checkout, tmp_path):
 
 
 def figures(ranked, right, n_items, n_context_items):
-    """recall, average precision, NDCG of the first ten, and AUC over the catalogue: one case, in loops."""
+    """recall, average precision, NDCG of the first ten, and AUC over the catalogue of one query, in loops."""
     hits = [item in right for item in ranked[:10]]
     precisions = [sum(hits[: place + 1]) / (place + 1) for place, hit in enumerate(hits) if hit]
     gains = sum(1 / np.log2(place + 2) for place, hit in enumerate(hits) if hit)
@@ -260,7 +260,7 @@ def test_the_champion_is_the_cheapest_model_not_significantly_beaten_and_stays_u
     where = "period = 'all' and segment = 'all' and metric = 'recall_at_10' and kind = 'cart'"
 
     def chosen(*beaten: str) -> tuple:
-        """With a hybrid that is best, and beats these alone for sure."""
+        """The champion with a best hybrid that significantly beats only these models."""
         is_beaten = f"other_model in {(*beaten, '')}"
         shop.change(
             f"update checkout_leaderboard set value = case model when 'hybrid' then 0.9 else 0.1 end where {where}",
@@ -280,7 +280,7 @@ def test_the_champion_is_the_cheapest_model_not_significantly_beaten_and_stays_u
 
 
 def champions(shop):
-    """By kind the model that answers, the best one, and the recall of both."""
+    """The champion and the best model by kind, with the recall of both."""
     figures = "model, best_model, recall_at_10, best_recall_at_10"
     rows = shop.query(f"select kind, {figures} from checkout_champions where month = '2017-03-01'")
     return {kind: tuple(facts) for kind, *facts in rows}
@@ -408,7 +408,7 @@ def test_recommendations_for_an_empty_cart_equal_the_ranking_of_the_warehouse(ch
 
 
 def test_recommendations_are_independent_of_the_batch_size(checkout, tables, monkeypatch):
-    """By the hybrid too, whatever the champion is; every reason is a generator that names the item."""
+    """Also for the hybrid, whatever the champion; every reason is a generator that returned the item."""
     champions = "select date '2017-03-01' as month, 'user' as kind, '{}' as model"
     ((champion,),) = checkout.query("select model from checkout_champions where kind = 'user'")
     users = set(tables["users"].loc[tables["users"]["month"] == "2017-03-01", "user_id"])
@@ -451,7 +451,7 @@ def test_a_model_with_an_unknown_generator_is_an_error(checkout, tmp_path):
 
 
 def test_recommendations_for_an_empty_cart_equal_the_marts(checkout, tables):
-    """By the champion of empty carts, which is another than that of carts here."""
+    """By the champion for empty carts, which differs from that for carts here."""
     recommender, names = Recommender.load(checkout.warehouse), tables["catalogue"].set_index("item_no")["item_id"]
     assert recommender.index.weights["model"] != recommender.for_empty.index.weights["model"]
     for user, prediction in tables["impressions"].sort_values("rank").groupby("user_id"):
@@ -492,7 +492,7 @@ def test_cold_start_users_with_an_unknown_cart_get_popular_items(checkout, table
 
 
 def test_drift_is_the_stability_index_with_errors_only_where_users_change(checkout, tmp_path):
-    """In February half of the shoppers are told to have a toddler, and everybody comes three times as often."""
+    """In February half of the users have a predicted toddler, and all users come three times as often."""
     shop = copy_shop(checkout, tmp_path / "drift")
     again = "insert into checkout_lines select * replace (basket_id || '{} again' as basket_id) from checkout_lines"
     shop.change(
@@ -593,7 +593,7 @@ def test_a_load_test_sends_the_evaluation_carts_in_turn_and_logs_every_request(c
 
 @pytest.fixture(scope="module")
 def predictions_by_method(tables):
-    """How well every model answered every judged case: a row of each."""
+    """Metrics of every model and evaluation query, one row each."""
     facts = ["n_shown", "excess_probability", "has_relevant_items", "recall_at_10", "stage", "activity", "tenure"]
     return tables["query_scores"][["kind", "model", "query_id", *facts]]
 

@@ -1,4 +1,4 @@
-"""The algebra of the checkout beside plain restatements: linear model of baskets, similar texts, rankers, intervals."""
+"""Algebra of the checkout against plain implementations: linear basket model, text similarity, rankers, intervals."""
 
 from datetime import date
 
@@ -61,9 +61,9 @@ OPTIONS = {"penalty": 0.001, "most_counted": 3, "even_stages": False}
 
 
 def examples(n_queries=16_000, seed=1, n_newborn=0):
-    """Candidates whose odds of being right are -2 + 2 habit + 1 together_cart, in a closed month and the next.
+    """Candidates with log-odds of relevance -2 + 2 habit + 1 together_cart, in a closed month and the next.
 
-    The first n_newborn cases are newborns, to whom habit and together_cart say as much as the other one does to others.
+    The first n_newborn queries are of newborns, with the weights of habit and together_cart exchanged.
     """
     rng = np.random.default_rng(seed)
     rows = pd.DataFrame({"query_id": np.repeat(np.arange(n_queries), 10), "item_no": np.tile(np.arange(10), n_queries)})
@@ -107,7 +107,7 @@ def test_the_hybrid_recovers_the_true_weights_from_a_tenth_of_the_negatives():
 
 
 def test_a_generator_without_candidates_so_far_predicts_the_base_rate():
-    """It is asked for probabilities as soon as it names something; ONE_IN wrong rows stand for themselves."""
+    """Probabilities are needed once it has candidates; each sampled negative stands for ONE_IN."""
     rows = pd.DataFrame({"alike_cart": 0.0, "is_relevant": np.arange(1000) < 100, "query_id": 0})
     intercept, weights = fit(rows, ["alike_cart"], None)
     assert 1 / (1 + np.exp(-intercept)) == pytest.approx(100 / (100 + 900 * ONE_IN)) and weights["alike_cart"] > 0
@@ -216,7 +216,7 @@ def test_the_exported_model_predicts_the_probabilities_of_its_weights(seed):
 
 
 def baskets_of_pairs(n_users=300, n_items=20, seed=1):
-    """Lines of baskets that hold an item, the one paired with it (2k and 2k + 1) and one at random; half is given."""
+    """Lines of baskets with an item, its pair (2k and 2k + 1) and a random one; half is context."""
     rng, rows = np.random.default_rng(seed), []
     for user in range(n_users):
         for visit in range(4):
@@ -280,7 +280,7 @@ def test_the_network_uses_decayed_earlier_purchases():
 
 
 def noisy_carts(n_queries=20, n_candidates=40, n_noise=100, seed=1):
-    """Candidates of which one column tells three right ones, a little, and a hundred tell nothing."""
+    """Candidates with one weakly informative column and a hundred columns of noise; three are relevant."""
     rng = np.random.default_rng(seed)
     query_id = np.repeat(np.arange(n_queries), n_candidates)
     is_relevant = (np.tile(np.arange(n_candidates), n_queries) < 3).astype(int)

@@ -1,4 +1,4 @@
-"""The image and its compose file say what the project says: no engine is needed to hold one against the other."""
+"""Container image and compose file against the settings of the project, without a container engine."""
 
 import re
 import shlex

@@ -1,4 +1,4 @@
-"""The simulated world stays within the bands that make comparisons of methods meaningful."""
+"""Figures of the simulated data within the ranges in which comparisons of methods are meaningful."""
 
 import duckdb
 import numpy as np
@@ -92,7 +92,7 @@ def test_one_purchase_predicts_the_stage_about_as_well_as_in_reality(warehouse):
 
 
 def test_one_month_alone_gives_two_in_five_correct_stages(warehouse):
-    """A memory-less regression on this month and the same month last year, the prior where both are empty."""
+    """The stateless baseline on this month and the same month last year, the prior where both are empty."""
     warehouse.execute("""create table tokens as
         select user_id, month_on, token, ln(1 + count(distinct cast(occurred_at as date))) as x
         from actions join items using (item_id), unnest([leaf_category, category || coalesce(size, ''),

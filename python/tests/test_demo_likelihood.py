@@ -1,4 +1,4 @@
-"""The likelihoods that the simulator draws from are the ones it hands out."""
+"""Likelihoods of the simulator: the ones it samples from are the ones it publishes."""
 
 import numpy as np
 import pytest
@@ -66,7 +66,7 @@ def test_titles_and_searches_contain_all_documented_age_formats(catalogue):
 
 
 def test_sessions_identify_the_age_of_their_child(catalogue):
-    """Sixty sessions of five items for a child of eight months: the belief ends near its birth month."""
+    """After sixty sessions of five items for a child of eight months the posterior is near its birth month."""
     rng, n_sessions, age = np.random.default_rng(2), 60, 8
     row = np.full(5 * n_sessions, age_row(np.array(age)))
     leaf = catalogue.leaves.draw(rng, row, np.zeros(len(row), dtype=int))

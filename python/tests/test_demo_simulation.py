@@ -1,4 +1,4 @@
-"""The simulator: equal runs are equal, the truth is the truth, dirt touches nothing else."""
+"""Simulator: reproducible runs, correct ground truth, invalid rows that change no other row."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""dynamic_fusion month by month against a NumPy restatement, and its arithmetic against golden numbers."""
+"""dynamic_fusion month by month against a NumPy implementation, and its arithmetic against golden numbers."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ def day(month: int) -> str:
     return f"{pd.Timestamp('2015-11-01') + pd.DateOffset(months=month):%Y-%m-%d}"
 
 
-# The method once more, for one user.
+# The method for one user.
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def ranked(tracks: list[Track], month: int) -> list[Track]:
 
 
 class Fold:
-    """The compiled SQL of the model, run month by month on tables of its own, as the materialization does."""
+    """The compiled SQL of the model, run month by month on separate tables, as the materialization does."""
 
     def __init__(self, base) -> None:
         self.sql = next(base.folder.glob("target/compiled/**/dynamic_fusion.sql")).read_text()
@@ -107,7 +107,7 @@ class Fold:
         )
 
     def run(self, histories: dict[str, dict[int, np.ndarray]], n_months: int) -> dict[int, pd.DataFrame]:
-        """{month: what the model says}, from {user: {month: distribution}}."""
+        """{month: rows of the model}, from {user: {month: distribution}}."""
         self.connection.execute("delete from warehouse.dynamic_fusion_cells")
         predicted = {}
         for month in range(n_months):
@@ -165,7 +165,7 @@ def test_any_history_is_fused_as_published(fold, histories):
 @settings(max_examples=50, deadline=None)
 @given(histories=st.lists(HISTORIES, min_size=1, max_size=4))
 def test_the_arrays_of_evaluation_fuse_any_history_alike(histories):
-    """Their strongest track is that of the restatement."""
+    """Their strongest track is that of the NumPy implementation."""
     edges, n_months = [-9, 0, 6, 12, 24, 36, 84], 40
     p = np.full((len(histories), n_months, 6), np.nan)
     for user, history in enumerate(histories):

@@ -1,4 +1,4 @@
-"""Users who were erased, or do not consent, are nowhere; nobody else's rows change and no month is computed again."""
+"""Erasure and consent: erased users leave no row and no byte, other users and months are unchanged."""
 
 import json
 import os
@@ -14,7 +14,7 @@ import pytest
 import yaml
 from project import PLACES, PROJECT, SMALL, Shop, assert_same, assert_stops, copy_shop, made_once, make_shop, pin_model
 
-# Runs dbt and dies where it is told to: after the published set was replaced, or before the warehouse is.
+# Runs dbt and dies at the given point: after the published set was replaced, or before the warehouse is.
 KILLED = """
 import os, signal, sys
 from dbt.cli.main import dbtRunner
@@ -28,19 +28,19 @@ def dies(*arguments):
 setattr(erasure, name, dies)
 dbtRunner().invoke(sys.argv[3:])
 """
-# Tables that say what a run did, not what it found.
+# Tables about runs, not about users.
 OF_RUNS = {"model_runs", "build_log", "published_marts"}
 CONSENTS = """
     select user_id, 'life_stages' as purpose, timestamp '2016-01-01' as granted_at, null::timestamp as withdrawn_at
     from (select user_id from '{source}/actions/*/*.parquet' union select user_id from '{source}/children.parquet')
 """
-NAME = "Zoë of 7c1f-9e02"  # an id that no other text holds by chance
-WORD = "zqxvzoeskind"  # of the one search that only this user made
+NAME = "Zoë of 7c1f-9e02"  # an id that no other text contains by chance
+WORD = "zqxvzoeskind"  # of a search made only by this user
 MODELS = ["user_month_features", "stage_scores", "birth_month_filter", "dynamic_fusion", "pair_filter"]
 
 
 def holding(shop: Shop, user: str, column: str = "user_id") -> dict[str, int]:
-    """How many rows of each table are the user's."""
+    """The number of the user's rows in each table."""
     sql = f"select table_name from duckdb_columns() where column_name = '{column}' and table_oid in " \
         "(select table_oid from duckdb_tables())"  # fmt: skip
     rows = {
@@ -51,14 +51,14 @@ def holding(shop: Shop, user: str, column: str = "user_id") -> dict[str, int]:
 
 
 def published_rows(shop: Shop, user: str) -> dict[str, int]:
-    """How many rows of each published file of any set are the user's."""
+    """The number of the user's rows in each published file of any set."""
     files = [file for file in shop.published.with_name("published.sets").rglob("*.parquet")]
     frames = {str(file.relative_to(shop.folder)): pd.read_parquet(file) for file in files}
     return {name: int((rows["user_id"] == user).sum()) for name, rows in frames.items() if "user_id" in rows}
 
 
 def uncompress(shop: Shop) -> None:
-    """Write the warehouse and the published files anew without compression: bytes then show what is in them."""
+    """Rewrite the warehouse and the published files without compression, so that bytes show their content."""
     plain = shop.folder / "plain.duckdb"
     with duckdb.connect(config={"force_compression": "uncompressed"}) as connection:
         connection.execute(f"attach '{shop.warehouse}' as warehouse; attach '{plain}' as plain")
@@ -86,7 +86,7 @@ def files_naming(shop: Shop, user: str) -> set[str]:
 
 
 def tables_naming(shop: Shop, word: str) -> set[str]:
-    """The tables in some text of which the word is found."""
+    """The tables with the word in a text column."""
     sql = "select table_name, column_name from duckdb_columns() where data_type = 'VARCHAR' and schema_name = 'main' " \
         "and table_name in (select table_name from duckdb_tables())"  # fmt: skip
     return {
@@ -97,7 +97,7 @@ def tables_naming(shop: Shop, word: str) -> set[str]:
 
 
 def kill(shop: Shop, moment: str, name: str, user: str) -> None:
-    """An erasure that is killed before or after a function of life_stage.erasure."""
+    """Run an erasure and kill it before or after a function of life_stage.erasure."""
     words = ["run-operation", "erase_user", "--args", f"{{user_id: '{user}'}}", "--vars", repr(SMALL)]
     command = [sys.executable, "-c", KILLED, moment, name, "--no-use-colors", *words, "--target-path", "target"]
     done = subprocess.run(command, cwd=shop.folder, env=os.environ | PLACES, capture_output=True, text=True)
@@ -131,7 +131,7 @@ def renamed(base: Shop, folder: Path) -> Shop:
 
 
 def erase(base: Shop, folder: Path) -> None:
-    """An erasure that is killed twice and repeated, then a run with a file touched; what was seen goes into a file."""
+    """An erasure killed twice and run again, then a run with a touched file; observations go into a file."""
     shop = renamed(base, folder)
     uncompress(shop)
     shop.published.with_name("published.html").write_text(f"User {NAME}, child 1")
@@ -146,7 +146,7 @@ def erase(base: Shop, folder: Path) -> None:
     seen["finished"] = shop.operate("erase_user", user_id=[NAME, "nobody's"])
     show_published(shop)
     seen["bytes_after"] = files_naming(shop, NAME) | files_naming(shop, WORD)
-    seen["word_after"] = tables_naming(shop, WORD)  # a run would make some of the tables anew
+    seen["word_after"] = tables_naming(shop, WORD)  # a run would rebuild some of the tables
     seen["leftovers"] = [path.name for path in leftovers(shop) if path.exists()]
     seen["sets"] = len(list(shop.published.with_name("published.sets").iterdir()))
     os.utime(next((shop.source / "actions" / "month=2017-01").iterdir()))
@@ -155,14 +155,14 @@ def erase(base: Shop, folder: Path) -> None:
 
 
 def leftovers(shop: Shop) -> list[Path]:
-    """What killed runs and restores leave beside the warehouse, with old rows in it."""
+    """Files with old rows that killed runs and restores leave beside the warehouse."""
     names = ("warehouse.duckdb.tmp/duckdb_temp_storage-0.tmp", "warehouse.duckdb.restoring", "published.html.new")
     return [shop.folder / name for name in names]
 
 
 @pytest.fixture(scope="module")
 def erasure(base, tmp_path_factory):
-    """What was seen of an erasure, with the shop as it was before it and is after the next run."""
+    """Observations of an erasure, with the shop before it and after the next run."""
     folder = made_once(tmp_path_factory, "erasure", lambda folder: erase(base, folder))
     return pickle.loads((folder / "seen.pickle").read_bytes()) | {
         "shop": Shop(folder),
@@ -253,7 +253,7 @@ def test_an_erasure_without_a_user_is_an_error(shop, wrong):
 
 
 def ask_for_consent(base: Shop, folder: Path) -> None:
-    """Consents arrive: some users gave none, took it back, or are in doubt; a run after that."""
+    """Deliver consents, some missing, revoked or in doubt, and run the job."""
     shop = copy_shop(base, folder)
     users = [u for (u,) in shop.query("select user_id from user_stages group by 1 order by 1 limit 6")]
     never, withdrawn, garbled, ahead, again, same_day = users
@@ -287,7 +287,7 @@ def ask_for_consent(base: Shop, folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def consent(base, tmp_path_factory):
-    """The shop, the users who do not consent, and one who does again."""
+    """The shop, the users without consent, and one who gave it again."""
     folder = made_once(tmp_path_factory, "consent", lambda folder: ask_for_consent(base, folder))
     *gone, again, same_day = pickle.loads((folder / "users.pickle").read_bytes())
     return {"shop": Shop(folder), "gone": [*gone, same_day], "again": again}

@@ -1,4 +1,4 @@
-"""The methods are judged without leaks, on arrays that say what the SQL of the marts says, with the right sums."""
+"""Evaluation of the methods: no leakage, arrays equal to the SQL of the marts, correct means and errors."""
 
 import shutil
 from datetime import date
@@ -29,7 +29,7 @@ METHODS = {
 
 
 def said_by(shop, method: str, stages: list[str]) -> pd.DataFrame:
-    """What a method said, by user and month, the stages in age order."""
+    """The predictions of a method by user and month, stages in age order."""
     rows = shop.frame("evaluation_predictions", f"method = '{method}'").set_index(["user_id", "month"]).sort_index()
     return rows[[f"p_{stage}" for stage in stages]]
 
@@ -57,7 +57,7 @@ def test_every_method_predicts_for_every_test_user_and_month_since_the_first(eva
 
 
 def test_the_arrays_equal_the_sql_of_the_marts(evaluated, stages):
-    """With the marts' own model in place of the judged one."""
+    """With the model of the marts instead of the evaluated one."""
     with duckdb.connect(evaluated.warehouse, read_only=True) as connection:
         known = "select * replace (date '2016-10-01' as trained_through) from stage_coefficients"
         coefficients = connection.sql(
@@ -104,12 +104,12 @@ def test_the_arrays_equal_the_sql_of_the_marts(evaluated, stages):
 
 
 def forget_models(shop) -> None:
-    """Have the next run learn the judged model anew."""
+    """Make the next run retrain the evaluated model."""
     shop.change("delete from evaluation_coefficients")
 
 
 def test_registrations_of_test_users_change_no_prediction(evaluated, tmp_path):
-    """They change what the predictions are judged by, and the marts."""
+    """They change the labels of the evaluation, and the marts."""
     shop = copy_shop(evaluated, tmp_path / "shop")
     users = "select user_id from stage_labels where split = 'test'"
     with duckdb.connect(shop.warehouse, read_only=True) as connection:
@@ -132,7 +132,7 @@ def test_registrations_of_test_users_change_no_prediction(evaluated, tmp_path):
 
 
 def test_later_months_change_no_earlier_prediction(evaluated, tmp_path):
-    """A world that ended with December is judged alike up to December, also where it registered children later."""
+    """A source that ended with December gives the same evaluation up to December, also with later registrations."""
     shop = make_shop(tmp_path / "shop", like=evaluated)
     shop.source.mkdir()
     for file in ("items.parquet", "children.parquet"):
@@ -183,7 +183,7 @@ def test_predictions_use_only_what_was_available_at_their_time():
 
 
 def test_rolled_features_count_the_days_of_six_months():
-    """By hand for every reading, quiet ones included."""
+    """By hand for every readout, inactive months included."""
     rng = np.random.default_rng(1)
     lag = np.array([9, 8, 3, 0, 11, 5])
     user = np.array([1, 1, 1, 1, 2, 2])
@@ -208,11 +208,11 @@ def test_the_tables_hold_the_means_and_the_errors_of_the_predictions(evaluated):
     draws = np.random.default_rng(0).multinomial(n_users, np.full(n_users, 1 / n_users), size=2000)
 
     def drawn(values):
-        """The mean of every draw of users."""
+        """The mean of every bootstrap sample of users."""
         return draws @ np.bincount(user, weights=values) / (draws @ np.bincount(user))
 
     def recall(frame):
-        """The macro recall of every draw of users."""
+        """The macro recall of every bootstrap sample of users."""
         of_stages = []
         for stage in sorted(predicted["true_stage"].unique()):
             inside = (frame["true_stage"] == stage).to_numpy()

@@ -1,4 +1,4 @@
-"""Feature families: what each finds, how it is counted, and what a new, wrong or changed file does to a run."""
+"""Feature groups: the features of each, their counts, and runs with a new, faulty or changed file."""
 
 import json
 import math
@@ -110,7 +110,7 @@ def write_actions(shop: Shop, month: str, actions: list[tuple]) -> None:
 
 @pytest.fixture(scope="module")
 def corner(base, tmp_path_factory):
-    """A shop of a few items and actions, two months, nobody registered: its job has run once. Copy it to change it."""
+    """A shop of a few items and actions in two months, without registrations, after one run. Copy it to change it."""
 
     def make(folder: Path) -> None:
         shop = make_shop(folder, like=base)
@@ -124,7 +124,7 @@ def corner(base, tmp_path_factory):
 
 
 def features(shop: Shop, user: str, month: str = "2017-01") -> dict[str, int]:
-    """{feature: days} of a user's month, without how much was done."""
+    """{feature: days} of a user's month, without counts of actions."""
     where = f"user_id = '{user}' and month = date '{month}-01' and n_days is not null"
     return dict(shop.query(f"select feature, n_days from user_month_features where {where}"))
 
@@ -139,7 +139,7 @@ def test_brand_and_size_are_read_within_the_category(corner):
 
 
 def entries(properties: str | None) -> dict[str, str]:
-    """The properties as the project means them: a JSON object's values as short text, or nothing."""
+    """The properties by definition: a JSON object's values as short text, or none."""
     try:
         found = json.loads(properties or "null")
     except ValueError:
@@ -260,12 +260,12 @@ def test_a_text_is_read_once_unless_the_dictionary_changes(corner, tmp_path):
     assert shop.query(ages) == [("宝宝3岁裤", "3y"), ("骑士 a b", "3y")]
     assert shop.query("select count(*) = count(distinct (text, age_word, reader)) from text_ages") == [(True,)]
     assert shop.query("select count(distinct reader) from text_ages") == [(1,)]
-    # months that are counted keep what they have
+    # counted months keep their rows
     pd.testing.assert_frame_equal(shop.frame("user_month_features", PAST), counted)
 
 
 class CountedMonth:
-    """The compiled SQL of user_month_features for January 2017, on what a family of values returns."""
+    """The compiled SQL of user_month_features for January 2017, on the rows of a feature group with values."""
 
     def __init__(self, base) -> None:
         self.connection = duckdb.connect()
@@ -281,7 +281,7 @@ class CountedMonth:
             self.connection.execute(f"create table warehouse.main.{table} as {empty}")
 
     def rows(self, value: str = "1", month: str = "date '2017-01-01'", feature: str = "'n=x'") -> list[tuple]:
-        """What is counted when the family returns this for anna: (user, month, feature, days, value)."""
+        """The counted features if the group returns these rows for anna: (user, month, feature, days, value)."""
         row = f"select 'anna' as user_id, {month} as month, {feature} as feature, {value} as value"
         self.connection.execute(f"create or replace table warehouse.main.feature_activity as {row}")
         return self.connection.execute(self.sql).fetchall()
@@ -317,7 +317,7 @@ def test_a_feature_has_a_valid_name(base):
 
 
 def add_family(shop: Shop, sql: str) -> None:
-    """What an analyst does: make feature NAME=evening_share, then the SQL."""
+    """Add a feature group as an analyst does: make feature NAME=evening_share, then the SQL."""
     file = shop.folder / FOLDER / "feature_evening_share.sql"
     if not file.exists():
         assert new_feature("evening_share", shop.folder) == file
@@ -336,7 +336,7 @@ def add_march(shop: Shop) -> None:
 
 
 def assert_stops_before_learning(shop: Shop, tables: list[str], *facts: str) -> None:
-    """The run fails and says the facts; of the tables and the published set none has changed."""
+    """Assert that the run fails with the facts, and that tables and published set are unchanged."""
     before = shop.contents()
     finished = shop.start(retrain_every_months=1)
     assert finished.exit_code != 0
@@ -359,7 +359,7 @@ def test_a_file_that_is_not_listed_stops_the_run_before_anything_is_written(shop
 
 @pytest.fixture(scope="module")
 def extended(base, tmp_path_factory):
-    """The base with a family more and a month more, as one run without mishap made it."""
+    """The base with a new feature group and a new month after a run without fault."""
 
     def make(folder: Path) -> None:
         shop = copy_shop(base, folder)
@@ -423,7 +423,7 @@ def test_a_faulty_feature_group_stops_before_training_and_leaves_no_trace_after_
 
 @pytest.fixture
 def checkout(tmp_path):
-    """The two places that a new family is written to."""
+    """The two files that a new feature group is written to."""
     (tmp_path / FOLDER).mkdir(parents=True)
     (tmp_path / FOLDER / "feature_brands.sql").write_text("select 1\n")
     (tmp_path / "dbt_project.yml").write_bytes((PROJECT / "dbt_project.yml").read_bytes())

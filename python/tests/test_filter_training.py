@@ -1,4 +1,4 @@
-"""Learning through the birth-month filter: its arithmetic is that of the SQL, and each step makes the belief better."""
+"""End-to-end training through the birth-month filter: arithmetic of the SQL, and improvement by every step."""
 
 from types import SimpleNamespace
 
@@ -27,7 +27,7 @@ from life_stage.regression import LogLikelihood
 
 N_MONTHS, N_BINS = 6, len(AGES.bins)
 LAGS = st.sets(st.integers(0, N_MONTHS - 1), max_size=N_MONTHS)
-# Of each user: the child's age in the newest month, the months with actions, the months that are read.
+# Per user: the child's age in the newest month, the months with actions, the months of readouts.
 HISTORIES = st.lists(st.tuples(st.integers(-20, 30), LAGS, LAGS), min_size=1, max_size=4).filter(
     lambda users: any(read for _, _, read in users)
 )
@@ -40,7 +40,7 @@ DIVISIONS = Divisions(
 
 
 def histories_of(users: list[tuple]) -> tuple[Months, Months]:
-    """Rows and readings; a user is first seen in the month of the oldest of either."""
+    """Rows and readouts; a user is first seen in the month of the oldest of either."""
     first = [max([*acted, *read], default=0) for _, acted, read in users]
     rows = [(age, lag, acted) for lag, (age, acted, _) in zip(first, users, strict=True)]
     readouts = [(age, lag, read) for lag, (age, _, read) in zip(first, users, strict=True)]
@@ -52,7 +52,7 @@ def pairs(months: Months) -> list[tuple[int, int]]:
 
 
 def evidence_of_cells(e: np.ndarray, lag: int) -> np.ndarray:
-    """One month's evidence for every cell, straight from the oracle of the SQL."""
+    """The log-likelihood of one month at every grid point, from the oracle of the SQL."""
     return np.array([e[0], *log_likelihood_at(BIRTHS.age_now - lag, e, DIVISIONS), e[-1]])
 
 
@@ -142,7 +142,7 @@ def test_without_months_there_is_nothing_to_add_up():
     assert len(rows.counts) == 0 and len(last_months(rows, 3)) == 0 == len(train_through_filter.thirds(rows)[0])
 
 
-# The prior and the belief, against the SQL.
+# Prior and posterior, against the SQL.
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +154,7 @@ def ages_of_base(base):
 
 @pytest.fixture(scope="module")
 def model_of_base(base):
-    """The settings of the only model and its shares of the age bins in the first month."""
+    """The settings of the only model and its initial prior over the age bins."""
     (model,) = base.frame("model_registry").to_dict("records")
     start = base.frame("stage_coefficients", "parameter_type = 'initial_prior'").set_index("age_bin")["value"]
     return model, start[Divisions.of(base).bins].to_numpy()
@@ -190,7 +190,7 @@ def test_the_prior_of_a_readout_lies_on_the_birth_months_possible_then(users):
     for prior, lag, tenure in zip(found, readouts.lag, readouts.tenure, strict=True):
         expected = np.zeros(BIRTHS.n_cells)
         expected[[0, -1]] = (by_age := prior_after(tenure, START, HAZARD, DIVISIONS))[[0, -1]]
-        expected[1 + lag : 1 + lag + len(by_age) - 2] = by_age[1:-1]  # who is `first` then is `lag` months older now
+        expected[1 + lag : 1 + lag + len(by_age) - 2] = by_age[1:-1]  # a child of age `first` then is `lag` months older now
         np.testing.assert_allclose(prior, expected, rtol=0, atol=1e-12)
 
 
@@ -218,11 +218,11 @@ def test_posteriors_in_python_equal_those_of_the_sql(base, ages_of_base, model_o
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
 
 
-# Training through the filter.
+# End-to-end training.
 
 
 def simulated(n_users: int, seed: int, n_repeating: int = 0) -> Examples:
-    """Months that say the bin of the child in three fresh features, and in some that only repeat the first month."""
+    """Months with three independent features of the child's bin, and some that only duplicate the first month."""
     random = np.random.default_rng(seed)
     users = [
         (int(age), N_MONTHS - 1, [lag for lag in range(N_MONTHS) if lag == N_MONTHS - 1 or random.random() < 0.8])
@@ -247,7 +247,7 @@ def fit(examples: Examples) -> LogLikelihood:
 
 
 def loss_of(monkeypatch, *arguments, **options):
-    """The loss that train_through_filter.tune minimises, where it begins, and the evidence it ends with."""
+    """The loss of train_through_filter.tune, its start, and its final log-likelihoods."""
     seen = SimpleNamespace()
 
     def minimize(loss, first, **words):
@@ -283,7 +283,7 @@ def restated_loss(theta, matrix, rows: Months, begin: LogLikelihood, anchor_inve
 
 @pytest.fixture(scope="module")
 def examples():
-    """With one child whose birthday cannot be: its months stay in the filter."""
+    """Examples with one impossible birthday, whose months stay in the filter."""
     found = simulated(60, seed=5)
     wrong = found.months.user == 7
     months = Months(found.months.user, found.months.lag, found.months.age + 99 * wrong, found.months.tenure)
@@ -345,7 +345,7 @@ def test_tuning_may_begin_anywhere():
 
 
 def evaluated(log_likelihood: LogLikelihood, examples: Examples) -> float:
-    """Log-loss on the newest months, read with the settings that are best for this evidence."""
+    """Log-loss on the newest months, with the best settings for these log-likelihoods."""
     objective = CalibrationObjective(
         examples.matrix, examples.months, last_months(examples.months, 3), BIRTHS, log_likelihood
     )
@@ -353,7 +353,7 @@ def evaluated(log_likelihood: LogLikelihood, examples: Examples) -> float:
 
 
 def test_fine_tuning_finds_features_that_only_duplicate_themselves():
-    """Three features say something new every month, six repeat the first month's: one month cannot tell them apart."""
+    """Three features are independent every month, six duplicate the first month's: one month cannot distinguish them."""
     examples, held_out = simulated(1500, seed=7, n_repeating=2), simulated(1500, seed=8, n_repeating=2)
     plain = fit(examples)
     tuned = train_through_filter.tune(examples.matrix, examples.months, BIRTHS, plain, 0.1)
@@ -365,23 +365,23 @@ def test_fine_tuning_finds_features_that_only_duplicate_themselves():
 # Calibration.
 
 
-# Bins of one month each, so that evidence is exactly the logarithm of the likelihood it was drawn from.
+# Bins of one month each, so that log-likelihoods are exact.
 MONTHLY = Ages(("not_yet", *map(str, range(8)), "grown"), tuple(range(-1, 10)), ("young", "old"), (0, 4, 8))
 MONTHLY_START = np.full(10, 0.1)
 MONTHLY_BIRTHS = BirthMonths(MONTHLY, N_MONTHS, MONTHLY_START, HAZARD)
 
 
 def drawn(n_users: int, seed: int, repeated: bool = False, wrong: float = 0.0) -> tuple[Months, np.ndarray]:
-    """Months of children drawn from the prior, and their evidence: the true log-likelihood of what was met in each.
+    """Months of children sampled from the prior, with the true log-likelihood of the observed features in each.
 
-    repeated: every month only repeats the user's first; wrong: share of the users whose birthday is somebody else's.
+    repeated: every month duplicates the user's first; wrong: share of users with another user's birthday.
     """
     random, n_bins = np.random.default_rng(seed), len(MONTHLY.bins)
     age = random.choice([-1, *range(9), 9], n_users, p=prior_by_tenure(MONTHLY, MONTHLY_START, HAZARD, 1)[0])
     age = np.where(age < 0, -random.geometric(HAZARD, n_users), age) + N_MONTHS - 1
     months = months_of([(int(now), N_MONTHS - 1, list(range(N_MONTHS))) for now in age])
     met_in = 0.7 * np.exp(-np.abs(np.subtract.outer(np.arange(n_bins), np.arange(n_bins)))) + 0.02
-    met_in /= met_in.sum(axis=1, keepdims=True)  # bins x things
+    met_in /= met_in.sum(axis=1, keepdims=True)  # bins x features
     age_bin = np.clip(months.age + 1, 0, n_bins - 1)
     met = (random.random(len(months))[:, None] > met_in[age_bin].cumsum(axis=1)).sum(axis=1)
     if repeated:
@@ -399,12 +399,12 @@ def judge_of(months: Months, log_likelihood: np.ndarray, factor: float = 1.0) ->
 
 @pytest.fixture(scope="module")
 def honest():
-    """Evidence as steep as the truth."""
+    """Correctly scaled log-likelihoods."""
     return drawn(2500, seed=1)
 
 
 def test_log_likelihoods_twice_as_steep_are_scaled_by_half(honest):
-    """What tau and gamma make of a whole history: the honest evidence is read as it is."""
+    """The joint effect of tau and gamma on a whole history: correct log-likelihoods keep their scale."""
     for factor in (0.5, 1.0, 2.0):
         best = judge_of(*honest, factor).best()
         assert best.tau * N_MONTHS**-best.gamma == pytest.approx(1 / factor, rel=0.15)
@@ -423,12 +423,12 @@ def test_the_prior_mixing_weight_grows_with_the_share_of_wrong_birthdays(honest)
 
 
 def test_the_prior_mixing_weight_is_always_positive():
-    """So a single wrong birthday, however sure the evidence is, costs a finite loss."""
+    """So a single wrong birthday has a finite loss, however large its log-likelihood ratio."""
     assert min(*DELTAS, Settings().delta, UNCALIBRATED.delta) > 0
     months = months_of([(0, 0, [0])])
     objective = judge_of(
         months, 4000.0 * (np.array([MONTHLY.bins]) == "6")
-    )  # sure of another child than the one told of
+    )  # sure of another child than the registered one
     for settings_tried in (UNCALIBRATED, Settings(), objective.best()):
         assert np.isfinite(objective.log_loss(settings_tried))
     assert objective.best().delta == max(DELTAS)
@@ -462,7 +462,7 @@ def test_the_best_settings_have_the_least_loss_of_the_grid(honest):
                 assert objective.log_loss(best) <= objective.log_loss(Settings(tau, gamma, delta))
 
 
-# Penalties.
+# Regularisation.
 
 
 @settings(deadline=None)
@@ -496,7 +496,7 @@ def test_the_search_stops_at_the_first_candidate_that_is_not_better():
 
 
 def test_the_selected_inverse_penalty_is_the_best_for_held_out_users():
-    """Forty features of pure noise: the weaker the penalty, the better the fit and the worse the answer for others."""
+    """Forty features of pure noise: a weaker penalty fits better and predicts held-out users worse."""
     examples = simulated(150, seed=4)
     noise = np.random.default_rng(0).poisson(1, size=(len(examples.months), 40))
     noisy = Examples(examples.months, csr_matrix(np.hstack([examples.matrix.toarray(), noise])), examples.is_active)

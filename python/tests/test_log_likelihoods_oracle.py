@@ -1,6 +1,6 @@
-"""user_month_features and stage_log_likelihoods against pandas and NumPy: counted days, and a plain matrix product of them.
+"""user_month_features, stage_log_likelihoods and stage_attributions against pandas and NumPy.
 
-And why the evidence says what it says: stage_attributions adds up to it.
+Features are counted days, log-likelihoods their matrix product with the weights; attributions sum to them.
 """
 
 import duckdb
@@ -12,7 +12,7 @@ KEYS = ["user_id", "month"]
 
 
 def counted_days(actions: pd.DataFrame, items: pd.DataFrame, terms: pd.DataFrame) -> pd.DataFrame:
-    """Distinct days per user, month and feature, straight from the clean actions."""
+    """Distinct days per user, month and feature, from the valid actions."""
     of_items = actions.merge(items, on="item_id")
     stronger = of_items[of_items["action"] != "click"]
     stronger = stronger.assign(feature=stronger["feature"] + ":" + stronger["action"])
@@ -22,7 +22,7 @@ def counted_days(actions: pd.DataFrame, items: pd.DataFrame, terms: pd.DataFrame
 
 
 def linear_evidence(features: pd.DataFrame, coefficients: pd.DataFrame, users: pd.DataFrame, bins: list) -> np.ndarray:
-    """X @ W + intercept for the rows of `users`, with the features that the model knows."""
+    """X @ W + intercept for the rows of `users`, with the features in the model's vocabulary."""
     of_evidence = coefficients[coefficients["model_name"] == "log_likelihood"]
     learned = of_evidence[of_evidence["parameter_type"] == "coefficient"]
     weights = learned.pivot(index="feature", columns="age_bin", values="value")
@@ -101,7 +101,7 @@ class SmallWarehouse:
         return self.connection.execute(sql).fetchall()
 
     def log_likelihood(self, actions, features, weights, items=(), terms=()) -> dict[str, list[float]]:
-        """{user: [out-of-vocabulary share, evidence per bin]}.
+        """{user: [out-of-vocabulary share, log-likelihood per bin]}.
 
         actions: rows (user, month, item, search term); weights: rows (model, feature, weight of the first bin), which
         the n-th bin has n times.
@@ -153,7 +153,7 @@ def test_the_share_out_of_vocabulary_can_be_checked_by_hand(small):
     bought = [("crib", None)] * 2 + [("gadget", None), ("lost item", None), (None, "crib"), (None, "what")]
     actions = [("anna", FEBRUARY, *what) for what in bought]
     actions += [("bea", FEBRUARY, None, "what"), ("carl", FEBRUARY, "crib", None), ("anna", JANUARY, "crib", None)]
-    # v1 knows cribs and the word crib; that v2 knows gadgets does not count, nor that v1 knows what nobody met
+    # the vocabulary of v1 has cribs and the word crib; that of v2 is irrelevant, as are features without occurrence
     weights = [("v1", name, 1.0) for name in ("", "leaf=cribs", "search_word=crib", "leaf=shoes")]
     found = small.log_likelihood(actions, [], [*weights, ("v2", "leaf=gadgets", 1.0)], items, terms)
     assert {user: row[0] for user, row in found.items()} == {"anna": pytest.approx(3 / 6), "bea": 1, "carl": 0}
@@ -204,7 +204,7 @@ def stages(base):
 
 
 def test_attributions_sum_to_the_log_likelihood_of_the_stage(base, stages):
-    """A stage's score is the mean of the month's evidence over the stage's months of age."""
+    """A stage's score is the mean of the month's log-likelihoods over the stage's months of age."""
     log_likelihood = base.frame("stage_log_likelihoods").set_index(KEYS)
     ranks = base.frame("stage_attributions")
     for stage, widths in stages.items():
@@ -233,7 +233,7 @@ def test_attributions_have_six_ranks_the_largest_first(base):
 
 
 def test_attributions_can_be_checked_by_hand(small, bins, stages):
-    """A crib speaks for newborns and against toddlers; the unknown says nothing; zero is something that was met."""
+    """A crib raises newborns and lowers toddlers; unknown features contribute nothing; zero is an observed feature."""
     widths = stages["newborn"]
     assert widths == {"0": 2, "2": 2, "4": 2}
     weight = {name: 1.0 if name in widths else -0.25 for name in bins}

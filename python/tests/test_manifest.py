@@ -1,4 +1,4 @@
-"""What holds for the whole project: each model described, keyed, fed and used; one SQL for every engine."""
+"""Rules for the whole project: every model described, keyed, connected and used; one SQL for every engine."""
 
 import json
 import os
@@ -16,9 +16,9 @@ FOLDERS = ("models", "macros", "tests")
 SQL = {path: path.read_text(encoding="utf-8") for folder in FOLDERS for path in (PROJECT / folder).rglob("*.sql")}
 PUBLISHING = "model.life_stage.published_marts"
 
-# Rows as delivered, repetitions included: nothing names one of them.
+# Rows as delivered, duplicates included, have no key.
 WITHOUT_KEY = {"stg_action_rows", "stg_item_rows", "stg_child_rows"}
-# Views over the whole history that are read for a few users or when a model is due: no run pays for testing their key.
+# Views over the whole history, read for a few users or when training is due: testing their key is too expensive.
 READ_ON_DEMAND = {
     "training_features": "row_no, feature",
     "training_vocabulary": "feature",
@@ -30,8 +30,7 @@ READ_ON_DEMAND = {
 FROM_VARS_ALONE = {"stages", "age_bins"}
 PREFIXES = {"stg", "feature", "checkout"}
 
-# What DuckDB and Spark spell differently, or what only one of them knows; these files alone may say it. What takes rows
-# away is not there on Spark yet, where a run that asks for it stops.
+# Files that may hold engine-specific SQL. Removal of rows is not supported on Spark, where such a run fails.
 ENGINE_FILES = {"portable.sql"}
 ROWS_TAKEN_AWAY = {"erasure.sql", "retention.sql", "migrations.sql", "checkout_champions.sql"}
 ROWS_CHANGED = r"\b(delete from|update \S+ set|merge into|truncate|alter table|create or replace)\b"
@@ -56,7 +55,7 @@ ENGINE_SPECIFIC = "|".join(
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory):
-    """What dbt knows of the project after parsing it: no source, no warehouse."""
+    """The manifest of the parsed project, without source and warehouse."""
     return parsed(tmp_path_factory.mktemp("manifest"))
 
 
@@ -193,7 +192,7 @@ def test_every_table_serves_a_mart_an_evaluation_or_an_exposure(manifest, tables
 
 
 def test_nothing_is_published_before_every_test_has_passed(manifest):
-    """A failing test stops only what is built from all tables it reads: publishing must be."""
+    """A failing test stops only models built from all tables it reads, so publishing must be one."""
     before = reachable(manifest["parent_map"], PUBLISHING)
     reads = {name: set(test["depends_on"]["nodes"]) for name, test in of_type(manifest, "test").items()}
     too_late = {name: nodes - before for name, nodes in reads.items() if PUBLISHING not in nodes and nodes - before}

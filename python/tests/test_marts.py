@@ -1,4 +1,4 @@
-"""The marts say what the history says: stages and since when, who moved, how many, why, and what they shop for."""
+"""Marts against the history: stages with their start, transitions, counts, attributions and interests."""
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ def stages(evaluated):
 
 @pytest.fixture(scope="module")
 def open_shop(evaluated, tmp_path_factory):
-    """The shop with counts of three users told."""
+    """The shop with counts published from three users on."""
     shop = copy_shop(evaluated, tmp_path_factory.mktemp("open") / "shop")
     shop.build(only="stage_totals stage_interests", min_cell_users=FEW)
     return shop
@@ -50,7 +50,7 @@ def test_the_runner_up_is_the_second_most_probable_stage(history, stages):
 
 
 def test_a_stage_has_the_month_in_which_it_began_without_a_break(evaluated, history):
-    """A child of whom nothing is believed in some month begins anew in the next one."""
+    """After a month without a posterior the stage of a child starts again."""
     told = {key: rows.set_index("month")["told"] for key, rows in history.groupby(["user_id", "child_no"])}
     n_broken = 0
     for row in evaluated.frame("user_stages").itertuples():
@@ -82,7 +82,7 @@ def test_changes_are_the_differences_between_the_last_two_months(evaluated, hist
 
 @pytest.fixture(scope="module")
 def close_shop(evaluated, history, tmp_path_factory):
-    """The shop with few so high that one cell of the newest month is small and takes others with it; and that few."""
+    """The shop with a limit at which one count of the newest month is suppressed with others; and the limit."""
     shop = copy_shop(evaluated, tmp_path_factory.mktemp("close") / "shop")
     newest = history[(history["month"] == NEWEST) & history["is_in_stage"]]
     few = 1 + int(newest.groupby("told")["user_id"].nunique().min())
@@ -91,7 +91,7 @@ def close_shop(evaluated, history, tmp_path_factory):
 
 
 def hidden(counts: pd.Series, few: int) -> set:
-    """The keys of counts that must be hidden: small ones, then the next until those hidden are enough together."""
+    """The keys of suppressed counts: small ones, then the next until their sum reaches the limit."""
     found, total = set(), 0
     for key, n in sorted(counts.items(), key=lambda item: (item[1], counts.index.get_loc(item[0]))):
         if n < few or (found and total < few):
@@ -133,7 +133,7 @@ def test_totals_count_users_and_suppress_small_counts(evaluated, open_shop, clos
 
 
 def test_flows_do_not_reveal_suppressed_counts_of_the_month_before(shop):
-    """With who came and who went, 43 infants in February would say that 25 were hidden in January."""
+    """With arrivals and departures, 43 infants in February would reveal the 25 suppressed in January."""
     months = {
         "2017-01-01": {"newborn": range(5), "infant": range(5, 30), "toddler": range(30, 130)},
         "2017-02-01": {
@@ -156,7 +156,7 @@ def test_flows_do_not_reveal_suppressed_counts_of_the_month_before(shop):
 
 @pytest.mark.slow
 def test_a_warehouse_with_the_history_as_a_view_is_upgraded(base, shop):
-    """The form it had before it became a table; a run of the whole job brings it up to date."""
+    """The history was a view in an older version; a run of the whole job makes it a table."""
     shop.change(
         "alter table user_stage_months rename to stored",
         "create view user_stage_months as from stored where month < date '2017-02-01'",
@@ -189,7 +189,7 @@ def test_attributions_sum_to_the_log_odds_of_the_stage(evaluated):
 
 
 def test_attributions_of_a_month_sum_to_its_change(evaluated, stages):
-    """Against the belief with the month's evidence and without it, of primary children that nobody registered."""
+    """Against the posteriors with and without the month's log-likelihoods, of primary children without registration."""
     bins = evaluated.frame("age_bins").sort_values("bin_no")
     edges = evaluated.frame("stages").set_index("stage")
     ages = np.arange(edges["from_month"].min(), edges["to_month"].max())
@@ -224,7 +224,7 @@ def test_attributions_of_a_month_sum_to_its_change(evaluated, stages):
     moved = log_odds(summed) - log_odds(summed - of_month)
     reasons = evaluated.frame("stage_reasons", "place < 7").groupby(["user_id", "child_no"])["contribution"].sum()
     predicted = reasons.loc[list(zip(rows.index, rows["child_no"], strict=True))].to_numpy()
-    is_open = rows["probability"].to_numpy() < 0.99  # beyond, delta decides
+    is_open = rows["probability"].to_numpy() < 0.99  # beyond, delta dominates
     assert is_open.sum() > 30
     assert np.corrcoef(predicted[is_open], moved[is_open])[0, 1] > 0.95
     assert np.abs(predicted - moved)[is_open].mean() < 0.25 * np.abs(moved[is_open]).mean()

@@ -1,4 +1,4 @@
-"""The metrics of the marts, asked by MetricFlow as docs/reading_marts.md does, say what the marts say."""
+"""Metrics of MetricFlow, queried as in docs/reading_marts.md, against the marts."""
 
 import os
 import re
@@ -17,7 +17,7 @@ MF = Path(sys.executable).with_name("mf")
 
 @pytest.fixture(scope="module")
 def predictions_by_method(evaluated, tmp_path_factory):
-    """What MetricFlow answers to each question, by metric."""
+    """The result of each MetricFlow query, by metric."""
     if not MF.exists():
         pytest.skip("MetricFlow is not installed: pip install -e '.[metrics]'")
     shop = copy_shop(evaluated, tmp_path_factory.mktemp("metrics") / "shop")

@@ -1,4 +1,4 @@
-"""Monitoring: predictions beside what came true, how long answers took, what drifts, when a model is replaced early."""
+"""Monitoring: quality of predictions, latency of requests, drift, early retraining."""
 
 import threading
 
@@ -19,14 +19,14 @@ CHANGED = pd.date_range("2010-01-01", periods=20, freq="MS")
 
 @pytest.fixture(scope="module")
 def watched(base, tmp_path_factory):
-    """The base with its monitors, of which drift and reasons are views that follow their tables: copy it."""
+    """The base with its monitors; drift and retraining triggers are views: copy it."""
     shop = copy_shop(base, tmp_path_factory.mktemp("watched") / "shop")
     shop.build(only="model_drift retraining_triggers", quality_floor=0.5)
     return shop
 
 
 def met_by(users, months, probabilities, dice):
-    """Three features of a family for every user and month, drawn from the probabilities."""
+    """Three features of a group for every user and month, sampled from the probabilities."""
     rows = [
         (str(user), month, dice.choice(len(probabilities), 3, p=probabilities)) for month in months for user in users
     ]
@@ -34,7 +34,7 @@ def met_by(users, months, probabilities, dice):
 
 
 def fill(shop, rows):
-    """Let the features be these rows, of users who met each on one day, and the newest model be of the year 2000."""
+    """Replace the features by these rows, each observed on one day, and date the newest model to the year 2000."""
     features = pd.DataFrame(rows, columns=["user_id", "month", "feature"]).assign(n_days=1, value=np.log(2))
     with duckdb.connect(shop.warehouse) as connection:
         connection.register("features", features)
@@ -50,7 +50,7 @@ def test_drift_has_no_error_on_stable_data_and_one_in_every_month_after_a_change
     shop, dice = copy_shop(watched, tmp_path / "shop"), np.random.default_rng(n_users)
     before = dice.dirichlet(np.ones(25))
     after = np.empty(25)
-    after[np.argsort(before)] = np.sort(before)[::-1]  # what was rarest is commonest
+    after[np.argsort(before)] = np.sort(before)[::-1]  # the rarest feature becomes the most common
     users = range(n_users)
     fill(shop, met_by(users, [*REFERENCE, *STILL], before, dice) + met_by(users, CHANGED, after, dice))
     levels = shop.frame("model_drift").set_index("month")["level"]
@@ -110,7 +110,7 @@ def test_quality_is_a_retraining_trigger_only_if_significantly_below_the_floor_s
 
 
 def quality_of(shop, made_on):
-    """monitor_quality of the life stages, in pandas: made_on is the day on which the model was made."""
+    """monitor_quality of the life stages, in pandas: made_on is the day of the training."""
     labels = shop.frame("stage_labels").query("n_children == 1").dropna(subset=["registered_at"])
     labels = labels[
         labels["registered_at"].dt.strftime("%Y-%m") == (labels["month"] + pd.DateOffset(months=1)).dt.strftime("%Y-%m")

@@ -1,4 +1,4 @@
-"""The monthly job does what is new, missed or changed and nothing else; the way there does not show."""
+"""Monthly job: it builds new, missing and changed months only, with results independent of the order of runs."""
 
 import collections
 import json
@@ -25,8 +25,7 @@ STATE = [
     "search_terms",
 ]
 NEWEST = "month = (select max(month) from birth_month_filter_cells)"
-# Eight months of 400 users are too few to judge the methods and to say what stages shop for; there are no online
-# experiments.
+# Empty, because eight months of 400 users are too few for the evaluation and interests, and without experiments.
 TOO_FEW = (
     "evaluation_coefficients",
     "evaluation_predictions",
@@ -41,8 +40,7 @@ TOO_FEW = (
     "stage_interests",
 )
 PER_RUN = ("model_runs", "build_log", "published_marts")
-# Nobody has left the shop, no table says who consents or what was asked for, and eight months hold too few baskets for
-# the checkout.
+# Empty, because there are no erased users, consents or requests, and too few baskets for the checkout.
 NOBODY = ("erased_users", "erased_action_hashes", "stg_consents", "monitor_latency", "cart_complements")
 
 
@@ -57,7 +55,7 @@ def assert_same_history(left, right):
 
 
 def late_rows(shop, of_month, days):
-    """A query for 100 good actions of a month, moved by some days and with ids of their own."""
+    """A query for 100 valid actions of a month, moved by some days and with new ids."""
     return f"""
         select * replace ('late-' || action_id as action_id, occurred_at + interval {days} day as occurred_at)
         from '{shop.source}/actions/month={of_month}/*.parquet'
@@ -114,7 +112,7 @@ def test_a_late_month_is_reported_missing_and_added_on_arrival(base, new_shop):
 
 
 def test_a_new_month_reads_no_file_but_its_own(base, new_shop):
-    """The files before it could not be read: they have the size and the time that they had, and hold zeros."""
+    """Older files are unreadable: zeros with unchanged size and time."""
 
     def deliver(month):
         rows = f"from '{base.source}/actions/month={month}/*.parquet' where strftime(occurred_at, '%Y-%m') = '{month}'"
@@ -159,7 +157,7 @@ def test_a_touched_file_is_read_again_and_changes_no_posterior(base, shop):
     os.utime(file, (1, 1))
     before = {model: shop.run_of_months(model) for model in ("stg_action_rows", "action_months")}
     shop.build()
-    # Bad times make a file count for other months too; those are staged again with it.
+    # Invalid times assign a file to other months too; those are staged again with it.
     assert "2016-10" in months_rebuilt(shop, "stg_action_rows", before["stg_action_rows"])
     assert_same(shop, base, [*STATE, "month_calendar"], ignore=())
     assert shop.published_set() == base.published_set()
@@ -186,7 +184,7 @@ def test_late_rows_recompute_the_posteriors_from_their_month_on(base, shop, new_
 
 @pytest.mark.slow
 def test_a_changed_month_is_scored_again_and_so_is_the_same_month_of_the_next_year(base, new_shop):
-    """Not its evidence, which is of the month alone. The model is one that has learned from the year before, too."""
+    """Its log-likelihoods, which use the month alone, are not. The model was trained on the year before, too."""
     new_shop.change(
         """insert into stage_coefficients
         select * replace ('last_year:' || feature as feature, value / 2 as value) from stage_coefficients
@@ -207,7 +205,7 @@ def test_a_changed_month_is_scored_again_and_so_is_the_same_month_of_the_next_ye
     only_last_year = f"{scored} except select user_id from user_months where month = date '2016-11-01'"
     assert new_shop.query(f"({scored}) except ({active})") == [] == new_shop.query(f"({active}) except ({scored})")
     assert new_shop.query(f"select count(*) > 10 from ({only_last_year})") == [(True,)]
-    # Models learn from such a month, too.
+    # Models are trained on such a month, too.
     learned = """select distinct is_active, feature like 'last_year:%' from training_features
         inner join training_rows using (row_no) where month = date '2016-11-01' and feature like '%leaf=%'"""
     assert sorted(new_shop.query(learned)) == [(False, True), (True, False), (True, True)]
@@ -268,7 +266,7 @@ def test_a_month_gets_posteriors_once_it_is_over_and_complete(base, new_shop):
     declared.build(through_month="2016-08")
     assert months_believed(declared) == ["2016-07", "2016-08"]
 
-    # The last day has come, but not its end: what lies after the clock is set aside until the month is over.
+    # On the last day of the month: actions after the clock are rejected until the month is over.
     new_shop.write("actions/month=2016-08/last_day.parquet", f"{august} where {is_last_day}")
     new_shop.build(run_clock="2016-08-31 12:00:00")
     assert months_believed(new_shop) == ["2016-07"]

@@ -1,4 +1,4 @@
-"""Online experiments: an A/A run raises the nominal share of false alarms, and the readout counts right."""
+"""Online experiments: nominal rate of false alarms in A/A runs, and correct counts of the readout."""
 
 import duckdb
 import numpy as np
@@ -16,7 +16,7 @@ def read_out(shop, wanted: list[dict]) -> None:
 
 
 def test_an_experiment_without_effect_has_the_nominal_false_alarm_rate(shop):
-    """Nobody is treated differently: of 400 intervals about 20 leave 0 out, and none of the ratios is suspicious."""
+    """Without treatment about 20 of 400 intervals exclude 0, and no sample ratio mismatch is reported."""
     read_out(shop, experiments(N_EXPERIMENTS))
     rows = shop.frame("experiment_readout")
     alarms = ((rows["lowest_difference"] > 0) | (rows["highest_difference"] < 0)).sum()
@@ -40,7 +40,7 @@ def test_the_readout_counts_those_who_came_and_those_who_bought(shop):
 
 
 def test_a_skewed_sample_is_noticed(shop):
-    """The treated who do not buy are lost on the way: the readout warns before anybody believes the gain."""
+    """Treated users without a purchase are lost, and the readout warns of the mismatch."""
     read_out(shop, experiments(1))
     shop.change(
         """delete from user_months where hash(user_id) % 2 = 0
