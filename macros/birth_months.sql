@@ -1,8 +1,8 @@
-{# The arithmetic of the birth-month filter: the carried state and its columns. #}
+{# Arithmetic of the birth-month filter: the carried state and its columns. #}
 {% macro birth_month_state() %}
-    {# One row per user: the running sum of evidence for every birth month, by the age it means this month. Of an
-       expected birth: the log-odds that time alone will give it by next month (null: before it is due), the evidence for
-       it since it was, and whether it still wants confirming. #}
+    {# The columns of the carried state, one row per user: the log-posterior at every grid point, up to a constant. For
+       an expected birth: its prior log-odds by next month (null: not expected yet), the log-likelihood ratio since
+       then, and whether it is still unconfirmed. #}
     {% set columns = {
         "user_id": "string",
         "month": "date",
@@ -18,29 +18,32 @@
 {% endmacro %}
 
 {% macro pair_state() %}
-    {# One row per user: the running sum for every pair of birth months, in the order of life_stage.pair_cells. #}
+    {# The columns of the carried state, one row per user: the log-posterior of every pair of birth months, in the
+       order of life_stage.pair_cells. #}
     {% do return({"user_id": "string", "month": "date", "c_pairs": "binary"}) %}
 {% endmacro %}
 
 {% macro exact(expression) -%}
-    {#- A multiple of 2^-36: sums of such numbers are exact in double, so the same in any order. -#}
+    {#- SQL: the expression rounded to a multiple of 2^-36. Sums of such doubles are exact, so the same in any order.
+        -#}
     (round(({{ expression }}) * 68719476736.0) / 68719476736.0)
 {%- endmacro %}
 
 {% macro log_odds_of_birth(born) -%}
-    {#- SQL: of a born child against a family that does not expect one, as it is after a loss. -#}
+    {#- SQL: the log-odds of a birth against a family that expects no child, as after a loss. -#}
     (ln(greatest({{ born }}, 1e-300)) + peak - l_not_yet)
 {%- endmacro %}
 
 {% macro age_blocks() %}
-    {# The birth-month cells in blocks of 12 ages, so that sums up to an age stay short. #}
+    {# The grid points in blocks of 12 ages, so that sums up to an age stay short. #}
     {% set blocks = [] %}
     {% for block in cells()[1:-1] | batch(12) %} {% do blocks.append(block) %} {% endfor %}
     {% do return(blocks) %}
 {% endmacro %}
 
 {% macro weights_up_to() %}
-    {# SQL for each of cell_ages(): the weight of this age and all younger ones; b_<n> is the weight of a whole block. #}
+    {# SQL for each of cell_ages(): the weight of this age and all younger ones; b_<n> is the weight of a whole block.
+       #}
     {% set found, younger = [], [] %}
     {% for block in age_blocks() %}
         {% for n in range(1, block | length + 1) %}
@@ -52,7 +55,7 @@
 {% endmacro %}
 
 {% macro birth_month_at(share) -%}
-    {#- SQL: the birth month with this share of the weight on younger children; null where the child has none or has outgrown all. -#}
+    {#- SQL: the birth month with this share of the weight on younger children; null: no child, or aged out. -#}
     {%- set columns = [] -%}
     {%- for name in cells()[1:-1] -%} {%- do columns.append("y_" ~ name) -%} {%- endfor -%}
     case
@@ -68,7 +71,7 @@
 {%- endmacro %}
 
 {% macro count_below(bound, columns, before=0) -%}
-    {#- SQL: how many of the columns, none less than the one before it, are below the bound: found by halving. -#}
+    {#- SQL: the number of ascending columns below the bound, by binary search. -#}
     {%- if not columns -%} {{ before }}
     {%- elif columns | length == 1 -%}
         case when {{ columns[0] }} < {{ bound }} then {{ before + 1 }} else {{ before }} end
@@ -83,7 +86,7 @@
 {%- endmacro %}
 
 {% macro months_until_next_stage() -%}
-    {#- SQL: the months until a child leaves the most probable stage, expected under the belief that it is in it. -#}
+    {#- SQL: the expected months until the child leaves its most probable stage, given that it is in it. -#}
     case
         {{ first_greatest("s_", stage_names()) }}
         {%- for stage in stages() %}

@@ -1,6 +1,6 @@
-{# What the models of the checkout share: its sources of candidates, and an item's share among shoppers like this one. #}
+{# Macros of the checkout: candidate generators, ranker columns, and an item's share among similar users. #}
 {% macro candidate_generators() %}
-    {# Where candidates come from. #}
+    {# The names of the candidate generators. #}
     {% set generators = [
         "popular",
         "popular_in_stage",
@@ -18,12 +18,13 @@
 {% endmacro %}
 
 {% macro checkout_measures() %}
-    {# How items belong together, as far as a ranker reads their mean over the cart. #}
+    {# The item-item measures whose mean over the cart is a column of the ranker. #}
     {% do return(["together", "linear", "alike"]) %}
 {% endmacro %}
 
 {% macro mixed_share(items, users, months_on=0) -%}
-    {#- SQL: the item's share in each stage, weighted by how probable the shopper's stages are; what is left counts as all. -#}
+    {#- SQL: the item's share by stage, weighted by the user's stage probabilities; the remainder weighs the overall
+        share. -#}
     (
         {%- for name in stage_names() -%}
             {{ users }}.p_{{ name }}
@@ -35,18 +36,18 @@
 {%- endmacro %}
 
 {% macro sample_uniform(text) -%}
-    {#- SQL: a number in [0, 1) by which halves of baskets and cases are drawn; another var checkout_seed, another draw. -#}
+    {#- SQL: a number in [0, 1) that samples queries and splits their baskets; var checkout_seed is the random seed. -#}
     {{ hash_share(text if var("checkout_seed") == 0 else "concat(" ~ text ~ ", ' " ~ var("checkout_seed") ~ "')") }}
 {%- endmacro %}
 
 {% macro decayed(days, faster=1) -%}
-    {#- SQL: what is left of 1 after so many days, by var checkout_half_life_days or a fraction of it. -#}
+    {#- SQL: the time decay of 1 after so many days, by var checkout_half_life_days or a fraction of it. -#}
     power(0.5, {{ days }} * {{ faster }} / cast({{ var("checkout_half_life_days") }} as double))
 {%- endmacro %}
 
 {% macro pairs_in_baskets(lines) -%}
-    {#- SQL: a row for every two items of a basket: month, user_id, item_no and the larger other_item_no. A wholesaler's basket
-        says little and costs the square of its length: it is left out. -#}
+    {#- SQL: one row per pair of items in a basket: month, user_id, item_no and the larger other_item_no. Baskets of
+        over 100 items are excluded: they are uninformative, and their cost is quadratic. -#}
     select one.month, one.user_id, one.item_no, another.item_no as other_item_no
     from (select *, count(*) over (partition by month, basket_id) as n_lines from {{ lines }}) as one
     inner join
@@ -58,7 +59,7 @@
 {%- endmacro %}
 
 {% macro checkout_columns() %}
-    {# What the rankers read of a candidate, as checkout_examples has it. #}
+    {# The ranker's features of a candidate: columns of checkout_examples. #}
     {% set columns = [] %}
     {% for generator in candidate_generators() %}
         {% do columns.extend([generator, generator ~ "_rank_score"]) %}
@@ -77,7 +78,7 @@
 {% endmacro %}
 
 {% macro log_odds(coefficients, examples) -%}
-    {#- SQL: of the candidate being right. -#}
+    {#- SQL: the log-odds that the candidate is relevant. -#}
     {{ coefficients }}.intercept
     {%- for column in checkout_columns() %}
         + {{ coefficients }}.w_{{ column }} * {{ examples }}.{{ column }}
@@ -85,7 +86,7 @@
 {%- endmacro %}
 
 {% macro is_candidate(coefficients, examples) -%}
-    {#- SQL: whether a source that the model reads names the item. -#}
+    {#- SQL: true if a candidate generator with a non-zero weight returned the item. -#}
     (
         {%- for generator in candidate_generators() %}
             {{ coefficients }}.w_{{ generator }} <> 0 and {{ examples }}.{{ generator }} > 0

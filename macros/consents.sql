@@ -1,5 +1,6 @@
-{# Who may be looked at: with the optional source table consents, only users whose consent holds at the run's clock. #}
+{# Consent checks: with the optional source table consents, only users with valid consent at the run clock stay. #}
 {% macro has_source(table) %}
+    {# True if the source holds the table. #}
     {% if not execute %} {% do return(false) %}
     {% elif var("source_schema") %}
         {% do return(adapter.get_relation(target.database, var("source_schema"), table) is not none) %}
@@ -8,8 +9,8 @@
 {% endmacro %}
 
 {% macro consenting_users() %}
-    {# SQL: one row per user. In doubt there is no consent: a withdrawal whose time cannot be read has happened, one at the
-       time of a grant counts after it, and one that names a day alone at the day's end. #}
+    {# SQL: one row per user with valid consent. In doubt there is none: a revocation with an unreadable time counts as
+       past, one at the time of a grant counts after it, and one with a date only counts at the end of the day. #}
     select user_id, max(granted_at) as granted_at
     from
         (
@@ -42,14 +43,14 @@
 {% endmacro %}
 
 {% macro erase_users_without_consent() %}
-    {# Before anything else of the run: users whose consent has gone since the last one leave every table. #}
+    {# Erases the users whose consent was revoked since the last run, before any other step. #}
     {% set before = input_hashes_of("consents").values() | list if load_relation(build_log()) else [] %}
     {% if not has_source("consents") %}
         {% if before %}
             {% do fail(
                 "LS-CON-002",
-                "the source has no consents any more, by which earlier runs left users out",
-                "put them back, or start a new warehouse by LIFE_STAGE_WAREHOUSE",
+                "the source table consents is gone, although earlier runs excluded users by it",
+                "restore it, or start a new warehouse by LIFE_STAGE_WAREHOUSE",
             ) %}
         {% endif %}
         {% set unread = [] if var("source_schema") else files_in_folders_like("consents") %}
@@ -91,21 +92,22 @@
 {% endmacro %}
 
 {% macro count_revoked(known, users_sql) %}
-    {# How many leave; too many stop the run. Half a file of consents looks like many withdrawals, and what is deleted is gone. #}
+    {# The number of users to erase. Too many stop the run: an incomplete file of consents looks like many revocations.
+       #}
     {% set n_known = run_query("select count(*) as n from (" ~ known ~ ") as known").rows[0]["n"] %}
-    {% set n_leaving = run_query("select count(*) as n from (" ~ users_sql ~ ") as users").rows[0]["n"] %}
-    {% if n_leaving > var("max_withdrawn_share") * n_known %}
+    {% set n_revoked = run_query("select count(*) as n from (" ~ users_sql ~ ") as users").rows[0]["n"] %}
+    {% if n_revoked > var("max_withdrawn_share") * n_known %}
         {% do fail(
             "LS-CON-001",
-            n_leaving
+            n_revoked
             ~ " of "
             ~ n_known
             ~ " users have no valid consent to '"
             ~ var("consent_purpose")
             ~ "' and would be deleted, more than max_withdrawn_share "
             ~ var("max_withdrawn_share"),
-            "see that the table of consents is whole; if it is, run once with a greater max_withdrawn_share",
+            "check that the table of consents is complete; if it is, run once with a greater max_withdrawn_share",
         ) %}
     {% endif %}
-    {% do return(n_leaving) %}
+    {% do return(n_revoked) %}
 {% endmacro %}

@@ -1,8 +1,8 @@
-{# How far two groups of users lie apart, feature by feature: the population stability index and what is alarming of it. #}
+{# Population stability index between two groups of users per feature, with its levels ok, warn and error. #}
 {% macro stability_levels(paired) -%}
-    {#- SQL: one row per month and feature. paired: a CTE of month, feature, n_users and n_users_before, a row for every band of the
-        feature. Half a user more in every band, so that none is empty. by_chance is what the index would be on average if
-        nothing had changed: it falls with the number of users. Numbers with an exponent are doubles, on Spark too. -#}
+    {#- SQL: one row per month and feature. paired: a CTE of month, feature, n_users and n_users_before, one row per
+        band. Half a user is added to every band, so that none is empty. by_chance is the expected index without any
+        change: it falls with the number of users. Numbers with an exponent are doubles, on Spark too. -#}
     select
         *,
         case
@@ -40,9 +40,12 @@
         ) as indices
 {%- endmacro %}
 
-{% macro error_threshold() -%}(0.25 + 3 * by_chance) {%- endmacro %}
+{% macro error_threshold() -%}
+    {#- SQL: the stability index above which the level is error. -#}
+    (0.25 + 3 * by_chance)
+{%- endmacro %}
 
 {% macro table_of_last_run(name) %}
-    {# The table as the run before this one left it, or none: what is read so is no ancestor, and may come later in the run. #}
+    {# The table of the run before, or none. It is no dbt ancestor, so it may be built later in the run. #}
     {% do return(adapter.get_relation(target.database, target.schema, name) if execute else none) %}
 {% endmacro %}

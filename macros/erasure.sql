@@ -1,15 +1,17 @@
-{# Users who leave, because they asked to or no longer consent: their rows go from every table and every published file. #}
+{# Erasure of users, on request or without consent: their rows leave every table and every published file. #}
 {% macro erased_users() %}
+    {# The table of tombstones, one row per erased user. #}
     {% do return(api.Relation.create(target.database or none, target.schema, "erased_users", type="table")) %}
 {% endmacro %}
 
 {% macro erased_action_hashes() %}
+    {# The table of what erased actions added to the content hashes of their months. #}
     {% do return(api.Relation.create(target.database or none, target.schema, "erased_action_hashes", type="table")) %}
 {% endmacro %}
 
 {% macro create_tombstones() %}
-    {# Whom never to take in again, as digests; and what forgotten rows added to the fingerprints of their months, so that
-       a month without them counts as built from the very same input. #}
+    {# Statements that create the tombstones: digests of erased users, who are never staged again, and the share of
+       erased rows in the content hashes of their months, so that the input hash of a month stays the same. #}
     {% do return(
         [
             "create table if not exists "
@@ -23,9 +25,9 @@
 {% endmacro %}
 
 {% macro erase_user(user_id) %}
-    {# dbt run-operation erase_user --args '{user_id: "42"}', or a list of ids. It may be repeated, and must be when it was
-       killed. Given is an id of the shop or, where there is a key, a pseudonym that a table shows: of the id itself not even
-       a tombstone is kept then, because ids can be tried. #}
+    {# An operation: dbt run-operation erase_user --args '{user_id: "42"}', or a list of ids. Run it again after a kill.
+       With a key, a pseudonym from a table is accepted too. Tombstones then hold digests of pseudonyms alone, because
+       digests of plain ids can be guessed. #}
     {% do fail_on_spark("erasing users") %} {% do check_settings() %}
     {% set ids = [user_id] if user_id is string or user_id is not sequence else user_id %}
     {% set user_selects = [] %}
@@ -43,12 +45,12 @@
         {% endif %}
     {% endfor %}
     {% if not user_selects or user_id is mapping or user_id is none %}
-        {% do fail("LS-ERA-001", "no user_id was given", "name one, or a list: --args '{user_id: \"42\"}'") %}
+        {% do fail("LS-ERA-001", "no user_id was given", "give one, or a list: --args '{user_id: \"42\"}'") %}
     {% endif %}
     {% set users_sql = "select distinct user_id from (" ~ user_selects | join(" union all ") ~ ") as named" %}
     {% set known = erase_users(users_sql, "user_erased", insert_tombstones()) %}
     {% do log(
-        ("erased " ~ known ~ " of " if known else "unknown, and kept out from now on: ") ~ ids
+        ("erased " ~ known ~ " of " if known else "not found, but excluded from now on: ") ~ ids
         | length ~ " users",
         info=true,
     ) %}
@@ -56,7 +58,7 @@
 {% endmacro %}
 
 {% macro insert_tombstones() %}
-    {# SQL: a tombstone for each user who leaves. All digests of a warehouse share a salt, the first operation's id. #}
+    {# SQL: one tombstone per user to erase. All digests of a warehouse share a salt, the id of the first operation. #}
     insert into {{ erased_users() }}
     select {{ digest_of("concat(salts.salt, users.user_id)") }}, salts.salt, {{ started_at() }}
     from {{ users_to_erase() }} as users
@@ -66,8 +68,8 @@
 {% endmacro %}
 
 {% macro erase_users(users_sql, reason, record) %}
-    {# Removes whom the SQL `leaving` selects, everything in one transaction, with what `record` adds to it; returns how many of
-       them any table knew. The published set comes first: who is killed in between is asked to come again. #}
+    {# The number of erased users whom a table held. Erases the users of `users_sql` in one transaction, with the SQL
+       `record`. Published files come first: after a kill in between, the operation must run again. #}
     {% call statement("users_to_erase") %} create or replace table {{ users_to_erase() }} as {{ users_sql }}
     {% endcall %}
     {% do adapter.commit() %}
@@ -101,12 +103,12 @@
 {% endmacro %}
 
 {% macro tables_holding(column) %}
-    {# The names of the project's tables that have the column, found from the catalogue. #}
+    {# The names of the project's tables that have the column, from the catalogue. #}
     {% do return(run_query(tables_with(column, target.schema)).columns[0].values() | list) %}
 {% endmacro %}
 
 {% macro erase_queries(tables_of_users) %}
-    {# SQL: tables of the checkout know a user by the numbers of the questions alone. #}
+    {# SQL: erases rows of checkout tables that have a query_id, but no user_id. #}
     {% for table in tables_holding("query_id") if table not in tables_of_users %}
         delete from {{ target.schema }}.{{ adapter.quote(table) }}
         where
@@ -120,6 +122,7 @@
 {% endmacro %}
 
 {% macro users_of(tables) %}
+    {# SQL: the user ids of all given tables. #}
     {% set selects = [] %}
     {% for table in tables %}
         {% do selects.append(
@@ -130,7 +133,7 @@
 {% endmacro %}
 
 {% macro erase_actions(reason) %}
-    {# SQL: rows become rows set aside of which nothing is known but file and reason; months keep their fingerprint. #}
+    {# SQL: replaces the users' actions by rejected rows with file and reason alone; content hashes of months stay. #}
     {% set rows = target.schema ~ ".stg_action_rows" %}
     {% set theirs = "user_id in (select user_id from " ~ users_to_erase() ~ ")" %}
     {% set counts %}
@@ -171,7 +174,7 @@
 {% endmacro %}
 
 {% macro erase_unused_terms() %}
-    {# SQL: what only the forgotten searched for is forgotten too. #}
+    {# SQL: erases search terms that no remaining action holds. #}
     {% set schema, existing = target.schema, [] %}
     {% for table in ["stg_action_rows", "search_terms", "search_words", "text_ages", "stg_item_rows"] %}
         {% if adapter.get_relation(target.database, schema, table) %} {% do existing.append(table) %} {% endif %}
@@ -212,7 +215,7 @@
 {% endmacro %}
 
 {% macro is_erased(user_id) -%}
-    {#- SQL: whether the user has a tombstone. -#}
+    {#- SQL: true if the user has a tombstone. -#}
     {%- if execute and load_relation(erased_users()) -%}
         {%- set salted = "concat((select max(salt) from " ~ erased_users() ~ "), " ~ user_id ~ ")" -%}
         {{ digest_of(salted) }} in (select user_digest from {{ erased_users() }})
@@ -221,7 +224,7 @@
 {%- endmacro %}
 
 {% macro excluded_users(users, consents) %}
-    {# SQL: which of the users must not be taken in, and why. #}
+    {# SQL: users to exclude, with the reason, one row per user. #}
     select user_id, case when is_erased then 'user_erased' else 'no_consent' end as reason
     from
         (

@@ -1,6 +1,6 @@
-{# The feature families of var `features`: which of them describe items, search terms or months of users. #}
+{# Feature groups of var `features`: those of items, of search terms and of users' months. #}
 {% macro feature_families(shape) %}
-    {# The families with just these columns, given in alphabetical order; a family of no known shape stops the run. #}
+    {# The feature groups with exactly these columns, in alphabetical order. Any other set of columns stops the run. #}
     {% set shapes = [["feature", "item_id"], ["feature", "search_term"], ["feature", "month", "user_id", "value"]] %}
     {% set found = [] %}
     {% for name in var("features") %}
@@ -22,8 +22,8 @@
 {% endmacro %}
 
 {% macro observed_features(columns) -%}
-    {#- SQL: what each row of the CTE `actions` met, a row per feature of its item or search term, with these columns and
-        the feature's number; of items also per feature and action. -#}
+    {#- SQL: the observed features of the CTE `actions`, one row per action and feature of its item or search term, with
+        these columns and the feature id. Features of items also occur per kind of action. -#}
     {%- set kept = "actions." ~ columns | join(", actions.") -%}
     {% for action in ["''", "actions.action"] %}
         select {{ kept }}, indexed_features.feature_id
@@ -43,7 +43,7 @@
 {%- endmacro %}
 
 {% macro with_feature_ids(features) -%}
-    {#- SQL: item_features or search_term_features with the numbers in place of the names. -#}
+    {#- SQL: item_features or search_term_features with ids instead of names. -#}
     (
         select features.*, numbers.action, numbers.feature_id
         from {{ ref(features) }} as features
@@ -51,10 +51,13 @@
     )
 {%- endmacro %}
 
-{% macro feature_names() -%}(select distinct feature_id, full_name from {{ ref("indexed_features") }}) {%- endmacro %}
+{% macro feature_names() -%}
+    {#- SQL: id and full name of every feature. -#}
+    (select distinct feature_id, full_name from {{ ref("indexed_features") }})
+{%- endmacro %}
 
 {% macro features_and_activity() -%}
-    {#- SQL: what users met in their active months, and as a feature without a name what being active at all says. -#}
+    {#- SQL: features of active user-months, plus a feature with an empty name: the intercept of being active. -#}
     (
         select user_id, month, feature, value
         from {{ ref("user_month_features") }}
@@ -65,7 +68,8 @@
 {%- endmacro %}
 
 {% macro named_feature(family) -%}
-    {#- A feature without a name would be taken for the intercept, `last_year:` for the same month a year before. -#}
+    {#- SQL: the feature, checked. An empty name would mean the intercept, `last_year:` the same month a year before.
+        -#}
     case
         when feature is null or feature = '' or feature like 'last_year:%'
         then
@@ -73,7 +77,7 @@
                 fail_query(
                     "'LS-FEA-005 models/life_stage/features/"
                     ~ family
-                    ~ ".sql returns a feature that is null, empty or begins with last_year: name it family=value, leave rows without one out; the month was not written'"
+                    ~ ".sql returns a feature that is null, empty or begins with last_year: name it family=value, exclude rows without a feature; the month was not written'"
                 )
             }}
         else feature
@@ -81,7 +85,8 @@
 {%- endmacro %}
 
 {% macro finite_value(family) -%}
-    {#- NaN, infinity and null would spread to every score of the user: they stop the run before the month is written. -#}
+    {#- SQL: the value, checked. NaN, infinity and null would spread to every score of the user, so they stop the run.
+        -#}
     case
         when value - value = 0
         then cast(value as double)
@@ -91,7 +96,7 @@
                     fail_query(
                         "'LS-FEA-003 models/life_stage/features/"
                         ~ family
-                        ~ ".sql returns a value that is NaN, infinite or null: leave such rows out; the month was not written'"
+                        ~ ".sql returns a value that is NaN, infinite or null: exclude such rows; the month was not written'"
                     )
                 }}
                 as double
@@ -100,7 +105,7 @@
 {%- endmacro %}
 
 {% macro features_hash() %}
-    {# The list of families and the text of their files: when an analyst changes either, months are counted again. #}
+    {# The hash of the feature groups and their files. A change makes every month be counted again. #}
     {% set texts = [] %}
     {% for node in graph.nodes.values() if node.name in var("features") %}
         {% do texts.append(node.name ~ node.checksum.checksum) %}

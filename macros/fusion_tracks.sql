@@ -1,4 +1,4 @@
-{# The arithmetic of dynamic_fusion: stage distributions that are moved in time, matched and merged. #}
+{# Arithmetic of dynamic_fusion: stage distributions that are shifted in time, matched and merged. #}
 {% macro fusion_tracks() %}
     {# The carried state, one row per user and track: its distribution as of the month it last matched. #}
     {% set columns = {
@@ -15,8 +15,8 @@
 {% endmacro %}
 
 {% macro shifted_mass(from_month, to_month, prefix, delta) -%}
-    {#- Equation 1: of the mass of every stage, spread evenly over its months and moved by delta months, what lands in
-        [from_month, to_month). -#}
+    {#- SQL, equation 1: the mass in [from_month, to_month) after a shift by delta months; the mass of each stage is
+        spread evenly over its months. -#}
     {%- for stage in stages() if stage.from_month < to_month -%}
         {{ prefix }}{{ stage.name }} * greatest(
             0.0,
@@ -29,7 +29,7 @@
 {%- endmacro %}
 
 {% macro merged(name, how) -%}
-    {#- Equation 2: the mean of all months fused so far, or the product. -#}
+    {#- SQL, equation 2: the mean of all merged months, or the product. -#}
     {% if how == "product" %} (s_{{ name }} * p_{{ name }})
     {%- else %} ((n_fusions * s_{{ name }} + p_{{ name }}) / (n_fusions + 1))
     {%- endif %}

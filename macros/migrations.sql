@@ -1,6 +1,6 @@
 {# Migrations of stored tables from an older version of the project to this one: `dbt run-operation migrate_state`. #}
 {% macro migrations() %}
-    {# {version: statements that lead from the version before to it}. Every change of stored columns, or of their meaning,
+    {# {version: statements that migrate from the version before}. Every change of stored columns or their meaning
        needs a new version; a test compares the stored columns with the version. #}
     {% set schema = api.Relation.create(target.database or none, target.schema) %}
     {% set rejections_counted = [
@@ -10,7 +10,7 @@
 {% endmacro %}
 
 {% macro old_tombstones() %}
-    {# The tables of erased users under the names that they had in version 2. #}
+    {# Statements that create the tables of erased users under their names of version 2. #}
     {% set statements = [] %}
     {% for statement in create_tombstones() %}
         {% do statements.append(
@@ -23,7 +23,7 @@
 {% endmacro %}
 
 {% macro renamed_in_version_3() %}
-    {# Version 3 renamed tables and columns to the field's terms, see docs/glossary.md. No value is computed again. #}
+    {# Statements of version 3: tables and columns renamed to the terms of docs/glossary.md. No value is recomputed. #}
     {% set schema, statements = api.Relation.create(target.database or none, target.schema), [] %}
     {% set existing = tables_there(target.schema) if execute else [] %}
     {% set columns = {
@@ -80,7 +80,7 @@
     }.items() if old in existing or old == "forgotten_actions" %}
         {% do statements.append("alter table " ~ schema ~ "." ~ old ~ " rename to " ~ new) %}
     {% endfor %}
-    {# Tables and views that every run makes, under names that nothing reads any more. #}
+    {# Old names of tables and views that every run rebuilds. #}
     {% for name in [
         "belief_priors",
         "checkout_case_habits",
@@ -115,10 +115,13 @@
     {% do return(statements) %}
 {% endmacro %}
 
-{% macro state_version() %} {% do return(3) %} {% endmacro %}
+{% macro state_version() %}
+    {# The version of the stored tables that this project reads and writes. #}
+    {% do return(3) %}
+{% endmacro %}
 
 {% macro state_version_found() %}
-    {# The version of the stored tables; 0 without any. The first version did not record itself. #}
+    {# The version of the stored tables; 0: none. Version 1 did not record itself. #}
     {% if load_relation(build_log()) %} {% do return(input_hashes_of("state").get("1970-01-01", 1) | int) %} {% endif %}
     {% set before_3 = adapter.get_relation(target.database, target.schema, "built_months") %}
     {% if before_3 is none %} {% do return(0) %} {% endif %}
@@ -127,6 +130,7 @@
 {% endmacro %}
 
 {% macro migrate_state() %}
+    {# An operation: migrates the stored tables to the version of this project, in one transaction. #}
     {% do fail_on_spark("a migration") %}
     {% set found = state_version_found() %}
     {% if found == 0 or found > state_version() %}

@@ -1,12 +1,16 @@
-{# Tables built month by month: only the months whose input changed, each replaced whole in a transaction of its own. #}
-{% macro this_month() -%} date '__month__' {%- endmacro %}
+{# Materialization of tables by month: each month with a changed input hash is replaced in a transaction of its own. #}
+{% macro this_month() -%}
+    {#- SQL: the placeholder of the month that is built. -#}
+    date '__month__'
+{%- endmacro %}
 
 {% macro build_log() %}
+    {# The table of the input hash of every month of every monthly table. #}
     {% do return(api.Relation.create(target.database or none, target.schema, "build_log", type="table")) %}
 {% endmacro %}
 
 {% macro create_build_log() %}
-    {# Which month of which table was built from which input. Written in the same transaction as the month itself. #}
+    {# SQL: creates the build log. A record is written in the same transaction as its month. #}
     {% set columns = "model string, month date, input_hash string, run_id string, built_at timestamp" %}
     {% do return(
         "create table if not exists "
@@ -19,7 +23,7 @@
 {% endmacro %}
 
 {% macro input_hashes_of(model_name) %}
-    {# {month: fingerprint} of the months that the table holds now. #}
+    {# {month: input hash} of the months that the table holds. #}
     {% set built = {} %}
     {% set sql = "select month, input_hash from " ~ build_log() ~ " where model= '" ~ model_name ~ "'" %}
     {% for row in run_query(sql).rows %} {% do built.update({row["month"] | string: row["input_hash"]}) %} {% endfor %}
@@ -27,8 +31,8 @@
 {% endmacro %}
 
 {% macro write_month(relation, row, sql) %}
-    {# Statements: the rows of the query are the month now. The record is taken away first and given last, so that the
-       month counts as built only while it is whole, also where statements are no transaction. #}
+    {# Statements that replace the month by the rows of the query. The record is removed first and written last, so that
+       only complete months count as built, also without transactions. #}
     {% do return(
         unrecord_month(relation.identifier, row.month)
         + fill_month(relation, row.month, sql)
@@ -37,11 +41,12 @@
 {% endmacro %}
 
 {% macro drop_month(relation, month) %}
+    {# Statements that remove the month and its record. #}
     {% do return(unrecord_month(relation.identifier, month) + empty_month(relation, month)) %}
 {% endmacro %}
 
 {% macro sql_of_month(sql, row) %}
-    {# The model's SQL for one month: its placeholders are the month and whatever else the row of months brings. #}
+    {# The model's SQL for one month: placeholders are replaced by the month and the other values of its row. #}
     {% set text = namespace(sql=sql) %}
     {% for name, value in row.items() %}
         {% set text.sql = text.sql | replace("__" ~ name ~ "__", value | string) %}
@@ -50,14 +55,14 @@
 {% endmacro %}
 
 {% macro target_months() %}
-    {# The model's months, oldest first: [{month, fingerprint, ...}], from the macro that its meta.months names.
-       A row without a fingerprint only lends its values to create the empty table. #}
+    {# The model's target months, oldest first: [{month, input_hash, ...}], from the macro that its meta.months names.
+       A row without an input hash only serves to create the empty table. #}
     {% set rows = context[config.get("meta").months]() or [{"month": "1970-01-01", "input_hash": none}] %}
     {% do return(rows if "staging" in model["fqn"] else archived(rows, input_hashes_of(this.identifier))) %}
 {% endmacro %}
 
 {% macro drop_untargeted_months(relation, targets, built) %}
-    {# A month that left the calendar, because the only rows that made it were corrected, leaves the table too. #}
+    {# Drops months that left the calendar because all their rows were corrected away. #}
     {% set months = targets | map(attribute="month") | list %}
     {% for month in built if targets[0].input_hash is not none and month not in months %}
         {% do run_as_one(drop_month(relation, month)) %}
@@ -65,11 +70,12 @@
 {% endmacro %}
 
 {% macro create_when_absent(relation, sql) %}
+    {# Creates the table without rows if it does not exist. #}
     {% if load_relation(relation) is none %} {% do run_as_one([months_without_rows(relation, sql)]) %} {% endif %}
 {% endmacro %}
 
 {% macro show_progress(timer, row, done, total) %}
-    {# A line every ten seconds: where the step is and how long it has taken. `timer` holds `start` and `shown`. #}
+    {# Logs progress every ten seconds. `timer` holds `start` and `shown`. #}
     {% set now = modules.datetime.datetime.now() %}
     {% if (now - timer.shown).total_seconds() >= 10 %}
         {% set timer.shown = now %}
@@ -91,8 +97,8 @@
 {% endmacro %}
 
 {% materialization monthly, default, supported_languages = ["sql", "python"] %}
-    {# Months are independent of one another; meta.months names the macro that lists them. The text of a Python model is
-       one month too; dbt lets only the materialization itself run it, which writes the rows to a table first. #}
+    {# The table of a model whose months are independent; meta.months names the macro that lists them. A Python model is
+       one month too. dbt lets only the materialization run it, so its rows are written to a step table first. #}
     {% set target_relation = this.incorporate(type="table") %}
     {% set step_table = step_relation() %}
     {% set targets, built, pending = target_months(), input_hashes_of(this.identifier), [] %}

@@ -1,5 +1,6 @@
-{# Which months each table wants, from which input: the lists that the monthly materializations work off. #}
+{# Target months and input hashes of each monthly table, for the monthly materializations. #}
 {% macro rows_as_dicts(sql) %}
+    {# The rows of a query as {column: text}. #}
     {% set rows = [] %}
     {% for row in run_query(sql).rows %}
         {% set values = {} %}
@@ -12,10 +13,10 @@
 {% endmacro %}
 
 {% macro months_to_stage() %}
-    {# Every month that some file holds rows of. It is staged again when those files change, or what rows are judged by
-       (which is part of a file's version), and once it is over: a row that lay in the future of an earlier run is judged
-       anew. A retired month keeps what it has, one before var keep_actions_months is never read again; a month whose rows
-       were corrected away is emptied. #}
+    {# Months of the source files. A month is staged again when its files or the validation rules change (part of a
+       file's version), and once it is over: rows in the future of an earlier run are validated again. Months absent
+       from the source keep their rows, months past var keep_actions_months are never read again, and a month whose
+       rows were corrected away is emptied. #}
     {% set inventory, built = ref("source_file_months"), input_hashes_of(this.identifier) %}
     {% set staged = load_relation(this.incorporate(path={"identifier": "action_months"})) %}
     {% set absent = (
@@ -80,8 +81,8 @@
 {% endmacro %}
 
 {% macro months_absent_from_source(inventory, staged) %}
-    {# Months that left the source: no file holds their rows any more, or their own file is gone and others hold fewer rows
-       than were there. Rows that vanish from a file that stays are a correction. #}
+    {# SQL: months that left the source: no file holds their rows, or their own file is gone and others hold fewer rows
+       than were staged. Rows missing from a file that is still there are a correction. #}
     select staged.month
     from {{ staged }} as staged
     left join
@@ -109,6 +110,7 @@
 {% endmacro %}
 
 {% macro staged_months() %}
+    {# Months of stg_action_rows, oldest first: [{month, input_hash}]. #}
     {% do return(
         rows_as_dicts(
             "select month, input_hash from " ~ build_log() ~ " where model= 'stg_action_rows' order by month"
@@ -117,6 +119,7 @@
 {% endmacro %}
 
 {% macro closed_months() %}
+    {# Closed months of the calendar, oldest first: [{month, input_hash}]. #}
     {% do return(
         rows_as_dicts(
             "select month, content_hash as input_hash from "
@@ -127,8 +130,8 @@
 {% endmacro %}
 
 {% macro months_to_count() %}
-    {# Features depend on the month's actions and on the files that analysts write: a changed family is counted for all
-       months, so that the next model can learn it from the whole history. #}
+    {# Months of the feature tables. Features depend on the month's actions and on the feature files: a changed feature
+       group is counted for all months, so that the next model is trained on the whole history. #}
     {% set rows, features = [], features_hash() %}
     {% for row in closed_months() %}
         {% do rows.append(dict(row, input_hash=row.input_hash ~ " " ~ features)) %}
@@ -137,7 +140,7 @@
 {% endmacro %}
 
 {% macro months_with_model() %}
-    {# Evidence depends on the month's actions and on the model that scores it. #}
+    {# Months of the log-likelihoods, which depend on the month's actions and its assigned model. #}
     {% do return(
         rows_as_dicts(
             "select models.month, calendar.content_hash || ' ' || models.model_version as input_hash, models.model_version from "
@@ -151,7 +154,7 @@
 {% endmacro %}
 
 {% macro months_to_score() %}
-    {# The memory-less answer also reads the same month a year before. #}
+    {# Months of the stateless baseline, which also uses the same month a year before. #}
     {% set sql %}
         select
             models.month,
@@ -169,7 +172,7 @@
 {% endmacro %}
 
 {% macro months_to_fuse() %}
-    {# The tracks also depend on how they are merged. #}
+    {# Months of dynamic_fusion, whose tracks also depend on var fusion_merge. #}
     {% set rows = [] %}
     {% for row in months_to_score() %}
         {% do rows.append(dict(row, input_hash=row.input_hash ~ " " ~ var("fusion_merge"))) %}

@@ -1,24 +1,27 @@
-{# The only engine-specific SQL: everything DuckDB and Spark spell differently, one macro each. #}
+{# Engine-specific SQL, one macro per difference between DuckDB and Spark. #}
 {% macro months_after(month, n) -%}
+    {#- SQL: the month n months after the given one. -#}
     {%- if target.type == "spark" -%} add_months({{ month }}, {{ n }})
     {%- else -%} cast({{ month }} + to_months({{ n }}) as date)
     {%- endif -%}
 {%- endmacro %}
 
 {% macro days_between(later, earlier) -%}
+    {#- SQL: the number of days between two dates. -#}
     {% if target.type == "spark" %} datediff({{ later }}, {{ earlier }})
     {% else %}({{ later }} - {{ earlier }})
     {% endif %}
 {%- endmacro %}
 
 {% macro utc_timestamp(value) -%}
-    {#- Text may carry an offset, which a plain cast to timestamp drops without a word. -#}
+    {#- SQL: a text or a time as UTC. A plain cast to timestamp would silently drop the offset of a text. -#}
     {%- if target.type == "spark" -%} cast(try_cast({{ value }} as timestamp_ltz) as timestamp)
     {%- else -%} timezone('UTC', try_cast({{ value }} as timestamptz))
     {%- endif -%}
 {%- endmacro %}
 
 {% macro business_time(utc) -%}
+    {#- SQL: a UTC time in the business time zone. -#}
     {%- set zone = business_timezone() -%}
     {%- if zone == "UTC" -%} {{ utc }}
     {%- elif target.type == "spark" -%} convert_timezone('UTC', '{{ zone }}', {{ utc }})
@@ -27,7 +30,7 @@
 {%- endmacro %}
 
 {% macro tables_there(schema) %}
-    {# The names of the tables in the catalogue now, whatever dbt remembers; Spark tells those of views with them. #}
+    {# The names of the tables in the catalogue, without dbt's cache; on Spark views are included. #}
     {% if target.type == "spark" %}
         {% do return(run_query("show tables in " ~ schema).columns["tableName"].values() | list) %}
     {% endif %}
@@ -40,13 +43,14 @@
 {% endmacro %}
 
 {% macro fail_on_spark(what) %}
-    {# What is not there yet is refused: a run must not look as if it had done it. #}
+    {# Fails on Spark, so that no run silently omits an unsupported feature. #}
     {% if target.type == "spark" %}
-        {% do fail("LS-SPA-001", what ~ " is not there on Spark yet", "leave it out, or use the target duckdb") %}
+        {% do fail("LS-SPA-001", what ~ " is not supported on Spark", "do without it, or use the target duckdb") %}
     {% endif %}
 {% endmacro %}
 
 {% macro tables_with(column, schema) -%}
+    {#- SQL: the tables of a schema that have the column. -#}
     select columns.table_name
     from information_schema.columns as columns
     inner join
@@ -63,6 +67,7 @@
 {%- endmacro %}
 
 {% macro every_month(first_month, last_month, relation) -%}
+    {#- SQL: one row per month of the interval. -#}
     {%- if target.type == "spark" -%}
         select explode(sequence({{ first_month }}, {{ last_month }}, interval 1 month)) as month
         from {{ relation }}
@@ -78,21 +83,23 @@
 {%- endmacro %}
 
 {% macro every_day(first_month, last_month, relation) -%}
+    {#- SQL: one row per day of the interval. -#}
     {%- set series = "generate_series" if target.type == "duckdb" else "sequence" -%}
     select {{ row_per_element(series ~ "(" ~ first_month ~ ", last_day(" ~ last_month ~ "), interval 1 day)") }} as day
     from {{ relation }}
 {%- endmacro %}
 
 {% macro every_integer(first, last) -%}
+    {#- SQL: one row per integer of the interval. -#}
     {%- set series = "generate_series" if target.type == "duckdb" else "sequence" -%}
     select cast(n as integer) as n
     from (select {{ row_per_element(series ~ "(" ~ first ~ ", " ~ last ~ ")") }} as n) as series
 {%- endmacro %}
 
 {% macro order_free_hash(columns, condition="true") -%}
-    {#- A sum, so that the order in which rows are read does not matter; null without rows. -#}
+    {#- SQL: a hash of rows. It is a sum, so the order of rows does not matter; null without rows. -#}
     {%- if target.type == "spark" -%}
-        {#- Its hash leaves nulls out: where they stand has to be said. -#}
+        {#- xxhash64 skips nulls, so their positions are hashed too. -#}
         {%- set parts = "xxhash64(" ~ columns | join(", ") ~ ", isnull(" ~ columns | join("), isnull(") ~ "))" -%}
         cast(sum(case when {{ condition }} then cast({{ parts }} as decimal(20, 0)) end) as string)
     {%- else -%}
@@ -101,31 +108,41 @@
 {%- endmacro %}
 
 {% macro pseudonym(id) -%}
-    {#- HMAC-SHA256 of the id (RFC 2104), its first 128 bits in hex; the key, mixed with both pads, is the session's. -#}
+    {#- SQL: the first 128 bits of the HMAC-SHA256 of the id (RFC 2104), in hex; the connection holds the padded keys.
+        -#}
     left(sha256({{ id_key("outer") }} || unhex(sha256({{ id_key("inner") }} || encode({{ id }})))), 32)
 {%- endmacro %}
 
 {% macro has_id_key() %}
+    {# True if the run has a key for pseudonyms. #}
     {% if not execute or target.type == "spark" %} {% do return(false) %} {% endif %}
     {% do return(run_query("select " ~ id_key("outer") ~ " is not null as is_set").rows[0]["is_set"]) %}
 {% endmacro %}
 
-{% macro id_key(pad) -%} getvariable('id_key_{{ pad }}') {%- endmacro %}
+{% macro id_key(pad) -%}
+    {#- SQL: the key mixed with a pad, a variable of the connection. -#}
+    getvariable('id_key_{{ pad }}')
+{%- endmacro %}
 
-{% macro write_csv(sql, path) %} {% do return("copy (" ~ sql ~ ") to '" ~ path ~ "' (header)") %} {% endmacro %}
+{% macro write_csv(sql, path) %}
+    {# SQL that writes the rows of a query to a CSV file. #}
+    {% do return("copy (" ~ sql ~ ") to '" ~ path ~ "' (header)") %}
+{% endmacro %}
 
 {% macro sum_of_hashes(text) -%}
+    {#- SQL: the sum of hashes given as text, as text. -#}
     {%- if target.type == "spark" -%} cast(sum(cast({{ text }} as decimal(30, 0))) as string)
     {%- else -%} cast(sum(cast({{ text }} as hugeint)) as varchar)
     {%- endif -%}
 {%- endmacro %}
 
 {% macro digest_of(text) -%}
+    {#- SQL: the SHA-256 digest of a text, in hex. -#}
     {%- if target.type == "spark" -%} sha2({{ text }}, 256) {%- else -%} sha256({{ text }}) {%- endif -%}
 {%- endmacro %}
 
 {% macro hash_share(text) -%}
-    {#- A number in [0, 1) that depends on the text alone, equal on every engine and in every year. -#}
+    {#- SQL: a number in [0, 1) that depends on the text alone, the same on both engines. -#}
     {%- set digits = "left(md5(" ~ text ~ "), 8)" -%}
     {%- if target.type == "spark" -%}(cast(conv({{ digits }}, 16, 10) as double) / 4294967296.0)
     {%- else -%}(cast('0x' || {{ digits }} as bigint) / 4294967296.0)
@@ -133,14 +150,14 @@
 {%- endmacro %}
 
 {% macro files_in_folders_like(table) %}
-    {# Files of folders whose names begin as a table's, such as one that Spark calls consents.parquet: nobody reads them. #}
+    {# Files of folders whose names begin like a table's, such as Spark's consents.parquet, which are never read. #}
     {% if target.type == "spark" %} {% do return([]) %} {% endif %}
     {% set folders = quoted([source_directory() ~ "/" ~ table ~ "*/" ~ "**"]) %}
     {% do return(run_query("select file from glob(" ~ folders ~ ") order by file").columns[0].values() | list) %}
 {% endmacro %}
 
 {% macro signs_of_patterns() %}
-    {# What stands for something else in a file's name; Spark reads several files as {one,other}. #}
+    {# The wildcard characters of file names; Spark reads several files as {one,other}. #}
     {% do return("*?[{,}" if target.type == "spark" else "*?[") %}
 {% endmacro %}
 
@@ -167,8 +184,8 @@
 {% endmacro %}
 
 {% macro path_within_source(path) -%}
-    {#- Spark tells whole paths; here all begin as LIFE_STAGE_SOURCE does. A plain name may occur more than once in a path:
-        the source is where a table of it follows. -#}
+    {#- SQL: the path as LIFE_STAGE_SOURCE begins it; Spark returns absolute paths. A relative name may occur twice in
+        a path: the source is the one that a table's name follows. -#}
     {%- set directory = source_directory() ~ "/" -%}
     {%- set tables = graph.sources.values() | map(attribute="name") | join("|") if execute -%}
     {%- set is_whole = directory.startswith("/") or "://" in directory -%}
@@ -178,6 +195,7 @@
 {%- endmacro %}
 
 {% macro file_versions(files) -%}
+    {#- SQL: size and modification time of each file, as its version. -#}
     {%- if target.type == "spark" -%}
         select file, version
         from
@@ -195,9 +213,10 @@
 {%- endmacro %}
 
 {% macro read_files(files, table=none) -%}
-    {#- With the columns of the table's contract, those that are absent null; without a table, as they are. -#}
+    {#- SQL: the rows of files with the columns of the table's contract, absent ones null; without a table, unchanged.
+        -#}
     {%- if target.type == "spark" -%} {{ return(spark_read_files(files, table)) }} {%- endif -%}
-    {#- The frame comes first: it names every column of the contract. -#}
+    {#- The empty frame comes first, because it has every column of the contract. -#}
     {%- set options = "union_by_name = true, hive_partitioning = false, filename = 'source_file'" -%}
     {%- set parquet, csv, parts = [], [], [empty_frame(table)] if table else [] -%}
     {%- for file in files -%}
@@ -227,7 +246,7 @@
 {% endmacro %}
 
 {% macro spark_read_files(files, table) %}
-    {# Spark: all Parquet files at once; a CSV file is a view of its own, because each has its own order of columns. #}
+    {# SQL for Spark: all Parquet files at once; each CSV file is a view, because its order of columns may differ. #}
     {% set parquet, csv, parts = [], {}, [] %}
     {% for file in files %}
         {% if file.lower().endswith(".parquet") %} {% do parquet.append(file[source_directory() | length + 1 :]) %}
@@ -251,7 +270,8 @@
 {% endmacro %}
 
 {% macro in_contract(relation, table, source_file, times_are_text) %}
-    {# Spark: the columns of a contract, in its order. Times beside texts are texts too: no row is lost to a cast. #}
+    {# SQL for Spark: the columns of a contract, in its order. Times beside texts become texts, so that no cast fails.
+       #}
     {% set types, columns = {}, [] %}
     {% for column in adapter.get_column_schema_from_query("select * from " ~ relation) %}
         {% do types.update({column.name | lower: column.dtype | lower}) %}
@@ -259,7 +279,7 @@
     {% for column in contract_columns(table) %}
         {% set name, type = column.name, types.get(column.name, "void") %}
         {% if type in ("double", "float") %}
-            {# 1e7 is 10000000.0, as elsewhere #}
+            {# 1e7 is 10000000.0, as on DuckDB #}
             {% set value = (
                 "coalesce(cast(try_cast("
                 ~ name
@@ -289,7 +309,7 @@
 {% endmacro %}
 
 {% macro run_as_one(statements) %}
-    {# All of them or none on DuckDB. Spark has no transactions: there the order has to be such that a run can be killed anywhere. #}
+    {# Runs the statements, in one transaction on DuckDB. Spark has none: there any order must survive a kill. #}
     {% if target.type == "spark" %}
         {% for sql in statements %} {% call statement("part") %} {{ sql }} {% endcall %} {% endfor %}
     {% elif statements %}
@@ -297,10 +317,13 @@
     {% endif %}
 {% endmacro %}
 
-{% macro commit_so_far() %} {% if target.type == "duckdb" %} {% do adapter.commit() %} {% endif %} {% endmacro %}
+{% macro commit_so_far() %}
+    {# Commits the open transaction on DuckDB. #}
+    {% if target.type == "duckdb" %} {% do adapter.commit() %} {% endif %}
+{% endmacro %}
 
 {% macro partitioned_by_month(columns="month") -%}
-    {#- How a table is stored that is written month by month. -#}
+    {#- SQL: the storage clause of a monthly table. -#}
     {{ return(" using parquet partitioned by (" ~ columns ~ ")" if target.type == "spark" else "") }}
 {%- endmacro %}
 
@@ -314,7 +337,7 @@
 {%- endmacro %}
 
 {% macro fill_month(relation, month, sql) %}
-    {# Statements: the month of a table consists of the rows of the query. #}
+    {# Statements that replace the month of a table by the rows of the query. #}
     {% if target.type == "spark" %}
         {% do return(
             [
@@ -332,6 +355,7 @@
 {% endmacro %}
 
 {% macro empty_month(relation, month) %}
+    {# Statements that remove the month's rows from a table. #}
     {% set of_month = "(month = date '" ~ month ~ "')" %}
     {% if target.type == "spark" %}
         {% do return(["alter table " ~ relation ~ " drop if exists partition " ~ of_month]) %}
@@ -340,6 +364,7 @@
 {% endmacro %}
 
 {% macro record_month(model_name, month, input_hash) %}
+    {# Statements that record the month's input hash in the build log. #}
     {% set facts = "'" ~ input_hash ~ "', '" ~ invocation_id ~ "', " ~ started_at() %}
     {% set key = "'" ~ model_name ~ "', date '" ~ month ~ "', " %}
     {% if target.type == "spark" %}
@@ -350,13 +375,14 @@
 {% endmacro %}
 
 {% macro record_month_sql(model_name, month, input_hash) %}
-    {# SQL: both of it, within a transaction. #}
+    {# SQL: replaces the month's record, within a transaction. #}
     {% do return(
         (unrecord_month(model_name, month) + record_month(model_name, month, input_hash)) | join(";\n") ~ ";"
     ) %}
 {% endmacro %}
 
 {% macro unrecord_month(model_name, month) %}
+    {# Statements that remove the month's record from the build log. #}
     {% if target.type == "spark" %}
         {% set key = "(model= '" ~ model_name ~ "', month = date '" ~ month ~ "')" %}
         {% do return(["alter table " ~ build_log() ~ " drop if exists partition " ~ key]) %}
@@ -366,39 +392,42 @@
 {% endmacro %}
 
 {% macro step_relation() %}
-    {# The rows of one month until they are in their table: DuckDB keeps them in memory, and on disk when that is full. #}
+    {# The step table: rows of one month before they are written. DuckDB holds them in memory and spills to disk. #}
     {% set location = {"database": this.database, "schema": this.schema} %}
     {% if target.type == "duckdb" %} {% set location = {"database": "scratch", "schema": "main"} %} {% endif %}
     {% do return(api.Relation.create(identifier=this.identifier ~ "__dbt_step", type="table", **location)) %}
 {% endmacro %}
 
 {% macro users_to_erase() %}
-    {# The users that are being forgotten: in memory, for their ids must not stay on the disk. #}
+    {# The table of users to erase, in memory, because their ids must not stay on disk. #}
     {% set location = {"database": target.database, "schema": target.schema} %}
     {% if target.type == "duckdb" %} {% set location = {"database": "scratch", "schema": "main"} %} {% endif %}
     {% do return(api.Relation.create(identifier="users_to_erase", type="table", **location)) %}
 {% endmacro %}
 
 {% macro order_statistic(column, share) -%}
+    {#- SQL: the quantile of a column, as an aggregate. -#}
     percentile_cont({{ share }}) within group (order by {{ column }})
 {%- endmacro %}
 
 {% macro row_per_element(list) -%}
+    {#- SQL: one row per element of a list. -#}
     {% if target.type == "spark" %} explode({{ list }}) {% else %} unnest({{ list }}) {% endif %}
 {%- endmacro %}
 
 {% macro replace_every(text, pattern, replacement) -%}
+    {#- SQL: the text with every match of the pattern replaced. -#}
     {%- set every = "" if target.type == "spark" else ", 'g'" -%}
     regexp_replace({{ text }}, '{{ pattern }}', '{{ replacement }}'{{ every }})
 {%- endmacro %}
 
 {% macro composed(text) -%}
-    {#- A letter and its accent as one sign; Spark has no such function, there texts stay as they are. -#}
+    {#- SQL: the text in Unicode NFC; unchanged on Spark, which has no such function. -#}
     {% if target.type == "spark" %} {{ text }} {% else %} nfc_normalize({{ text }}) {% endif %}
 {%- endmacro %}
 
 {% macro json_entries(text, name) -%}
-    {#- One row per key of a JSON object given as text: <name>_key, <name>_value; none where it is no object. -#}
+    {#- SQL: one row per key of a JSON object given as text: <name>_key, <name>_value; none if it is no object. -#}
     {%- if target.type == "spark" -%}
         explode(from_json({{ text }}, 'map<string,string>')) as ({{ name }}_key, {{ name }}_value)
     {%- else -%}
@@ -409,13 +438,14 @@
 {%- endmacro %}
 
 {% macro fail_query(message) -%}
-    {#- The message is SQL, so that it can say what was found. -#}
+    {#- SQL that fails with the message, an SQL expression that can quote values. -#}
     {%- set raise = "raise_error" if target.type == "spark" else "error" -%} {{ raise }} ({{ message }})
 {%- endmacro %}
 
-{# From here on what only Spark needs: dbt-spark loads seeds, replaces tables and adds to them in ways that lose nulls, the
-   old table and deleted rows. #}
+{# Macros for Spark only: dbt-spark's own seeds lose nulls, its tables the old table, its incremental models deletions.
+   #}
 {% macro spark__load_csv_rows(model, agate_table) %}
+    {# Loads a seed with typed literals, because dbt-spark loses nulls. #}
     {% set types, rows = model["config"].get("column_types", {}), [] %}
     {% for row in agate_table.rows %}
         {% set values = [] %}
@@ -432,6 +462,7 @@
 {% endmacro %}
 
 {% macro spark__create_table_as(temporary, relation, compiled_code, language="sql") %}
+    {# SQL, or the text of a Python model, that creates a Parquet table. #}
     {% if language == "python" %}
         {% set writing = "from life_stage.on_spark import write\nwrite(model, dbtObj, '" ~ relation ~ "')\n" %}
         {% do return(compiled_code ~ "\n" ~ writing) %}
@@ -444,7 +475,7 @@
 {% endmacro %}
 
 {% macro spark__alter_column_comment(relation, column_dict) %}
-    {# dbt-spark describes the columns of other formats than Parquet only. #}
+    {# Sets the comments of columns, because dbt-spark does not for Parquet. #}
     {% for name, column in column_dict.items() if relation.type == "table" and column.description %}
         {% set comment = quoted([column.description]) %}
         {% do run_query("alter table " ~ relation ~ " alter column " ~ name ~ " comment " ~ comment) %}
@@ -452,29 +483,29 @@
 {% endmacro %}
 
 {% macro swap_in(new, target_relation) %}
-    {# The old table goes last: wherever a run is killed or fails, one of the two is there; a view holds no rows. #}
+    {# Replaces a table. The old one is dropped last, so that one of the two survives a kill; a view holds no rows. #}
     {% set old = load_relation(target_relation) %}
-    {% set aside = make_backup_relation(target_relation, "table") %}
+    {% set backup = make_backup_relation(target_relation, "table") %}
     {% if old is not none and old.is_view %} {% do adapter.drop_relation(old) %}
-    {% elif old is not none %} {% do adapter.rename_relation(old, aside) %}
+    {% elif old is not none %} {% do adapter.rename_relation(old, backup) %}
     {% endif %}
     {% do adapter.rename_relation(new, target_relation) %}
-    {% do adapter.drop_relation(aside) %}
+    {% do adapter.drop_relation(backup) %}
 {% endmacro %}
 
 {% macro recover_swap() %}
-    {# Before a run: a table that was set aside for one that did not come takes its place again. #}
+    {# Renames the backup of a missing table back, after a run was killed in swap_in. #}
     {% set names = tables_there(target.schema) if target.type == "spark" else [] %}
     {% for name in names if name.removesuffix("__dbt_backup") not in names %}
-        {% set aside = api.Relation.create(none, target.schema, name, type="table") %}
-        {% set location = aside.incorporate(path={"identifier": name.removesuffix("__dbt_backup")}) %}
-        {% do adapter.rename_relation(aside, location) %}
+        {% set backup = api.Relation.create(none, target.schema, name, type="table") %}
+        {% set location = backup.incorporate(path={"identifier": name.removesuffix("__dbt_backup")}) %}
+        {% do adapter.rename_relation(backup, location) %}
     {% endfor %}
     {% if names %} {% do drop_leftovers() %} {% endif %}
 {% endmacro %}
 
 {% materialization table, adapter = "spark", supported_languages = ["sql", "python"] %}
-    {# The new table stands before the old one goes: a model may read its own last state. #}
+    {# A table on Spark, swapped in when complete, because a model may read its own last state. #}
     {% set target_relation, new, language = this.incorporate(type="table"), step_relation(), model["language"] %}
     {{ run_hooks(pre_hooks) }}
     {% do adapter.drop_relation(new) %}
@@ -487,7 +518,7 @@
 {% endmaterialization %}
 
 {% materialization incremental, adapter = "spark", supported_languages = ["sql", "python"] %}
-    {# Rows are added at once; where a key replaces rows, those that stay are written anew with the others. #}
+    {# An incremental table on Spark: rows are appended; with a unique key the whole table is rewritten. #}
     {% set target_relation, new, language = this.incorporate(type="table"), step_relation(), model["language"] %}
     {% set key, is_first = config.get("unique_key"), load_relation(this) is none or should_full_refresh() %}
     {% set code = model["compiled_code"] %}

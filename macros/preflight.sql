@@ -1,14 +1,16 @@
-{# What is checked before a run touches anything, and how a run stops: a code, what is wrong, what to do. #}
+{# Preflight checks of a run, and its errors: a code, the problem and its location, the remedy. #}
 {% macro fail(code, what, remedy) %}
+    {# Stops the run with code, problem and remedy. #}
     {% do exceptions.raise_compiler_error(code ~ " " ~ what ~ ": " ~ remedy ~ "; nothing was changed") %}
 {% endmacro %}
 
 {% macro fail_all(wrong) %}
-    {# Each with code, what and remedy; none: go on. #}
+    {# Stops the run with all the messages, if there are any. #}
     {% if wrong %} {% do exceptions.raise_compiler_error(wrong | join("\n") ~ "; nothing was changed") %} {% endif %}
 {% endmacro %}
 
 {% macro check_before_run() %}
+    {# All preflight checks, then the steps that must precede the models. #}
     {% if execute %}
         {% do check_vars() %}
         {% do check_flags() %}
@@ -34,13 +36,14 @@
 {% endmacro %}
 
 {% macro check_flags() %}
-    {# Months that are read in part would take the place of whole ones. #}
+    {# Fails on dbt flags that read tables in part, because partial months would replace complete ones. #}
     {% for flag in ["empty", "sample"] if invocation_args_dict.get(flag) %}
         {% do fail("LS-VAR-006", "--" ~ flag ~ " reads a part of every table", "run without it") %}
     {% endfor %}
 {% endmacro %}
 
 {% macro check_spark() %}
+    {# Fails if the run needs a feature that is not supported on Spark. #}
     {% if has_source("consents") %} {% do fail_on_spark("a source with consents") %} {% endif %}
     {% for layer in layers() %} {% do fail_on_spark("var " ~ layer) %} {% endfor %}
     {% if var("checkout_months") %} {% do fail_on_spark("var checkout_months") %} {% endif %}
@@ -48,16 +51,17 @@
 {% endmacro %}
 
 {% macro warn_of_plain_ids() %}
+    {# Logs a notice if user ids are stored without pseudonyms. #}
     {% if not has_id_key() %}
         {% do log(
-            "LS-PRI-003 user ids are kept as they come in: set LIFE_STAGE_ID_KEY for pseudonyms (docs/privacy.md)",
+            "LS-PRI-003 user ids are stored unchanged: set LIFE_STAGE_ID_KEY for pseudonyms (docs/privacy.md)",
             info=true,
         ) %}
     {% endif %}
 {% endmacro %}
 
 {% macro check_vars() %}
-    {# Vars reach SQL only when they match their pattern here; a number must also lie in its range. #}
+    {# Fails on unknown vars, and on values outside their pattern or range: only checked values reach SQL. #}
     {% set patterns = {
         "source_schema": "([A-Za-z_][A-Za-z0-9_]*)?",
         "business_timezone": "[A-Za-z0-9_+/-]+",
@@ -122,12 +126,13 @@
     {% if var("keep_features_months") is number and 0 < var("keep_features_months") < 13 %}
         {% do wrong.append(
             invalid_var(
-                "keep_features_months", "be 0 or at least 13, a year and the month it is compared with"
+                "keep_features_months",
+                "be 0 or at least 13, because a month is compared with the same month a year before",
             )
         ) %}
     {% endif %}
     {% if var("source_schema") == target.schema %}
-        {% do wrong.append(invalid_var("source_schema", "name another schema than the warehouse's own")) %}
+        {% do wrong.append(invalid_var("source_schema", "name a schema other than the warehouse's own")) %}
     {% endif %}
     {% do fail_all(wrong) %}
     {% do check_calendar() %}
@@ -138,14 +143,16 @@
 {% endmacro %}
 
 {% macro invalid_var(name, targets) -%}
+    {#- The message of a var with an invalid value. -#}
     {{ "LS-VAR-002 var " ~ name ~ " is '" ~ value_of(name) ~ "': it must " ~ targets }}
 {%- endmacro %}
 
 {% macro check_features() %}
-    {# A feature file that nothing reads would be a silent loss. That a listed one exists, dbt itself checks. #}
+    {# Fails if a feature file is not listed in var features, since its loss would go unnoticed. dbt checks the
+       reverse. #}
     {% set names = var("features") %}
     {% if names is string or names is not sequence or names | unique | list | length != names | length %}
-        {% do fail("LS-VAR-002", "var features is " ~ names, "give a list of unlike names") %}
+        {% do fail("LS-VAR-002", "var features is " ~ names, "give a list of distinct names") %}
     {% endif %}
     {% for node in graph.nodes.values() if node.resource_type == "model" and node.fqn[1:3] == ["life_stage", "features"] %}
         {% if node.name.startswith("feature_") and node.name not in names %}
@@ -159,19 +166,20 @@
 {% endmacro %}
 
 {% macro check_calendar() %}
+    {# Fails if a time, a time zone or a month in the vars is invalid. #}
     {% if run_query("select try_cast('" ~ clock_text() ~ "' as timestamp) as now").rows[0]["now"] is none %}
-        {% do fail("LS-VAR-002", "var run_clock is '" ~ var("run_clock") ~ "'", "there is no such time") %}
+        {% do fail("LS-VAR-002", "var run_clock is '" ~ var("run_clock") ~ "'", "give a valid time") %}
     {% endif %}
     {% if business_timezone() not in modules.pytz.all_timezones %}
         {% do fail("LS-VAR-002", "var business_timezone is '" ~ business_timezone() ~ "'", "give an IANA name") %}
     {% endif %}
     {% for name in ["through_month", "backfill_from", "evaluation_from"] if value_of(name) > clock_text()[:7] %}
-        {% do fail("LS-VAR-002", "var " ~ name ~ " is '" ~ value_of(name) ~ "'", "it must not lie ahead") %}
+        {% do fail("LS-VAR-002", "var " ~ name ~ " is '" ~ value_of(name) ~ "'", "it must not lie in the future") %}
     {% endfor %}
 {% endmacro %}
 
 {% macro check_retention() %}
-    {# What is asked for must not need months that were dropped. #}
+    {# Fails if a var needs months past retention. #}
     {% set needed = [["backfill_from", value_of("backfill_from"), archived_before()]] %}
     {% do needed.append(["evaluation_from", var("evaluation_from"), retained_from("keep_features_months")]) %}
     {% for experiment in var("experiments") if experiment is mapping %}
@@ -182,17 +190,18 @@
             "LS-VAR-005",
             "var "
             ~ name
-            ~ " asks for "
+            ~ " needs "
             ~ month
-            ~ ", and of months before "
+            ~ ", but actions or features of months before "
             ~ kept[:7]
-            ~ " actions or features were dropped",
-            "ask for a later month (var keep_actions_months, keep_features_months)",
+            ~ " were dropped",
+            "give a later month (var keep_actions_months, keep_features_months)",
         ) %}
     {% endfor %}
 {% endmacro %}
 
 {% macro check_experiments() %}
+    {# Fails if an entry of var experiments is invalid. #}
     {% set targets, wrong = var("experiments") if var("experiments") is sequence else [{}], [] %}
     {% for experiment in targets %}
         {% if experiment is not mapping or not (
@@ -205,7 +214,7 @@
             {% do wrong.append(
                 "LS-VAR-004 experiment "
                 ~ experiment
-                ~ " in var experiments does not fit: give each a name of its own in lower case, a first_month YYYY-MM and a treated_share between 0 and 1"
+                ~ " in var experiments is invalid: give each a distinct name in lower case, a first_month YYYY-MM and a treated_share between 0 and 1"
             ) %}
         {% endif %}
     {% endfor %}
@@ -213,11 +222,12 @@
 {% endmacro %}
 
 {% macro check_stages() %}
+    {# Fails if var stages or age_bin_edges is invalid or differs from the contract of user_stages. #}
     {% set edges, names = var("age_bin_edges"), stages() | map(attribute="name") | list %}
     {% if edges | reject(
         "number"
     ) | list or edges | sort != edges or edges | unique | list | length != edges | length %}
-        {% do fail("LS-VAR-003", "var age_bin_edges is " ~ edges, "give rising months") %}
+        {% do fail("LS-VAR-003", "var age_bin_edges is " ~ edges, "give months in ascending order") %}
     {% endif %}
     {% for stage in stages() %}
         {% set is_named = (
@@ -240,8 +250,8 @@
         ) %}
             {% do fail(
                 "LS-VAR-003",
-                "stage " ~ stage ~ " does not fit",
-                "names are unlike and lower case, each stage begins where the one before ends, all within the inner age_bin_edges, and none before birth and ends after it where infer_pregnancy is false",
+                "stage " ~ stage ~ " is invalid",
+                "give distinct names in lower case, begin each stage where the one before ends, stay within the inner age_bin_edges, and let no stage span birth if infer_pregnancy is false",
             ) %}
         {% endif %}
     {% endfor %}
@@ -252,13 +262,14 @@
             {% do fail(
                 "LS-VAR-003",
                 "var stages names " ~ names | join(", "),
-                "models/life_stage/marts/_marts.yml promises other p_ columns: run `make stages`",
+                "models/life_stage/marts/_marts.yml has other p_ columns: run `make stages`",
             ) %}
         {% endif %}
     {% endfor %}
 {% endmacro %}
 
 {% macro check_source(table) %}
+    {# Fails if the table is missing in the source or violates the contract. #}
     {% if var("source_schema") %}
         {% set relation = adapter.get_relation(target.database, var("source_schema"), table) %}
         {% if relation is none %}
@@ -289,14 +300,15 @@
 {% endmacro %}
 
 {% macro check_same_source() %}
-    {# Another folder is another shop: its months would be mixed with those already there. #}
+    {# Fails if the source is not the one that the warehouse was built from, since months of two shops would be mixed.
+       #}
     {% set inventory = adapter.get_relation(target.database, target.schema, "source_file_months") %}
     {% set known = input_hashes_of("source_schema").values() | list if load_relation(build_log()) else [] %}
     {% if var("source_schema") and known and known[0] != var("source_schema") %}
         {% do fail(
             "LS-SRC-005",
             "this warehouse was built from another source, the schema " ~ known[0],
-            "name another warehouse and another place to publish by LIFE_STAGE_WAREHOUSE and LIFE_STAGE_PUBLISHED",
+            "set LIFE_STAGE_WAREHOUSE to another file and LIFE_STAGE_PUBLISHED to another path",
         ) %}
     {% endif %}
     {% set source = "actions" if var("source_schema") else source_directory() ~ "/" %}
@@ -309,13 +321,14 @@
             {% do fail(
                 "LS-SRC-005",
                 "this warehouse was built from another source, which held " ~ row["file"],
-                "name another warehouse and another place to publish by LIFE_STAGE_WAREHOUSE and LIFE_STAGE_PUBLISHED, or, if the folder was moved, link its old name to it",
+                "set LIFE_STAGE_WAREHOUSE to another file and LIFE_STAGE_PUBLISHED to another path or, if the folder was moved, link its old name to it",
             ) %}
         {% endfor %}
     {% endif %}
 {% endmacro %}
 
 {% macro check_columns(table, where, sql) %}
+    {# Fails if a required column is missing or a time column has another type. #}
     {% set types = {} %}
     {% for column in adapter.get_column_schema_from_query(sql) if column.name != "source_file" %}
         {% do types.update({column.name | lower: column.dtype}) %}
@@ -324,7 +337,7 @@
         {% do fail(
             "LS-SRC-006",
             where ~ " is empty, or its rows differ in their number of columns",
-            "deliver it again, whole",
+            "deliver the complete file again",
         ) %}
     {% endif %}
     {% for column in contract_columns(table) %}
@@ -347,35 +360,36 @@
 {% endmacro %}
 
 {% macro describe_columns(table, types) -%}
-    {#- A file without a line of names has a shopper's row in its place, which is told to nobody. -#}
+    {#- The columns of a file as text. Without a header row they are data of a user, so they are not printed. -#}
     {%- set known = contract_columns(table) | map(attribute="name") | select("in", types) | list -%}
     {{
         (
-            "have " ~ types.keys() | join(", ")
+            "its columns are " ~ types.keys() | join(", ")
             if known
-            else "none of its names is known, perhaps it has no line of names"
+            else "none of its column names is known, perhaps it has no header row"
         )
     }}
 {%- endmacro %}
 
 {% macro is_time_type(type) -%}
+    {#- True if the type holds a time, a date or text. -#}
     {{ return((type | upper).startswith(("TIMESTAMP", "DATE", "VARCHAR", "STRING", "NULL"))) }}
 {%- endmacro %}
 
 {% macro check_settings() %}
-    {# With another key nobody would be found; with other stages months would not fit one another. #}
+    {# Fails if settings differ from those of the warehouse: stored months and pseudonyms would not match new ones. #}
     {% set recorded = input_hashes_of("settings").values() | list if load_relation(build_log()) else [] %}
     {% if recorded and recorded[0] != settings_hash() %}
         {% do fail(
             "LS-STA-002",
             "stages, age_bin_edges, business_timezone, train_share, validation_share or the key LIFE_STAGE_ID_KEY differ from those this warehouse was built with",
-            "set them back, or start a new warehouse by LIFE_STAGE_WAREHOUSE",
+            "restore them, or start a new warehouse by LIFE_STAGE_WAREHOUSE",
         ) %}
     {% endif %}
 {% endmacro %}
 
 {% macro check_state() %}
-    {# A finished run leaves every state table behind; one that is gone would be rebuilt from nothing, silently different. #}
+    {# Fails if a state table is missing after a finished run: rebuilt without its history, it would differ silently. #}
     {% do check_settings() %}
     {% set built = load_relation(build_log()) %}
     {% set found = state_version_found() %}
@@ -411,7 +425,7 @@
 {% endmacro %}
 
 {% macro settings_hash() %}
-    {# The settings that every stored month was built with; of the key for user ids, what it makes of one text. #}
+    {# The hash of the settings of all stored months; the key for user ids enters by the pseudonym of a fixed text. #}
     {% set settings = [stages(), age_bins(), business_timezone(), var("train_share"), var("validation_share")] %}
     {% if has_id_key() %}
         {% do settings.append(run_query("select " ~ pseudonym("'life_stage'") ~ " as mark").rows[0]["mark"]) %}

@@ -1,14 +1,15 @@
-{# Reads the ages a title or search term names, in digits, numerals or words, one spelling per age. #}
+{# Reader of the ages in titles and search terms, in digits, numerals or words, with one spelling per age. #}
 {% macro read_ages(relation, text_column) -%}
-    {#- One row per distinct text x age: text, age_word, from_month, to_month (exclusive, pregnancy negative).
+    {#- SQL: one row per distinct text x age: text, age_word, from_month, to_month (exclusive, pregnancy negative).
         Digests are the keys, so that a long text is not copied per phrase; a phrase is an aggregate of its
-        digest, so that no engine pushes its costly reading below, to where phrases are not yet distinct. -#}
+        digest, so that no engine pushes the costly parsing below the aggregation. -#}
     {%- set pattern = age_phrase() | replace("(?:", "(") | replace("(", "(?:") -%}
     with
         texts as (select distinct {{ text_column }} as text, md5({{ text_column }}) as text_id from {{ relation }}),
-        folded_texts as (select distinct text_id, {{ normalise_text("text") }} as folded from texts),
+        normalised_texts as (select distinct text_id, {{ normalise_text("text") }} as normalised from texts),
         found_phrases as (
-            select text_id, array_distinct(regexp_extract_all(folded, '{{ pattern }}', 0)) as phrases from folded_texts
+            select text_id, array_distinct(regexp_extract_all(normalised, '{{ pattern }}', 0)) as phrases
+            from normalised_texts
         ),
         text_phrases as (
             select distinct text_id, phrase, md5(phrase) as phrase_id
@@ -20,11 +21,11 @@
             -- Latin words are repeated between blanks, so that a word is found whole or not at all.
             select
                 text_id,
-                {{ replace_every("folded", "[0-9一二两三四五六七八九十半] {0,2}周岁", "岁") }}
+                {{ replace_every("normalised", "[0-9一二两三四五六七八九十半] {0,2}周岁", "岁") }}
                 || ' '
-                || {{ replace_every("folded", "[^a-z0-9]+", " ") }}
+                || {{ replace_every("normalised", "[^a-z0-9]+", " ") }}
                 || ' ' as searchable
-            from folded_texts
+            from normalised_texts
         ),
         word_ages as ({{ ages_of_words("searchable_texts") }}),
         text_ages as (
@@ -41,7 +42,7 @@
 {%- endmacro %}
 
 {% macro normalise_text(text) -%}
-    {#- One spelling for what looks alike: case, accents, full-width and traditional signs, blanks, dashes, halves. -#}
+    {#- SQL: the text in one spelling: case, accents, full-width and traditional signs, blanks, dashes, halves. -#}
     {%- set alike = {
         "ＡＢＣＤＥＦＧＨＩＪＫＬＭＮＯＰＱＲＳＴＵＶＷＸＹＺ": "abcdefghijklmnopqrstuvwxyz",
         "ａｂｃｄｅｆｇｈｉｊｋｌｍｎｏｐｑｒｓｔｕｖｗｘｙｚ": "abcdefghijklmnopqrstuvwxyz",
@@ -62,9 +63,9 @@
 {%- endmacro %}
 
 {% macro age_phrase() -%}
-    {#- A number or a range, its units and what stands around it: 3岁, 6个月-1岁半, ages 3+, two-year-old.
-        Every repetition is bounded and nothing looks around, so RE2 and Java take the same, linear, way.
-        What makes a number no age (a letter glued to it, a guarantee) is captured too, and judged later.
+    {#- The pattern of a number or a range, its units and its context: 3岁, 6个月-1岁半, ages 3+, two-year-old.
+        Every repetition is bounded and nothing looks around, so RE2 and Java match alike in linear time.
+        Context that makes a number no age (an adjacent letter, a guarantee) is captured too, and checked later.
         Groups: 1 before, 2 low, 3 unit of low, 4 high, 5 plus, 6 unit, 7 after. -#}
     {%- set digit = "[一二两三四五六七八九]" -%}
     {%- set number = (
@@ -93,7 +94,7 @@
 {%- endmacro %}
 
 {% macro english_numbers() -%}
-    {#- Longest first, because both engines take the first alternative that fits. -#}
+    {#- {English number: value}, longest first, because both engines take the first alternative that matches. -#}
     {{
         return(
             {
@@ -119,7 +120,7 @@
 {%- endmacro %}
 
 {% macro ages_of_phrases(phrases) -%}
-    {#- What each phrase says. A range over 6 years or an age past 14 tells nothing about a stage: no row.
+    {#- SQL: the ages of each phrase. A range over 6 years or an age past 14 is unrelated to stages: no row.
         Aggregates over a single phrase keep Spark from copying each expression into all of its uses. -#}
     with
         phrase_months as (
@@ -166,9 +167,13 @@
     where from_month < to_month and to_month - from_month <= 72 and to_month <= 168
 {%- endmacro %}
 
-{% macro whole(number) -%} cast(cast({{ number }} as int) as string) {%- endmacro %}
+{% macro whole(number) -%}
+    {#- SQL: the whole number as text. -#}
+    cast(cast({{ number }} as int) as string)
+{%- endmacro %}
 
 {% macro digits_for_words(text) -%}
+    {#- SQL: the text with English numbers in digits. -#}
     {%- set spelled = namespace(sql=text) -%}
     {%- for word, number in english_numbers().items() -%}
         {%- set spelled.sql = "replace(" ~ spelled.sql ~ ", '" ~ word ~ "', '" ~ number ~ "')" -%}
@@ -177,7 +182,8 @@
 {%- endmacro %}
 
 {% macro number_of(text) -%}
-    {#- 十 is a one before digits, a zero after them and both alone: 十二 = 12, 二十 = 20, 二十四 = 24, 十 = 10. -#}
+    {#- SQL: the number. 十 is a one before digits, a zero after them and both alone: 十二 = 12, 二十 = 20, 二十四 = 24, 十 =
+        10. -#}
     try_cast(
         replace(
             replace(translate({{ text }}, '零〇一二两三四五六七八九', '001223456789'), '半', '0.5'),
@@ -188,12 +194,14 @@
 {%- endmacro %}
 
 {% macro is_whole_year(number, unit) -%}
-    {#- 半袖 is a short sleeve: 3岁半袖 is three years, 3岁半 is not a whole number of years. -#}
+    {#- SQL: true if the phrase is a whole number of years. 半袖 is a short sleeve: 3岁半袖 is three years, 3岁半 is not a
+        whole number of years. -#}
     regexp_extract({{ unit }}, '^(周?岁(半[^半])?|y[a-z]*)$', 0) <> '' and regexp_extract({{ number }}, '[.半]', 0) = ''
 {%- endmacro %}
 
 {% macro months_of(number, unit) -%}
-    {#- 岁半 adds half a year, 岁3个月 three months; a unit that is no age unit (ml, model) gives null. -#}
+    {#- SQL: the age in months. 岁半 adds half a year, 岁3个月 three months; a unit that is no age unit (ml, model) gives
+        null. -#}
     {%- set ends_in_months = "(1[01]|[1-9]|十一?|[一二两三四五六七八九]) ?(个月|mo[a-z]*)$" -%}
     {%- set months_more = "regexp_extract(" ~ unit ~ ", '" ~ ends_in_months ~ "', 1)" -%}
     cast(
@@ -210,7 +218,7 @@
 {%- endmacro %}
 
 {% macro parts_of_phrases(phrases) -%}
-    {#- The low and the high end of each phrase as text, without phrases whose surroundings say: no age. -#}
+    {#- SQL: the low and the high end of each phrase as text, without phrases that are no ages in their context. -#}
     {%- set first_of_two = "regexp_extract(low, '^([一二两三四五六七八九])[一二三四五六七八九]$', 1)" -%}
     with
         spelled as (
@@ -259,7 +267,8 @@
 {%- endmacro %}
 
 {% macro is_age_in_context() -%}
-    {#- Numbers glued to letters, guarantees, metres, calendar months and months of pregnancy are no ages. -#}
+    {#- SQL: true if the number is an age. Numbers next to letters, guarantees, metres, calendar months and months of
+        pregnancy are no ages. -#}
     regexp_extract(before, '[0-9.]$|^孕|^保|^质|^pregnant', 0) = ''
     and (
         regexp_extract(before, '[a-z]$', 0) = ''
@@ -276,7 +285,7 @@
 {%- endmacro %}
 
 {% macro ages_of_words(searchable_texts) -%}
-    {#- The dictionary's words in each text; a word inside a longer one that was found is not read again. -#}
+    {#- SQL: the dictionary's words in each text, without words inside a longer one that was found. -#}
     with
         words as (
             select

@@ -1,7 +1,8 @@
-{# A running state carried from month to month: the model's SQL is one month, run once per pending month, oldest first.
-   meta.state names a macro that returns {column: type} of the carried state. It is wide, so it lives in a table of its
-   own beside the model, and only for the newest month and every December: there a change in an older month restarts. #}
+{# Materialization of recursive updates: the model's SQL is one month, run once per pending month, oldest first.
+   meta.state names a macro that returns {column: type} of the carried state. The wide state has a table of its own.
+   It is stored for the newest month and every December: a change in an older month restarts from there. #}
 {% macro state_relation(recursive_model=this) %}
+    {# The table of the carried state of a recursive model. #}
     {% do return(
         api.Relation.create(
             recursive_model.database,
@@ -13,12 +14,15 @@
 {% endmacro %}
 
 {% macro rebuild_posteriors() %}
-    {# An operation: the next run folds all months anew from the stored scores and evidence, also where a state was lost. #}
+    {# An operation: the next run recomputes all posteriors from the stored log-likelihoods, also if a state was lost.
+       #}
     {% if archived_before() > "0001-01-01" %}
         {% do fail(
             "LS-KEP-001",
-            "actions or features of months before " ~ archived_before() ~ " were dropped",
-            "posteriors cannot be folded anew from the beginning: restore a backup",
+            "posteriors cannot be rebuilt from the first month, because actions or features before "
+            ~ archived_before()
+            ~ " were dropped",
+            "restore a backup",
         ) %}
     {% endif %}
     {% set statements = [] %}
@@ -26,11 +30,11 @@
         {% for month in input_hashes_of(name) %} {% do statements.extend(unrecord_month(name, month)) %} {% endfor %}
     {% endfor %}
     {% do run_as_one(statements) %}
-    {% do log("The next run recursive_models all months anew.", info=true) %}
+    {% do log("The next run rebuilds the posteriors of all months.", info=true) %}
 {% endmacro %}
 
 {% macro recursive_models() %}
-    {# The tables of every fold: its published columns, and its state. #}
+    {# The tables of every recursive model: [published columns, state]. #}
     {% set found = [] %}
     {% for node in graph.nodes.values() if node.config.materialized == "recursive_monthly" %}
         {% do found.append([node.name, node.name ~ "_cells"]) %}
@@ -39,12 +43,13 @@
 {% endmacro %}
 
 {% macro previous_state() -%}
+    {#- SQL: the state of the month before, read by the model. -#}
     (select * from {{ state_relation() }} where month = date '__previous_month__')
 {%- endmacro %}
 
 {% macro chain_hashes(targets) %}
-    {# Fingerprints made cumulative: a month counts as built only from the very history it was built from, so that a
-       fold killed half-way never leaves later months that look right. #}
+    {# The rows with cumulative input hashes: a month counts as built only if its whole history is unchanged, so that a
+       killed run never leaves later months that look valid. #}
     {% set before, rows = namespace(input_hash="", month="1900-01-01"), [] %}
     {% for row in targets %}
         {% if row.is_archived %} {% set before.input_hash = row.input_hash %}
@@ -58,7 +63,8 @@
 {% endmacro %}
 
 {% macro months_to_update(rows, built, built_state) %}
-    {# All months after the newest usable state before the first change; those before the change only rebuild the state. #}
+    {# The months after the newest usable state before the first change. Those before the change only rebuild the
+       state. #}
     {% set changed, restart = [], namespace(at=0) %}
     {% for row in rows if row.input_hash and (changed or built.get(row.month) != row.input_hash) %}
         {% do changed.append(row.month) %}
@@ -72,7 +78,7 @@
 {% endmacro %}
 
 {% macro check_step(step_table, month, columns) %}
-    {# A belief that is no distribution would be carried into every later month: it stops the run before it is stored. #}
+    {# Stops the run before a posterior that is no distribution is stored and carried into later months. #}
     {% set shares = [] %}
     {% for column in columns if column.startswith("p_") %} {% do shares.append(column) %} {% endfor %}
     {% set whole = "coalesce(abs(" ~ shares | join(" + ") ~ " - 1) < 1e-9, false)" %}
@@ -85,13 +91,13 @@
             ~ month[:7]
             ~ " in "
             ~ this.identifier
-            ~ " do not sum to one: the newest model or the month's evidence is broken, restore a backup; the month was not written"
+            ~ " do not sum to one, because the newest model or the month's log-likelihoods are invalid: restore a backup; the month was not written"
         ) %}
     {% endif %}
 {% endmacro %}
 
 {% materialization recursive_monthly, default, supported_languages = ["sql", "python"] %}
-    {# The text of a Python model is one month too; it finds the state in the table that __state__ names. #}
+    {# The table and the carried state of a recursive model. A Python model finds the state in the table __state__. #}
     {% set target_relation, state_table = this.incorporate(type="table"), state_relation() %}
     {% set step_table = step_relation() %}
     {% set state_types = context[config.get("meta").state]() %}
@@ -144,7 +150,7 @@
     {% endfor %}
     {% do drop_relation_if_exists(step_table) %}
     {% do commit_so_far() %}
-    {% call noop_statement("main", changed | length ~ " months", "FOLD", changed | length) %} {% endcall %}
+    {% call noop_statement("main", changed | length ~ " months", "RECURSIVE", changed | length) %} {% endcall %}
     {{ run_hooks(post_hooks) }}
     {% do persist_docs(target_relation, model) %}
     {{ return({"relations": [target_relation]}) }}

@@ -1,5 +1,6 @@
 {# Old names of vars, operations and targets, accepted for one version with a warning. #}
 {% macro renamed_vars() %}
+    {# {new name: old name} of vars. #}
     {% do return({"backfill_from": "restate_from", "checkout_queries": "checkout_cases"}) %}
 {% endmacro %}
 
@@ -11,6 +12,7 @@
 {% endmacro %}
 
 {% macro warn_of_old_names() %}
+    {# Logs a notice for every old name in use. #}
     {% for name, old in renamed_vars().items() if var(old, none) is not none %}
         {% do log("LS-VAR-007 var " ~ old ~ " is called " ~ name ~ " now: use the new name", info=true) %}
     {% endfor %}
@@ -20,6 +22,7 @@
 {% endmacro %}
 
 {% macro rebuild_beliefs() %}
+    {# The old name of the operation rebuild_posteriors. #}
     {% do log("LS-VAR-007 operation rebuild_beliefs is called rebuild_posteriors now: use the new name", info=true) %}
     {% do rebuild_posteriors() %}
 {% endmacro %}

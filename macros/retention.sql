@@ -1,7 +1,7 @@
-{# How long staged actions and features stay. Months leave by calendar years, because a belief that must be computed again
-   starts from a December, and only when a whole run has ended well, so that nothing has still to be computed from them. #}
+{# Retention of staged actions and features, by calendar years: posteriors are recomputed from a December state.
+   Months are dropped only after a complete run, so that no pending computation needs them. #}
 {% macro layers() %}
-    {# {layer: months to keep}, of the layers that do not keep all. #}
+    {# {layer: months to keep} of the layers with limited retention. #}
     {% set months = {
         "keep_actions_months": var("keep_actions_months"),
         "keep_features_months": var("keep_features_months"),
@@ -10,17 +10,18 @@
 {% endmacro %}
 
 {% macro retained_from(layer) %}
-    {# The first month that the layer holds, as text. What lies before it is never read or computed again. #}
+    {# The first month that the layer holds, as text. Earlier months are never read or recomputed. #}
     {% set recorded = input_hashes_of(layer) if execute and load_relation(build_log()) else {} %}
     {% do return(recorded.keys() | max if recorded else "0001-01-01") %}
 {% endmacro %}
 
 {% macro archived_before() %}
+    {# The first month that every layer still holds, as text. #}
     {% do return([retained_from("keep_actions_months"), retained_from("keep_features_months")] | max) %}
 {% endmacro %}
 
 {% macro archived(rows, built) %}
-    {# The rows of months, of which those whose input has left count as built, or are no longer wanted. #}
+    {# The rows of months; months past retention count as built if the table holds them, and are dropped otherwise. #}
     {% set first, kept = archived_before(), [] %}
     {% for row in rows %}
         {% if row.month >= first or row.input_hash is none %} {% do kept.append(row) %}
@@ -31,6 +32,7 @@
 {% endmacro %}
 
 {% macro drop_old_months(results) %}
+    {# Drops months past retention, after a complete run only. #}
     {% if execute and is_whole(results) %}
         {% for layer, n_months in layers().items() %}
             {% set newest = "select max(month) as month from " ~ target.schema ~ ".month_calendar where is_closed" %}
@@ -47,6 +49,7 @@
 {% endmacro %}
 
 {% macro drop_months_before(month, layer) %}
+    {# Drops the months of a layer before the given one, and records the limit. #}
     {% call statement("retention") %}
         {% for node in graph.nodes.values() if node.config.get("meta", {}).get("keep") == layer %}
             {% set layer_table = adapter.get_relation(target.database, node.schema, node.alias) %}
@@ -63,7 +66,7 @@
 {% endmacro %}
 
 {% macro is_whole(results) %}
-    {# Whether every table that is built by months was built, and nothing failed. #}
+    {# True if every monthly table was built and nothing failed. #}
     {% set built, wrong = [], [] %}
     {% for result in results %}
         {% do (built if result.status == "success" else wrong).append(result.node.name) if result.status not in ("pass", "warn", "no-op") %}

@@ -1,27 +1,37 @@
-{# Facts of the run itself: its clock, its zone, what it says at its end. #}
+{# Facts of the run: its clock, its time zone, its final steps. #}
 {% macro clock_text() %}
-    {# Now, in UTC; var run_clock fixes it for tests and replays. #}
+    {# The run clock in UTC as text; var run_clock fixes it for tests and reruns. #}
     {% do return(var("run_clock") or run_started_at.strftime("%Y-%m-%d %H:%M:%S")) %}
 {% endmacro %}
 
-{% macro clock() -%} timestamp '{{ clock_text() }}' {%- endmacro %}
+{% macro clock() -%}
+    {#- SQL: the run clock, in UTC. -#}
+    timestamp '{{ clock_text() }}'
+{%- endmacro %}
 
-{% macro started_at() -%} timestamp '{{ run_started_at.strftime("%Y-%m-%d %H:%M:%S.%f") }}' {%- endmacro %}
+{% macro started_at() -%}
+    {#- SQL: the start of the run, in UTC. -#}
+    timestamp '{{ run_started_at.strftime("%Y-%m-%d %H:%M:%S.%f") }}'
+{%- endmacro %}
 
 {% macro seconds_so_far() -%}
-    {#- Since the run's start, as a number, taken when the model that asks begins. -#}
+    {#- SQL: the seconds since the run's start, taken when the calling model starts. -#}
     {{ (modules.datetime.datetime.now(run_started_at.tzinfo) - run_started_at).total_seconds() }}
 {%- endmacro %}
 
-{% macro business_timezone() -%} {{ return(var("business_timezone")) }} {%- endmacro %}
+{% macro business_timezone() -%}
+    {#- The IANA name of var business_timezone. -#}
+    {{ return(var("business_timezone")) }}
+{%- endmacro %}
 
 {% macro finish_run(results) %}
+    {# Final steps of a run: leftovers, retention, the notice of a missing model. #}
     {% do drop_leftovers() %} {% do drop_old_months(results) %} {% do report_missing_model() %}
 {% endmacro %}
 
 {% macro drop_leftovers() %}
-    {# Tables that dbt leaves behind when it adds to a Python model or when it is killed; not one that was set aside for a
-       table that is not there (recover_swap). #}
+    {# Drops tables that dbt leaves after a Python model or a kill, except the backup of a missing table
+       (recover_swap). #}
     {% set names = tables_there(target.schema) if execute else [] %}
     {% for name in names if "__dbt_" in name and name.removesuffix("__dbt_backup") in names %}
         {% do adapter.drop_relation(api.Relation.create(target.database or none, target.schema, name, type="table")) %}
@@ -29,7 +39,7 @@
 {% endmacro %}
 
 {% macro report_missing_model() %}
-    {# Without a model the run still ends well: it says what is missing to train one. #}
+    {# Logs the number of missing training users if there is no model. The run itself succeeds. #}
     {% set models, training_rows = ref("model_registry"), ref("training_rows") %}
     {% if execute and load_relation(models) and run_query("select count(*) as n from " ~ models).rows[0]["n"] == 0 %}
         {% set n_users = run_query(
@@ -49,7 +59,7 @@
             ~ [var("min_training_users") - n_users, 0]
             | max
             ~ " are missing. The quality tables"
-            ~ " are built, the stage tables are empty, what was published stays.",
+            ~ " are built, the stage tables are empty, published files are unchanged.",
             info=true,
         ) %}
     {% endif %}

@@ -1,12 +1,15 @@
-{# Reading the user's data: a directory of Parquet and CSV files, or tables of the same shape (var source_schema). #}
+{# Readers of the source: a directory of Parquet and CSV files, or tables of the same shape (var source_schema). #}
 {% macro quoted(texts) %}
-    {# SQL: the texts as literals, with commas. #}
+    {# SQL: the texts as literals, separated by commas. #}
     {% set literals = [] %}
     {% for text in texts %} {% do literals.append("'" ~ text | replace("'", "''") ~ "'") %} {% endfor %}
     {% do return(literals | join(", ")) %}
 {% endmacro %}
 
-{% macro source_directory() -%} {{ return(env_var("LIFE_STAGE_SOURCE", "data/demo").rstrip("/")) }} {%- endmacro %}
+{% macro source_directory() -%}
+    {#- The directory of the source, without a slash at its end. -#}
+    {{ return(env_var("LIFE_STAGE_SOURCE", "data/demo").rstrip("/")) }}
+{%- endmacro %}
 
 {% macro source_files(table) %}
     {# The data files of one table, in name order: <table>/ with all its folders, or <table>.parquet, <table>.csv. #}
@@ -20,7 +23,7 @@
                 row["file"]
                 ~ " has one of "
                 ~ signs_of_patterns()
-                ~ " or a word between two __ in its name, which would stand for something else",
+                ~ " or a word between two __ in its name, which are wildcards and placeholders",
                 "rename it",
             ) %}
         {% elif name.lower().endswith((".parquet", ".csv", ".csv.gz")) %} {% do files.append(row["file"]) %}
@@ -36,12 +39,12 @@
 {% endmacro %}
 
 {% macro action_contents() %}
-    {# The columns that make up the contents of an action. #}
+    {# The columns of an action that enter content hashes. #}
     {% do return(["action_id", "user_id", "occurred_at", "action", "item_id", "search_term", "quantity"]) %}
 {% endmacro %}
 
 {% macro action_facts() %}
-    {# The columns of a staged action that tell of the user: nothing of them stays of who has left or does not consent. #}
+    {# The columns of a staged action with data of the user: null in rows of erased users and users without consent. #}
     {% set more = [
         "acted_on",
         "session_id",
@@ -62,6 +65,7 @@
 {% endmacro %}
 
 {% macro empty_frame(table) %}
+    {# SQL: the columns of the table's contract, without rows. #}
     {% set columns = [] %}
     {% for column in contract_columns(table) %}
         {% do columns.append("cast(null as " ~ column.data_type ~ ") as " ~ column.name) %}
@@ -80,12 +84,12 @@
 {% endmacro %}
 
 {% macro versions_of(files) -%}
-    {#- A file's version, with what its rows are judged by: where either changes it is read again. -#}
+    {#- SQL: each file's version with the validation rules: a change of either makes the file be read again. -#}
     select file, concat(version, ' {{ validation_rules() }}') as version from ({{ file_versions(files) }}) as listed
 {%- endmacro %}
 
 {% macro files_to_read(table, files) %}
-    {# The files whose name, size or time the inventory does not know yet; items and children are read whole every time. #}
+    {# Files whose name, size or time is new to the inventory; items and children are read completely in every run. #}
     {% set inventory = adapter.get_relation(target.database, target.schema, "source_file_months") %}
     {% if table != "actions" or inventory is none or not files %} {% do return(files) %} {% endif %}
     {% set sql %}
@@ -99,13 +103,17 @@
 {% endmacro %}
 
 {% macro user_id_of(column) -%}
-    {#- A user's id, or its pseudonym where there is a key; a session without the key then gives none, never the id. -#}
+    {#- SQL: a user's id, or its pseudonym if there is a key. A connection without that key yields null, never the id.
+        -#}
     {{ pseudonym(id_of(column)) if has_id_key() else id_of(column) }}
 {%- endmacro %}
 
 {% macro write_pseudonyms(path) %}
-    {# An operation: every user id of the source with its pseudonym, as CSV. It undoes what pseudonyms are for. #}
-    {% if not has_id_key() %} {% do fail("LS-PRI-002", "there is no key", "set LIFE_STAGE_ID_KEY") %} {% endif %}
+    {# An operation: writes every user id of the source with its pseudonym as CSV, which reverses the pseudonymisation.
+       #}
+    {% if not has_id_key() %}
+        {% do fail("LS-PRI-002", "no key for pseudonyms is set", "set LIFE_STAGE_ID_KEY") %}
+    {% endif %}
     {% set ids = [] %}
     {% do check_settings() %}
     {% for table in ["actions", "children", "consents"] if has_source(table) %}
@@ -116,11 +124,11 @@
         | join(" union all ") ~ ") where id is not null order by id"
     ) %}
     {% do run_query(write_csv(sql, path)) %}
-    {% do log("Who is who stands in " ~ path ~ ": keep it as secret as the key.", info=true) %}
+    {% do log("Wrote user ids with their pseudonyms to " ~ path ~ ": keep the file as secret as the key.", info=true) %}
 {% endmacro %}
 
 {% macro id_of(column) -%}
-    {#- Blanks are no id; and a whole number that was written as 123.0, as pandas does beside nulls, is 123. -#}
+    {#- SQL: the id as text; blanks are null. A whole number written as 123.0, as pandas does beside nulls, is 123. -#}
     nullif(
         trim(
             case

@@ -1,15 +1,19 @@
-{# Stages, age bins and birth-month cells: the three divisions of a child's age, all from the lists in dbt_project.yml. #}
+{# Stages, age bins and grid points: the three divisions of a child's age, from the lists in dbt_project.yml. #}
 {% macro stages() %}
-    {# Without pregnancy, as if the list began at birth: what lies before is one age, of which nothing is told. #}
+    {# The stages in age order. With infer_pregnancy false the list begins at birth. #}
     {% do return(
         var("stages") if var("infer_pregnancy") else var("stages") | selectattr("to_month", "gt", 0) | list
     ) %}
 {% endmacro %}
 
-{% macro stage_names() %} {% do return(stages() | map(attribute="name") | list) %} {% endmacro %}
+{% macro stage_names() %}
+    {# The names of the stages in age order. #}
+    {% do return(stages() | map(attribute="name") | list) %}
+{% endmacro %}
 
 {% macro age_bins() %}
-    {# The bins of the regression in age order: {name, from_month, to_month}; `not_yet` and `grown` lie outside every stage. #}
+    {# The bins of the regression in age order: {name, from_month, to_month}; `not_yet` and `grown` lie outside every
+       stage. #}
     {% set edges = var("age_bin_edges") | list %}
     {% for stage in stages() %} {% do edges.extend([stage.from_month, stage.to_month]) %} {% endfor %}
     {% set edges, bins = edges | unique | sort | list, [] %}
@@ -23,25 +27,26 @@
 {% endmacro %}
 
 {% macro age_names(ages) %}
-    {# Of many at once: a macro's call costs more than what it does. #}
+    {# Column suffixes of ages. One call takes many ages, because the call is the expensive part. #}
     {% set names = [] %}
     {% for months in ages %} {% do names.append(("m" ~ -months) if months < 0 else months | string) %} {% endfor %}
     {% do return(names) %}
 {% endmacro %}
 
 {% macro cell_ages() %}
-    {# Ages in months that have a birth-month cell of their own: from the first stage to the end of the last age bin. #}
+    {# Ages in months with a grid point: from the first stage to the end of the last age bin. #}
     {% do return(range(stages()[0].from_month, age_bins()[-1].to_month) | list) %}
 {% endmacro %}
 
 {% macro cells() %}
-    {# Column suffixes of all cells in age order: not_yet, one per age, graduated. #}
+    {# Column suffixes of all grid points in age order: not_yet, one per age, graduated. #}
     {% do return(["not_yet"] + age_names(cell_ages()) + ["graduated"]) %}
 {% endmacro %}
 
 {% macro log_likelihood_by_age() %}
-    {# SQL for each of cell_ages(): its evidence, on the straight line between the centres of the two age bins beside it
-       (METHOD: a step instead of a line costs 0.5 to 1.1 accuracy points). Beyond the outer centres it is constant. #}
+    {# SQL for each of cell_ages(): its log-likelihood, by linear interpolation between the centres of the two adjacent
+       age bins, which is more accurate than a step function (docs/method.md). Beyond the outer centres it is constant.
+       #}
     {% set bins, centres, found = age_bins(), [], [] %}
     {% for bin in bins %} {% do centres.append((bin.from_month + bin.to_month - 1) / 2) %} {% endfor %}
     {% for age in cell_ages() %}
@@ -57,7 +62,7 @@
 {% endmacro %}
 
 {% macro log_likelihood_at_age(age) -%}
-    {#- SQL: evidence for an age given by a column, outside the birth-month cells that of the outer age bins. -#}
+    {#- SQL: the log-likelihood of an age given by a column; outside the grid that of the outer age bins. -#}
     {%- set log_likelihoods = log_likelihood_by_age() -%}
     case
         when {{ age }} < {{ cell_ages()[0] }}
@@ -70,7 +75,7 @@
 {%- endmacro %}
 
 {% macro entropy(prefix, names) -%}
-    {#- SQL: of shares that sum to 1; a share of zero adds nothing. -#}
+    {#- SQL: the entropy of shares that sum to 1; a share of zero adds nothing. -#}
     - (
         {%- for name in names -%}
             {{ prefix }}{{ name }} * ln(greatest({{ prefix }}{{ name }}, 1e-300)) {%- if not loop.last %} + {% endif -%}
@@ -79,7 +84,7 @@
 {%- endmacro %}
 
 {% macro mix_with_registration(condition, inferred) -%}
-    {#- SQL: certainty if the registered birthday is right, by how far it is trusted, and what behaviour says if not. -#}
+    {#- SQL: mixture of the registered birthday, by registration_weight, and the inferred probability. -#}
     registration_weight * case when {{ condition }} then 1.0 else 0.0 end + (1 - registration_weight) * {{ inferred }}
 {%- endmacro %}
 
@@ -114,13 +119,14 @@
 {%- endmacro %}
 
 {% macro cells_within(from_month, to_month) %}
+    {# Column suffixes of the grid points from one age to another, exclusive. #}
     {% set ages = [] %}
     {% for age in cell_ages() if from_month <= age < to_month %} {% do ages.append(age) %} {% endfor %}
     {% do return(age_names(ages)) %}
 {% endmacro %}
 
 {% macro sum_of(prefix, names) -%}
-    {#- In blocks of 12: a single chain of 120 additions is slow to plan. -#}
+    {#- SQL: the sum of the columns, in blocks of 12, because a chain of 120 additions is slow to plan. -#}
     {%- if not names -%} 0.0 {%- endif -%}
     {%- for block in names | batch(12) -%}
         ({%- for name in block -%}{{ prefix }}{{ name }} {%- if not loop.last %} + {% endif -%} {%- endfor -%})
@@ -129,12 +135,12 @@
 {%- endmacro %}
 
 {% macro prenatal_stages() %}
-    {# Names of the stages that begin before birth; a list with an empty name, so that SQL can hold it, where none does. #}
+    {# Names of the stages before birth; without any, a list with an empty name, which is valid in SQL. #}
     {% do return(stages() | selectattr("from_month", "lt", 0) | map(attribute="name") | list or [""]) %}
 {% endmacro %}
 
 {% macro first_greatest(prefix, names, digits=none) -%}
-    {#- SQL: which of the columns is the largest, by name; of equal ones, to so many digits if given, the first. -#}
+    {#- SQL: the name of the largest column, the first of equal ones; `digits` rounds before the comparison. -#}
     {%- set columns = [] -%}
     {%- for name in names -%}
         {%- do columns.append(prefix ~ name if digits is none else "round(" ~ prefix ~ name ~ ", " ~ digits ~ ")") -%}
@@ -147,7 +153,7 @@
 {%- endmacro %}
 
 {% macro stage_at(age_months) -%}
-    {#- SQL: the stage of a child of that age, by name; null: it is in none. -#}
+    {#- SQL: the name of the stage at that age; null: none. -#}
     case
         {%- for stage in stages() %}
             when {{ age_months }} >= {{ stage.from_month }} and {{ age_months }} < {{ stage.to_month }}
@@ -157,7 +163,11 @@
 {%- endmacro %}
 
 {% macro months_between(later, earlier) -%}
+    {#- SQL: the number of months between two dates. -#}
     ((year({{ later }}) - year({{ earlier }})) * 12 + month({{ later }}) - month({{ earlier }}))
 {%- endmacro %}
 
-{% macro month_of(time) -%} cast(date_trunc('month', {{ time }}) as date) {%- endmacro %}
+{% macro month_of(time) -%}
+    {#- SQL: the first day of the month of a time. -#}
+    cast(date_trunc('month', {{ time }}) as date)
+{%- endmacro %}

@@ -1,7 +1,8 @@
-{# Counts that leave the project must not point at few people. #}
+{# Suppression of counts that leave the project, so that none points at few users. #}
 {% macro is_suppressed_count(n_users, within, key) -%}
-    {#- SQL: whether a count is to be hidden: it is of too few users, or it must hide those of its group that are. A group with
-       a known sum gives the sum of its hidden counts away, so the smallest are hidden until they are enough together. -#}
+    {#- SQL: true if a count is suppressed: below var min_cell_users, or needed to protect such counts of its group.
+        The sum of a group reveals the sum of its suppressed counts, so the smallest are suppressed until they are
+        enough. -#}
     (
         {{ n_users }} < {{ var("min_cell_users") }}
         or min({{ n_users }}) over (partition by {{ within }}) < {{ var("min_cell_users") }}
@@ -18,6 +19,6 @@
 {%- endmacro %}
 
 {% macro suppressed_if_small(n_users) -%}
-    {#- SQL: a count that stands alone, null when it is of few users; none is nobody. -#}
+    {#- SQL: a single count, null below var min_cell_users; zero is published. -#}
     case when {{ n_users }} = 0 or {{ n_users }} >= {{ var("min_cell_users") }} then {{ n_users }} end
 {%- endmacro %}

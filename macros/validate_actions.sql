@@ -1,5 +1,6 @@
-{# How a raw row of the actions is read and judged: in the inventory, before anything is staged, and when it is staged. #}
+{# Validation of raw actions: types and rejection reasons, for the inventory of files and for staging. #}
 {% macro typed_actions(raw_rows, user_id=none) -%}
+    {#- SQL: raw actions with the types and the action names of the project, one row per raw row. -#}
     select
         raw_actions.source_file,
         {{ id_of("raw_actions.action_id") }} as action_id,
@@ -20,7 +21,7 @@
 {%- endmacro %}
 
 {% macro action_rejection_reasons() -%}
-    {#- Every reason for which a typed row is set aside, separated by blanks; null: the row is clean. -#}
+    {#- SQL: all rejection reasons of a typed row, separated by blanks; null: the row is valid. -#}
     nullif(
         concat_ws(
             ' ',
@@ -45,7 +46,7 @@
 {%- endmacro %}
 
 {% macro counted_actions(raw_rows) -%}
-    {#- One row per file and month its rows lie in: how many there are, how many would be set aside, and their contents. -#}
+    {#- SQL: one row per file and month: the number of rows, the number of rejected rows, and their content hash. -#}
     {%- set in_month = (
         "case when occurred_at >= timestamp '2000-01-01' then "
         ~ month_of(business_time("occurred_at"))
@@ -76,21 +77,21 @@
 {%- endmacro %}
 
 {% macro validation_rules() %}
-    {# What rows are judged by, as text: where it changes, every file is read and judged again. #}
+    {# The validation rules as text. A change makes every file be read and validated again. #}
     {% if not execute %} {% do return("") %} {% endif %}
-    {# No ref: the guards ask too, before any model is. #}
+    {# No ref: preflight checks call this before any model is built. #}
     {% set synonyms = api.Relation.create(target.database or none, target.schema, "action_synonyms") %}
     {% set words = "select " ~ order_free_hash(["word", "action"]) ~ " as words from " ~ synonyms %}
     {% do return(run_query(words).rows[0]["words"] ~ " " ~ var("max_quantity")) %}
 {% endmacro %}
 
 {% macro fail_if_too_many_rejected(value, rows, n_rejected, n_rows, reason) -%}
-    {#- The value; or the run stops, because more than max_rejected_share of the rows would be set aside: not single bad
-        rows but a broken delivery. Of fewer than 100 rows a share says little. -#}
+    {#- SQL: the value, or an error if more than max_rejected_share of the rows would be rejected: that is a broken
+        delivery. Below 100 rows the share is not reliable. -#}
     {%- set what -%}
         concat(
-            'LS-SRC-007 ', {{ n_rejected }}, ' of ', {{ n_rows }}, ' rows of ', {{ rows }}, ' would be set aside, for instance as ',
-            {{ reason }}, '; max_rejected_share is {{ var("max_rejected_share") }}: mend the delivery, or allow more; nothing was changed'
+            'LS-SRC-007 ', {{ n_rejected }}, ' of ', {{ n_rows }}, ' rows of ', {{ rows }}, ' would be rejected, for instance as ',
+            {{ reason }}, '; max_rejected_share is {{ var("max_rejected_share") }}: correct the delivery, or allow more; nothing was changed'
         )
     {%- endset -%}
     case

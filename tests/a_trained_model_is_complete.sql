@@ -1,4 +1,4 @@
--- Every model has two regressions, complete for each feature and age bin, shares that sum to one, and all its settings.
+-- Completeness of models: two regressions with all features and age bins, priors that sum to one, and all settings.
 with
     regressions as (
         select
@@ -29,7 +29,7 @@ with
                     then 1
                 end
             ) as n_settings,
-            sum(case when parameter_type = 'initial_prior' then value end) as start
+            sum(case when parameter_type = 'initial_prior' then value end) as initial_prior
         from {{ ref("stage_coefficients") }}
         group by model_version
     ),
@@ -42,7 +42,7 @@ where
     models.n_values_missing > 0
     or models.n_regressions <> 2
     or models.n_settings <> 5
-    or not coalesce(abs(models.start - 1) < 1e-9, false)
+    or not coalesce(abs(models.initial_prior - 1) < 1e-9, false)
     or regressions.n_coefficients <> regressions.n_features * bins.n_bins
     or regressions.n_supports <> regressions.n_features
     or regressions.n_scales <> regressions.n_features

@@ -1,4 +1,4 @@
--- In seeds/age_words.csv the same age word always means the same interval of at least one month.
+-- Consistency of seeds/age_words.csv: an age word always means the same interval of at least one month.
 select age_word, min(from_month) as from_month, max(to_month) as to_month
 from {{ ref("age_words") }}
 where age_word is not null

@@ -1,4 +1,4 @@
--- The months of evidence grow by one for each user who was active, and for nobody else.
+-- Updates of the filter: the number of updates grows by one for each active user, and for no other user.
 with
     months_updated as (
         select

@@ -1,4 +1,4 @@
--- What the checkout tells of a month, habits, shares and pairs of items, comes from the baskets before the month alone.
+-- No leakage into checkout features: habits and item shares of a month use only baskets before it.
 with
     known as (
         select
@@ -18,13 +18,13 @@ with
         left join {{ ref("checkout_items") }} as items on months.month = items.month
         group by months.month
     ),
-    -- Of the month to come everybody's habits are told, of the others where there is a question.
-    asked as (select distinct month, user_id from {{ ref("checkout_queries") }}),
-    told_to as (
+    -- Habits exist for all users of the open month, and for users with a query in closed months.
+    query_users as (select distinct month, user_id from {{ ref("checkout_queries") }}),
+    expected as (
         select known.*
         from known
-        left join asked on known.month = asked.month and known.user_id = asked.user_id
-        where not known.is_closed or asked.user_id is not null
+        left join query_users on known.month = query_users.month and known.user_id = query_users.user_id
+        where not known.is_closed or query_users.user_id is not null
     ),
     habits as (
         select month, user_id, count(*) as n_habits, sum(n_baskets) as n_lines
@@ -36,12 +36,12 @@ from published
 left join of_months on published.month = of_months.month
 where coalesce(of_months.n_lines, 0) <> published.n_lines
 union all
-select coalesce(told_to.month, habits.month), coalesce(told_to.user_id, habits.user_id)
-from told_to
-full outer join habits on told_to.month = habits.month and told_to.user_id = habits.user_id
+select coalesce(expected.month, habits.month), coalesce(expected.user_id, habits.user_id)
+from expected
+full outer join habits on expected.month = habits.month and expected.user_id = habits.user_id
 where
-    coalesce(told_to.n_lines, 0) <> coalesce(habits.n_lines, 0)
-    or coalesce(told_to.n_habits, 0) <> coalesce(habits.n_habits, 0)
+    coalesce(expected.n_lines, 0) <> coalesce(habits.n_lines, 0)
+    or coalesce(expected.n_habits, 0) <> coalesce(habits.n_habits, 0)
 union all
 select users.month, users.user_id
 from {{ ref("checkout_users") }} as users

@@ -1,10 +1,10 @@
--- The ledger is a calendar without holes, and no month with clean actions lies outside it.
+-- Completeness of the month calendar: it is gap-free and holds every month with valid actions.
 with
     span as (
         select min(month) as first_month, max(month) as last_month, count(*) as n_months
         from {{ ref("month_calendar") }}
     )
-select 'hole in the calendar' as problem, first_month as month
+select 'gap in the calendar' as problem, first_month as month
 from span
 where n_months <> {{ months_between("last_month", "first_month") }} + 1
 union all

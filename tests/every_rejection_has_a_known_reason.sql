@@ -1,4 +1,4 @@
--- Every reason for which a row was set aside is explained in seeds/rejection_reasons.csv.
+-- Rejection reasons: seeds/rejection_reasons.csv explains every reason in use.
 with
     reasons_given as (
         select month, sum(length(reasons) - length(replace(reasons, ' ', '')) + 1) as n_reasons

@@ -1,4 +1,4 @@
--- A comparison is fair: in every period and cohort each method answers for the same number of user-months.
+-- Fair comparison: in every period and cohort each method is evaluated on the same number of user-months.
 select period, cohort, min(n_user_months) as fewest, max(n_user_months) as most
 from {{ ref("stage_accuracy") }}
 group by period, cohort

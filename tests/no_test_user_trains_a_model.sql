@@ -1,6 +1,6 @@
--- Nobody whom the methods are judged on is among those the models learn from.
+-- No leakage of test users: no user of the evaluation is in the training or validation split.
 select distinct predictions.user_id
 from {{ ref("stage_predictions") }} as predictions
 inner join
-    (select distinct user_id from {{ ref("training_rows") }} where split <> 'test') as learning
-    on predictions.user_id = learning.user_id
+    (select distinct user_id from {{ ref("training_rows") }} where split <> 'test') as training
+    on predictions.user_id = training.user_id

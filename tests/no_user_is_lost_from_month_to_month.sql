@@ -1,4 +1,4 @@
--- Whatever the method, each closed month believes of all users ever active, and names one primary child of each.
+-- Completeness of posteriors: for each method and closed month, all users seen so far with one primary child each.
 with
     first_months as (select user_id, min(month) as month from {{ ref("user_months") }} group by user_id),
     new_users as (select month, count(*) as n_users from first_months group by month),
@@ -17,8 +17,8 @@ with
         from {{ ref("stage_posteriors") }}
         group by method, month
     )
-select methods.method, expected.month, expected.n_users, believed.n_users as n_users_with_posterior
+select methods.method, expected.month, expected.n_users, found.n_users as n_users_with_posterior
 from months_expected as expected
 cross join methods
-left join months_updated as believed on methods.method = believed.method and expected.month = believed.month
-where coalesce(believed.n_users, 0) <> expected.n_users or coalesce(believed.n_primary_children, 0) <> expected.n_users
+left join months_updated as found on methods.method = found.method and expected.month = found.month
+where coalesce(found.n_users, 0) <> expected.n_users or coalesce(found.n_primary_children, 0) <> expected.n_users

@@ -1,4 +1,4 @@
--- The stages share the whole belief about a child between them, in every month.
+-- Normalisation of posteriors: the stage probabilities of a child sum to one in every month.
 {% set total = sum_of("p_", stage_names()) %}
 select method, user_id, child_no, month, {{ total }} as total
 from {{ ref("stage_posteriors") }}

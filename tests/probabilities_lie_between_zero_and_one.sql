@@ -1,4 +1,4 @@
--- Every probability that is published is a number between 0 and 1, never null.
+-- Range of published probabilities: between 0 and 1, never null.
 select user_id, child_no, month
 from {{ ref("user_stage_months") }}
 where

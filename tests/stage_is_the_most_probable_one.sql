@@ -1,4 +1,4 @@
--- The stage named is the one with the highest probability; of equal ones it is the younger.
+-- Predicted stage: the one with the highest probability, the younger of equal ones.
 select user_id, child_no, month, stage, probability
 from {{ ref("user_stages") }}
 where

@@ -1,4 +1,4 @@
-"""Fixtures of the tests that run the whole monthly job; each run is a process of its own (see project.py)."""
+"""Fixtures of the tests that run the whole monthly job; each run is a separate process (see project.py)."""
 
 import os
 import shutil
@@ -13,11 +13,11 @@ sys.path.append(str(Path(__file__).parent))
 from project import PROJECT, Shop, copy_shop, made_once, make_shop, pin_model
 from reliability import pytest_addoption, pytest_configure, pytest_runtest_call, pytest_runtest_makereport  # noqa: F401
 
-EVALUATED_FROM = "2016-11"  # before it there are eight months to learn from
+EVALUATED_FROM = "2016-11"  # after eight months of training data
 
 
 def generate_source(shop: Shop, users: int, months: int) -> None:
-    """Simulated shoppers of the months through 2017-02, without the truth about them."""
+    """Write simulated users of the months through 2017-02, without their ground truth."""
     wanted = {"users": users, "months": months, "through": "2017-02", "seed": 1, "out": shop.source}
     arguments = [str(word) for name, value in wanted.items() for word in (f"--{name}", value)]
     command = [sys.executable, "-m", "life_stage_demo.generate", *arguments]
@@ -51,13 +51,13 @@ def evaluated(base, tmp_path_factory):
 
 @pytest.fixture
 def shop(base, tmp_path):
-    """A copy of the base as its job left it: change its source and run the job again."""
+    """A copy of the base after its run: change its source and run the job again."""
     return copy_shop(base, tmp_path / "shop")
 
 
 @pytest.fixture
 def bare_shop(base, tmp_path):
-    """A shop whose job never ran: the items and children of the base, no actions, no model."""
+    """A shop before its first run: the items and children of the base, no actions, no model."""
     shop = make_shop(tmp_path / "new_shop", like=base)
     shop.source.mkdir()
     for file in ("items.parquet", "children.parquet"):
@@ -67,6 +67,6 @@ def bare_shop(base, tmp_path):
 
 @pytest.fixture
 def new_shop(base, bare_shop):
-    """A bare shop that is given the model of the base: what both say about a month can be compared."""
+    """A bare shop with the model of the base, so that their predictions are comparable."""
     pin_model(bare_shop, of=base)
     return bare_shop

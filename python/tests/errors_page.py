@@ -17,7 +17,7 @@ PAGE = PROJECT / "docs" / "errors.md"
 FOLDERS = ("macros", "models", "python/life_stage", "python/life_stage_checkout", "python/life_stage_demo")
 CODE = re.compile(r"LS-[A-Z]+-[0-9]{3}")
 MESSAGE = re.compile(rf"'?({CODE.pattern}) (.*)", flags=re.S)
-CHECKS = "python/life_stage/doctor.py"  # `make doctor` names a code and its remedy, the message is the run's
+CHECKS = "python/life_stage/doctor.py"  # `make doctor` prints code and remedy; the message is the run's
 UNCHANGED = re.compile(r"[;:] (nothing|no month) was (changed|written)$")  # true of every error
 HEAD = """\
 # Error codes
@@ -50,7 +50,7 @@ class Raised(NamedTuple):
 
 
 def placeholder(name: str) -> str:
-    """A part of a message that varies."""
+    """The placeholder of a variable part of a message."""
     return f"`<{name}>`"
 
 

@@ -1,4 +1,4 @@
-"""Reference implementation of the birth-month filter in NumPy, for one user at a time."""
+"""Formula of the birth-month filter for one user, over fixed birth months: an independent implementation."""
 
 import numpy as np
 
@@ -23,18 +23,18 @@ class Divisions:
 
     @classmethod
     def of(cls, shop) -> "Divisions":
-        """Those of a warehouse."""
+        """The divisions of a warehouse."""
         bins = shop.query("select age_bin, from_month, to_month from age_bins order by bin_no")
         return cls(bins, shop.query("select stage, from_month, to_month from stages order by stage_no"))
 
 
 def log_likelihood_at(ages: np.ndarray, e: np.ndarray, d: Divisions) -> np.ndarray:
-    """One month's evidence for children of these ages: e of the outer bins outside the grid, a straight line within."""
+    """One month's log-likelihood at these ages: interpolated within the grid, that of the outer bins outside."""
     return np.select([ages < d.first, ages > d.last], [e[0], e[-1]], np.interp(ages, d.centres, e))
 
 
 def start_prior(shares: np.ndarray, d: Divisions) -> np.ndarray:
-    """Not yet, one share per age of the grid, graduated: at the first sight of a family."""
+    """The initial prior of a new user: not yet, one share per age of the grid, graduated."""
     density = shares / (np.array(d.ends) - np.array(d.starts))
     ages = np.arange(d.first, d.last + 1)
     prior = np.array([shares[0], *density[np.searchsorted(d.ends, ages, side="right")], density[-1]])
@@ -42,12 +42,12 @@ def start_prior(shares: np.ndarray, d: Divisions) -> np.ndarray:
 
 
 def older(prior: np.ndarray, hazard: float) -> np.ndarray:
-    """The same a month later: all grow older, some of those not yet expecting begin to."""
+    """The prior a month later: all ages shift by one, new pregnancies enter at the hazard rate."""
     return np.array([prior[0] * (1 - hazard), prior[0] * hazard, *prior[1:-2], prior[-2] + prior[-1]])
 
 
 def prior_after(tenure: int, shares: np.ndarray, hazard: float, d: Divisions) -> np.ndarray:
-    """Prior so many months after the user's first month."""
+    """The prior so many months after the user was first seen."""
     prior = start_prior(shares, d)
     for _ in range(tenure):
         prior = older(prior, hazard)
@@ -55,7 +55,7 @@ def prior_after(tenure: int, shares: np.ndarray, hazard: float, d: Divisions) ->
 
 
 def posterior(log_likelihood: dict, month: int, readouts: tuple, shares: np.ndarray, d: Divisions) -> tuple:
-    """Prior, scaled log-likelihood and posterior of one user in a month, over all grid points."""
+    """Prior, scaled log-likelihoods and posterior of one user in a month: not yet, one per age of the grid, graduated."""
     tau, gamma, delta, hazard = readouts
     tenure = month - min(log_likelihood)
     prior = prior_after(tenure, shares, hazard, d)
@@ -63,7 +63,7 @@ def posterior(log_likelihood: dict, month: int, readouts: tuple, shares: np.ndar
     total = sum(log_likelihood_at(m - births, e, d) for m, e in log_likelihood.items() if m <= month)
     never = sum(e[0] for m, e in log_likelihood.items() if m <= month)
     past = sum(e[-1] for m, e in log_likelihood.items() if m <= month)
-    n_cells = d.last - d.first + 1  # births before these have left the grid: the likeliest of them stands for all
+    n_cells = d.last - d.first + 1  # earlier births have left the grid: the likeliest of them represents all
     C = np.array([never, *total[:n_cells], max([past, *total[n_cells:]])])
     scaled = tau * max(1, sum(m <= month for m in log_likelihood)) ** -gamma * C
     weights = np.exp(scaled - scaled.max()) * prior

@@ -1,8 +1,8 @@
-"""Runs of dbt that are killed before a chosen step of a model.
+"""Runner that kills dbt before a given step of a model.
 
 LIFE_STAGE_KILL_MODELS names the models to watch: every SQL statement they issue, BEGIN and COMMIT included, and every
 file operation below LIFE_STAGE_PUBLISHED is a boundary. LIFE_STAGE_KILL_AT=n kills the process before the n-th; without
-it, each boundary is printed with what a kill there would leave on disk.
+it, each boundary is printed with the files that a kill there would leave on disk.
 """
 
 import json
@@ -17,7 +17,7 @@ FILE_EVENTS = {"open", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.sym
 
 
 def run(shop, *words: str, watch: str = "", kill_at: int | None = None) -> list[dict]:
-    """One dbt command in the shop's folder; returns the boundaries it passed: number, model, next, on_disk."""
+    """Run one dbt command in the shop's folder; returns the boundaries it passed: number, model, next, on_disk."""
     hook = {"LIFE_STAGE_KILL_MODELS": watch, "LIFE_STAGE_KILL_AT": str(kill_at or "")} if watch else {}
     finished = shop.dbt(*words, environment=hook)
     wanted = 0 if kill_at is None else -signal.SIGKILL
@@ -27,7 +27,7 @@ def run(shop, *words: str, watch: str = "", kill_at: int | None = None) -> list[
 
 
 class Watch:
-    """Counts the boundaries of the watched models and dies at the wanted one."""
+    """Counter of the boundaries of the watched models, which kills the process at the given one."""
 
     def __init__(self) -> None:
         self.models = os.environ["LIFE_STAGE_KILL_MODELS"].split()
@@ -43,7 +43,7 @@ class Watch:
         return name if name in self.models else None
 
     def reach(self, model: str, coming: str) -> None:
-        """A boundary: die here, or say what a kill here would leave."""
+        """Kill the process at this boundary, or print the files that a kill would leave."""
         with self.lock:
             self.count += 1
             if self.count == self.kill_at:
@@ -81,7 +81,7 @@ class Watch:
 
 
 def on_disk(published: Path) -> str:
-    """Name, size and time of the warehouse's files and of all that is published: what the next run will find."""
+    """Name, size and time of the warehouse's files and the published files, as the next run finds them."""
     files = [*published.parent.glob("warehouse.duckdb*"), *published.parent.glob("published*")]
     files += published.with_name("published.sets").rglob("*")
     facts = {file: file.lstat() for file in files if file.suffix != ".lock"}

@@ -1,6 +1,6 @@
-"""A project of its own for every test: the project's files, a source, a warehouse and the published marts.
+"""Separate project folder for every test: the project's files, a source, a warehouse and the published marts.
 
-Every run is `dbt build` in a process of its own, forked from one that has loaded dbt. All folders look alike from
+Every run is `dbt build` in a separate process, forked from one that has loaded dbt. All folders look alike from
 inside, so that dbt parses the project once.
 """
 
@@ -35,7 +35,7 @@ PLACES = {
     "DO_NOT_TRACK": "1",
     "PYTHONPATH": str(PROJECT / "python"),
 }
-# The vars that dbt reads while it parses; what it parsed serves for all values of the others (test_manifest.py).
+# Vars read in parsing; the parsed project is the same for all values of the others (test_manifest.py).
 PARSED_VARS = {
     *(
         "checkout_deep",
@@ -57,9 +57,9 @@ FORKS.set_forkserver_preload(LOADED)
 
 
 def run_dbt(words: list[str], folder: Path, output: Path, environment: dict[str, str], file_bytes: int | None) -> None:
-    """What a forked process does: dbt in a folder, in the environment of a user who set nothing else.
+    """Run dbt in a folder, in a forked process with a clean environment.
 
-    No file of it may grow beyond file_bytes: what a process meets whose disk is full.
+    No file of it may grow beyond file_bytes, which simulates a full disk.
     """
     from dbt.cli.main import cli
     from dbt.parser.manifest import ManifestLoader
@@ -98,7 +98,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Shop:
-    """A folder holding all that one monthly job reads and writes."""
+    """A folder with all files that one monthly job reads and writes."""
 
     folder: Path
 
@@ -128,8 +128,8 @@ class Shop:
     ) -> Finished:
         """Run the monthly job, or `only` some of its models, and wait for its end, good or bad.
 
-        What takes time and few tests look at is left out: data tests unless `checked`, evaluation unless that or
-        `evaluated`, the checkout unless `only` names some of it, dbt's log and its record of the run unless `checked`
+        Slow steps of interest to few tests are skipped: data tests unless `checked`, evaluation unless that or
+        `evaluated`, the checkout unless `only` names a part of it, dbt's log and its record of the run unless `checked`
         or given an environment. `environment` and `file_bytes` as in run_dbt.
         """
         words = ["--vars", json.dumps(SMALL | variables)]
@@ -169,7 +169,7 @@ class Shop:
         return finished
 
     def build(self, **variables) -> Finished:
-        """Run the monthly job, which must end well."""
+        """Run the monthly job, which must succeed."""
         finished = self.start(**variables)
         assert finished.exit_code == 0, finished.output[-5000:]
         return finished
@@ -204,18 +204,18 @@ class Shop:
         return dict(self.query(sql))
 
     def published_set(self) -> str | None:
-        """Which set is published: where the link points to."""
+        """The published set: the target of the link."""
         return os.readlink(self.published) if self.published.is_symlink() else None
 
     def contents(self) -> dict[str, tuple]:
-        """Count and hash of every table, and every published byte: what a run that stops must leave as it was."""
+        """Count and hash of every table, and every published byte, which a failed run must not change."""
         kept = {name: self.query(f"select count(*), sum(hash(t)) from {name} as t")[0] for name in self.tables()}
         sets = sorted(path for path in self.folder.glob("published.sets/*/*") if path.is_file())
         kept["published"] = (self.published_set(), *(hashlib.sha256(path.read_bytes()).hexdigest() for path in sets))
         return kept
 
     def add_months(self, of: "Shop", months: list[str]) -> None:
-        """Let months of another shop's actions arrive, a folder each."""
+        """Add months of another shop's actions, a folder each."""
         for month in months:
             shutil.copytree(of.source / "actions" / f"month={month}", self.source / "actions" / f"month={month}")
 
@@ -227,7 +227,7 @@ class Shop:
 
 
 def make_shop(folder: Path, like: Shop | None = None) -> Shop:
-    """A folder with the project's files, no source and no warehouse; `like` lends what dbt has parsed."""
+    """A folder with the project's files, without source and warehouse; `like` provides the parsed project."""
     folder.mkdir(parents=True)
     for name in PROJECT_FILES:
         copy = shutil.copytree if (PROJECT / name).is_dir() else shutil.copy2
@@ -239,7 +239,7 @@ def make_shop(folder: Path, like: Shop | None = None) -> Shop:
 
 
 def made_once(tmp_path_factory, name: str, make: Callable[[Path], None]) -> Path:
-    """A folder that the first test process to ask for it makes, for all of them: copy it, never change it."""
+    """A folder made by the first test process that needs it, shared by all: copy it, never change it."""
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
@@ -253,13 +253,13 @@ def made_once(tmp_path_factory, name: str, make: Callable[[Path], None]) -> Path
 
 
 def copy_shop(shop: Shop, folder: Path) -> Shop:
-    """The whole folder once more, with its warehouse and its published set."""
+    """A copy of the folder with its warehouse and its published set."""
     shutil.copytree(shop.folder, folder, symlinks=True)
     return Shop(folder)
 
 
 def pin_model(shop: Shop, of: Shop) -> None:
-    """Give a warehouse that is not there yet the model of another: both then score alike."""
+    """Give a new warehouse the model of another, so that both score alike."""
     shop.change(
         f"attach '{of.warehouse}' as other (read_only)",
         "create table stage_coefficients as from other.stage_coefficients",
@@ -268,7 +268,7 @@ def pin_model(shop: Shop, of: Shop) -> None:
 
 
 def assert_stops(shop: Shop, code: str, *facts: str, **how) -> None:
-    """The run fails with the code and the facts; every table and every published byte stay as they were."""
+    """Assert that the run fails with the code and the facts, without changing a table or a published byte."""
     before = shop.contents()
     finished = shop.start(**how)
     assert finished.exit_code != 0, finished.output[-3000:]
@@ -283,7 +283,7 @@ def assert_stops(shop: Shop, code: str, *facts: str, **how) -> None:
 
 
 def assert_same(left: Shop, right: Shop, tables: list[str], where: str = "true", ignore: tuple = ("run_id",)) -> None:
-    """Tables hold the same rows in both warehouses, doubles to 1e-9."""
+    """Assert that tables hold the same rows in both warehouses, doubles to 1e-9."""
     for table in tables:
         frames = [shop.frame(table, where).drop(columns=list(ignore), errors="ignore") for shop in (left, right)]
         pd.testing.assert_frame_equal(*frames, check_exact=False, rtol=0, atol=1e-9, obj=table)

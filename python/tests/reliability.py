@@ -52,7 +52,7 @@ def pytest_runtest_call():
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """Observations of a test process reach the writing process with its report."""
+    """Pass observations of a test process to the writing process with its report."""
     if call.when == "call":
         tried = sum(map(int, re.findall(r"(\d+) passing", getattr(item, "hypothesis_statistics", ""))))
         for mark in item.iter_markers("fault"):
@@ -62,7 +62,7 @@ def pytest_runtest_makereport(item, call):
 
 
 class Page:
-    """Collects the rows of the table as tests end, and writes it when all have."""
+    """Collector of the table's rows, which writes the page after the last test."""
 
     def __init__(self):
         self.rows = []
@@ -82,7 +82,7 @@ def pytest_configure(config):
 
 
 def page(rows: list[tuple], before: dict[tuple[str, str, str], str]) -> str:
-    """The document: a table per group, a line per case. Cases that did not run keep their line."""
+    """The page: a table per group, a line per case. Cases that did not run keep their line."""
     cases: dict[tuple[str, str, str], list[tuple]] = {case: [] for case in declared()}
     for group, case, expected, *facts in rows:
         cases[(group, case, expected)].append(facts)

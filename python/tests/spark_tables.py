@@ -1,6 +1,6 @@
-"""Helper process for a Spark warehouse: writes tables, renames some or exports all.
+"""Helper that writes tables into a Spark warehouse, renames them or exports them.
 
-A process of its own, because one at a time may open it.
+A separate process, because only one at a time may open the warehouse.
 """
 
 import sys
@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 
 
 def open_warehouse(warehouse: Path) -> SparkSession:
-    """A session on the warehouse that the target `spark` makes."""
+    """A session on the warehouse of the target `spark`."""
     builder = SparkSession.builder.master("local[2]").enableHiveSupport()
     builder = builder.config("spark.sql.warehouse.dir", str(warehouse)).config("spark.ui.enabled", "false")
     builder = builder.config("spark.sql.session.timeZone", "UTC").config("spark.log.level", "ERROR")
@@ -19,20 +19,20 @@ def open_warehouse(warehouse: Path) -> SparkSession:
 
 
 def write_out(spark: SparkSession, folder: str) -> None:
-    """Every table and view as Parquet."""
+    """Export every table and view as Parquet."""
     for table in spark.catalog.listTables("life_stage"):
         spark.table(f"life_stage.{table.name}").write.parquet(f"{folder}/{table.name}")
 
 
 def take_in(spark: SparkSession, folder: str) -> None:
-    """A table of each Parquet file."""
+    """Create a table from each Parquet file."""
     spark.sql("create database if not exists life_stage")
     for file in Path(folder).glob("*.parquet"):
         spark.read.parquet(str(file)).write.saveAsTable(f"life_stage.{file.stem}")
 
 
 def set_aside(spark: SparkSession, *names: str) -> None:
-    """Tables as a run leaves them that is killed while it replaces them; the last of the new ones is there."""
+    """Leave the tables as after a kill during swap_in; the last of the new ones exists."""
     for name in names:
         spark.sql(f"alter table life_stage.{name} rename to life_stage.{name}__dbt_backup")
     spark.sql(f"create table life_stage.{names[-1]} using parquet as table life_stage.{names[-1]}__dbt_backup")

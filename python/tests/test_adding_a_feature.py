@@ -1,4 +1,4 @@
-"""Commands and SQL of docs/adding_a_feature.md, run as written: they give a trained feature."""
+"""docs/adding_a_feature.md as a test: its commands and its SQL, run in order, give a trained feature."""
 
 import json
 import os
@@ -24,7 +24,7 @@ FEATURE = "feature = 'evening_share=20-23'"
 
 
 def run(checkout: Path, command: str) -> str:
-    """What the command prints; it must end well."""
+    """The output of a command, which must succeed."""
     environment = {name: text for name, text in os.environ.items() if not name.startswith(("LIFE_STAGE_", "MAKE"))}
     environment |= {"PYTHONPATH": str(PROJECT / "python")}
     done = subprocess.run(
@@ -44,7 +44,7 @@ def make_checkout(folder: Path, source: Path) -> None:
     for name, value in {**SMALL, "evaluation_from": '"2017-02"'}.items():
         settings, n_found = re.subn(rf"^  {name}: \S+", f"  {name}: {value}", settings, flags=re.M)
         assert n_found == 1, name
-    # One bin a stage: in the usual 20 these users are too few for an evaluation.
+    # One bin a stage: with the default 20 bins these users are too few for an evaluation.
     settings, n_found = re.subn(r"^  age_bin_edges: .*", "  age_bin_edges: [-34, -9, 84, 110]", settings, flags=re.M)
     assert n_found == 1
     (folder / "dbt_project.yml").write_text(settings, encoding="utf-8")
@@ -53,7 +53,7 @@ def make_checkout(folder: Path, source: Path) -> None:
 
 
 def follow(checkout: Path) -> list[str]:
-    """What each block of the document prints, in order; the first SQL goes into the file that the command wrote."""
+    """The output of each block of the document, in order; the first SQL goes into the file that the command wrote."""
     printed, is_written = [], False
     for language, text in BLOCKS:
         if language == "sql" and not is_written:
@@ -95,7 +95,7 @@ def test_the_feature_is_counted_for_every_user_and_month_with_actions(followed):
     assert left["value"].nunique() > 10
 
 
-def test_both_regressions_learn_it(followed):
+def test_both_regressions_have_its_coefficients(followed):
     assert rows(followed, f"select count(*) from training_vocabulary where {FEATURE} and scale > 0") == [(1,)]
     trained = f"{FEATURE} and parameter_type = 'coefficient' and value <> 0"
     learned = f"select model_name, count(*) from stage_coefficients where {trained}"
@@ -112,7 +112,7 @@ def test_it_explains_stages(followed):
     ]
 
 
-def test_the_document_s_queries_have_results(followed):
+def test_the_document_s_queries_run(followed):
     _, _, compared, support, weights, reasons = followed.printed
     for method in ("birth_month_filter", "memory_less", "prior"):
         assert method in compared

@@ -1,4 +1,4 @@
-"""Ages in text: the phrases that count as an age and those that do not; age_phrases.csv is the list to extend."""
+"""Age reader: phrases that are ages and phrases that are not; age_phrases.csv is the list to extend."""
 
 import csv
 import shutil
@@ -96,7 +96,7 @@ def test_an_age_word_covers_the_same_months_however_it_was_written(connection):
     assert {age_word: found for age_word, found in months_covered.items() if len(found) > 1} == {}
 
 
-def test_the_dictionary_has_each_normalised_word_once(connection):
+def test_the_dictionary_has_each_word_once_in_its_normalised_spelling(connection):
     words = [word for (word,) in connection.execute("select word from age_words").fetchall()]
     assert len(words) == len(set(words))
     assert words == [word.lower().strip() for word in words]

@@ -1,4 +1,4 @@
-"""Backup and restore: a saved warehouse is whole after any kill, and a restore brings back exactly that one."""
+"""Backups of the warehouse: complete after any kill, restored without other content."""
 
 import signal
 import subprocess
@@ -48,7 +48,7 @@ def test_a_copy_holds_what_a_killed_writer_had_committed(warehouse, tmp_path):
 
 
 def test_restoring_puts_back_what_was_saved_and_keeps_what_was_there(warehouse, tmp_path):
-    """The log of the warehouse that is put aside goes with it: its rows come into no other."""
+    """The write-ahead log moves with the old warehouse, so its rows enter no other file."""
     copy = save(warehouse, tmp_path / "backups")
     with duckdb.connect(warehouse) as connection:
         connection.execute("delete from notes where note = 'first'")
@@ -97,7 +97,7 @@ def test_a_warehouse_behind_a_link_is_put_back_behind_it(warehouse, tmp_path):
     assert notes(link) == ["first", "committed before the kill"]
 
 
-def test_a_missing_warehouse_and_a_missing_backup_have_codes(tmp_path):
+def test_a_missing_warehouse_and_a_missing_copy_are_errors(tmp_path):
     with pytest.raises(ValueError, match="LS-BAK-001"):
         save(tmp_path / "none.duckdb", tmp_path)
     with pytest.raises(ValueError, match="LS-BAK-002"):
@@ -121,8 +121,8 @@ def test_while_a_run_holds_the_warehouse_nothing_is_copied_or_replaced(warehouse
         pytest.param("dynamic_fusion", marks=pytest.mark.slow),
     ],
 )
-def test_posteriors_are_rebuilt_from_stored_scores_and_log_likelihoods(base, shop, lost):
-    """Changed by hand or lost, they are as they were; no month is scored again."""
+def test_posteriors_are_rebuilt_from_stored_log_likelihoods(base, shop, lost):
+    """Changed or lost posteriors are rebuilt unchanged; no month is scored again."""
     scored = shop.run_of_months("stage_log_likelihoods")
     shop.change("update birth_month_filter set log_marginal_likelihood = -1", f"drop table if exists {lost}")
     finished = shop.dbt("run-operation", "rebuild_posteriors")

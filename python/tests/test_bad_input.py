@@ -1,4 +1,4 @@
-"""Bad rows: rejected with every reason, valid rows kept once, no row lost."""
+"""Validation of source rows: invalid ones are rejected with every reason, valid ones kept once, none lost."""
 
 import csv
 import os
@@ -58,7 +58,7 @@ ACTIONS = [
         "",
         "inf",
     ),
-    # Judged first, then kept once: a bad row never stands in for a good one, and the earliest good one holds.
+    # Validation precedes deduplication, so an invalid row never replaces a valid one.
     ("user_missing", "d1", "", "2016-11-01 00:00:00", "click", "1", "", ""),
     ("", "d1", "u3", "2016-11-06 10:00:00", "click", "1", "", ""),
     ("", "d1", "u3", "2016-11-05 10:00:00", "click", "2", "", ""),
@@ -98,7 +98,7 @@ ITEMS = [("", "1", "A"), ("", "2", "B"), ("superseded", "2", "C"), ("item_missin
 
 
 def parsed_time(text):
-    """An ISO time in UTC; None when it is none."""
+    """An ISO time in UTC; None if it is invalid."""
     try:
         time = datetime.fromisoformat(text.strip())
     except ValueError:
@@ -107,13 +107,13 @@ def parsed_time(text):
 
 
 def action_named(text):
-    """What an action word means according to the dictionary; None when it is not in it."""
+    """The action of a word in the dictionary; None if it has none."""
     with (PROJECT / "seeds" / "action_synonyms.csv").open(newline="") as file:
         return {row["word"]: row["action"] for row in csv.DictReader(file)}.get(text.strip().lower())
 
 
 def describe_triggers(action_id, user_id, occurred_at, action, item_id, search_term, quantity):
-    """The rules of the input contract once more, row by row."""
+    """An independent implementation of the validation rules, row by row."""
     time, action = parsed_time(occurred_at), action_named(action)
     try:
         is_absurd = quantity != "" and not 1 <= float(quantity) <= 1000
@@ -146,7 +146,7 @@ def write_csv(file, columns, rows):
 
 @pytest.fixture(scope="module")
 def evaluated(base, tmp_path_factory):
-    """A shop whose rows are mostly bad; each action carries its number as its session."""
+    """A shop with mostly invalid rows; the session of an action is its row number."""
     shop = make_shop(tmp_path_factory.mktemp("evaluated") / "shop", like=base)
     folder = shop.source / "actions" / "month=2016-11"
     folder.mkdir(parents=True)
@@ -167,7 +167,7 @@ def evaluated(base, tmp_path_factory):
     "invalid times, ids, action names, items, search terms, quantities",
     "rejected with every reason",
 )
-def test_every_action_gets_just_the_reasons_it_deserves(evaluated):
+def test_every_action_gets_exactly_its_rejection_reasons(evaluated):
     expected = [row[0] for row in ACTIONS] + [describe_triggers(*row) for row in random_actions(400)]
     assert [describe_triggers(*row[1:]) for row in ACTIONS] == expected[: len(ACTIONS)]
     found = dict(evaluated.query("select session_id::integer, coalesce(reasons, '') from stg_action_rows"))
@@ -175,7 +175,7 @@ def test_every_action_gets_just_the_reasons_it_deserves(evaluated):
         n: (reasons, found[n]) for n, reasons in enumerate(expected) if set(found[n].split()) != set(reasons.split())
     } == {}
     assert len(found) == len(expected)
-    # One row per reason in what people read, and no reason of the dictionary without a case here.
+    # One row per reason in the quarantine, and no reason of the seed without a row here.
     each = Counter(reason for reasons in expected for reason in reasons.split())
     assert dict(evaluated.query("select reason, count(*) from stg_rejected_actions group by reason")) == each
     observe("rejected: " + ", ".join(f"{each[reason]} {reason}" for reason in sorted(each)))
@@ -185,7 +185,7 @@ def test_every_action_gets_just_the_reasons_it_deserves(evaluated):
     )
 
 
-def test_good_rows_are_read_in_utc_with_the_plain_word_for_the_action(evaluated):
+def test_valid_rows_have_utc_times_and_standard_action_names(evaluated):
     found = evaluated.query(
         "select action_id, user_id, occurred_at::varchar, action, item_id, search_term, quantity "
         "from stg_actions where user_id = 'u1'"
@@ -201,7 +201,7 @@ def test_good_rows_are_read_in_utc_with_the_plain_word_for_the_action(evaluated)
 
 
 @pytest.mark.fault("Rows", "duplicate `action_id`", "earliest valid row kept, others counted as duplicates")
-def test_of_equal_ids_in_a_month_the_earliest_good_row_is_kept(evaluated):
+def test_the_earliest_valid_row_of_equal_ids_in_a_month_is_kept(evaluated):
     rows = "select strftime(month, '%Y-%m'), item_id from stg_actions where action_id = 'd1' order by month"
     assert evaluated.query(rows) == [("2016-11", "2"), ("2016-12", "3")]
     assert evaluated.query("select count(*) from stg_action_rows where action_id = 'd1' and is_duplicate") == [(1,)]
@@ -213,7 +213,7 @@ def test_of_equal_ids_in_a_month_the_earliest_good_row_is_kept(evaluated):
     "rejected with a reason; newest registration and births up to 10 months ahead kept",
 )
 @pytest.mark.fault("Rows", "several or no rows for an item", "one kept, others rejected")
-def test_every_child_and_item_gets_the_reason_it_deserves(evaluated):
+def test_every_child_and_item_gets_its_rejection_reason(evaluated):
     found = evaluated.query("select table_name, coalesce(id, ''), reason from stg_rejected_registrations")
     bad = [("children", row[1], row[0]) for row in CHILDREN if row[0] not in ("", "repeated")]
     assert Counter(found) == Counter(bad + [("items", row[1], row[0]) for row in ITEMS if row[0]])

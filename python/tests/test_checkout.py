@@ -1,4 +1,4 @@
-"""Checkout tables against plain loops: features before a month, recommendations, evaluation."""
+"""Checkout: features before a month, recommendations and evaluation, against plain implementations."""
 
 from datetime import date
 from itertools import product
@@ -74,7 +74,7 @@ def test_a_visit_is_the_sources_or_ends_after_half_an_hour_or_with_the_month(che
     assert sorted(baskets) == [["1", "2"], ["3"], ["4", "5"], ["5"], ["6"], ["7"]]
 
 
-def test_half_of_a_basket_is_given_and_the_other_half_wanted(tables):
+def test_half_of_a_basket_is_context_and_the_other_half_relevant(tables):
     lines = tables["lines"].groupby(["month", "basket_id"])["is_context_item"]
     assert (lines.sum() == lines.size() // 2).all()
     share = (
@@ -85,15 +85,15 @@ def test_half_of_a_basket_is_given_and_the_other_half_wanted(tables):
         .first()
         .mean()
     )
-    assert 0.4 < share < 0.6  # at random: the first item is given in half of the baskets
+    assert 0.4 < share < 0.6  # at random: the first item is context in half of the baskets
 
 
-def test_habits_are_baskets_that_lose_half_their_weight_in_sixty_days(checkout, tables):
+def test_habits_are_baskets_with_a_half_life_of_sixty_days(checkout, tables):
     lines = tables["lines"].assign(acted_on=lambda rows: pd.to_datetime(rows["acted_on"]))
     queries = tables["queries"].groupby("month")["user_id"]
     for month, habits in tables["habits"].groupby("month"):
         before = lines[lines["acted_on"] < month]
-        if month < pd.Timestamp("2017-03-01"):  # the month to come is for all users
+        if month < pd.Timestamp("2017-03-01"):  # every user has features of the open month
             before = before[before["user_id"].isin(queries.get_group(month))]
         weight = 0.5 ** ((month - before["acted_on"]).dt.days / 60)
         wanted = before.assign(score=weight).groupby(["user_id", "item_no"])["score"].sum()
@@ -101,7 +101,7 @@ def test_habits_are_baskets_that_lose_half_their_weight_in_sixty_days(checkout, 
         pd.testing.assert_series_equal(found.sort_index(), wanted, check_exact=False, atol=1e-8)
 
 
-def test_a_cart_knows_what_its_shopper_bought_until_the_day_before_and_an_empty_cart_until_the_month(tables):
+def test_features_of_a_cart_end_the_day_before_and_those_of_an_empty_cart_before_the_month(tables):
     lines = tables["lines"].assign(acted_on=lambda rows: pd.to_datetime(rows["acted_on"]))
     queries = tables["queries"].assign(queried_on=lambda rows: pd.to_datetime(rows["queried_on"]))
     assert (queries["queried_on"] == queries["month"])[queries["kind"] == "user"].all()
@@ -119,7 +119,7 @@ def test_a_cart_knows_what_its_shopper_bought_until_the_day_before_and_an_empty_
     assert len(in_month) > 0
 
 
-def test_the_last_of_twenty_places_are_for_the_best_new_items_and_the_others_keep_their_order(tables):
+def test_the_last_of_twenty_ranks_are_for_the_best_new_items_and_the_others_keep_their_order(tables):
     new = tables["items"].query("is_new").set_index(["month", "item_no"]).index
     months = tables["queries"].set_index("query_id")["month"]
     ranked = tables["rankings"].query("model == 'hybrid' and rank <= 20").sort_values(["query_id", "rank"])
@@ -134,7 +134,7 @@ def test_the_last_of_twenty_places_are_for_the_best_new_items_and_the_others_kee
     assert (late.groupby("query_id")["probability"].diff().dropna() <= 0).all() and len(late) > 0
 
 
-def test_labels_are_what_known_shoppers_bought_in_the_first_days(checkout, tables):
+def test_labels_are_purchases_of_known_users_in_the_first_days(checkout, tables):
     bought = actions_in_baskets(checkout).query("action == 'purchase'")
     numbers = tables["catalogue"].set_index("item_id")["item_no"]
     wanted = set()
@@ -146,7 +146,7 @@ def test_labels_are_what_known_shoppers_bought_in_the_first_days(checkout, table
     assert wanted
 
 
-def test_items_that_go_together_have_the_cosine_of_their_baskets(tables):
+def test_co_purchase_similarity_is_the_cosine_of_baskets(tables):
     lines = tables["lines"]
     for month, neighbours in tables["neighbours"].query("measure == 'together'").groupby("month"):
         before = lines[lines["month"] < month]
@@ -167,8 +167,8 @@ def test_the_shares_of_the_items_sum_to_one_in_all_and_in_each_stage(tables):
     np.testing.assert_allclose(shares, 1, atol=1e-9)
 
 
-def test_features_of_a_month_do_not_depend_on_its_own_purchases(checkout, tmp_path):
-    """Other purchases in the last evaluated month change its relevant items and no feature before it."""
+def test_features_of_a_month_are_independent_of_its_actions(checkout, tmp_path):
+    """Other purchases in the last evaluated month change its relevant items, and no features."""
     changed = copy_shop(checkout, tmp_path / "changed")
     changed.change(
         """update stg_action_rows set item_id = (select max(item_id) from stg_items)
@@ -188,7 +188,7 @@ def test_features_of_a_month_do_not_depend_on_its_own_purchases(checkout, tmp_pa
 
 
 def figures(ranked, right, n_items, n_context_items):
-    """recall, average precision, NDCG of the first ten, and AUC over the catalogue: one case, in loops."""
+    """recall, average precision, NDCG of the first ten, and AUC over the catalogue of one query, in loops."""
     hits = [item in right for item in ranked[:10]]
     precisions = [sum(hits[: place + 1]) / (place + 1) for place, hit in enumerate(hits) if hit]
     gains = sum(1 / np.log2(place + 2) for place, hit in enumerate(hits) if hit)
@@ -204,7 +204,7 @@ def figures(ranked, right, n_items, n_context_items):
     return sum(hits) / len(right), sum(precisions) / at_most, gains / best, in_order / len(right)
 
 
-def test_the_scores_of_a_query_are_those_of_plain_loops(checkout, tables):
+def test_metrics_of_a_query_equal_those_of_plain_loops(checkout, tables):
     relevant_items = checkout.frame("checkout_relevant_items").groupby("query_id")["item_no"].apply(set)
     given = tables["query_items"].query("context == 'cart'").groupby("query_id").size()
     examples = dict(list(tables["examples"].groupby("query_id")))
@@ -238,7 +238,7 @@ def test_a_ranking_is_that_of_the_models_own_columns(tables):
     np.testing.assert_allclose(first, wanted.groupby("query_id").max().loc[first.index], atol=1e-12)
 
 
-def test_what_was_put_into_the_cart_is_not_recommended(tables):
+def test_context_items_are_not_recommended(tables):
     cart = tables["query_items"].query("context == 'cart'")
     assert len(cart) > 0
     assert cart.merge(tables["candidates"], on=["query_id", "item_no"]).empty
@@ -255,12 +255,12 @@ def test_stages_are_those_of_the_month_before(checkout, tables):
     )
 
 
-def test_the_champion_is_the_cheapest_that_is_not_beaten_for_sure_and_stays_until_it_is(checkout, tmp_path):
+def test_the_champion_is_the_cheapest_model_not_significantly_beaten_and_stays_until_it_is(checkout, tmp_path):
     shop = copy_shop(checkout, tmp_path / "champion")
     where = "period = 'all' and segment = 'all' and metric = 'recall_at_10' and kind = 'cart'"
 
     def chosen(*beaten: str) -> tuple:
-        """With a hybrid that is best, and beats these alone for sure."""
+        """The champion with a best hybrid that significantly beats only these models."""
         is_beaten = f"other_model in {(*beaten, '')}"
         shop.change(
             f"update checkout_leaderboard set value = case model when 'hybrid' then 0.9 else 0.1 end where {where}",
@@ -280,7 +280,7 @@ def test_the_champion_is_the_cheapest_that_is_not_beaten_for_sure_and_stays_unti
 
 
 def champions(shop):
-    """By kind the model that answers, the best one, and the recall of both."""
+    """The champion and the best model by kind, with the recall of both."""
     figures = "model, best_model, recall_at_10, best_recall_at_10"
     rows = shop.query(f"select kind, {figures} from checkout_champions where month = '2017-03-01'")
     return {kind: tuple(facts) for kind, *facts in rows}
@@ -288,7 +288,7 @@ def champions(shop):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("floor", "wanted"), [(0.5, "hybrid"), (0.7, "habit"), (0.9, "popular")])
-def test_a_model_below_the_stage_floor_serves_only_without_a_better_one(checkout, tmp_path, floor, wanted):
+def test_a_model_below_the_stage_floor_is_champion_only_if_no_model_is_better(checkout, tmp_path, floor, wanted):
     """Of 0.9, 0.5 and 0.3 of recall the worst stage gets 0.6, 0.75 and 0.8; no model reaches 0.9."""
     shop = copy_shop(checkout, tmp_path / "floor")
     ((worst,),) = shop.query("select min(segment) from checkout_leaderboard where segment like 'stage=%'")
@@ -315,7 +315,7 @@ def test_the_settings_tried_are_the_grid_and_the_warehouse_stays_as_it_was(check
 
 
 @pytest.mark.slow
-def test_the_network_is_evaluated_with_the_others_and_never_serves(checkout, tmp_path):
+def test_a_network_is_evaluated_with_the_others_and_is_no_champion(checkout, tmp_path):
     pytest.importorskip("optax", reason="needs the extra deep")
     shop = copy_shop(checkout, tmp_path / "deep")
     shop.build(checked=True, only="checkout_deep_scores checkout_candidates+", checkout_deep=True, **MONTHS)
@@ -329,7 +329,7 @@ def test_the_network_is_evaluated_with_the_others_and_never_serves(checkout, tmp
     assert Recommender.load(shop.warehouse).recommend([], "nobody")
 
 
-def test_a_difference_turned_round_changes_its_sign_alone(tables):
+def test_a_reversed_difference_changes_only_its_sign(tables):
     pairs = tables["comparisons"].set_index(["kind", "period", "segment", "metric", "model", "other_model"])
     turned = pairs.swaplevel("model", "other_model")
     turned.index.names = pairs.index.names
@@ -354,7 +354,7 @@ def test_the_marts_are_published_only_where_a_checkout_is_made(checkout, base):
         assert base.query(f"from {name}") == [] and not (base.published / f"{name}.parquet").exists()
 
 
-def test_only_pairs_of_enough_shoppers_are_published(checkout, tables, tmp_path):
+def test_only_pairs_with_enough_users_are_published(checkout, tables, tmp_path):
     shop = copy_shop(checkout, tmp_path / "few")
     shop.build(only="path:models/checkout/marts/cart_complements.sql", **MONTHS, min_cell_users=2)
     lines = tables["lines"][["month", "basket_id", "user_id", "item_id"]]
@@ -367,7 +367,7 @@ def test_only_pairs_of_enough_shoppers_are_published(checkout, tables, tmp_path)
     assert set(checkout.frame("cart_complements")["reason"]) == {"alike"}, "no pair has 20 shoppers"
 
 
-def test_the_recommender_equals_the_rankings_of_the_warehouse(checkout, tables):
+def test_index_recommendations_equal_the_ranking_of_the_warehouse(checkout, tables):
     names = tables["catalogue"].set_index("item_no")["item_id"]
     ranked = tables["rankings"].query("model == 'hybrid' and rank <= 20").sort_values("rank")
     predictions_by_method = {case: rows for case, rows in ranked.groupby("query_id")}
@@ -391,7 +391,7 @@ def test_the_recommender_equals_the_rankings_of_the_warehouse(checkout, tables):
     assert len(evaluated) > 50 and n_bought > 10
 
 
-def test_impressions_of_empty_carts_are_the_rankings_of_the_warehouse(checkout, tables):
+def test_recommendations_for_an_empty_cart_equal_the_ranking_of_the_warehouse(checkout, tables):
     ranked = tables["rankings"].query("rank <= 20").merge(tables["queries"].query("kind == 'user'"), on="query_id")
     n_compared = 0
     with duckdb.connect(checkout.warehouse, read_only=True) as connection:
@@ -407,8 +407,8 @@ def test_impressions_of_empty_carts_are_the_rankings_of_the_warehouse(checkout, 
     assert n_compared > 500
 
 
-def test_impressions_do_not_depend_on_the_batch_size(checkout, tables, monkeypatch):
-    """By the hybrid too, whatever the champion is; every reason is a generator that names the item."""
+def test_recommendations_are_independent_of_the_batch_size(checkout, tables, monkeypatch):
+    """Also for the hybrid, whatever the champion; every reason is a generator that returned the item."""
     champions = "select date '2017-03-01' as month, 'user' as kind, '{}' as model"
     ((champion,),) = checkout.query("select model from checkout_champions where kind = 'user'")
     users = set(tables["users"].loc[tables["users"]["month"] == "2017-03-01", "user_id"])
@@ -438,7 +438,7 @@ def test_impressions_do_not_depend_on_the_batch_size(checkout, tables, monkeypat
     assert {"habit", "popular"} < reasons
 
 
-def test_a_model_that_reads_an_unknown_source_is_refused(checkout, tmp_path):
+def test_a_model_with_an_unknown_generator_is_an_error(checkout, tmp_path):
     shop = copy_shop(checkout, tmp_path / "unknown")
     shop.change("alter table checkout_coefficients add column w_gifts double default 0.5")
     with pytest.raises(ValueError, match="LS-CHK-001 the model reads gifts,"):
@@ -450,8 +450,8 @@ def test_a_model_that_reads_an_unknown_source_is_refused(checkout, tmp_path):
         Recommender.load(shop.warehouse, model="deep")
 
 
-def test_an_empty_cart_gets_the_recommendations_of_the_mart(checkout, tables):
-    """By the champion of empty carts, which is another than that of carts here."""
+def test_recommendations_for_an_empty_cart_equal_the_marts(checkout, tables):
+    """By the champion for empty carts, which differs from that for carts here."""
     recommender, names = Recommender.load(checkout.warehouse), tables["catalogue"].set_index("item_no")["item_id"]
     assert recommender.index.weights["model"] != recommender.for_empty.index.weights["model"]
     for user, prediction in tables["impressions"].sort_values("rank").groupby("user_id"):
@@ -460,7 +460,7 @@ def test_an_empty_cart_gets_the_recommendations_of_the_mart(checkout, tables):
         np.testing.assert_allclose([item.probability for item in found], prediction["probability"])
 
 
-def test_an_invalid_query_fails_and_known_purchases_count_once(checkout, tables):
+def test_an_invalid_request_is_an_error_and_known_items_count_once(checkout, tables):
     recommender = Recommender.load(checkout.warehouse)
     item = tables["catalogue"]["item_id"][0]
     for question in ({"cart": item}, {"cart": [item], "n": -1}, {"cart": [item], "on": date(2017, 2, 27)}):
@@ -491,8 +491,8 @@ def test_cold_start_users_with_an_unknown_cart_get_popular_items(checkout, table
     assert {item.reason for item in found} == {"popular"}
 
 
-def test_drift_is_the_stability_index_with_errors_only_where_shoppers_change(checkout, tmp_path):
-    """In February half of the shoppers get the stage toddler, and all come three times as often."""
+def test_drift_is_the_stability_index_with_errors_only_where_users_change(checkout, tmp_path):
+    """In February half of the users have a predicted toddler, and all users come three times as often."""
     shop = copy_shop(checkout, tmp_path / "drift")
     again = "insert into checkout_lines select * replace (basket_id || '{} again' as basket_id) from checkout_lines"
     shop.change(
@@ -519,7 +519,7 @@ def test_drift_is_the_stability_index_with_errors_only_where_shoppers_change(che
     assert set(found["level"].drop(index=changed)) == {"ok"} and len(found) == 4 * 3
 
 
-def test_the_gap_is_between_the_groups_that_are_served_worst_and_best(checkout, tables):
+def test_the_gap_is_between_the_worst_and_the_best_group(checkout, tables):
     board = tables["leaderboard"].query("period == 'all' and segment != 'all' and n_queries >= 20")
     groups = board.assign(grouped_by=board["segment"].str.partition("=")[0])
     by_group = groups.groupby(["kind", "metric", "model", "grouped_by"])["value"]
@@ -531,7 +531,7 @@ def test_the_gap_is_between_the_groups_that_are_served_worst_and_best(checkout, 
         assert lowest[(*key[:3], f"{key[3]}={row['lowest_group']}")] == row["lowest_value"]
 
 
-def test_quality_compares_served_with_bought_items_and_equals_the_leaderboard(checkout, tables, tmp_path):
+def test_monitored_quality_joins_impressions_with_purchases_and_the_leaderboard(checkout, tables, tmp_path):
     shop = copy_shop(checkout, tmp_path / "quality")
     shop.build(only="monitor_quality", evaluated=True, **MONTHS)
     found = shop.frame("monitor_quality", "subject <> 'life_stage'").set_index(["subject", "model", "month"])
@@ -556,7 +556,7 @@ def test_quality_compares_served_with_bought_items_and_equals_the_leaderboard(ch
     )
 
 
-def test_no_row_of_an_erased_shopper_stays_under_a_query_id(checkout, tmp_path):
+def test_an_erased_user_leaves_no_row_under_a_query_id(checkout, tmp_path):
     shop = copy_shop(checkout, tmp_path / "erased")
     ((user,),) = shop.query("select user_id from checkout_queries group by user_id order by count(*) desc, 1 limit 1")
     numbered = [n for (n,) in shop.query("select table_name from duckdb_columns() where column_name = 'query_id'")]
@@ -568,7 +568,7 @@ def test_no_row_of_an_erased_shopper_stays_under_a_query_id(checkout, tmp_path):
     assert {shop.query(f"select count(*) from {name} where {theirs}")[0][0] for name in numbered} == {0}
 
 
-def test_the_request_log_has_every_request_and_changes_no_recommendation(checkout, tmp_path):
+def test_the_request_log_records_every_response_and_changes_none(checkout, tmp_path):
     log = RequestLog(tmp_path / "requests")
     carts = [["1000005"], ["no such item"]]
     plain, logged = Recommender.load(checkout.warehouse), Recommender.load(checkout.warehouse, log=log)
@@ -580,7 +580,7 @@ def test_the_request_log_has_every_request_and_changes_no_recommendation(checkou
     assert (rows["n_candidates"] >= 7).all() and (rows["milliseconds"] > 0).all()
 
 
-def test_the_load_test_queries_the_evaluated_carts_in_turn_and_logs_every_request(checkout, tables, tmp_path, base):
+def test_a_load_test_sends_the_evaluation_carts_in_turn_and_logs_every_request(checkout, tables, tmp_path, base):
     n_carts = len(tables["queries"].query("kind == 'cart' and is_evaluated"))
     with RequestLog(tmp_path / "requests") as log:
         taken = load_test(checkout.warehouse, n_carts + 5, log)
@@ -593,12 +593,12 @@ def test_the_load_test_queries_the_evaluated_carts_in_turn_and_logs_every_reques
 
 @pytest.fixture(scope="module")
 def predictions_by_method(tables):
-    """Scores of every model on every evaluated query, one row each."""
+    """Metrics of every model and evaluation query, one row each."""
     facts = ["n_shown", "excess_probability", "has_relevant_items", "recall_at_10", "stage", "activity", "tenure"]
     return tables["query_scores"][["kind", "model", "query_id", *facts]]
 
 
-def test_a_segment_counts_its_queries_with_relevant_or_served_items(tables, predictions_by_method):
+def test_a_group_counts_queries_with_relevant_items_or_impressions(tables, predictions_by_method):
     board = tables["leaderboard"].query("period == 'all'")
     found = board.set_index(["kind", "model", "metric", "segment"])["n_queries"].sort_index()
     for metric, of in (("recall_at_10", "has_relevant_items"), ("calibration_gap", "n_shown")):
@@ -609,7 +609,7 @@ def test_a_segment_counts_its_queries_with_relevant_or_served_items(tables, pred
         assert len(counted) < len(predictions_by_method)
 
 
-def test_exposure_and_calibration_of_a_segment_are_those_of_its_served_items(tables, predictions_by_method):
+def test_exposure_and_calibration_of_a_group_are_those_of_its_impressions(tables, predictions_by_method):
     shown = tables["rankings"].query("rank <= 10")
     shown = shown.assign(excess=shown["probability"] - shown["is_relevant"]).groupby(["model", "query_id"])["excess"]
     shown = predictions_by_method[["kind", "model", "query_id", "tenure"]].merge(
@@ -629,7 +629,7 @@ def test_exposure_and_calibration_of_a_segment_are_those_of_its_served_items(tab
     assert set(shown["tenure"]) == {"new", "below 180 days", "180 days or more"}
 
 
-def test_tenure_is_counted_from_the_first_basket_the_checkout_knows(tables):
+def test_tenure_starts_with_the_first_basket_of_the_checkout(tables):
     lines = tables["lines"].assign(acted_on=lambda rows: pd.to_datetime(rows["acted_on"]))
     queries = tables["query_scores"].query("model == 'popular'")
     for month, rows in queries.groupby("month"):
@@ -639,9 +639,7 @@ def test_tenure_is_counted_from_the_first_basket_the_checkout_knows(tables):
         assert list(rows["tenure"]) == list(wanted)
 
 
-def test_gaps_are_the_differences_and_ratios_between_groups_that_fairlearn_gives(
-    checkout, tables, predictions_by_method
-):
+def test_fairness_gaps_are_the_differences_and_ratios_of_fairlearn(checkout, tables, predictions_by_method):
     metrics = pytest.importorskip("fairlearn.metrics", reason="fairlearn is not installed: pip install fairlearn")
     gaps = checkout.frame("checkout_fairness_gaps").set_index(["kind", "model", "grouped_by", "metric"])[
         ["gap", "ratio"]

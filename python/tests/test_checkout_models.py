@@ -1,4 +1,4 @@
-"""Checkout algebra against plain loops: EASE, similar texts, rankers, intervals."""
+"""Algebra of the checkout against plain implementations: linear basket model, text similarity, rankers, intervals."""
 
 from datetime import date
 
@@ -46,7 +46,7 @@ def test_the_nearest_are_the_largest_and_of_equal_ones_the_first(seed):
     assert (score == scores[row, column]).all()
 
 
-def test_items_with_similar_descriptions_are_near_and_rare_words_count_more():
+def test_similar_descriptions_are_near_and_rare_words_weigh_more():
     words = {1: "soft shirt blue", 2: "soft shirt red", 3: "soft stroller rare", 4: "soft chair rare", 5: "drill"}
     catalogue = pd.DataFrame({"item_no": words.keys(), "words": words.values()}).astype({"item_no": "int32"})
     items = pd.DataFrame({"item_no": words.keys(), "is_new": [False, True, True, False, True]})
@@ -61,9 +61,9 @@ OPTIONS = {"penalty": 0.001, "most_counted": 3, "even_stages": False}
 
 
 def examples(n_queries=16_000, seed=1, n_newborn=0):
-    """Candidates whose odds of being right are -2 + 2 habit + 1 together_cart, in a closed month and the next.
+    """Candidates with log-odds of relevance -2 + 2 habit + 1 together_cart, in a closed month and the next.
 
-    The first n_newborn cases are newborns, to whom habit and together_cart say as much as the other one does to others.
+    The first n_newborn queries are of newborns, with the weights of habit and together_cart exchanged.
     """
     rng = np.random.default_rng(seed)
     rows = pd.DataFrame({"query_id": np.repeat(np.arange(n_queries), 10), "item_no": np.tile(np.arange(10), n_queries)})
@@ -89,7 +89,7 @@ def learned(frame, **options):
         return coefficients(examples=rows, months=months, options=OPTIONS | options).to_pandas().set_index("model")
 
 
-def test_the_hybrid_finds_the_true_weights_from_a_tenth_of_the_wrong_candidates():
+def test_the_hybrid_recovers_the_true_weights_from_a_tenth_of_the_negatives():
     rows = learned(examples())
     assert list(rows.index) == list(MODELS) and set(rows["month"]) == {date(2017, 3, 1)}
     hybrid = rows.loc["hybrid"]
@@ -106,14 +106,14 @@ def test_the_hybrid_finds_the_true_weights_from_a_tenth_of_the_wrong_candidates(
     }
 
 
-def test_a_generator_without_candidates_predicts_the_base_rate():
-    """It is asked for probabilities as soon as it names something; ONE_IN wrong rows stand for themselves."""
+def test_a_generator_without_candidates_so_far_predicts_the_base_rate():
+    """Probabilities are needed once it has candidates; each sampled negative stands for ONE_IN."""
     rows = pd.DataFrame({"alike_cart": 0.0, "is_relevant": np.arange(1000) < 100, "query_id": 0})
     intercept, weights = fit(rows, ["alike_cart"], None)
     assert 1 / (1 + np.exp(-intercept)) == pytest.approx(100 / (100 + 900 * ONE_IN)) and weights["alike_cart"] > 0
 
 
-def test_the_even_hybrid_learns_from_few_newborns_as_much_as_from_all_others():
+def test_the_even_hybrid_weighs_few_newborns_like_all_others():
     frame = examples(n_newborn=1_600)
     rows = learned(frame, even_stages=True)
     assert list(rows.index) == [*MODELS, "hybrid_even"]
@@ -133,7 +133,7 @@ def test_the_even_hybrid_learns_from_few_newborns_as_much_as_from_all_others():
         assert list(found.values()) == pytest.approx(list(wanted.values()), rel=1e-2)
 
 
-def test_the_others_learn_the_same_with_and_without_the_network():
+def test_other_models_are_the_same_with_and_without_the_network():
     frame = examples().assign(habit_rank_score=1.0)
     alone = frame.sample(2_000, random_state=1).assign(habit=0.0, popular_in_stage=0.0, deep=1.0, deep_rank_score=1.0)
     alone["item_no"] += 100
@@ -147,7 +147,7 @@ def test_the_others_learn_the_same_with_and_without_the_network():
 
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 10_000))
-def test_the_order_within_queries_minimises_the_penalised_loss(seed):
+def test_the_ranking_model_minimises_the_penalised_loss_within_queries(seed):
     rng = np.random.default_rng(seed)
     matrix, query_id = rng.normal(size=(60, 3)) * [1, 5, 0.1], np.repeat(np.arange(10), 6)
     is_relevant = (matrix[:, 0] + rng.normal(size=60) > 1) & (query_id > 0)
@@ -186,7 +186,7 @@ def query_scores(gain=0.05, n_users=300):
     return pd.concat(frames, ignore_index=True)
 
 
-def test_models_on_the_same_resamples_differ_by_less_than_each_is_uncertain():
+def test_paired_bootstrap_differences_are_less_uncertain_than_each_model():
     scores = query_scores()
     board = leaderboard(query_scores=duckdb.from_df(scores)).to_pandas().query("segment == 'all' and period == 'all'")
     pairs = comparisons(query_scores=duckdb.from_df(scores)).to_pandas().query("segment == 'all' and period == 'all'")
@@ -205,7 +205,7 @@ def test_models_on_the_same_resamples_differ_by_less_than_each_is_uncertain():
 
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 10_000))
-def test_the_exported_model_has_the_probabilities_of_the_stored_weights(seed):
+def test_the_exported_model_predicts_the_probabilities_of_its_weights(seed):
     pytest.importorskip("onnx", reason="needs the extra onnx")
     onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
     rng = np.random.default_rng(seed)
@@ -216,7 +216,7 @@ def test_the_exported_model_has_the_probabilities_of_the_stored_weights(seed):
 
 
 def baskets_of_pairs(n_users=300, n_items=20, seed=1):
-    """Lines of baskets that hold an item, the one paired with it (2k and 2k + 1) and one at random; half is given."""
+    """Lines of baskets with an item, its pair (2k and 2k + 1) and a random one; half is context."""
     rng, rows = np.random.default_rng(seed), []
     for user in range(n_users):
         for visit in range(4):
@@ -233,7 +233,7 @@ def baskets_of_pairs(n_users=300, n_items=20, seed=1):
     return pd.DataFrame(rows).astype({"item_no": "int32"})
 
 
-def test_the_network_learns_what_goes_together_and_never_names_what_is_in_the_cart():
+def test_the_network_recommends_co_purchased_items_and_no_context_items():
     network = pytest.importorskip("life_stage_checkout.neural_network", reason="needs the extra deep")
     lines, carts = baskets_of_pairs(), pd.DataFrame({"query_id": range(100, 120), "item_no": range(1, 21)})
     carts = carts.assign(month=date(2017, 2, 1), context="cart", weight=1.0)
@@ -259,7 +259,7 @@ def test_the_network_learns_what_goes_together_and_never_names_what_is_in_the_ca
     pd.testing.assert_frame_equal(scores(lines=pd.concat([lines, later])), found)
 
 
-def test_the_network_reads_what_is_left_of_earlier_purchases():
+def test_the_network_uses_decayed_earlier_purchases():
     network = pytest.importorskip("life_stage_checkout.neural_network", reason="needs the extra deep")
     lines, items = baskets_of_pairs(n_users=30), np.array([3, 1, 2, 5, 8, 4, 6, 7, 9, 10])  # half of all items
     options = {"n_baskets": 80, "half_life_days": 7}
@@ -280,7 +280,7 @@ def test_the_network_reads_what_is_left_of_earlier_purchases():
 
 
 def noisy_carts(n_queries=20, n_candidates=40, n_noise=100, seed=1):
-    """Candidates of which one column tells three right ones, a little, and a hundred tell nothing."""
+    """Candidates with one weakly informative column and a hundred columns of noise; three are relevant."""
     rng = np.random.default_rng(seed)
     query_id = np.repeat(np.arange(n_queries), n_candidates)
     is_relevant = (np.tile(np.arange(n_candidates), n_queries) < 3).astype(int)
@@ -296,7 +296,7 @@ def noisy_carts(n_queries=20, n_candidates=40, n_noise=100, seed=1):
     return frame.assign(**facts, part=query_id % 5), list(frame)
 
 
-def test_a_hyperparameter_is_evaluated_on_held_out_carts():
+def test_a_setting_is_evaluated_on_held_out_carts():
     rows, columns = noisy_carts()
     figures = [precision(Setting(penalty, 3), rows, columns) for penalty in PENALTIES]
     telling = precision(Setting(0.001, 3), rows, ["telling"])

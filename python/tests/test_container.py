@@ -1,4 +1,4 @@
-"""Image and compose file against the project's settings, without a container engine."""
+"""Container image and compose file against the settings of the project, without a container engine."""
 
 import re
 import shlex

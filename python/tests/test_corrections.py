@@ -1,4 +1,4 @@
-"""Corrections of files, dictionaries or folders: they count from then on, and nothing else changes."""
+"""Corrections in files, dictionaries or folders of the source: they take effect, and nothing else changes."""
 
 import pytest
 from project import assert_same
@@ -7,7 +7,7 @@ BELIEFS = ["birth_month_filter", "dynamic_fusion", "pair_filter", "stage_log_lik
 
 
 def month_of(shop, month):
-    """A query for the good rows of a month's folder."""
+    """A query for the valid rows of a month's folder."""
     return f"""
         select * from '{shop.source}/actions/month={month}/*.parquet'
         where year(occurred_at) = {month[:4]} and month(occurred_at) = {int(month[5:])}"""
@@ -19,7 +19,7 @@ def calendar(shop, column):
 
 @pytest.mark.fault("Months and runs", "month file overwritten by the next month's", "old month kept, status `archived`")
 @pytest.mark.slow
-def test_a_file_overwritten_by_the_next_month_leaves_the_old_month_whole(base, new_shop):
+def test_a_file_overwritten_by_the_next_month_keeps_the_old_month(base, new_shop):
     july, august = month_of(base, "2016-07"), month_of(base, "2016-08")
     new_shop.write("actions/latest.parquet", july)
     new_shop.build()
@@ -49,7 +49,7 @@ def test_a_corrected_time_leaves_no_trace_of_the_wrong_one(base, new_shop):
 
 
 @pytest.mark.slow
-def test_a_new_synonym_validates_rejected_rows_again(base, bare_shop):
+def test_a_new_synonym_counts_for_rejected_rows(base, bare_shop):
     july = month_of(base, "2016-07")
     bare_shop.write(
         "actions/july.csv", f"select * replace (replace(action, 'purchase', 'kaufen') as action) from ({july})"
@@ -61,7 +61,7 @@ def test_a_new_synonym_validates_rejected_rows_again(base, bare_shop):
         seed.write("kaufen,purchase\n")
     bare_shop.build()
     assert n_unknown > 0 and bare_shop.query(unknown) == [(0,)]
-    # A row with an absurd quantity stays rejected, for that reason alone.
+    # The one with an absurd quantity stays rejected, for that reason only.
     mended = "select count(*) from stg_action_rows where action = 'purchase' or reasons = 'quantity_absurd'"
     assert bare_shop.query(mended) == [(n_unknown,)]
 
@@ -110,7 +110,7 @@ def test_a_published_file_that_was_deleted_is_published_again(shop):
 
 @pytest.mark.slow
 def test_past_months_keep_their_model_until_a_backfill(base, shop):
-    """A newer model scores no past month by itself; backfill_from gives it the months from there on, once."""
+    """A newer model scores no past month by default; backfill_from assigns it the months from there on, once."""
     newer = "model_version || ' newer' as model_version, trained_through + interval 1 month as trained_through"
     shop.change(
         f"""insert into stage_coefficients by name select * replace ({newer},

@@ -1,4 +1,4 @@
-"""Simulated data within the bands that make comparisons of methods meaningful."""
+"""Figures of the simulated data within the ranges in which comparisons of methods are meaningful."""
 
 import duckdb
 import numpy as np
@@ -91,8 +91,8 @@ def test_one_purchase_predicts_the_stage_about_as_well_as_in_reality(warehouse):
     assert 1.55 < log_loss(stage[order], p) < 1.72
 
 
-def test_one_month_alone_gets_two_stages_in_five_right(warehouse):
-    """A memory-less regression on this month and the same month last year, the prior where both are empty."""
+def test_one_month_alone_gives_two_in_five_correct_stages(warehouse):
+    """The stateless baseline on this month and the same month last year, the prior where both are empty."""
     warehouse.execute("""create table tokens as
         select user_id, month_on, token, ln(1 + count(distinct cast(occurred_at as date))) as x
         from actions join items using (item_id), unnest([leaf_category, category || coalesce(size, ''),

@@ -1,4 +1,4 @@
-"""Writing a source directory: whole or not at all, and never over foreign files."""
+"""Source directory of the demo: written completely or not at all, never over other files."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Importers of public data: every row arrives, unchanged in meaning, or nothing is written."""
+"""Importers of public data: every row arrives with the same meaning, or nothing is written."""
 
 import os
 import subprocess

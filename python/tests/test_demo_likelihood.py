@@ -1,4 +1,4 @@
-"""Likelihoods of the simulator: the returned ones equal the ones it samples from."""
+"""Likelihoods of the simulator: the ones it samples from are the ones it publishes."""
 
 import numpy as np
 import pytest
@@ -54,7 +54,7 @@ def test_a_size_is_wanted_at_its_own_age(catalogue):
     assert p[age_row(np.array([0]))] > 3 * p[age_row(np.array([30]))]
 
 
-def test_titles_and_searches_say_ages_in_all_announced_ways(catalogue):
+def test_titles_and_searches_contain_all_documented_age_formats(catalogue):
     texts = {word.text for word in AGE_WORDS}
     assert {"3岁", "\uff13岁", "6个月", "孕妇", "3-year-old", "1-3岁", "0-6个月", "两岁"} <= texts
     titles = catalogue.table()["title"].to_pylist()
@@ -65,8 +65,8 @@ def test_titles_and_searches_say_ages_in_all_announced_ways(catalogue):
     assert {"2段", "XL", "80cm", None} <= sizes
 
 
-def test_a_session_identifies_its_target_age(catalogue):
-    """Sixty sessions of five items for a child of eight months: the posterior ends near its birth month."""
+def test_sessions_identify_the_age_of_their_child(catalogue):
+    """After sixty sessions of five items for a child of eight months the posterior is near its birth month."""
     rng, n_sessions, age = np.random.default_rng(2), 60, 8
     row = np.full(5 * n_sessions, age_row(np.array(age)))
     leaf = catalogue.leaves.draw(rng, row, np.zeros(len(row), dtype=int))

@@ -1,4 +1,4 @@
-"""Simulator: equal runs are equal, the recorded truth is true, defects touch nothing else."""
+"""Simulator: reproducible runs, correct ground truth, invalid rows that change no other row."""
 
 import hashlib
 import json

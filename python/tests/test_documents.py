@@ -1,4 +1,4 @@
-"""Documents: queries, scripts and error codes work as shown."""
+"""Executable parts of the documents: queries, scripts, error codes."""
 
 import ast
 import os
@@ -19,10 +19,10 @@ OPERATING = re.findall(r"^```python\n(.*?)^```", DOCUMENTS["operating.md"], flag
 
 
 @pytest.mark.parametrize("sql", [text for language, text in RECIPES if language == "sql"])
-def test_every_query_of_the_recipes_has_rows(base, sql):
+def test_every_query_of_the_recipes_runs(base, sql):
     with duckdb.connect(base.published / "life_stage.duckdb", read_only=True) as marts:
         rows = marts.sql(sql).fetchall()
-    assert rows or "stage_interests" in sql  # which 400 users are too few for
+    assert rows or "stage_interests" in sql  # 400 users are too few for it
 
 
 @pytest.mark.parametrize("script", [text for language, text in RECIPES if language == "python"])

@@ -1,4 +1,4 @@
-"""Dynamic fusion month by month against NumPy, and its arithmetic against golden numbers."""
+"""dynamic_fusion month by month against a NumPy implementation, and its arithmetic against golden numbers."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ def day(month: int) -> str:
     return f"{pd.Timestamp('2015-11-01') + pd.DateOffset(months=month):%Y-%m-%d}"
 
 
-# The method once more, for one user.
+# The method for one user.
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def ranked(tracks: list[Track], month: int) -> list[Track]:
 
 
 class Fold:
-    """The compiled SQL of the model, run month by month on tables of its own, as the materialization does."""
+    """The compiled SQL of the model, run month by month on separate tables, as the materialization does."""
 
     def __init__(self, base) -> None:
         self.sql = next(base.folder.glob("target/compiled/**/dynamic_fusion.sql")).read_text()
@@ -157,7 +157,7 @@ HISTORIES = st.dictionaries(st.integers(0, 15), DISTRIBUTIONS, min_size=1, max_s
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(histories=st.lists(HISTORIES, min_size=1, max_size=6))
-def test_any_history_is_fused_by_the_three_equations(fold, histories):
+def test_any_history_is_fused_as_published(fold, histories):
     """Ties, gaps of several months, births crossing zero, more than three tracks."""
     assert_follows(fold, {f"u{n}": history for n, history in enumerate(histories)}, 16)
 
@@ -165,7 +165,7 @@ def test_any_history_is_fused_by_the_three_equations(fold, histories):
 @settings(max_examples=50, deadline=None)
 @given(histories=st.lists(HISTORIES, min_size=1, max_size=4))
 def test_the_arrays_of_evaluation_fuse_any_history_alike(histories):
-    """Their primary track equals the reference's."""
+    """Their strongest track is that of the NumPy implementation."""
     edges, n_months = [-9, 0, 6, 12, 24, 36, 84], 40
     p = np.full((len(histories), n_months, 6), np.nan)
     for user, history in enumerate(histories):

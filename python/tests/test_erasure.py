@@ -1,4 +1,4 @@
-"""Erased users and users without consent: in no table, and no other user's rows change."""
+"""Erasure and consent: erased users leave no row and no byte, other users and months are unchanged."""
 
 import json
 import os
@@ -14,7 +14,7 @@ import pytest
 import yaml
 from project import PLACES, PROJECT, SMALL, Shop, assert_same, assert_stops, copy_shop, made_once, make_shop, pin_model
 
-# Runs dbt and exits at the given step: after the published set was replaced, or before the warehouse is.
+# Runs dbt and dies at the given point: after the published set was replaced, or before the warehouse is.
 KILLED = """
 import os, signal, sys
 from dbt.cli.main import dbtRunner
@@ -28,19 +28,19 @@ def dies(*arguments):
 setattr(erasure, name, dies)
 dbtRunner().invoke(sys.argv[3:])
 """
-# Tables that say what a run did, not what it found.
+# Tables about runs, not about users.
 OF_RUNS = {"model_runs", "build_log", "published_marts"}
 CONSENTS = """
     select user_id, 'life_stages' as purpose, timestamp '2016-01-01' as granted_at, null::timestamp as withdrawn_at
     from (select user_id from '{source}/actions/*/*.parquet' union select user_id from '{source}/children.parquet')
 """
-NAME = "Zoë of 7c1f-9e02"  # an id that no other text holds by chance
-WORD = "zqxvzoeskind"  # of the one search that only this user made
+NAME = "Zoë of 7c1f-9e02"  # an id that no other text contains by chance
+WORD = "zqxvzoeskind"  # of a search made only by this user
 MODELS = ["user_month_features", "stage_scores", "birth_month_filter", "dynamic_fusion", "pair_filter"]
 
 
 def holding(shop: Shop, user: str, column: str = "user_id") -> dict[str, int]:
-    """How many rows of each table are the user's."""
+    """The number of the user's rows in each table."""
     sql = f"select table_name from duckdb_columns() where column_name = '{column}' and table_oid in " \
         "(select table_oid from duckdb_tables())"  # fmt: skip
     rows = {
@@ -51,7 +51,7 @@ def holding(shop: Shop, user: str, column: str = "user_id") -> dict[str, int]:
 
 
 def published_rows(shop: Shop, user: str) -> dict[str, int]:
-    """How many rows of each published file of any set are the user's."""
+    """The number of the user's rows in each published file of any set."""
     files = [file for file in shop.published.with_name("published.sets").rglob("*.parquet")]
     frames = {str(file.relative_to(shop.folder)): pd.read_parquet(file) for file in files}
     return {name: int((rows["user_id"] == user).sum()) for name, rows in frames.items() if "user_id" in rows}
@@ -86,7 +86,7 @@ def files_naming(shop: Shop, user: str) -> set[str]:
 
 
 def tables_naming(shop: Shop, word: str) -> set[str]:
-    """The tables in some text of which the word is found."""
+    """The tables with the word in a text column."""
     sql = "select table_name, column_name from duckdb_columns() where data_type = 'VARCHAR' and schema_name = 'main' " \
         "and table_name in (select table_name from duckdb_tables())"  # fmt: skip
     return {
@@ -97,7 +97,7 @@ def tables_naming(shop: Shop, word: str) -> set[str]:
 
 
 def kill(shop: Shop, moment: str, name: str, user: str) -> None:
-    """An erasure that is killed before or after a function of life_stage.erasure."""
+    """Run an erasure and kill it before or after a function of life_stage.erasure."""
     words = ["run-operation", "erase_user", "--args", f"{{user_id: '{user}'}}", "--vars", repr(SMALL)]
     command = [sys.executable, "-c", KILLED, moment, name, "--no-use-colors", *words, "--target-path", "target"]
     done = subprocess.run(command, cwd=shop.folder, env=os.environ | PLACES, capture_output=True, text=True)
@@ -131,7 +131,7 @@ def renamed(base: Shop, folder: Path) -> Shop:
 
 
 def erase(base: Shop, folder: Path) -> None:
-    """An erasure that is killed twice and repeated, then a run with a file touched; what was seen goes into a file."""
+    """An erasure killed twice and run again, then a run with a touched file; observations go into a file."""
     shop = renamed(base, folder)
     uncompress(shop)
     shop.published.with_name("published.html").write_text(f"User {NAME}, child 1")
@@ -155,14 +155,14 @@ def erase(base: Shop, folder: Path) -> None:
 
 
 def leftovers(shop: Shop) -> list[Path]:
-    """What killed runs and restores leave beside the warehouse, with old rows in it."""
+    """Files with old rows that killed runs and restores leave beside the warehouse."""
     names = ("warehouse.duckdb.tmp/duckdb_temp_storage-0.tmp", "warehouse.duckdb.restoring", "published.html.new")
     return [shop.folder / name for name in names]
 
 
 @pytest.fixture(scope="module")
 def erasure(base, tmp_path_factory):
-    """What was seen of an erasure, with the shop as it was before it and is after the next run."""
+    """Observations of an erasure, with the shop before it and after the next run."""
     folder = made_once(tmp_path_factory, "erasure", lambda folder: erase(base, folder))
     return pickle.loads((folder / "seen.pickle").read_bytes()) | {
         "shop": Shop(folder),
@@ -187,7 +187,7 @@ def test_no_byte_of_the_files_names_an_erased_user(erasure):
     assert erasure["bytes_after"] == set() and erasure["leftovers"] == []
 
 
-def test_a_search_term_of_an_erased_user_alone_is_erased_with_its_words(erasure):
+def test_a_search_made_only_by_an_erased_user_is_erased_with_its_words(erasure):
     words = {"search_terms", "search_words", "text_ages", "search_term_features", "indexed_features"}
     assert words < erasure["word"]
     assert erasure["word_after"] == tables_naming(erasure["shop"], WORD) == set()
@@ -200,8 +200,8 @@ def test_an_erasure_that_was_killed_is_finished_by_the_next_one(erasure):
     assert erasure["sets"] == 1
 
 
-def test_an_unknown_user_is_reported_without_an_error(erasure):
-    assert "unknown, and kept out from now on: 2 users" in erasure["finished"].output
+def test_an_unknown_user_is_no_error_and_is_logged(erasure):
+    assert "not found, but excluded from now on: 2 users" in erasure["finished"].output
 
 
 def test_an_erased_user_does_not_come_back_with_the_same_files(erasure):
@@ -224,13 +224,13 @@ def test_an_erasure_rebuilds_no_month(erasure):
     assert_same(shop, before, ["month_calendar"], ignore=("n_actions", "n_rejected", "n_duplicates"))
 
 
-def test_nobody_else_changes_by_an_erasure(erasure):
+def test_an_erasure_changes_no_other_user(erasure):
     tables = [table for table in holding(erasure["before"], NAME) if table != "stg_action_rows"]
     assert_same(erasure["shop"], erasure["before"], [*tables, "stg_actions"], where=f"user_id <> '{NAME}'")
 
 
 @pytest.mark.parametrize("user_id", ["42", "a$bc", "o'brien", 'x"y', "back\\slash", "$(touch stolen)"])
-def test_make_erase_hands_the_id_on_as_it_is(tmp_path, user_id):
+def test_make_erase_passes_the_id_unchanged(tmp_path, user_id):
     (tmp_path / "python").symlink_to(sys.executable)
     dbt = tmp_path / "dbt"
     dbt.write_text(f"#!{sys.executable}\nimport json, sys\njson.dump(sys.argv, open('{tmp_path}/words.json', 'w'))")
@@ -245,7 +245,7 @@ def test_make_erase_hands_the_id_on_as_it_is(tmp_path, user_id):
 @pytest.mark.parametrize(
     "wrong", [None, *(pytest.param(wrong, marks=pytest.mark.slow) for wrong in ("", [], {"a": 1}))]
 )
-def test_an_erasure_of_nobody_is_refused(shop, wrong):
+def test_an_erasure_without_a_user_is_an_error(shop, wrong):
     before = shop.contents()
     finished = shop.operate("erase_user", user_id=wrong)
     assert finished.exit_code != 0 and "LS-ERA-001" in finished.output
@@ -253,7 +253,7 @@ def test_an_erasure_of_nobody_is_refused(shop, wrong):
 
 
 def ask_for_consent(base: Shop, folder: Path) -> None:
-    """Consents arrive: some users gave none, took it back, or are in doubt; a run after that."""
+    """Deliver consents, some missing, revoked or in doubt, and run the job."""
     shop = copy_shop(base, folder)
     users = [u for (u,) in shop.query("select user_id from user_stages group by 1 order by 1 limit 6")]
     never, withdrawn, garbled, ahead, again, same_day = users
@@ -287,7 +287,7 @@ def ask_for_consent(base: Shop, folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def consent(base, tmp_path_factory):
-    """The shop, the users who do not consent, and one who does again."""
+    """The shop, the users without consent, and one who gave it again."""
     folder = made_once(tmp_path_factory, "consent", lambda folder: ask_for_consent(base, folder))
     *gone, again, same_day = pickle.loads((folder / "users.pickle").read_bytes())
     return {"shop": Shop(folder), "gone": [*gone, same_day], "again": again}
@@ -304,7 +304,7 @@ def test_a_user_without_valid_consent_is_in_no_table_and_no_published_file(conse
     assert counted[0][0] > 0 and counted[0][1:] == (0, 0)
 
 
-def test_of_a_row_without_a_user_nothing_is_kept_where_consents_are(consent):
+def test_with_consents_nothing_of_a_row_without_a_user_is_kept(consent):
     rows = consent["shop"].query("from stg_action_rows where source_file like '%nobody.csv'")
     texts = [text for row in rows for text in row if isinstance(text, str)]
     assert len(texts) == 2 and set(texts) > {"user_missing"}, "the file and the reason"
@@ -328,7 +328,7 @@ def test_a_revoked_consent_rebuilds_no_month(consent, base):
     assert_same(shop, base, ["birth_month_filter", "birth_month_filter_cells", "user_month_features"], where=kept)
 
 
-def test_consents_that_would_delete_many_users_or_are_gone_stop_the_run(consent, tmp_path):
+def test_consents_that_would_erase_many_users_or_are_missing_stop_the_run(consent, tmp_path):
     shop = copy_shop(consent["shop"], tmp_path / "shop")
     before, file = shop.contents(), shop.source / "consents.csv"
     lines = Path(file).read_text().splitlines(keepends=True)

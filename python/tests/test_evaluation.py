@@ -1,4 +1,4 @@
-"""Evaluation without leakage, on arrays that equal the SQL of the marts, with correct sums."""
+"""Evaluation of the methods: no leakage, arrays equal to the SQL of the marts, correct means and errors."""
 
 import shutil
 from datetime import date
@@ -29,7 +29,7 @@ METHODS = {
 
 
 def said_by(shop, method: str, stages: list[str]) -> pd.DataFrame:
-    """Predictions of a method by user and month, the stages in age order."""
+    """The predictions of a method by user and month, stages in age order."""
     rows = shop.frame("evaluation_predictions", f"method = '{method}'").set_index(["user_id", "month"]).sort_index()
     return rows[[f"p_{stage}" for stage in stages]]
 
@@ -39,7 +39,7 @@ def stages(evaluated):
     return [stage for (stage,) in evaluated.query("select stage from stages order by stage_no")]
 
 
-def test_every_method_predicts_every_test_user_in_every_month_since_the_first(evaluated):
+def test_every_method_predicts_for_every_test_user_and_month_since_the_first(evaluated):
     first = """
         select user_id, min(acted.month) as month from user_months as acted
         where user_id in (select user_id from stage_labels where n_children = 1 and split = 'test') group by user_id
@@ -57,7 +57,7 @@ def test_every_method_predicts_every_test_user_in_every_month_since_the_first(ev
 
 
 def test_the_arrays_equal_the_sql_of_the_marts(evaluated, stages):
-    """With the marts' model instead of the evaluation model."""
+    """With the model of the marts instead of the evaluated one."""
     with duckdb.connect(evaluated.warehouse, read_only=True) as connection:
         known = "select * replace (date '2016-10-01' as trained_through) from stage_coefficients"
         coefficients = connection.sql(
@@ -105,12 +105,12 @@ def test_the_arrays_equal_the_sql_of_the_marts(evaluated, stages):
 
 
 def forget_models(shop) -> None:
-    """Make the next run train the evaluation model again."""
+    """Make the next run retrain the evaluated model."""
     shop.change("delete from evaluation_coefficients")
 
 
 def test_registrations_of_test_users_change_no_prediction(evaluated, tmp_path):
-    """They change labels and marts."""
+    """They change the labels of the evaluation, and the marts."""
     shop = copy_shop(evaluated, tmp_path / "shop")
     users = "select user_id from stage_labels where split = 'test'"
     with duckdb.connect(shop.warehouse, read_only=True) as connection:
@@ -133,7 +133,7 @@ def test_registrations_of_test_users_change_no_prediction(evaluated, tmp_path):
 
 
 def test_later_months_change_no_earlier_prediction(evaluated, tmp_path):
-    """Data that ends in December gives equal results up to December, whatever is registered later."""
+    """A source that ended with December gives the same evaluation up to December, also with later registrations."""
     shop = make_shop(tmp_path / "shop", like=evaluated)
     shop.source.mkdir()
     for file in ("items.parquet", "children.parquet"):
@@ -145,7 +145,7 @@ def test_later_months_change_no_earlier_prediction(evaluated, tmp_path):
     assert len(known) > 200
 
 
-def test_no_test_user_was_trained_on(evaluated):
+def test_no_evaluated_user_was_trained_on(evaluated):
     learned, told = (
         {user for (user,) in evaluated.query(sql)}
         for sql in (
@@ -156,7 +156,7 @@ def test_no_test_user_was_trained_on(evaluated):
     assert not learned & told and len(told) > 20
 
 
-def test_what_was_known_before_is_what_a_model_of_that_time_had():
+def test_predictions_use_only_what_was_available_at_their_time():
     """Months, registrations, and features with support and scale of that time."""
     rows = pd.DataFrame(
         {
@@ -209,11 +209,11 @@ def test_the_tables_hold_the_means_and_the_errors_of_the_predictions(evaluated):
     draws = np.random.default_rng(0).multinomial(n_users, np.full(n_users, 1 / n_users), size=2000)
 
     def drawn(values):
-        """The mean of every draw of users."""
+        """The mean of every bootstrap sample of users."""
         return draws @ np.bincount(user, weights=values) / (draws @ np.bincount(user))
 
     def recall(frame):
-        """The macro recall of every draw of users."""
+        """The macro recall of every bootstrap sample of users."""
         of_stages = []
         for stage in sorted(predicted["true_stage"].unique()):
             inside = (frame["true_stage"] == stage).to_numpy()
@@ -244,7 +244,7 @@ def test_the_tables_hold_the_means_and_the_errors_of_the_predictions(evaluated):
         assert found == pytest.approx(values.std(), rel=0.1)
 
 
-def test_every_user_month_is_in_one_cohort_of_each_kind(evaluated):
+def test_every_user_month_is_in_one_cohort_of_each_dimension(evaluated):
     n_judged = evaluated.query("select count(*) from stage_predictions where method = 'prior'")[0][0]
     counts = dict(
         evaluated.query("select cohort, count(*) from evaluation_cohorts where period = 'all' group by cohort")
@@ -278,7 +278,7 @@ def test_confusion_recall_and_calibration_are_counts_of_the_predictions(evaluate
     assert bins.to_dict() == predicted.groupby("method").size().to_dict()
 
 
-def test_a_shop_with_too_little_history_is_built_without_evaluation(base, tmp_path):
+def test_a_shop_without_enough_history_is_built_without_an_evaluation(base, tmp_path):
     shop = copy_shop(base, tmp_path / "young")
     forget_models(shop)
     run = shop.build(evaluated=True)

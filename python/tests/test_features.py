@@ -1,4 +1,4 @@
-"""Feature groups: their matches, their counts, and the effect of a new, wrong or changed file on a run."""
+"""Feature groups: the features of each, their counts, and runs with a new, faulty or changed file."""
 
 import json
 import math
@@ -110,7 +110,7 @@ def write_actions(shop: Shop, month: str, actions: list[tuple]) -> None:
 
 @pytest.fixture(scope="module")
 def corner(base, tmp_path_factory):
-    """A shop of a few items and actions, two months, nobody registered: its job has run once. Copy it to change it."""
+    """A shop of a few items and actions in two months, without registrations, after one run. Copy it to change it."""
 
     def make(folder: Path) -> None:
         shop = make_shop(folder, like=base)
@@ -124,7 +124,7 @@ def corner(base, tmp_path_factory):
 
 
 def features(shop: Shop, user: str, month: str = "2017-01") -> dict[str, int]:
-    """{feature: days} of a user's month, without how much was done."""
+    """{feature: days} of a user's month, without counts of actions."""
     where = f"user_id = '{user}' and month = date '{month}-01' and n_days is not null"
     return dict(shop.query(f"select feature, n_days from user_month_features where {where}"))
 
@@ -139,7 +139,7 @@ def test_brand_and_size_are_read_within_the_category(corner):
 
 
 def entries(properties: str | None) -> dict[str, str]:
-    """The properties as the project means them: a JSON object's values as short text, or nothing."""
+    """The properties by definition: a JSON object's values as short text, or none."""
     try:
         found = json.loads(properties or "null")
     except ValueError:
@@ -208,7 +208,7 @@ def test_a_word_of_several_terms_counts_the_days_it_was_searched_for(corner):
     }
 
 
-def test_the_regression_reads_the_logarithm_of_days_and_of_actions(corner):
+def test_the_regression_uses_the_logarithm_of_days_and_of_actions(corner):
     assert corner.query(
         "select count(*) from user_month_features where n_days is not null and value <> ln(1 + n_days)"
     ) == [(0,)]
@@ -217,7 +217,7 @@ def test_the_regression_reads_the_logarithm_of_days_and_of_actions(corner):
     assert found == pytest.approx({"n_actions=click": math.log(2), "n_actions=purchase": math.log(3)}, abs=1e-15)
 
 
-def test_every_listed_family_has_features_that_months_are_counted_by(base):
+def test_every_feature_group_has_features_counted_by_month(base):
     listed = yaml.safe_load((PROJECT / "dbt_project.yml").read_text(encoding="utf-8"))["vars"]["features"]
     assert len(listed) >= 8
     for family in listed:
@@ -260,12 +260,12 @@ def test_a_text_is_read_once_unless_the_dictionary_changes(corner, tmp_path):
     assert shop.query(ages) == [("宝宝3岁裤", "3y"), ("骑士 a b", "3y")]
     assert shop.query("select count(*) = count(distinct (text, age_word, reader)) from text_ages") == [(True,)]
     assert shop.query("select count(distinct reader) from text_ages") == [(1,)]
-    # months that are counted keep what they have
+    # counted months keep their rows
     pd.testing.assert_frame_equal(shop.frame("user_month_features", PAST), counted)
 
 
 class CountedMonth:
-    """The compiled SQL of user_month_features for January 2017, on what a family of values returns."""
+    """The compiled SQL of user_month_features for January 2017, on the rows of a feature group with values."""
 
     def __init__(self, base) -> None:
         self.connection = duckdb.connect()
@@ -281,13 +281,13 @@ class CountedMonth:
             self.connection.execute(f"create table warehouse.main.{table} as {empty}")
 
     def rows(self, value: str = "1", month: str = "date '2017-01-01'", feature: str = "'n=x'") -> list[tuple]:
-        """What is counted when the family returns this for anna: (user, month, feature, days, value)."""
+        """The counted features if the group returns these rows for anna: (user, month, feature, days, value)."""
         row = f"select 'anna' as user_id, {month} as month, {feature} as feature, {value} as value"
         self.connection.execute(f"create or replace table warehouse.main.feature_activity as {row}")
         return self.connection.execute(self.sql).fetchall()
 
 
-def test_a_family_is_read_for_the_month_asked_for_whether_it_gives_a_date_or_a_time(base):
+def test_a_feature_group_is_read_for_its_month_with_dates_and_times(base):
     month = CountedMonth(base)
     for given in ("date '2017-01-01'", "timestamp '2017-01-01'"):
         assert month.rows(month=given) == [("anna", date(2017, 1, 1), "n=x", None, 1)], given
@@ -307,7 +307,7 @@ def test_a_value_is_any_finite_number(base):
 
 
 @pytest.mark.fault("Training", "feature without a name", "LS-FEA-005, month not written")
-def test_a_feature_has_a_name_of_its_own(base):
+def test_a_feature_has_a_valid_name(base):
     """An empty one would be taken for the intercept, `last_year:` for the same month a year before."""
     month = CountedMonth(base)
     for feature in ("''", "cast(null as varchar)", "'last_year:n=x'"):
@@ -317,7 +317,7 @@ def test_a_feature_has_a_name_of_its_own(base):
 
 
 def add_family(shop: Shop, sql: str) -> None:
-    """What an analyst does: make feature NAME=evening_share, then the SQL."""
+    """Add a feature group as an analyst does: make feature NAME=evening_share, then the SQL."""
     file = shop.folder / FOLDER / "feature_evening_share.sql"
     if not file.exists():
         assert new_feature("evening_share", shop.folder) == file
@@ -336,7 +336,7 @@ def add_march(shop: Shop) -> None:
 
 
 def assert_stops_before_learning(shop: Shop, tables: list[str], *facts: str) -> None:
-    """The run fails and names the facts; no table and no published file changed."""
+    """Assert that the run fails with the facts, and that tables and published set are unchanged."""
     before = shop.contents()
     finished = shop.start(retrain_every_months=1)
     assert finished.exit_code != 0
@@ -359,7 +359,7 @@ def test_a_file_that_is_not_listed_stops_the_run_before_anything_is_written(shop
 
 @pytest.fixture(scope="module")
 def extended(base, tmp_path_factory):
-    """The base with a family more and a month more, as one run without mishap made it."""
+    """The base with a new feature group and a new month after a run without fault."""
 
     def make(folder: Path) -> None:
         shop = copy_shop(base, folder)
@@ -370,7 +370,7 @@ def extended(base, tmp_path_factory):
     return Shop(made_once(tmp_path_factory, "extended", make))
 
 
-def test_a_new_feature_group_is_computed_for_all_months_and_trained_by_the_next_model(base, extended):
+def test_a_new_feature_group_is_counted_for_all_months_and_trained_in_the_next_model(base, extended):
     counted = "select strftime(month, '%Y-%m') from user_month_features where feature like 'evening_share=%' group by 1"
     all_months = "select strftime(month, '%Y-%m') from user_months group by 1 order by 1"
     assert extended.query(f"{counted} order by 1") == extended.query(all_months)
@@ -397,7 +397,7 @@ def test_months_keep_their_log_likelihoods_and_posteriors_without_the_feature_gr
 
 @pytest.mark.fault("Training", "faulty feature group", "fails before training, no trace after the fix")
 @pytest.mark.slow
-def test_a_mishap_in_a_family_stops_before_learning_and_leaves_no_trace_once_mended(extended, shop):
+def test_a_faulty_feature_group_stops_before_training_and_leaves_no_trace_after_the_fix(extended, shop):
     add_march(shop)
     add_family(shop, "select item_id, brand from {{ ref('stg_items') }}\n")
     assert_stops_before_learning(
@@ -423,7 +423,7 @@ def test_a_mishap_in_a_family_stops_before_learning_and_leaves_no_trace_once_men
 
 @pytest.fixture
 def checkout(tmp_path):
-    """The two places that a new family is written to."""
+    """The two files that a new feature group is written to."""
     (tmp_path / FOLDER).mkdir(parents=True)
     (tmp_path / FOLDER / "feature_brands.sql").write_text("select 1\n")
     (tmp_path / "dbt_project.yml").write_bytes((PROJECT / "dbt_project.yml").read_bytes())

@@ -1,4 +1,4 @@
-"""Training through the birth-month filter: arithmetic equal to the SQL, and a better posterior after each step."""
+"""End-to-end training through the birth-month filter: arithmetic of the SQL, and improvement by every step."""
 
 from types import SimpleNamespace
 
@@ -27,7 +27,7 @@ from life_stage.regression import LogLikelihood
 
 N_MONTHS, N_BINS = 6, len(AGES.bins)
 LAGS = st.sets(st.integers(0, N_MONTHS - 1), max_size=N_MONTHS)
-# Of each user: the child's age in the newest month, the months with actions, the months that are read.
+# Per user: the child's age in the newest month, the months with actions, the months of readouts.
 HISTORIES = st.lists(st.tuples(st.integers(-20, 30), LAGS, LAGS), min_size=1, max_size=4).filter(
     lambda users: any(read for _, _, read in users)
 )
@@ -40,7 +40,7 @@ DIVISIONS = Divisions(
 
 
 def histories_of(users: list[tuple]) -> tuple[Months, Months]:
-    """Rows and readings; a user is first seen in the month of the oldest of either."""
+    """Rows and readouts; a user is first seen in the month of the oldest of either."""
     first = [max([*acted, *read], default=0) for _, acted, read in users]
     rows = [(age, lag, acted) for lag, (age, acted, _) in zip(first, users, strict=True)]
     readouts = [(age, lag, read) for lag, (age, _, read) in zip(first, users, strict=True)]
@@ -52,7 +52,7 @@ def pairs(months: Months) -> list[tuple[int, int]]:
 
 
 def evidence_of_cells(e: np.ndarray, lag: int) -> np.ndarray:
-    """One month's evidence for every cell, straight from the oracle of the SQL."""
+    """The log-likelihood of one month at every grid point, from the oracle of the SQL."""
     return np.array([e[0], *log_likelihood_at(BIRTHS.age_now - lag, e, DIVISIONS), e[-1]])
 
 
@@ -61,7 +61,7 @@ def evidence_of_cells(e: np.ndarray, lag: int) -> np.ndarray:
 
 @settings(deadline=None)
 @given(HISTORIES, st.integers(0, 2**32 - 1))
-def test_the_running_sum_adds_up_all_months_to_each_reading(users, seed):
+def test_the_running_sum_adds_up_all_months_to_each_readout(users, seed):
     rows, readouts = histories_of(users)
     log_likelihood = np.random.default_rng(seed).normal(size=(len(rows), N_BINS))
     expected = np.zeros((len(readouts), BIRTHS.n_cells))
@@ -74,7 +74,7 @@ def test_the_running_sum_adds_up_all_months_to_each_reading(users, seed):
 
 @settings(deadline=None)
 @given(HISTORIES, st.integers(0, 2**32 - 1))
-def test_the_gradient_of_the_log_likelihood_is_the_adjoint_of_the_running_sum(users, seed):
+def test_the_gradient_of_log_likelihoods_is_the_adjoint_of_the_running_sum(users, seed):
     rows, readouts = histories_of(users)
     random = np.random.default_rng(seed)
     log_likelihood, of_sum = (
@@ -88,7 +88,7 @@ def test_the_gradient_of_the_log_likelihood_is_the_adjoint_of_the_running_sum(us
 
 @settings(deadline=None)
 @given(HISTORIES)
-def test_months_so_far_are_the_months_with_actions_up_to_each_reading(users):
+def test_months_so_far_are_the_months_with_actions_up_to_each_readout(users):
     rows, readouts = histories_of(users)
     expected = [sum(u == user and lag >= read_at for u, lag in pairs(rows)) for user, read_at in pairs(readouts)]
     assert months_so_far(rows, readouts).tolist() == expected
@@ -96,7 +96,7 @@ def test_months_so_far_are_the_months_with_actions_up_to_each_reading(users):
 
 @settings(deadline=None)
 @given(HISTORIES)
-def test_a_month_goes_into_the_first_reading_from_it_on(users):
+def test_a_month_enters_the_first_readout_from_it_on(users):
     rows, readouts = histories_of(users)
     at = {pair: n for n, pair in enumerate(pairs(readouts))}
     expected = [
@@ -106,7 +106,7 @@ def test_a_month_goes_into_the_first_reading_from_it_on(users):
     assert readout_of(rows, readouts).tolist() == expected
 
 
-def test_a_child_has_the_cell_of_its_age_in_the_newest_month():
+def test_a_child_has_the_grid_point_of_its_age_in_the_newest_month():
     ages = np.array([-4, -3, 0, 13, 14])
     months = Months(np.zeros(5, int), np.array([5, 5, 2, 5, 0]), ages, np.zeros(5, int))
     cells = BIRTHS.cell_of(months)
@@ -154,7 +154,7 @@ def ages_of_base(base):
 
 @pytest.fixture(scope="module")
 def model_of_base(base):
-    """The settings of the only model and its shares of the age bins in the first month."""
+    """The settings of the only model and its initial prior over the age bins."""
     (model,) = base.frame("model_registry").to_dict("records")
     start = base.frame("stage_coefficients", "parameter_type = 'initial_prior'").set_index("age_bin")["value"]
     return model, start[Divisions.of(base).bins].to_numpy()
@@ -175,7 +175,7 @@ def test_the_prior_is_the_one_of_the_sql(base, ages_of_base, model_of_base):
 
 
 @pytest.mark.parametrize("n_tenures", [1, 40])
-def test_the_prior_sums_to_one_and_grows_older_month_by_month(n_tenures):
+def test_the_prior_sums_to_one_and_ages_month_by_month(n_tenures):
     prior = prior_by_tenure(AGES, START, HAZARD, n_tenures)
     expected = [prior_after(tenure, START, HAZARD, DIVISIONS) for tenure in range(n_tenures)]
     np.testing.assert_allclose(prior.sum(axis=1), 1, rtol=0, atol=1e-12)
@@ -184,17 +184,17 @@ def test_the_prior_sums_to_one_and_grows_older_month_by_month(n_tenures):
 
 @settings(deadline=None)
 @given(HISTORIES)
-def test_the_prior_of_a_reading_lies_on_the_birth_months_possible_then(users):
+def test_the_prior_of_a_readout_lies_on_the_birth_months_possible_then(users):
     _, readouts = histories_of(users)
     found = np.exp(BIRTHS.log_prior(readouts))
     for prior, lag, tenure in zip(found, readouts.lag, readouts.tenure, strict=True):
         expected = np.zeros(BIRTHS.n_cells)
         expected[[0, -1]] = (by_age := prior_after(tenure, START, HAZARD, DIVISIONS))[[0, -1]]
-        expected[1 + lag : 1 + lag + len(by_age) - 2] = by_age[1:-1]  # who is `first` then is `lag` months older now
+        expected[1 + lag : 1 + lag + len(by_age) - 2] = by_age[1:-1]  # a child of age `first` then is `lag` months older now
         np.testing.assert_allclose(prior, expected, rtol=0, atol=1e-12)
 
 
-def test_the_python_readout_equals_the_sql_posterior(base, ages_of_base, model_of_base):
+def test_posteriors_in_python_equal_those_of_the_sql(base, ages_of_base, model_of_base):
     """From stage_log_likelihoods and the model's settings to the probabilities of every user and month."""
     model, start = model_of_base
     posteriors = base.frame("birth_month_filter").sort_values(["user_id", "month"], ignore_index=True)
@@ -218,11 +218,11 @@ def test_the_python_readout_equals_the_sql_posterior(base, ages_of_base, model_o
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
 
 
-# Training through the filter.
+# End-to-end training.
 
 
 def simulated(n_users: int, seed: int, n_repeating: int = 0) -> Examples:
-    """Months that say the bin of the child in three fresh features, and in some that only repeat the first month."""
+    """Months with three independent features of the child's bin, and some that only duplicate the first month."""
     random = np.random.default_rng(seed)
     users = [
         (int(age), N_MONTHS - 1, [lag for lag in range(N_MONTHS) if lag == N_MONTHS - 1 or random.random() < 0.8])
@@ -247,7 +247,7 @@ def fit(examples: Examples) -> LogLikelihood:
 
 
 def loss_of(monkeypatch, *arguments, **options):
-    """The loss that train_through_filter.tune minimises, where it begins, and the evidence it ends with."""
+    """The loss of train_through_filter.tune, its start, and its final log-likelihoods."""
     seen = SimpleNamespace()
 
     def minimize(loss, first, **words):
@@ -283,7 +283,7 @@ def restated_loss(theta, matrix, rows: Months, begin: LogLikelihood, anchor_inve
 
 @pytest.fixture(scope="module")
 def examples():
-    """With one child whose birthday cannot be: its months stay in the filter."""
+    """Examples with one impossible birthday, whose months stay in the filter."""
     found = simulated(60, seed=5)
     wrong = found.months.user == 7
     months = Months(found.months.user, found.months.lag, found.months.age + 99 * wrong, found.months.tenure)
@@ -322,7 +322,7 @@ def test_tuning_lowers_its_loss_and_ends_where_it_is_flat(monkeypatch):
     np.testing.assert_allclose(end.mean(axis=1), 0, atol=1e-12)
 
 
-def test_an_infinite_anchor_penalty_keeps_the_weights():
+def test_without_anchor_inverse_penalty_the_weights_stay_unchanged():
     examples = simulated(400, seed=6)
     plain = fit(examples)
     tuned = train_through_filter.tune(examples.matrix, examples.months, BIRTHS, plain, 1e-7)
@@ -345,15 +345,15 @@ def test_tuning_may_begin_anywhere():
 
 
 def evaluated(log_likelihood: LogLikelihood, examples: Examples) -> float:
-    """Log-loss on the newest months, read with the settings that are best for this evidence."""
+    """Log-loss on the newest months, with the best settings for these log-likelihoods."""
     objective = CalibrationObjective(
         examples.matrix, examples.months, last_months(examples.months, 3), BIRTHS, log_likelihood
     )
     return objective.log_loss(objective.best())
 
 
-def test_tuning_finds_out_which_features_only_repeat_themselves():
-    """Three features say something new every month, six repeat the first month's: one month cannot tell them apart."""
+def test_fine_tuning_finds_features_that_only_duplicate_themselves():
+    """Three features are independent every month, six duplicate the first month's: one month cannot distinguish them."""
     examples, held_out = simulated(1500, seed=7, n_repeating=2), simulated(1500, seed=8, n_repeating=2)
     plain = fit(examples)
     tuned = train_through_filter.tune(examples.matrix, examples.months, BIRTHS, plain, 0.1)
@@ -365,23 +365,23 @@ def test_tuning_finds_out_which_features_only_repeat_themselves():
 # Calibration.
 
 
-# Bins of one month each, so that evidence is exactly the logarithm of the likelihood it was drawn from.
+# Bins of one month each, so that log-likelihoods are exact.
 MONTHLY = Ages(("not_yet", *map(str, range(8)), "grown"), tuple(range(-1, 10)), ("young", "old"), (0, 4, 8))
 MONTHLY_START = np.full(10, 0.1)
 MONTHLY_BIRTHS = BirthMonths(MONTHLY, N_MONTHS, MONTHLY_START, HAZARD)
 
 
 def drawn(n_users: int, seed: int, repeated: bool = False, wrong: float = 0.0) -> tuple[Months, np.ndarray]:
-    """Months of children drawn from the prior, and their evidence: the true log-likelihood of what was met in each.
+    """Months of children sampled from the prior, with the true log-likelihood of the observed features in each.
 
-    repeated: every month only repeats the user's first; wrong: share of the users whose birthday is somebody else's.
+    repeated: every month duplicates the user's first; wrong: share of users with another user's birthday.
     """
     random, n_bins = np.random.default_rng(seed), len(MONTHLY.bins)
     age = random.choice([-1, *range(9), 9], n_users, p=prior_by_tenure(MONTHLY, MONTHLY_START, HAZARD, 1)[0])
     age = np.where(age < 0, -random.geometric(HAZARD, n_users), age) + N_MONTHS - 1
     months = months_of([(int(now), N_MONTHS - 1, list(range(N_MONTHS))) for now in age])
     met_in = 0.7 * np.exp(-np.abs(np.subtract.outer(np.arange(n_bins), np.arange(n_bins)))) + 0.02
-    met_in /= met_in.sum(axis=1, keepdims=True)  # bins x things
+    met_in /= met_in.sum(axis=1, keepdims=True)  # bins x features
     age_bin = np.clip(months.age + 1, 0, n_bins - 1)
     met = (random.random(len(months))[:, None] > met_in[age_bin].cumsum(axis=1)).sum(axis=1)
     if repeated:
@@ -399,31 +399,31 @@ def judge_of(months: Months, log_likelihood: np.ndarray, factor: float = 1.0) ->
 
 @pytest.fixture(scope="module")
 def honest():
-    """Evidence as steep as the truth."""
+    """Correctly scaled log-likelihoods."""
     return drawn(2500, seed=1)
 
 
-def test_log_likelihoods_twice_as_steep_get_half_the_temperature_factor(honest):
-    """What tau and gamma make of a whole history: the honest evidence is read as it is."""
+def test_log_likelihoods_twice_as_steep_are_scaled_by_half(honest):
+    """The joint effect of tau and gamma on a whole history: correct log-likelihoods keep their scale."""
     for factor in (0.5, 1.0, 2.0):
         best = judge_of(*honest, factor).best()
         assert best.tau * N_MONTHS**-best.gamma == pytest.approx(1 / factor, rel=0.15)
     np.testing.assert_allclose(judge_of(*honest, 2.0).read(0.5, 0.3), judge_of(*honest).read(1.0, 0.3), atol=1e-12)
 
 
-def test_months_that_only_repeat_the_first_one_count_the_less_the_more_there_are(honest):
+def test_months_that_only_duplicate_the_first_one_count_less_the_more_there_are(honest):
     repeated = judge_of(*drawn(2500, seed=2, repeated=True)).best()
     assert repeated.gamma == max(calibration.GAMMAS) > judge_of(*honest).best().gamma
     assert repeated.tau * N_MONTHS**-repeated.gamma < 0.3, "six months log_progress little more than one"
 
 
-def test_the_more_birthdays_are_wrong_the_more_stays_with_the_prior(honest):
+def test_the_prior_mixing_weight_grows_with_the_share_of_wrong_birthdays(honest):
     of_honest, of_wrong = judge_of(*honest).best(), judge_of(*drawn(2500, seed=3, wrong=0.1)).best()
     assert of_honest.delta < of_wrong.delta
 
 
-def test_the_posterior_always_keeps_a_share_of_the_prior():
-    """So a single wrong birthday, however sure the evidence is, costs a finite loss."""
+def test_the_prior_mixing_weight_is_always_positive():
+    """So a single wrong birthday has a finite loss, however large its log-likelihood ratio."""
     assert min(*DELTAS, Settings().delta, UNCALIBRATED.delta) > 0
     months = months_of([(0, 0, [0])])
     objective = judge_of(
@@ -434,7 +434,7 @@ def test_the_posterior_always_keeps_a_share_of_the_prior():
     assert objective.best().delta == max(DELTAS)
 
 
-def test_log_loss_and_calibration_error_are_what_they_are_called(honest):
+def test_log_loss_and_calibration_error_follow_their_definitions(honest):
     objective, read = judge_of(*honest), Settings(1.5, 0.15, 0.03)
     readouts = last_months(honest[0], 4)
     stage = MONTHLY.stage_of(readouts.age)
@@ -462,7 +462,7 @@ def test_the_best_settings_have_the_least_loss_of_the_grid(honest):
                 assert objective.log_loss(best) <= objective.log_loss(Settings(tau, gamma, delta))
 
 
-# Penalties.
+# Regularisation.
 
 
 @settings(deadline=None)
@@ -480,7 +480,7 @@ def test_folds_keep_users_whole_and_take_no_more_rows_than_are_enough(counts, en
         assert max(sizes) - min(sizes) <= 1
 
 
-def test_no_more_candidates_are_asked_for_once_one_is_not_better():
+def test_the_search_stops_at_the_first_candidate_that_is_not_better():
     asked = []
 
     def losses(values):
@@ -495,8 +495,8 @@ def test_no_more_candidates_are_asked_for_once_one_is_not_better():
     assert regularisation.first_not_beaten(iter([(0.3, np.inf), (1.0, 2.0)])) == 0, "none could be had"
 
 
-def test_the_chosen_inverse_penalty_is_the_best_on_held_out_users():
-    """Forty features of pure noise: the weaker the penalty, the better the fit and the worse the answer for others."""
+def test_the_selected_inverse_penalty_is_the_best_for_held_out_users():
+    """Forty features of pure noise: a weaker penalty fits better and predicts held-out users worse."""
     examples = simulated(150, seed=4)
     noise = np.random.default_rng(0).poisson(1, size=(len(examples.months), 40))
     noisy = Examples(examples.months, csr_matrix(np.hstack([examples.matrix.toarray(), noise])), examples.is_active)
@@ -516,7 +516,7 @@ def test_the_chosen_inverse_penalty_is_the_best_on_held_out_users():
     assert regularisation.choose_inverse_penalty(noisy, AGES) == best < max(losses)
 
 
-def test_with_too_few_to_choose_on_penalties_are_the_usual_ones():
+def test_with_too_few_users_regularisation_strengths_are_the_defaults():
     rows, matrix, vocabulary = learning_tables(12)
     active = examples_of(rows, matrix, len(vocabulary), THROUGH).active(np.ones(len(vocabulary), bool))
     assert regularisation.choose_inverse_penalty(active, AGES) == regularisation.USUAL_INVERSE_PENALTY
@@ -526,7 +526,7 @@ def test_with_too_few_to_choose_on_penalties_are_the_usual_ones():
     assert regularisation.choose_anchor_inverse_penalty(of_nobody_in_a_stage, BIRTHS, 0.3) == 0
 
 
-def test_the_anchor_penalty_is_relaxed_only_where_it_helps_held_out_users(monkeypatch):
+def test_the_anchor_inverse_penalty_is_positive_only_where_it_helps_held_out_users(monkeypatch):
     examples = simulated(900, seed=7, n_repeating=2)
     assert regularisation.choose_anchor_inverse_penalty(examples, BIRTHS, 0.3) > 0
 
@@ -537,7 +537,7 @@ def test_the_anchor_penalty_is_relaxed_only_where_it_helps_held_out_users(monkey
     assert regularisation.choose_anchor_inverse_penalty(examples, BIRTHS, 0.3) == 0
 
 
-def test_the_anchor_penalty_is_evaluated_on_held_out_users(monkeypatch):
+def test_the_anchor_inverse_penalty_is_evaluated_on_held_out_users(monkeypatch):
     learned, judged_on = set(), set()
 
     def tune(matrix, rows, *arguments, **options):

@@ -1,4 +1,4 @@
-"""Runs killed at any point: the published set stays whole, and the next run ends as if nothing had happened."""
+"""Kills of a run at any point: the published set stays complete, and the next run recovers."""
 
 import hashlib
 import json
@@ -24,9 +24,9 @@ WATCHED = f"{STATE} {BELIEFS} user_stages model_runs published_marts"
 BUILD = ("build", "--exclude-resource-type", "test", "--exclude", "path:models/life_stage/evaluation")
 BUILD += ("path:models/checkout", "--vars", json.dumps(SMALL | {"retrain_every_months": 1}))
 BUILD += ("--log-level-file", "none", "--no-write-json")
-# Which run wrote a row and when: the only differences a kill may leave.
+# Columns of the run and its time: the only differences a kill may leave.
 OF_THE_RUN = ["run_id", "built_at", "started_at", "seconds", "registered_at", "sha256", "bytes"]
-# What a killed run did is not done again: it and those after it have done it once together.
+# Work of a killed run is not done again, so counts are those of all its runs together.
 WORK_OF_THE_RUN = ["n_months_read", "n_rows_read", "n_rows_rejected", "n_rows_repeated", "n_months_updated"]
 
 NEW_MONTH = """
@@ -47,10 +47,10 @@ LATE_ROWS = """
         where occurred_at >= timestamp '2016-11-01' and occurred_at < timestamp '2016-11-27' and hash(action_id) % 3 = 0
     ) to 'source/actions/late_rows.parquet'
 """
-# Where a new month's run is killed, in its order: the model and what it would have done next.
+# Points at which a new month's run is killed, in order: the model and its next step.
 MOMENTS = [
     ("stage_coefficients", r"^insert into"),  # a model is trained and not yet added
-    ("birth_month_filter", r"^insert into \S+birth_month_filter_cells"),  # in the middle of the fold
+    ("birth_month_filter", r"^insert into \S+birth_month_filter_cells"),  # during the recursive update
     ("published_marts", r"^os.rename \S+published.new"),  # just before the link is swapped
     ("published_marts", r"^SELECT index_name"),  # after it is swapped
 ]
@@ -58,7 +58,7 @@ MOMENTS = [
 
 @dataclass
 class Scene:
-    """A shop before a run, and what that run leaves behind when nobody kills it."""
+    """A shop before a run, and the result of that run without a kill."""
 
     shop: Shop
     old_manifest: dict
@@ -82,7 +82,7 @@ class Scene:
             assert_equal(published(self.shop), self.published)
 
     def heals(self) -> None:
-        """The published set is whole, old or new; after another run everything is as after the run nobody killed."""
+        """Assert a complete published set, old or new, and after another run the result of a run without a kill."""
         self.published_is_whole()
         run(self.shop, *BUILD)
         assert_equal(tables(self.shop), self.tables)
@@ -121,7 +121,7 @@ def make_scene(base: Shop, folder: Path, arrival: str) -> Scene:
 
 
 def whole_manifest(shop: Shop) -> dict:
-    """Manifest of the published set, whose files are readable and equal to it."""
+    """The manifest of the published set, after a check that every file matches it and is readable."""
     manifest = json.loads((shop.published / "manifest.json").read_text())
     for name, facts in manifest["files"].items():
         path = shop.published / f"{name}.parquet"
@@ -131,7 +131,7 @@ def whole_manifest(shop: Shop) -> dict:
 
 
 def tables(shop: Shop) -> dict[str, pd.DataFrame]:
-    """Every table but the temporary ones, without what names the run."""
+    """Every table except temporary ones, without columns that identify the run."""
     names = sorted(set(shop.tables()) - temporary_tables(shop))
     frames = {name: shop.frame(name).drop(columns=OF_THE_RUN, errors="ignore") for name in names}
     runs = shop.frame("model_runs").sort_values("started_at")
@@ -184,7 +184,7 @@ def test_a_run_killed_four_times_over_a_new_month_heals(new_month):
 
 @pytest.mark.fault("Kills", "kill -9 during a backfill", "published set complete, next run recovers")
 @pytest.mark.slow
-def test_a_run_killed_during_a_backfill_recovers(late_rows):
+def test_a_run_killed_during_a_backfill_heals(late_rows):
     late_rows.restore()
     late_rows.killed_at("birth_month_filter", r"^delete from \S+birth_month_filter\W+where \(month", occurrence=2)
     late_rows.heals()
@@ -196,9 +196,9 @@ def test_a_run_killed_during_a_backfill_recovers(late_rows):
 @pytest.mark.slow
 @pytest.mark.parametrize("arrival", ["new_month", "late_rows"])
 def test_a_run_killed_at_any_boundary_heals(arrival, request):
-    """Each statement and file operation, one for all those between which nothing changes on the disk."""
+    """Every statement and file operation; those with the same files on disk are tested once."""
     scene, failures = request.getfixturevalue(arrival), []
-    # Boundaries with the same files on disk are one and the same to the next run.
+    # Boundaries with the same files on disk are equivalent for the next run.
     unlike = list({boundary["on_disk"]: boundary for boundary in reversed(scene.boundaries)}.values())[::-1]
     for boundary in unlike:
         scene.restore()

@@ -1,6 +1,6 @@
-"""Features and log-likelihoods against pandas and NumPy: counted days and a matrix product.
+"""user_month_features, stage_log_likelihoods and stage_attributions against pandas and NumPy.
 
-And why the evidence says what it says: stage_attributions adds up to it.
+Features are counted days, log-likelihoods their matrix product with the weights; attributions sum to them.
 """
 
 import duckdb
@@ -12,7 +12,7 @@ KEYS = ["user_id", "month"]
 
 
 def counted_days(actions: pd.DataFrame, items: pd.DataFrame, terms: pd.DataFrame) -> pd.DataFrame:
-    """Distinct days per user, month and feature, straight from the clean actions."""
+    """Distinct days per user, month and feature, from the valid actions."""
     of_items = actions.merge(items, on="item_id")
     stronger = of_items[of_items["action"] != "click"]
     stronger = stronger.assign(feature=stronger["feature"] + ":" + stronger["action"])
@@ -22,7 +22,7 @@ def counted_days(actions: pd.DataFrame, items: pd.DataFrame, terms: pd.DataFrame
 
 
 def linear_evidence(features: pd.DataFrame, coefficients: pd.DataFrame, users: pd.DataFrame, bins: list) -> np.ndarray:
-    """X @ W + intercept for the rows of `users`, with the features that the model knows."""
+    """X @ W + intercept for the rows of `users`, with the features in the model's vocabulary."""
     of_evidence = coefficients[coefficients["model_name"] == "log_likelihood"]
     learned = of_evidence[of_evidence["parameter_type"] == "coefficient"]
     weights = learned.pivot(index="feature", columns="age_bin", values="value")
@@ -47,7 +47,7 @@ def actions(base):
     return frame_of(base, "select user_id, month, occurred_at, action, item_id, search_term from stg_actions")
 
 
-def test_features_are_active_days_of_the_valid_actions(base, actions):
+def test_features_are_days_counted_from_valid_actions(base, actions):
     expected = counted_days(actions, base.frame("item_features"), base.frame("search_term_features"))
     expected["value"] = np.log1p(expected["n_days"])
     counts = actions.groupby([*KEYS, "action"]).size().rename("n").reset_index()
@@ -63,7 +63,7 @@ def test_features_are_active_days_of_the_valid_actions(base, actions):
     assert not kinds.str.endswith(":click").any()
 
 
-def test_log_likelihoods_are_the_matrix_product_of_days_and_weights(base, bins):
+def test_log_likelihood_is_the_matrix_product_of_days_and_weights(base, bins):
     found = base.frame("stage_log_likelihoods").sample(500, random_state=1)
     features = base.frame("user_month_features")
     for version, rows in found.groupby("model_version"):
@@ -101,7 +101,7 @@ class SmallWarehouse:
         return self.connection.execute(sql).fetchall()
 
     def log_likelihood(self, actions, features, weights, items=(), terms=()) -> dict[str, list[float]]:
-        """{user: [out-of-vocabulary share, evidence per bin]}.
+        """{user: [out-of-vocabulary share, log-likelihood per bin]}.
 
         actions: rows (user, month, item, search term); weights: rows (model, feature, weight of the first bin), which
         the n-th bin has n times.
@@ -126,7 +126,7 @@ FEBRUARY = pd.Timestamp("2017-02-01").date()
 JANUARY = pd.Timestamp("2017-01-01").date()
 
 
-def test_the_sum_can_be_checked_by_head(small, bins):
+def test_the_sum_can_be_checked_by_hand(small, bins):
     weights = [("v1", "", 0.5), ("v1", "leaf=a", 2.0), ("v1", "leaf=b", -1.0)]
     weights += [("v2", "", 100.0), ("v2", "leaf=a", 100.0)]
     features = [("anna", FEBRUARY, "leaf=a", 1), ("anna", FEBRUARY, "leaf=b", 3), ("anna", JANUARY, "leaf=a", 9)]
@@ -137,7 +137,7 @@ def test_the_sum_can_be_checked_by_head(small, bins):
     np.testing.assert_allclose(found["anna"][1:], expected, rtol=0, atol=1e-9)
 
 
-def test_unseen_features_contribute_nothing_and_lose_nobody(small, bins):
+def test_unseen_features_contribute_nothing_and_no_user_is_lost(small, bins):
     actions = [(user, FEBRUARY, "1", None) for user in ("known", "unknown", "both", "none")]
     features = [("known", FEBRUARY, "leaf=a", 2), ("unknown", FEBRUARY, "leaf=new", 5)]
     features += [("both", FEBRUARY, "leaf=a", 2), ("both", FEBRUARY, "leaf=new", 5)]
@@ -147,19 +147,19 @@ def test_unseen_features_contribute_nothing_and_lose_nobody(small, bins):
     assert found["unknown"][1:] == found["none"][1:] == [0.5 * (n + 1) for n in range(len(bins))]
 
 
-def test_the_share_out_of_vocabulary_can_be_checked_by_head(small):
+def test_the_share_out_of_vocabulary_can_be_checked_by_hand(small):
     items = [("crib", "leaf=cribs"), ("crib", "brand=new"), ("gadget", "brand=new"), ("gadget", "leaf=gadgets")]
     terms = [("crib", "search_word=crib"), ("what", "search_word=what")]
     bought = [("crib", None)] * 2 + [("gadget", None), ("lost item", None), (None, "crib"), (None, "what")]
     actions = [("anna", FEBRUARY, *what) for what in bought]
     actions += [("bea", FEBRUARY, None, "what"), ("carl", FEBRUARY, "crib", None), ("anna", JANUARY, "crib", None)]
-    # v1 knows cribs and the word crib; that v2 knows gadgets does not count, nor that v1 knows what nobody met
+    # the vocabulary of v1 has cribs and the word crib; that of v2 is irrelevant, as are features without occurrence
     weights = [("v1", name, 1.0) for name in ("", "leaf=cribs", "search_word=crib", "leaf=shoes")]
     found = small.log_likelihood(actions, [], [*weights, ("v2", "leaf=gadgets", 1.0)], items, terms)
     assert {user: row[0] for user, row in found.items()} == {"anna": pytest.approx(3 / 6), "bea": 1, "carl": 0}
 
 
-def test_log_likelihoods_of_random_users_are_the_matrix_product_and_the_same_bits_in_any_order(small, bins):
+def test_log_likelihood_of_random_users_is_the_matrix_product_with_the_same_bits_in_any_order(small, bins):
     random = np.random.default_rng(3)
     names = [f"leaf={n}" for n in range(60)]
     actions = [(f"user {n}", FEBRUARY, "1", None) for n in range(40)]
@@ -204,7 +204,7 @@ def stages(base):
 
 
 def test_attributions_sum_to_the_log_likelihood_of_the_stage(base, stages):
-    """A stage's score is the mean of the month's evidence over the stage's months of age."""
+    """A stage's score is the mean of the month's log-likelihoods over the stage's months of age."""
     log_likelihood = base.frame("stage_log_likelihoods").set_index(KEYS)
     ranks = base.frame("stage_attributions")
     for stage, widths in stages.items():
@@ -232,8 +232,8 @@ def test_attributions_have_six_ranks_the_largest_first(base):
         assert found.eq(n_met.reindex(found.index, fill_value=0)).all()
 
 
-def test_contributions_can_be_checked_by_head(small, bins, stages):
-    """A crib raises newborns and lowers toddlers; an unknown feature adds nothing; a zero value counts as observed."""
+def test_attributions_can_be_checked_by_hand(small, bins, stages):
+    """A crib raises newborns and lowers toddlers; unknown features contribute nothing; zero is an observed feature."""
     widths = stages["newborn"]
     assert widths == {"0": 2, "2": 2, "4": 2}
     weight = {name: 1.0 if name in widths else -0.25 for name in bins}

@@ -1,4 +1,4 @@
-"""Rules of the whole project: each model described, keyed, fed and used; one SQL text for every engine."""
+"""Rules for the whole project: every model described, keyed, connected and used; one SQL for every engine."""
 
 import json
 import os
@@ -16,9 +16,9 @@ FOLDERS = ("models", "macros", "tests")
 SQL = {path: path.read_text(encoding="utf-8") for folder in FOLDERS for path in (PROJECT / folder).rglob("*.sql")}
 PUBLISHING = "model.life_stage.published_marts"
 
-# Rows as delivered, repetitions included: nothing names one of them.
+# Rows as delivered, duplicates included, have no key.
 WITHOUT_KEY = {"stg_action_rows", "stg_item_rows", "stg_child_rows"}
-# Views over the whole history that are read for a few users or when a model is due: no run pays for testing their key.
+# Views over the whole history, read for a few users or when training is due: testing their key is too expensive.
 READ_ON_DEMAND = {
     "training_features": "row_no, feature",
     "training_vocabulary": "feature",
@@ -30,8 +30,7 @@ READ_ON_DEMAND = {
 FROM_VARS_ALONE = {"stages", "age_bins"}
 PREFIXES = {"stg", "feature", "checkout"}
 
-# What DuckDB and Spark spell differently, or what only one of them knows; these files alone may say it. What takes rows
-# away is not there on Spark yet, where a run that asks for it stops.
+# Files that may hold engine-specific SQL. Removal of rows is not supported on Spark, where such a run fails.
 ENGINE_FILES = {"portable.sql"}
 ROWS_TAKEN_AWAY = {"erasure.sql", "retention.sql", "migrations.sql", "checkout_champions.sql"}
 ROWS_CHANGED = r"\b(delete from|update \S+ set|merge into|truncate|alter table|create or replace)\b"
@@ -56,7 +55,7 @@ ENGINE_SPECIFIC = "|".join(
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory):
-    """What dbt knows of the project after parsing it: no source, no warehouse."""
+    """The manifest of the parsed project, without source and warehouse."""
     return parsed(tmp_path_factory.mktemp("manifest"))
 
 
@@ -116,7 +115,7 @@ def other_than(value):
             return f"{value}other"
 
 
-def test_what_dbt_parsed_serves_for_all_values_of_the_vars_that_it_does_not_read(manifest, tmp_path):
+def test_the_parsed_project_is_the_same_for_all_values_of_vars_not_read_in_parsing(manifest, tmp_path):
     given = yaml.safe_load((PROJECT / "dbt_project.yml").read_text())["vars"]
     assert given.keys() >= PARSED_VARS
     others = parsed(tmp_path, **{name: other_than(v) for name, v in given.items() if name not in PARSED_VARS})
@@ -131,7 +130,7 @@ def reads(node):
     return set(node.get("depends_on", {}).get("nodes", []))
 
 
-def test_every_description_names_its_grain(tables):
+def test_every_description_states_its_grain(tables):
     silent = [name for name, node in tables.items() if not node["description"].startswith("One row per ")]
     assert silent == []
 
@@ -179,7 +178,7 @@ def test_a_view_read_on_demand_has_a_key(models, base, view):
     )
 
 
-def test_every_model_is_fed_by_a_source_or_a_dictionary(manifest, models):
+def test_every_model_depends_on_a_source_or_a_seed(manifest, models):
     upstream = {name: reachable(manifest["parent_map"], node["unique_id"]) for name, node in models.items()}
     unfed = {name for name, nodes in upstream.items() if not any(re.match("source|seed", node) for node in nodes)}
     assert unfed == FROM_VARS_ALONE
@@ -193,14 +192,14 @@ def test_every_table_serves_a_mart_an_evaluation_or_an_exposure(manifest, tables
 
 
 def test_nothing_is_published_before_every_test_has_passed(manifest):
-    """A failing test stops only what is built from all tables it reads: publishing must be."""
+    """A failing test stops only models built from all tables it reads, so publishing must be one."""
     before = reachable(manifest["parent_map"], PUBLISHING)
     reads = {name: set(test["depends_on"]["nodes"]) for name, test in of_type(manifest, "test").items()}
     too_late = {name: nodes - before for name, nodes in reads.items() if PUBLISHING not in nodes and nodes - before}
     assert too_late == {}
 
 
-def test_the_checkout_reads_staging_and_the_marts_of_the_stages_alone(manifest, models):
+def test_the_checkout_reads_only_staging_and_the_marts_of_the_stages(manifest, models):
     folders = {node["unique_id"]: node["fqn"][1:-1] for node in models.values()}
     for name, node in models.items():
         if "checkout" in node["fqn"]:
@@ -208,7 +207,7 @@ def test_the_checkout_reads_staging_and_the_marts_of_the_stages_alone(manifest, 
             assert all(f and (f[0] in ("checkout", "staging") or f == ["life_stage", "marts"]) for f in read), name
 
 
-def test_names_say_what_a_row_is_and_no_more(models):
+def test_names_state_the_grain(models):
     for name in models:
         assert "__" not in name and not re.search(r"(^|_)(v[0-9]+|tmp|temp|final|new|old)(_|$)", name), name
     folders = {"staging": "stg", "features": "feature", "checkout": "checkout"}
@@ -218,7 +217,7 @@ def test_names_say_what_a_row_is_and_no_more(models):
             assert prefix in {folders[folder] for folder in node["fqn"] if folder in folders}, name
 
 
-def test_engines_differ_in_the_portable_macros_alone():
+def test_engines_differ_only_in_the_portable_macros():
     models = {path: path.read_text(encoding="utf-8") for path in (PROJECT / "models").rglob("*.py")}
     found = {}
     for path, text in (SQL | models).items():
@@ -234,7 +233,7 @@ def test_a_test_begins_with_its_claim_in_a_sentence():
         assert re.match(r"-- [A-Z].*\.\n", SQL[path]), path.name
 
 
-def test_every_var_is_declared_guarded_and_used():
+def test_every_var_is_declared_validated_and_used():
     project = yaml.safe_load((PROJECT / "dbt_project.yml").read_text(encoding="utf-8"))
     guards = SQL[PROJECT / "macros" / "preflight.sql"].split("macro check_vars()")[1].split("endmacro")[0]
     guarded = re.findall(r'"([a-z_]+)": ["\[]', guards)

@@ -1,4 +1,4 @@
-"""Marts against the history: stages and their beginnings, transitions, totals, attributions, interests."""
+"""Marts against the history: stages with their start, transitions, counts, attributions and interests."""
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ def stages(evaluated):
 
 @pytest.fixture(scope="module")
 def open_shop(evaluated, tmp_path_factory):
-    """The shop with counts of three users and more published."""
+    """The shop with counts published from three users on."""
     shop = copy_shop(evaluated, tmp_path_factory.mktemp("open") / "shop")
     shop.build(only="stage_totals stage_interests", min_cell_users=FEW)
     return shop
@@ -49,8 +49,8 @@ def test_the_runner_up_is_the_second_most_probable_stage(history, stages):
         assert (history.loc[rows, "confidence"] == name).all() and rows.any()
 
 
-def test_since_month_is_the_start_of_the_unbroken_stage(evaluated, history):
-    """A child without a row in some month begins again in the next one."""
+def test_a_stage_has_the_month_in_which_it_began_without_a_break(evaluated, history):
+    """After a month without a posterior the stage of a child starts again."""
     told = {key: rows.set_index("month")["told"] for key, rows in history.groupby(["user_id", "child_no"])}
     n_broken = 0
     for row in evaluated.frame("user_stages").itertuples():
@@ -82,7 +82,7 @@ def test_changes_are_the_differences_between_the_last_two_months(evaluated, hist
 
 @pytest.fixture(scope="module")
 def close_shop(evaluated, history, tmp_path_factory):
-    """The shop with few so high that one cell of the newest month is small and takes others with it; and that few."""
+    """The shop with a limit at which one count of the newest month is suppressed with others; and the limit."""
     shop = copy_shop(evaluated, tmp_path_factory.mktemp("close") / "shop")
     newest = history[(history["month"] == NEWEST) & history["is_in_stage"]]
     few = 1 + int(newest.groupby("told")["user_id"].nunique().min())
@@ -91,7 +91,7 @@ def close_shop(evaluated, history, tmp_path_factory):
 
 
 def hidden(counts: pd.Series, few: int) -> set:
-    """The keys of counts that must be hidden: small ones, then the next until those hidden are enough together."""
+    """The keys of suppressed counts: small ones, then the next until their sum reaches the limit."""
     found, total = set(), 0
     for key, n in sorted(counts.items(), key=lambda item: (item[1], counts.index.get_loc(item[0]))):
         if n < few or (found and total < few):
@@ -100,7 +100,7 @@ def hidden(counts: pd.Series, few: int) -> set:
     return found
 
 
-def test_totals_count_users_and_hide_few(evaluated, open_shop, close_shop, history, stages):
+def test_totals_count_users_and_suppress_small_counts(evaluated, open_shop, close_shop, history, stages):
     told = history.dropna(subset="told")
     users = {key: set(rows["user_id"]) for key, rows in told.groupby(["month", "told"])}
     months, n_flows = sorted(history["month"].unique()), 0
@@ -132,8 +132,8 @@ def test_totals_count_users_and_hide_few(evaluated, open_shop, close_shop, histo
     assert newest.sum() >= 2 and not newest.all()
 
 
-def test_flows_do_not_give_the_month_before_away(shop):
-    """With who came and who went, 43 infants in February would say that 25 were hidden in January."""
+def test_flows_do_not_reveal_suppressed_counts_of_the_month_before(shop):
+    """With arrivals and departures, 43 infants in February would reveal the 25 suppressed in January."""
     months = {
         "2017-01-01": {"newborn": range(5), "infant": range(5, 30), "toddler": range(30, 130)},
         "2017-02-01": {
@@ -155,8 +155,8 @@ def test_flows_do_not_give_the_month_before_away(shop):
 
 
 @pytest.mark.slow
-def test_a_warehouse_in_which_the_history_was_a_view_is_carried_on(base, shop):
-    """The form it had before it became a table; a run of the whole job brings it up to date."""
+def test_a_warehouse_with_the_history_as_a_view_is_upgraded(base, shop):
+    """The history was a view in an older version; a run of the whole job makes it a table."""
     shop.change(
         "alter table user_stage_months rename to stored",
         "create view user_stage_months as from stored where month < date '2017-02-01'",
@@ -166,7 +166,7 @@ def test_a_warehouse_in_which_the_history_was_a_view_is_carried_on(base, shop):
     assert_same(base, shop, ["user_stage_months", "user_stages", "stage_changes"])
 
 
-def test_the_number_of_rejected_registrations_is_published_for_enough_users(shop):
+def test_rejected_registrations_of_enough_users_are_counted(shop):
     users, rows = shop.query("select count(distinct id), count(*) from stg_rejected_registrations")[0]
     for few, told in ((users, rows), (users + 1, None)):
         shop.build(only="model_runs", min_cell_users=few)
@@ -174,7 +174,7 @@ def test_the_number_of_rejected_registrations_is_published_for_enough_users(shop
         assert shop.query(newest) == [(told,)]
 
 
-def test_reasons_add_up_to_the_log_odds_of_the_stage(evaluated):
+def test_attributions_sum_to_the_log_odds_of_the_stage(evaluated):
     reasons = evaluated.frame("stage_reasons")
     children = evaluated.frame("user_stages").set_index(["user_id", "child_no"])
     sums = reasons.groupby(["user_id", "child_no"])["contribution"].sum()
@@ -188,8 +188,8 @@ def test_reasons_add_up_to_the_log_odds_of_the_stage(evaluated):
     assert (by_child.loc[quiet, "place"] == 7).all() and len(quiet) > 20
 
 
-def test_the_reasons_of_a_month_add_up_to_what_it_moved(evaluated, stages):
-    """Against the posterior with and without the month, of unregistered primary children."""
+def test_attributions_of_a_month_sum_to_its_change(evaluated, stages):
+    """Against the posteriors with and without the month's log-likelihoods, of primary children without registration."""
     bins = evaluated.frame("age_bins").sort_values("bin_no")
     edges = evaluated.frame("stages").set_index("stage")
     ages = np.arange(edges["from_month"].min(), edges["to_month"].max())
@@ -224,13 +224,13 @@ def test_the_reasons_of_a_month_add_up_to_what_it_moved(evaluated, stages):
     moved = log_odds(summed) - log_odds(summed - of_month)
     reasons = evaluated.frame("stage_reasons", "place < 7").groupby(["user_id", "child_no"])["contribution"].sum()
     predicted = reasons.loc[list(zip(rows.index, rows["child_no"], strict=True))].to_numpy()
-    is_open = rows["probability"].to_numpy() < 0.99  # beyond, delta decides
+    is_open = rows["probability"].to_numpy() < 0.99  # beyond, delta dominates
     assert is_open.sum() > 30
     assert np.corrcoef(predicted[is_open], moved[is_open])[0, 1] > 0.95
     assert np.abs(predicted - moved)[is_open].mean() < 0.25 * np.abs(moved[is_open]).mean()
 
 
-def test_where_a_registration_outvotes_behaviour_features_move_little(evaluated):
+def test_attributions_are_small_where_a_registration_dominates(evaluated):
     told = evaluated.frame("user_stages", "is_primary").merge(
         evaluated.frame("birth_month_filter"), on=["user_id", "month"], suffixes=("", "_behaviour")
     )
@@ -242,13 +242,13 @@ def test_where_a_registration_outvotes_behaviour_features_move_little(evaluated)
     assert both["is_outvoted"].sum() > 3 and of_kinds[True] < 0.3 * of_kinds[False]
 
 
-def test_features_are_weighed_for_primary_children_alone(evaluated):
+def test_attributions_exist_for_primary_children_only(evaluated):
     others = evaluated.frame("user_stages", "not is_primary")[["user_id", "child_no"]]
     places = evaluated.frame("stage_reasons").merge(others, on=["user_id", "child_no"])["place"]
     assert len(others) > 5 and set(places) == {7}
 
 
-def test_reasons_are_in_words(evaluated):
+def test_attributions_have_a_wording(evaluated):
     predicted = dict(evaluated.query("select feature, reason from reason_texts"))
     assert predicted["leaf=wipes:purchase"] == "things of the kind wipes, bought"
     assert predicted["size=clothing|100cm"] == "things of the size clothing 100cm"
@@ -262,7 +262,7 @@ def test_reasons_are_in_words(evaluated):
         assert plain == detail or reason.endswith(endings[action])
 
 
-def test_a_family_without_words_is_named_by_its_features(evaluated, tmp_path):
+def test_a_feature_group_without_a_wording_shows_the_feature_name(evaluated, tmp_path):
     shop = copy_shop(evaluated, tmp_path / "shop")
     seed = shop.folder / "seeds" / "reason_words.csv"
     seed.write_text("".join(line for line in seed.read_text().splitlines(True) if not line.startswith("leaf,")))

@@ -1,4 +1,4 @@
-"""Metrics queried by MetricFlow as in docs/reading_marts.md, against the marts."""
+"""Metrics of MetricFlow, queried as in docs/reading_marts.md, against the marts."""
 
 import os
 import re
@@ -17,7 +17,7 @@ MF = Path(sys.executable).with_name("mf")
 
 @pytest.fixture(scope="module")
 def predictions_by_method(evaluated, tmp_path_factory):
-    """What MetricFlow answers to each question, by metric."""
+    """The result of each MetricFlow query, by metric."""
     if not MF.exists():
         pytest.skip("MetricFlow is not installed: pip install -e '.[metrics]'")
     shop = copy_shop(evaluated, tmp_path_factory.mktemp("metrics") / "shop")
@@ -36,7 +36,7 @@ def test_users_are_those_of_the_newest_month(evaluated, predictions_by_method):
     assert found.to_dict() == marts.to_dict() and len(found) > 3
 
 
-def test_churn_is_who_left_of_who_was_there_a_month_at_a_time(evaluated, predictions_by_method):
+def test_churn_is_the_monthly_share_of_lost_users(evaluated, predictions_by_method):
     marts = evaluated.frame("stage_totals").set_index(["month", "stage"])
     found = predictions_by_method["churn"].dropna()
     found["month"] = pd.to_datetime(found["metric_time__month"])

@@ -1,4 +1,4 @@
-"""Monitoring: quality against later registrations, latency, drift, early retraining."""
+"""Monitoring: quality of predictions, latency of requests, drift, early retraining."""
 
 import threading
 
@@ -19,14 +19,14 @@ CHANGED = pd.date_range("2010-01-01", periods=20, freq="MS")
 
 @pytest.fixture(scope="module")
 def watched(base, tmp_path_factory):
-    """The base with its monitors, of which drift and reasons are views that follow their tables: copy it."""
+    """The base with its monitors; drift and retraining triggers are views: copy it."""
     shop = copy_shop(base, tmp_path_factory.mktemp("watched") / "shop")
     shop.build(only="model_drift retraining_triggers", quality_floor=0.5)
     return shop
 
 
 def met_by(users, months, probabilities, dice):
-    """Three features of a family for every user and month, drawn from the probabilities."""
+    """Three features of a group for every user and month, sampled from the probabilities."""
     rows = [
         (str(user), month, dice.choice(len(probabilities), 3, p=probabilities)) for month in months for user in users
     ]
@@ -34,7 +34,7 @@ def met_by(users, months, probabilities, dice):
 
 
 def fill(shop, rows):
-    """Let the features be these rows, of users who met each on one day, and the newest model be of the year 2000."""
+    """Replace the features by these rows, each observed on one day, and date the newest model to the year 2000."""
     features = pd.DataFrame(rows, columns=["user_id", "month", "feature"]).assign(n_days=1, value=np.log(2))
     with duckdb.connect(shop.warehouse) as connection:
         connection.register("features", features)
@@ -50,7 +50,7 @@ def test_drift_has_no_error_on_stable_data_and_one_in_every_month_after_a_change
     shop, dice = copy_shop(watched, tmp_path / "shop"), np.random.default_rng(n_users)
     before = dice.dirichlet(np.ones(25))
     after = np.empty(25)
-    after[np.argsort(before)] = np.sort(before)[::-1]  # what was rarest is commonest
+    after[np.argsort(before)] = np.sort(before)[::-1]  # the rarest feature becomes the most common
     users = range(n_users)
     fill(shop, met_by(users, [*REFERENCE, *STILL], before, dice) + met_by(users, CHANGED, after, dice))
     levels = shop.frame("model_drift").set_index("month")["level"]
@@ -78,7 +78,7 @@ def test_drift_is_the_stability_index_against_the_year_of_the_training(watched, 
     pd.testing.assert_series_equal(found.sort_index(), pd.Series(wanted).sort_index(), check_names=False, atol=1e-8)
 
 
-def test_feature_drift_retrains_the_model_early_and_its_absence_does_not(watched, tmp_path):
+def test_a_run_retrains_early_only_after_feature_drift(watched, tmp_path):
     shop = copy_shop(watched, tmp_path / "shop")
     shop.change("update stage_coefficients set trained_through = date '2016-11-01'")
     models = "select distinct trained_through::varchar from stage_coefficients order by 1"
@@ -92,7 +92,7 @@ def test_feature_drift_retrains_the_model_early_and_its_absence_does_not(watched
     assert shop.query("from retraining_triggers") == []
 
 
-def test_quality_is_a_trigger_only_significantly_below_the_floor_since_the_training(watched, tmp_path):
+def test_quality_is_a_retraining_trigger_only_if_significantly_below_the_floor_since_training(watched, tmp_path):
     shop = copy_shop(watched, tmp_path / "shop")
     made = "update monitor_quality set subject = 'life_stage', month = '{}', n_cases = {}, accuracy = {}"
     found = {}
@@ -110,7 +110,7 @@ def test_quality_is_a_trigger_only_significantly_below_the_floor_since_the_train
 
 
 def quality_of(shop, made_on):
-    """monitor_quality of the life stages, in pandas: made_on is the day on which the model was made."""
+    """monitor_quality of the life stages, in pandas: made_on is the day of the training."""
     labels = shop.frame("stage_labels").query("n_children == 1").dropna(subset=["registered_at"])
     labels = labels[
         labels["registered_at"].dt.strftime("%Y-%m") == (labels["month"] + pd.DateOffset(months=1)).dt.strftime("%Y-%m")
@@ -134,7 +134,7 @@ def quality_of(shop, made_on):
 
 
 @pytest.mark.parametrize(("made_on", "n_least"), [("2026-01-01", 1), ("2016-10-15", 5)])
-def test_posteriors_are_evaluated_on_registrations_unseen_in_training(base, tmp_path, made_on, n_least):
+def test_monitored_quality_uses_registrations_that_no_model_was_trained_on(base, tmp_path, made_on, n_least):
     shop = copy_shop(base, tmp_path / "shop")
     shop.change(f"update model_runs set started_at = timestamp '{made_on} 06:00:00'")
     shop.build(only="monitor_quality", evaluated=True)
@@ -147,7 +147,7 @@ def test_posteriors_are_evaluated_on_registrations_unseen_in_training(base, tmp_
         np.testing.assert_allclose(row[2:], other[2:], atol=1e-8)
 
 
-def test_requests_of_several_threads_are_logged_once_each_in_whole_files_that_name_no_user(tmp_path):
+def test_requests_of_several_threads_are_logged_once_each_without_user_ids(tmp_path):
     with RequestLog(tmp_path / "requests", rows_per_file=100) as log:
         threads = [
             threading.Thread(target=lambda n=n: [log.add("habit", 1000 * n + k, 50, 10) for k in range(250)])
@@ -164,7 +164,7 @@ def test_requests_of_several_threads_are_logged_once_each_in_whole_files_that_na
     assert {file.suffix for file in (tmp_path / "requests").iterdir()} == {".parquet"}
 
 
-def test_an_unwritable_request_log_warns_and_still_recommends(tmp_path):
+def test_a_log_that_cannot_be_written_gives_a_warning_and_no_failed_request(tmp_path):
     (tmp_path / "file").touch()
     log = RequestLog(tmp_path / "file" / "requests", rows_per_file=2)
     log.add("habit", 1.0, 50, 10)
@@ -173,7 +173,7 @@ def test_an_unwritable_request_log_warns_and_still_recommends(tmp_path):
     assert log.waiting == []
 
 
-def test_latency_is_by_model_and_day_and_unreadable_rows_are_counted(base, tmp_path):
+def test_latency_is_reported_by_model_and_day_and_unreadable_rows_are_counted(base, tmp_path):
     shop = copy_shop(base, tmp_path / "shop")
     dice = np.random.default_rng(1)
     days = ["2017-03-01", "2017-03-02"]

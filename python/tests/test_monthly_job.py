@@ -1,4 +1,4 @@
-"""Monthly job: it processes new, missed and changed months only, and the order of runs does not matter."""
+"""Monthly job: it builds new, missing and changed months only, with results independent of the order of runs."""
 
 import collections
 import json
@@ -25,8 +25,7 @@ STATE = [
     "search_terms",
 ]
 NEWEST = "month = (select max(month) from birth_month_filter_cells)"
-# Eight months of 400 users are too few for an evaluation and for interests of stages; there are no online
-# experiments.
+# Empty, because eight months of 400 users are too few for the evaluation and interests, and without experiments.
 TOO_FEW = (
     "evaluation_coefficients",
     "evaluation_predictions",
@@ -41,8 +40,7 @@ TOO_FEW = (
     "stage_interests",
 )
 PER_RUN = ("model_runs", "build_log", "published_marts")
-# No user was erased, there are no consents and no request log, and eight months hold too few baskets for
-# the checkout.
+# Empty, because there are no erased users, consents or requests, and too few baskets for the checkout.
 NOBODY = ("erased_users", "erased_action_hashes", "stg_consents", "monitor_latency", "cart_complements")
 
 
@@ -57,7 +55,7 @@ def assert_same_history(left, right):
 
 
 def late_rows(shop, of_month, days):
-    """A query for 100 good actions of a month, moved by some days and with ids of their own."""
+    """A query for 100 valid actions of a month, moved by some days and with new ids."""
     return f"""
         select * replace ('late-' || action_id as action_id, occurred_at + interval {days} day as occurred_at)
         from '{shop.source}/actions/month={of_month}/*.parquet'
@@ -67,7 +65,7 @@ def late_rows(shop, of_month, days):
 
 
 @pytest.mark.fault("Months and runs", "first run, then month by month", "posteriors of a single run")
-def test_a_history_built_month_by_month_equals_one_built_at_once(base, new_shop):
+def test_a_history_built_month_by_month_equals_one_built_in_one_run(base, new_shop):
     for arriving in (
         ["2016-07", "2016-08", "2016-09", "2016-10"],
         ["2016-11"],
@@ -97,7 +95,7 @@ def test_a_history_built_month_by_month_equals_one_built_at_once(base, new_shop)
     "counted in `model_runs.n_months_missing`, added on arrival",
 )
 @pytest.mark.slow
-def test_a_late_month_is_reported_missing_and_then_backfilled(base, new_shop):
+def test_a_late_month_is_reported_missing_and_added_on_arrival(base, new_shop):
     new_shop.add_months(base, ["2016-07", "2016-08", "2016-10", "2016-11", "2016-12"])
     new_shop.build()
     september = "select status, is_closed, n_actions from month_calendar where month = date '2016-09-01'"
@@ -114,7 +112,7 @@ def test_a_late_month_is_reported_missing_and_then_backfilled(base, new_shop):
 
 
 def test_a_new_month_reads_no_file_but_its_own(base, new_shop):
-    """The files before it could not be read: they have the size and the time that they had, and hold zeros."""
+    """Older files are unreadable: zeros with unchanged size and time."""
 
     def deliver(month):
         rows = f"from '{base.source}/actions/month={month}/*.parquet' where strftime(occurred_at, '%Y-%m') = '{month}'"
@@ -133,7 +131,7 @@ def test_a_new_month_reads_no_file_but_its_own(base, new_shop):
 
 
 @pytest.mark.fault("Months and runs", "second run without new data", "one row in `model_runs`, no other change")
-def test_a_run_with_nothing_new_changes_only_the_run_log(base, shop):
+def test_a_run_without_new_data_changes_only_the_run_log(base, shop):
     before = shop.contents()
     shop.build(evaluated=True)
     after = shop.contents()
@@ -159,14 +157,14 @@ def test_a_touched_file_is_read_again_and_changes_no_posterior(base, shop):
     os.utime(file, (1, 1))
     before = {model: shop.run_of_months(model) for model in ("stg_action_rows", "action_months")}
     shop.build()
-    # Bad times make a file count for other months too; those are staged again with it.
+    # Invalid times assign a file to other months too; those are staged again with it.
     assert "2016-10" in months_rebuilt(shop, "stg_action_rows", before["stg_action_rows"])
     assert_same(shop, base, [*STATE, "month_calendar"], ignore=())
     assert shop.published_set() == base.published_set()
 
 
 @pytest.mark.fault("Months and runs", "late actions", "that month and later posteriors recomputed")
-def test_late_rows_update_the_posteriors_from_their_month_on(base, shop, new_shop):
+def test_late_rows_recompute_the_posteriors_from_their_month_on(base, shop, new_shop):
     for folder, of_month, days, rebuilt in (
         ("2017-02", "2016-12", 31, ["2017-01", "2017-02"]),
         ("2016-12", "2016-09", 30, ["2016-10", "2016-11", "2016-12", "2017-01", "2017-02"]),
@@ -186,7 +184,7 @@ def test_late_rows_update_the_posteriors_from_their_month_on(base, shop, new_sho
 
 @pytest.mark.slow
 def test_a_changed_month_is_scored_again_and_so_is_the_same_month_of_the_next_year(base, new_shop):
-    """Not its log-likelihood, which is of the month alone. The model was trained on the year before too."""
+    """Its log-likelihoods, which use the month alone, are not. The model was trained on the year before, too."""
     new_shop.change(
         """insert into stage_coefficients
         select * replace ('last_year:' || feature as feature, value / 2 as value) from stage_coefficients
@@ -207,7 +205,7 @@ def test_a_changed_month_is_scored_again_and_so_is_the_same_month_of_the_next_ye
     only_last_year = f"{scored} except select user_id from user_months where month = date '2016-11-01'"
     assert new_shop.query(f"({scored}) except ({active})") == [] == new_shop.query(f"({active}) except ({scored})")
     assert new_shop.query(f"select count(*) > 10 from ({only_last_year})") == [(True,)]
-    # Models learn from such a month, too.
+    # Models are trained on such a month, too.
     learned = """select distinct is_active, feature like 'last_year:%' from training_features
         inner join training_rows using (row_no) where month = date '2016-11-01' and feature like '%leaf=%'"""
     assert sorted(new_shop.query(learned)) == [(False, True), (True, False), (True, True)]
@@ -225,7 +223,7 @@ def test_a_changed_month_is_scored_again_and_so_is_the_same_month_of_the_next_ye
 
 @pytest.mark.fault("Months and runs", "month removed from the source", "month kept, status `archived`")
 @pytest.mark.slow
-def test_a_month_that_leaves_the_source_is_archived(base, shop):
+def test_a_month_removed_from_the_source_is_archived(base, shop):
     shutil.rmtree(shop.source / "actions" / "month=2016-08")
     shop.build()
     ledger = "select month, n_rows, n_actions, content_hash, is_closed from month_calendar order by month"
@@ -236,7 +234,7 @@ def test_a_month_that_leaves_the_source_is_archived(base, shop):
 
 
 @pytest.mark.slow
-def test_an_archived_month_stays_when_the_next_folder_holds_a_few_of_its_rows(base, shop):
+def test_an_archived_month_is_kept_when_the_next_folder_holds_a_few_of_its_rows(base, shop):
     september = "actions/month=2016-09/part-0000.parquet"
     own_rows = f"select * replace (cast(action_id as varchar) as action_id) from '{base.source}/{september}'"
     shop.write(september, f"{own_rows} union all by name ({late_rows(base, '2016-07', 31)})")
@@ -249,7 +247,7 @@ def test_an_archived_month_stays_when_the_next_folder_holds_a_few_of_its_rows(ba
 
 @pytest.mark.fault("Months and runs", "month not closed", "staged, no posterior until closed and complete")
 @pytest.mark.slow
-def test_a_month_gets_a_posterior_once_it_is_closed(base, new_shop):
+def test_a_month_gets_posteriors_once_it_is_over_and_complete(base, new_shop):
     def months_believed(shop):
         return [
             month
@@ -268,7 +266,7 @@ def test_a_month_gets_a_posterior_once_it_is_closed(base, new_shop):
     declared.build(through_month="2016-08")
     assert months_believed(declared) == ["2016-07", "2016-08"]
 
-    # The last day has come, but not its end: rows after the clock are rejected until the month is over.
+    # On the last day of the month: actions after the clock are rejected until the month is over.
     new_shop.write("actions/month=2016-08/last_day.parquet", f"{august} where {is_last_day}")
     new_shop.build(run_clock="2016-08-31 12:00:00")
     assert months_believed(new_shop) == ["2016-07"]
@@ -282,7 +280,7 @@ def test_a_month_gets_a_posterior_once_it_is_closed(base, new_shop):
 
 @pytest.mark.fault("Training", "first run with too few registered children", "LS-ML-001, published set unchanged")
 @pytest.mark.slow
-def test_without_registered_children_the_run_succeeds_and_reports_the_missing_labels(base, bare_shop):
+def test_without_registered_children_the_run_succeeds_and_logs_the_missing_users(base, bare_shop):
     bare_shop.add_months(base, ["2016-07"])
     children = f"from '{base.source}/children.parquet'"
     bare_shop.write("children.parquet", f"{children} order by user_id limit 20")
@@ -312,7 +310,7 @@ def test_without_registered_children_the_run_succeeds_and_reports_the_missing_la
 
 @pytest.mark.fault("Training", "too few registered children, older model present", "older model stays in use")
 @pytest.mark.slow
-def test_without_registered_children_an_older_model_is_used_on(base, new_shop):
+def test_without_registered_children_an_older_model_stays_in_use(base, new_shop):
     new_shop.add_months(base, ["2016-07"])
     new_shop.write("children.parquet", f"from '{base.source}/children.parquet' limit 0")
     new_shop.change("update stage_coefficients set trained_through = date '2016-06-01'")

@@ -1,4 +1,4 @@
-"""Old names of vars, targets and operations: accepted with a warning for one version, with the same effect."""
+"""Old names of vars, targets and operations: accepted with a warning, with the effect of the new ones."""
 
 import pytest
 from project import assert_stops
@@ -24,7 +24,7 @@ def test_a_var_under_its_old_name_has_its_effect_and_a_warning(shop):
 
 
 def test_the_old_target_is_the_sandbox(shop):
-    """It asks for a key, which the default target does not."""
+    """It requires a key, unlike the default target."""
     old = shop.start(environment={"LIFE_STAGE_TARGET": "hardened"})
     assert old.exit_code != 0 and "LS-PRI-002" in old.output
 

@@ -1,4 +1,4 @@
-"""Online experiments: an A/A test has the nominal false positive rate, and the readout counts right."""
+"""Online experiments: nominal rate of false alarms in A/A runs, and correct counts of the readout."""
 
 import duckdb
 import numpy as np
@@ -15,8 +15,8 @@ def read_out(shop, wanted: list[dict]) -> None:
     shop.build(only="experiment_arms experiment_readout", evaluated=True, experiments=wanted)
 
 
-def test_an_experiment_without_effect_has_the_nominal_false_positive_rate(shop):
-    """Nobody is treated differently: of 400 intervals about 20 leave 0 out, and none of the ratios is suspicious."""
+def test_an_experiment_without_effect_has_the_nominal_false_alarm_rate(shop):
+    """Without treatment about 20 of 400 intervals exclude 0, and no sample ratio mismatch is reported."""
     read_out(shop, experiments(N_EXPERIMENTS))
     rows = shop.frame("experiment_readout")
     alarms = ((rows["lowest_difference"] > 0) | (rows["highest_difference"] < 0)).sum()
@@ -40,7 +40,7 @@ def test_the_readout_counts_those_who_came_and_those_who_bought(shop):
 
 
 def test_a_skewed_sample_is_noticed(shop):
-    """Treated users who do not buy are missing in the log: the readout flags the ratio mismatch."""
+    """Treated users without a purchase are lost, and the readout warns of the mismatch."""
     read_out(shop, experiments(1))
     shop.change(
         """delete from user_months where hash(user_id) % 2 = 0
@@ -51,7 +51,7 @@ def test_a_skewed_sample_is_noticed(shop):
 
 
 @pytest.mark.slow
-def test_nobody_changes_sides_and_experiments_are_independent(shop):
+def test_assignments_are_stable_and_experiments_independent(shop):
     read_out(shop, experiments(2))
     before = shop.frame("experiment_arms")
     together = before.pivot(index="user_id", columns="experiment", values="arm")
@@ -75,7 +75,7 @@ def test_nobody_changes_sides_and_experiments_are_independent(shop):
         pytest.param("a", marks=pytest.mark.slow),
     ],
 )
-def test_wrong_experiments_stop_the_run_which_names_each(shop, wrong):
+def test_invalid_experiments_stop_the_run_and_are_all_named(shop, wrong):
     finished = shop.start(experiments=wrong)
     assert finished.exit_code != 0 and finished.output.count("LS-VAR-004") == len(wrong)
     with duckdb.connect(shop.warehouse, read_only=True) as connection:

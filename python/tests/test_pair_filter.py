@@ -72,7 +72,7 @@ def test_the_sum_of_a_pair_is_that_over_all_its_months(history):
         assert state[number] == pytest.approx(expected, abs=1e-3)
 
 
-def test_a_child_who_outgrows_the_grid_leaves_its_sums_to_graduated_if_they_are_likelier():
+def test_graduated_takes_the_likelier_sum_of_children_aged_out_of_the_grid():
     entering = next(month for month in range(START, START + STEP) if CELLS.ages_at(month)[0] == AGES.first)
     before = np.random.default_rng(3).normal(size=(len(CELLS.pairs), 2)).astype(np.float32)
     after, last = CELLS.aged(before, entering), CELLS.n_births + 1
@@ -85,7 +85,7 @@ def test_a_child_who_outgrows_the_grid_leaves_its_sums_to_graduated_if_they_are_
     np.testing.assert_array_equal(CELLS.aged(before, entering + 1), before)
 
 
-def test_what_is_carried_is_what_was_summed_against_the_greatest():
+def test_carried_state_is_the_sum_relative_to_its_maximum():
     """Whatever the order of the array in memory; packed again it is the same to the byte."""
     sums = np.random.default_rng(2).normal(0, 20, size=(len(CELLS.pairs), 5)).astype(np.float32)
     for state in (sums, np.asfortranarray(sums)):
@@ -129,7 +129,7 @@ def test_two_children_of_different_ages_are_distinguished_from_one():
 
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 10_000), n_users=st.integers(2, 300))
-def test_what_is_read_of_a_user_does_not_hang_on_who_else_is_read(seed, n_users):
+def test_posteriors_of_a_user_are_independent_of_other_users(seed, n_users):
     rng = np.random.default_rng(seed)
     state = rng.normal(0, 5, size=(len(CELLS.pairs), n_users)).astype(np.float32)
     prior = CELLS.log_prior(prior_by_tenure(AGES, AVERAGE, 0.02, 5), START + 4)
@@ -143,7 +143,7 @@ def test_what_is_read_of_a_user_does_not_hang_on_who_else_is_read(seed, n_users)
 
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 10_000), n_groups=st.lists(st.integers(1, 5), min_size=1, max_size=30))
-def test_the_update_of_a_user_does_not_depend_on_other_users(seed, n_groups):
+def test_log_likelihoods_of_a_user_are_independent_of_other_users(seed, n_groups):
     log_likelihood = np.random.default_rng(seed).normal(size=(sum(n_groups), N_BINS))
     together = CELLS.merged(log_likelihood, np.array(n_groups), AVERAGE, START)
     for user, units in enumerate(np.split(log_likelihood, np.cumsum(n_groups)[:-1])):
@@ -151,7 +151,7 @@ def test_the_update_of_a_user_does_not_depend_on_other_users(seed, n_groups):
         np.testing.assert_allclose(together[:, [user]], alone, rtol=0, atol=1e-5)
 
 
-def test_a_stage_that_is_shorter_than_a_cell_may_hold_no_child_in_a_month():
+def test_a_stage_shorter_than_a_grid_step_may_hold_no_child_in_a_month():
     ages = Ages(AGES.bins, EDGES, ("trimester", "pregnancy", "child"), (-9, -7, 0, 84))
     cells = PairCells(ages)
     state = np.zeros((len(cells.pairs), 2), np.float32)
@@ -169,7 +169,7 @@ def test_a_single_gift_makes_no_second_child():
     assert read(folded(months, 4), 4, first_stage=4).log_odds[0] < 0
 
 
-def test_group_log_likelihoods_sum_the_observed_features_of_the_group(base):
+def test_group_log_likelihood_is_the_sum_over_observed_features(base):
     """Recounted in pandas for a month: distinct days per user, unit and feature, ln(1 + days) times the weight."""
     month = "month = date '2016-11-01'"
     actions = base.frame("stg_actions", month)
@@ -192,7 +192,7 @@ def test_group_log_likelihoods_sum_the_observed_features_of_the_group(base):
     np.testing.assert_allclose(found[[f"ll_{c[2:]}" for c in columns]], expected, rtol=0, atol=1e-8)
 
 
-def test_every_posterior_has_one_of_a_second_child(base):
+def test_every_posterior_has_one_about_a_second_child(base):
     keys = "select user_id, month from {} order by all"
     assert base.query(keys.format("pair_filter")) == base.query(keys.format("birth_month_filter"))
     p = base.frame("pair_filter")
@@ -203,7 +203,7 @@ def test_every_posterior_has_one_of_a_second_child(base):
     assert (p["expected_birth_month"] <= p["latest_birth_month"]).all()
 
 
-def test_a_second_child_above_the_threshold_has_its_own_number(shop):
+def test_a_second_child_is_published_above_the_threshold_with_its_own_number(shop):
     """With 400 users no threshold is learned, and 20 to 1 is reached by nobody: all odds are raised by hand."""
     thresholds = [threshold for (threshold,) in shop.query("select threshold from second_child_thresholds")]
     assert thresholds == [pytest.approx(np.log(20))] * 8

@@ -142,11 +142,11 @@ def test_posteriors_of_the_demo_follow_the_formula(base):
     assert_beliefs_follow_the_formula(base)
 
 
-def test_posteriors_of_random_log_likelihoods_follow_the_formula(synthetic):
+def test_posteriors_from_random_log_likelihoods_follow_the_formula(synthetic):
     assert_beliefs_follow_the_formula(synthetic)
 
 
-def test_every_user_has_a_row_in_every_month_from_the_first_active_one_on(synthetic):
+def test_every_user_has_a_row_in_every_month_from_the_first_active_on(synthetic):
     first = "select user_id, min(month) as month from stage_log_likelihoods group by user_id"
     expected = f"select user_id, m.month from ({first}) f join month_calendar m on m.month >= f.month"
     assert synthetic.query(f"({expected}) except (select user_id, month from birth_month_filter)") == []
@@ -182,7 +182,7 @@ def test_neutral_log_likelihoods_change_only_the_count(synthetic):
     pd.testing.assert_frame_equal(plain[columns], neutral[columns], check_exact=False, rtol=0, atol=1e-12)
 
 
-def test_a_user_without_information_has_the_prior(synthetic):
+def test_a_user_without_log_likelihoods_has_the_prior(synthetic):
     found = of_user(synthetic, "nothing but neutral", MONTHS[-1]).iloc[0]
     tenure = len(MONTHS) - 1 - 5
     prior = synthetic.frame("prior_by_tenure", f"model_version = 'v2' and tenure_months = {tenure}").iloc[0]
@@ -193,22 +193,22 @@ def test_a_user_without_information_has_the_prior(synthetic):
 @pytest.mark.parametrize(
     ("then", "is_confirmed"), [("quiet", False), ("as before", False), ("bought for a baby", True)]
 )
-def test_an_expected_birth_is_confirmed_by_behaviour_after_it_and_by_nothing_else(synthetic, then, is_confirmed):
+def test_an_expected_birth_is_confirmed_only_by_later_behaviour(synthetic, then, is_confirmed):
     rows = of_user(synthetic, f"expecting, then {then}").reset_index(drop=True)
     assert rows["p_pregnancy"][0] > 0.9 and (rows["p_pregnancy"][4:7] < 0.1).all(), "by then time alone makes a birth"
     assert not rows["birth_confirmed"][:7].any()
     assert rows["birth_confirmed"][7:].eq(is_confirmed).all(), "from the second active month on, quiet months included"
 
 
-def test_a_child_past_the_last_cell_stays_graduated(synthetic):
+def test_a_child_past_the_last_grid_point_stays_graduated(synthetic):
     graduated = of_user(synthetic, "outgrowing")["graduated_probability"].to_numpy()
     assert graduated[0] > 0.5 and graduated[3] > 0.5
     assert cells(synthetic, MONTHS[-1]).notna().all().all()
 
 
 @pytest.mark.slow
-def test_a_month_that_comes_last_counts_as_if_it_had_come_in_its_turn(synthetic, tmp_path):
-    """The order of updates does not matter: the newest state is a sum over all months."""
+def test_a_month_that_arrives_last_counts_as_if_in_order(synthetic, tmp_path):
+    """The order in which months are folded in does not matter: the cells of the newest month are a sum over all."""
     shop = copy_shop(synthetic, tmp_path / "late")
     late = f"date '{MONTHS[15]}'"
     shop.change(

@@ -39,7 +39,7 @@ def rewrite(shop, table, select, name=None):
     "unknown vars, invalid values, SQL in vars",
     "LS-VAR-001 or LS-VAR-002 names all, no change",
 )
-def test_settings_that_do_not_fit_stop_the_run_which_names_them_all(shop):
+def test_invalid_settings_stop_the_run_and_are_all_named(shop):
     wrong = {
         "source_schema": "main; drop table birth_month_filter",
         "business_timezone": "UTC'); drop table birth_month_filter; --",
@@ -75,7 +75,7 @@ def test_settings_that_do_not_fit_stop_the_run_which_names_them_all(shop):
         ("LS-STA-002", {"business_timezone": "Asia/Shanghai"}),
     ],
 )
-def test_a_setting_that_does_not_fit_stops_the_run(shop, code, variables):
+def test_an_invalid_setting_stops_the_run(shop, code, variables):
     (name,) = variables
     assert_stops(shop, code, {"LS-VAR-003": "stage", "LS-STA-002": "LIFE_STAGE_WAREHOUSE"}.get(code, name), **variables)
 
@@ -88,7 +88,7 @@ def test_a_setting_that_does_not_fit_stops_the_run(shop, code, variables):
         ("LS-SRC-001 table nowhere.actions does not exist", {"source_schema": "nowhere"}),
     ],
 )
-def test_a_first_run_that_does_not_fit_writes_no_table(base, bare_shop, message, variables):
+def test_an_invalid_first_run_writes_no_table(base, bare_shop, message, variables):
     bare_shop.add_months(base, ["2016-07"])
     finished = bare_shop.start(**variables)
     assert finished.exit_code != 0
@@ -122,10 +122,10 @@ def test_a_missing_column_stops_the_run_naming_file_and_columns(shop):
     )
 
 
-def test_a_file_without_a_line_of_names_stops_the_run_which_does_not_show_its_first_row(shop):
+def test_a_file_without_a_header_stops_the_run_and_its_first_row_is_not_shown(shop):
     (shop.source / "actions" / "month=2017-02" / "more.csv").write_text("a1,shopper-42,2017-02-03,pv,3\n" * 3)
     finished = shop.start()
-    assert finished.exit_code != 0 and "perhaps it has no line of names" in finished.output
+    assert finished.exit_code != 0 and "perhaps it has no header row" in finished.output
     assert "shopper-42" not in finished.output
 
 
@@ -160,7 +160,7 @@ def test_a_file_of_unknown_kind_stops_the_run(shop):
 
 @pytest.mark.fault("Files and columns", "file names with glob characters or placeholders", "LS-SRC-004, no change")
 @pytest.mark.parametrize("name", ["actions[1].csv", pytest.param("a__month__.csv", marks=pytest.mark.slow)])
-def test_a_file_name_that_stands_for_others_stops_the_run(shop, name):
+def test_a_file_name_with_wildcards_stops_the_run(shop, name):
     shop.write(f"actions/month=2017-02/{name}", ROW)
     assert_stops(shop, "LS-SRC-004", name, "rename it")
 
@@ -229,7 +229,7 @@ def test_a_second_run_stops_and_names_the_process_that_holds_the_warehouse(shop)
 
 @pytest.mark.fault("Machine", "foreign folder at the publication path", "LS-PUB-001, no change")
 @pytest.mark.slow
-def test_a_published_path_that_is_a_folder_of_somebody_else_stops_the_run(shop):
+def test_a_foreign_folder_at_the_published_path_stops_the_run(shop):
     shop.published.unlink()
     shop.published.mkdir()
     (shop.published / "report.txt").write_text("mine")

@@ -65,7 +65,7 @@ def test_no_user_id_of_the_source_gets_past_staging(keyed, base):
     assert told and {user for (user,) in told} <= made
 
 
-def test_the_key_stands_in_no_file(keyed):
+def test_no_file_contains_the_key(keyed):
     """Nor do the padded keys that the session is given; the search finds what is there."""
     key = KEY["LIFE_STAGE_ID_KEY"]
     some_user = keyed.query("select min(user_id) from stg_actions")[0][0]
@@ -122,7 +122,7 @@ def test_a_key_that_is_too_short_or_missing_stops_the_run(shop, code, environmen
     assert shop.contents() == before
 
 
-def test_the_message_of_a_broken_line_does_not_show_the_line():
+def test_engine_errors_of_a_broken_line_do_not_show_the_line():
     predicted = "CSV Error on Line: 7\nOriginal Line: 42,anna@example.org\nExpected Number of Columns: 5"
     assert explained(predicted).startswith("LS-SRC-006") and "anna" not in explained(predicted)
 
@@ -144,7 +144,7 @@ ESCAPES = {
 }
 
 
-def test_the_sandboxed_target_lets_no_sql_out(keyed, tmp_path):
+def test_sql_on_the_sandboxed_target_reaches_no_other_file(keyed, tmp_path):
     """Each way out, as a hook of a model of its own, is refused; on the default target it works."""
     shop = copy_shop(keyed, tmp_path / "shop")
     (tmp_path / "secret.txt").write_text("secret")
@@ -163,7 +163,7 @@ def test_the_sandboxed_target_lets_no_sql_out(keyed, tmp_path):
 
 
 @pytest.mark.slow
-def test_on_the_sandboxed_target_erasure_and_consent_use_pseudonyms(keyed, base, tmp_path):
+def test_on_the_sandboxed_target_erasure_and_consents_use_pseudonyms(keyed, base, tmp_path):
     shop, key = copy_shop(keyed, tmp_path / "shop"), KEY["LIFE_STAGE_ID_KEY"].encode()
     raw, other = [u for (u,) in base.query("select user_id from user_stages group by 1 order by 1 limit 2")]
     erased, silent = pseudonym(key, raw), pseudonym(key, other)

@@ -79,7 +79,7 @@ def test_a_new_set_is_a_folder_of_its_own_behind_the_link(shop):
     assert matches_manifest(first) and matches_manifest(shop.published)
 
 
-def test_the_returned_rows_name_path_and_content_of_each_mart(shop):
+def test_the_returned_manifest_lists_path_and_content_of_each_mart(shop):
     rows = {row["mart"]: row for row in shop.publish("('anna', 'newborn', 0.8), ('bea', 'infant', 0.9)")}
     assert {name: row["n_rows"] for name, row in rows.items()} == {"user_stages": 2, "stages": 2, "model_runs": 1}
     for name, row in rows.items():
@@ -127,7 +127,7 @@ def test_an_empty_user_stages_replaces_nothing(shop):
 
 @pytest.mark.fault("Machine", "publication fails midway", "old set kept, no temporary files")
 @pytest.mark.parametrize("mart", ["model_runs", "stages"])
-def test_a_failing_mart_leaves_the_old_set_and_no_litter(shop, mart):
+def test_a_failing_mart_leaves_the_old_set_and_no_temporary_files(shop, mart):
     shop.publish()
     kept, folder = shop.sets(), shop.published.resolve()
     columns = "'00000009' as run_id, timestamp '2017-03-01' as started_at" if mart == "model_runs" else "1 as stage_no"
@@ -155,7 +155,7 @@ def test_a_path_taken_by_something_else_is_left_alone(shop, taken_by):
     assert taken_by != "link" or shop.published.resolve() == other
 
 
-def test_a_dangling_link_is_published_again(shop):
+def test_a_link_to_a_missing_set_is_published_again(shop):
     shop.publish()
     shop.published.resolve().rename(shop.published.with_name("lost"))
     shop.publish()
@@ -185,7 +185,7 @@ def test_a_new_mart_has_a_view_after_the_publication(shop):
         assert reader.sql("select n_users from stage_totals").fetchall() == [(7,)]
 
 
-def test_small_marts_are_csv_too_which_no_spreadsheet_calculates(shop):
+def test_small_marts_are_also_csv_without_spreadsheet_formulas(shop):
     cells = "=1+1", "+1", "-1", "@sum(1)", "\t=1", "辅食", 'predicted "milk, please"', "a-b"
     rows = ", ".join(f"('{cell}', {n - 3}.5)" for n, cell in enumerate(cells))
     shop.publish(stage_interests=f"from (values {rows}) as v(leaf_category, lift)")
@@ -198,7 +198,7 @@ def test_small_marts_are_csv_too_which_no_spreadsheet_calculates(shop):
     assert not (shop.published / "user_stages.csv").exists()
 
 
-def test_column_comments_are_in_the_views_and_in_the_dictionary(shop):
+def test_column_descriptions_are_in_the_views_and_in_the_dictionary(shop):
     predicted = {"user_stages": {"": "One row per user.", "stage": "It's the stage."}}
     shop.publish(descriptions=predicted)
     with duckdb.connect(shop.published / "life_stage.duckdb", read_only=True) as reader:
@@ -249,7 +249,7 @@ def test_views_that_a_kill_left_out_are_made_by_the_next_run(shop):
     assert not (shop.published / "life_stage.duckdb.new").exists()
 
 
-def test_what_a_killed_publication_left_is_cleared_by_the_next(shop):
+def test_files_of_a_killed_publication_are_removed_by_the_next(shop):
     shop.publish()
     litter = shop.published.with_name("published.sets") / "20170101T000000-killed00"
     litter.mkdir()
@@ -261,7 +261,7 @@ def test_what_a_killed_publication_left_is_cleared_by_the_next(shop):
 
 
 @pytest.mark.fault("Kills", "reads during publication", "one complete set, old or new")
-def test_readers_always_see_one_whole_set(shop):
+def test_readers_always_see_one_complete_set(shop):
     shop.publish()
     mixed, passes, done = [], [], threading.Event()
 

@@ -54,7 +54,7 @@ def comparable(text):
     return [re.sub(r"by run \w+", "by run ...", line.rstrip()) for line in text.strip().splitlines()]
 
 
-def test_make_demo_prints_the_numbers_that_the_readme_shows(demo_output):
+def test_make_demo_prints_the_numbers_of_the_readme(demo_output):
     shown = next(block for block in BLOCKS if block.startswith("Warehouse"))
     assert comparable(demo_output)[-len(comparable(shown)) :] == comparable(shown)
 

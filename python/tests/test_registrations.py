@@ -30,8 +30,8 @@ def told(base):
     return together[together["user_id"].isin([user for (user,) in alone])]
 
 
-def test_the_registration_weight_follows_bayes_rule(base):
-    """0.95 on the birthday, 0.05 on the prior, both times the likelihood of the behaviour up to the month."""
+def test_a_birthday_has_its_bayesian_weight(base):
+    """0.95 on the birthday, 0.05 on what is believed without it, both weighed with the behaviour up to the month."""
     d, log_likelihood = Divisions.of(base), base.frame("stage_log_likelihoods")
     calendar = {month: n for n, (month,) in enumerate(base.query("select month from month_calendar order by month"))}
     rows = base.frame("stage_coefficients", "parameter_type in ('initial_prior', 'setting')")
@@ -56,7 +56,7 @@ def test_the_registration_weight_follows_bayes_rule(base):
     assert compared > 500
 
 
-def test_a_trusted_birthday_names_the_stage(told, base):
+def test_a_trusted_birthday_gives_the_stage(told, base):
     stages = base.query("select stage, from_month, to_month from stages")
     trusted = told[told["registration_probability"] > 0.8]
     registered = [next((s for s, low, high in stages if low <= age < high), None) for age in trusted["age_months"]]
@@ -68,7 +68,7 @@ def test_a_trusted_birthday_names_the_stage(told, base):
         assert (trusted[column] == month).all()
 
 
-def test_before_its_registration_a_child_has_the_behavioural_posterior(told):
+def test_before_the_registration_behaviour_alone_is_published(told):
     before = told[told["registration_probability"].isna()]
     columns = [name for name in told.columns if f"{name}_behaviour" in told.columns and name != "child_no"]
     assert len(before) > 40 and len(columns) > 12
@@ -80,8 +80,8 @@ def test_before_its_registration_a_child_has_the_behavioural_posterior(told):
             assert mine.equals(theirs.rename(column)), column
 
 
-def test_a_doubtful_birthday_keeps_part_of_the_behavioural_posterior(told):
-    """The probability of the registered stage is weight x 1 + (1 - weight) x posterior, over all grid points."""
+def test_a_doubtful_birthday_is_mixed_with_behaviour(told):
+    """The probability of the registered stage is trust x 1 + (1 - trust) x what behaviour says, among all cells."""
     rows = told[told["registration_probability"].between(0.01, 0.9) & told["age_months"].between(0, 5)]
     assert len(rows) > 0
     inside = 1 - rows["not_yet_expecting_probability_behaviour"] - rows["graduated_probability_behaviour"]
@@ -91,7 +91,7 @@ def test_a_doubtful_birthday_keeps_part_of_the_behavioural_posterior(told):
     np.testing.assert_allclose(rows["p_newborn"], expected / total, rtol=0, atol=1e-9)
 
 
-def test_wrong_registrations_change_the_marts_and_no_posterior(base, tmp_path):
+def test_wrong_registrations_change_published_stages_and_no_posterior(base, tmp_path):
     shop = copy_shop(base, tmp_path / "wrong")
     shift_birthdays(shop, 20)
     shop.build()
@@ -165,7 +165,7 @@ def test_a_birth_is_confirmed_by_a_registration_after_it(base):
     assert n_rows == n_confirmed > 200
 
 
-def test_children_who_may_not_be_born_are_kept_out_of_the_current_stages(base):
+def test_children_with_unconfirmed_births_are_excluded_from_current_stages(base):
     newest = """select user_id, child_no from user_stage_months
         where month = date '2017-02-01' and graduated_probability <= 0.5"""
     announced = base.query(f"{newest} and (birth_confirmed or stage = 'pregnancy') order by all")

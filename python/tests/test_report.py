@@ -79,7 +79,7 @@ def test_it_loads_nothing_and_is_small(written):
     assert len(text) < 3_000_000
 
 
-def test_a_browser_shows_it_without_a_complaint(written, tmp_path):
+def test_a_browser_renders_it_without_errors(written, tmp_path):
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         pytest.skip("neither chromium nor google-chrome is installed")
@@ -92,7 +92,7 @@ def test_a_browser_shows_it_without_a_complaint(written, tmp_path):
     assert "CONSOLE" not in shown.stderr
 
 
-def test_the_reasons_of_the_sample_are_those_of_the_mart(evaluated, written):
+def test_the_attributions_of_the_sample_are_those_of_the_mart(evaluated, written):
     text = written[0].read_text(encoding="utf-8")
     sections = re.findall(r"<summary>User (\S+), child (\d+): (\w+), log-odds (\S+)</summary>(.*?)</details>", text)
     assert len(sections) == 12
@@ -113,7 +113,7 @@ def users_of(shop, table: str) -> pd.Series:
 
 
 @pytest.mark.parametrize("table", HIDING)
-def test_results_of_few_users_are_hidden_and_cannot_be_reckoned_back(evaluated, table):
+def test_results_of_few_users_are_suppressed_and_cannot_be_derived(evaluated, table):
     key, group = HIDING[table]
     told = evaluated.frame(table).set_index(key)
     users = users_of(evaluated, table).reindex(told.index)
@@ -125,7 +125,7 @@ def test_results_of_few_users_are_hidden_and_cannot_be_reckoned_back(evaluated, 
     assert (hidden[hidden.index.isin(shown.index)] >= ENOUGH).all()
 
 
-def test_gains_of_few_users_are_hidden_with_what_would_give_them_away(evaluated):
+def test_gains_of_few_users_are_suppressed_with_figures_that_reveal_them(evaluated):
     told = evaluated.frame("gain_over_baseline").set_index(["method", "period", "cohort"])
     assert (told.loc[~told["is_suppressed"], "n_users"] >= ENOUGH).all() and told["is_suppressed"].any()
     for (_, _), rows in told.reset_index().groupby(["method", "period"]):
@@ -149,7 +149,7 @@ def test_rejected_rows_of_few_users_are_not_counted(evaluated, base):
     assert seen == {True, False}
 
 
-def test_weights_and_drift_of_few_users_are_left_out(evaluated):
+def test_weights_and_drift_of_few_users_are_suppressed(evaluated):
     met = evaluated.frame("user_month_features").groupby("feature")["user_id"].nunique()
     weights = evaluated.frame("top_stage_features")
     assert (weights["feature"].map(met) >= ENOUGH).all()
@@ -163,14 +163,14 @@ def test_weights_and_drift_of_few_users_are_left_out(evaluated):
     assert list(drift) == pytest.approx(list(wanted["sum"] / wanted["size"]))
 
 
-def test_what_shops_write_is_no_markup():
+def test_texts_of_the_shop_are_no_markup():
     rows = pd.DataFrame({"<i>": ["<script>alert(1)</script>", None], "n": [1.5, 2.0]})
     found = report.section(Panel("<b>", "&", "", None), rows, [])
     assert "<script" not in found and "<b>" not in found and "<i>" not in found
     assert "&lt;script&gt;" in found and ">1.500<" in found and ">2<" in found
 
 
-def test_a_shop_without_evaluation_has_a_report(base, tmp_path):
+def test_a_shop_without_an_evaluation_has_a_report(base, tmp_path):
     n_charts = report.write(base.warehouse, tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert 0 < n_charts < N_CHARTS and text.count("Nothing to show yet") == N_CHARTS - n_charts

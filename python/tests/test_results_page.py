@@ -42,7 +42,7 @@ def test_the_page_of_costs_is_written_from_the_kept_figures(results_page, tmp_pa
         assert (tmp_path / name).read_text() == (PROJECT / name).read_text(), name
 
 
-def test_a_simpler_method_that_wins_is_named(results_page):
+def test_a_better_simpler_method_is_named(results_page):
     columns = ["method", "period", "cohort", "n_user_months", "accuracy"]
     rows = [["birth_month_filter", "all", "all", 9, 0.5], ["carry_last", "all", "all", 9, 0.6]]
     seed = {"accuracy": {"columns": columns, "data": rows}}

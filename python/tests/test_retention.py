@@ -63,7 +63,7 @@ def months(shop, table):
     return {str(month)[:7] for (month,) in shop.query(f"select distinct month from {table}")}
 
 
-def test_old_months_leave_by_calendar_years_and_stay_away(shops):
+def test_old_months_are_dropped_by_calendar_years_for_good(shops):
     late, dropped, _ = shops
     for shop in (dropped, late):
         for table in LAYERS:
@@ -85,7 +85,7 @@ def test_late_rows_give_the_posteriors_of_a_full_history(shops):
     assert_same(late, whole, BELIEFS, where="month >= date '2017-01-01'")
 
 
-def test_a_search_term_of_dropped_months_alone_is_deleted(shops):
+def test_a_text_searched_for_only_in_dropped_months_is_erased(shops):
     late, _, whole = shops
     sql = "select distinct search_term from {} except select distinct search_term from search_terms"
     assert late.query(sql.format("search_words")) == []
@@ -93,12 +93,12 @@ def test_a_search_term_of_dropped_months_alone_is_deleted(shops):
     assert gone - {term for (term,) in late.query("select distinct search_term from search_words")}
 
 
-def test_models_learn_from_months_whose_features_are_there(shops):
+def test_models_are_trained_on_months_with_stored_features(shops):
     late, *_ = shops
     assert min(months(late, "training_rows")) == "2017-01"
     assert late.query("select min(tenure_months) from training_rows where month = date '2018-01-01'")[0][0] > 6
 
 
-def test_asking_for_months_that_left_stops_the_run(shops, tmp_path):
+def test_a_var_that_needs_dropped_months_stops_the_run(shops, tmp_path):
     shop = copy_shop(shops[1], tmp_path / "shop")
     assert_stops(shop, "LS-VAR-005", "backfill_from", "2017-01", backfill_from="2016-12")

@@ -35,7 +35,7 @@ def look(base, tmp_path):
     return findings
 
 
-def test_a_sound_installation_is_well(look):
+def test_a_valid_installation_has_no_findings(look):
     """Whatever versions this test runs with: it is run with others too."""
     assert [str(found) for found in look() if not found.is_well and "versions of packages" not in found.what] == []
 
@@ -47,7 +47,7 @@ def test_a_missing_table_is_named(look, tmp_path):
     assert len(wrong) == 2 and "actions" in wrong[0] and "children" in wrong[1] and "LS-SRC-001" in wrong[0]
 
 
-def test_a_place_to_publish_that_is_taken_is_named(look, tmp_path):
+def test_an_occupied_publication_path_is_named(look, tmp_path):
     (tmp_path / "mine").mkdir()
     (wrong,) = (finding for finding in look(published=tmp_path / "mine") if not finding.is_well)
     assert "LS-PUB-001" in str(wrong)

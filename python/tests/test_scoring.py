@@ -86,7 +86,7 @@ def oracle(features: pd.DataFrame, coefficients: pd.DataFrame, month: str, bins:
     return pd.DataFrame(softmax(logits), index=X.index, columns=[f"bin_{name}" for name in bins])
 
 
-def test_scores_can_be_checked_by_head():
+def test_scores_can_be_checked_by_hand():
     features = [
         ("this month", FEBRUARY, "crib", 1.0),
         ("last year", YEAR_BEFORE, "crib", 1.0),
@@ -136,7 +136,7 @@ def random_shop():
 
 
 @pytest.mark.parametrize("month", [FEBRUARY, "2017-01-01", "2016-12-01"])
-def test_scores_of_random_users_are_the_softmax_of_what_they_met(random_shop, month):
+def test_scores_of_random_users_are_the_softmax_of_observed_features(random_shop, month):
     features, coefficients = random_shop
     shop = Shop(features, coefficients, {month: "v1"})
     found = shop.score(month)
@@ -167,7 +167,7 @@ def test_without_a_model_there_are_no_rows_but_all_columns(random_shop):
     assert Shop([], random_shop[1], {FEBRUARY: "v1"}).score().empty
 
 
-def test_scores_of_the_demo_are_the_softmax_of_what_was_met(base):
+def test_scores_of_the_demo_are_the_softmax_of_observed_features(base):
     found = base.frame("stage_scores")
     bins = [name for (name,) in base.query("select age_bin from age_bins order by bin_no")]
     features, coefficients = base.frame("user_month_features"), base.frame("stage_coefficients")

@@ -25,7 +25,7 @@ def quoted(files):
 
 @pytest.mark.fault("Rows", "shuffled source, a fifth of it duplicated", "same posteriors")
 @pytest.mark.slow
-def test_order_of_rows_and_files_and_duplicates_do_not_matter(base, new_shop):
+def test_the_order_of_rows_and_files_and_duplicates_do_not_matter(base, new_shop):
     dice = random.Random(1)
     for table in SOURCE_TABLES:
         rows = pa.concat_tables(pq.ParquetFile(file).read() for file in files_of(base, table, MONTHS))
@@ -41,7 +41,7 @@ def test_order_of_rows_and_files_and_duplicates_do_not_matter(base, new_shop):
 
 
 @pytest.mark.slow
-def test_csv_and_parquet_give_equal_tables(base, new_shop):
+def test_csv_gives_the_same_posteriors_as_parquet(base, new_shop):
     for table in SOURCE_TABLES:
         (new_shop.source / f"{table}.parquet").unlink(missing_ok=True)
         path = "actions/any name.csv" if table == "actions" else f"{table}.csv"
@@ -50,7 +50,7 @@ def test_csv_and_parquet_give_equal_tables(base, new_shop):
     assert_same(new_shop, base, COMPARED, where="month <= date '2016-09-01'")
 
 
-def test_tables_of_a_schema_say_the_same_as_files(base, new_shop):
+def test_tables_of_a_schema_give_the_same_posteriors_as_files(base, new_shop):
     def select(table, months):
         return f"from read_parquet([{quoted(files_of(base, table, months))}])"
 
@@ -69,7 +69,7 @@ def test_tables_of_a_schema_say_the_same_as_files(base, new_shop):
 
 @pytest.mark.fault("Months and runs", "month boundary in three time zones", "local calendar months")
 @pytest.mark.slow
-def test_months_and_days_are_cut_in_the_business_timezone(bare_shop):
+def test_months_and_days_end_in_the_business_timezone(bare_shop):
     times = (
         "2016-10-31 15:59:59",
         "2016-10-31 20:00:00",

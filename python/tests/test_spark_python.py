@@ -52,7 +52,7 @@ def test_without_a_model_there_are_no_scores(session, random_shop):  # noqa: F81
     assert isinstance(rows, pa.RecordBatchReader) and rows.read_all().num_rows == 0
 
 
-def test_a_spark_relation_behaves_like_that_of_duckdb(session):
+def test_a_spark_relation_has_the_interface_of_duckdb(session):
     text = "select * from (values (3, 'c', 0.5, date '2017-01-01', timestamp '2017-01-01 10:00:00'),"
     text += " (1, 'a', null, null, null)) as t(n, name, value, day, told_at)"
     ours = duckdb.sql(text).project("cast(n as integer) as n, name, cast(value as double) as value, day, told_at")

@@ -56,7 +56,7 @@ def test_known_weights_are_recovered():
     np.testing.assert_allclose(found, TRUE_WEIGHTS - TRUE_WEIGHTS.mean(axis=1, keepdims=True), atol=0.1)
 
 
-def test_the_log_likelihood_is_the_posterior_without_the_prior():
+def test_log_likelihood_is_the_posterior_without_the_prior():
     matrix, age_bin = sample(4_000, shares=np.array([0.7, 0.2, 0.1]))
     fitted = regression.fit(matrix, age_bin, 3, C)
     posterior = sklearn_log_posterior(matrix, age_bin, regression.TOLERANCE)
@@ -65,7 +65,7 @@ def test_the_log_likelihood_is_the_posterior_without_the_prior():
     np.testing.assert_allclose(difference - difference.mean(axis=1, keepdims=True), 0, atol=1e-9)
 
 
-def test_the_frequency_of_an_age_is_in_the_prior_and_not_in_the_log_likelihood():
+def test_the_frequency_of_an_age_enters_the_prior_and_not_the_log_likelihood():
     matrix, age_bin = sample(10_000)
     left = (age_bin != 0) | (np.arange(len(age_bin)) % 4 == 0)
     even, skewed = regression.fit(matrix, age_bin, 3, C), regression.fit(matrix[left], age_bin[left], 3, C)
@@ -123,7 +123,7 @@ def test_log_likelihoods_are_centred_over_the_bins():
 
 
 @pytest.mark.fault("Training", "constant feature", "zero weight")
-def test_a_feature_of_every_user_has_no_weight():
+def test_a_constant_feature_has_zero_weight():
     matrix, age_bin = sample(3_000)
     with_it = csr_matrix(np.hstack([matrix.toarray(), np.ones((3_000, 1))]))
     fitted, without = regression.fit(with_it, age_bin, 3, C), regression.fit(matrix, age_bin, 3, C)
@@ -132,7 +132,7 @@ def test_a_feature_of_every_user_has_no_weight():
 
 @pytest.mark.fault("Training", "perfect separation", "finite weights")
 @pytest.mark.parametrize("inverse_penalty", [0.03, 1.0, 1e6])
-def test_a_feature_that_gives_the_bin_away_has_a_finite_weight(inverse_penalty):
+def test_a_feature_that_determines_the_bin_has_a_finite_weight(inverse_penalty):
     matrix, age_bin = sample(3_000)
     telling = csr_matrix(np.hstack([matrix.toarray(), (age_bin == 1)[:, None]]))
     fitted = regression.fit(telling, age_bin, 3, inverse_penalty)
@@ -145,7 +145,7 @@ def test_a_feature_that_gives_the_bin_away_has_a_finite_weight(inverse_penalty):
     "single class, too few rows, no convergence",
     "LS-ML-002 names the cause, older model stays in use",
 )
-def test_a_failed_regression_names_its_cause(monkeypatch):
+def test_a_failed_regression_names_the_cause(monkeypatch):
     matrix, age_bin = sample(200)
     for refused, reason in (
         ((matrix, np.zeros(200, int)), "1 age bins with 30 rows, 3 features"),  # a single class
@@ -235,7 +235,7 @@ def test_the_rows_of_both_regressions_predict_what_scikit_learn_predicts(tables,
         np.testing.assert_allclose(log_softmax(logits), theirs, rtol=0, atol=1e-9)
 
 
-def test_a_model_records_its_training(tables, plain, tuned):
+def test_a_model_records_its_training_settings(tables, plain, tuned):
     rows, _, vocabulary = tables
     trains = rows[(rows["split"] == "train") & rows["is_active"]]
     assert named(plain, "setting")["inverse_penalty"] == C and "anchor_inverse_penalty" not in named(plain, "setting")
@@ -251,7 +251,7 @@ def test_a_model_records_its_training(tables, plain, tuned):
     assert plain["model_version"].nunique() == 1 and plain["model_version"].iloc[0].startswith("2017-02-")
 
 
-def test_fine_tuning_changes_the_log_likelihood_alone(plain, tuned):
+def test_end_to_end_training_changes_only_the_log_likelihoods(plain, tuned):
     for name in ("memory_less", "initial_prior"):
         kept = [model[(model["model_name"] == name) | (model["parameter_type"] == name)] for model in (plain, tuned)]
         pd.testing.assert_frame_equal(*(frame.drop(columns="model_version") for frame in kept), check_exact=True)
@@ -272,7 +272,7 @@ def test_same_input_gives_the_same_bits_in_any_order(tables, tuned):
     pd.testing.assert_frame_equal(train(*shuffled, AGES, THROUGH, TUNED), tuned, check_exact=True)
 
 
-def test_a_model_that_is_done_does_not_give_threads_back_that_others_learn_without():
+def test_a_finished_model_does_not_return_threads_while_others_train():
     """How many there are changes the last bits of what is learned beside it in the same process."""
     with threadpool_limits(2):
         regression.fit(*sample(300), 3, C)
@@ -293,7 +293,7 @@ def test_another_model_has_another_name(tables, tuned):
     assert len(set(names)) == len(names) and names[-1].startswith("2017-03-")
 
 
-def test_a_scaled_feature_gets_a_coefficient_in_its_own_unit(tables, tuned):
+def test_a_scaled_value_gets_a_coefficient_for_the_unscaled_value(tables, tuned):
     """Bottles are given in millilitres here: the matrix holds them divided by 500, as before, the features do not."""
     rows, matrix, vocabulary = tables
     in_millilitres = vocabulary.assign(scale=np.where(vocabulary["feature"] == "bottle", 500.0, 1.0))
@@ -315,7 +315,7 @@ def changed(tables, of: pd.Series) -> tuple:
     return rows.assign(age_months=age), {**matrix, "feature_id": other}, vocabulary
 
 
-def test_validation_users_change_the_readout_and_no_weight(tables, tuned):
+def test_validation_users_change_the_calibration_and_no_trained_weight(tables, tuned):
     other = train(*changed(tables, tables[0]["split"] == "validation"), AGES, THROUGH, TUNED)
     is_read = tuned["parameter_type"].isin(["setting", "diagnostic", "data"])
     assert is_read.equals(other["parameter_type"].isin(["setting", "diagnostic", "data"]))
@@ -342,7 +342,7 @@ def test_test_users_change_nothing(tables, tuned):
         pd.testing.assert_frame_equal(train(*other, AGES, THROUGH, TUNED), tuned, check_exact=True)
 
 
-def test_the_content_hash_depends_on_the_position_of_a_value(tables, tuned):
+def test_the_input_hash_depends_on_the_position_of_a_value(tables, tuned):
     rows, matrix, vocabulary = tables
     of_validation = (rows["split"] == "validation").to_numpy()[matrix["row_no"] - 1]
     ends = np.flatnonzero(
@@ -355,7 +355,7 @@ def test_the_content_hash_depends_on_the_position_of_a_value(tables, tuned):
 
 
 @pytest.mark.fault("Training", "registered ages outside all stages", "user excluded from training")
-def test_a_user_whose_child_is_never_of_an_age_to_learn_does_not_train(tables, tuned):
+def test_a_user_whose_child_is_never_within_the_age_bins_does_not_train(tables, tuned):
     """A birthday twenty years ago or ahead is wrong; one that falls outside the bins in some months only is not."""
     rows, matrix, vocabulary = tables
     is_wrong = rows["user_no"].isin(rows.loc[rows["split"] == "train", "user_no"].unique()[::9])
@@ -387,14 +387,14 @@ def test_too_few_training_users_are_reported_with_both_numbers(tables):
         train(rows[:0], nothing, vocabulary_of(rows[:0], nothing)[:0], AGES, THROUGH, PLAIN)
 
 
-def test_the_start_is_how_old_children_were_when_their_family_was_first_seen():
+def test_the_initial_prior_is_the_age_distribution_when_users_were_first_seen():
     """Five users; the youngest is far from being expected and the oldest past all bins when first seen."""
     months = months_of([(-18, 2, [2, 0]), (2, 2, [2, 1]), (6, 5, [1]), (5, 5, [5, 4]), (40, 0, [0])])
     # first seen at -20, 0, 1, 0 and 40 months: not yet, baby, baby, baby, grown; half a user is added to every bin
     np.testing.assert_allclose(examples.initial_prior_of(months, AGES), np.array([1.5, 0.5, 3.5, 0.5, 1.5]) / 7.5)
 
 
-def test_the_birth_hazard_is_how_many_of_those_not_yet_expecting_begin_to_in_a_month():
+def test_the_birth_hazard_is_the_monthly_rate_of_new_pregnancies():
     expecting_soon, expecting_late, expecting_all_the_time = (1, 6, [6, 5]), (-9, 6, [2]), (4, 6, [6])
     months = months_of([expecting_soon, expecting_late, expecting_all_the_time])
     # first seen at -5, -15, -2 months of an age that begins at -3; watched for 6 months
@@ -403,7 +403,7 @@ def test_the_birth_hazard_is_how_many_of_those_not_yet_expecting_begin_to_in_a_m
     assert examples.hazard_of(months[:0], AGES) == pytest.approx(0.008)
 
 
-def test_few_validation_users_are_not_calibrated_on(tables, monkeypatch):
+def test_too_few_validation_users_are_not_used_for_calibration(tables, monkeypatch):
     n_users = n_judged(tables[0])
     monkeypatch.setattr(training, "MIN_VALIDATION_USERS", n_users + 1)
     model = train(*tables, AGES, THROUGH, PLAIN)
@@ -418,7 +418,7 @@ def test_few_validation_users_are_not_calibrated_on(tables, monkeypatch):
 # Training data.
 
 
-def test_learning_rows_are_the_months_of_families_with_one_child_from_their_first_one_on(base):
+def test_training_rows_are_the_months_of_users_with_one_child_from_their_first_on(base):
     months = base.frame("user_months")[["user_id", "month"]]
     labels = base.frame("stage_labels").query("n_children == 1")
     first = months.groupby("user_id")["month"].min().rename("first").reset_index()
@@ -434,7 +434,7 @@ def test_learning_rows_are_the_months_of_families_with_one_child_from_their_firs
     assert base.frame("stage_labels")["n_children"].max() > 1 and set(found["split"]) == {"train", "validation", "test"}
 
 
-def test_too_many_users_are_sampled_for_training_reproducibly(base):
+def test_too_many_users_are_sampled_deterministically(base):
     sql = next(base.folder.glob("target/compiled/**/training_rows.sql")).read_text()
     assert sql.count("40000") == 1
     columns = "user_id, month, split, age_months, is_active, tenure_months"
@@ -513,7 +513,7 @@ def warehouse(tables):
     return Warehouse(tables)
 
 
-def test_a_build_hands_over_what_the_vars_say(base):
+def test_a_build_passes_the_values_of_the_vars(base):
     """Numbers and booleans, not texts: a text "False" would be true, and "True" is not True."""
     compiled = next(base.folder.glob("target/compiled/**/stage_coefficients.py")).read_text()
     options = ast.literal_eval(re.search(r"^meta_dict = (.*)$", compiled, flags=re.MULTILINE).group(1))["options"]
@@ -548,18 +548,20 @@ def older(model: pd.DataFrame, **settings) -> pd.DataFrame:
         (date(2016, 12, 1), date(2017, 2, 1), 1, False),  # the source went back
     ],
 )
-def test_a_model_is_due(last_closed, newest, every_months, due):
+def test_training_is_due(last_closed, newest, every_months, due):
     assert is_due(last_closed, newest, every_months) is due
 
 
-def test_no_model_is_added_while_none_is_due(warehouse, tuned):
+def test_no_model_is_added_while_training_is_not_due(warehouse, tuned):
     assert warehouse.train_if_due(known=tuned).empty
     assert warehouse.train_if_due(known=older(tuned), retrain_every_months=0).empty
     assert warehouse.train_if_due(known=older(tuned), retrain_every_months=2).empty
     assert not warehouse.train_if_due(known=older(tuned)).empty
 
 
-def test_a_trigger_retrains_early_but_never_without_a_new_month_or_with_retraining_off(warehouse, tuned, capsys):
+def test_a_retraining_trigger_gives_an_early_model_only_with_a_new_month_and_retraining_enabled(
+    warehouse, tuned, capsys
+):
     facts = "'drift' as reason, date '2017-02-01' as month, 'leaf' as measure, 0.5 as value, 0.3 as threshold"
     warehouse.relations["retraining_triggers"] = warehouse.connection.sql(f"select {facts}")
     assert warehouse.train_if_due(known=tuned, retrain_every_months=2).empty
@@ -589,7 +591,7 @@ def test_too_little_training_data_adds_no_rows_and_names_the_cause(warehouse, tu
         assert "LS-ML-002 no new model: " in predicted and "training users, min_training_users is 5000" in predicted
 
 
-def test_a_new_model_has_the_penalties_of_the_newest_one(warehouse, tuned, monkeypatch):
+def test_a_new_model_has_the_regularisation_of_the_newest_one(warehouse, tuned, monkeypatch):
     for name in ("choose_inverse_penalty", "choose_anchor_inverse_penalty"):
         monkeypatch.setattr(regularisation, name, lambda *_: pytest.fail("regularisation were chosen anew"))
     newest = older(tuned, inverse_penalty=0.17, anchor_inverse_penalty=0.07)
@@ -598,7 +600,7 @@ def test_a_new_model_has_the_penalties_of_the_newest_one(warehouse, tuned, monke
     assert (found["inverse_penalty"], found["anchor_inverse_penalty"]) == (0.17, 0.07)
 
 
-def test_penalties_are_chosen_for_the_first_model_and_on_request(warehouse, tuned, monkeypatch):
+def test_regularisation_is_selected_for_the_first_model_and_on_request(warehouse, tuned, monkeypatch):
     monkeypatch.setattr(regularisation, "choose_inverse_penalty", lambda *_: 0.17)
     monkeypatch.setattr(regularisation, "choose_anchor_inverse_penalty", lambda *_: 0.07)
     for known, tune_penalties in ((None, False), (older(tuned), True)):
@@ -612,7 +614,7 @@ def test_a_model_after_one_without_filter_tuning_is_tuned_again(warehouse, plain
     assert (found["inverse_penalty"], found["anchor_inverse_penalty"]) == (C, 0.07)
 
 
-def test_a_regression_that_was_better_alone_is_not_tuned_again_every_month(warehouse, tuned, monkeypatch):
+def test_a_regression_that_was_better_alone_is_not_fine_tuned_every_month(warehouse, tuned, monkeypatch):
     monkeypatch.setattr(
         regularisation,
         "choose_anchor_inverse_penalty",
@@ -626,7 +628,7 @@ def test_a_regression_that_was_better_alone_is_not_tuned_again_every_month(wareh
     )
 
 
-def test_without_filter_tuning_the_log_likelihood_is_the_plain_regression(warehouse, tables, plain, monkeypatch):
+def test_without_filter_tuning_the_log_likelihoods_are_those_of_the_regression(warehouse, tables, plain, monkeypatch):
     monkeypatch.setattr(regularisation, "choose_inverse_penalty", lambda *_: C)
     monkeypatch.setattr(train_through_filter, "tune", lambda *_: pytest.fail("trained through the filter"))
     model = warehouse.train_if_due(filter_tuning=False)

@@ -38,12 +38,12 @@ def holder(warehouse):
         process.kill()
 
 
-def test_a_second_process_fails_and_names_the_holder_of_the_warehouse(holder, warehouse):
+def test_a_second_process_fails_and_the_holder_of_the_warehouse_is_named(holder, warehouse):
     with pytest.raises(DbtRuntimeError, match=rf"LS-RUN-001 \S+warehouse.duckdb is in use by process {holder.pid} on "):
         take_lock(warehouse)
 
 
-def test_being_refused_leaves_the_holder_named_for_the_next_one(holder, warehouse):
+def test_a_failed_attempt_keeps_the_name_of_the_holder(holder, warehouse):
     for _ in range(2):
         with pytest.raises(DbtRuntimeError, match=f"process {holder.pid} "):
             take_lock(warehouse)

@@ -1,4 +1,4 @@
-"""Small training data with known truth: five age bins, three stages, as arrays and frames."""
+"""Small training set as arrays and frames: five age bins, three stages, known ground truth."""
 
 from datetime import date
 
@@ -15,7 +15,7 @@ AGES = Ages(
 )
 THROUGH = date(2017, 2, 1)
 FEATURES = ("boots", "bottle", "diaper", "last_year:boots", "last_year:diaper", "vitamins")
-# Expected days per month on which a family with a child in each bin meets each feature.
+# Expected days per month with each feature, by the age bin of the child.
 DAYS = np.array(
     [
         [0.6, 0.1, 0.1, 0.3, 0.1, 0.4],

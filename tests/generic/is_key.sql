@@ -1,5 +1,5 @@
-{# The columns name every row once, and none of them is null (but those in `nullable`, where null is a value like others).
-   With new_months_only a long history costs nothing: only months are read that no finished run has tested yet. #}
+{# Unique key: the columns identify every row, and only those in `nullable` may be null.
+   With new_months_only the test reads only months that no finished run has tested. #}
 {% test is_key(model, columns, nullable=[], new_months_only=false) %}
     {% set runs = (
         adapter.get_relation(target.database, target.schema, "model_runs")

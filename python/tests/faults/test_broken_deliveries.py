@@ -27,7 +27,7 @@ def write_over(shop, path, change):
         pytest.param(
             "children.parquet",
             "birth_date + interval 100 year as birth_date",
-            "children would be set aside",
+            "children would be rejected",
             marks=[
                 pytest.mark.fault(
                     "Rows", "most actions of a month, items or children invalid", "LS-SRC-007, no change"
@@ -38,7 +38,7 @@ def write_over(shop, path, change):
         pytest.param(
             "items.parquet",
             "null as item_id",
-            "items would be set aside",
+            "items would be rejected",
             marks=[
                 pytest.mark.fault(
                     "Rows", "most actions of a month, items or children invalid", "LS-SRC-007, no change"
@@ -48,13 +48,13 @@ def write_over(shop, path, change):
         ),
     ],
 )
-def test_a_delivery_most_of_which_is_broken_stops_the_run(shop, path, change, fact):
+def test_a_mostly_broken_delivery_stops_the_run(shop, path, change, fact):
     write_over(shop, path, change)
     assert_stops(shop, "LS-SRC-007", fact, "max_rejected_share is 0.5", "nothing was changed")
 
 
 @pytest.mark.fault("Rows", "accepted high rejection share", "staged months not checked again")
-def test_how_much_is_too_much_is_asked_of_what_is_delivered_alone(shop):
+def test_the_rejected_share_is_checked_for_new_deliveries_only(shop):
     write_over(shop, FEBRUARY, "case when hash(action_id) % 10 < 7 then null else user_id end as user_id")
     shop.build(only="+source_file_months", max_rejected_share=0.8)
     shop.build(only="+source_file_months")
@@ -69,7 +69,7 @@ def test_how_much_is_too_much_is_asked_of_what_is_delivered_alone(shop):
     "LS-SRC-007 before validation; nothing to redo after the fix",
 )
 @pytest.mark.slow
-def test_a_dictionary_that_knows_no_click_stops_the_run(base, shop):
+def test_a_dictionary_without_clicks_stops_the_run(base, shop):
     """The shop's clicks are nine in ten actions: unknown, they would take everybody's evidence away."""
     dictionary = shop.folder / "seeds" / "action_synonyms.csv"
     words = dictionary.read_text()

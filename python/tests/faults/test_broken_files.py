@@ -96,7 +96,7 @@ def flipped(contents: bytes) -> bytes:
         ),
     ],
 )
-def test_a_file_that_cannot_be_read_whole_stops_the_run(shop, path, change, fact):
+def test_a_partly_unreadable_file_stops_the_run(shop, path, change, fact):
     file = shop.source / "actions" / path
     file.write_bytes(change(file.read_bytes() if file.exists() else b""))
     assert_stops(shop, "LS-SRC-006", fact)

@@ -43,7 +43,7 @@ def new_rows(shop, n_times):
 
 @pytest.mark.fault("Machine", "warehouse open in BI or a notebook", "LS-RUN-002, no change")
 @pytest.mark.slow
-def test_a_reader_of_the_working_file_stops_the_run_which_names_it(shop):
+def test_a_reader_of_the_working_file_stops_the_run_and_is_named(shop):
     reader = subprocess.Popen(
         [sys.executable, "-c", READER, str(shop.warehouse)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -110,7 +110,7 @@ def test_a_damaged_warehouse_stops_the_run(shop, code, damaged):
         ),
     ],
 )
-def test_a_run_without_disk_or_memory_keeps_the_published_set_and_the_next_one_recovers(shop, base, code, how):
+def test_a_run_without_disk_or_memory_keeps_the_published_set_and_the_next_run_recovers(shop, base, code, how):
     new_rows(shop, 15)
     shutil.rmtree(shop.folder / "logs")  # dbt's own log is not what is to fill the disk
     before = published_bytes(shop)
@@ -161,7 +161,7 @@ def test_a_bot_changes_nothing_for_others(base, new_shop):
         ('Catalog Error: Table with name "x" does not exist', "Catalog Error"),
     ],
 )
-def test_engine_messages_get_the_code_of_their_cause_and_keep_their_words(message, code):
+def test_engine_errors_get_the_code_of_their_cause_and_keep_their_text(message, code):
     assert message in explained(message)
     assert explained(explained(message)) == explained(message)
     assert code in explained(message).splitlines()[0]

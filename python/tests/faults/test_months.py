@@ -12,7 +12,7 @@ BELIEFS = ["stage_log_likelihoods", "birth_month_filter", "dynamic_fusion"]
 
 @pytest.mark.fault("Months and runs", "backfill of a month before all others", "posteriors of a single run")
 @pytest.mark.slow
-def test_a_month_before_all_others_is_backfilled(base, new_shop):
+def test_a_month_before_all_others_is_added(base, new_shop):
     new_shop.add_months(base, ["2016-08", "2016-09"])
     new_shop.build(only="+birth_month_filter +dynamic_fusion")
     before = new_shop.run_of_months("birth_month_filter")
@@ -26,7 +26,7 @@ def test_a_month_before_all_others_is_backfilled(base, new_shop):
 
 @pytest.mark.fault("Months and runs", "month boundary in three time zones", "local calendar months")
 @pytest.mark.parametrize("zone", [pytest.param("America/New_York", marks=pytest.mark.slow), "Pacific/Kiritimati"])
-def test_months_are_cut_where_the_shop_s_day_ends(bare_shop, zone):
+def test_months_end_with_the_day_in_the_business_timezone(bare_shop, zone):
     """Every hour of the three days about the ends of two months, one of them the end of daylight saving in New York."""
     ends = [datetime(2016, 10, 31, tzinfo=UTC), datetime(2016, 11, 6, tzinfo=UTC), datetime(2016, 11, 30, tzinfo=UTC)]
     times = [end + timedelta(hours=hour, seconds=-1) for end in ends for hour in range(-24, 49)]

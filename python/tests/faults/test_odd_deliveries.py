@@ -115,7 +115,7 @@ def odd(base, tmp_path_factory):
 @pytest.mark.fault(
     "Text", "user ids: any script, emoji, right-to-left, quotes, 2,000 letters", "kept unchanged, none lost"
 )
-def test_user_ids_of_any_kind_are_kept_as_they_are(odd):
+def test_user_ids_of_any_kind_are_kept_unchanged(odd):
     """Two spellings of an accent are two ids: nobody is merged with somebody else."""
     found = {user for (user,) in odd.query("select user_id from stg_actions where action_id like 'click %'")}
     assert found == set(USERS)
@@ -149,7 +149,7 @@ def quoted(text: str) -> str:
 
 
 @pytest.mark.fault("Rows", "items or categories unknown to the model", "row kept, counts as activity only")
-def test_features_unknown_to_the_model_have_no_effect(odd):
+def test_features_unknown_to_the_model_contribute_nothing(odd):
     """Their evidence is the intercept, as that of a user whose item has no category."""
     log_likelihood = odd.frame("stage_log_likelihoods").set_index("user_id")
     columns = [column for column in log_likelihood if column.startswith("ll_")]

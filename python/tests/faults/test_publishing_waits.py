@@ -27,7 +27,7 @@ def test_dbt_itself_waits_with_publishing_for_every_test(base):
     assert too_late == []
 
 
-def test_no_test_is_switched_off_limited_or_content_with_a_warning(base):
+def test_no_test_is_disabled_limited_or_only_a_warning(base):
     manifest = json.loads((base.folder / "target" / "manifest.json").read_text())
     assert [node for nodes in manifest["disabled"].values() for node in nodes if node["resource_type"] == "test"] == []
     strict = {"enabled": True, "severity": "ERROR", "error_if": "!= 0", "warn_if": "!= 0", "where": None, "limit": None}

@@ -41,7 +41,7 @@ def test_stored_columns_change_only_with_the_version_of_the_state(base):
 
 
 @pytest.mark.fault("State", "stored model with NaN", "LS-STA-004, posteriors not stored")
-def test_posteriors_that_do_not_sum_to_one_are_not_stored(shop):
+def test_posteriors_that_are_no_distribution_are_not_stored(shop):
     shop.change(
         "update stage_coefficients set value = 'nan'"
         " where model_name = 'log_likelihood' and parameter_type = 'intercept'",
