@@ -190,7 +190,9 @@ def test_the_prior_of_a_readout_lies_on_the_birth_months_possible_then(users):
     for prior, lag, tenure in zip(found, readouts.lag, readouts.tenure, strict=True):
         expected = np.zeros(BIRTHS.n_cells)
         expected[[0, -1]] = (by_age := prior_after(tenure, START, HAZARD, DIVISIONS))[[0, -1]]
-        expected[1 + lag : 1 + lag + len(by_age) - 2] = by_age[1:-1]  # a child of age `first` then is `lag` months older now
+        expected[1 + lag : 1 + lag + len(by_age) - 2] = by_age[
+            1:-1
+        ]  # a child of age `first` then is `lag` months older now
         np.testing.assert_allclose(prior, expected, rtol=0, atol=1e-12)
 
 
