@@ -18,7 +18,7 @@ from scipy.sparse import csr_matrix, diags_array, hstack
 
 from life_stage import train_through_filter, training
 from life_stage.birth_months import Ages, BirthMonths, Months, last_months
-from life_stage.calibration import UNCALIBRATED, CalibrationObjective, Settings
+from life_stage.calibration import UNCALIBRATED, CalibrationObjective, ReadoutSettings
 from life_stage.evaluation import predictions
 from life_stage.evaluation_model import known_before, month_before, newest, of_this_month, train_evaluation_model_if_due
 from life_stage.examples import Examples, examples_of, hazard_of, initial_prior_of
@@ -64,7 +64,7 @@ def world_of(warehouse: Path, matrix: dict[str, np.ndarray] | None = None) -> Wo
     everything = replace(everything, matrix=csr_matrix(everything.matrix[:, known.index] @ scale))
     split, of_past = rows["split"].to_numpy(), past["split"].to_numpy()
     return World(
-        before[of_past == "train"].believable(ages),
+        before[of_past == "train"].plausible(ages),
         before[of_past == "validation"],
         everything[split == "test"],
         of_this_month(known),
@@ -78,7 +78,7 @@ class Steps:
     """How a belief is made of a world; the defaults are the product's."""
 
     log_likelihood: Callable[[World, BirthMonths], LogLikelihood] | None = None
-    settings: Settings | None = None
+    settings: ReadoutSettings | None = None
     last_year: bool = False
     history: int | None = None
 
@@ -116,7 +116,7 @@ def plain(world: World, births: BirthMonths) -> LogLikelihood:
 def through_filter(world: World, births: BirthMonths) -> LogLikelihood:
     """Step 2: trained on through the filter."""
     active = world.training
-    return train_through_filter.tune(active.matrix, active.months, births, plain(world, births), 1 / 100)
+    return train_through_filter.fine_tune(active.matrix, active.months, births, plain(world, births), 1 / 100)
 
 
 def with_prior(world: World, births: BirthMonths) -> LogLikelihood:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from life_stage.birth_months import Ages, BirthMonths, last_months
-from life_stage.calibration import CalibrationObjective, Settings
+from life_stage.calibration import CalibrationObjective, ReadoutSettings
 from life_stage.examples import Examples, examples_of
 from life_stage.regression import LogLikelihood
 from life_stage.retraining import read_age_divisions
@@ -77,7 +77,7 @@ class Scores:
 
 
 def evaluated(
-    log_likelihood: LogLikelihood, births: BirthMonths, settings: Settings, examples: Examples
+    log_likelihood: LogLikelihood, births: BirthMonths, settings: ReadoutSettings, examples: Examples
 ) -> tuple[Scores, float]:
     """The belief of every month of the users from their first on, quiet ones included; and its calibration error."""
     readouts = last_months(examples.months, len(births.tables))

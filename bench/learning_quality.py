@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from life_stage import train_through_filter, training
 from life_stage.birth_months import BirthMonths
-from life_stage.calibration import UNCALIBRATED, Settings
+from life_stage.calibration import UNCALIBRATED, ReadoutSettings
 from life_stage.examples import Examples, hazard_of, initial_prior_of
 from life_stage.regression import LogLikelihood
 from life_stage.regularisation import ANCHOR_INVERSE_PENALTIES
@@ -47,7 +47,7 @@ def births_of(learning: Learning) -> BirthMonths:
 
 
 def calibrated(learning: Learning, births: BirthMonths, log_likelihood: LogLikelihood, name: str) -> Scores:
-    """Settings from validation users, scores on test users; prints both."""
+    """ReadoutSettings from validation users, scores on test users; prints both."""
     settings, _ = training.calibrate(learning.active("validation"), births, log_likelihood)
     scores, error = evaluated(log_likelihood, births, settings, learning.active("test"))
     chosen = f"tau {settings.tau:g} gamma {settings.gamma:g} delta {settings.delta:g}"
@@ -94,7 +94,7 @@ def push_down(learning: Learning, warehouse: str) -> Learning:
     return Learning(learning.rows, cells, learning.vocabulary, learning.ages, learning.through, examples)
 
 
-def with_few_labels(learning: Learning, n_users: int) -> tuple[Scores, Settings]:
+def with_few_labels(learning: Learning, n_users: int) -> tuple[Scores, ReadoutSettings]:
     """The whole of training on n_users training users and an eighth as many validation users, judged on test users."""
     users = {split: np.unique(learning.rows["user_no"][learning.split == split]) for split in ("train", "validation")}
     drawn = {split: np.random.default_rng(1).permutation(known) for split, known in users.items()}
@@ -121,7 +121,7 @@ def with_few_labels(learning: Learning, n_users: int) -> tuple[Scores, Settings]
     return read_back(learning, model, kept)
 
 
-def read_back(learning: Learning, model: pd.DataFrame, vocabulary: pd.DataFrame) -> tuple[Scores, Settings]:
+def read_back(learning: Learning, model: pd.DataFrame, vocabulary: pd.DataFrame) -> tuple[Scores, ReadoutSettings]:
     """CalibrationObjective a model from its rows, as SQL would."""
     bins = list(learning.ages.bins)
     log_likelihood = model[model["model_name"] == "log_likelihood"]
@@ -134,7 +134,7 @@ def read_back(learning: Learning, model: pd.DataFrame, vocabulary: pd.DataFrame)
     start = wide.loc[("initial_prior", "")][bins].to_numpy()
     births = BirthMonths(learning.ages, learning.examples.months.lag.max() + 1, start, settings["birth_hazard"])
     predicted = LogLikelihood(weights, wide.loc[("intercept", "")][bins].to_numpy(), start, 0)
-    readout = Settings(settings["tau"], settings["gamma"], settings["delta"])
+    readout = ReadoutSettings(settings["tau"], settings["gamma"], settings["delta"])
     return evaluated(predicted, births, readout, learning.active("test"))[0], readout
 
 
@@ -153,7 +153,7 @@ def main() -> None:
     uncalibrated, error = evaluated(plain, births, UNCALIBRATED, learning.active("test"))
     print(f"  {'step 1, not calibrated':26} {uncalibrated.text()}, calibration error {error:.3f}")
     for anchor_inverse_penalty in ANCHOR_INVERSE_PENALTIES:
-        tuned = train_through_filter.tune(active.matrix, active.months, births, plain, anchor_inverse_penalty)
+        tuned = train_through_filter.fine_tune(active.matrix, active.months, births, plain, anchor_inverse_penalty)
         scores = calibrated(
             learning, births, tuned, f"step 2, anchor_inverse_penalty 1/{1 / anchor_inverse_penalty:.0f}"
         )

@@ -55,7 +55,7 @@ def tune(examples: Examples, learning: Learning) -> dict:
     in_bins, age_bin = examples.in_bins(learning.ages)
     plain = regression.fit(in_bins.matrix, age_bin, len(learning.ages.bins), 0.1)
     with cpu() as figures:
-        tuned = train_through_filter.tune(
+        tuned = train_through_filter.fine_tune(
             examples.matrix, examples.months, births, plain, max(ANCHOR_INVERSE_PENALTIES)
         )
     return figures | {"n_iterations": tuned.n_iterations}

@@ -1,7 +1,8 @@
-"""Birth-month filter on arrays, for training through it: the arithmetic of the SQL in models/life_stage/filtering.
+"""Birth-month filter on arrays, for training: the same arithmetic as the SQL in models/life_stage/filtering.
 
-A child's birth month does not move, so the evidence of a user's months adds up per birth month. A cell is
-a birth month, by the age it means in the newest month; the first cell is `not yet expecting`, the last `graduated`.
+A child's birth month is constant, so the log-likelihoods of a user's months add up per birth month. A cell is a grid
+point of the birth month, given as the age in the newest month. The first cell is `not yet expecting`, the last
+`graduated`.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Ages:
-    """The two divisions of a child's age in completed months, each in age order with one edge more than names.
+    """Bins and stages of a child's age in completed months, in age order, each with one edge more than names.
 
     The first and the last bin lie outside every stage.
     """
@@ -34,21 +35,21 @@ class Ages:
 
     @cached_property
     def log_likelihood_at(self) -> np.ndarray:
-        """How the evidence of the bins (columns) makes up that of the ages first..last (rows).
+        """Interpolation matrix from the log-likelihood of the bins (columns) to that of the ages first..last (rows).
 
-        On the straight line between the centres of the two bins beside it, constant beyond the outer centres.
+        Linear between the centres of adjacent bins, constant beyond the outer centres.
         """
         centres = [(low + high - 1) / 2 for low, high in zip(self.bin_edges, self.bin_edges[1:], strict=False)]
         ages = np.arange(self.first, self.last + 1)
         return np.stack([np.interp(ages, centres, unit) for unit in np.eye(len(centres))], axis=1)
 
     def bin_of(self, ages: np.ndarray) -> np.ndarray:
-        """Number of the bin each age lies in; -1 outside all of them."""
+        """Index of each age's bin; -1 outside all bins."""
         found = np.searchsorted(self.bin_edges, ages, side="right") - 1
         return np.where(found < len(self.bins), found, -1)
 
     def stage_of(self, ages: np.ndarray) -> np.ndarray:
-        """Number of the stage each age lies in; -1 outside all of them."""
+        """Index of each age's stage; -1 outside all stages."""
         found = np.searchsorted(self.stage_edges, ages, side="right") - 1
         return np.where(found < len(self.stages), found, -1)
 
@@ -73,29 +74,30 @@ class Months:
 
     @cached_property
     def first_of_users(self) -> np.ndarray:
-        """Where each user's months begin."""
+        """Index of each user's first month."""
         return np.flatnonzero(np.append(len(self) > 0, self.user[1:] != self.user[:-1]))
 
     @cached_property
     def counts(self) -> np.ndarray:
-        """How many months each user has."""
+        """Number of months of each user."""
         return np.diff(np.append(self.first_of_users, len(self)))
 
 
 class BirthMonths:
-    """The birth months that matter in a calendar of n_months, the prior, and the arithmetic of evidence on them.
+    """Grid of birth months for a calendar of n_months, with the prior and the sums of log-likelihoods on it.
 
-    start: shares of the age bins in users' first months; hazard: share of those not yet expecting who begin to.
+    initial_prior: shares of the age bins in users' first months; hazard: monthly share of `not yet expecting` families
+    that begin to expect.
     """
 
-    def __init__(self, ages: Ages, n_months: int, start: np.ndarray, hazard: float) -> None:
-        self.ages, self.start, self.hazard = ages, start, hazard
+    def __init__(self, ages: Ages, n_months: int, initial_prior: np.ndarray, hazard: float) -> None:
+        self.ages, self.initial_prior, self.hazard = ages, initial_prior, hazard
         self.age_now = np.arange(ages.first, ages.last + n_months)
         self.n_cells = len(self.age_now) + 2
         self.tables = [self._table(lag) for lag in range(n_months)]
 
     def _table(self, lag: int) -> np.ndarray:
-        """cells x bins: how the evidence of a month `lag` before the newest one speaks of every birth month."""
+        """cells x bins: maps the log-likelihood of a month `lag` before the newest to the birth months."""
         then = self.age_now - lag
         table = np.zeros((self.n_cells, len(self.ages.bins)))
         inside = (then >= self.ages.first) & (then <= self.ages.last)
@@ -105,13 +107,14 @@ class BirthMonths:
         return table
 
     def cell_of(self, months: Months) -> np.ndarray:
-        """The cell that the child of each month was born in."""
+        """The cell of the child's birth month, for each month."""
         cell = months.age + months.lag - self.ages.first + 1
         return np.where(months.age < self.ages.first, 0, np.where(months.age > self.ages.last, self.n_cells - 1, cell))
 
     def log_prior(self, readouts: Months) -> np.ndarray:
-        """readings x cells: what is believed without evidence; -inf for birth months that another cell stands for."""
-        by_tenure = np.log(prior_by_tenure(self.ages, self.start, self.hazard, int(readouts.tenure.max(initial=0)) + 1))
+        """readouts x cells: the log-prior; -inf for birth months that an outer cell covers."""
+        n_tenures = int(readouts.tenure.max(initial=0)) + 1
+        by_tenure = np.log(prior_by_tenure(self.ages, self.initial_prior, self.hazard, n_tenures))
         column = self.age_now[None, :] - readouts.lag[:, None] - self.ages.first + 1
         inside = (column >= 1) & (column < by_tenure.shape[1] - 1)
         chosen = by_tenure[readouts.tenure[:, None], np.where(inside, column, 0)]
@@ -121,32 +124,32 @@ class BirthMonths:
         return prior
 
     def running_sum(self, log_likelihood: np.ndarray, rows: Months, readouts: Months) -> np.ndarray:
-        """readings x cells: the evidence (rows x bins) of all months up to each reading, per birth month."""
+        """readouts x cells: log-likelihood (rows x bins) summed over all months up to each readout."""
         into = readout_of(rows, readouts)
         total = np.zeros((len(readouts), self.n_cells), log_likelihood.dtype)
         for lag, chosen in by_lag(rows, into):
-            # one row per user and month, so no reading is met twice
+            # one row per user and month, so no index occurs twice
             total[into[chosen]] += log_likelihood[chosen] @ self.tables[lag].T.astype(log_likelihood.dtype)
         for before, after in steps(readouts):
             total[after] += total[before]
         return total
 
-    def gradient_of_log_likelihood(self, of_sum: np.ndarray, rows: Months, readouts: Months) -> np.ndarray:
-        """rows x bins: how running_sum hands a gradient (readings x cells, changed in place) back to the evidence."""
+    def gradient_of_log_likelihood(self, sum_gradient: np.ndarray, rows: Months, readouts: Months) -> np.ndarray:
+        """rows x bins: backward pass of running_sum; sum_gradient (readouts x cells) is changed in place."""
         into = readout_of(rows, readouts)
         for before, after in reversed(list(steps(readouts))):
-            of_sum[before] += of_sum[after]
-        gradient = np.zeros((len(rows), len(self.ages.bins)), of_sum.dtype)
+            sum_gradient[before] += sum_gradient[after]
+        gradient = np.zeros((len(rows), len(self.ages.bins)), sum_gradient.dtype)
         for lag, chosen in by_lag(rows, into):
-            gradient[chosen] = of_sum[into[chosen]] @ self.tables[lag].astype(of_sum.dtype)
+            gradient[chosen] = sum_gradient[into[chosen]] @ self.tables[lag].astype(sum_gradient.dtype)
         return gradient
 
 
-def prior_by_tenure(ages: Ages, start: np.ndarray, hazard: float, n_tenures: int) -> np.ndarray:
-    """tenures x (not_yet, ages, graduated): the first month's shares of the bins, grown older month by month."""
+def prior_by_tenure(ages: Ages, initial_prior: np.ndarray, hazard: float, n_tenures: int) -> np.ndarray:
+    """tenures x (not_yet, ages, graduated): the initial prior, shifted by one month of age per month of tenure."""
     width = ages.last - ages.first + 1
     shares = np.zeros((n_tenures, width + 2))
-    for share, low, high in zip(start, ages.bin_edges, ages.bin_edges[1:], strict=False):
+    for share, low, high in zip(initial_prior, ages.bin_edges, ages.bin_edges[1:], strict=False):
         if high <= ages.first:
             shares[0, 0] += share
         else:
@@ -167,7 +170,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def readout_of(rows: Months, readouts: Months) -> np.ndarray:
-    """For each row the user's first reading in its month or later; -1 where there is none."""
+    """For each row the user's first readout in its month or later; -1 where there is none."""
     step = 1 + max(rows.lag.max(initial=0), readouts.lag.max(initial=0))
     key = readouts.user * step - readouts.lag
     found = np.searchsorted(key, rows.user * step - rows.lag)
@@ -176,30 +179,28 @@ def readout_of(rows: Months, readouts: Months) -> np.ndarray:
 
 
 def by_lag(rows: Months, into: np.ndarray) -> list[tuple[int, np.ndarray]]:
-    """The rows that go into some reading, month by month."""
+    """The rows that belong to a readout, by month."""
     return [(lag, np.flatnonzero((rows.lag == lag) & (into >= 0))) for lag in np.unique(rows.lag)]
 
 
 def steps(readouts: Months) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Pairs of neighbouring readings of the same users, first readings first."""
+    """Pairs of consecutive readouts of the same users, first readouts first."""
     rank = np.arange(len(readouts)) - np.repeat(readouts.first_of_users, readouts.counts)
     return [(after - 1, after) for after in (np.flatnonzero(rank == n) for n in range(1, rank.max(initial=0) + 1))]
 
 
 def last_months(rows: Months, n_months: int) -> Months:
-    """The newest n_months of every user in rows, quiet ones included, from the user's first month on."""
+    """The newest n_months of every user in rows, including inactive ones, from the user's first month on."""
     newest = rows.first_of_users + rows.counts - 1
     lags = np.arange(n_months)[::-1]
     age = (rows.age[newest] + rows.lag[newest])[:, None] - lags
     tenure = (rows.tenure[newest] + rows.lag[newest])[:, None] - lags
-    all_of_them = Months(
-        np.repeat(rows.user[newest], n_months), np.tile(lags, len(newest)), age.ravel(), tenure.ravel()
-    )
-    return all_of_them[all_of_them.tenure >= 0]
+    months = Months(np.repeat(rows.user[newest], n_months), np.tile(lags, len(newest)), age.ravel(), tenure.ravel())
+    return months[months.tenure >= 0]
 
 
 def months_so_far(rows: Months, readouts: Months) -> np.ndarray:
-    """How many rows each user has up to each reading."""
+    """Number of the user's rows up to each readout."""
     step = 1 + max(rows.lag.max(initial=0), readouts.lag.max(initial=0))
     key = rows.user * step - rows.lag
     before = np.searchsorted(key, readouts.user * step - step + 1)

@@ -1,4 +1,4 @@
-"""Charts as SVG, shared by the report and docs/results.md: no script and no network."""
+"""Charts as SVG for the report and docs/results.md, without scripts or network access."""
 
 import altair as alt
 import pandas as pd
@@ -11,8 +11,8 @@ METHODS = {
     "birth_month_filter": "birth-month filter",
     "oracle": "upper bound (oracle)",
 }
-COLOURS = ["#767676", "#e69f00", "#d55e00", "#0072b2", "#009e73"]  # told apart by the colour-blind
-STAGE_COLOURS = ["#440154", "#414487", "#2a788e", "#22a884", "#7ad151", "#e0c000"]  # viridis: in order for every eye
+COLOURS = ["#767676", "#e69f00", "#d55e00", "#0072b2", "#009e73"]  # safe for colour-blind readers
+STAGE_COLOURS = ["#440154", "#414487", "#2a788e", "#22a884", "#7ad151", "#e0c000"]  # viridis: ordered also without colour
 PERCENT = alt.Axis(format="%")
 MONTHS = alt.Axis(labelAngle=-90, labelOverlap=True)
 
@@ -23,12 +23,12 @@ def svg(chart: alt.Chart) -> str:
 
 
 def of_methods(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the methods that charts show, with the name they go by."""
+    """Rows of the methods in METHODS, with their labels."""
     return rows[rows["method"].isin(METHODS)].assign(name=lambda frame: frame["method"].map(METHODS))
 
 
 def method_colour(rows: pd.DataFrame) -> alt.Color:
-    """The colour of each method is the same in every chart."""
+    """A method's colour, the same in every chart."""
     shown = [name for name in METHODS.values() if name in set(rows["name"])]
     colours = [COLOURS[list(METHODS.values()).index(name)] for name in shown]
     return alt.Color("name:N", title=None, sort=shown, legend=alt.Legend(orient="bottom", columns=2)).scale(
@@ -64,14 +64,14 @@ def calibration(rows: pd.DataFrame) -> alt.Chart:
 
 
 def stage_colour(stages: list[str]) -> alt.Color:
-    """The stages from dark to bright in age order."""
+    """Stage colours from dark to bright in age order."""
     return alt.Color("stage:N", title=None, sort=stages, legend=alt.Legend(orient="bottom", columns=3)).scale(
         domain=stages, range=STAGE_COLOURS[: len(stages)] if len(stages) <= len(STAGE_COLOURS) else alt.Undefined
     )
 
 
 def matrix(rows: pd.DataFrame, down: str, across: str, value: str, order: list[str], form: str) -> alt.Chart:
-    """A square of values, each written into its cell."""
+    """Heat map with its values as text."""
     y, x = alt.Y(f"{down}:N", sort=order), alt.X(f"{across}:N", sort=order, axis=alt.Axis(labelAngle=-40))
     base = alt.Chart(rows).encode(x, y)
     cells = base.mark_rect().encode(alt.Color(f"{value}:Q", legend=None).scale(scheme="blues", domainMin=0))

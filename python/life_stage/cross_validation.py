@@ -1,7 +1,7 @@
-"""Cross-validated accuracy of one month alone on registered users: python -m life_stage.cross_validation.
+"""Cross-validated accuracy of single months for registered users: python -m life_stage.cross_validation.
 
-Five times five folds of users; in each the project's own regression is trained on four fifths and asked about the rest.
-Rows are the active months of users with one registered child whose age at the month's end lies in a stage.
+Five-fold cross-validation on users with the project's regression, five times. Rows are the active months of users with
+one registered child whose age at the month's end lies in a stage.
 """
 
 import argparse
@@ -31,7 +31,7 @@ FEATURES = """
 def cross_validate(
     rows: pd.DataFrame, features: pd.DataFrame, stages: tuple[str, ...], inverse_penalty: float, repeats: int = 5
 ) -> pd.DataFrame:
-    """Accuracy and log-loss per repeat of the regression and of knowing the stage shares alone."""
+    """Accuracy and log-loss per repeat, of the regression and of the stage shares alone."""
     matrix = design_matrix(rows, features)
     truth = pd.Categorical(rows["age_bin"], categories=stages).codes.astype(int)
     users = pd.factorize(rows["user_id"])[0]
@@ -45,31 +45,31 @@ def cross_validate(
             predicted[held_out] = posterior(matrix[held_out] @ fitted.weights + fitted.intercepts, fitted.prior)
             shares[held_out] = fitted.prior
         scores.append(("model_name", repeat, (predicted.argmax(axis=1) == truth).mean(), log_loss(predicted, truth)))
-        # The commonest stage of all rows: a little more than a guess from four fifths of them could reach.
+        # The majority class of all rows: an upper bound of a constant prediction from the training folds.
         scores.append(("majority", repeat, np.bincount(truth).max() / len(truth), log_loss(shares, truth)))
     return pd.DataFrame(scores, columns=["method", "repeat", "accuracy", "log_loss"])
 
 
 def design_matrix(rows: pd.DataFrame, features: pd.DataFrame) -> csr_matrix:
     """rows x features, in the order of the rows."""
-    numbered = rows[["user_id", "month"]].assign(row_no=np.arange(len(rows)))
-    cells = features.merge(numbered, on=["user_id", "month"])
-    columns, names = pd.factorize(cells["feature"], sort=True)
-    return csr_matrix((cells["value"], (cells["row_no"], columns)), shape=(len(rows), len(names)))
+    row_numbers = rows[["user_id", "month"]].assign(row_no=np.arange(len(rows)))
+    entries = features.merge(row_numbers, on=["user_id", "month"])
+    columns, names = pd.factorize(entries["feature"], sort=True)
+    return csr_matrix((entries["value"], (entries["row_no"], columns)), shape=(len(rows), len(names)))
 
 
 def log_loss(probability: np.ndarray, truth: np.ndarray) -> float:
-    """Mean negative log of the probability (rows x stages) given to the true stage of each row."""
+    """Mean negative logarithm of the probability (rows x stages) of each row's true stage."""
     return -np.log(np.maximum(probability[np.arange(len(truth)), truth], 1e-12)).mean()
 
 
 def posterior(log_likelihood: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Stage probabilities (rows x stages) from evidence and the prior shares."""
+    """Stage probabilities (rows x stages) from the log-likelihood and the prior shares."""
     return softmax(log_likelihood + np.log(np.maximum(share, 1e-12)))
 
 
 def main() -> None:
-    """Print the scores, mean over the repeats."""
+    """Print the mean scores over the repeats."""
     parser = argparse.ArgumentParser(prog="life_stage.cross_validation", description=__doc__)
     parser.add_argument("--min-support", type=int, default=1, help="user-months a feature must occur in")
     parser.add_argument("--inverse-penalty", type=float, default=0.3, help="C of the regression")

@@ -17,7 +17,7 @@ from dbt.adapters.duckdb.utils import TargetConfig
 from dbt_common.exceptions import DbtRuntimeError
 
 from life_stage import paths
-from life_stage.publishing import content_hash, quoted, read_manifest, sets_of, write_set
+from life_stage.publishing import content_hash, sql_literal, read_manifest, sets_of, write_set
 
 TEXTS = """
     select schema_name, table_name, column_name, schema_name = current_schema() and column_name = 'user_id'
@@ -94,7 +94,7 @@ def rewrite(session: duckdb.DuckDBPyConnection, warehouse: Path, users: str) -> 
         leftover.unlink(missing_ok=True)
     try:
         session.execute("checkpoint")
-        session.execute(f"attach {quoted(new)} as rewritten")
+        session.execute(f"attach {sql_literal(new)} as rewritten")
         ((name,),) = session.execute("select current_database()").fetchall()
         session.execute(f'copy from database "{name}" to rewritten')
         n_tables = search_tables(session, users)

@@ -1,4 +1,4 @@
-"""Predictions of every method for the test users in the evaluation window, from a model trained on neither."""
+"""Predictions of every method for the test users in the evaluation window, by a model trained on neither."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from life_stage.birth_months import Ages, BirthMonths, Months, last_months, softmax
-from life_stage.calibration import PosteriorReadout, Settings
+from life_stage.calibration import PosteriorReadout, ReadoutSettings
 from life_stage.evaluation_model import days_of, newest, of_this_month, read_log_likelihood, rolled_features
 from life_stage.examples import Examples, examples_of
 from life_stage.regression import LogLikelihood
@@ -28,9 +28,9 @@ def predictions(
     coefficients: Relation,
     options: dict[str, str],
 ) -> pd.DataFrame:
-    """One row per method, test user and month of the window from the user's first month on; see COLUMNS.
+    """One row per method, test user and month of the window from the user's first month on; columns as in empty().
 
-    Of the models in `coefficients` the newest that was trained before the window is judged. options: `fusion_merge`.
+    Evaluates the newest model of `coefficients` that was trained before the window. options: `fusion_merge`.
     """
     ages = read_age_divisions(age_bins, stages)
     first, last, n_months = window.aggregate("min(month), max(month), count(*)").fetchall()[0]
@@ -39,17 +39,17 @@ def predictions(
         return empty(ages)
     model = model[model["trained_through"] == model["trained_through"].max()]
     version = model["model_version"].min()
-    people = rows.df().sort_values("row_no", ignore_index=True)
-    words = vocabulary.df().sort_values("feature_id", ignore_index=True)
-    examples = examples_of(people, matrix.fetchnumpy(), len(words), last)
-    is_evaluated = (people["split"] == "test").to_numpy()
-    names = people.loc[is_evaluated].drop_duplicates("user_no").set_index("user_no")["user_id"]
+    user_months = rows.df().sort_values("row_no", ignore_index=True)
+    features = vocabulary.df().sort_values("feature_id", ignore_index=True)
+    examples = examples_of(user_months, matrix.fetchnumpy(), len(features), last)
+    is_evaluated = (user_months["split"] == "test").to_numpy()
+    user_ids = user_months.loc[is_evaluated].drop_duplicates("user_no").set_index("user_no")["user_id"]
     if not is_evaluated.any():
         return empty(ages)
-    panel = Panel(examples[is_evaluated], words, ages, n_months)
+    panel = HeldOutPanel(examples[is_evaluated], features, ages, n_months)
     predicted = predictions_by_method(panel, model[model["model_version"] == version], options["fusion_merge"])
     month = np.datetime64(last, "M") - panel.readouts.lag
-    keys = {"user_id": names.loc[panel.readouts.user].to_numpy(), "month": month.astype("datetime64[s]")}
+    keys = {"user_id": user_ids.loc[panel.readouts.user].to_numpy(), "month": month.astype("datetime64[s]")}
     frames = []
     for method, prediction in predicted.items():
         frame = pd.DataFrame({"method": method, **keys, "has_prediction": prediction.given})
@@ -59,7 +59,7 @@ def predictions(
 
 
 def empty(ages: Ages) -> pd.DataFrame:
-    """No rows, with the columns and their types."""
+    """The columns and their types, without rows."""
     types = {"method": "object", "user_id": "object", "month": "datetime64[s]", "has_prediction": "bool"}
     types |= dict.fromkeys([*(f"p_{stage}" for stage in ages.stages), "expected_age_months"], "float64")
     return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in {**types, "model_version": "object"}.items()})
@@ -67,15 +67,15 @@ def empty(ages: Ages) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a method says of every reading: p (readings x stages), whether it had anything to say, the median age."""
+    """A method's prediction per readout: p (readouts x stages), given (False: no prediction), the median age."""
 
     p: np.ndarray
     given: np.ndarray
     age: np.ndarray | float = np.nan
 
 
-class Panel:
-    """The test users' months with features, and the readings that are judged: all their months of the window."""
+class HeldOutPanel:
+    """The test users' months with features, and the evaluated readouts: all their months of the window."""
 
     def __init__(self, examples: Examples, vocabulary: pd.DataFrame, ages: Ages, n_months: int) -> None:
         self.examples, self.vocabulary, self.ages, self.n_months = examples, vocabulary, ages, n_months
@@ -84,19 +84,19 @@ class Panel:
         self.users = np.unique(examples.months.user)
 
     def log_likelihood(self, model: pd.DataFrame, regression: str) -> LogLikelihood:
-        """A regression of the model for the features of the panel."""
+        """A regression of the model, for the panel's features."""
         return read_log_likelihood(model, regression, self.vocabulary, self.ages)
 
     def masses(self, log_likelihood: LogLikelihood, matrix) -> np.ndarray:
-        """rows x stages: the probabilities of the stages after one row alone, given that the child is in one."""
+        """rows x stages: stage probabilities of each row alone, given that the child is in a stage."""
         p = softmax(matrix @ log_likelihood.weights + log_likelihood.intercepts + np.log(log_likelihood.prior))
         return self.in_stages(p)
 
-    def in_stages(self, of_bins: np.ndarray) -> np.ndarray:
-        """Shares of the stages from those of the age bins."""
+    def in_stages(self, bin_shares: np.ndarray) -> np.ndarray:
+        """Shares of the stages from shares of the age bins."""
         stage = self.ages.stage_of(np.array(self.ages.bin_edges[:-1]))
-        of_stages = np.stack([of_bins[..., stage == s].sum(axis=-1) for s in range(len(self.ages.stages))], axis=-1)
-        return of_stages / of_stages.sum(axis=-1, keepdims=True)
+        shares = np.stack([bin_shares[..., stage == s].sum(axis=-1) for s in range(len(self.ages.stages))], axis=-1)
+        return shares / shares.sum(axis=-1, keepdims=True)
 
     def cube(self, values: np.ndarray, months: Months) -> np.ndarray:
         """users x months of the history x stages, oldest first; nan where there is no value."""
@@ -104,30 +104,30 @@ class Panel:
         found[np.searchsorted(self.users, months.user), self.history - 1 - months.lag] = values
         return found
 
-    def at_readings(self, cube: np.ndarray) -> np.ndarray:
-        """readings x stages from users x months x stages, whose last month is the newest."""
+    def at_readouts(self, cube: np.ndarray) -> np.ndarray:
+        """readouts x stages from users x months x stages, whose last month is the newest."""
         return cube[np.searchsorted(self.users, self.readouts.user), cube.shape[1] - 1 - self.readouts.lag]
 
     def filtered(
-        self, births: BirthMonths, rows: Examples, matrix, log_likelihood: LogLikelihood, settings: Settings
+        self, births: BirthMonths, rows: Examples, matrix, log_likelihood: LogLikelihood, settings: ReadoutSettings
     ) -> Prediction:
-        """The birth-month filter on these rows; without evidence so far it has nothing to say."""
+        """The birth-month filter on these rows; no prediction before a user's first active month."""
         began = dict(zip(rows.months.user, rows.months.lag + rows.months.tenure, strict=True))
         since = np.array([began.get(user, -1) for user in self.readouts.user]) - self.readouts.lag
         given = since >= 0
         chosen = self.readouts[given]
         chosen = Months(chosen.user, chosen.lag, chosen.age, since[given])
-        reader = PosteriorReadout(matrix, rows.months, chosen, births, log_likelihood)
+        readout = PosteriorReadout(matrix, rows.months, chosen, births, log_likelihood)
         p, age = np.full((len(given), len(self.ages.stages)), np.nan), np.full(len(given), np.nan)
-        p[given], age[given] = reader.probabilities(settings), reader.median_ages(settings)
+        p[given], age[given] = readout.probabilities(settings), readout.median_ages(settings)
         return Prediction(p, given, age)
 
 
-def predictions_by_method(panel: Panel, model: pd.DataFrame, merge: str) -> dict[str, Prediction]:
-    """Every method's answers; where one has nothing to say, the prior speaks for it."""
+def predictions_by_method(panel: HeldOutPanel, model: pd.DataFrame, merge: str) -> dict[str, Prediction]:
+    """Every method's predictions; the prior replaces missing ones."""
     examples, this_month = panel.examples, of_this_month(panel.vocabulary)
     settings = model[model["parameter_type"] == "setting"].set_index(["model_name", "feature"])["value"]
-    starts = model[model["parameter_type"] == "initial_prior"].set_index(["model_name", "age_bin"])["value"]
+    priors = model[model["parameter_type"] == "initial_prior"].set_index(["model_name", "age_bin"])["value"]
     memory_less = panel.log_likelihood(model, "memory_less")
     alone = panel.cube(panel.masses(memory_less, examples.matrix), examples.months)
     window = alone[:, -panel.n_months :]
@@ -135,24 +135,24 @@ def predictions_by_method(panel: Panel, model: pd.DataFrame, merge: str) -> dict
     rolling = rolled_features(examples, panel.readouts, this_month, days_of(panel.vocabulary))
 
     def births(regression: str, n_months: int) -> BirthMonths:
-        start = starts[regression][list(panel.ages.bins)].to_numpy()
-        return BirthMonths(panel.ages, n_months, start, settings["both", "birth_hazard"])
+        initial_prior = priors[regression][list(panel.ages.bins)].to_numpy()
+        return BirthMonths(panel.ages, n_months, initial_prior, settings["both", "birth_hazard"])
 
-    def readout(regression: str) -> Settings:
-        return Settings(*(settings[regression, name] for name in ("tau", "gamma", "delta")))
+    def readout(regression: str) -> ReadoutSettings:
+        return ReadoutSettings(*(settings[regression, name] for name in ("tau", "gamma", "delta")))
 
     active, short = examples[examples.is_active], newest(examples, panel.n_months)
     log_likelihood = panel.log_likelihood(model, "log_likelihood")
     found = {
-        "memory_less": panel.at_readings(alone),
-        "carry_last": panel.at_readings(carried_on(alone)),
+        "memory_less": panel.at_readouts(alone),
+        "carry_last": panel.at_readouts(last_carried_forward(alone)),
         "rolling_6_months": np.where(
             np.diff(rolling.indptr)[:, None] > 0,
             panel.masses(panel.log_likelihood(model, "rolling_6_months").only(this_month), rolling),
             np.nan,
         ),
-        "dynamic_fusion_cold": panel.at_readings(primary_tracks(window, edges, merge)),
-        "dynamic_fusion": panel.at_readings(primary_tracks(alone, edges, merge)),
+        "dynamic_fusion_cold": panel.at_readouts(primary_tracks(window, edges, merge)),
+        "dynamic_fusion": panel.at_readouts(primary_tracks(alone, edges, merge)),
     }
     predicted = {name: Prediction(p, ~np.isnan(p[:, 0])) for name, p in found.items()}
     predicted["birth_month_filter_cold"] = panel.filtered(
@@ -162,16 +162,16 @@ def predictions_by_method(panel: Panel, model: pd.DataFrame, merge: str) -> dict
         births("log_likelihood", panel.history), active, active.matrix, log_likelihood, readout("both")
     )
     prior = panel.in_stages(memory_less.prior)
-    nothing = np.zeros(len(panel.readouts), bool)
+    none_given = np.zeros(len(panel.readouts), bool)
     predicted = {
         name: Prediction(np.where(one.given[:, None], one.p, prior), one.given, one.age)
         for name, one in predicted.items()
     }
-    return {"prior": Prediction(np.tile(prior, (len(nothing), 1)), nothing), **predicted}
+    return {"prior": Prediction(np.tile(prior, (len(none_given), 1)), none_given), **predicted}
 
 
-def carried_on(cube: np.ndarray) -> np.ndarray:
-    """The last answer so far, months along the second axis."""
+def last_carried_forward(cube: np.ndarray) -> np.ndarray:
+    """Last observation carried forward, months along the second axis."""
     found = cube.copy()
     for month in range(1, cube.shape[1]):
         found[:, month] = np.where(np.isnan(cube[:, month]), found[:, month - 1], cube[:, month])

@@ -1,4 +1,4 @@
-"""Evaluation model: trained like any other, but only on data from before the evaluation window."""
+"""The evaluated model: trained like any other, only on what was known before the evaluation window."""
 
 from collections.abc import Callable
 from datetime import date
@@ -19,7 +19,7 @@ from life_stage.scoring import LAST_YEAR
 
 Relation = duckdb.DuckDBPyRelation
 ROLLING_MONTHS = 6
-COLD_MONTHS = 6  # history of a young shop, on which the settings of a cold start are chosen
+COLD_MONTHS = 6  # history on which the cold-start settings are calibrated
 
 
 def train_evaluation_model_if_due(
@@ -33,9 +33,9 @@ def train_evaluation_model_if_due(
     known: Relation | None,
     options: dict[str, int | bool],
 ) -> pa.Table:
-    """Rows of a model through the month before the window, or none: there is one, or too little to learn from.
+    """Rows of a model through the month before the window; no rows if one exists or the training data is too small.
 
-    window: evaluation_window; options: as of learning.train_if_due, and `min_feature_support`.
+    window: evaluation_window; options: as of retraining.train_if_due, and `min_feature_support`.
     """
     first = window.aggregate("min(month)").fetchall()[0][0]
     if first is None:
@@ -63,17 +63,19 @@ def month_before(month: date) -> date:
 def known_before(
     rows: pd.DataFrame, matrix: dict[str, np.ndarray], vocabulary: pd.DataFrame, first: date, min_support: int
 ) -> tuple[pd.DataFrame, dict[str, np.ndarray], pd.DataFrame]:
-    """training_rows, design_matrix and training_vocabulary as they would have been: months and registrations before
-    `first`, features that enough training rows of that time have, on the scale of that time."""
+    """training_rows, design_matrix and training_vocabulary as of `first`: only months and registrations before it.
+
+    Feature selection and scales use the training rows of that time.
+    """
     rows = rows.sort_values("row_no", ignore_index=True)
     vocabulary = vocabulary.sort_values("feature_id", ignore_index=True)
-    late = (pd.to_datetime(rows["month"]) >= pd.Timestamp(first)) | (rows["registered_at"] >= pd.Timestamp(first))
-    is_known = ~late.to_numpy()
+    is_later = (pd.to_datetime(rows["month"]) >= pd.Timestamp(first)) | (rows["registered_at"] >= pd.Timestamp(first))
+    is_known = ~is_later.to_numpy()
     row, feature, value = matrix["row_no"] - 1, matrix["feature_id"] - 1, matrix["value"]
-    of_training = (is_known & (rows["split"] == "train").to_numpy())[row]
-    support = np.bincount(feature[of_training], minlength=len(vocabulary))
+    is_training = (is_known & (rows["split"] == "train").to_numpy())[row]
+    support = np.bincount(feature[is_training], minlength=len(vocabulary))
     largest = np.zeros(len(vocabulary))
-    np.maximum.at(largest, feature[of_training], np.abs(value[of_training]))
+    np.maximum.at(largest, feature[is_training], np.abs(value[is_training]))
     factor = np.where((vocabulary["scale"] == 1) | (largest == 0), 1.0, largest)
     is_kept = support >= min_support
     chosen = is_known[row] & is_kept[feature]
@@ -97,11 +99,10 @@ def train_for_evaluation(
     options: dict[str, int | bool],
     log_progress: Callable[[str], None],
 ) -> pd.DataFrame:
-    """The rows of stage_coefficients and of what only evaluation needs.
+    """Rows of stage_coefficients, plus the models that only the evaluation needs.
 
-    That is the regression over six months, and the settings of the filter on a history of COLD_MONTHS with the
-    memory-less
-    regression for evidence.
+    These are the regression over six months, and the filter's cold-start settings: COLD_MONTHS of history, with the
+    stateless baseline's regression as log-likelihood.
     """
     from life_stage.training import Options, calibrate, fit, train
 
@@ -117,9 +118,9 @@ def train_for_evaluation(
     examples = examples_of(rows, matrix, len(vocabulary), through)
     split, this_month = rows["split"].to_numpy(), of_this_month(vocabulary)
     settings = model[model["parameter_type"] == "setting"].set_index("feature")["value"]
-    training = examples[split == "train"].believable(ages)
+    training = examples[split == "train"].plausible(ages)
     rolling = fit(rolled(training, this_month, days_of(vocabulary)), ages, settings["inverse_penalty"])
-    log_progress("the regression over six months stands")
+    log_progress("fitted the regression over six months")
     short = newest(training, COLD_MONTHS)
     births = BirthMonths(ages, COLD_MONTHS, initial_prior_of(short.months, ages), settings["birth_hazard"])
     memory_less = read_log_likelihood(model, "memory_less", vocabulary, ages)
@@ -128,7 +129,7 @@ def train_for_evaluation(
         [
             model,
             regression_rows("rolling_6_months", rolling, vocabulary[this_month], ages.bins),
-            long_rows("initial_prior", [""], ages.bins, births.start[None, :]).assign(model_name="memory_less"),
+            long_rows("initial_prior", [""], ages.bins, births.initial_prior[None, :]).assign(model_name="memory_less"),
             named_values("setting", vars(readout)).assign(model_name="memory_less"),
         ]
     )
@@ -136,17 +137,17 @@ def train_for_evaluation(
 
 
 def of_this_month(vocabulary: pd.DataFrame) -> np.ndarray:
-    """Which features are of the month itself, not of the same month last year."""
+    """True for features of the month itself, False for those of the same month last year."""
     return ~vocabulary["feature"].str.startswith(LAST_YEAR).to_numpy()
 
 
 def days_of(vocabulary: pd.DataFrame) -> np.ndarray:
-    """Which features count days; those that analysts give a value are on a scale of their own."""
+    """True for features that count days; analysts' features with values have a scale of their own."""
     return (vocabulary["scale"] == 1).to_numpy()
 
 
 def newest(examples: Examples, n_months: int) -> Examples:
-    """The newest months alone, as if each user's history began with them."""
+    """The newest months, as if each user's history began with them."""
     kept = examples[examples.months.lag < n_months]
     months = kept.months
     began = np.repeat(months.tenure[months.first_of_users], months.counts)
@@ -155,18 +156,18 @@ def newest(examples: Examples, n_months: int) -> Examples:
 
 
 def rolled(examples: Examples, this_month: np.ndarray, counts_days: np.ndarray) -> Examples:
-    """Every third month of the users, quiet ones included, with the distinct days of six months as features."""
+    """Every third month of the users, including inactive ones, with features over six months."""
     readouts = last_months(examples.months, 1 + int(examples.months.lag.max(initial=0)))
     readouts = readouts[readouts.lag % 3 == 0]
     matrix = rolled_features(examples, readouts, this_month, counts_days)
-    predicted = np.diff(matrix.indptr) > 0
-    return Examples(readouts[predicted], matrix[predicted], np.ones(predicted.sum(), bool))
+    has_features = np.diff(matrix.indptr) > 0
+    return Examples(readouts[has_features], matrix[has_features], np.ones(has_features.sum(), bool))
 
 
 def rolled_features(
     examples: Examples, readouts: Months, this_month: np.ndarray, counts_days: np.ndarray
 ) -> csr_matrix:
-    """readings x features of the month, of the six months up to each reading: ln(1 + days), the sum of other values."""
+    """readouts x features of the month, over the six months up to each readout: ln(1 + days), or the sum of values."""
     step = 1 + int(max(examples.months.lag.max(initial=0), readouts.lag.max(initial=0))) + ROLLING_MONTHS
     key = examples.months.user * step - examples.months.lag
     end = readouts.user * step - readouts.lag
@@ -186,9 +187,9 @@ def rolled_features(
 
 
 def read_log_likelihood(model: pd.DataFrame, regression: str, vocabulary: pd.DataFrame, ages: Ages) -> LogLikelihood:
-    """A regression of a model's rows, for features as design_matrix has them: on the scale of `vocabulary`.
+    """A regression of a model's rows, for design_matrix, whose features have the scale of `vocabulary`.
 
-    Features that the model does not know have no weight.
+    Features that the model was not trained on have weight 0.
     """
     rows = model[model["model_name"] == regression]
     wide = rows[rows["parameter_type"].isin(["coefficient", "intercept", "prior"])].pivot(

@@ -1,4 +1,4 @@
-"""Training examples as arrays: months of users with one registered child and their observed features."""
+"""Training examples as arrays: months of users with one registered child, and their observed features."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -9,12 +9,12 @@ from scipy.sparse import csr_matrix
 
 from life_stage.birth_months import Ages, Months
 
-USUAL_HAZARD, HAZARD_MONTHS = 0.008, 200  # what is assumed of the birth hazard, and for how many months that counts
+PRIOR_HAZARD, PRIOR_MONTHS = 0.008, 200  # prior mean of the birth hazard, and its weight in months
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Months sorted by user and month, their features (months x vocabulary), and whether the user acted in them."""
+    """Months sorted by user and month, their features (months x vocabulary), and whether the user was active."""
 
     months: Months
     matrix: csr_matrix
@@ -25,39 +25,39 @@ class Examples:
 
     @property
     def n_users(self) -> int:
-        """How many users the months are of."""
+        """Number of users."""
         return len(self.months.counts)
 
     def active(self, features: np.ndarray) -> "Examples":
-        """The months with actions, and of their features only those marked."""
+        """The months with actions, with the marked features alone."""
         return Examples(
             self.months[self.is_active], self.matrix[self.is_active][:, features], self.is_active[self.is_active]
         )
 
     def in_bins(self, ages: Ages) -> tuple["Examples", np.ndarray]:
-        """The months in which the child was in some age bin, and the bin's number."""
+        """The months whose child was in an age bin, and the bin's index."""
         age_bin = ages.bin_of(self.months.age)
         return self[age_bin >= 0], age_bin[age_bin >= 0]
 
-    def believable(self, ages: Ages) -> "Examples":
+    def plausible(self, ages: Ages) -> "Examples":
         """Without the users whose child is in no age bin in any month: such birthdays are wrong."""
         return self[np.isin(self.months.user, self.in_bins(ages)[0].months.user)]
 
 
 def examples_of(rows: pd.DataFrame, matrix: dict[str, np.ndarray], n_features: int, through: date) -> Examples:
-    """From training_rows, sorted by row_no, and the columns of design_matrix; `through`: the newest month."""
+    """Examples of training_rows, sorted by row_no, and the columns of design_matrix; `through`: the newest month."""
     month = pd.to_datetime(rows["month"])
     lag = (through.year - month.dt.year) * 12 + through.month - month.dt.month
     months = Months(
         *(column.to_numpy(int) for column in (rows["user_no"], lag, rows["age_months"], rows["tenure_months"]))
     )
-    places = (matrix["row_no"] - 1, matrix["feature_id"] - 1)
-    features = csr_matrix((matrix["value"], places), shape=(len(rows), n_features))
+    indices = (matrix["row_no"] - 1, matrix["feature_id"] - 1)
+    features = csr_matrix((matrix["value"], indices), shape=(len(rows), n_features))
     return Examples(months, features, rows["is_active"].to_numpy(bool))
 
 
 def initial_prior_of(months: Months, ages: Ages) -> np.ndarray:
-    """Shares of the age bins in the users' first months: the prior of the filter; ages outside go to the outer bins."""
+    """Shares of the age bins in the users' first months: the filter's initial prior; outer bins take ages outside."""
     first = months.first_of_users
     age = months.age[first] - months.tenure[first]
     age_bin = np.where(age < ages.first, 0, np.where(age > ages.last, len(ages.bins) - 1, ages.bin_of(age)))
@@ -66,10 +66,10 @@ def initial_prior_of(months: Months, ages: Ages) -> np.ndarray:
 
 
 def hazard_of(months: Months, ages: Ages) -> float:
-    """Share of the families not yet expecting that begin to, per month."""
+    """Birth hazard: monthly share of `not yet expecting` families that begin to expect."""
     first = months.first_of_users
     age = months.age[first] - months.tenure[first]
     waits = (ages.first - age)[age < ages.first]
-    watched = (months.tenure[first] + months.lag[first])[age < ages.first]
-    began, at_risk = (waits <= watched).sum(), np.minimum(waits, watched).sum()
-    return float((began + USUAL_HAZARD * HAZARD_MONTHS) / (at_risk + HAZARD_MONTHS))
+    observed = (months.tenure[first] + months.lag[first])[age < ages.first]
+    n_births, at_risk = (waits <= observed).sum(), np.minimum(waits, observed).sum()
+    return float((n_births + PRIOR_HAZARD * PRIOR_MONTHS) / (at_risk + PRIOR_MONTHS))

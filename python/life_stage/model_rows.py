@@ -37,7 +37,7 @@ def named_values(parameter_type: str, values: dict[str, float]) -> pd.DataFrame:
     )
 
 
-def digest(*parts: np.ndarray | pd.DataFrame) -> str:
+def content_digest(*parts: np.ndarray | pd.DataFrame) -> str:
     """Sixteen hexadecimal digits that tell one content from another."""
     found = hashlib.sha256()
     for part in parts:

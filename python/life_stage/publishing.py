@@ -206,17 +206,17 @@ def create_views(link: Path, manifest: dict) -> None:
     unfinished = link / f"{VIEW_FILE}.new"
     unfinished.unlink(missing_ok=True)
     with duckdb.connect() as connection:
-        connection.execute(f"attach {quoted(unfinished)} as views (storage_version 'v1.0.0')")
+        connection.execute(f"attach {sql_literal(unfinished)} as views (storage_version 'v1.0.0')")
         for name in manifest["columns"]:
             file = link / f"{name}.parquet"
-            connection.execute(f"create view views.{name} as from read_parquet({quoted(file)})")
+            connection.execute(f"create view views.{name} as from read_parquet({sql_literal(file)})")
             for column, description in manifest.get("descriptions", {}).get(name, {}).items():
                 what = f'column views.{name}."{column}"' if column else f"view views.{name}"
-                connection.execute(f"comment on {what} is {quoted(description)}")
+                connection.execute(f"comment on {what} is {sql_literal(description)}")
         connection.execute("detach views")
     os.replace(unfinished, link / VIEW_FILE)
 
 
-def quoted(text: Path | str) -> str:
+def sql_literal(text: Path | str) -> str:
     """The text as a string of SQL."""
     return "'" + str(text).replace("'", "''") + "'"

@@ -1,7 +1,7 @@
 """Multinomial logistic regression, step 1 of training: from the features of a month to the child's age bin.
 
-Log-posterior minus log-prior is linear in the features up to a term equal for all bins. So weights and intercepts are
-evidence: what a month says about the age, without what was known before it.
+Log-posterior minus log-prior is linear in the features, up to a term equal for all bins. So weights and intercepts
+give the log-likelihood of a month, without the prior.
 """
 
 from dataclasses import dataclass, replace
@@ -11,17 +11,17 @@ from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
 MAX_ITERATIONS = 1000
-TOLERANCE = 1e-3  # 1e-4 takes three times as long and changed the accuracy of the belief by less than 0.1 points
+TOLERANCE = 1e-3  # a smaller one takes longer without a gain in accuracy
 MIN_BIN_ROWS = 30
 
 
 class NotTrainedError(Exception):
-    """No regression can be had from these rows; says why."""
+    """The rows do not suffice for a model; the message gives the reason."""
 
 
 @dataclass(frozen=True)
 class LogLikelihood:
-    """Weights (features x bins) and intercepts (bins), centred over the bins; the training rows' bin shares."""
+    """Weights (features x bins) and intercepts (bins), centred over the bins; prior: the training rows' bin shares."""
 
     weights: np.ndarray
     intercepts: np.ndarray
@@ -29,17 +29,16 @@ class LogLikelihood:
     n_iterations: int
 
     def only(self, features: np.ndarray) -> "LogLikelihood":
-        """Of the features only those marked."""
+        """The log-likelihood of the marked features alone."""
         return replace(self, weights=self.weights[features])
 
 
 def fit(matrix: csr_matrix, age_bin: np.ndarray, n_bins: int, inverse_penalty: float) -> LogLikelihood:
-    """Fit on rows x features with the number of each row's bin; raises NotTrainedError.
+    """Fit on rows x features with the index of each row's bin; raises NotTrainedError.
 
-    A bin with too few rows takes the weights of the nearest one that has enough: left to itself it would win by a
-    wide margin.
+    A bin with too few rows takes the weights of the nearest sufficient one, because its own would be extreme.
     """
-    from sklearn.linear_model import LogisticRegression  # loads in over a second, and most runs fit nothing
+    from sklearn.linear_model import LogisticRegression  # takes over a second to load, and most runs fit nothing
 
     counts = np.bincount(age_bin, minlength=n_bins)
     supported = np.flatnonzero(counts >= MIN_BIN_ROWS)
@@ -68,16 +67,16 @@ def fit(matrix: csr_matrix, age_bin: np.ndarray, n_bins: int, inverse_penalty: f
 
 
 def use_one_thread() -> None:
-    """From here on the process multiplies matrices with one thread: two on two cores cost more than they gain.
+    """Limit the process to one thread for matrix products, for good.
 
-    Nothing is given back: models are learned side by side, and the number of threads is one for the process and changes
-    the last bits of a sum. Whoever gave it back would change halfway what another one learns.
+    The limit is never lifted: it holds for the whole process and changes the last bits of a sum, and dbt trains models
+    in parallel threads.
     """
     threadpool_limits(1)
 
 
 def log_loss(log_likelihood: LogLikelihood, matrix: csr_matrix, age_bin: np.ndarray) -> float:
-    """Mean of minus the natural logarithm of the probability given to each row's bin."""
+    """Mean negative natural logarithm of the probability of each row's bin."""
     logits = matrix @ log_likelihood.weights + log_likelihood.intercepts + np.log(log_likelihood.prior)
     top = logits.max(axis=1)
     of_truth = logits[np.arange(len(age_bin)), age_bin]

@@ -1,6 +1,6 @@
 """Regularisation strengths, chosen by cross-validation on users.
 
-C of the regression (step 1), and how freely training through the filter (step 2) may move its weights.
+C of the regression (step 1), and the inverse penalty on the distance from its weights in fine-tuning (step 2).
 """
 
 from collections.abc import Iterator
@@ -17,11 +17,11 @@ INVERSE_PENALTIES = (0.03, 0.1, 0.3, 1.0)
 ANCHOR_INVERSE_PENALTIES = (1 / 300, 1 / 100, 1 / 30, 1 / 10)
 N_FOLDS = 3
 MAX_ROWS = 20_000
-USUAL_INVERSE_PENALTY = 0.1  # where there is too little to choose on
+DEFAULT_INVERSE_PENALTY = 0.1  # with too few users for cross-validation
 
 
 def folds_of(user: np.ndarray) -> np.ndarray:
-    """The fold of each row, 0 to N_FOLDS - 1, by user; -1: left out, because MAX_ROWS are enough to choose on."""
+    """The cross-validation fold of each row, 0 to N_FOLDS - 1, by user; -1: unused, beyond MAX_ROWS."""
     users, counts = np.unique(user, return_counts=True)
     order = np.random.default_rng(0).permutation(len(users))
     taken = np.cumsum(counts[order]) <= MAX_ROWS
@@ -31,7 +31,7 @@ def folds_of(user: np.ndarray) -> np.ndarray:
 
 
 def first_not_beaten(losses: Iterator[tuple[float, float]]) -> float:
-    """The candidate of the least loss among (candidate, loss), up to the first that is no better; 0: none is finite."""
+    """The last candidate of (candidate, loss) that reduces the loss, up to the first that does not; 0 if none does."""
     best, least = 0.0, np.inf
     for candidate, loss in losses:
         if loss >= least:
@@ -41,33 +41,33 @@ def first_not_beaten(losses: Iterator[tuple[float, float]]) -> float:
 
 
 def choose_inverse_penalty(active: Examples, ages: Ages) -> float:
-    """The C with the least log-loss on held-out users, from the strongest penalty on; the usual one with too few."""
+    """The C with the least log-loss on held-out users, from the strongest penalty on; the default with too few."""
     in_bins, age_bin = active.in_bins(ages)
     fold = folds_of(in_bins.months.user)
 
     def loss(candidate: float) -> float:
         total = 0.0
         for held_out in range(N_FOLDS):
-            learn, objective = (fold >= 0) & (fold != held_out), fold == held_out
+            training, test = (fold >= 0) & (fold != held_out), fold == held_out
             try:
-                fitted = regression.fit(in_bins.matrix[learn], age_bin[learn], len(ages.bins), candidate)
+                fitted = regression.fit(in_bins.matrix[training], age_bin[training], len(ages.bins), candidate)
             except NotTrainedError:
                 return np.inf
-            total += regression.log_loss(fitted, in_bins.matrix[objective], age_bin[objective]) * objective.sum()
+            total += regression.log_loss(fitted, in_bins.matrix[test], age_bin[test]) * test.sum()
         return total
 
-    return first_not_beaten((c, loss(c)) for c in INVERSE_PENALTIES) or USUAL_INVERSE_PENALTY
+    return first_not_beaten((c, loss(c)) for c in INVERSE_PENALTIES) or DEFAULT_INVERSE_PENALTY
 
 
 def choose_anchor_inverse_penalty(active: Examples, births: BirthMonths, inverse_penalty: float) -> float:
-    """The freedom with the least log-loss of the stage on held-out users, each read with its own best settings.
+    """The anchor inverse penalty with the least log-loss of the stage on held-out users, each with its best readout.
 
-    From 0 on, which leaves the regression as it is; 0 with too few users to choose on.
+    From 0 on, which leaves the regression unchanged; 0 with too few users.
     """
     fold = folds_of(active.months.user)
-    learn, objective = active[fold > 0], active[fold == 0]
-    in_bins, age_bin = learn.in_bins(births.ages)
-    readouts = objective.months[train_through_filter.thirds(objective.months)[0]]
+    training, test = active[fold > 0], active[fold == 0]
+    in_bins, age_bin = training.in_bins(births.ages)
+    readouts = test.months[train_through_filter.thirds(test.months)[0]]
     try:
         plain = regression.fit(in_bins.matrix, age_bin, len(births.ages.bins), inverse_penalty)
     except NotTrainedError:
@@ -76,15 +76,15 @@ def choose_anchor_inverse_penalty(active: Examples, births: BirthMonths, inverse
         return 0.0
 
     def loss(log_likelihood: regression.LogLikelihood) -> float:
-        evaluated = CalibrationObjective(objective.matrix, objective.months, readouts, births, log_likelihood)
-        return evaluated.log_loss(evaluated.best())
+        objective = CalibrationObjective(test.matrix, test.months, readouts, births, log_likelihood)
+        return objective.log_loss(objective.best())
 
     def losses() -> Iterator[tuple[float, float]]:
         yield 0.0, loss(plain)
         tuned = plain
         for anchor_inverse_penalty in ANCHOR_INVERSE_PENALTIES:
-            tuned = train_through_filter.tune(
-                learn.matrix, learn.months, births, plain, anchor_inverse_penalty, search_from=tuned
+            tuned = train_through_filter.fine_tune(
+                training.matrix, training.months, births, plain, anchor_inverse_penalty, search_from=tuned
             )
             yield anchor_inverse_penalty, loss(tuned)
 

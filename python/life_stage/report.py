@@ -1,4 +1,4 @@
-"""Report of a warehouse as one HTML file without scripts and network: python -m life_stage.report."""
+"""Report of a warehouse as one HTML file, without scripts or network access: python -m life_stage.report"""
 
 import html
 import os
@@ -9,7 +9,8 @@ import duckdb
 import pandas as pd
 
 from life_stage import charts, paths
-from life_stage.report_panels import PANELS, Panel
+from life_stage.report_panels import PANELS, ReportPanel
+from life_stage.summary import is_simulated
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 84rem; padding: 1rem; color: #1a1a1a; background: #fff }
@@ -29,53 +30,54 @@ summary { cursor: pointer; color: #00558c }
 .empty { color: #555; font-style: italic }
 """  # noqa: E501
 REASONS = """
-    with shown as (
+    with children as (
         select user_id, child_no from stage_reasons where place = 5 order by md5(user_id), child_no limit 12
     )
     select user_id, child_no, stage, place, reason, contribution, log_odds
-    from stage_reasons join shown using (user_id, child_no) order by md5(user_id), child_no, place
+    from stage_reasons join children using (user_id, child_no) order by md5(user_id), child_no, place
 """
 
 
-def write(warehouse: Path, report: Path) -> int:
-    """Write the report; returns the number of its charts."""
+def write(warehouse: Path, report: Path, simulated: bool = False) -> int:
+    """Write the report, marked as simulated where the data is; returns the number of its charts."""
     with duckdb.connect(str(warehouse), read_only=True) as connection:
         stages = [stage for (stage,) in connection.sql("select stage from stages order by stage_no").fetchall()]
         sections = [section(panel, connection.sql(panel.sql).df(), stages) for panel in PANELS]
         month = connection.sql("select max(month) from user_stages").fetchall()[0][0]
-        sections.append(reasons(connection.sql(REASONS).df()))
+        sections.append(attributions(connection.sql(REASONS).df()))
     report.parent.mkdir(parents=True, exist_ok=True)
     unfinished = report.with_name(report.name + ".new")
-    title = f"Life stages as of {month:%B %Y}" if month else "Life stages: none told yet"
+    title = f"Life stages as of {month:%B %Y}" if month else "Life stages: none published yet"
+    title += " (simulated data)" if simulated else ""
     unfinished.write_text(page(title, sections), encoding="utf-8")
     os.replace(unfinished, report)
     return sum(text.count("<figure") for text in sections)
 
 
-def section(panel: Panel, rows: pd.DataFrame, stages: list[str]) -> str:
-    """The panel with its chart and, for who cannot see it, its rows."""
+def section(panel: ReportPanel, rows: pd.DataFrame, stages: list[str]) -> str:
+    """The panel's chart with its rows, which also serve readers who cannot see the chart."""
     if rows.empty:
         body = '<p class="empty">Nothing to show yet.</p>'
     elif panel.draw is None:
         body = table(rows) if len(rows) <= 12 else f"<details><summary>Show them</summary>{table(rows)}</details>"
     else:
-        drawn = charts.svg(panel.draw(rows, stages))
+        chart = charts.svg(panel.draw(rows, stages))
         label = html.escape(f"Chart: {panel.title}", quote=True)
-        body = f'<figure role="img" aria-label="{label}">{drawn}</figure>'
+        body = f'<figure role="img" aria-label="{label}">{chart}</figure>'
         body += f"<details><summary>The rows behind it</summary>{table(rows)}</details>"
     kind = ' class="wide"' if panel.draw is None else ""
     return f"<section{kind}><h2>{html.escape(panel.title)}</h2><p>{html.escape(panel.text)}</p>{body}</section>"
 
 
-def reasons(rows: pd.DataFrame) -> str:
-    """Why a dozen children are told to be in their stage, to be opened one by one."""
+def attributions(rows: pd.DataFrame) -> str:
+    """Feature attributions of a dozen children, collapsed."""
     children = [
         f"<details><summary>User {html.escape(user)}, child {child_no}: {html.escape(group['stage'].iloc[0])}, "
         f"log-odds {group['log_odds'].iloc[0]:+.2f}</summary>{table(group[['reason', 'contribution']])}</details>"
         for (user, child_no), group in rows.groupby(["user_id", "child_no"], sort=False)
     ]
     text = "A sample of users active in the newest month; the rows of a child add up to the log-odds of its stage."
-    return f"<section><h2>Why this user</h2><p>{text}</p>{''.join(children) or '<p>Nobody yet.</p>'}</section>"
+    return f"<section><h2>Feature attributions</h2><p>{text}</p>{''.join(children) or '<p>None yet.</p>'}</section>"
 
 
 def table(rows: pd.DataFrame) -> str:
@@ -87,7 +89,7 @@ def table(rows: pd.DataFrame) -> str:
 
 
 def cell(value: object) -> str:
-    """A cell: numbers to the right and short."""
+    """A table cell; numbers are right-aligned."""
     if pd.isna(value):
         return "<td></td>"
     if isinstance(value, float):
@@ -98,7 +100,7 @@ def cell(value: object) -> str:
 
 
 def page(title: str, sections: list[str]) -> str:
-    """The whole file. Its policy lets it load nothing."""
+    """The whole file. Its content security policy blocks every request."""
     policy = "default-src 'none'; style-src 'unsafe-inline'"
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
@@ -109,14 +111,14 @@ def page(title: str, sections: list[str]) -> str:
 
 
 def main() -> None:
-    """Write the report of LIFE_STAGE_WAREHOUSE beside LIFE_STAGE_PUBLISHED."""
+    """Write the report of LIFE_STAGE_WAREHOUSE next to LIFE_STAGE_PUBLISHED."""
     warehouse = paths.warehouse()
     published = paths.published()
     report = published.with_name(published.name + ".html")
     try:
-        n_charts = write(warehouse, report)
+        n_charts = write(warehouse, report, is_simulated(paths.source()))
     except duckdb.Error as error:
-        sys.exit(f"LS-SUM-002 no report of {warehouse} can be written: {error}")
+        sys.exit(f"LS-SUM-002 no report of {warehouse} can be written: {error}: run make build first")
     print(f"Report      {report} ({n_charts} charts)")
 
 

@@ -1,4 +1,4 @@
-"""Panels of the report: title, rows and chart of each."""
+"""Panels of the report: title, text, query and chart of each."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ import pandas as pd
 
 from life_stage import charts
 
-FEW = "Counts of few users are hidden."
+FEW = "Counts of few users are suppressed (var min_cell_users)."
 
 
 @dataclass(frozen=True)
-class Panel:
-    """A question, what the chart says in a sentence, the rows behind it, and how they are drawn (None: as a table)."""
+class ReportPanel:
+    """A title, one sentence on the chart, the query of its rows, and the chart (None: a table)."""
 
     title: str
     text: str
@@ -22,7 +22,7 @@ class Panel:
 
 
 def stage_mix(rows: pd.DataFrame, stages: list[str]) -> alt.Chart:
-    """Shares of the stages over time, in age order."""
+    """Stage shares by month, in age order."""
     x = alt.X("month:O", title=None, axis=charts.MONTHS)
     y = alt.Y("share:Q", title="share of the users", axis=charts.PERCENT, stack="zero", scale=alt.Scale(domain=[0, 1]))
     order = alt.Order("stage_no:Q", sort="ascending")
@@ -30,7 +30,7 @@ def stage_mix(rows: pd.DataFrame, stages: list[str]) -> alt.Chart:
 
 
 def flow(rows: pd.DataFrame, stages: list[str]) -> alt.Chart:
-    """How many came into a stage or left it, month by month."""
+    """Users who entered or left a stage, by month."""
     x = alt.X("month:O", title=None, axis=charts.MONTHS)
     y = alt.Y("users:Q", title="users")
     lines = alt.Chart(rows).mark_line(point=True).encode(x, y, charts.stage_colour(stages))
@@ -43,43 +43,43 @@ def accuracy(rows: pd.DataFrame, stages: list[str]) -> alt.Chart:
 
 
 def gain(rows: pd.DataFrame, stages: list[str]) -> alt.Chart:
-    """Gains with 95 % intervals, by group of user-months."""
+    """Gains with 95 % intervals, by cohort."""
     rows = rows.assign(low=rows["gain"] - 1.96 * rows["error"], high=rows["gain"] + 1.96 * rows["error"])
     y = alt.Y("cohort:N", title=None, sort=None, axis=alt.Axis(labelLimit=240))
-    x = alt.X("gain:Q", title="points of accuracy over the memory-less regression", axis=charts.PERCENT)
+    x = alt.X("gain:Q", title="accuracy gain over the stateless baseline", axis=charts.PERCENT)
     bars = alt.Chart(rows).mark_bar(color="#0072b2").encode(x, y)
     interval = alt.Chart(rows).mark_rule(strokeWidth=2).encode(alt.X("low:Q"), y, x2="high:Q")
     return (bars + interval).properties(width=320, height=alt.Step(22))
 
 
 def confusion(rows: pd.DataFrame, stages: list[str]) -> alt.Chart:
-    """What each stage is taken for."""
-    return charts.matrix(rows, "registered", "told", "share", stages, ".0%")
+    """Confusion matrix: predicted stage by registered stage."""
+    return charts.matrix(rows, "registered", "predicted", "share", stages, ".0%")
 
 
 def calibration(rows: pd.DataFrame, stages: list[str]) -> alt.Chart:
-    """How often a method is right by how sure it is."""
+    """Accuracy by predicted probability."""
     return charts.calibration(rows)
 
 
 def weights(rows: pd.DataFrame, stages: list[str]) -> alt.Chart:
-    """The features that speak most for each stage."""
+    """The features of the largest weight for each stage."""
     bars = alt.Chart(rows).mark_bar(color="#0072b2")
-    x = alt.X("weight:Q", title="log_likelihood of one day with it, nats")
+    x = alt.X("weight:Q", title="log-likelihood of one active day, nats")
     y = alt.Y("feature:N", title=None, sort="-x", axis=alt.Axis(labelLimit=150))
     panels = bars.encode(x, y).properties(width=130, height=120)
     return panels.facet(alt.Facet("stage:N", title=None, sort=stages), columns=2).resolve_scale(y="independent")
 
 
 def rejected(rows: pd.DataFrame, stages: list[str]) -> alt.Chart:
-    """Rows set aside by reason."""
+    """Rejected rows by reason."""
     y = alt.Y("reason:N", title=None, sort="-x", axis=alt.Axis(labelLimit=260))
-    bars = alt.Chart(rows).mark_bar(color="#d55e00").encode(alt.X("rows:Q", title="rows set aside"), y)
+    bars = alt.Chart(rows).mark_bar(color="#d55e00").encode(alt.X("rows:Q", title="rejected rows"), y)
     return bars.properties(width=320, height=alt.Step(22))
 
 
 def drift(rows: pd.DataFrame, stages: list[str]) -> alt.Chart:
-    """How much of a month the model does not know, and how sure it is."""
+    """The measures of month_drift, by month."""
     y = alt.Y("share:Q", title=None, axis=charts.PERCENT, scale=alt.Scale(domain=[0, 1]))
     legend = alt.Legend(orient="bottom", columns=1, labelLimit=400)
     colour = alt.Color("measure:N", title=None, legend=legend).scale(range=charts.COLOURS[1:])
@@ -88,17 +88,17 @@ def drift(rows: pd.DataFrame, stages: list[str]) -> alt.Chart:
 
 
 PANELS = [
-    Panel(
-        "Who is in which stage",
-        f"Users with a child in a stage, month by month. {FEW}",
+    ReportPanel(
+        "Stage mix",
+        f"Users with a child in each stage, by month. {FEW}",
         """
         select strftime(month, '%Y-%m') as month, stage_no, stage, n_users as users, share
         from stage_totals where not is_suppressed order by all
         """,
         stage_mix,
     ),
-    Panel(
-        "Who came",
+    ReportPanel(
+        "Users entering a stage",
         f"Users with a child in the stage who had none in it the month before. {FEW}",
         """
         select strftime(month, '%Y-%m') as month, stage, n_moved_in as users
@@ -106,8 +106,8 @@ PANELS = [
         """,
         flow,
     ),
-    Panel(
-        "Who left",
+    ReportPanel(
+        "Users leaving a stage",
         f"Users with a child in the stage the month before who have none in it now. {FEW}",
         """
         select strftime(month, '%Y-%m') as month, stage, n_moved_out as users
@@ -115,79 +115,81 @@ PANELS = [
         """,
         flow,
     ),
-    Panel(
-        "How often it is right",
-        f"On users whose registrations no model saw. Bands are 95 % intervals over users. {FEW}",
+    ReportPanel(
+        "Accuracy",
+        f"On held-out users, whose registrations no model was trained on. Bands: 95 % intervals over users. {FEW}",
         """
         select method, period, accuracy, accuracy_error, n_users from stage_accuracy
         where cohort = 'all' and period <> 'all' and not is_suppressed order by all
         """,
         accuracy,
     ),
-    Panel(
-        "What the posterior adds",
-        "Points of accuracy of the birth-month filter over a regression without memory, by group of user-months, with "
-        f"95 % intervals. {FEW}",
+    ReportPanel(
+        "Gain over the stateless baseline",
+        "Accuracy of the birth-month filter minus that of the stateless baseline, by cohort, with 95 % intervals. "
+        f"{FEW}",
         """
         select cohort, accuracy_gain as gain, accuracy_gain_error as error, n_user_months as user_months
-        from gain_over_baseline where method = 'birth_month_filter' and period = 'all' and not is_suppressed order by gain desc
+        from gain_over_baseline where method = 'birth_month_filter' and period = 'all' and not is_suppressed
+        order by gain desc
         """,
         gain,
     ),
-    Panel(
-        "Whether probabilities can be believed",
-        f"On the dashed line a method is right as often as it says; below it, it is too sure. {FEW}",
+    ReportPanel(
+        "Calibration",
+        f"On the dashed line accuracy equals the predicted probability; below it a method is overconfident. {FEW}",
         """
         select method, mean_probability, accuracy, n_user_months from stage_calibration
         where not is_suppressed and method in ('memory_less', 'dynamic_fusion', 'birth_month_filter') order by all
         """,
         calibration,
     ),
-    Panel(
-        "What stages are mistaken for",
-        f"Down: the registered stage; across: what the birth-month filter told; shares of the registered stage. {FEW}",
+    ReportPanel(
+        "Confusion matrix",
+        "Down: the registered stage; across: the prediction of the birth-month filter; shares of the registered "
+        f"stage. {FEW}",
         """
-        select true_stage as registered, predicted_stage as told, share
+        select true_stage as registered, predicted_stage as predicted, share
         from stage_confusion where method = 'birth_month_filter' and not is_suppressed order by all
         """,
         confusion,
     ),
-    Panel(
-        "What speaks for a stage",
-        "The features that move the log_likelihood most towards each stage and away from the others, in the newest model.",
+    ReportPanel(
+        "Top features of each stage",
+        "The features with the largest log-likelihood of a stage against the others, in the newest model.",
         "select stage, feature, weight from top_stage_features order by stage, rank",
         weights,
     ),
-    Panel(
-        "What was set aside",
-        f"Rows of the delivery that no stage rests on, by reason. {FEW}",
+    ReportPanel(
+        "Rejected rows",
+        f"Rows of the source that failed validation, by reason. {FEW}",
         """
         select if(table_name = 'actions', '', table_name || ': ') || reason as reason, n_rows as rows
         from rejection_counts where n_rows is not null order by rows desc, reason
         """,
         rejected,
     ),
-    Panel(
-        "What drifts",
-        "When the unknown share rises, shoppers do what the model has not learned: new categories, new spellings.",
+    ReportPanel(
+        "Drift",
+        "A rising share of unknown features means new categories or spellings that the model was not trained on.",
         """
         select strftime(month, '%Y-%m') as month, measure, share from month_drift order by all
         """,
         drift,
     ),
-    Panel(
-        "The last runs",
+    ReportPanel(
+        "Last runs",
         "Newest first.",
         """
         select strftime(started_at, '%Y-%m-%d %H:%M') as started, strftime(through_month, '%Y-%m') as through,
-            n_rows_read as rows_read, n_rows_rejected as set_aside, n_months_updated as months_updated,
+            n_rows_read as rows_read, n_rows_rejected as rejected, n_months_updated as months_updated,
             n_users as users, model_version, seconds, left(run_id, 8) as run
         from model_runs order by started_at desc limit 12
         """,
     ),
-    Panel(
-        "What the columns mean",
-        "The published marts, column by column.",
+    ReportPanel(
+        "Data dictionary",
+        "The columns of the published marts.",
         """
         select table_name as mart, column_name as "column", data_type as type, comment as meaning
         from duckdb_columns() where comment is not null and database_name = current_database()

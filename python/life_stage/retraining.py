@@ -1,4 +1,4 @@
-"""Training decision: whether a new model is due, and its training data. The training itself is in training.py."""
+"""Retraining: decides when a new model is due and collects its training data. The training is in training.py."""
 
 import sys
 from datetime import date
@@ -36,10 +36,10 @@ def train_if_due(
     options: dict[str, int | bool],
     retraining_triggers: Relation | None = None,
 ) -> pa.Table:
-    """Rows of a new model through the last closed month, or no rows: none is due, or there is too little to learn from.
+    """Rows of a new model through the last closed month; no rows if none is due or the training data is too small.
 
-    options: `min_training_users`, `retrain_every_months`, `filter_tuning`, `tune_penalties`, as dbt makes them of vars:
-    numbers and booleans. retraining_triggers: the table; one is enough for a model before its time, through a new month.
+    options: `min_training_users`, `retrain_every_months`, `filter_tuning`, `tune_penalties`, numbers and booleans.
+    retraining_triggers: the table; one row causes an early model, at most one per month.
     """
     last_closed = newest_date(calendar.filter("is_closed"), "month")
     newest = newest_date(known, "trained_through") if known is not None else None
@@ -47,15 +47,15 @@ def train_if_due(
         may_be_early = retraining_triggers is not None and is_due(
             last_closed, newest, min(options["retrain_every_months"], 1)
         )
-        early = describe_triggers(retraining_triggers) if may_be_early else []
-        if not early:
+        triggers = describe_triggers(retraining_triggers) if may_be_early else []
+        if not triggers:
             return SCHEMA.empty_table()
-        log_progress("stage_coefficients", f"a new model before its time: {', '.join(early)}")
-    from life_stage.training import Options, train  # scikit-learn loads in over a second: only when needed
+        log_progress("stage_coefficients", f"early retraining: {', '.join(triggers)}")
+    from life_stage.training import Options, train  # scikit-learn takes over a second to load
 
     ages = read_age_divisions(age_bins, stages)
-    regularisation = {} if options["tune_penalties"] or newest is None else penalties_of(known, newest)
-    wanted = Options(options["min_training_users"], options["filter_tuning"], **regularisation)
+    penalties = {} if options["tune_penalties"] or newest is None else penalties_of(known, newest)
+    training_options = Options(options["min_training_users"], options["filter_tuning"], **penalties)
     try:
         model = train(
             rows.df(),
@@ -63,24 +63,24 @@ def train_if_due(
             vocabulary.df(),
             ages,
             last_closed,
-            wanted,
+            training_options,
             partial(log_progress, "stage_coefficients"),
         )
     except NotTrainedError as error:
         log_progress(
-            "stage_coefficients", f"LS-ML-002 no new model: {error}; the newest one there is, if any, is used on"
+            "stage_coefficients", f"LS-ML-002 no new model: {error}; the newest existing model, if any, stays in use"
         )
         return SCHEMA.empty_table()
     return pa.Table.from_pandas(model, schema=SCHEMA, preserve_index=False)
 
 
 def log_progress(table: str, text: str) -> None:
-    """A line for whoever watches the run."""
+    """Print one line of progress."""
     print(f"    {table}: {text}", file=sys.stderr, flush=True)
 
 
 def read_age_divisions(age_bins: Relation, stages: Relation) -> Ages:
-    """The two divisions of age, from the tables of that name."""
+    """Ages from the tables age_bins and stages."""
     return Ages(*division(age_bins, "age_bin", "bin_no"), *division(stages, "stage", "stage_no"))
 
 
@@ -91,15 +91,15 @@ def division(relation: Relation, name: str, order: str) -> tuple[tuple[str, ...]
 
 
 def penalties_of(known: Relation, trained_through: date) -> dict[str, float]:
-    """How strongly the newest model's weights were held back."""
+    """Penalties of the newest model."""
     settings = known.filter(f"parameter_type = 'setting' and trained_through = date '{trained_through}'")
     found = dict(settings.order("model_version").project("feature, value").fetchall())
     return {name: found[name] for name in ("inverse_penalty", "anchor_inverse_penalty") if name in found}
 
 
-def describe_triggers(reasons: Relation) -> list[str]:
-    """The rows of retraining_triggers, in words."""
-    rows = reasons.order("reason, month, measure").project("reason, measure, month, value, threshold").fetchall()
+def describe_triggers(triggers: Relation) -> list[str]:
+    """The rows of retraining_triggers as text."""
+    rows = triggers.order("reason, month, measure").project("reason, measure, month, value, threshold").fetchall()
     return [
         f"{reason} of {measure} in {month:%Y-%m} is {value:.3f}, limit {limit:.3f}"
         for reason, measure, month, value, limit in rows
@@ -107,12 +107,12 @@ def describe_triggers(reasons: Relation) -> list[str]:
 
 
 def newest_date(relation: Relation, column: str) -> date | None:
-    """The largest date of a column; None without rows."""
+    """The latest date of a column; None without rows."""
     return relation.aggregate(f"max({column})").fetchall()[0][0]
 
 
 def is_due(last_closed: date | None, newest: date | None, every_months: int) -> bool:
-    """Whether a model through `last_closed` is wanted, given the newest one's month (None: there is none)."""
+    """True when a model through `last_closed` is due, given the newest model's month (None: no model)."""
     if last_closed is None:
         return False
     if newest is None:

@@ -10,7 +10,7 @@ import duckdb
 from dbt.adapters.duckdb.plugins import BasePlugin
 
 from life_stage import paths
-from life_stage.publishing import quoted, sets_of
+from life_stage.publishing import sql_literal, sets_of
 
 
 class Plugin(BasePlugin):
@@ -26,7 +26,7 @@ class Plugin(BasePlugin):
         warehouse = self.creds.path + ".tmp" if self.creds else ""
         allowed = [source, sets_of(published), Path(warehouse), Path("seeds")]
         conn.execute("set global TimeZone = 'UTC'")
-        folders = [quoted(f"{path}/") for place in allowed for path in {place, place.absolute()}]
+        folders = [sql_literal(f"{path}/") for place in allowed for path in {place, place.absolute()}]
         conn.execute(f"set allowed_directories = [{', '.join(folders)}]")
         conn.execute("set enable_external_access = false")
         conn.execute("set lock_configuration = true")

@@ -1,4 +1,4 @@
-"""Summary of the last run: its outputs, their paths and the headline accuracy. python -m life_stage.summary."""
+"""Summary of the last run: warehouse, row counts, stages, accuracy, published files. python -m life_stage.summary"""
 
 import sys
 from pathlib import Path
@@ -18,34 +18,37 @@ SIMULATOR = "life_stage_demo.generate"
 
 
 def summary(warehouse: Path, published: Path, source: Path) -> str:
-    """The closing words of a run, from its warehouse (read only) and its published marts."""
+    """The last lines of a run's output, from its warehouse (read only) and its published marts."""
     with duckdb.connect(str(warehouse), read_only=True) as connection:
         run = connection.sql("from model_runs order by started_at desc, run_id limit 1").df().iloc[0]
-        accuracy = {method: percents for method, *percents in connection.sql(ACCURACY).fetchall()}
-        n_rows, n_rejected, n_repeated = connection.sql(
+        accuracy = {method: figures for method, *figures in connection.sql(ACCURACY).fetchall()}
+        n_rows, n_rejected, n_duplicates = connection.sql(
             "select sum(n_rows), sum(n_rejected), sum(n_duplicates) from action_months"
         ).fetchall()[0]
     lines = [
         f"Warehouse   {warehouse} (model_runs, month_calendar, stg_rejected_actions, ...)",
-        f"Rows        {n_rows or 0:,.0f} of {source}, {n_rejected or 0:,.0f} set aside, {n_repeated or 0:,.0f} repeats",
+        f"Rows        {n_rows or 0:,.0f} of {source}, {n_rejected or 0:,.0f} rejected,"
+        f" {n_duplicates or 0:,.0f} duplicates",
     ]
     if run["n_users"] == 0 and run["n_users_left_out"] == 0:
         return "\n".join([*lines, "Stages      none: no model could be trained (LS-ML-001); nothing was published"])
     month = f"{run['through_month']:%Y-%m}"
     lines.append(
-        f"Stages      {told(run['n_users'])} users have one as of {month}, {told(run['n_users_left_out'])} are left out"
+        f"Stages      {user_count(run['n_users'])} users have a stage as of {month},"
+        f" {user_count(run['n_users_left_out'])} have none"
     )
     if accuracy:
-        right = {
-            method: f"{100 * newest:.0f} % ({100 * all_of:.0f} %)" for method, (newest, all_of, *_) in accuracy.items()
+        percent = {
+            method: f"{100 * newest:.0f} % ({100 * all_months:.0f} %)"
+            for method, (newest, all_months, *_) in accuracy.items()
         }
-        *_, error, error_of_all, n_users = accuracy["birth_month_filter"]
-        lines.append(
-            f"Accuracy    birth-month filter {right['birth_month_filter']} of {n_users:,} test users"
-            f"{simulated(source)} in {month} (in all months evaluated), standard error {100 * error:.0f}"
-            f" ({100 * error_of_all:.0f}) points; without memory {right['memory_less']},"
-            f" without log_likelihood {right['prior']}"
-        )
+        *_, error, error_all_months, n_users = accuracy["birth_month_filter"]
+        lines += [
+            f"Accuracy    birth-month filter {percent['birth_month_filter']},"
+            f" stateless baseline {percent['memory_less']}, majority class {percent['prior']}",
+            f"            of {n_users:,} held-out {'simulated ' * is_simulated(source)}users in {month}"
+            f" (in all evaluated months); standard error {100 * error:.0f} ({100 * error_all_months:.0f}) points",
+        ]
     manifest = read_manifest(published)
     if manifest is None:
         return "\n".join([*lines, "Published   nothing"])
@@ -57,24 +60,24 @@ def summary(warehouse: Path, published: Path, source: Path) -> str:
     return "\n".join(lines)
 
 
-def told(n_users: float) -> str:
-    """A count of users, which is missing where it is of few."""
+def user_count(n_users: float) -> str:
+    """A number of users; "few" where the count is suppressed."""
     return "few" if pd.isna(n_users) else f"{n_users:,.0f}"
 
 
-def simulated(source: Path) -> str:
-    """A word of warning where the shoppers are made up."""
+def is_simulated(source: Path) -> bool:
+    """True for a source that the demo's simulator wrote."""
     made_by = source / "made_by.json"
-    return ", who are simulated," if made_by.exists() and SIMULATOR in made_by.read_text() else ""
+    return made_by.exists() and SIMULATOR in made_by.read_text()
 
 
 if __name__ == "__main__":
-    paths = {
+    folders = {
         "warehouse": paths.warehouse(),
         "published": paths.published(),
         "source": paths.source(),
     }
     try:
-        print(summary(**paths))
+        print(summary(**folders))
     except duckdb.Error as error:
-        sys.exit(f"LS-SUM-001 {paths['warehouse']} cannot be read: {error}")
+        sys.exit(f"LS-SUM-001 {folders['warehouse']} cannot be read: {error}: run make build, or set LIFE_STAGE_WAREHOUSE")

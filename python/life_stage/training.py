@@ -1,7 +1,8 @@
-"""Training of a model in three steps, and its rows. No pickle anywhere: scoring is SQL.
+"""Training of a model in three steps, and its rows in stage_coefficients. Models are tables, never pickles.
 
-Two regressions (regression.py), of which the one that is added up over months is trained on through the filter
-(train_through_filter.py), and the settings that the belief is read with (calibration.py).
+1. Two multinomial regressions (regression.py): the stateless baseline, and the log-likelihood of a month.
+2. End-to-end fine-tuning of the log-likelihood through the filter (train_through_filter.py).
+3. Calibration of the posterior readout (calibration.py).
 """
 
 import time
@@ -16,7 +17,7 @@ from life_stage import calibration, regression, regularisation, train_through_fi
 from life_stage.birth_months import Ages, BirthMonths, last_months
 from life_stage.calibration import CalibrationObjective
 from life_stage.examples import Examples, examples_of, hazard_of, initial_prior_of
-from life_stage.model_rows import COLUMNS, digest, long_rows, named_values, regression_rows
+from life_stage.model_rows import COLUMNS, content_digest, long_rows, named_values, regression_rows
 from life_stage.regression import LogLikelihood, NotTrainedError
 from life_stage.scoring import LAST_YEAR
 
@@ -26,7 +27,7 @@ VALIDATION_MONTHS = 6
 
 @dataclass(frozen=True)
 class Options:
-    """What the project's vars say, and the penalties of the model before this one (None: they are chosen anew)."""
+    """Values of the project's vars, and the penalties of the previous model (None: chosen by cross-validation)."""
 
     min_training_users: int
     filter_tuning: bool = True
@@ -43,39 +44,41 @@ def train(
     options: Options,
     log_progress: Callable[[str], None] = lambda text: None,
 ) -> pd.DataFrame:
-    """Learn one model; returns its rows with COLUMNS. Raises NotTrainedError where there is too little to learn from.
+    """Train one model; returns its rows with COLUMNS. Raises NotTrainedError when the training data is too small.
 
-    rows: training_rows; matrix: columns of design_matrix; vocabulary: training_vocabulary; say: hears of each step.
+    rows: training_rows; matrix: columns of design_matrix; vocabulary: training_vocabulary; log_progress: logs each step.
     """
     began = time.monotonic()
     rows = rows.sort_values("row_no", ignore_index=True)
     vocabulary = vocabulary.sort_values("feature_id", ignore_index=True)
     examples = examples_of(rows, matrix, len(vocabulary), through)
     split, of_this_month = rows["split"].to_numpy(), ~vocabulary["feature"].str.startswith(LAST_YEAR).to_numpy()
-    training = examples[split == "train"].believable(ages)
+    training = examples[split == "train"].plausible(ages)
     active = training.active(of_this_month)
     if active.n_users < options.min_training_users:
         raise NotTrainedError(f"{active.n_users} training users, min_training_users is {options.min_training_users}")
 
-    def step(text: str) -> None:
+    def log_step(text: str) -> None:
         log_progress(f"{text}, {time.monotonic() - began:.0f} s")
 
     births = BirthMonths(
         ages, examples.months.lag.max() + 1, initial_prior_of(active.months, ages), hazard_of(active.months, ages)
     )
-    step(f"learning from {len(active.months):,} months of {active.n_users:,} users, {of_this_month.sum():,} features")
+    log_step(
+        f"training on {len(active.months):,} months of {active.n_users:,} users, {of_this_month.sum():,} features"
+    )
     c = options.inverse_penalty or regularisation.choose_inverse_penalty(active, ages)
     plain = fit(active, ages, c)
-    step(f"the log_likelihood regression stands (C {c:g})")
+    log_step(f"fitted the log-likelihood regression (C {c:g})")
     memory_less = fit(training, ages, c)
-    step("the memory-less regression stands")
+    log_step("fitted the stateless baseline")
     log_likelihood, anchor_inverse_penalty = tune_through_filter(active, births, plain, c, options)
-    step(f"training through the filter is done (anchor_inverse_penalty {anchor_inverse_penalty:.3g})")
+    log_step(f"fine-tuned through the filter (anchor_inverse_penalty {anchor_inverse_penalty:.3g})")
     readout, evaluated = calibrate(examples[split == "validation"].active(of_this_month), births, log_likelihood)
-    step(f"calibration is done (tau {readout.tau:g}, gamma {readout.gamma:g}, delta {readout.delta:g})")
+    log_step(f"calibrated the readout (tau {readout.tau:g}, gamma {readout.gamma:g}, delta {readout.delta:g})")
 
     settings = {**asdict(readout), "birth_hazard": births.hazard, "inverse_penalty": c}
-    if options.filter_tuning:  # a freedom that nobody chose must not be kept by the models after this one
+    if options.filter_tuning:  # later models inherit the penalty only if it was chosen here
         settings["anchor_inverse_penalty"] = anchor_inverse_penalty
     diagnostics = {
         "n_training_users": active.n_users,
@@ -86,27 +89,29 @@ def train(
     }
     is_used = split != "test"
     used = examples[is_used].matrix
-    of_rows = rows[is_used].drop(columns=["user_id", "user_no", "row_no", "registered_at"], errors="ignore")
-    learned_from = digest(of_rows, vocabulary, used.data, used.indices, used.indptr)
+    row_values = rows[is_used].drop(columns=["user_id", "user_no", "row_no", "registered_at"], errors="ignore")
+    data_digest = content_digest(row_values, vocabulary, used.data, used.indices, used.indptr)
     frame = pd.concat(
         [
             regression_rows("log_likelihood", log_likelihood, vocabulary[of_this_month], ages.bins),
             regression_rows("memory_less", memory_less, vocabulary, ages.bins),
-            long_rows("initial_prior", [""], ages.bins, births.start[None, :]).assign(model_name="log_likelihood"),
+            long_rows("initial_prior", [""], ages.bins, births.initial_prior[None, :]).assign(
+                model_name="log_likelihood"
+            ),
             named_values("setting", settings),
             named_values("diagnostic", diagnostics),
-            named_values("data", {learned_from: len(active.months)}),
+            named_values("data", {data_digest: len(active.months)}),
         ],
         ignore_index=True,
     )
-    if not np.isfinite(frame["value"]).all():  # a model is kept for good, and what it says is carried on
+    if not np.isfinite(frame["value"]).all():  # models are permanent, and the posterior carries their errors on
         raise NotTrainedError("a weight or a setting is not a finite number")
-    frame = frame.assign(trained_through=through, model_version=f"{through:%Y-%m}-{digest(frame)[:8]}")
+    frame = frame.assign(trained_through=through, model_version=f"{through:%Y-%m}-{content_digest(frame)[:8]}")
     return frame[COLUMNS]
 
 
 def fit(examples: Examples, ages: Ages, inverse_penalty: float) -> LogLikelihood:
-    """Step 1: the regression on the months in which the child was in some age bin."""
+    """Step 1: the regression on months whose child is in an age bin."""
     in_bins, age_bin = examples.in_bins(ages)
     return regression.fit(in_bins.matrix, age_bin, len(ages.bins), inverse_penalty)
 
@@ -114,25 +119,28 @@ def fit(examples: Examples, ages: Ages, inverse_penalty: float) -> LogLikelihood
 def tune_through_filter(
     active: Examples, births: BirthMonths, plain: LogLikelihood, inverse_penalty: float, options: Options
 ) -> tuple[LogLikelihood, float]:
-    """Step 2: the evidence trained on and how freely; the regression as it is and 0 where that is better, or wanted."""
+    """Step 2: the fine-tuned log-likelihood and its anchor_inverse_penalty.
+
+    The regression itself and 0 where fine-tuning is off or does not reduce the log-loss.
+    """
     anchor_inverse_penalty = options.anchor_inverse_penalty if options.filter_tuning else 0.0
     if anchor_inverse_penalty is None:
         anchor_inverse_penalty = regularisation.choose_anchor_inverse_penalty(active, births, inverse_penalty)
     if anchor_inverse_penalty == 0:
         return plain, 0.0
-    return train_through_filter.tune(
+    return train_through_filter.fine_tune(
         active.matrix, active.months, births, plain, anchor_inverse_penalty
     ), anchor_inverse_penalty
 
 
 def calibrate(
     validation: Examples, births: BirthMonths, log_likelihood: LogLikelihood
-) -> tuple[calibration.Settings, dict[str, float]]:
-    """Step 3: the settings, and how well they and no calibration at all read the newest months of validation users."""
+) -> tuple[calibration.ReadoutSettings, dict[str, float]]:
+    """Step 3: the readout settings, and their diagnostics on the newest months of validation users."""
     readouts = last_months(validation.months, VALIDATION_MONTHS)
     n_users = len(np.unique(readouts.user[births.ages.stage_of(readouts.age) >= 0]))
     if n_users < MIN_VALIDATION_USERS:
-        return calibration.Settings(), {"n_validation_users": 0}
+        return calibration.ReadoutSettings(), {"n_validation_users": 0}
     objective = CalibrationObjective(validation.matrix, validation.months, readouts, births, log_likelihood)
     best = objective.best()
     return best, {

@@ -33,7 +33,7 @@ LEARNED = f"is_relevant == 1 or (query_id * 7919 + item_no) % {ONE_IN} == 0"
 MIN_TARGETS = 10
 
 
-class Setting(NamedTuple):
+class RankerSettings(NamedTuple):
     """How the order within carts is learned; `python -m life_stage_checkout.tuning` tries others.
 
     penalty: of the squared weights, on columns of unit variance; most_counted: right answers that a cart may count for,
@@ -49,12 +49,12 @@ def coefficients(
 ) -> pa.Table:
     """One row per month, kind and model: cost_no, intercept and, for every column of the examples, w_<column>.
 
-    examples, months: checkout_examples, checkout_months. options: the Setting of the hybrids of carts; `even_stages`.
+    examples, months: checkout_examples, checkout_months. options: the RankerSettings of the hybrids of carts; `even_stages`.
     """
     use_one_thread()
     columns = [name for name in examples.columns if name not in KEYS]
     models = [*MODELS, *["hybrid_even"] * options["even_stages"], *["deep"] * ("deep" in columns)]
-    setting = Setting(options["penalty"], options["most_counted"])
+    setting = RankerSettings(options["penalty"], options["most_counted"])
     rows = examples.filter(LEARNED).order("query_id, item_no").df()
     learned = []
     evaluated_or_upcoming = months.filter("is_evaluated or not is_closed").order("month").project("month").fetchall()
@@ -96,7 +96,7 @@ def even(rows: pd.DataFrame) -> np.ndarray:
 
 
 def fit(
-    rows: pd.DataFrame, columns: list[str], setting: Setting | None, counts: np.ndarray | float = 1.0
+    rows: pd.DataFrame, columns: list[str], setting: RankerSettings | None, counts: np.ndarray | float = 1.0
 ) -> tuple[float, dict[str, float]]:
     """Intercept and weights by column; columns without variance have none, and a single generator speaks for its items.
 
@@ -135,7 +135,7 @@ def order(
     matrix: np.ndarray,
     is_relevant: np.ndarray,
     query_id: np.ndarray,
-    setting: Setting,
+    setting: RankerSettings,
     counts: np.ndarray | float = 1.0,
 ) -> np.ndarray:
     """Weights by which each right row of a case stands out from the wrong ones; rows in the order of query_id.

@@ -17,7 +17,7 @@ import pandas as pd
 
 from life_stage import paths
 from life_stage.regression import use_one_thread
-from life_stage_checkout.ranker import KEYS, LEARNED, Setting, columns_of, fit, of_others
+from life_stage_checkout.ranker import KEYS, LEARNED, RankerSettings, columns_of, fit, of_others
 
 PENALTIES, COUNTED = (1e-4, 1e-3, 1e-2, 1e-1), (1, 3, 10)
 N_PARTS = 5
@@ -29,7 +29,7 @@ EXAMPLES = """
 """
 
 
-def precision(setting: Setting, rows: pd.DataFrame, columns: list[str]) -> float:
+def precision(setting: RankerSettings, rows: pd.DataFrame, columns: list[str]) -> float:
     """MAP@10 of all carts, each told by a hybrid that learned from the shoppers of other parts.
 
     rows: EXAMPLES with the number of the shopper's `part`; columns: what the hybrid reads.
@@ -55,13 +55,13 @@ def precisions(rows: pd.DataFrame) -> pd.Series:
     return is_hit * is_hit.groupby(ranked["query_id"]).cumsum() / rank
 
 
-def grid(judge: Callable[[Setting], float]) -> Iterator[tuple[Setting, float]]:
+def grid(judge: Callable[[RankerSettings], float]) -> Iterator[tuple[RankerSettings, float]]:
     """Every setting of PENALTIES x COUNTED with its figure."""
-    for setting in (Setting(*pair) for pair in product(PENALTIES, COUNTED)):
+    for setting in (RankerSettings(*pair) for pair in product(PENALTIES, COUNTED)):
         yield setting, judge(setting)
 
 
-def bayesian(judge: Callable[[Setting], float], seed: int, n_settings: int) -> Iterator[tuple[Setting, float]]:
+def bayesian(judge: Callable[[RankerSettings], float], seed: int, n_settings: int) -> Iterator[tuple[RankerSettings, float]]:
     """As many settings between the ends of the grid, each chosen by what the ones before were worth."""
     import optuna  # the extra `tuning`
 
@@ -70,7 +70,7 @@ def bayesian(judge: Callable[[Setting], float], seed: int, n_settings: int) -> I
     for _ in range(n_settings):
         trial = study.ask()
         penalty = trial.suggest_float("penalty", PENALTIES[0], PENALTIES[-1], log=True)
-        setting = Setting(penalty, trial.suggest_int("most_counted", COUNTED[0], COUNTED[-1]))
+        setting = RankerSettings(penalty, trial.suggest_int("most_counted", COUNTED[0], COUNTED[-1]))
         figure = judge(setting)
         study.tell(trial, figure)
         yield setting, figure
@@ -78,7 +78,7 @@ def bayesian(judge: Callable[[Setting], float], seed: int, n_settings: int) -> I
 
 def search(
     warehouse: Path, how: str = "grid", seed: int = 1, n_settings: int = N_SETTINGS
-) -> Iterator[tuple[Setting, float]]:
+) -> Iterator[tuple[RankerSettings, float]]:
     """(setting, MAP@10) one after the other. Raises ValueError LS-LOG-002 where no cart of the past is known."""
     use_one_thread()
     with duckdb.connect(str(warehouse), read_only=True) as session:
@@ -92,7 +92,7 @@ def search(
         "hybrid", "cart", [name for name in rows if name not in (*KEYS, "user_id", "n_relevant", "part")]
     )
 
-    def judge(setting: Setting) -> float:
+    def judge(setting: RankerSettings) -> float:
         return precision(setting, rows, columns)
 
     return grid(judge) if how == "grid" else bayesian(judge, seed, n_settings)

@@ -7,7 +7,7 @@ import duckdb
 from .contract import InputError
 
 
-def quoted(path: Path) -> str:
+def sql_path(path: Path) -> str:
     """A path as an SQL string literal."""
     return "'" + str(path).replace("'", "''") + "'"
 
@@ -34,7 +34,7 @@ def open_csv(connection: duckdb.DuckDBPyConnection, name: str, path: Path, colum
     """Make the view `name` over the file, every column text; the named columns must be there."""
     require(path, columns)
     connection.execute(
-        f"create view {name} as select * from read_csv({quoted(path)}, header = true, all_varchar = true,"
+        f"create view {name} as select * from read_csv({sql_path(path)}, header = true, all_varchar = true,"
         " delim = ',', quote = '\"', null_padding = true)"
     )
 
@@ -58,13 +58,13 @@ def write_months(connection: duckdb.DuckDBPyConnection, query: str, folder: Path
                 ), '%Y-%m') as month
             from rows_to_write
             order by occurred_at, action_id
-        ) to {quoted(actions)} (format parquet, compression zstd, partition_by (month), overwrite_or_ignore)
+        ) to {sql_path(actions)} (format parquet, compression zstd, partition_by (month), overwrite_or_ignore)
     """)
 
 
 def write_table(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
     """Write the rows of query to one Parquet file."""
-    connection.execute(f"copy ({query}) to {quoted(path)} (format parquet)")
+    connection.execute(f"copy ({query}) to {sql_path(path)} (format parquet)")
 
 
 def connect() -> duckdb.DuckDBPyConnection:

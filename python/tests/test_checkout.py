@@ -14,7 +14,7 @@ from scipy.sparse import csr_matrix
 from life_stage_checkout import empty_carts
 from life_stage_checkout.checkout_index import CheckoutIndex
 from life_stage_checkout.load_test import load_test
-from life_stage_checkout.ranker import Setting
+from life_stage_checkout.ranker import RankerSettings
 from life_stage_checkout.request_log import RequestLog
 from life_stage_checkout.serving import Recommender
 from life_stage_checkout.tuning import COUNTED, PENALTIES, search
@@ -309,7 +309,7 @@ def test_a_model_below_the_stage_floor_is_champion_only_if_no_model_is_better(ch
 def test_the_settings_tried_are_the_grid_and_the_warehouse_stays_as_it_was(checkout):
     before = checkout.warehouse.read_bytes()
     tried = dict(search(checkout.warehouse))
-    assert list(tried) == [Setting(penalty, n) for penalty in PENALTIES for n in COUNTED]
+    assert list(tried) == [RankerSettings(penalty, n) for penalty in PENALTIES for n in COUNTED]
     assert all(0 < figure < 1 for figure in tried.values()) and len(set(tried.values())) > 1
     assert checkout.warehouse.read_bytes() == before
 

@@ -13,7 +13,7 @@ from life_stage_checkout.export import linear_model
 from life_stage_checkout.leaderboard import comparisons, leaderboard
 from life_stage_checkout.linear_model import gram_matrix, weights_of
 from life_stage_checkout.nearest import NEAREST, nearest
-from life_stage_checkout.ranker import MODELS, ONE_IN, Setting, coefficients, even, fit, order
+from life_stage_checkout.ranker import MODELS, ONE_IN, RankerSettings, coefficients, even, fit, order
 from life_stage_checkout.similar_items import similar_items
 from life_stage_checkout.tuning import PENALTIES, bayesian, precision
 
@@ -126,7 +126,7 @@ def test_the_even_hybrid_weighs_few_newborns_like_all_others():
     twice = pd.concat([one, one.assign(query_id=one["query_id"] - 100_000), other]).sort_values(["query_id", "item_no"])
     once = pd.concat([one, other])
     counted = np.where(once["query_id"] < 1_000, 2.0, 1.0)
-    for setting in (None, Setting(0.0, 3)):
+    for setting in (None, RankerSettings(0.0, 3)):
         (_, found), (_, wanted) = (
             fit(frame, ["habit", "popular"], setting, counts) for frame, counts in ((once, counted), (twice, 1.0))
         )
@@ -160,7 +160,7 @@ def test_the_ranking_model_minimises_the_penalised_loss_within_queries(seed):
             total -= min(right.sum(), 3) * np.mean(odds[right] - np.log(whole)) if right.any() else 0.0
         return total / 10 + 0.01 * ((weights * matrix.std(axis=0)) ** 2).sum()
 
-    found = order(matrix, is_relevant, query_id, Setting(0.01, 3))
+    found = order(matrix, is_relevant, query_id, RankerSettings(0.01, 3))
     steps = np.eye(3) * 0.02 / matrix.std(axis=0)
     assert all(loss(found) < loss(found + sign * step) for step in steps for sign in (1, -1))
 
@@ -298,8 +298,8 @@ def noisy_carts(n_queries=20, n_candidates=40, n_noise=100, seed=1):
 
 def test_a_setting_is_evaluated_on_held_out_carts():
     rows, columns = noisy_carts()
-    figures = [precision(Setting(penalty, 3), rows, columns) for penalty in PENALTIES]
-    telling = precision(Setting(0.001, 3), rows, ["telling"])
+    figures = [precision(RankerSettings(penalty, 3), rows, columns) for penalty in PENALTIES]
+    telling = precision(RankerSettings(0.001, 3), rows, ["telling"])
     wanted = []
     for _, of_case in rows.sort_values("telling", ascending=False).groupby("query_id"):
         hits = of_case["is_relevant"].head(10)
@@ -311,7 +311,7 @@ def test_a_setting_is_evaluated_on_held_out_carts():
 def test_the_bayesian_search_finds_the_best_setting_and_the_same_again_with_the_same_seed():
     pytest.importorskip("optuna", reason="needs the extra tuning")
 
-    def objective(setting: Setting) -> float:
+    def objective(setting: RankerSettings) -> float:
         return -abs(np.log10(setting.penalty) + 2) - abs(setting.most_counted - 4)
 
     first, again, other = (list(bayesian(objective, seed, 40)) for seed in (1, 1, 2))

@@ -21,7 +21,7 @@ from life_stage.birth_months import (
     prior_by_tenure,
     readout_of,
 )
-from life_stage.calibration import DELTAS, UNCALIBRATED, CalibrationObjective, Settings
+from life_stage.calibration import DELTAS, UNCALIBRATED, CalibrationObjective, ReadoutSettings
 from life_stage.examples import Examples, examples_of
 from life_stage.regression import LogLikelihood
 
@@ -214,7 +214,7 @@ def test_posteriors_in_python_equal_those_of_the_sql(base, ages_of_base, model_o
     as_it_is = LogLikelihood(np.eye(len(births.ages.bins)), np.zeros(len(births.ages.bins)), start, 0)
     matrix = csr_matrix(log_likelihood[[f"ll_{name}" for name in births.ages.bins]].to_numpy())
     objective = CalibrationObjective(matrix, months(log_likelihood), months(posteriors), births, as_it_is)
-    found = objective.probabilities(Settings(model["tau"], model["gamma"], model["delta"]))
+    found = objective.probabilities(ReadoutSettings(model["tau"], model["gamma"], model["delta"]))
     expected = posteriors[[f"p_{name}" for name in births.ages.stages]].to_numpy()
     assert len(expected) > 1000 and model["gamma"] > 0 and model["delta"] > 0
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
@@ -249,7 +249,7 @@ def fit(examples: Examples) -> LogLikelihood:
 
 
 def loss_of(monkeypatch, *arguments, **options):
-    """The loss of train_through_filter.tune, its start, and its final log-likelihoods."""
+    """The loss that train_through_filter.fine_tune minimises, where it begins, and the evidence it ends with."""
     seen = SimpleNamespace()
 
     def minimize(loss, first, **words):
@@ -260,7 +260,7 @@ def loss_of(monkeypatch, *arguments, **options):
     original = train_through_filter.minimize
     with monkeypatch.context() as patch:
         patch.setattr(train_through_filter, "minimize", minimize)
-        seen.log_likelihood = train_through_filter.tune(*arguments, **options)
+        seen.log_likelihood = train_through_filter.fine_tune(*arguments, **options)
     return seen
 
 
@@ -327,19 +327,19 @@ def test_tuning_lowers_its_loss_and_ends_where_it_is_flat(monkeypatch):
 def test_without_anchor_inverse_penalty_the_weights_stay_unchanged():
     examples = simulated(400, seed=6)
     plain = fit(examples)
-    tuned = train_through_filter.tune(examples.matrix, examples.months, BIRTHS, plain, 1e-7)
+    tuned = train_through_filter.fine_tune(examples.matrix, examples.months, BIRTHS, plain, 1e-7)
     np.testing.assert_allclose(tuned.weights, plain.weights, rtol=0, atol=1e-3)
-    free = train_through_filter.tune(examples.matrix, examples.months, BIRTHS, plain, 0.1)
+    free = train_through_filter.fine_tune(examples.matrix, examples.months, BIRTHS, plain, 0.1)
     assert np.abs(free.weights - plain.weights).max() > 0.1
 
 
 def test_tuning_may_begin_anywhere():
     examples = simulated(400, seed=6)
     plain = fit(examples)
-    found = train_through_filter.tune(examples.matrix, examples.months, BIRTHS, plain, 0.1)
-    near = train_through_filter.tune(examples.matrix, examples.months, BIRTHS, plain, 0.03)
+    found = train_through_filter.fine_tune(examples.matrix, examples.months, BIRTHS, plain, 0.1)
+    near = train_through_filter.fine_tune(examples.matrix, examples.months, BIRTHS, plain, 0.03)
     np.testing.assert_allclose(
-        train_through_filter.tune(examples.matrix, examples.months, BIRTHS, plain, 0.1, search_from=near).weights,
+        train_through_filter.fine_tune(examples.matrix, examples.months, BIRTHS, plain, 0.1, search_from=near).weights,
         found.weights,
         rtol=0,
         atol=0.02,
@@ -358,7 +358,7 @@ def test_fine_tuning_finds_features_that_only_duplicate_themselves():
     """Three features are independent every month, six duplicate the first month's: one month cannot distinguish them."""
     examples, held_out = simulated(1500, seed=7, n_repeating=2), simulated(1500, seed=8, n_repeating=2)
     plain = fit(examples)
-    tuned = train_through_filter.tune(examples.matrix, examples.months, BIRTHS, plain, 0.1)
+    tuned = train_through_filter.fine_tune(examples.matrix, examples.months, BIRTHS, plain, 0.1)
     assert evaluated(tuned, held_out) < evaluated(plain, held_out) - 0.01
     before, after = (np.abs(log_likelihood.weights).sum(axis=1) for log_likelihood in (plain, tuned))
     assert (after[3:] < 0.7 * before[3:]).all() and (after[:3] > 0.9 * before[:3]).all()
@@ -410,7 +410,7 @@ def test_log_likelihoods_twice_as_steep_are_scaled_by_half(honest):
     for factor in (0.5, 1.0, 2.0):
         best = judge_of(*honest, factor).best()
         assert best.tau * N_MONTHS**-best.gamma == pytest.approx(1 / factor, rel=0.15)
-    np.testing.assert_allclose(judge_of(*honest, 2.0).read(0.5, 0.3), judge_of(*honest).read(1.0, 0.3), atol=1e-12)
+    np.testing.assert_allclose(judge_of(*honest, 2.0).stage_masses(0.5, 0.3), judge_of(*honest).stage_masses(1.0, 0.3), atol=1e-12)
 
 
 def test_months_that_only_duplicate_the_first_one_count_less_the_more_there_are(honest):
@@ -424,20 +424,20 @@ def test_the_prior_mixing_weight_grows_with_the_share_of_wrong_birthdays(honest)
     assert of_honest.delta < of_wrong.delta
 
 
-def test_the_prior_mixing_weight_is_always_positive():
-    """So a single wrong birthday has a finite loss, however large its log-likelihood ratio."""
-    assert min(*DELTAS, Settings().delta, UNCALIBRATED.delta) > 0
+def test_some_of_the_belief_always_stays_with_the_prior():
+    """So a single wrong birthday, however sure the evidence is, costs a finite loss."""
+    assert min(*DELTAS, ReadoutSettings().delta, UNCALIBRATED.delta) > 0
     months = months_of([(0, 0, [0])])
     objective = judge_of(
         months, 4000.0 * (np.array([MONTHLY.bins]) == "6")
-    )  # sure of another child than the registered one
-    for settings_tried in (UNCALIBRATED, Settings(), objective.best()):
+    )  # sure of another child than the one told of
+    for settings_tried in (UNCALIBRATED, ReadoutSettings(), objective.best()):
         assert np.isfinite(objective.log_loss(settings_tried))
     assert objective.best().delta == max(DELTAS)
 
 
-def test_log_loss_and_calibration_error_follow_their_definitions(honest):
-    objective, read = judge_of(*honest), Settings(1.5, 0.15, 0.03)
+def test_log_loss_and_calibration_error_are_what_they_are_called(honest):
+    objective, read = judge_of(*honest), ReadoutSettings(1.5, 0.15, 0.03)
     readouts = last_months(honest[0], 4)
     stage = MONTHLY.stage_of(readouts.age)
     truth = stage[stage >= 0]
@@ -461,7 +461,7 @@ def test_the_best_settings_have_the_least_loss_of_the_grid(honest):
     for tau in calibration.TAUS[::3]:
         for gamma in calibration.GAMMAS[::2]:
             for delta in DELTAS[::2]:
-                assert objective.log_loss(best) <= objective.log_loss(Settings(tau, gamma, delta))
+                assert objective.log_loss(best) <= objective.log_loss(ReadoutSettings(tau, gamma, delta))
 
 
 # Regularisation.
@@ -521,7 +521,7 @@ def test_the_selected_inverse_penalty_is_the_best_for_held_out_users():
 def test_with_too_few_users_regularisation_strengths_are_the_defaults():
     rows, matrix, vocabulary = learning_tables(12)
     active = examples_of(rows, matrix, len(vocabulary), THROUGH).active(np.ones(len(vocabulary), bool))
-    assert regularisation.choose_inverse_penalty(active, AGES) == regularisation.USUAL_INVERSE_PENALTY
+    assert regularisation.choose_inverse_penalty(active, AGES) == regularisation.DEFAULT_INVERSE_PENALTY
     assert regularisation.choose_anchor_inverse_penalty(active, BIRTHS, 0.3) == 0
     outside = months_of([(age, 1, [1, 0]) for age in (-8, 11) for _ in range(90)])
     of_nobody_in_a_stage = Examples(outside, csr_matrix(np.eye(N_BINS)[AGES.bin_of(outside.age)]), np.ones(360, bool))
@@ -535,14 +535,14 @@ def test_the_anchor_inverse_penalty_is_positive_only_where_it_helps_held_out_use
     def worse(matrix, rows, births, anchor, anchor_inverse_penalty, search_from):
         return LogLikelihood(-anchor.weights, anchor.intercepts, anchor.prior, 1)
 
-    monkeypatch.setattr(train_through_filter, "tune", worse)
+    monkeypatch.setattr(train_through_filter, "fine_tune", worse)
     assert regularisation.choose_anchor_inverse_penalty(examples, BIRTHS, 0.3) == 0
 
 
 def test_the_anchor_inverse_penalty_is_evaluated_on_held_out_users(monkeypatch):
     learned, judged_on = set(), set()
 
-    def tune(matrix, rows, *arguments, **options):
+    def fine_tune(matrix, rows, *arguments, **options):
         learned.update(rows.user)
         return original(matrix, rows, *arguments, **options)
 
@@ -551,8 +551,8 @@ def test_the_anchor_inverse_penalty_is_evaluated_on_held_out_users(monkeypatch):
             judged_on.update(rows.user)
             super().__init__(matrix, rows, readouts, births, log_likelihood)
 
-    original = train_through_filter.tune
-    monkeypatch.setattr(train_through_filter, "tune", tune)
+    original = train_through_filter.fine_tune
+    monkeypatch.setattr(train_through_filter, "fine_tune", fine_tune)
     monkeypatch.setattr(regularisation, "CalibrationObjective", Watched)
     regularisation.choose_anchor_inverse_penalty(simulated(300, seed=7), BIRTHS, 0.3)
     assert len(learned) == 200 and len(judged_on) == 100 and not learned & judged_on

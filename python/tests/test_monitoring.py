@@ -87,7 +87,7 @@ def test_a_run_retrains_early_only_after_feature_drift(watched, tmp_path):
     assert shop.query(models) == [("2016-11-01",)]
     shop.change("update user_month_features set feature = 'size=' || feature where month > '2016-11-01'")
     finished = shop.start(**wanted)
-    assert "a new model before its time: drift of size in 2016-12 is" in " ".join(finished.output.split())
+    assert "early retraining: drift of size in 2016-12 is" in " ".join(finished.output.split())
     assert shop.query(models) == [("2016-11-01",), ("2017-02-01",)]
     assert shop.query("from retraining_triggers") == []
 

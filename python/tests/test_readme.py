@@ -64,7 +64,7 @@ def test_the_monthly_command_runs_on_a_folder_of_your_own(checkout, demo_output,
     shop = Shop(tmp_path / "shop")
     generate_source(shop, users=2_000, months=8)
     command = next(block for block in BLOCKS if "/path/to/folder" in block).replace("/path/to/folder", str(shop.source))
-    assert "users have one as of 2017-02" in run(checkout, command)
+    assert "users have a stage as of 2017-02" in run(checkout, command)
     assert (checkout / "published_mine" / "user_stages.parquet").exists()
 
 

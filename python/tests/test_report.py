@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from life_stage import report
-from life_stage.report_panels import PANELS, Panel
+from life_stage.report_panels import PANELS, ReportPanel
 
 # Key of a result, and the group within which suppressed counts must be large enough together.
 HIDING = {
@@ -165,7 +165,7 @@ def test_weights_and_drift_of_few_users_are_suppressed(evaluated):
 
 def test_texts_of_the_shop_are_no_markup():
     rows = pd.DataFrame({"<i>": ["<script>alert(1)</script>", None], "n": [1.5, 2.0]})
-    found = report.section(Panel("<b>", "&", "", None), rows, [])
+    found = report.section(ReportPanel("<b>", "&", "", None), rows, [])
     assert "<script" not in found and "<b>" not in found and "<i>" not in found
     assert "&lt;script&gt;" in found and ">1.500<" in found and ">2<" in found
 

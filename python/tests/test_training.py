@@ -567,7 +567,7 @@ def test_a_retraining_trigger_gives_an_early_model_only_with_a_new_month_and_ret
     assert warehouse.train_if_due(known=tuned, retrain_every_months=2).empty
     assert warehouse.train_if_due(known=older(tuned), retrain_every_months=0).empty
     assert not warehouse.train_if_due(known=older(tuned), retrain_every_months=2).empty
-    assert "before its time: drift of leaf in 2017-02 is 0.500, limit 0.300" in capsys.readouterr().err
+    assert "early retraining: drift of leaf in 2017-02 is 0.500, limit 0.300" in capsys.readouterr().err
     warehouse.relations["retraining_triggers"] = warehouse.relations["retraining_triggers"].filter("false")
     assert warehouse.train_if_due(known=older(tuned), retrain_every_months=2).empty
 
@@ -630,6 +630,6 @@ def test_a_regression_that_was_better_alone_is_not_fine_tuned_every_month(wareho
 
 def test_without_filter_tuning_the_log_likelihoods_are_those_of_the_regression(warehouse, tables, plain, monkeypatch):
     monkeypatch.setattr(regularisation, "choose_inverse_penalty", lambda *_: C)
-    monkeypatch.setattr(train_through_filter, "tune", lambda *_: pytest.fail("trained through the filter"))
+    monkeypatch.setattr(train_through_filter, "fine_tune", lambda *_: pytest.fail("trained through the filter"))
     model = warehouse.train_if_due(filter_tuning=False)
     pd.testing.assert_frame_equal(model, plain, check_dtype=False, check_exact=True)
