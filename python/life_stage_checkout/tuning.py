@@ -61,7 +61,9 @@ def grid(judge: Callable[[RankerSettings], float]) -> Iterator[tuple[RankerSetti
         yield setting, judge(setting)
 
 
-def bayesian(judge: Callable[[RankerSettings], float], seed: int, n_settings: int) -> Iterator[tuple[RankerSettings, float]]:
+def bayesian(
+    judge: Callable[[RankerSettings], float], seed: int, n_settings: int
+) -> Iterator[tuple[RankerSettings, float]]:
     """As many settings between the ends of the grid, each chosen by what the ones before were worth."""
     import optuna  # the extra `tuning`
 
