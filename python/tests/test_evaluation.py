@@ -66,7 +66,8 @@ def test_the_arrays_equal_the_sql_of_the_marts(evaluated, stages):
             from known union all
             select * replace ('rolling_6_months' as model_name) from known where model_name = 'log_likelihood' union all
             select * replace ('memory_less' as model_name) from known
-            where parameter_type = 'setting' and feature in ('tau', 'gamma', 'delta') or parameter_type = 'initial_prior'
+            where parameter_type = 'setting' and feature in ('tau', 'gamma', 'delta')
+            or parameter_type = 'initial_prior'
             """
         )
         tables = {

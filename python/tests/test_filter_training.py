@@ -190,7 +190,7 @@ def test_the_prior_of_a_readout_lies_on_the_birth_months_possible_then(users):
     for prior, lag, tenure in zip(found, readouts.lag, readouts.tenure, strict=True):
         expected = np.zeros(BIRTHS.n_cells)
         expected[[0, -1]] = (by_age := prior_after(tenure, START, HAZARD, DIVISIONS))[[0, -1]]
-        expected[1 + lag : 1 + lag + len(by_age) - 2] = by_age[1:-1]  # a child of age `first` then is `lag` months older now
+        expected[1 + lag : 1 + lag + len(by_age) - 2] = by_age[1:-1]  # `lag` months older by now
         np.testing.assert_allclose(prior, expected, rtol=0, atol=1e-12)
 
 
@@ -353,7 +353,7 @@ def evaluated(log_likelihood: LogLikelihood, examples: Examples) -> float:
 
 
 def test_fine_tuning_finds_features_that_only_duplicate_themselves():
-    """Three features are independent every month, six duplicate the first month's: one month cannot distinguish them."""
+    """Three features are independent every month, six duplicate the first month's. One month is not enough."""
     examples, held_out = simulated(1500, seed=7, n_repeating=2), simulated(1500, seed=8, n_repeating=2)
     plain = fit(examples)
     tuned = train_through_filter.tune(examples.matrix, examples.months, BIRTHS, plain, 0.1)

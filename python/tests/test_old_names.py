@@ -13,8 +13,8 @@ def test_a_var_under_its_old_name_is_validated_like_the_new_one(shop, old, new):
 
 def test_a_var_under_its_old_name_has_its_effect_and_a_warning(shop):
     shop.change(
-        "insert into stage_coefficients select * replace ('newer' as model_version, date '2017-03-01' as trained_through)"
-        " from stage_coefficients"
+        "insert into stage_coefficients"
+        " select * replace ('newer' as model_version, date '2017-03-01' as trained_through) from stage_coefficients"
     )
     finished = shop.start(only="model_registry month_model_assignments", restate_from="2017-01")
     assert finished.exit_code == 0, finished.output[-3000:]

@@ -1,4 +1,4 @@
-"""A second child, from pairs of birth months: the sums against a restatement, and what is made of them."""
+"""Second children from pairs of birth months: sums against an independent implementation, and published children."""
 
 from itertools import pairwise
 
@@ -26,7 +26,7 @@ AVERAGE = np.diff(EDGES) / (EDGES[-1] - EDGES[0])
 
 
 def folded(history: dict[int, np.ndarray], n_months: int) -> np.ndarray:
-    """The carried sums of one user after so many months; history: {month: units x bins}."""
+    """The carried sums of one user after so many months; history: {month: groups x bins}."""
     state = np.zeros((len(CELLS.pairs), 1), np.float32)
     for month in range(START, START + n_months):
         state = CELLS.aged(state, month)
@@ -41,7 +41,7 @@ def read(state: np.ndarray, n_months: int, first_stage: int):
 
 
 def likelihood(unit: np.ndarray, age: int) -> float:
-    """Of one unit for a child of that age, against the average of all ages."""
+    """The likelihood of one session-category group at that age, relative to the mean over all ages."""
     e = np.interp(age, [(a + b - 1) / 2 for a, b in pairwise(EDGES)], unit)
     e = unit[0] if age < AGES.first else unit[-1] if age > AGES.last else e
     return np.exp(SHARPNESS * e) / (AVERAGE @ np.exp(SHARPNESS * unit))
@@ -59,7 +59,7 @@ def test_the_sum_of_a_pair_is_that_over_all_its_months(history):
     ages_now = CELLS.ages_at(START + n_months - 1)
     for number, (younger, older) in enumerate(CELLS.pairs):
         if older > CELLS.n_births:
-            continue  # graduated keeps the likelier of all who left
+            continue  # graduated keeps the likelier of all that left the grid
         expected = 0.0
         for month, units in history.items():
             ages = [
@@ -86,7 +86,7 @@ def test_graduated_takes_the_likelier_sum_of_children_aged_out_of_the_grid():
 
 
 def test_carried_state_is_the_sum_relative_to_its_maximum():
-    """Whatever the order of the array in memory; packed again it is the same to the byte."""
+    """For any order of the array in memory; packing it again gives the same bytes."""
     sums = np.random.default_rng(2).normal(0, 20, size=(len(CELLS.pairs), 5)).astype(np.float32)
     for state in (sums, np.asfortranarray(sums)):
         found = unpacked(packed(state), len(CELLS.pairs))
@@ -113,7 +113,7 @@ def test_prior_shares_of_one_child_and_of_two_sum_to_one():
 
 
 def unit(*bins: int) -> np.ndarray:
-    """A unit that speaks clearly for these bins."""
+    """A session-category group with high log-likelihoods for these bins."""
     return 4.0 * np.isin(np.arange(N_BINS), bins)
 
 
@@ -170,7 +170,7 @@ def test_a_single_gift_makes_no_second_child():
 
 
 def test_group_log_likelihood_is_the_sum_over_observed_features(base):
-    """Recounted in pandas for a month: distinct days per user, unit and feature, ln(1 + days) times the weight."""
+    """Against pandas for a month: distinct days per user, group and feature, ln(1 + days) times the weight."""
     month = "month = date '2016-11-01'"
     actions = base.frame("stg_actions", month)
     items = base.frame("stg_items")[["item_id", "leaf_category"]]
@@ -204,7 +204,7 @@ def test_every_posterior_has_one_about_a_second_child(base):
 
 
 def test_a_second_child_is_published_above_the_threshold_with_its_own_number(shop):
-    """With 400 users no threshold is learned, and 20 to 1 is reached by nobody: all odds are raised by hand."""
+    """With 400 users no threshold is trained and no odds reach 20 to 1, so all odds are raised by hand."""
     thresholds = [threshold for (threshold,) in shop.query("select threshold from second_child_thresholds")]
     assert thresholds == [pytest.approx(np.log(20))] * 8
     shop.change("update pair_filter set log_odds = log_odds + 4")
@@ -235,7 +235,7 @@ def test_a_second_child_is_published_above_the_threshold_with_its_own_number(sho
 
 
 def test_the_threshold_lets_the_wanted_share_of_single_children_pass(shop):
-    """Learned from validation users, from each month and those before it."""
+    """Estimated from validation users, from each month and those before it."""
     shop.change(
         "update stage_labels set split = 'validation'",
         "create or replace table pair_filter as select * replace (random() as log_odds) from pair_filter",

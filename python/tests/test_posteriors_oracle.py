@@ -1,4 +1,4 @@
-"""birth_month_filter against its formula, written in NumPy over birth months that do not move."""
+"""birth_month_filter against its formula in NumPy over fixed birth months."""
 
 import duckdb
 import numpy as np
@@ -14,7 +14,7 @@ KEYS = ["user_id", "month"]
 
 
 def oracle(shop: Shop) -> pd.DataFrame:
-    """The whole of birth_month_filter, from stage_log_likelihoods, month_model_assignments and the models' start and setting rows."""
+    """birth_month_filter from stage_log_likelihoods, month_model_assignments and the models' priors and settings."""
     d, frame = Divisions.of(shop), shop.frame("stage_log_likelihoods")
     months = shop.query("select month from month_calendar where is_closed order by month")
     calendar = {month: n for n, (month,) in enumerate(months)}
@@ -50,7 +50,7 @@ def assert_beliefs_follow_the_formula(shop: Shop) -> None:
 
 
 def synthetic_evidence(bins: list[str]) -> pd.DataFrame:
-    """Random users with gaps, and some whose months were written by hand."""
+    """Random users with gaps, and some users with months written by hand."""
     random, rows = np.random.default_rng(11), []
 
     def add(user: str, month: int, e: np.ndarray) -> None:
@@ -82,7 +82,7 @@ def synthetic_evidence(bins: list[str]) -> pd.DataFrame:
 
 
 def synthetic_shop(base: Shop, folder) -> Shop:
-    """The base with another calendar, two models and the evidence of users that never were; no beliefs yet."""
+    """The base with another calendar, two models and synthetic log-likelihoods, before any posterior."""
     shop = copy_shop(base, folder)
     bins = [name for (name,) in shop.query("select age_bin from age_bins order by bin_no")]
     log_likelihood, random = synthetic_evidence(bins), np.random.default_rng(5)
@@ -132,7 +132,7 @@ def of_user(shop: Shop, user: str, month=None) -> pd.DataFrame:
 
 
 def cells(shop: Shop, month) -> pd.DataFrame:
-    """The carried sums of a kept month, users by cells in age order."""
+    """The carried sums of a stored month, users by grid points in age order."""
     frame = shop.frame("birth_month_filter_cells", f"month = date '{month}'").set_index("user_id")
     return frame[[name for name in frame.columns if name.startswith("c_") and "birth" not in name]]
 
@@ -163,19 +163,19 @@ def test_probabilities_sum_to_one(synthetic):
 
 
 def test_an_inactive_month_only_ages_the_child(synthetic):
-    """The carried sums of a user silent from December to the newest month are those of December, older by then."""
+    """The carried sums of a user inactive since December are those of December, shifted in age."""
     before, after = cells(synthetic, "2016-12-01").loc["quiet"], cells(synthetic, MONTHS[-1]).loc["quiet"]
     n = len(MONTHS) - 1 - list(MONTHS).index(pd.Timestamp("2016-12-01").date())
     assert n == 3
     np.testing.assert_array_equal(after.iloc[1 + n : -1], before.iloc[1 : -1 - n])
-    np.testing.assert_array_equal(after.iloc[: 1 + n], before.iloc[0])  # those who enter have the history of `not yet`
+    np.testing.assert_array_equal(after.iloc[: 1 + n], before.iloc[0])  # before the grid: `not yet`
     assert after.iloc[-1] == max(before.iloc[-1 - n :])
     rows = of_user(synthetic, "quiet")
     assert rows["months_of_evidence"].eq(1).all() and rows["last_active_month"].nunique() == 1
 
 
 def test_neutral_log_likelihoods_change_only_the_count(synthetic):
-    """v2 reads with gamma 0, so that the count alone changes no probability."""
+    """v2 has gamma 0, so that the count alone changes no probability."""
     plain, neutral = (of_user(synthetic, user, MONTHS[-1]) for user in ("plain", "plain and neutral"))
     assert neutral["months_of_evidence"].item() == plain["months_of_evidence"].item() + 1
     columns = plain.columns.drop(["months_of_evidence", "log_marginal_likelihood"])
@@ -208,7 +208,7 @@ def test_a_child_past_the_last_grid_point_stays_graduated(synthetic):
 
 @pytest.mark.slow
 def test_a_month_that_arrives_last_counts_as_if_in_order(synthetic, tmp_path):
-    """The order in which months are folded in does not matter: the cells of the newest month are a sum over all."""
+    """The order of updates does not matter: the grid points of the newest month are a sum over all months."""
     shop = copy_shop(synthetic, tmp_path / "late")
     late = f"date '{MONTHS[15]}'"
     shop.change(

@@ -1,4 +1,4 @@
-"""What must not run stops before anything is written, with a code and what is wrong."""
+"""Preflight checks: an invalid run fails before anything is written, with a code and the problem."""
 
 import json
 import re
@@ -69,7 +69,7 @@ def test_invalid_settings_stop_the_run_and_are_all_named(shop):
             {"stages": [STAGES[0], {**STAGES[1], "name": "baby, 1 as x"}, STAGES[2]]},
             marks=pytest.mark.slow,
         ),
-        ("LS-VAR-003", {"stages": STAGES}),  # the marts promise columns of other names
+        ("LS-VAR-003", {"stages": STAGES}),  # the contracts of the marts have other columns
         ("LS-VAR-002 var source_schema", {"source_schema": "main"}),  # erasing users would empty the source
         ("LS-STA-002", {"train_share": 0.4}),  # training users would become test users
         ("LS-STA-002", {"business_timezone": "Asia/Shanghai"}),
@@ -117,7 +117,7 @@ def test_a_missing_column_stops_the_run_naming_file_and_columns(shop):
         shop,
         "LS-SRC-002 actions.user_id",
         file,
-        "have action_id, uid, occurred_at, action, item_id",
+        "its columns are action_id, uid, occurred_at, action, item_id",
         "nothing was changed",
     )
 
@@ -244,7 +244,7 @@ def test_a_foreign_folder_at_the_published_path_stops_the_run(shop):
 @pytest.mark.slow
 @pytest.mark.parametrize("by", ["a shorter list", "infer_pregnancy"])
 def test_without_pregnancy_nothing_before_birth_is_inferred_or_published(bare_shop, base, by):
-    """Neither a stage, nor a column, nor an age before birth, nor a month of birth still to come."""
+    """No stage, column or age before birth, and no future birth month."""
     project_file = bare_shop.folder / "dbt_project.yml"
     stages = yaml.safe_load(project_file.read_text())["vars"]["stages"][1:]
     changed = project_file.read_text().replace("infer_pregnancy: true", "infer_pregnancy: false")
@@ -266,7 +266,7 @@ def test_without_pregnancy_nothing_before_birth_is_inferred_or_published(bare_sh
 
 
 def test_stage_columns_are_written_for_the_list_there_is(tmp_path):
-    """As the project has them: nothing to write; without pregnancy: its columns gone; and back."""
+    """Unchanged for the project's list; without pregnancy its columns are removed, and restored afterwards."""
     marts = tmp_path / MARTS
     marts.parent.mkdir(parents=True)
     shutil.copy(PROJECT / MARTS, marts)

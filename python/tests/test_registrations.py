@@ -1,4 +1,4 @@
-"""Registered birthdays in the marts: strong, fallible evidence from the month of registration on, and only there."""
+"""Registered birthdays in the marts: mixed with the posterior from the month of registration on, and only there."""
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ KEYS = ["user_id", "month"]
 
 
 def shift_birthdays(shop, months: int) -> None:
-    """All registrations say that the child was born so many months earlier."""
+    """Move all registered birthdays so many months earlier."""
     file = shop.source / "children.parquet"
     children = pd.read_parquet(file)
     children["birth_date"] = pd.to_datetime(children["birth_date"]) - pd.DateOffset(months=months)
@@ -31,7 +31,7 @@ def told(base):
 
 
 def test_a_birthday_has_its_bayesian_weight(base):
-    """0.95 on the birthday, 0.05 on what is believed without it, both weighed with the behaviour up to the month."""
+    """Weight 0.95 on the birthday and 0.05 on the posterior, both times the likelihood up to the month."""
     d, log_likelihood = Divisions.of(base), base.frame("stage_log_likelihoods")
     calendar = {month: n for n, (month,) in enumerate(base.query("select month from month_calendar order by month"))}
     rows = base.frame("stage_coefficients", "parameter_type in ('initial_prior', 'setting')")
@@ -81,7 +81,7 @@ def test_before_the_registration_behaviour_alone_is_published(told):
 
 
 def test_a_doubtful_birthday_is_mixed_with_behaviour(told):
-    """The probability of the registered stage is trust x 1 + (1 - trust) x what behaviour says, among all cells."""
+    """The probability of the registered stage is weight x 1 + (1 - weight) x its posterior, over all grid points."""
     rows = told[told["registration_probability"].between(0.01, 0.9) & told["age_months"].between(0, 5)]
     assert len(rows) > 0
     inside = 1 - rows["not_yet_expecting_probability_behaviour"] - rows["graduated_probability_behaviour"]
@@ -138,7 +138,7 @@ def test_a_registration_without_a_time_counts_now(base, tmp_path):
     assert n_rows > 5 and n_confirmed == 0, "known today, but born after the month"
 
 
-# Families whose children were registered ahead of birth, with what is known of the months since.
+# Users with a registration before birth, with their posteriors since.
 EXPECTED = """
     from user_stage_months as told
     join registered_births as registered using (user_id, child_no, month)

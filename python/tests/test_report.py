@@ -1,4 +1,4 @@
-"""The report is one file that loads nothing, shows what the tables say and can be read without seeing it."""
+"""Report: one self-contained, accessible file with the figures of the tables."""
 
 import re
 import shutil
@@ -12,7 +12,7 @@ import pytest
 from life_stage import report
 from life_stage.report_panels import PANELS, Panel
 
-# Results by which they are told apart, and within what the hidden ones must be enough together.
+# Keys of the results, and the groups in which suppressed counts must reach the limit together.
 HIDING = {
     "stage_accuracy": (["method", "period", "cohort"], ["method", "cohort"]),
     "stage_confusion": (["method", "true_stage", "predicted_stage"], ["method", "true_stage"]),
@@ -24,7 +24,7 @@ N_CHARTS = sum(panel.draw is not None for panel in PANELS)
 
 @pytest.fixture(scope="module")
 def written(evaluated, tmp_path_factory):
-    """The report of a shop whose methods are judged, and how many charts it says it has; no result counts as small."""
+    """The report of a shop with an evaluation, and its number of charts; no count is suppressed."""
     file = tmp_path_factory.mktemp("report") / "life_stages.html"
     warehouse = file.with_name("warehouse.duckdb")
     with duckdb.connect() as connection:
@@ -104,7 +104,7 @@ def test_the_attributions_of_the_sample_are_those_of_the_mart(evaluated, written
 
 
 def users_of(shop, table: str) -> pd.Series:
-    """How many users each result of a table is of, counted anew."""
+    """The number of users of each result of a table, by an independent count."""
     rows = shop.frame("stage_predictions")
     if table == "stage_accuracy":
         rows = rows.merge(shop.frame("evaluation_cohorts"), on=["user_id", "month"])

@@ -1,4 +1,4 @@
-"""docs/results.md, docs/performance.md and their pictures equal what the generators write from the kept figures."""
+"""docs/results.md, docs/performance.md and their pictures against the generators' output from the stored figures."""
 
 import importlib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Months that left by var keep_actions_months or keep_features_months stay away, and nothing that is told changes."""
+"""Retention by vars keep_actions_months and keep_features_months: dropped months stay dropped, predictions stay."""
 
 import duckdb
 import pytest
@@ -24,21 +24,21 @@ SHIFTED = """
 
 
 def deliver(shop: Shop, path: str, month: str, shift: str, which: str = "true") -> None:
-    """A file with actions of another time: those of a month, shifted."""
+    """Deliver a file with the actions of a month, shifted in time."""
     select = SHIFTED.format(name=path[:4], source=shop.source, month=month, shift=shift, which=which)
     file = shop.source / "actions" / path
     duckdb.sql(f"copy ({select}) to '{file}'")
 
 
 def deliver_late(shop: Shop) -> None:
-    """Rows of a month that is kept, and of one that is not."""
+    """Deliver rows of a stored month and of a dropped one."""
     deliver(shop, "late.parquet", "2017-01", "1 minute", "hash(action_id) % 3 = 0")
     deliver(shop, "aged.parquet", "2016-11", "1 minute", "hash(action_id) % 3 = 0")
 
 
 @pytest.fixture(scope="module")
 def shops(base, tmp_path_factory):
-    """Two shops with the same files, one that kept all, and one that dropped 2016 before late rows came."""
+    """Two shops with the same files, one with all months, one that dropped 2016 before late rows arrived."""
 
     def make_old(folder):
         shop = copy_shop(base, folder)

@@ -1,5 +1,6 @@
-"""The memory-less scores are the softmax of a month's features and those of the same month last year, for just the
-users who acted in either."""
+"""Scores of the stateless baseline: softmax of the features of a month and the same month last year.
+
+Only users active in either month have scores."""
 
 import duckdb
 import numpy as np
@@ -13,7 +14,7 @@ KEYS = ["user_id", "month"]
 BINS = ["young", "middle", "old"]
 MONTHS = pd.date_range("2016-01-01", "2017-02-01", freq="MS")
 FEBRUARY, YEAR_BEFORE, JANUARY = "2017-02-01", "2016-02-01", "2017-01-01"
-# Features of the model: what each says about young, middle and old.
+# Features of the model with their weights for young, middle and old.
 HEAD = {"": (0.0, 0.5, -0.5), "crib": (2.0, 0.0, -2.0), "last_year:crib": (-1.0, 2.0, -1.0), "bike": (-1.0, 0.0, 1.0)}
 PRIOR = (0.5, 0.3, 0.2)
 
@@ -30,12 +31,12 @@ def model_rows(weights: dict[str, tuple], prior=PRIOR, version="v1", regression=
 
 
 class Shop:
-    """The relations that scoring reads."""
+    """The input relations of scoring."""
 
     def __init__(
         self, features: list[tuple], coefficients: list[tuple], models: dict[str, str], user_months: list[tuple] = ()
     ) -> None:
-        """user_months: beside those of whom there are features."""
+        """user_months: in addition to those with features."""
         self.session = duckdb.connect()
         active = dict.fromkeys([*((user, str(month)[:10]) for user, month, *_ in features), *user_months])
         columns = ["model_version", "model_name", "parameter_type", "feature", "age_bin", "value"]
@@ -95,7 +96,7 @@ def test_scores_can_be_checked_by_hand():
         ("both", FEBRUARY, "bike", 2.0),
         ("both", YEAR_BEFORE, "crib", 1.5),
         ("unknown", FEBRUARY, "drone", 4.0),
-        ("bike last year", YEAR_BEFORE, "bike", 1.0),  # which the model has not learned from
+        ("bike last year", YEAR_BEFORE, "bike", 1.0),  # which is not in the model's vocabulary
         ("another month", JANUARY, "crib", 1.0),
         ("two years ago", "2015-02-01", "crib", 1.0),
     ]
@@ -121,7 +122,7 @@ def test_scores_can_be_checked_by_hand():
 
 @pytest.fixture(scope="module")
 def random_shop():
-    """60 users, 14 months, 30 features of which the model knows 25, this month's and last year's."""
+    """60 users, 14 months, 30 features with 25 in the vocabulary, this month's and last year's."""
     random = np.random.default_rng(5)
     names = [f"leaf={n}" for n in range(30)]
     features = [

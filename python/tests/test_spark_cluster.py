@@ -1,4 +1,4 @@
-"""On a real cluster of a master and two workers the job gives what DuckDB gives, and both workers have worked.
+"""Spark cluster of a master and two workers: the job gives the tables of DuckDB, and both workers run tasks.
 
 The shop's months are those of a zone with summer time.
 

@@ -1,4 +1,4 @@
-"""Through Spark Connect, without Java in the process that runs dbt, the job gives what DuckDB gives.
+"""Spark Connect, without Java in the process of dbt: the job gives the tables of DuckDB.
 
 Run by `make test-spark`.
 """

@@ -34,7 +34,7 @@ TO_VERSION_1 = [
 
 
 def project_of(commit: str, folder: Path) -> None:
-    """The project's files as they were at a commit of its history."""
+    """The project's files at a commit of its history."""
     found = subprocess.run(["git", "cat-file", "-e", f"{commit}^{{commit}}"], cwd=PROJECT, capture_output=True)
     if found.returncode != 0:
         pytest.skip(f"commit {commit} is not in this checkout's history")
@@ -117,7 +117,7 @@ def test_a_warehouse_of_version_1_becomes_the_same_tables_as_one_of_version_2(ve
 
 def test_a_migration_that_fails_changes_nothing(version_2, tmp_path):
     shop = copy_shop(version_2, tmp_path / "shop")
-    shop.change("create table build_log (a integer)")  # in the way of the last renames
+    shop.change("create table build_log (a integer)")  # blocks the last renames
     before = shop.contents()
     assert shop.operate("migrate_state").exit_code != 0
     assert shop.contents() == before

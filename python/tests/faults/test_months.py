@@ -1,4 +1,4 @@
-"""Months at the edges: before all others, and cut where the shop's day ends."""
+"""Months at the edges: before all others, and at the end of the day in the business time zone."""
 
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo

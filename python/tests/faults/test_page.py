@@ -1,4 +1,4 @@
-"""The committed page names every case there is, and no case of it failed."""
+"""Committed page of fault tests: it has every case, and no case failed."""
 
 from reliability import GROUPS, declared, written
 

@@ -1,4 +1,4 @@
-"""A warehouse written by an older or newer version of the project stops the run, or is brought to this version."""
+"""Warehouses of an older or newer version of the project: the run fails, or they are migrated."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ def test_tables_of_a_newer_version_stop_the_run(shop):
 
 
 def test_stored_columns_change_only_with_the_version_of_the_state(base):
-    """Changed some? Say in macros/migrations.sql how the version before becomes the new one; renew the record."""
+    """After a change add a migration to macros/migrations.sql and update state_columns.json."""
     ((version,),) = base.query("select input_hash from build_log where model = 'state'")
     names = sorted(name for (name,) in base.query("select distinct model from build_log") if name in base.tables())
     names += [
@@ -43,7 +43,8 @@ def test_stored_columns_change_only_with_the_version_of_the_state(base):
 @pytest.mark.fault("State", "stored model with NaN", "LS-STA-004, posteriors not stored")
 def test_posteriors_that_are_no_distribution_are_not_stored(shop):
     shop.change(
-        "update stage_coefficients set value = 'nan' where model_name = 'log_likelihood' and parameter_type = 'intercept'",
+        "update stage_coefficients set value = 'nan'"
+        " where model_name = 'log_likelihood' and parameter_type = 'intercept'",
         "update build_log set input_hash = '' where model = 'stage_log_likelihoods' and month = date '2017-02-01'",
         "update build_log set input_hash = '' where model = 'birth_month_filter' and month = date '2017-02-01'",
     )
