@@ -8,7 +8,7 @@ from filter_oracle import Divisions, published_row
 from project import Shop, copy_shop
 
 MONTHS = pd.date_range("2015-01-01", "2017-03-01", freq="MS").date  # two kept Decembers, and a change of model
-READINGS = {"v1": (1.3, 0.2, 0.02, 0.008), "v2": (0.9, 0.0, 0.06, 0.05)}  # tau, gamma, delta, birth_hazard
+READOUTS = {"v1": (1.3, 0.2, 0.02, 0.008), "v2": (0.9, 0.0, 0.06, 0.05)}  # tau, gamma, delta, birth_hazard
 CHANGE_OF_MODEL = 18
 KEYS = ["user_id", "month"]
 
@@ -39,7 +39,7 @@ def oracle(shop: Shop) -> pd.DataFrame:
     return pd.DataFrame(posteriors, columns=[*KEYS, *d.outputs]).sort_values(KEYS, ignore_index=True)
 
 
-def assert_beliefs_follow_the_formula(shop: Shop) -> None:
+def assert_posteriors_follow_the_formula(shop: Shop) -> None:
     expected, found = oracle(shop), shop.frame("birth_month_filter")
     for bound, age in {"expected": "expected", "latest": "youngest", "earliest": "oldest"}.items():
         born = found[f"{bound}_birth_month"]
@@ -49,7 +49,7 @@ def assert_beliefs_follow_the_formula(shop: Shop) -> None:
     pd.testing.assert_frame_equal(found, expected, check_exact=False, rtol=0, atol=1e-9)
 
 
-def synthetic_evidence(bins: list[str]) -> pd.DataFrame:
+def synthetic_log_likelihoods(bins: list[str]) -> pd.DataFrame:
     """Random users with gaps, and some users with months written by hand."""
     random, rows = np.random.default_rng(11), []
 
@@ -85,16 +85,16 @@ def synthetic_shop(base: Shop, folder) -> Shop:
     """The base with another calendar, two models and synthetic log-likelihoods, before any posterior."""
     shop = copy_shop(base, folder)
     bins = [name for (name,) in shop.query("select age_bin from age_bins order by bin_no")]
-    log_likelihood, random = synthetic_evidence(bins), np.random.default_rng(5)
+    log_likelihood, random = synthetic_log_likelihoods(bins), np.random.default_rng(5)
     coefficients = []
-    for version, values in READINGS.items():
+    for version, values in READOUTS.items():
         shares = random.dirichlet(np.ones(len(bins)))
         coefficients += [[version, "initial_prior", "", name, share] for name, share in zip(bins, shares, strict=True)]
         names = ("tau", "gamma", "delta", "birth_hazard")
         coefficients += [[version, "setting", name, "", value] for name, value in zip(names, values, strict=True)]
     models = pd.DataFrame(coefficients, columns=["model_version", "parameter_type", "feature", "age_bin", "value"])
     models["trained_through"] = models["model_version"].map({"v1": MONTHS[CHANGE_OF_MODEL - 1], "v2": MONTHS[-1]})
-    ledger = pd.DataFrame(
+    calendar = pd.DataFrame(
         {"month": MONTHS, "is_closed": True, "content_hash": [f"contents {month}" for month in MONTHS]}
     )
     versions = ["v1" if n < CHANGE_OF_MODEL else "v2" for n in range(len(MONTHS))]
@@ -102,7 +102,7 @@ def synthetic_shop(base: Shop, folder) -> Shop:
     tables = {
         "stage_log_likelihoods": log_likelihood,
         "stage_coefficients": models,
-        "month_calendar": ledger,
+        "month_calendar": calendar,
         "month_model_assignments": months,
     }
     with duckdb.connect(shop.warehouse) as connection:
@@ -115,14 +115,14 @@ def synthetic_shop(base: Shop, folder) -> Shop:
     return shop
 
 
-def fold(shop: Shop) -> None:
+def run_filter(shop: Shop) -> None:
     shop.build(only="prior_by_tenure birth_month_filter")
 
 
 @pytest.fixture(scope="module")
 def synthetic(base, tmp_path_factory):
     shop = synthetic_shop(base, tmp_path_factory.mktemp("posteriors") / "synthetic")
-    fold(shop)
+    run_filter(shop)
     return shop
 
 
@@ -139,11 +139,11 @@ def cells(shop: Shop, month) -> pd.DataFrame:
 
 def test_posteriors_of_the_demo_follow_the_formula(base):
     assert len(base.frame("birth_month_filter")) > 1000
-    assert_beliefs_follow_the_formula(base)
+    assert_posteriors_follow_the_formula(base)
 
 
 def test_posteriors_from_random_log_likelihoods_follow_the_formula(synthetic):
-    assert_beliefs_follow_the_formula(synthetic)
+    assert_posteriors_follow_the_formula(synthetic)
 
 
 def test_every_user_has_a_row_in_every_month_from_the_first_active_on(synthetic):
@@ -216,13 +216,13 @@ def test_a_month_that_arrives_last_counts_as_if_in_order(synthetic, tmp_path):
         f"delete from stage_log_likelihoods where month = {late}",
         f"update month_calendar set content_hash = 'none' where month = {late}",
     )
-    fold(shop)
+    run_filter(shop)
     assert not shop.frame("birth_month_filter").equals(synthetic.frame("birth_month_filter"))
     shop.change(
         "insert into stage_log_likelihoods from withheld",
         f"update month_calendar set content_hash = 'all' where month = {late}",
     )
-    fold(shop)
+    run_filter(shop)
     for table in ("birth_month_filter", "birth_month_filter_cells"):
         left, right = (one.frame(table).drop(columns="run_id", errors="ignore") for one in (shop, synthetic))
         pd.testing.assert_frame_equal(left, right, check_exact=False, rtol=0, atol=1e-12, obj=table)

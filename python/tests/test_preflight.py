@@ -8,7 +8,7 @@ import sys
 
 import pytest
 import yaml
-from project import PLACES, PROJECT, SMALL, assert_stops
+from project import PATHS, PROJECT, SMALL, assert_stops
 
 from life_stage.stage_columns import MARTS, write_stage_columns
 
@@ -217,7 +217,7 @@ def test_a_lost_state_table_stops_the_run(shop, table):
 @pytest.mark.fault("Machine", "two concurrent runs", "second fails with LS-RUN-001, no change")
 def test_a_second_run_stops_and_names_the_process_that_holds_the_warehouse(shop):
     holder = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(shop.warehouse.resolve())], env={"PYTHONPATH": PLACES["PYTHONPATH"]},
+        [sys.executable, "-c", HOLD, str(shop.warehouse.resolve())], env={"PYTHONPATH": PATHS["PYTHONPATH"]},
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
@@ -254,9 +254,9 @@ def test_without_pregnancy_nothing_before_birth_is_inferred_or_published(bare_sh
     write_stage_columns(bare_shop.folder)
     bare_shop.add_months(base, [path.name.removeprefix("month=") for path in (base.source / "actions").iterdir()])
     bare_shop.build(checked=True)
-    told = bare_shop.query("select distinct stage, birth_confirmed from user_stages")
-    assert {stage for stage, _ in told} <= {stage["name"] for stage in stages} and len(told) > 3
-    assert {confirmed for _, confirmed in told} == {True}
+    found = bare_shop.query("select distinct stage, birth_confirmed from user_stages")
+    assert {stage for stage, _ in found} <= {stage["name"] for stage in stages} and len(found) > 3
+    assert {confirmed for _, confirmed in found} == {True}
     columns = bare_shop.query("select table_name, column_name from duckdb_columns() where not internal")
     assert [column for column in columns if "pregnancy" in column[1] or re.search("_m[0-9]", column[1])] == []
     unborn = "select max(greatest(expected_birth_month, latest_birth_month)) <= max(month) from user_stage_months"

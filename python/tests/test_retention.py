@@ -8,8 +8,8 @@ pytestmark = pytest.mark.slow
 KEPT = {"keep_actions_months": 12, "keep_features_months": 13}  # of 2018-01: both reach into January 2017
 BASKETS = {"checkout_lines", "checkout_labels"}
 LAYERS = {"stg_action_rows", "search_terms", "user_month_features", *BASKETS}
-FOLDED = "+pair_filter +dynamic_fusion user_stage_months"
-BELIEFS = [
+RECURSIVE = "+pair_filter +dynamic_fusion user_stage_months"
+POSTERIORS = [
     "birth_month_filter",
     "birth_month_filter_cells",
     "dynamic_fusion",
@@ -44,16 +44,16 @@ def shops(base, tmp_path_factory):
         shop = copy_shop(base, folder)
         deliver(shop, "next.parquet", "2017-01", "12 months")
         shop.change(*(f"insert into {table} (month) select month from month_calendar" for table in BASKETS))
-        shop.build(only=FOLDED, **KEPT)
+        shop.build(only=RECURSIVE, **KEPT)
         copy_shop(shop, folder / "dropped")
         deliver_late(shop)
-        shop.build(only=FOLDED, **KEPT)
+        shop.build(only=RECURSIVE, **KEPT)
 
     def make_whole(folder):
         shop = copy_shop(base, folder)
         deliver(shop, "next.parquet", "2017-01", "12 months")
         deliver(shop, "late.parquet", "2017-01", "1 minute", "hash(action_id) % 3 = 0")
-        shop.build(only=FOLDED)
+        shop.build(only=RECURSIVE)
 
     old = made_once(tmp_path_factory, "old_dropped", make_old)
     return Shop(old), Shop(old / "dropped"), Shop(made_once(tmp_path_factory, "all_kept", make_whole))
@@ -75,14 +75,14 @@ def test_old_months_are_dropped_by_calendar_years_for_good(shops):
 
 def test_posteriors_of_dropped_months_stay(shops):
     late, dropped, _ = shops
-    assert_same(late, dropped, BELIEFS, where="month < date '2017-01-01'")
+    assert_same(late, dropped, POSTERIORS, where="month < date '2017-01-01'")
 
 
 def test_late_rows_give_the_posteriors_of_a_full_history(shops):
     late, dropped, whole = shops
     assert late.run_of_months("pair_filter")["2017-01"] != dropped.run_of_months("pair_filter")["2017-01"]
     assert late.run_of_months("pair_filter")["2016-12"] == dropped.run_of_months("pair_filter")["2016-12"]
-    assert_same(late, whole, BELIEFS, where="month >= date '2017-01-01'")
+    assert_same(late, whole, POSTERIORS, where="month >= date '2017-01-01'")
 
 
 def test_a_text_searched_for_only_in_dropped_months_is_erased(shops):

@@ -70,12 +70,12 @@ def softmax(logits) -> np.ndarray:
 
 def oracle(features: pd.DataFrame, coefficients: pd.DataFrame, month: str, bins: list[str]) -> pd.DataFrame:
     """softmax(X @ W + b + log prior) for the users with features in the month or a year before, one row each."""
-    learned = coefficients[coefficients["model_name"] == "memory_less"]
-    W = learned[learned["parameter_type"] == "coefficient"].pivot(index="feature", columns="age_bin", values="value")[
+    trained = coefficients[coefficients["model_name"] == "memory_less"]
+    W = trained[trained["parameter_type"] == "coefficient"].pivot(index="feature", columns="age_bin", values="value")[
         bins
     ]
     b, prior = (
-        learned[learned["parameter_type"] == kind].set_index("age_bin")["value"][bins]
+        trained[trained["parameter_type"] == kind].set_index("age_bin")["value"][bins]
         for kind in ("intercept", "prior")
     )
     year_before = pd.Timestamp(month) - pd.DateOffset(years=1)

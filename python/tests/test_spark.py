@@ -19,7 +19,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from conftest import generate_source
-from project import PLACES, PROJECT, SMALL, Shop, make_shop
+from project import PATHS, PROJECT, SMALL, Shop, make_shop
 
 pytest.importorskip("pyspark")
 pytestmark = pytest.mark.spark
@@ -83,7 +83,7 @@ class SparkShop:
         done = subprocess.run(
             [*command, *words],
             cwd=self.shop.folder,
-            env=kept | PLACES | SPARK | JAVA | environment,
+            env=kept | PATHS | SPARK | JAVA | environment,
             capture_output=True,
             text=True,
         )
@@ -215,7 +215,7 @@ def test_what_spark_publishes_is_equal_to_what_duckdb_publishes(shop, on_spark):
 
 def test_a_run_with_nothing_new_after_a_killed_one_builds_no_month_and_publishes_nothing(shop, on_spark):
     """Killed in swap_in: the backup exists, and the new table is missing or the old one not dropped."""
-    on_spark.tables("set_aside", "month_model_assignments", "monitor_quality")
+    on_spark.tables("leave_backups", "month_model_assignments", "monitor_quality")
     shop.build(evaluated=True, **VARS)  # a row of model_runs
     published = os.readlink(on_spark.shop.folder / "published_by_spark")
     built = months_built(on_spark.build("--exclude-resource-type", "test"))

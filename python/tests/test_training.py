@@ -13,7 +13,7 @@ from project import SMALL
 from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_info, threadpool_limits
-from training_data import AGES, FEATURES, THROUGH, learning_tables, months_of, vocabulary_of
+from training_data import AGES, FEATURES, THROUGH, months_of, training_tables, vocabulary_of
 
 from life_stage import examples, regression, regularisation, train_through_filter, training
 from life_stage.model_rows import COLUMNS
@@ -134,8 +134,8 @@ def test_a_constant_feature_has_zero_weight():
 @pytest.mark.parametrize("inverse_penalty", [0.03, 1.0, 1e6])
 def test_a_feature_that_determines_the_bin_has_a_finite_weight(inverse_penalty):
     matrix, age_bin = sample(3_000)
-    telling = csr_matrix(np.hstack([matrix.toarray(), (age_bin == 1)[:, None]]))
-    fitted = regression.fit(telling, age_bin, 3, inverse_penalty)
+    informative = csr_matrix(np.hstack([matrix.toarray(), (age_bin == 1)[:, None]]))
+    fitted = regression.fit(informative, age_bin, 3, inverse_penalty)
     assert np.isfinite(fitted.weights).all() and np.isfinite(fitted.intercepts).all()
     assert 1 < fitted.weights[-1, 1] < 30 and fitted.weights[-1, 1] == fitted.weights.max()
 
@@ -179,12 +179,12 @@ def named(model: pd.DataFrame, kind: str) -> dict[str, float]:
     return model[model["parameter_type"] == kind].set_index("feature")["value"].to_dict()
 
 
-def learned(model: pd.DataFrame) -> pd.DataFrame:
+def comparable_rows(model: pd.DataFrame) -> pd.DataFrame:
     """All rows except the model's name and the input hash of its training set."""
     return model[model["parameter_type"] != "data"].drop(columns="model_version")
 
 
-def n_judged(rows: pd.DataFrame) -> int:
+def n_evaluated(rows: pd.DataFrame) -> int:
     """The number of validation users with a child in a stage in one of their months."""
     first = rows[(rows["split"] == "validation") & (rows["tenure_months"] == 0)]
     n_months = (THROUGH.year - first["month"].dt.year) * 12 + THROUGH.month - first["month"].dt.month + 1
@@ -202,7 +202,7 @@ def dense(rows: pd.DataFrame, matrix: dict[str, np.ndarray]) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def tables():
-    return learning_tables(N_USERS)
+    return training_tables(N_USERS)
 
 
 @pytest.fixture(scope="module")
@@ -220,11 +220,11 @@ def test_the_rows_of_both_regressions_predict_what_scikit_learn_predicts(tables,
     values, age_bin = dense(rows, matrix), AGES.bin_of(rows["age_months"].to_numpy())
     trains = (rows["split"] == "train").to_numpy()
     this_month = [n for n, name in enumerate(FEATURES) if not name.startswith("last_year:")]
-    learned_from = {
+    trained_on = {
         "log_likelihood": (trains & rows["is_active"].to_numpy(), this_month),
         "memory_less": (trains, range(len(FEATURES))),
     }
-    for name, (chosen, columns) in learned_from.items():
+    for name, (chosen, columns) in trained_on.items():
         coefficients, intercept, prior = (wide(plain, kind, name) for kind in ("coefficient", "intercept", "prior"))
         assert list(coefficients.index) == [FEATURES[n] for n in columns]
         counts = np.bincount(age_bin[chosen], minlength=len(AGES.bins))
@@ -243,7 +243,7 @@ def test_a_model_records_its_training_settings(tables, plain, tuned):
         named(tuned, "setting")["anchor_inverse_penalty"] == 0.1 and named(tuned, "diagnostic")["filter_iterations"] > 0
     )
     assert named(plain, "diagnostic")["n_training_users"] == trains["user_no"].nunique()
-    assert named(plain, "diagnostic")["n_validation_users"] == n_judged(rows)
+    assert named(plain, "diagnostic")["n_validation_users"] == n_evaluated(rows)
     assert list(named(plain, "data").values()) == [len(trains)]
     support = vocabulary.set_index("feature")["n_rows"]
     assert wide_of_feature(plain, "support", "memory_less").to_dict() == support.to_dict()
@@ -330,9 +330,9 @@ def test_validation_users_change_the_calibration_and_no_trained_weight(tables, t
         for name, value in named(tuned, kind).items()
         if named(other, kind)[name] != value
     }
-    ways_of_reading = {"tau", "gamma", "delta", "n_validation_users"}
+    readouts = {"tau", "gamma", "delta", "n_validation_users"}
     evaluated = {f"{name}_{when}" for name in ("log_loss", "calibration_error") for when in ("before", "after")}
-    assert evaluated <= differ <= evaluated | ways_of_reading and differ & ways_of_reading
+    assert evaluated <= differ <= evaluated | readouts and differ & readouts
 
 
 def test_test_users_change_nothing(tables, tuned):
@@ -364,7 +364,9 @@ def test_a_user_whose_child_is_never_within_the_age_bins_does_not_train(tables, 
     found = train(rows.assign(age_months=ages), matrix, vocabulary, AGES, THROUGH, TUNED)
     as_test_users = rows.assign(split=rows["split"].where(~is_wrong, "test"))
     pd.testing.assert_frame_equal(
-        learned(found), learned(train(as_test_users, matrix, vocabulary, AGES, THROUGH, TUNED)), check_exact=True
+        comparable_rows(found),
+        comparable_rows(train(as_test_users, matrix, vocabulary, AGES, THROUGH, TUNED)),
+        check_exact=True,
     )
     n_users = rows["user_no"][~is_wrong & (rows["split"] == "train") & rows["is_active"]].nunique()
     assert named(found, "diagnostic")["n_training_users"] == n_users
@@ -404,7 +406,7 @@ def test_the_birth_hazard_is_the_monthly_rate_of_new_pregnancies():
 
 
 def test_too_few_validation_users_are_not_used_for_calibration(tables, monkeypatch):
-    n_users = n_judged(tables[0])
+    n_users = n_evaluated(tables[0])
     monkeypatch.setattr(training, "MIN_VALIDATION_USERS", n_users + 1)
     model = train(*tables, AGES, THROUGH, PLAIN)
     settings, diagnostics = named(model, "setting"), named(model, "diagnostic")

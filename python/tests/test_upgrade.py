@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from project import (
-    PLACES,
+    PATHS,
     PROJECT,
     PROJECT_FILES,
     SMALL,
@@ -54,7 +54,7 @@ def version_2(base, tmp_path_factory):
     shutil.copytree(base.source, shop.source, ignore=newest)
     words = ["build", "--vars", str(SMALL), "--exclude-resource-type", "test", "--project-dir", ".", "--exclude"]
     words += ["path:models/life_stage/evaluation", "path:models/monitoring", "path:models/checkout"]
-    environment = os.environ | PLACES | {"PYTHONPATH": str(shop.folder / "python")}
+    environment = os.environ | PATHS | {"PYTHONPATH": str(shop.folder / "python")}
     run = subprocess.run(
         [sys.executable, "-c", "from dbt.cli.main import cli; cli()", *words],
         cwd=shop.folder,

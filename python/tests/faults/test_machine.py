@@ -22,7 +22,7 @@ reader = duckdb.connect(sys.argv[1], read_only=True)
 print("open", flush=True)
 sys.stdin.read()
 """
-EVIDENCE = ["stage_log_likelihoods", "birth_month_filter"]
+LOG_LIKELIHOODS = ["stage_log_likelihoods", "birth_month_filter"]
 
 
 def published_bytes(shop):
@@ -144,8 +144,8 @@ def test_a_bot_changes_nothing_for_others(base, new_shop):
     new_shop.build(only="+birth_month_filter", environment={"LIFE_STAGE_MEMORY": "1GB"})
     assert new_shop.query("select count(*) from stg_actions where user_id = 'bot'") == [(1_000_000,)]
     assert new_shop.query("select count(*) from birth_month_filter where user_id = 'bot'") == [(1,)]
-    new_shop.change(*(f"delete from {table} where user_id = 'bot'" for table in EVIDENCE))
-    assert_same(new_shop, base, EVIDENCE, where="month = date '2016-07-01'")
+    new_shop.change(*(f"delete from {table} where user_id = 'bot'" for table in LOG_LIKELIHOODS))
+    assert_same(new_shop, base, LOG_LIKELIHOODS, where="month = date '2016-07-01'")
     observe("other users' posteriors unchanged")
 
 

@@ -119,8 +119,8 @@ def test_user_ids_of_any_kind_are_kept_unchanged(odd):
     """Two spellings of an accent are two ids: no users are merged."""
     found = {user for (user,) in odd.query("select user_id from stg_actions where action_id like 'click %'")}
     assert found == set(USERS)
-    believed = {user for (user,) in odd.query("select user_id from stage_log_likelihoods")}
-    assert set(USERS) < believed
+    with_log_likelihood = {user for (user,) in odd.query("select user_id from stage_log_likelihoods")}
+    assert set(USERS) < with_log_likelihood
     observe(f"{len(USERS)} of {len(USERS)} ids unchanged in the log-likelihoods")
 
 
@@ -181,8 +181,8 @@ def test_files_of_any_form_are_read(odd):
 
 @pytest.mark.fault("Months and runs", "empty month", "month without actions, status `missing`")
 def test_an_empty_month_is_reported_and_counts_as_inactive(odd):
-    ledger = odd.query("select strftime(month, '%Y-%m'), status, is_closed from month_calendar order by month")
-    assert ledger == [("2016-09", "present", True), ("2016-10", "missing", True), ("2016-11", "present", True)]
+    calendar = odd.query("select strftime(month, '%Y-%m'), status, is_closed from month_calendar order by month")
+    assert calendar == [("2016-09", "present", True), ("2016-10", "missing", True), ("2016-11", "present", True)]
     observe("2016-10: missing, closed")
 
 

@@ -10,7 +10,7 @@ from project import assert_stops
 from reliability import observe
 
 RECORD = Path(__file__).parent / "state_columns.json"
-BELIEFS = ["stage_log_likelihoods", "birth_month_filter", "dynamic_fusion"]
+POSTERIORS = ["stage_log_likelihoods", "birth_month_filter", "dynamic_fusion"]
 
 
 @pytest.mark.fault("State", "tables of a newer project version", "LS-STA-003, no change")
