@@ -55,7 +55,7 @@ def prior_after(tenure: int, shares: np.ndarray, hazard: float, d: Divisions) ->
 
 
 def posterior(log_likelihood: dict, month: int, readouts: tuple, shares: np.ndarray, d: Divisions) -> tuple:
-    """Prior, scaled log-likelihoods and posterior of one user in a month: not yet, one per age of the grid, graduated."""
+    """Prior, scaled log-likelihoods and posterior of one user in a month, each over not yet, the ages, graduated."""
     tau, gamma, delta, hazard = readouts
     tenure = month - min(log_likelihood)
     prior = prior_after(tenure, shares, hazard, d)

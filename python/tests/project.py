@@ -27,7 +27,7 @@ from reliability import observe
 PROJECT = Path(__file__).parents[2]
 PROJECT_FILES = ("dbt_project.yml", "profiles.yml", "models", "macros", "seeds", "tests")
 SMALL = {"min_training_users": 60, "min_feature_support": 20, "retrain_every_months": 0, "checkout_months": 0}
-PLACES = {
+PATHS = {
     "LIFE_STAGE_SOURCE": "source",
     "LIFE_STAGE_WAREHOUSE": "warehouse.duckdb",
     "LIFE_STAGE_PUBLISHED": "published",
@@ -78,7 +78,7 @@ def run_dbt(words: list[str], folder: Path, output: Path, environment: dict[str,
         os.dup2(file.fileno(), 2)
     for name in [name for name in os.environ if name.startswith(("DBT_", "LIFE_STAGE_"))]:
         del os.environ[name]
-    os.environ.update(PLACES | environment)
+    os.environ.update(PATHS | environment)
     if file_bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, resource.RLIM_INFINITY))
     os.chdir(folder)

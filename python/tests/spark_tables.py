@@ -31,7 +31,7 @@ def take_in(spark: SparkSession, folder: str) -> None:
         spark.read.parquet(str(file)).write.saveAsTable(f"life_stage.{file.stem}")
 
 
-def set_aside(spark: SparkSession, *names: str) -> None:
+def leave_backups(spark: SparkSession, *names: str) -> None:
     """Leave the tables as after a kill during swap_in; the last of the new ones exists."""
     for name in names:
         spark.sql(f"alter table life_stage.{name} rename to life_stage.{name}__dbt_backup")
@@ -40,5 +40,5 @@ def set_aside(spark: SparkSession, *names: str) -> None:
 
 if __name__ == "__main__":
     task, warehouse, *words = sys.argv[1:]
-    TASKS = {work.__name__: work for work in (write_out, take_in, set_aside)}
+    TASKS = {work.__name__: work for work in (write_out, take_in, leave_backups)}
     TASKS[task](open_warehouse(Path(warehouse)), *words)

@@ -97,10 +97,10 @@ def test_the_feature_is_counted_for_every_user_and_month_with_actions(followed):
 
 def test_both_regressions_have_its_coefficients(followed):
     assert rows(followed, f"select count(*) from training_vocabulary where {FEATURE} and scale > 0") == [(1,)]
-    trained = f"{FEATURE} and parameter_type = 'coefficient' and value <> 0"
-    learned = f"select model_name, count(*) from stage_coefficients where {trained}"
+    is_coefficient = "parameter_type = 'coefficient' and value <> 0"
+    coefficients = f"select model_name, count(*) from stage_coefficients where {FEATURE} and {is_coefficient}"
     ((n_bins,),) = rows(followed, "select count(*) from age_bins")
-    assert rows(followed, f"{learned} group by model_name order by model_name") == [
+    assert rows(followed, f"{coefficients} group by model_name order by model_name") == [
         ("log_likelihood", n_bins),
         ("memory_less", n_bins),
     ]

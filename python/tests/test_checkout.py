@@ -126,8 +126,8 @@ def test_the_last_of_twenty_ranks_are_for_the_best_new_items_and_the_others_keep
     ranked = ranked.assign(is_new=[(months[row.query_id], row.item_no) in new for row in ranked.itertuples()])
     assert (ranked[ranked["is_new"]].groupby("query_id").size() >= 1).any()
     names_two = tables["examples"].query("is_new and is_evaluated and kind == 'cart'").groupby("query_id").size() >= 2
-    shown = ranked.groupby("query_id")["is_new"].sum()
-    assert (shown[names_two[names_two].index] >= 2).all() and names_two.sum() > 0
+    served = ranked.groupby("query_id")["is_new"].sum()
+    assert (served[names_two[names_two].index] >= 2).all() and names_two.sum() > 0
     early = ranked[ranked["rank"] <= 18]
     assert (early.groupby("query_id")["probability"].diff().dropna() <= 0).all()
     late = ranked[(ranked["rank"] > 18) & ranked["is_new"]]
@@ -190,15 +190,15 @@ def test_features_of_a_month_are_independent_of_its_actions(checkout, tmp_path):
 def figures(ranked, right, n_items, n_context_items):
     """recall, average precision, NDCG of the first ten, and AUC over the catalogue of one query, in loops."""
     hits = [item in right for item in ranked[:10]]
-    precisions = [sum(hits[: place + 1]) / (place + 1) for place, hit in enumerate(hits) if hit]
-    gains = sum(1 / np.log2(place + 2) for place, hit in enumerate(hits) if hit)
-    best = sum(1 / np.log2(place + 2) for place in range(min(10, len(right))))
-    n_wrong, places = n_items - n_context_items - len(right), {item: place for place, item in enumerate(ranked)}
-    wrong_places = [place for item, place in places.items() if item not in right]
+    precisions = [sum(hits[: rank + 1]) / (rank + 1) for rank, hit in enumerate(hits) if hit]
+    gains = sum(1 / np.log2(rank + 2) for rank, hit in enumerate(hits) if hit)
+    best = sum(1 / np.log2(rank + 2) for rank in range(min(10, len(right))))
+    n_wrong, ranks = n_items - n_context_items - len(right), {item: rank for rank, item in enumerate(ranked)}
+    wrong_ranks = [rank for item, rank in ranks.items() if item not in right]
     in_order = 0.0
     for item in right:
-        before = sum(place < places[item] for place in wrong_places) if item in places else len(wrong_places)
-        tied = 0 if item in places else n_wrong - len(wrong_places)
+        before = sum(rank < ranks[item] for rank in wrong_ranks) if item in ranks else len(wrong_ranks)
+        tied = 0 if item in ranks else n_wrong - len(wrong_ranks)
         in_order += 1 - (before + tied / 2) / n_wrong
     at_most = min(10, len(right))
     return sum(hits) / len(right), sum(precisions) / at_most, gains / best, in_order / len(right)
@@ -209,17 +209,17 @@ def test_metrics_of_a_query_equal_those_of_plain_loops(checkout, tables):
     given = tables["query_items"].query("context == 'cart'").groupby("query_id").size()
     examples = dict(list(tables["examples"].groupby("query_id")))
     evaluated = tables["query_scores"].query("model == 'popular' and has_relevant_items == 1")
-    for case in evaluated.itertuples():
+    for query in evaluated.itertuples():
         offered = (
-            examples[case.query_id].query("popular > 0").sort_values(["popular", "item_no"], ascending=[False, True])
+            examples[query.query_id].query("popular > 0").sort_values(["popular", "item_no"], ascending=[False, True])
         )
         wanted = figures(
             list(offered["item_no"]),
-            relevant_items[case.query_id],
+            relevant_items[query.query_id],
             len(tables["catalogue"]),
-            given.get(case.query_id, 0),
+            given.get(query.query_id, 0),
         )
-        found = case.recall_at_10, case.precision_at_10, case.ndcg_at_10, case.auc
+        found = query.recall_at_10, query.precision_at_10, query.ndcg_at_10, query.auc
         np.testing.assert_allclose(found, wanted, atol=1e-9)
 
 
@@ -245,9 +245,9 @@ def test_context_items_are_not_recommended(tables):
 
 
 def test_stages_are_those_of_the_month_before(checkout, tables):
-    told = checkout.frame("user_stage_months")
-    inside = 1 - told["not_yet_expecting_probability"] - told["graduated_probability"]
-    share = (told["p_toddler"] * inside).groupby([told["user_id"], told["month"]]).mean()
+    published = checkout.frame("user_stage_months")
+    inside = 1 - published["not_yet_expecting_probability"] - published["graduated_probability"]
+    share = (published["p_toddler"] * inside).groupby([published["user_id"], published["month"]]).mean()
     users = tables["users"].query("stage != 'unknown'")
     before = users["month"] - pd.DateOffset(months=1)
     np.testing.assert_allclose(
@@ -321,8 +321,8 @@ def test_a_network_is_evaluated_with_the_others_and_is_no_champion(checkout, tmp
     shop.build(checked=True, only="checkout_deep_scores checkout_candidates+", checkout_deep=True, **MONTHS)
     board = shop.frame("checkout_leaderboard").query("model == 'deep' and metric == 'recall_at_10' and period == 'all'")
     assert set(board["kind"]) == {"cart", "user"} and (board["value"] > 0).any()
-    learned = shop.frame("checkout_coefficients").set_index("model")
-    assert (learned.loc["deep", "w_deep"] != 0).all() and (learned.drop("deep")["w_deep"] == 0).all()
+    trained = shop.frame("checkout_coefficients").set_index("model")
+    assert (trained.loc["deep", "w_deep"] != 0).all() and (trained.drop("deep")["w_deep"] == 0).all()
     shop.change("update checkout_leaderboard set value = 1.5 where model = 'deep'")
     shop.build(only="checkout_champions", checkout_deep=True, **MONTHS)
     assert "deep" not in set(shop.frame("checkout_champions")["best_model"])
@@ -360,9 +360,9 @@ def test_only_pairs_with_enough_users_are_published(checkout, tables, tmp_path):
     lines = tables["lines"][["month", "basket_id", "user_id", "item_id"]]
     both = lines.merge(lines, on=["month", "basket_id", "user_id"])
     n_users = both.groupby(["item_id_x", "item_id_y"])["user_id"].nunique()
-    told = shop.frame("cart_complements", "reason <> 'alike'")
-    assert len(told) > 0 and all(
-        n_users[pair] >= 2 for pair in zip(told["item_id"], told["other_item_id"], strict=True)
+    published = shop.frame("cart_complements", "reason <> 'alike'")
+    assert len(published) > 0 and all(
+        n_users[pair] >= 2 for pair in zip(published["item_id"], published["other_item_id"], strict=True)
     )
     assert set(checkout.frame("cart_complements")["reason"]) == {"alike"}, "no pair has 20 shoppers"
 
@@ -370,7 +370,7 @@ def test_only_pairs_with_enough_users_are_published(checkout, tables, tmp_path):
 def test_index_recommendations_equal_the_ranking_of_the_warehouse(checkout, tables):
     names = tables["catalogue"].set_index("item_no")["item_id"]
     ranked = tables["rankings"].query("model == 'hybrid' and rank <= 20").sort_values("rank")
-    predictions_by_method = {case: rows for case, rows in ranked.groupby("query_id")}
+    predictions_by_method = {query: rows for query, rows in ranked.groupby("query_id")}
     carts = (
         tables["query_items"].query("context == 'cart'").groupby("query_id")["item_no"].apply(lambda n: list(names[n]))
     )
@@ -379,14 +379,14 @@ def test_index_recommendations_equal_the_ranking_of_the_warehouse(checkout, tabl
     n_bought = 0
     for month, queries in evaluated.groupby("month"):
         recommender = Recommender.load(checkout.warehouse, f"{month:%Y-%m-%d}", "hybrid")
-        for case in queries.itertuples():
-            lately = bought.get_group(case.user_id).query("month == @month")
-            lately = [(row.item_id, row.acted_on.date()) for row in lately.itertuples()]
-            found = recommender.recommend(carts[case.Index], case.user_id, 20, lately, case.queried_on.date())
-            n_bought += any(day < case.queried_on.date() for _, day in lately)
-            assert [item.item_id for item in found] == list(names[predictions_by_method[case.Index]["item_no"]])
+        for query in queries.itertuples():
+            recent = bought.get_group(query.user_id).query("month == @month")
+            recent = [(row.item_id, row.acted_on.date()) for row in recent.itertuples()]
+            found = recommender.recommend(carts[query.Index], query.user_id, 20, recent, query.queried_on.date())
+            n_bought += any(day < query.queried_on.date() for _, day in recent)
+            assert [item.item_id for item in found] == list(names[predictions_by_method[query.Index]["item_no"]])
             np.testing.assert_allclose(
-                [item.probability for item in found], predictions_by_method[case.Index]["probability"]
+                [item.probability for item in found], predictions_by_method[query.Index]["probability"]
             )
     assert len(evaluated) > 50 and n_bought > 10
 
@@ -463,9 +463,9 @@ def test_recommendations_for_an_empty_cart_equal_the_marts(checkout, tables):
 def test_an_invalid_request_is_an_error_and_known_items_count_once(checkout, tables):
     recommender = Recommender.load(checkout.warehouse)
     item = tables["catalogue"]["item_id"][0]
-    for question in ({"cart": item}, {"cart": [item], "n": -1}, {"cart": [item], "on": date(2017, 2, 27)}):
+    for request in ({"cart": item}, {"cart": [item], "n": -1}, {"cart": [item], "on": date(2017, 2, 27)}):
         with pytest.raises(ValueError, match="LS-CHK-003"):
-            recommender.recommend(**question)
+            recommender.recommend(**request)
     lines = tables["lines"][pd.to_datetime(tables["lines"]["month"]) == "2017-02-01"]
     user, on = lines["user_id"].mode()[0], date(2017, 3, 8)
     bought = lines.loc[lines["user_id"] == user, "item_id"]
@@ -536,9 +536,9 @@ def test_monitored_quality_joins_impressions_with_purchases_and_the_leaderboard(
     shop.build(only="monitor_quality", evaluated=True, **MONTHS)
     found = shop.frame("monitor_quality", "subject <> 'life_stage'").set_index(["subject", "model", "month"])
     queries = tables["queries"][["query_id", "month", "kind"]]
-    shown = tables["rankings"].query("rank <= 10").merge(queries, on="query_id")
-    shown["bin"] = np.minimum(shown["probability"] * 15 // 1, 14)
-    for (kind, model, month), rows in shown.groupby(["kind", "model", "month"]):
+    served = tables["rankings"].query("rank <= 10").merge(queries, on="query_id")
+    served["bin"] = np.minimum(served["probability"] * 15 // 1, 14)
+    for (kind, model, month), rows in served.groupby(["kind", "model", "month"]):
         row = found.loc[(f"checkout_{kind}", model, month)]
         gaps = (rows["is_relevant"] - rows["probability"]).groupby(rows["bin"]).sum().abs().sum() / len(rows)
         wanted = rows["is_relevant"].mean(), rows["probability"].mean(), gaps
@@ -610,10 +610,12 @@ def test_a_group_counts_queries_with_relevant_items_or_impressions(tables, predi
 
 
 def test_exposure_and_calibration_of_a_group_are_those_of_its_impressions(tables, predictions_by_method):
-    shown = tables["rankings"].query("rank <= 10")
-    shown = shown.assign(excess=shown["probability"] - shown["is_relevant"]).groupby(["model", "query_id"])["excess"]
-    shown = predictions_by_method[["kind", "model", "query_id", "tenure"]].merge(
-        shown.agg(["size", "sum"]).reset_index(), how="left", on=["model", "query_id"]
+    served = tables["rankings"].query("rank <= 10")
+    served = served.assign(excess=served["probability"] - served["is_relevant"]).groupby(["model", "query_id"])[
+        "excess"
+    ]
+    served = predictions_by_method[["kind", "model", "query_id", "tenure"]].merge(
+        served.agg(["size", "sum"]).reset_index(), how="left", on=["model", "query_id"]
     )
     board = (
         tables["leaderboard"]
@@ -621,12 +623,12 @@ def test_exposure_and_calibration_of_a_group_are_those_of_its_impressions(tables
         .set_index(["kind", "model", "metric", "segment"])["value"]
         .sort_index()
     )
-    for (kind, model, tenure), rows in shown.fillna(0).groupby(["kind", "model", "tenure"]):
+    for (kind, model, tenure), rows in served.fillna(0).groupby(["kind", "model", "tenure"]):
         found = board.loc[(kind, model)].xs(f"tenure={tenure}", level="segment")
         assert found["exposure"] == pytest.approx(rows["size"].mean() / 10)
         if rows["size"].sum():
             assert found["calibration_gap"] == pytest.approx(rows["sum"].sum() / rows["size"].sum(), abs=1e-9)
-    assert set(shown["tenure"]) == {"new", "below 180 days", "180 days or more"}
+    assert set(served["tenure"]) == {"new", "below 180 days", "180 days or more"}
 
 
 def test_tenure_starts_with_the_first_basket_of_the_checkout(tables):
@@ -646,8 +648,8 @@ def test_fairness_gaps_are_the_differences_and_ratios_of_fairlearn(checkout, tab
     ]
     n_compared = 0
     for (kind, model), queries in predictions_by_method.groupby(["kind", "model"]):
-        told = queries[queries["has_relevant_items"] == 1]
-        figures = {"recall_at_10": told.assign(value=told["recall_at_10"])}
+        published = queries[queries["has_relevant_items"] == 1]
+        figures = {"recall_at_10": published.assign(value=published["recall_at_10"])}
         figures["exposure"] = queries.assign(value=queries["n_shown"] / 10)
         for (metric, rows), grouped_by in product(figures.items(), ("stage", "activity", "tenure")):
             rows = rows[rows.groupby(grouped_by)["query_id"].transform("size") >= 20]

@@ -78,7 +78,7 @@ def examples(n_queries=16_000, seed=1, n_newborn=0):
     return rows.assign(kind="cart", is_evaluated=False, stage=np.where(is_newborn, "newborn", "infant"))
 
 
-def learned(frame, **options):
+def trained(frame, **options):
     """The coefficients by model."""
     with duckdb.connect() as connection:
         connection.register("frame", frame)
@@ -90,7 +90,7 @@ def learned(frame, **options):
 
 
 def test_the_hybrid_recovers_the_true_weights_from_a_tenth_of_the_negatives():
-    rows = learned(examples())
+    rows = trained(examples())
     assert list(rows.index) == list(MODELS) and set(rows["month"]) == {date(2017, 3, 1)}
     hybrid = rows.loc["hybrid"]
     assert hybrid["intercept"] == pytest.approx(-2, abs=0.3)
@@ -115,7 +115,7 @@ def test_a_generator_without_candidates_so_far_predicts_the_base_rate():
 
 def test_the_even_hybrid_weighs_few_newborns_like_all_others():
     frame = examples(n_newborn=1_600)
-    rows = learned(frame, even_stages=True)
+    rows = trained(frame, even_stages=True)
     assert list(rows.index) == [*MODELS, "hybrid_even"]
     share = rows["w_together_cart"] / rows["w_habit"]
     assert share["hybrid"] < 0.8 and share["hybrid_even"] == pytest.approx(1, abs=0.2)
@@ -138,7 +138,7 @@ def test_other_models_are_the_same_with_and_without_the_network():
     alone = frame.sample(2_000, random_state=1).assign(habit=0.0, popular_in_stage=0.0, deep=1.0, deep_rank_score=1.0)
     alone["item_no"] += 100
     both = pd.concat([frame.assign(deep=0.5, deep_rank_score=0.5), alone])
-    without, beside = learned(frame), learned(both)
+    without, beside = trained(frame), trained(both)
     assert set(beside.index) - set(without.index) == {"deep"} and beside.loc["deep", "w_deep"] != 0
     beside = beside.drop(index="deep")
     assert (beside[["w_deep", "w_deep_rank_score"]] == 0).all(axis=None)
@@ -199,8 +199,8 @@ def test_paired_bootstrap_differences_are_less_uncertain_than_each_model():
     pair = pairs.set_index(["metric", "model", "other_model"]).loc[("recall_at_10", "hybrid", "habit")]
     assert pair["lowest"] < 0.05 < pair["highest"]
     assert pair["highest"] - pair["lowest"] < (found["highest"] - found["lowest"]) / 2
-    of_lists, of_places = {"recall_at_10", "recall_at_20", "map_at_10", "ndcg_at_10", "auc"}, {"exposure", "rmse"}
-    assert set(board["metric"]) == of_lists | of_places | {"calibration_gap"}
+    of_lists, of_ranks = {"recall_at_10", "recall_at_20", "map_at_10", "ndcg_at_10", "auc"}, {"exposure", "rmse"}
+    assert set(board["metric"]) == of_lists | of_ranks | {"calibration_gap"}
 
 
 @settings(max_examples=10, deadline=None)
@@ -264,7 +264,7 @@ def test_the_network_uses_decayed_earlier_purchases():
     lines, items = baskets_of_pairs(n_users=30), np.array([3, 1, 2, 5, 8, 4, 6, 7, 9, 10])  # half of all items
     options = {"n_baskets": 80, "half_life_days": 7}
     ordered = duckdb.from_df(lines).order("user_id, acted_on, month, basket_id, item_no")
-    questions, wanted, _ = network.baskets(ordered, items, options)
+    inputs, wanted, _ = network.baskets(ordered, items, options)
     newest = lines.drop_duplicates("basket_id").sort_values(["user_id", "acted_on"])
     newest = (
         newest.sort_values("acted_on", ascending=False, kind="stable").head(80).sort_values(["user_id", "acted_on"])
@@ -274,9 +274,9 @@ def test_the_network_uses_decayed_earlier_purchases():
         inside = lines[lines["basket_id"] == basket.basket_id]
         for column, item_no in enumerate(items):
             days = [(basket.acted_on - day).days for day in before.loc[before["item_no"] == item_no, "acted_on"]]
-            assert questions.habits[place, column] == pytest.approx(sum(0.5 ** (n / 7) for n in days))
+            assert inputs.habits[place, column] == pytest.approx(sum(0.5 ** (n / 7) for n in days))
             given = inside.loc[inside["item_no"] == item_no, "is_context_item"].tolist()
-            assert [questions.carts[place, column], wanted[place, column]] == [given == [True], given == [False]]
+            assert [inputs.carts[place, column], wanted[place, column]] == [given == [True], given == [False]]
 
 
 def noisy_carts(n_queries=20, n_candidates=40, n_noise=100, seed=1):
@@ -286,7 +286,7 @@ def noisy_carts(n_queries=20, n_candidates=40, n_noise=100, seed=1):
     is_relevant = (np.tile(np.arange(n_candidates), n_queries) < 3).astype(int)
     columns = rng.normal(size=(len(query_id), 1 + n_noise))
     columns[:, 0] += is_relevant
-    frame = pd.DataFrame(columns, columns=["telling", *(f"noise_{n}" for n in range(n_noise))])
+    frame = pd.DataFrame(columns, columns=["informative", *(f"noise_{n}" for n in range(n_noise))])
     facts = {
         "query_id": query_id,
         "item_no": rng.permutation(len(query_id)),
@@ -298,14 +298,14 @@ def noisy_carts(n_queries=20, n_candidates=40, n_noise=100, seed=1):
 
 def test_a_setting_is_evaluated_on_held_out_carts():
     rows, columns = noisy_carts()
-    figures = [precision(RankerSettings(penalty, 3), rows, columns) for penalty in PENALTIES]
-    telling = precision(RankerSettings(0.001, 3), rows, ["telling"])
+    figures = [precision(Setting(penalty, 3), rows, columns) for penalty in PENALTIES]
+    informative = precision(Setting(0.001, 3), rows, ["informative"])
     wanted = []
-    for _, of_case in rows.sort_values("telling", ascending=False).groupby("query_id"):
+    for _, of_case in rows.sort_values("informative", ascending=False).groupby("query_id"):
         hits = of_case["is_relevant"].head(10)
         wanted.append(sum(hits[: n + 1].sum() / (n + 1) for n in range(10) if hits.iloc[n]) / 4)
-    assert telling == pytest.approx(np.mean(wanted))
-    assert max(figures) < telling, "noise that was learned tells no other cart"
+    assert informative == pytest.approx(np.mean(wanted))
+    assert max(figures) < informative, "a fit to noise does not generalise"
 
 
 def test_the_bayesian_search_finds_the_best_setting_and_the_same_again_with_the_same_seed():

@@ -82,12 +82,12 @@ def test_the_image_runs_the_job_of_the_readme():
 
 
 def test_what_the_job_reads_and_writes_lies_in_its_mounts_and_the_source_is_read_only():
-    places = image_environment() | {name: value for name, value in JOB["environment"].items() if value}
+    paths = image_environment() | {name: value for name, value in JOB["environment"].items() if value}
     (source,) = [volume for volume in JOB["volumes"] if isinstance(volume, dict)]
-    assert source["target"] == places["LIFE_STAGE_SOURCE"] and source["read_only"] is True
+    assert source["target"] == paths["LIFE_STAGE_SOURCE"] and source["read_only"] is True
     writable = {volume.split(":")[1] for volume in JOB["volumes"] if isinstance(volume, str)} | set(JOB["tmpfs"])
     for name in ("LIFE_STAGE_WAREHOUSE", "LIFE_STAGE_PUBLISHED", "DBT_TARGET_PATH", "DBT_LOG_PATH"):
-        assert any(places[name].startswith(f"{folder}/") for folder in writable), name
+        assert any(paths[name].startswith(f"{folder}/") for folder in writable), name
     assert {volume.split(":")[0] for volume in JOB["volumes"] if isinstance(volume, str)} == set(COMPOSE["volumes"])
 
 

@@ -3,7 +3,7 @@
 import pytest
 from project import assert_same
 
-BELIEFS = ["birth_month_filter", "dynamic_fusion", "pair_filter", "stage_log_likelihoods", "stage_scores"]
+POSTERIORS = ["birth_month_filter", "dynamic_fusion", "pair_filter", "stage_log_likelihoods", "stage_scores"]
 
 
 def month_of(shop, month):
@@ -28,7 +28,7 @@ def test_a_file_overwritten_by_the_next_month_keeps_the_old_month(base, new_shop
     new_shop.build()
     assert calendar(new_shop, "status") == {"2016-07": "archived", "2016-08": "present"}
     assert calendar(new_shop, "n_actions")["2016-07"] == n_july
-    assert_same(new_shop, base, BELIEFS, where="month <= date '2016-08-01'")
+    assert_same(new_shop, base, POSTERIORS, where="month <= date '2016-08-01'")
 
 
 @pytest.mark.fault("Rows", "wrong time, corrected later", "no trace of the wrong time")
@@ -42,10 +42,10 @@ def test_a_corrected_time_leaves_no_trace_of_the_wrong_one(base, new_shop):
     new_shop.write("actions/july.csv", july)
     new_shop.build()
     assert calendar(new_shop, "status") == {"2016-07": "present"}
-    monthly = ("stg_actions", "user_months", "search_terms", "user_month_features", *BELIEFS)
+    monthly = ("stg_actions", "user_months", "search_terms", "user_month_features", *POSTERIORS)
     for table in monthly:
         assert new_shop.query(f"select count(*) from {table} where month < date '2016-07-01'") == [(0,)], table
-    assert_same(new_shop, base, BELIEFS, where="month = date '2016-07-01'")
+    assert_same(new_shop, base, POSTERIORS, where="month = date '2016-07-01'")
 
 
 @pytest.mark.slow
@@ -118,16 +118,16 @@ def test_past_months_keep_their_model_until_a_backfill(base, shop):
         from stage_coefficients"""
     )
     shop.build()
-    assert_same(shop, base, [*BELIEFS, "month_model_assignments"], ignore=())
-    before = {table: shop.run_of_months(table) for table in BELIEFS}
+    assert_same(shop, base, [*POSTERIORS, "month_model_assignments"], ignore=())
+    before = {table: shop.run_of_months(table) for table in POSTERIORS}
     shop.build(backfill_from="2017-01")
-    for table in BELIEFS:
+    for table in POSTERIORS:
         months = {month for month, run in shop.run_of_months(table).items() if run != before[table][month]}
         assert months == {"2017-01", "2017-02"}, table
         if table != "pair_filter":
             newer = "select distinct month >= date '2017-01-01', model_version like '%newer' from"
             assert sorted(shop.query(f"{newer} {table}")) == [(False, False), (True, True)]
-    assert_same(shop, base, BELIEFS, where="month < date '2017-01-01'", ignore=())
-    restated = {table: shop.run_of_months(table) for table in BELIEFS}
+    assert_same(shop, base, POSTERIORS, where="month < date '2017-01-01'", ignore=())
+    backfilled = {table: shop.run_of_months(table) for table in POSTERIORS}
     shop.build()
-    assert {table: shop.run_of_months(table) for table in BELIEFS} == restated, "once is enough"
+    assert {table: shop.run_of_months(table) for table in POSTERIORS} == backfilled, "once is enough"

@@ -34,9 +34,9 @@ def test_draws_follow_their_probabilities():
     choice = GroupedChoice(weights, np.array([0, 0, 1, 1, 1]))
     rng, n = np.random.default_rng(1), 200_000
     rows, groups = rng.integers(2, size=n), rng.integers(2, size=n)
-    drawn = choice.draw(rng, rows, groups)
+    sampled = choice.draw(rng, rows, groups)
     seen = np.zeros((2, 5))
-    np.add.at(seen, (rows, drawn), 1)
+    np.add.at(seen, (rows, sampled), 1)
     assert np.abs(seen / (n / 4) - [[0.25, 0.75, 0.2, 0.2, 0.6], [1, 0, 1, 0, 0]]).max() < 0.02
     assert seen[1, [1, 3, 4]].sum() == 0
 

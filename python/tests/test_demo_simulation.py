@@ -19,7 +19,7 @@ from life_stage_demo.simulation import USERS_PER_CHUNK, Run
 RUN = Run(USERS_PER_CHUNK + 300, month_number("2016-09"), 3, 7, Parameters(), with_truth_actions=True)
 
 
-def fingerprints(folder: Path) -> dict[str, str]:
+def digests(folder: Path) -> dict[str, str]:
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
@@ -48,19 +48,19 @@ def demo(tmp_path_factory):
 
 def test_the_result_does_not_depend_on_the_number_of_jobs(demo, tmp_path):
     generate(RUN, tmp_path / "source", jobs=2)
-    assert fingerprints(tmp_path / "source") == fingerprints(demo)
+    assert digests(tmp_path / "source") == digests(demo)
 
 
 def test_another_seed_gives_other_actions(demo, tmp_path):
     generate(replace(RUN, seed=8, n_users=200, n_months=1), tmp_path / "source")
     generate(replace(RUN, n_users=200, n_months=1), tmp_path / "same")
     month = "actions/month=2016-09/part-0000.parquet"
-    assert fingerprints(tmp_path / "source")[month] != fingerprints(tmp_path / "same")[month]
+    assert digests(tmp_path / "source")[month] != digests(tmp_path / "same")[month]
 
 
 def test_a_longer_run_leaves_the_common_months_as_they_are(demo, tmp_path):
     generate(replace(RUN, n_months=4), tmp_path / "source")
-    longer, shorter = fingerprints(tmp_path / "source"), fingerprints(demo)
+    longer, shorter = digests(tmp_path / "source"), digests(demo)
     common = [name for name in shorter if name.startswith(("actions/", "truth/actions/", "items"))]
     assert {name: longer[name] for name in common} == {name: shorter[name] for name in common}
     assert "actions/month=2016-12/part-0000.parquet" in longer

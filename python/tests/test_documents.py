@@ -39,12 +39,12 @@ def test_the_schedulers_snippets_are_python_that_calls_the_job():
 
 def test_the_notebook_runs(base):
     pytest.importorskip("marimo", reason="marimo is not installed: pip install -e '.[notebook]'")
-    places = {
+    paths = {
         "LIFE_STAGE_PUBLISHED": str(base.published),
         "LIFE_STAGE_WAREHOUSE": str(base.warehouse),
     }
     notebook = PROJECT / "notebooks" / "explore_marts.py"
-    run = subprocess.run([sys.executable, notebook], env=os.environ | places, capture_output=True, text=True)
+    run = subprocess.run([sys.executable, notebook], env=os.environ | paths, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     for found in ("How many children", "and why the last one", "Share of actions in the evening", "kindergarten"):
         assert found in run.stdout

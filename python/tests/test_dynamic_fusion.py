@@ -74,7 +74,7 @@ def ranked(tracks: list[Track], month: int) -> list[Track]:
     return sorted(tracks, key=lambda t: (-weight[t.number], -t.matched, t.first, t.number))
 
 
-class Fold:
+class MonthlyRun:
     """The compiled SQL of the model, run month by month on separate tables, as the materialization does."""
 
     def __init__(self, base) -> None:
@@ -122,8 +122,8 @@ class Fold:
 
 
 @pytest.fixture(scope="module")
-def fold(base):
-    return Fold(base)
+def monthly_run(base):
+    return MonthlyRun(base)
 
 
 def oracle(history: dict[int, np.ndarray], n_months: int, edges: list[int]) -> dict[int, list[Track]]:
@@ -134,20 +134,20 @@ def oracle(history: dict[int, np.ndarray], n_months: int, edges: list[int]) -> d
     return found
 
 
-def assert_follows(fold: Fold, histories: dict[str, dict[int, np.ndarray]], n_months: int) -> None:
-    predicted = fold.run(histories, n_months)
+def assert_follows(monthly_run: MonthlyRun, histories: dict[str, dict[int, np.ndarray]], n_months: int) -> None:
+    predicted = monthly_run.run(histories, n_months)
     for user, history in histories.items():
-        expected = oracle(history, n_months, fold.edges)
+        expected = oracle(history, n_months, monthly_run.edges)
         for month in range(n_months):
             rows, tracks = predicted[month][predicted[month]["user_id"] == user], expected[month]
             assert list(rows["track_no"]) == [t.number for t in tracks], (user, month)
             assert list(rows["rank"]) == list(range(1, len(tracks) + 1))
             assert list(rows["n_fusions"]) == [t.fusions for t in tracks]
             for row, track in zip(rows.to_dict("records"), tracks, strict=True):
-                now = moved(track.p, month - track.matched, fold.edges)
+                now = moved(track.p, month - track.matched, monthly_run.edges)
                 assert row["graduated_probability"] == pytest.approx(now[-1], abs=1e-9)
-                inside = now[:-1] / now[:-1].sum() if now[:-1].sum() > 1e-12 else np.eye(len(fold.stages))[-1]
-                np.testing.assert_allclose([row[f"p_{s}"] for s in fold.stages], inside, rtol=0, atol=1e-9)
+                inside = now[:-1] / now[:-1].sum() if now[:-1].sum() > 1e-12 else np.eye(len(monthly_run.stages))[-1]
+                np.testing.assert_allclose([row[f"p_{s}"] for s in monthly_run.stages], inside, rtol=0, atol=1e-9)
 
 
 # Distributions of few coarse numbers, so that ties and repeated agreement are common.
@@ -157,9 +157,9 @@ HISTORIES = st.dictionaries(st.integers(0, 15), DISTRIBUTIONS, min_size=1, max_s
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(histories=st.lists(HISTORIES, min_size=1, max_size=6))
-def test_any_history_is_fused_as_published(fold, histories):
+def test_any_history_is_fused_as_published(monthly_run, histories):
     """Ties, gaps of several months, births crossing zero, more than three tracks."""
-    assert_follows(fold, {f"u{n}": history for n, history in enumerate(histories)}, 16)
+    assert_follows(monthly_run, {f"u{n}": history for n, history in enumerate(histories)}, 16)
 
 
 @settings(max_examples=50, deadline=None)
@@ -180,32 +180,32 @@ def test_the_arrays_of_evaluation_fuse_any_history_alike(histories):
             np.testing.assert_allclose(predicted[user, month], now / now.sum(), rtol=0, atol=1e-9)
 
 
-def test_a_child_leaves_the_last_stage_and_stays_graduated(fold):
+def test_a_child_leaves_the_last_stage_and_stays_graduated(monthly_run):
     last = np.eye(6)[-1]
-    assert_follows(fold, {"old": {0: last, 40: last, 55: np.eye(6)[0]}, "silent": {0: last}}, 60)
-    predicted = fold.run({"silent": {0: last}}, 60)
+    assert_follows(monthly_run, {"old": {0: last, 40: last, 55: np.eye(6)[0]}, "silent": {0: last}}, 60)
+    predicted = monthly_run.run({"silent": {0: last}}, 60)
     graduated = [predicted[month]["graduated_probability"].item() for month in range(60)]
     assert graduated[0] == 0 and graduated[24] == pytest.approx(0.5) and graduated[48:] == [1.0] * 12
 
 
-def test_a_month_without_a_distribution_only_moves_the_tracks(fold):
-    predicted = fold.run({"quiet": {0: np.array([1, 0, 0, 0, 0, 0.0])}}, 10)
+def test_a_month_without_a_distribution_only_moves_the_tracks(monthly_run):
+    predicted = monthly_run.run({"quiet": {0: np.array([1, 0, 0, 0, 0, 0.0])}}, 10)
     assert [predicted[m]["n_fusions"].item() for m in range(10)] == [1] * 10
     assert predicted[9]["p_pregnancy"].item() == 0, "nine months on every expected child is born"
     assert predicted[3]["p_newborn"].item() == pytest.approx(3 / 9)
     assert not predicted[9]["birth_confirmed"].item(), "time alone confirms no birth"
 
 
-def test_two_children_keep_two_tracks(fold):
+def test_two_children_keep_two_tracks(monthly_run):
     pregnancy, nursery = np.eye(6)[0], np.eye(6)[4]
-    predicted = fold.run({"both": {0: pregnancy, 1: nursery, 2: pregnancy, 3: nursery}}, 4)
+    predicted = monthly_run.run({"both": {0: pregnancy, 1: nursery, 2: pregnancy, 3: nursery}}, 4)
     assert list(predicted[3]["n_fusions"]) == [2, 2] and list(predicted[3]["track_no"]) == [2, 1]
     assert list(predicted[3]["birth_confirmed"]) == [True, False]
 
 
-def test_a_fourth_track_drops_the_weakest(fold):
+def test_a_fourth_track_drops_the_weakest(monthly_run):
     stages = [np.eye(6)[n] for n in (0, 2, 4, 5)]
-    predicted = fold.run({"all": dict(enumerate(stages))}, 4)
+    predicted = monthly_run.run({"all": dict(enumerate(stages))}, 4)
     assert sorted(predicted[3]["track_no"]) == [2, 3, 4], "the oldest of equal fusions has faded most"
 
 

@@ -12,7 +12,7 @@ import duckdb
 import pandas as pd
 import pytest
 import yaml
-from project import PLACES, PROJECT, SMALL, Shop, assert_same, assert_stops, copy_shop, made_once, make_shop, pin_model
+from project import PATHS, PROJECT, SMALL, Shop, assert_same, assert_stops, copy_shop, made_once, make_shop, pin_model
 
 # Runs dbt and dies at the given point: after the published set was replaced, or before the warehouse is.
 KILLED = """
@@ -100,7 +100,7 @@ def kill(shop: Shop, moment: str, name: str, user: str) -> None:
     """Run an erasure and kill it before or after a function of life_stage.erasure."""
     words = ["run-operation", "erase_user", "--args", f"{{user_id: '{user}'}}", "--vars", repr(SMALL)]
     command = [sys.executable, "-c", KILLED, moment, name, "--no-use-colors", *words, "--target-path", "target"]
-    done = subprocess.run(command, cwd=shop.folder, env=os.environ | PLACES, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=shop.folder, env=os.environ | PATHS, capture_output=True, text=True)
     assert done.returncode == -9, done.stdout + done.stderr
 
 
@@ -256,7 +256,7 @@ def ask_for_consent(base: Shop, folder: Path) -> None:
     """Deliver consents, some missing, revoked or in doubt, and run the job."""
     shop = copy_shop(base, folder)
     users = [u for (u,) in shop.query("select user_id from user_stages group by 1 order by 1 limit 6")]
-    never, withdrawn, garbled, ahead, again, same_day = users
+    never, revoked, garbled, ahead, again, same_day = users
     rows, names = CONSENTS.format(source=shop.source), ", ".join(f"'{user}'" for user in users)
     shop.write(
         "consents.csv",
@@ -265,7 +265,7 @@ def ask_for_consent(base: Shop, folder: Path) -> None:
         where user_id::varchar not in ({names})
         union all from (values
             ({never}, 'newsletter', '2016-01-01', null),
-            ({withdrawn}, 'life_stages', '2016-01-01', '2017-03-01'),
+            ({revoked}, 'life_stages', '2016-01-01', '2017-03-01'),
             ({garbled}, 'life_stages', '2016-01-01', 'yes'),
             ({ahead}, 'life_stages', '2999-03-02', null),
             ({again}, 'life_stages', '2016-01-01', '2016-05-01'),

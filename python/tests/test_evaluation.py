@@ -28,7 +28,7 @@ METHODS = {
 }
 
 
-def said_by(shop, method: str, stages: list[str]) -> pd.DataFrame:
+def predictions_of(shop, method: str, stages: list[str]) -> pd.DataFrame:
     """The predictions of a method by user and month, stages in age order."""
     rows = shop.frame("evaluation_predictions", f"method = '{method}'").set_index(["user_id", "month"]).sort_index()
     return rows[[f"p_{stage}" for stage in stages]]
@@ -66,8 +66,8 @@ def test_the_arrays_equal_the_sql_of_the_marts(evaluated, stages):
             from known union all
             select * replace ('rolling_6_months' as model_name) from known where model_name = 'log_likelihood' union all
             select * replace ('memory_less' as model_name) from known
-            where parameter_type = 'initial_prior'
-            or parameter_type = 'setting' and feature in ('tau', 'gamma', 'delta')
+            where parameter_type = 'setting' and feature in ('tau', 'gamma', 'delta')
+            or parameter_type = 'initial_prior'
             """
         )
         tables = {
@@ -104,7 +104,7 @@ def test_the_arrays_equal_the_sql_of_the_marts(evaluated, stages):
     )
 
 
-def forget_models(shop) -> None:
+def drop_models(shop) -> None:
     """Make the next run retrain the evaluated model."""
     shop.change("delete from evaluation_coefficients")
 
@@ -123,7 +123,7 @@ def test_registrations_of_test_users_change_no_prediction(evaluated, tmp_path):
             ) to '{shop.source}/changed.parquet'"""
         )
     (shop.source / "changed.parquet").rename(shop.source / "children.parquet")
-    forget_models(shop)
+    drop_models(shop)
     shop.build(evaluated=True, evaluation_from=EVALUATED_FROM)
     for table in ("evaluation_coefficients", "evaluation_predictions"):
         pd.testing.assert_frame_equal(shop.frame(table), evaluated.frame(table), check_exact=True, obj=table)
@@ -146,14 +146,14 @@ def test_later_months_change_no_earlier_prediction(evaluated, tmp_path):
 
 
 def test_no_evaluated_user_was_trained_on(evaluated):
-    learned, told = (
+    trained, found = (
         {user for (user,) in evaluated.query(sql)}
         for sql in (
             "select distinct user_id from training_rows where split <> 'test'",
             "select distinct user_id from stage_predictions",
         )
     )
-    assert not learned & told and len(told) > 20
+    assert not trained & found and len(found) > 20
 
 
 def test_predictions_use_only_what_was_available_at_their_time():
@@ -208,7 +208,7 @@ def test_the_tables_hold_the_means_and_the_errors_of_the_predictions(evaluated):
     n_users = user.max() + 1
     draws = np.random.default_rng(0).multinomial(n_users, np.full(n_users, 1 / n_users), size=2000)
 
-    def drawn(values):
+    def sampled_error(values):
         """The mean of every bootstrap sample of users."""
         return draws @ np.bincount(user, weights=values) / (draws @ np.bincount(user))
 
@@ -234,27 +234,27 @@ def test_the_tables_hold_the_means_and_the_errors_of_the_predictions(evaluated):
     gaps = (predicted["is_right"] - predicted["predicted_stage_probability"]).groupby(bins).sum()
     assert row["calibration_error"] == pytest.approx(gaps.abs().sum() / len(predicted), abs=1e-9)
     for found, values in {
-        row["accuracy_error"]: drawn(right),
-        row["log_loss_error"]: drawn(predicted["log_loss"]),
+        row["accuracy_error"]: sampled_error(right),
+        row["log_loss_error"]: sampled_error(predicted["log_loss"]),
         row["macro_recall_error"]: recall(predicted),
-        gain["accuracy_gain_error"]: drawn(more),
-        gain["log_loss_gain_error"]: drawn(predicted["log_loss"] - other["log_loss"]),
+        gain["accuracy_gain_error"]: sampled_error(more),
+        gain["log_loss_gain_error"]: sampled_error(predicted["log_loss"] - other["log_loss"]),
         gain["recall_gain_error"]: recall(predicted) - recall(other),
     }.items():
         assert found == pytest.approx(values.std(), rel=0.1)
 
 
 def test_every_user_month_is_in_one_cohort_of_each_dimension(evaluated):
-    n_judged = evaluated.query("select count(*) from stage_predictions where method = 'prior'")[0][0]
+    n_evaluated = evaluated.query("select count(*) from stage_predictions where method = 'prior'")[0][0]
     counts = dict(
         evaluated.query("select cohort, count(*) from evaluation_cohorts where period = 'all' group by cohort")
     )
-    assert counts["all"] == n_judged == counts["active month"] + counts["empty month"]
-    quiet = counts["not active in the window"]
-    assert n_judged == counts["active in the window"] + quiet
+    assert counts["all"] == n_evaluated == counts["active month"] + counts["empty month"]
+    inactive = counts["not active in the window"]
+    assert n_evaluated == counts["active in the window"] + inactive
     bands = ("1-2 active months", "3-4 active months", "5 or more active months")
-    assert n_judged == sum(counts.get(band, 0) for band in bands) + quiet
-    assert n_judged == sum(n for cohort, n in counts.items() if cohort.startswith("history"))
+    assert n_evaluated == sum(counts.get(band, 0) for band in bands) + inactive
+    assert n_evaluated == sum(n for cohort, n in counts.items() if cohort.startswith("history"))
     of_months = dict(
         evaluated.query("select cohort, count(*) from evaluation_cohorts where period <> 'all' group by cohort")
     )
@@ -271,16 +271,16 @@ def test_confusion_recall_and_calibration_are_counts_of_the_predictions(evaluate
     expected = predicted.groupby(["method", "true_stage"])["is_right"].mean()
     for key, recall in recalls["recall"].items():
         assert recall == pytest.approx(expected[key], abs=1e-12)
-    told = predicted.groupby(["method", "predicted_stage"])["is_right"].mean()
+    found = predicted.groupby(["method", "predicted_stage"])["is_right"].mean()
     for key, share in recalls["precision_share"].dropna().items():
-        assert share == pytest.approx(told[key], abs=1e-12)
+        assert share == pytest.approx(found[key], abs=1e-12)
     bins = evaluated.frame("stage_calibration").groupby("method")["n_user_months"].sum()
     assert bins.to_dict() == predicted.groupby("method").size().to_dict()
 
 
 def test_a_shop_without_enough_history_is_built_without_an_evaluation(base, tmp_path):
     shop = copy_shop(base, tmp_path / "young")
-    forget_models(shop)
+    drop_models(shop)
     run = shop.build(evaluated=True)
     assert "LS-ML-002 nothing is evaluated" in run.output
     assert shop.query("select count(*) from evaluation_predictions") == [(0,)]

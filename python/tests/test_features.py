@@ -316,7 +316,7 @@ def test_a_feature_has_a_valid_name(base):
     assert month.rows(feature="'n=''quoted'': {{ é }}'")[0][2] == "n='quoted': {{ é }}"
 
 
-def add_family(shop: Shop, sql: str) -> None:
+def add_feature_group(shop: Shop, sql: str) -> None:
     """Add a feature group as an analyst does: make feature NAME=evening_share, then the SQL."""
     file = shop.folder / FOLDER / "feature_evening_share.sql"
     if not file.exists():
@@ -335,7 +335,7 @@ def add_march(shop: Shop) -> None:
     )
 
 
-def assert_stops_before_learning(shop: Shop, tables: list[str], *facts: str) -> None:
+def assert_stops_before_training(shop: Shop, tables: list[str], *facts: str) -> None:
     """Assert that the run fails with the facts, and that tables and published set are unchanged."""
     before = shop.contents()
     finished = shop.start(retrain_every_months=1)
@@ -364,7 +364,7 @@ def extended(base, tmp_path_factory):
     def make(folder: Path) -> None:
         shop = copy_shop(base, folder)
         add_march(shop)
-        add_family(shop, EVENING_SHARE.format(value=SHARE))
+        add_feature_group(shop, EVENING_SHARE.format(value=SHARE))
         shop.build(retrain_every_months=1)
 
     return Shop(made_once(tmp_path_factory, "extended", make))
@@ -375,8 +375,8 @@ def test_a_new_feature_group_is_counted_for_all_months_and_trained_in_the_next_m
     all_months = "select strftime(month, '%Y-%m') from user_months group by 1 order by 1"
     assert extended.query(f"{counted} order by 1") == extended.query(all_months)
     assert_same(extended, base, ["user_month_features"], where=f"{PAST} and feature not like 'evening_share=%'")
-    learned = "select distinct cast(trained_through as text), model_name from stage_coefficients"
-    assert extended.query(f"{learned} where feature = 'evening_share=all' order by model_name") == [
+    trained = "select distinct cast(trained_through as text), model_name from stage_coefficients"
+    assert extended.query(f"{trained} where feature = 'evening_share=all' order by model_name") == [
         ("2017-03-01", "log_likelihood"),
         ("2017-03-01", "memory_less"),
     ]
@@ -399,16 +399,16 @@ def test_months_keep_their_log_likelihoods_and_posteriors_without_the_feature_gr
 @pytest.mark.slow
 def test_a_faulty_feature_group_stops_before_training_and_leaves_no_trace_after_the_fix(extended, shop):
     add_march(shop)
-    add_family(shop, "select item_id, brand from {{ ref('stg_items') }}\n")
-    assert_stops_before_learning(
+    add_feature_group(shop, "select item_id, brand from {{ ref('stg_items') }}\n")
+    assert_stops_before_training(
         shop,
         STATE,
         "LS-FEA-002 models/life_stage/features/feature_evening_share.sql returns brand, item_id",
         "return (item_id, feature), (search_term, feature) or (user_id, month, feature, value)",
     )
     in_march = f"case when month >= date '2017-03-01' then cast('nan' as double) else 1 - {SHARE} end"
-    add_family(shop, EVENING_SHARE.format(value=in_march))
-    assert_stops_before_learning(
+    add_feature_group(shop, EVENING_SHARE.format(value=in_march))
+    assert_stops_before_training(
         shop,
         [table for table in STATE if table != "user_month_features"],
         "LS-FEA-003 models/life_stage/features/feature_evening_share.sql returns a value that is NaN, infinite or null",
@@ -416,7 +416,7 @@ def test_a_faulty_feature_group_stops_before_training_and_leaves_no_trace_after_
     )
     assert "2017-03" not in shop.run_of_months("user_month_features")
     assert shop.query(f"select count(*) from user_month_features where not ({PAST})") == [(0,)]
-    add_family(shop, EVENING_SHARE.format(value=SHARE))
+    add_feature_group(shop, EVENING_SHARE.format(value=SHARE))
     shop.build(retrain_every_months=1)
     assert_same(shop, extended, [*STATE, "user_stages"])
 

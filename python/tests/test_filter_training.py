@@ -9,7 +9,7 @@ from filter_oracle import Divisions, log_likelihood_at, prior_after
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
-from training_data import AGES, THROUGH, learning_tables, months_of
+from training_data import AGES, THROUGH, months_of, training_tables
 
 from life_stage import calibration, regression, regularisation, train_through_filter
 from life_stage.birth_months import (
@@ -51,7 +51,7 @@ def pairs(months: Months) -> list[tuple[int, int]]:
     return list(zip(months.user.tolist(), months.lag.tolist(), strict=True))
 
 
-def evidence_of_cells(e: np.ndarray, lag: int) -> np.ndarray:
+def log_likelihood_of_grid(e: np.ndarray, lag: int) -> np.ndarray:
     """The log-likelihood of one month at every grid point, from the oracle of the SQL."""
     return np.array([e[0], *log_likelihood_at(BIRTHS.age_now - lag, e, DIVISIONS), e[-1]])
 
@@ -68,7 +68,7 @@ def test_the_running_sum_adds_up_all_months_to_each_readout(users, seed):
     for n, (user, read_at) in enumerate(pairs(readouts)):
         for m, (other, lag) in enumerate(pairs(rows)):
             if other == user and lag >= read_at:
-                expected[n] += evidence_of_cells(log_likelihood[m], lag)
+                expected[n] += log_likelihood_of_grid(log_likelihood[m], lag)
     np.testing.assert_allclose(BIRTHS.running_sum(log_likelihood, rows, readouts), expected, rtol=0, atol=1e-12)
 
 
@@ -190,9 +190,7 @@ def test_the_prior_of_a_readout_lies_on_the_birth_months_possible_then(users):
     for prior, lag, tenure in zip(found, readouts.lag, readouts.tenure, strict=True):
         expected = np.zeros(BIRTHS.n_cells)
         expected[[0, -1]] = (by_age := prior_after(tenure, START, HAZARD, DIVISIONS))[[0, -1]]
-        expected[1 + lag : 1 + lag + len(by_age) - 2] = by_age[
-            1:-1
-        ]  # a child of age `first` then is `lag` months older now
+        expected[1 + lag : 1 + lag + len(by_age) - 2] = by_age[1:-1]  # `lag` months older by now
         np.testing.assert_allclose(prior, expected, rtol=0, atol=1e-12)
 
 
@@ -264,7 +262,7 @@ def loss_of(monkeypatch, *arguments, **options):
     return seen
 
 
-def restated_loss(theta, matrix, rows: Months, begin: LogLikelihood, anchor_inverse_penalty: float) -> float:
+def loss_by_definition(theta, matrix, rows: Months, begin: LogLikelihood, anchor_inverse_penalty: float) -> float:
     """METHOD 4, step 2, user by user and cut by cut."""
     value, log_likelihood = 0.0, matrix @ theta[:-1] + theta[-1]
     for user in np.unique(rows.user):
@@ -272,7 +270,7 @@ def restated_loss(theta, matrix, rows: Months, begin: LogLikelihood, anchor_inve
         for n_months in (int(np.ceil(len(of_user) * third / 3)) for third in (1, 2, 3)):
             cut = of_user[n_months - 1]
             lag, tenure, age = rows.lag[cut], rows.tenure[cut], rows.age[cut]
-            total = sum(evidence_of_cells(log_likelihood[n], rows.lag[n]) for n in of_user[:n_months])
+            total = sum(log_likelihood_of_grid(log_likelihood[n], rows.lag[n]) for n in of_user[:n_months])
             by_age, prior = prior_after(tenure, START, HAZARD, DIVISIONS), np.zeros(BIRTHS.n_cells)
             prior[[0, -1]], prior[1 + lag : 1 + lag + len(by_age) - 2] = by_age[[0, -1]], by_age[1:-1]
             posterior = prior * np.exp(total - total.max())
@@ -297,7 +295,7 @@ def test_the_loss_is_the_noise_mixed_likelihood_of_birth_months_with_two_penalti
     seen = loss_of(monkeypatch, examples.matrix, examples.months, BIRTHS, begin, 0.05)
     for seed in range(3):
         theta = np.random.default_rng(seed).normal(size=(4, N_BINS))
-        expected = restated_loss(theta, examples.matrix, examples.months, begin, 0.05)
+        expected = loss_by_definition(theta, examples.matrix, examples.months, begin, 0.05)
         assert seen.loss(theta.ravel())[0] == pytest.approx(expected, rel=1e-6)  # single precision
 
 
@@ -308,7 +306,7 @@ def test_the_gradient_of_the_loss_is_its_slope(examples, monkeypatch):
     for _ in range(6):
         theta, step = random.normal(size=(4, N_BINS)), 1e-4 * random.normal(size=(4, N_BINS))
         above, below = (
-            restated_loss(at, examples.matrix, examples.months, begin, 0.05) for at in (theta + step, theta - step)
+            loss_by_definition(at, examples.matrix, examples.months, begin, 0.05) for at in (theta + step, theta - step)
         )
         slope = seen.loss(theta.ravel())[1] @ step.ravel()
         assert slope == pytest.approx((above - below) / 2, rel=1e-4, abs=1e-7)
@@ -355,7 +353,7 @@ def evaluated(log_likelihood: LogLikelihood, examples: Examples) -> float:
 
 
 def test_fine_tuning_finds_features_that_only_duplicate_themselves():
-    """Three features are independent every month, six duplicate the first month's: one month cannot distinguish them."""
+    """Three features are independent every month, six duplicate the first month's. One month is not enough."""
     examples, held_out = simulated(1500, seed=7, n_repeating=2), simulated(1500, seed=8, n_repeating=2)
     plain = fit(examples)
     tuned = train_through_filter.fine_tune(examples.matrix, examples.months, BIRTHS, plain, 0.1)
@@ -373,7 +371,7 @@ MONTHLY_START = np.full(10, 0.1)
 MONTHLY_BIRTHS = BirthMonths(MONTHLY, N_MONTHS, MONTHLY_START, HAZARD)
 
 
-def drawn(n_users: int, seed: int, repeated: bool = False, wrong: float = 0.0) -> tuple[Months, np.ndarray]:
+def sampled(n_users: int, seed: int, repeated: bool = False, wrong: float = 0.0) -> tuple[Months, np.ndarray]:
     """Months of children sampled from the prior, with the true log-likelihood of the observed features in each.
 
     repeated: every month duplicates the user's first; wrong: share of users with another user's birthday.
@@ -388,12 +386,12 @@ def drawn(n_users: int, seed: int, repeated: bool = False, wrong: float = 0.0) -
     met = (random.random(len(months))[:, None] > met_in[age_bin].cumsum(axis=1)).sum(axis=1)
     if repeated:
         met = np.repeat(met[months.first_of_users], months.counts)
-    told = np.where(random.random(n_users) < wrong, random.permutation(age), age)
-    moved = np.repeat(told - age, months.counts)
+    registered = np.where(random.random(n_users) < wrong, random.permutation(age), age)
+    moved = np.repeat(registered - age, months.counts)
     return Months(months.user, months.lag, months.age + moved, months.tenure), np.log(met_in[:, met]).T
 
 
-def judge_of(months: Months, log_likelihood: np.ndarray, factor: float = 1.0) -> CalibrationObjective:
+def objective_of(months: Months, log_likelihood: np.ndarray, factor: float = 1.0) -> CalibrationObjective:
     n_bins = len(MONTHLY.bins)
     as_it_is = LogLikelihood(factor * np.eye(n_bins), np.zeros(n_bins), MONTHLY_START, 0)
     return CalibrationObjective(csr_matrix(log_likelihood), months, last_months(months, 4), MONTHLY_BIRTHS, as_it_is)
@@ -402,27 +400,27 @@ def judge_of(months: Months, log_likelihood: np.ndarray, factor: float = 1.0) ->
 @pytest.fixture(scope="module")
 def honest():
     """Correctly scaled log-likelihoods."""
-    return drawn(2500, seed=1)
+    return sampled(2500, seed=1)
 
 
 def test_log_likelihoods_twice_as_steep_are_scaled_by_half(honest):
     """The joint effect of tau and gamma on a whole history: correct log-likelihoods keep their scale."""
     for factor in (0.5, 1.0, 2.0):
-        best = judge_of(*honest, factor).best()
+        best = objective_of(*honest, factor).best()
         assert best.tau * N_MONTHS**-best.gamma == pytest.approx(1 / factor, rel=0.15)
     np.testing.assert_allclose(
-        judge_of(*honest, 2.0).stage_masses(0.5, 0.3), judge_of(*honest).stage_masses(1.0, 0.3), atol=1e-12
+        objective_of(*honest, 2.0).read(0.5, 0.3), objective_of(*honest).read(1.0, 0.3), atol=1e-12
     )
 
 
 def test_months_that_only_duplicate_the_first_one_count_less_the_more_there_are(honest):
-    repeated = judge_of(*drawn(2500, seed=2, repeated=True)).best()
-    assert repeated.gamma == max(calibration.GAMMAS) > judge_of(*honest).best().gamma
+    repeated = objective_of(*sampled(2500, seed=2, repeated=True)).best()
+    assert repeated.gamma == max(calibration.GAMMAS) > objective_of(*honest).best().gamma
     assert repeated.tau * N_MONTHS**-repeated.gamma < 0.3, "six months log_progress little more than one"
 
 
 def test_the_prior_mixing_weight_grows_with_the_share_of_wrong_birthdays(honest):
-    of_honest, of_wrong = judge_of(*honest).best(), judge_of(*drawn(2500, seed=3, wrong=0.1)).best()
+    of_honest, of_wrong = objective_of(*honest).best(), objective_of(*sampled(2500, seed=3, wrong=0.1)).best()
     assert of_honest.delta < of_wrong.delta
 
 
@@ -430,7 +428,7 @@ def test_some_of_the_belief_always_stays_with_the_prior():
     """So a single wrong birthday, however sure the evidence is, costs a finite loss."""
     assert min(*DELTAS, ReadoutSettings().delta, UNCALIBRATED.delta) > 0
     months = months_of([(0, 0, [0])])
-    objective = judge_of(
+    objective = objective_of(
         months, 4000.0 * (np.array([MONTHLY.bins]) == "6")
     )  # sure of another child than the one told of
     for settings_tried in (UNCALIBRATED, ReadoutSettings(), objective.best()):
@@ -438,8 +436,8 @@ def test_some_of_the_belief_always_stays_with_the_prior():
     assert objective.best().delta == max(DELTAS)
 
 
-def test_log_loss_and_calibration_error_are_what_they_are_called(honest):
-    objective, read = judge_of(*honest), ReadoutSettings(1.5, 0.15, 0.03)
+def test_log_loss_and_calibration_error_follow_their_definitions(honest):
+    objective, read = objective_of(*honest), Settings(1.5, 0.15, 0.03)
     readouts = last_months(honest[0], 4)
     stage = MONTHLY.stage_of(readouts.age)
     truth = stage[stage >= 0]
@@ -458,7 +456,7 @@ def test_log_loss_and_calibration_error_are_what_they_are_called(honest):
 
 
 def test_the_best_settings_have_the_least_loss_of_the_grid(honest):
-    objective = judge_of(*honest)
+    objective = objective_of(*honest)
     best = objective.best()
     for tau in calibration.TAUS[::3]:
         for gamma in calibration.GAMMAS[::2]:
@@ -485,15 +483,15 @@ def test_folds_keep_users_whole_and_take_no_more_rows_than_are_enough(counts, en
 
 
 def test_the_search_stops_at_the_first_candidate_that_is_not_better():
-    asked = []
+    tried = []
 
     def losses(values):
         for candidate, loss in enumerate(values):
-            asked.append(candidate)
+            tried.append(candidate)
             yield candidate, loss
 
     assert regularisation.first_not_beaten(losses([5, 4, 3, 3, 1])) == 2
-    assert asked == [0, 1, 2, 3]
+    assert tried == [0, 1, 2, 3]
     assert regularisation.first_not_beaten(losses([3, 2, 1])) == 2
     assert regularisation.first_not_beaten(losses([1, 2, 0])) == 0
     assert regularisation.first_not_beaten(iter([(0.3, np.inf), (1.0, 2.0)])) == 0, "none could be had"
@@ -521,7 +519,7 @@ def test_the_selected_inverse_penalty_is_the_best_for_held_out_users():
 
 
 def test_with_too_few_users_regularisation_strengths_are_the_defaults():
-    rows, matrix, vocabulary = learning_tables(12)
+    rows, matrix, vocabulary = training_tables(12)
     active = examples_of(rows, matrix, len(vocabulary), THROUGH).active(np.ones(len(vocabulary), bool))
     assert regularisation.choose_inverse_penalty(active, AGES) == regularisation.DEFAULT_INVERSE_PENALTY
     assert regularisation.choose_anchor_inverse_penalty(active, BIRTHS, 0.3) == 0
@@ -542,19 +540,19 @@ def test_the_anchor_inverse_penalty_is_positive_only_where_it_helps_held_out_use
 
 
 def test_the_anchor_inverse_penalty_is_evaluated_on_held_out_users(monkeypatch):
-    learned, judged_on = set(), set()
+    trained_on, evaluated_on = set(), set()
 
-    def fine_tune(matrix, rows, *arguments, **options):
-        learned.update(rows.user)
+    def tune(matrix, rows, *arguments, **options):
+        trained_on.update(rows.user)
         return original(matrix, rows, *arguments, **options)
 
     class Watched(CalibrationObjective):
         def __init__(self, matrix, rows, readouts, births, log_likelihood):
-            judged_on.update(rows.user)
+            evaluated_on.update(rows.user)
             super().__init__(matrix, rows, readouts, births, log_likelihood)
 
     original = train_through_filter.fine_tune
     monkeypatch.setattr(train_through_filter, "fine_tune", fine_tune)
     monkeypatch.setattr(regularisation, "CalibrationObjective", Watched)
     regularisation.choose_anchor_inverse_penalty(simulated(300, seed=7), BIRTHS, 0.3)
-    assert len(learned) == 200 and len(judged_on) == 100 and not learned & judged_on
+    assert len(trained_on) == 200 and len(evaluated_on) == 100 and not trained_on & evaluated_on

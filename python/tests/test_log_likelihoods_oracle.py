@@ -21,12 +21,14 @@ def counted_days(actions: pd.DataFrame, items: pd.DataFrame, terms: pd.DataFrame
     return days.groupby([*KEYS, "feature"]).size().rename("n_days").reset_index()
 
 
-def linear_evidence(features: pd.DataFrame, coefficients: pd.DataFrame, users: pd.DataFrame, bins: list) -> np.ndarray:
+def linear_log_likelihood(
+    features: pd.DataFrame, coefficients: pd.DataFrame, users: pd.DataFrame, bins: list
+) -> np.ndarray:
     """X @ W + intercept for the rows of `users`, with the features in the model's vocabulary."""
-    of_evidence = coefficients[coefficients["model_name"] == "log_likelihood"]
-    learned = of_evidence[of_evidence["parameter_type"] == "coefficient"]
-    weights = learned.pivot(index="feature", columns="age_bin", values="value")
-    intercept = of_evidence[of_evidence["parameter_type"] == "intercept"].set_index("age_bin")["value"]
+    of_log_likelihood = coefficients[coefficients["model_name"] == "log_likelihood"]
+    vocabulary = of_log_likelihood[of_log_likelihood["parameter_type"] == "coefficient"]
+    weights = vocabulary.pivot(index="feature", columns="age_bin", values="value")
+    intercept = of_log_likelihood[of_log_likelihood["parameter_type"] == "intercept"].set_index("age_bin")["value"]
     values = features.pivot_table(index=KEYS, columns="feature", values="value", fill_value=0)
     X = values.reindex(index=pd.MultiIndex.from_frame(users[KEYS]), columns=weights.index, fill_value=0)
     return X.to_numpy(dtype=float) @ weights[bins].to_numpy() + intercept[bins].to_numpy()
@@ -68,7 +70,7 @@ def test_log_likelihood_is_the_matrix_product_of_days_and_weights(base, bins):
     features = base.frame("user_month_features")
     for version, rows in found.groupby("model_version"):
         coefficients = base.frame("stage_coefficients", f"model_version = '{version}'")
-        expected = linear_evidence(features, coefficients, rows, bins)
+        expected = linear_log_likelihood(features, coefficients, rows, bins)
         np.testing.assert_allclose(rows[[f"ll_{name}" for name in bins]], expected, rtol=0, atol=1e-9)
     assert features[~features["feature"].isin(coefficients["feature"])].size > 0, "the model knows every feature"
 
@@ -177,9 +179,9 @@ def test_log_likelihood_of_random_users_is_the_matrix_product_with_the_same_bits
 
 
 def test_the_share_out_of_vocabulary_counts_actions_without_a_feature_that_the_model_knows(base, actions):
-    learned = base.frame("model_weights")["feature"]
+    vocabulary = base.frame("model_weights")["feature"]
     known_items, known_terms = (
-        features.loc[features["feature"].isin(learned), column]
+        features.loc[features["feature"].isin(vocabulary), column]
         for features, column in (
             (base.frame("item_features"), "item_id"),
             (base.frame("search_term_features"), "search_term"),

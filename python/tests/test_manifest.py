@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from project import PARSED_VARS, PLACES
+from project import PARSED_VARS, PATHS
 
 PROJECT = Path(__file__).parents[2]
 FOLDERS = ("models", "macros", "tests")
@@ -61,7 +61,7 @@ def manifest(tmp_path_factory):
 
 def parsed(scratch, **variables):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DBT_")}
-    environment |= PLACES | {"LIFE_STAGE_TARGET": "duckdb"}
+    environment |= PATHS | {"LIFE_STAGE_TARGET": "duckdb"}
     command = [str(Path(sys.executable).with_name("dbt")), "--no-use-colors", "parse", "--vars", json.dumps(variables)]
     command += ["--target-path", str(scratch / "target"), "--log-path", str(scratch / "logs")]
     finished = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True)

@@ -13,7 +13,7 @@ MONTH = pd.DateOffset(months=1)
 @pytest.fixture(scope="module")
 def history(evaluated):
     months = evaluated.frame("user_stage_months").sort_values(["user_id", "child_no", "month"], ignore_index=True)
-    return months.assign(told=months["stage"].where(months["is_in_stage"]))
+    return months.assign(published=months["stage"].where(months["is_in_stage"]))
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def open_shop(evaluated, tmp_path_factory):
 
 
 def test_user_stages_are_those_in_a_stage_in_the_newest_month(evaluated, history):
-    expected = history[(history["month"] == NEWEST) & history["is_in_stage"]].drop(columns="told")
+    expected = history[(history["month"] == NEWEST) & history["is_in_stage"]].drop(columns="published")
     found = evaluated.frame("user_stages").sort_values(["user_id", "child_no"], ignore_index=True)
     pd.testing.assert_frame_equal(found.drop(columns="since_month"), expected.reset_index(drop=True))
     outside = history["not_yet_expecting_probability"] + history["graduated_probability"] > 0.5
@@ -51,10 +51,10 @@ def test_the_runner_up_is_the_second_most_probable_stage(history, stages):
 
 def test_a_stage_has_the_month_in_which_it_began_without_a_break(evaluated, history):
     """After a month without a posterior the stage of a child starts again."""
-    told = {key: rows.set_index("month")["told"] for key, rows in history.groupby(["user_id", "child_no"])}
+    published = {key: rows.set_index("month")["published"] for key, rows in history.groupby(["user_id", "child_no"])}
     n_broken = 0
     for row in evaluated.frame("user_stages").itertuples():
-        months, since = told[row.user_id, row.child_no], NEWEST
+        months, since = published[row.user_id, row.child_no], NEWEST
         while months.get(since - MONTH) == row.stage:
             since -= MONTH
         assert row.since_month == since
@@ -63,14 +63,14 @@ def test_a_stage_has_the_month_in_which_it_began_without_a_break(evaluated, hist
 
 
 def test_a_stage_is_stale_after_half_a_year_without_an_action(history):
-    quiet = (history["month"].dt.year - history["last_active_month"].dt.year) * 12
-    quiet += history["month"].dt.month - history["last_active_month"].dt.month
-    assert (history["is_stale"] == (quiet >= 6)).all() and history["is_stale"].any()
+    inactive = (history["month"].dt.year - history["last_active_month"].dt.year) * 12
+    inactive += history["month"].dt.month - history["last_active_month"].dt.month
+    assert (history["is_stale"] == (inactive >= 6)).all() and history["is_stale"].any()
 
 
 def test_changes_are_the_differences_between_the_last_two_months(evaluated, history):
-    told = history.dropna(subset="told").set_index(["user_id", "child_no"])
-    now, before = (told.loc[told["month"] == month, "told"] for month in (NEWEST, NEWEST - MONTH))
+    published = history.dropna(subset="published").set_index(["user_id", "child_no"])
+    now, before = (published.loc[published["month"] == month, "published"] for month in (NEWEST, NEWEST - MONTH))
     both = pd.concat([before.rename("previous_stage"), now.rename("stage")], axis=1).sort_index()
     expected = both[both["previous_stage"].fillna("") != both["stage"].fillna("")]
     found = evaluated.frame("stage_changes").set_index(["user_id", "child_no"]).sort_index()
@@ -85,12 +85,12 @@ def close_shop(evaluated, history, tmp_path_factory):
     """The shop with a limit at which one count of the newest month is suppressed with others; and the limit."""
     shop = copy_shop(evaluated, tmp_path_factory.mktemp("close") / "shop")
     newest = history[(history["month"] == NEWEST) & history["is_in_stage"]]
-    few = 1 + int(newest.groupby("told")["user_id"].nunique().min())
+    few = 1 + int(newest.groupby("published")["user_id"].nunique().min())
     shop.build(only="stage_totals", min_cell_users=few)
     return shop, few
 
 
-def hidden(counts: pd.Series, few: int) -> set:
+def suppressed(counts: pd.Series, few: int) -> set:
     """The keys of suppressed counts: small ones, then the next until their sum reaches the limit."""
     found, total = set(), 0
     for key, n in sorted(counts.items(), key=lambda item: (item[1], counts.index.get_loc(item[0]))):
@@ -101,8 +101,8 @@ def hidden(counts: pd.Series, few: int) -> set:
 
 
 def test_totals_count_users_and_suppress_small_counts(evaluated, open_shop, close_shop, history, stages):
-    told = history.dropna(subset="told")
-    users = {key: set(rows["user_id"]) for key, rows in told.groupby(["month", "told"])}
+    published = history.dropna(subset="published")
+    users = {key: set(rows["user_id"]) for key, rows in published.groupby(["month", "published"])}
     months, n_flows = sorted(history["month"].unique()), 0
     for shop, few in ((evaluated, 20), (open_shop, FEW), close_shop):
         found = shop.frame("stage_totals").set_index(["month", "stage"])
@@ -110,7 +110,7 @@ def test_totals_count_users_and_suppress_small_counts(evaluated, open_shop, clos
         small_before = set(stages)  # there are no flows into the first month
         for month in months:
             here = {stage: users.get((month, stage), set()) for stage in stages}
-            small = hidden(pd.Series({stage: len(here[stage]) for stage in stages}), few)
+            small = suppressed(pd.Series({stage: len(here[stage]) for stage in stages}), few)
             for stage in stages:
                 row = found.loc[(month, stage)]
                 assert row["is_suppressed"] == (stage in small)
@@ -149,9 +149,9 @@ def test_flows_do_not_reveal_suppressed_counts_of_the_month_before(shop):
         select *, true as is_in_stage from (values {", ".join(rows)}) as v(user_id, stage, month)""",
     )
     shop.build(only="stage_totals", min_cell_users=20)
-    told = shop.frame("stage_totals", "stage = 'infant'").sort_values("month")
-    assert list(told["is_suppressed"]) == [True, False] and told["n_users"].iloc[1] == 43
-    assert told[["n_moved_in", "n_moved_out"]].isna().all(axis=None)
+    published = shop.frame("stage_totals", "stage = 'infant'").sort_values("month")
+    assert list(published["is_suppressed"]) == [True, False] and published["n_users"].iloc[1] == 43
+    assert published[["n_moved_in", "n_moved_out"]].isna().all(axis=None)
 
 
 @pytest.mark.slow
@@ -168,10 +168,10 @@ def test_a_warehouse_with_the_history_as_a_view_is_upgraded(base, shop):
 
 def test_rejected_registrations_of_enough_users_are_counted(shop):
     users, rows = shop.query("select count(distinct id), count(*) from stg_rejected_registrations")[0]
-    for few, told in ((users, rows), (users + 1, None)):
+    for few, published in ((users, rows), (users + 1, None)):
         shop.build(only="model_runs", min_cell_users=few)
         newest = "select n_rejected_registrations from model_runs order by started_at desc limit 1"
-        assert shop.query(newest) == [(told,)]
+        assert shop.query(newest) == [(published,)]
 
 
 def test_attributions_sum_to_the_log_odds_of_the_stage(evaluated):
@@ -183,9 +183,9 @@ def test_attributions_sum_to_the_log_odds_of_the_stage(evaluated):
     assert sums.index.equals(children.sort_index().index)
     np.testing.assert_allclose(sums, expected.sort_index(), rtol=0, atol=1e-9)
     assert set(reasons.loc[reasons["place"] == 7, "reason"]) == {"what was known before this month"}
-    quiet = children.index[children["last_active_month"] < NEWEST]
+    inactive = children.index[children["last_active_month"] < NEWEST]
     by_child = reasons.set_index(["user_id", "child_no"])
-    assert (by_child.loc[quiet, "place"] == 7).all() and len(quiet) > 20
+    assert (by_child.loc[inactive, "place"] == 7).all() and len(inactive) > 20
 
 
 def test_attributions_of_a_month_sum_to_its_change(evaluated, stages):
@@ -231,21 +231,21 @@ def test_attributions_of_a_month_sum_to_its_change(evaluated, stages):
 
 
 def test_attributions_are_small_where_a_registration_dominates(evaluated):
-    told = evaluated.frame("user_stages", "is_primary").merge(
+    published = evaluated.frame("user_stages", "is_primary").merge(
         evaluated.frame("birth_month_filter"), on=["user_id", "month"], suffixes=("", "_behaviour")
     )
-    p = np.array([row[f"p_{row['stage']}_behaviour"] for _, row in told.iterrows()])
-    told["is_outvoted"] = (p < 0.2) & (told["probability"] > 0.8)
+    p = np.array([row[f"p_{row['stage']}_behaviour"] for _, row in published.iterrows()])
+    published["is_outvoted"] = (p < 0.2) & (published["probability"] > 0.8)
     moved = evaluated.frame("stage_reasons", "place < 7").groupby(["user_id", "child_no"])["contribution"].sum().abs()
-    both = told.merge(moved.rename("moved").reset_index(), on=["user_id", "child_no"])
+    both = published.merge(moved.rename("moved").reset_index(), on=["user_id", "child_no"])
     of_kinds = both.groupby("is_outvoted")["moved"].mean()
     assert both["is_outvoted"].sum() > 3 and of_kinds[True] < 0.3 * of_kinds[False]
 
 
 def test_attributions_exist_for_primary_children_only(evaluated):
     others = evaluated.frame("user_stages", "not is_primary")[["user_id", "child_no"]]
-    places = evaluated.frame("stage_reasons").merge(others, on=["user_id", "child_no"])["place"]
-    assert len(others) > 5 and set(places) == {7}
+    ranks = evaluated.frame("stage_reasons").merge(others, on=["user_id", "child_no"])["place"]
+    assert len(others) > 5 and set(ranks) == {7}
 
 
 def test_attributions_have_a_wording(evaluated):
@@ -287,11 +287,11 @@ def test_interests_are_shares_of_a_stage_s_active_users(evaluated, open_shop):
         table = active.merge(met, on="user_id")
         of_stages = active.groupby("stage").size()
         counts = table.groupby(["leaf_category", "stage"]).size().unstack(fill_value=0).reindex(columns=of_stages.index)
-        told = set(shop.frame("stage_totals", "month = '2017-02-01' and not is_suppressed")["stage"])
+        published = set(shop.frame("stage_totals", "month = '2017-02-01' and not is_suppressed")["stage"])
         expected = {
             (stage, leaf)
             for leaf, row in counts.fillna(0).iterrows()
-            for stage in told & set(row.index) - hidden(row, few)
+            for stage in published & set(row.index) - suppressed(row, few)
         }
         assert expected == set(found.index) and len(expected) > 3
         for (stage, leaf), row in found.iterrows():

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from project import PLACES, PROJECT, copy_shop
+from project import PATHS, PROJECT, copy_shop
 
-ASKED = re.findall(r"^mf (query .*)$", (PROJECT / "docs" / "reading_marts.md").read_text(encoding="utf-8"), flags=re.M)
+QUERIES = re.findall(
+    r"^mf (query .*)$", (PROJECT / "docs" / "reading_marts.md").read_text(encoding="utf-8"), flags=re.M
+)
 MF = Path(sys.executable).with_name("mf")
 
 
@@ -22,9 +24,9 @@ def predictions_by_method(evaluated, tmp_path_factory):
         pytest.skip("MetricFlow is not installed: pip install -e '.[metrics]'")
     shop = copy_shop(evaluated, tmp_path_factory.mktemp("metrics") / "shop")
     found = {}
-    for question in ASKED:
-        words = [str(MF), *shlex.split(question), "--csv", "prediction.csv"]
-        run = subprocess.run(words, cwd=shop.folder, env=os.environ | PLACES, capture_output=True, text=True)
+    for query in QUERIES:
+        words = [str(MF), *shlex.split(query), "--csv", "prediction.csv"]
+        run = subprocess.run(words, cwd=shop.folder, env=os.environ | PATHS, capture_output=True, text=True)
         assert run.returncode == 0, run.stdout + run.stderr
         found[words[words.index("--metrics") + 1]] = pd.read_csv(shop.folder / "prediction.csv")
     return found

@@ -12,9 +12,9 @@ from project import assert_same, copy_shop
 
 from life_stage.publishing import content_hash
 
-BELIEFS = ["birth_month_filter", "dynamic_fusion", "pair_filter", "stage_log_likelihoods", "stage_scores"]
+POSTERIORS = ["birth_month_filter", "dynamic_fusion", "pair_filter", "stage_log_likelihoods", "stage_scores"]
 STATE = [
-    *BELIEFS,
+    *POSTERIORS,
     "birth_month_filter_cells",
     "dynamic_fusion_cells",
     "pair_filter_cells",
@@ -50,7 +50,7 @@ def months_rebuilt(shop, model, before):
 
 
 def assert_same_history(left, right):
-    assert_same(left, right, [*BELIEFS, "user_stages"])
+    assert_same(left, right, [*POSTERIORS, "user_stages"])
     assert_same(left, right, ["birth_month_filter_cells", "dynamic_fusion_cells", "pair_filter_cells"], where=NEWEST)
 
 
@@ -75,7 +75,7 @@ def test_a_history_built_month_by_month_equals_one_built_in_one_run(base, new_sh
         new_shop.add_months(base, arriving)
         before = {
             model: new_shop.run_of_months(model) if arriving[0] > "2016-07" else {}
-            for model in [*BELIEFS, "user_months"]
+            for model in [*POSTERIORS, "user_months"]
         }
         new_shop.build()
         for model in before:
@@ -107,7 +107,7 @@ def test_a_late_month_is_reported_missing_and_added_on_arrival(base, new_shop):
     new_shop.build()
     assert new_shop.query(september)[0][:2] == ("present", True)
     assert months_rebuilt(new_shop, "birth_month_filter", before) == ["2016-09", "2016-10", "2016-11", "2016-12"]
-    assert_same(new_shop, base, BELIEFS, where="month <= date '2016-12-01'")
+    assert_same(new_shop, base, POSTERIORS, where="month <= date '2016-12-01'")
     assert_same(new_shop, base, ["birth_month_filter_cells"], where="month = date '2016-12-01'")
 
 
@@ -120,14 +120,14 @@ def test_a_new_month_reads_no_file_but_its_own(base, new_shop):
 
     for month in ("2016-12", "2017-01"):
         deliver(month)
-    new_shop.build(only=f"+{BELIEFS[0]}")
+    new_shop.build(only=f"+{POSTERIORS[0]}")
     for file in new_shop.source.glob("actions/*/*.parquet"):
         known = file.stat()
         file.write_bytes(bytes(known.st_size))
         os.utime(file, ns=(known.st_atime_ns, known.st_mtime_ns))
     deliver("2017-02")
-    new_shop.build(only=f"+{BELIEFS[0]}")
-    assert new_shop.run_of_months(BELIEFS[0]).keys() == {"2016-12", "2017-01", "2017-02"}
+    new_shop.build(only=f"+{POSTERIORS[0]}")
+    assert new_shop.run_of_months(POSTERIORS[0]).keys() == {"2016-12", "2017-01", "2017-02"}
 
 
 @pytest.mark.fault("Months and runs", "second run without new data", "one row in `model_runs`, no other change")
@@ -169,13 +169,13 @@ def test_late_rows_recompute_the_posteriors_from_their_month_on(base, shop, new_
         ("2017-02", "2016-12", 31, ["2017-01", "2017-02"]),
         ("2016-12", "2016-09", 30, ["2016-10", "2016-11", "2016-12", "2017-01", "2017-02"]),
     ):
-        before = {model: shop.run_of_months(model) for model in BELIEFS}
+        before = {model: shop.run_of_months(model) for model in POSTERIORS}
         shop.write(f"actions/month={folder}/late.csv", late_rows(base, of_month, days))
         shop.build()
         for model in ("stage_log_likelihoods", "stage_scores"):
             assert months_rebuilt(shop, model, before[model]) == rebuilt[:1], model
         assert months_rebuilt(shop, "birth_month_filter", before["birth_month_filter"]) == rebuilt
-    assert_same(shop, base, BELIEFS, where="month < date '2016-10-01'", ignore=())
+    assert_same(shop, base, POSTERIORS, where="month < date '2016-10-01'", ignore=())
 
     shutil.copytree(shop.source / "actions", new_shop.source / "actions")
     new_shop.build()
@@ -206,11 +206,11 @@ def test_a_changed_month_is_scored_again_and_so_is_the_same_month_of_the_next_ye
     assert new_shop.query(f"({scored}) except ({active})") == [] == new_shop.query(f"({active}) except ({scored})")
     assert new_shop.query(f"select count(*) > 10 from ({only_last_year})") == [(True,)]
     # Models are trained on such a month, too.
-    learned = """select distinct is_active, feature like 'last_year:%' from training_features
+    trained = """select distinct is_active, feature like 'last_year:%' from training_features
         inner join training_rows using (row_no) where month = date '2016-11-01' and feature like '%leaf=%'"""
-    assert sorted(new_shop.query(learned)) == [(False, True), (True, False), (True, True)]
+    assert sorted(new_shop.query(trained)) == [(False, True), (True, False), (True, True)]
 
-    before = {model: new_shop.run_of_months(model) for model in BELIEFS}
+    before = {model: new_shop.run_of_months(model) for model in POSTERIORS}
     late = f"{october} where {good} and occurred_at >= '2016-10-15'"
     for shop in (new_shop, at_once):
         shop.write("actions/month=2015-11/late.parquet", late)
@@ -218,7 +218,7 @@ def test_a_changed_month_is_scored_again_and_so_is_the_same_month_of_the_next_ye
     assert months_rebuilt(new_shop, "stage_scores", before["stage_scores"]) == ["2015-11", "2016-11"]
     assert months_rebuilt(new_shop, "stage_log_likelihoods", before["stage_log_likelihoods"]) == ["2015-11"]
     at_once.build()
-    assert_same(new_shop, at_once, BELIEFS)
+    assert_same(new_shop, at_once, POSTERIORS)
 
 
 @pytest.mark.fault("Months and runs", "month removed from the source", "month kept, status `archived`")
@@ -226,9 +226,9 @@ def test_a_changed_month_is_scored_again_and_so_is_the_same_month_of_the_next_ye
 def test_a_month_removed_from_the_source_is_archived(base, shop):
     shutil.rmtree(shop.source / "actions" / "month=2016-08")
     shop.build()
-    ledger = "select month, n_rows, n_actions, content_hash, is_closed from month_calendar order by month"
+    calendar = "select month, n_rows, n_actions, content_hash, is_closed from month_calendar order by month"
     assert shop.query("select strftime(month, '%Y-%m') from month_calendar where status = 'archived'") == [("2016-08",)]
-    assert shop.query(ledger) == base.query(ledger)
+    assert shop.query(calendar) == base.query(calendar)
     assert_same(shop, base, [*STATE, "user_stages"], ignore=())
     assert shop.published_set() == base.published_set()
 
@@ -242,13 +242,13 @@ def test_an_archived_month_is_kept_when_the_next_folder_holds_a_few_of_its_rows(
     with_late_rows = copy_shop(shop, shop.folder.with_name("before"))
     shutil.rmtree(shop.source / "actions" / "month=2016-08")
     shop.build()
-    assert_same(shop, with_late_rows, BELIEFS, ignore=())
+    assert_same(shop, with_late_rows, POSTERIORS, ignore=())
 
 
 @pytest.mark.fault("Months and runs", "month not closed", "staged, no posterior until closed and complete")
 @pytest.mark.slow
 def test_a_month_gets_posteriors_once_it_is_over_and_complete(base, new_shop):
-    def months_believed(shop):
+    def months_updated(shop):
         return [
             month
             for (month,) in shop.query("select distinct strftime(month, '%Y-%m') from birth_month_filter order by 1")
@@ -259,23 +259,23 @@ def test_a_month_gets_posteriors_once_it_is_over_and_complete(base, new_shop):
     new_shop.add_months(base, ["2016-07"])
     new_shop.write("actions/month=2016-08/most.parquet", f"{august} where not ({is_last_day})")
     new_shop.build()
-    assert months_believed(new_shop) == ["2016-07"]
+    assert months_updated(new_shop) == ["2016-07"]
     assert new_shop.query("select is_closed from month_calendar order by month") == [(True,), (False,)]
     declared = copy_shop(new_shop, new_shop.folder.with_name("declared"))
 
     declared.build(through_month="2016-08")
-    assert months_believed(declared) == ["2016-07", "2016-08"]
+    assert months_updated(declared) == ["2016-07", "2016-08"]
 
     # On the last day of the month: actions after the clock are rejected until the month is over.
     new_shop.write("actions/month=2016-08/last_day.parquet", f"{august} where {is_last_day}")
     new_shop.build(run_clock="2016-08-31 12:00:00")
-    assert months_believed(new_shop) == ["2016-07"]
+    assert months_updated(new_shop) == ["2016-07"]
     assert new_shop.query(
         "select count(*) > 0 from stg_rejected_actions where reason = 'time_in_future' and raw_occurred_at < '2017'"
     ) == [(True,)]
     new_shop.build()
-    assert months_believed(new_shop) == ["2016-07", "2016-08"]
-    assert_same(new_shop, base, BELIEFS, where="month <= date '2016-08-01'")
+    assert months_updated(new_shop) == ["2016-07", "2016-08"]
+    assert_same(new_shop, base, POSTERIORS, where="month <= date '2016-08-01'")
 
 
 @pytest.mark.fault("Training", "first run with too few registered children", "LS-ML-001, published set unchanged")
@@ -316,7 +316,7 @@ def test_without_registered_children_an_older_model_stays_in_use(base, new_shop)
     new_shop.change("update stage_coefficients set trained_through = date '2016-06-01'")
     output = new_shop.build(retrain_every_months=1).output
     assert "LS-ML-001" not in output
-    assert_same(new_shop, base, BELIEFS, where="month = date '2016-07-01'")
+    assert_same(new_shop, base, POSTERIORS, where="month = date '2016-07-01'")
     assert new_shop.published.exists()
 
 

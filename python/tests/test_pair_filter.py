@@ -1,4 +1,4 @@
-"""Second children from pairs of birth months: sums against NumPy, and their use."""
+"""Second children from pairs of birth months: sums against an independent implementation, and published children."""
 
 from itertools import pairwise
 
@@ -25,13 +25,13 @@ N_BINS, START = len(AGES.bins), 2015 * 12
 AVERAGE = np.diff(EDGES) / (EDGES[-1] - EDGES[0])
 
 
-def folded(history: dict[int, np.ndarray], n_months: int) -> np.ndarray:
-    """The carried sums of one user after so many months; history: {month: units x bins}."""
+def updated(history: dict[int, np.ndarray], n_months: int) -> np.ndarray:
+    """The carried sums of one user after so many months; history: {month: groups x bins}."""
     state = np.zeros((len(CELLS.pairs), 1), np.float32)
     for month in range(START, START + n_months):
         state = CELLS.aged(state, month)
-        if (units := history.get(month - START)) is not None:
-            state = state + CELLS.merged(units, np.array([len(units)]), AVERAGE, month)
+        if (groups := history.get(month - START)) is not None:
+            state = state + CELLS.merged(groups, np.array([len(groups)]), AVERAGE, month)
     return state
 
 
@@ -40,34 +40,34 @@ def read(state: np.ndarray, n_months: int, first_stage: int):
     return second_child(state, prior, np.array([n_months - 1]), np.array([first_stage]), CELLS, START + n_months - 1)
 
 
-def likelihood(unit: np.ndarray, age: int) -> float:
-    """Of one unit for a child of that age, against the average of all ages."""
-    e = np.interp(age, [(a + b - 1) / 2 for a, b in pairwise(EDGES)], unit)
-    e = unit[0] if age < AGES.first else unit[-1] if age > AGES.last else e
-    return np.exp(SHARPNESS * e) / (AVERAGE @ np.exp(SHARPNESS * unit))
+def likelihood(group: np.ndarray, age: int) -> float:
+    """The likelihood of one session-category group at that age, relative to the mean over all ages."""
+    e = np.interp(age, [(a + b - 1) / 2 for a, b in pairwise(EDGES)], group)
+    e = group[0] if age < AGES.first else group[-1] if age > AGES.last else e
+    return np.exp(SHARPNESS * e) / (AVERAGE @ np.exp(SHARPNESS * group))
 
 
-UNITS = st.lists(st.lists(st.integers(-2, 4), min_size=N_BINS, max_size=N_BINS), min_size=1, max_size=3)
+GROUPS = st.lists(st.lists(st.integers(-2, 4), min_size=N_BINS, max_size=N_BINS), min_size=1, max_size=3)
 
 
 @settings(max_examples=20, deadline=None)
-@given(history=st.dictionaries(st.integers(0, 13), UNITS, max_size=5))
+@given(history=st.dictionaries(st.integers(0, 13), GROUPS, max_size=5))
 def test_the_sum_of_a_pair_is_that_over_all_its_months(history):
     """For births that are in the grid from the first month on, or enter it later and were `not yet` before."""
     n_months = 14
-    state = folded({month: np.array(units, float) for month, units in history.items()}, n_months)[:, 0]
+    state = updated({month: np.array(groups, float) for month, groups in history.items()}, n_months)[:, 0]
     ages_now = CELLS.ages_at(START + n_months - 1)
     for number, (younger, older) in enumerate(CELLS.pairs):
         if older > CELLS.n_births:
-            continue  # graduated keeps the likelier of all who left
+            continue  # graduated keeps the likelier of all that left the grid
         expected = 0.0
-        for month, units in history.items():
+        for month, groups in history.items():
             ages = [
                 AGES.first - 1 if cell == 0 else ages_now[cell - 1] - (n_months - 1 - month)
                 for cell in (younger, older)
             ]
-            for unit in np.array(units, float):
-                mean = np.mean([likelihood(unit, age) for age in ages])
+            for group in np.array(groups, float):
+                mean = np.mean([likelihood(group, age) for age in ages])
                 expected += np.log((1 - FOR_NOBODY) * mean + FOR_NOBODY)
         assert state[number] == pytest.approx(expected, abs=1e-3)
 
@@ -86,7 +86,7 @@ def test_graduated_takes_the_likelier_sum_of_children_aged_out_of_the_grid():
 
 
 def test_carried_state_is_the_sum_relative_to_its_maximum():
-    """Whatever the order of the array in memory; packed again it is the same to the byte."""
+    """For any order of the array in memory; packing it again gives the same bytes."""
     sums = np.random.default_rng(2).normal(0, 20, size=(len(CELLS.pairs), 5)).astype(np.float32)
     for state in (sums, np.asfortranarray(sums)):
         found = unpacked(packed(state), len(CELLS.pairs))
@@ -112,15 +112,15 @@ def test_prior_shares_of_one_child_and_of_two_sum_to_one():
         np.testing.assert_allclose(np.exp(log_prior[group]).sum(axis=0), 1, rtol=0, atol=1e-9)
 
 
-def unit(*bins: int) -> np.ndarray:
-    """A unit that speaks clearly for these bins."""
+def group(*bins: int) -> np.ndarray:
+    """A session-category group with high log-likelihoods for these bins."""
     return 4.0 * np.isin(np.arange(N_BINS), bins)
 
 
 def test_two_children_of_different_ages_are_distinguished_from_one():
-    newborn, nursery = unit(5, 6), unit(14)
-    both = read(folded(dict.fromkeys(range(4), np.array([newborn, nursery] * 3)), 4), 4, first_stage=4)
-    alone = read(folded(dict.fromkeys(range(4), np.array([nursery, nursery] * 3)), 4), 4, first_stage=4)
+    newborn, nursery = group(5, 6), group(14)
+    both = read(updated(dict.fromkeys(range(4), np.array([newborn, nursery] * 3)), 4), 4, first_stage=4)
+    alone = read(updated(dict.fromkeys(range(4), np.array([nursery, nursery] * 3)), 4), 4, first_stage=4)
     assert both.log_odds[0] > np.log(20) > 0 > alone.log_odds[0]
     assert both.p_stages[:, 0].argmax() in (1, 2) and both.p_stages[:, 0].max() > 0.6
     assert both.p_stages[4, 0] < 1e-12, "the second child is not in the stage of the first"
@@ -146,8 +146,8 @@ def test_posteriors_of_a_user_are_independent_of_other_users(seed, n_users):
 def test_log_likelihoods_of_a_user_are_independent_of_other_users(seed, n_groups):
     log_likelihood = np.random.default_rng(seed).normal(size=(sum(n_groups), N_BINS))
     together = CELLS.merged(log_likelihood, np.array(n_groups), AVERAGE, START)
-    for user, units in enumerate(np.split(log_likelihood, np.cumsum(n_groups)[:-1])):
-        alone = CELLS.merged(units, np.array([len(units)]), AVERAGE, START)
+    for user, groups in enumerate(np.split(log_likelihood, np.cumsum(n_groups)[:-1])):
+        alone = CELLS.merged(groups, np.array([len(groups)]), AVERAGE, START)
         np.testing.assert_allclose(together[:, [user]], alone, rtol=0, atol=1e-5)
 
 
@@ -164,13 +164,13 @@ def test_a_stage_shorter_than_a_grid_step_may_hold_no_child_in_a_month():
 
 
 def test_a_single_gift_makes_no_second_child():
-    months = {month: np.array([unit(14), unit(14)]) for month in range(4)}
-    months[2] = np.array([unit(14), unit(5, 6)])
-    assert read(folded(months, 4), 4, first_stage=4).log_odds[0] < 0
+    months = {month: np.array([group(14), group(14)]) for month in range(4)}
+    months[2] = np.array([group(14), group(5, 6)])
+    assert read(updated(months, 4), 4, first_stage=4).log_odds[0] < 0
 
 
 def test_group_log_likelihood_is_the_sum_over_observed_features(base):
-    """Recounted in pandas for a month: distinct days per user, unit and feature, ln(1 + days) times the weight."""
+    """Against pandas for a month: distinct days per user, group and feature, ln(1 + days) times the weight."""
     month = "month = date '2016-11-01'"
     actions = base.frame("stg_actions", month)
     items = base.frame("stg_items")[["item_id", "leaf_category"]]
@@ -204,7 +204,7 @@ def test_every_posterior_has_one_about_a_second_child(base):
 
 
 def test_a_second_child_is_published_above_the_threshold_with_its_own_number(shop):
-    """With 400 users no threshold is learned, and 20 to 1 is reached by nobody: all odds are raised by hand."""
+    """With 400 users no threshold is trained and no odds reach 20 to 1, so all odds are raised by hand."""
     thresholds = [threshold for (threshold,) in shop.query("select threshold from second_child_thresholds")]
     assert thresholds == [pytest.approx(np.log(20))] * 8
     shop.change("update pair_filter set log_odds = log_odds + 4")
@@ -223,19 +223,19 @@ def test_a_second_child_is_published_above_the_threshold_with_its_own_number(sho
         where (user_id, child_no) not in (select user_id, child_no from stg_children)
         and not (last_child_no is null and child_no = 1) group by all order by all
     """
-    told = shop.query(numbers)
-    assert [n_known for n_known, _, _ in told] == [0, 1], "families with several registered children have no more"
-    assert all(n_further == n_next > 0 for _, n_further, n_next in told)
+    published = shop.query(numbers)
+    assert [n_known for n_known, _, _ in published] == [0, 1], "families with several registered children have no more"
+    assert all(n_further == n_next > 0 for _, n_further, n_next in published)
     furthest = """
-        select max(abs(told.p_infant - posteriors.p_infant)), max(abs(told.p_toddler - posteriors.p_toddler))
-        from user_stage_months as told inner join stage_posteriors as posteriors using (user_id, month)
-        where not told.is_primary and not posteriors.is_primary and posteriors.method = 'birth_month_filter'
+        select max(abs(published.p_infant - posteriors.p_infant)), max(abs(published.p_toddler - posteriors.p_toddler))
+        from user_stage_months as published inner join stage_posteriors as posteriors using (user_id, month)
+        where not published.is_primary and not posteriors.is_primary and posteriors.method = 'birth_month_filter'
     """
     assert max(shop.query(furthest)[0]) < 1e-9, "the registration of the first child says nothing of the second"
 
 
 def test_the_threshold_lets_the_wanted_share_of_single_children_pass(shop):
-    """Learned from validation users, from each month and those before it."""
+    """Estimated from validation users, from each month and those before it."""
     shop.change(
         "update stage_labels set split = 'validation'",
         "create or replace table pair_filter as select * replace (random() as log_odds) from pair_filter",

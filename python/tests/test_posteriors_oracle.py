@@ -1,4 +1,4 @@
-"""Posteriors of the birth-month filter against the formula in NumPy."""
+"""birth_month_filter against its formula in NumPy over fixed birth months."""
 
 import duckdb
 import numpy as np
@@ -8,13 +8,13 @@ from filter_oracle import Divisions, published_row
 from project import Shop, copy_shop
 
 MONTHS = pd.date_range("2015-01-01", "2017-03-01", freq="MS").date  # two kept Decembers, and a change of model
-READINGS = {"v1": (1.3, 0.2, 0.02, 0.008), "v2": (0.9, 0.0, 0.06, 0.05)}  # tau, gamma, delta, birth_hazard
+READOUTS = {"v1": (1.3, 0.2, 0.02, 0.008), "v2": (0.9, 0.0, 0.06, 0.05)}  # tau, gamma, delta, birth_hazard
 CHANGE_OF_MODEL = 18
 KEYS = ["user_id", "month"]
 
 
 def oracle(shop: Shop) -> pd.DataFrame:
-    """All of birth_month_filter, from log-likelihoods, model assignments and the models' parameters."""
+    """birth_month_filter from stage_log_likelihoods, month_model_assignments and the models' priors and settings."""
     d, frame = Divisions.of(shop), shop.frame("stage_log_likelihoods")
     months = shop.query("select month from month_calendar where is_closed order by month")
     calendar = {month: n for n, (month,) in enumerate(months)}
@@ -39,7 +39,7 @@ def oracle(shop: Shop) -> pd.DataFrame:
     return pd.DataFrame(posteriors, columns=[*KEYS, *d.outputs]).sort_values(KEYS, ignore_index=True)
 
 
-def assert_beliefs_follow_the_formula(shop: Shop) -> None:
+def assert_posteriors_follow_the_formula(shop: Shop) -> None:
     expected, found = oracle(shop), shop.frame("birth_month_filter")
     for bound, age in {"expected": "expected", "latest": "youngest", "earliest": "oldest"}.items():
         born = found[f"{bound}_birth_month"]
@@ -49,8 +49,8 @@ def assert_beliefs_follow_the_formula(shop: Shop) -> None:
     pd.testing.assert_frame_equal(found, expected, check_exact=False, rtol=0, atol=1e-9)
 
 
-def synthetic_evidence(bins: list[str]) -> pd.DataFrame:
-    """Random users with gaps, and some whose months were written by hand."""
+def synthetic_log_likelihoods(bins: list[str]) -> pd.DataFrame:
+    """Random users with gaps, and some users with months written by hand."""
     random, rows = np.random.default_rng(11), []
 
     def add(user: str, month: int, e: np.ndarray) -> None:
@@ -82,19 +82,19 @@ def synthetic_evidence(bins: list[str]) -> pd.DataFrame:
 
 
 def synthetic_shop(base: Shop, folder) -> Shop:
-    """The base with another calendar, two models and random log-likelihoods; no posteriors yet."""
+    """The base with another calendar, two models and synthetic log-likelihoods, before any posterior."""
     shop = copy_shop(base, folder)
     bins = [name for (name,) in shop.query("select age_bin from age_bins order by bin_no")]
-    log_likelihood, random = synthetic_evidence(bins), np.random.default_rng(5)
+    log_likelihood, random = synthetic_log_likelihoods(bins), np.random.default_rng(5)
     coefficients = []
-    for version, values in READINGS.items():
+    for version, values in READOUTS.items():
         shares = random.dirichlet(np.ones(len(bins)))
         coefficients += [[version, "initial_prior", "", name, share] for name, share in zip(bins, shares, strict=True)]
         names = ("tau", "gamma", "delta", "birth_hazard")
         coefficients += [[version, "setting", name, "", value] for name, value in zip(names, values, strict=True)]
     models = pd.DataFrame(coefficients, columns=["model_version", "parameter_type", "feature", "age_bin", "value"])
     models["trained_through"] = models["model_version"].map({"v1": MONTHS[CHANGE_OF_MODEL - 1], "v2": MONTHS[-1]})
-    ledger = pd.DataFrame(
+    calendar = pd.DataFrame(
         {"month": MONTHS, "is_closed": True, "content_hash": [f"contents {month}" for month in MONTHS]}
     )
     versions = ["v1" if n < CHANGE_OF_MODEL else "v2" for n in range(len(MONTHS))]
@@ -102,7 +102,7 @@ def synthetic_shop(base: Shop, folder) -> Shop:
     tables = {
         "stage_log_likelihoods": log_likelihood,
         "stage_coefficients": models,
-        "month_calendar": ledger,
+        "month_calendar": calendar,
         "month_model_assignments": months,
     }
     with duckdb.connect(shop.warehouse) as connection:
@@ -115,14 +115,14 @@ def synthetic_shop(base: Shop, folder) -> Shop:
     return shop
 
 
-def fold(shop: Shop) -> None:
+def run_filter(shop: Shop) -> None:
     shop.build(only="prior_by_tenure birth_month_filter")
 
 
 @pytest.fixture(scope="module")
 def synthetic(base, tmp_path_factory):
     shop = synthetic_shop(base, tmp_path_factory.mktemp("posteriors") / "synthetic")
-    fold(shop)
+    run_filter(shop)
     return shop
 
 
@@ -132,18 +132,18 @@ def of_user(shop: Shop, user: str, month=None) -> pd.DataFrame:
 
 
 def cells(shop: Shop, month) -> pd.DataFrame:
-    """The carried sums of a kept month, users by cells in age order."""
+    """The carried sums of a stored month, users by grid points in age order."""
     frame = shop.frame("birth_month_filter_cells", f"month = date '{month}'").set_index("user_id")
     return frame[[name for name in frame.columns if name.startswith("c_") and "birth" not in name]]
 
 
 def test_posteriors_of_the_demo_follow_the_formula(base):
     assert len(base.frame("birth_month_filter")) > 1000
-    assert_beliefs_follow_the_formula(base)
+    assert_posteriors_follow_the_formula(base)
 
 
 def test_posteriors_from_random_log_likelihoods_follow_the_formula(synthetic):
-    assert_beliefs_follow_the_formula(synthetic)
+    assert_posteriors_follow_the_formula(synthetic)
 
 
 def test_every_user_has_a_row_in_every_month_from_the_first_active_on(synthetic):
@@ -163,19 +163,19 @@ def test_probabilities_sum_to_one(synthetic):
 
 
 def test_an_inactive_month_only_ages_the_child(synthetic):
-    """The carried sums of a user silent from December to the newest month are those of December, older by then."""
+    """The carried sums of a user inactive since December are those of December, shifted in age."""
     before, after = cells(synthetic, "2016-12-01").loc["quiet"], cells(synthetic, MONTHS[-1]).loc["quiet"]
     n = len(MONTHS) - 1 - list(MONTHS).index(pd.Timestamp("2016-12-01").date())
     assert n == 3
     np.testing.assert_array_equal(after.iloc[1 + n : -1], before.iloc[1 : -1 - n])
-    np.testing.assert_array_equal(after.iloc[: 1 + n], before.iloc[0])  # those who enter have the history of `not yet`
+    np.testing.assert_array_equal(after.iloc[: 1 + n], before.iloc[0])  # before the grid: `not yet`
     assert after.iloc[-1] == max(before.iloc[-1 - n :])
     rows = of_user(synthetic, "quiet")
     assert rows["months_of_evidence"].eq(1).all() and rows["last_active_month"].nunique() == 1
 
 
 def test_neutral_log_likelihoods_change_only_the_count(synthetic):
-    """v2 reads with gamma 0, so that the count alone changes no probability."""
+    """v2 has gamma 0, so that the count alone changes no probability."""
     plain, neutral = (of_user(synthetic, user, MONTHS[-1]) for user in ("plain", "plain and neutral"))
     assert neutral["months_of_evidence"].item() == plain["months_of_evidence"].item() + 1
     columns = plain.columns.drop(["months_of_evidence", "log_marginal_likelihood"])
@@ -208,7 +208,7 @@ def test_a_child_past_the_last_grid_point_stays_graduated(synthetic):
 
 @pytest.mark.slow
 def test_a_month_that_arrives_last_counts_as_if_in_order(synthetic, tmp_path):
-    """The order in which months are folded in does not matter: the cells of the newest month are a sum over all."""
+    """The order of updates does not matter: the grid points of the newest month are a sum over all months."""
     shop = copy_shop(synthetic, tmp_path / "late")
     late = f"date '{MONTHS[15]}'"
     shop.change(
@@ -216,13 +216,13 @@ def test_a_month_that_arrives_last_counts_as_if_in_order(synthetic, tmp_path):
         f"delete from stage_log_likelihoods where month = {late}",
         f"update month_calendar set content_hash = 'none' where month = {late}",
     )
-    fold(shop)
+    run_filter(shop)
     assert not shop.frame("birth_month_filter").equals(synthetic.frame("birth_month_filter"))
     shop.change(
         "insert into stage_log_likelihoods from withheld",
         f"update month_calendar set content_hash = 'all' where month = {late}",
     )
-    fold(shop)
+    run_filter(shop)
     for table in ("birth_month_filter", "birth_month_filter_cells"):
         left, right = (one.frame(table).drop(columns="run_id", errors="ignore") for one in (shop, synthetic))
         pd.testing.assert_frame_equal(left, right, check_exact=False, rtol=0, atol=1e-12, obj=table)

@@ -1,4 +1,4 @@
-"""Preflight checks: a run that must not start fails before anything is written, with a code and the cause."""
+"""Preflight checks: an invalid run fails before anything is written, with a code and the problem."""
 
 import json
 import re
@@ -8,7 +8,7 @@ import sys
 
 import pytest
 import yaml
-from project import PLACES, PROJECT, SMALL, assert_stops
+from project import PATHS, PROJECT, SMALL, assert_stops
 
 from life_stage.stage_columns import MARTS, write_stage_columns
 
@@ -69,7 +69,7 @@ def test_invalid_settings_stop_the_run_and_are_all_named(shop):
             {"stages": [STAGES[0], {**STAGES[1], "name": "baby, 1 as x"}, STAGES[2]]},
             marks=pytest.mark.slow,
         ),
-        ("LS-VAR-003", {"stages": STAGES}),  # the marts promise columns of other names
+        ("LS-VAR-003", {"stages": STAGES}),  # the contracts of the marts have other columns
         ("LS-VAR-002 var source_schema", {"source_schema": "main"}),  # erasing users would empty the source
         ("LS-STA-002", {"train_share": 0.4}),  # training users would become test users
         ("LS-STA-002", {"business_timezone": "Asia/Shanghai"}),
@@ -117,7 +117,7 @@ def test_a_missing_column_stops_the_run_naming_file_and_columns(shop):
         shop,
         "LS-SRC-002 actions.user_id",
         file,
-        "have action_id, uid, occurred_at, action, item_id",
+        "its columns are action_id, uid, occurred_at, action, item_id",
         "nothing was changed",
     )
 
@@ -217,7 +217,7 @@ def test_a_lost_state_table_stops_the_run(shop, table):
 @pytest.mark.fault("Machine", "two concurrent runs", "second fails with LS-RUN-001, no change")
 def test_a_second_run_stops_and_names_the_process_that_holds_the_warehouse(shop):
     holder = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(shop.warehouse.resolve())], env={"PYTHONPATH": PLACES["PYTHONPATH"]},
+        [sys.executable, "-c", HOLD, str(shop.warehouse.resolve())], env={"PYTHONPATH": PATHS["PYTHONPATH"]},
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
@@ -244,7 +244,7 @@ def test_a_foreign_folder_at_the_published_path_stops_the_run(shop):
 @pytest.mark.slow
 @pytest.mark.parametrize("by", ["a shorter list", "infer_pregnancy"])
 def test_without_pregnancy_nothing_before_birth_is_inferred_or_published(bare_shop, base, by):
-    """Neither a stage, nor a column, nor an age before birth, nor a month of birth still to come."""
+    """No stage, column or age before birth, and no future birth month."""
     project_file = bare_shop.folder / "dbt_project.yml"
     stages = yaml.safe_load(project_file.read_text())["vars"]["stages"][1:]
     changed = project_file.read_text().replace("infer_pregnancy: true", "infer_pregnancy: false")
@@ -254,9 +254,9 @@ def test_without_pregnancy_nothing_before_birth_is_inferred_or_published(bare_sh
     write_stage_columns(bare_shop.folder)
     bare_shop.add_months(base, [path.name.removeprefix("month=") for path in (base.source / "actions").iterdir()])
     bare_shop.build(checked=True)
-    told = bare_shop.query("select distinct stage, birth_confirmed from user_stages")
-    assert {stage for stage, _ in told} <= {stage["name"] for stage in stages} and len(told) > 3
-    assert {confirmed for _, confirmed in told} == {True}
+    found = bare_shop.query("select distinct stage, birth_confirmed from user_stages")
+    assert {stage for stage, _ in found} <= {stage["name"] for stage in stages} and len(found) > 3
+    assert {confirmed for _, confirmed in found} == {True}
     columns = bare_shop.query("select table_name, column_name from duckdb_columns() where not internal")
     assert [column for column in columns if "pregnancy" in column[1] or re.search("_m[0-9]", column[1])] == []
     unborn = "select max(greatest(expected_birth_month, latest_birth_month)) <= max(month) from user_stage_months"
@@ -266,7 +266,7 @@ def test_without_pregnancy_nothing_before_birth_is_inferred_or_published(bare_sh
 
 
 def test_stage_columns_are_written_for_the_list_there_is(tmp_path):
-    """As the project has them: nothing to write; without pregnancy: its columns gone; and back."""
+    """Unchanged for the project's list; without pregnancy its columns are removed, and restored afterwards."""
     marts = tmp_path / MARTS
     marts.parent.mkdir(parents=True)
     shutil.copy(PROJECT / MARTS, marts)

@@ -1,4 +1,4 @@
-"""Privacy controls: pseudonyms that need a key, and a target that reaches no other file."""
+"""Privacy guarantees: pseudonyms by a secret key, and a target that reaches no other file."""
 
 import csv
 import hmac
@@ -14,12 +14,12 @@ from life_stage.pseudonyms import padded, pseudonym
 
 KEY = {"LIFE_STAGE_ID_KEY": "a key of thirty-two random bytes"}
 STAGING = "path:seeds path:models/staging"
-HARDENED = {"LIFE_STAGE_TARGET": "sandboxed", **KEY}
+SANDBOXED = {"LIFE_STAGE_TARGET": "sandboxed", **KEY}
 
 
 @pytest.fixture(scope="module")
 def keyed(base, tmp_path_factory):
-    """A shop built with a key, whole, on the hardened target, nothing compressed: copy it, never change it."""
+    """A shop built with a key on the sandboxed target, uncompressed: copy it, never change it."""
     shop = copy_shop(base, tmp_path_factory.mktemp("keyed") / "shop")
     for path in shop.folder.glob("warehouse.duckdb*"):
         path.unlink()
@@ -30,28 +30,28 @@ def keyed(base, tmp_path_factory):
             "config_options:\n", "config_options:\n        force_compression: uncompressed\n", 1
         )
     )
-    shop.build(environment=HARDENED)
+    shop.build(environment=SANDBOXED)
     return shop
 
 
 def files_holding(shop, text: str) -> list[str]:
-    """Names of all files of the shop but its source in which the bytes of the text stand."""
+    """Names of all files of the shop, except its source, that contain the bytes of the text."""
     paths = [path for path in shop.folder.rglob("*") if path.is_file() and shop.source not in path.parents]
     return [str(path.relative_to(shop.folder)) for path in paths if text.encode() in path.read_bytes()]
 
 
-@settings(deadline=None)  # machines are busy; what it claims is no time
+@settings(deadline=None)  # busy machines are slow; the test is not about time
 @given(st.text(min_size=1).filter(lambda text: "\0" not in text), st.binary(min_size=16, max_size=100))
 def test_a_pseudonym_is_the_hmac_that_python_knows(user_id, key):
     with duckdb.connect() as session:
         inner, outer = padded(key)
         sql = "select left(sha256($1 || unhex(sha256($2 || encode($3)))), 32)"
-        ((told,),) = session.execute(sql, [outer, inner, user_id]).fetchall()
-    assert told == hmac.new(key, user_id.encode(), "sha256").hexdigest()[:32] == pseudonym(key, user_id)
+        ((result,),) = session.execute(sql, [outer, inner, user_id]).fetchall()
+    assert result == hmac.new(key, user_id.encode(), "sha256").hexdigest()[:32] == pseudonym(key, user_id)
 
 
 def test_no_user_id_of_the_source_gets_past_staging(keyed, base):
-    """In every text column of every table stand pseudonyms, and those of the very users that it has without a key."""
+    """Every text column of every table holds pseudonyms, for the same users as without a key."""
     raw = {user for (user,) in base.query("select distinct user_id from stg_actions")}
     made = {pseudonym(KEY["LIFE_STAGE_ID_KEY"].encode(), user) for user in raw}
     assert {user for (user,) in keyed.query("select distinct user_id from stg_actions")} == made
@@ -61,12 +61,12 @@ def test_no_user_id_of_the_source_gets_past_staging(keyed, base):
     for table in tables:
         users = {user for (user,) in keyed.query(f'select distinct user_id from "{table}" where user_id is not null')}
         assert users.isdisjoint(raw), table
-    told = duckdb.read_parquet(str(keyed.published / "user_stages.parquet")).project("user_id").fetchall()
-    assert told and {user for (user,) in told} <= made
+    result = duckdb.read_parquet(str(keyed.published / "user_stages.parquet")).project("user_id").fetchall()
+    assert result and {user for (user,) in result} <= made
 
 
 def test_no_file_contains_the_key(keyed):
-    """Nor do the padded keys that the session is given; the search finds what is there."""
+    """Nor the padded keys of the connection; the search finds existing texts."""
     key = KEY["LIFE_STAGE_ID_KEY"]
     some_user = keyed.query("select min(user_id) from stg_actions")[0][0]
     assert "warehouse.duckdb" in files_holding(keyed, some_user)
@@ -78,7 +78,7 @@ def test_no_file_contains_the_key(keyed):
 
 
 def test_an_id_is_known_again_by_who_holds_the_key(keyed, base):
-    """That of somebody too who has done nothing but consent."""
+    """Also for a user with a consent only."""
     consents = "select 'somebody' as user_id, 'life_stages' as purpose, '2016-01-01' as granted_at, '' as withdrawn_at"
     keyed.write("consents.csv", consents)
     words = ("run-operation", "write_pseudonyms", "--args", "{path: pseudonyms.csv}")
@@ -88,7 +88,7 @@ def test_an_id_is_known_again_by_who_holds_the_key(keyed, base):
         rows = {row["user_id"]: row["pseudonym"] for row in csv.DictReader(file)}
     raw = "select user_id from stg_action_rows where user_id is not null union select user_id from stg_children"
     assert set(rows) == {user for (user,) in base.query(raw)} | {"somebody"}
-    assert all(pseudonym(KEY["LIFE_STAGE_ID_KEY"].encode(), user) == told for user, told in rows.items())
+    assert all(pseudonym(KEY["LIFE_STAGE_ID_KEY"].encode(), user) == result for user, result in rows.items())
     (keyed.folder / "pseudonyms.csv").unlink()
     (keyed.source / "consents.csv").unlink()
     refused = keyed.dbt(*words)
@@ -96,7 +96,7 @@ def test_an_id_is_known_again_by_who_holds_the_key(keyed, base):
 
 
 def test_another_key_or_none_stops_the_run(keyed, shop):
-    """Half of a warehouse under one key and half under another would be two users for each."""
+    """Under two keys every user would count twice."""
     before = keyed.contents()
     for environment in ({}, {"LIFE_STAGE_ID_KEY": "another key of thirty-two bytes."}):
         finished = keyed.start(only=STAGING, environment=environment)
@@ -145,7 +145,7 @@ ESCAPES = {
 
 
 def test_sql_on_the_sandboxed_target_reaches_no_other_file(keyed, tmp_path):
-    """Each way out, as a hook of a model of its own, is refused; on the default target it works."""
+    """Each way out of the sandbox, as a hook of a separate model, fails; on the default target it works."""
     shop = copy_shop(keyed, tmp_path / "shop")
     (tmp_path / "secret.txt").write_text("secret")
     folder = shop.folder / "models" / "staging"
@@ -153,7 +153,7 @@ def test_sql_on_the_sandboxed_target_reaches_no_other_file(keyed, tmp_path):
         hook = sql.format(outside=tmp_path)
         (folder / f"{name}.sql").write_text(f'{{{{ config(pre_hook="{hook}") }}}}\nselect 1 as x\n')
     words = ("run", "--select", *ESCAPES)
-    finished = shop.dbt(*words, environment=HARDENED)
+    finished = shop.dbt(*words, environment=SANDBOXED)
     assert f"ERROR={len(ESCAPES)} " in finished.output, finished.output[-3000:]
     refusals = ("disabled by configuration", "configuration has been locked")
     assert sum(finished.output.count(refusal) for refusal in refusals) >= len(ESCAPES)
@@ -167,7 +167,7 @@ def test_on_the_sandboxed_target_erasure_and_consents_use_pseudonyms(keyed, base
     shop, key = copy_shop(keyed, tmp_path / "shop"), KEY["LIFE_STAGE_ID_KEY"].encode()
     raw, other = [u for (u,) in base.query("select user_id from user_stages group by 1 order by 1 limit 2")]
     erased, silent = pseudonym(key, raw), pseudonym(key, other)
-    finished = shop.operate("erase_user", environment=HARDENED, user_id=raw)  # as the shop knows them
+    finished = shop.operate("erase_user", environment=SANDBOXED, user_id=raw)  # by the id of the shop
     assert finished.exit_code == 0, finished.output[-3000:]
     assert "erased 1 of 1 users" in finished.output and "searched and not found" in finished.output
     digests = "select count(*) from erased_users where user_digest = sha256(concat(salt, '{}'))"
@@ -175,7 +175,7 @@ def test_on_the_sandboxed_target_erasure_and_consents_use_pseudonyms(keyed, base
         "ids can be tried"
     )
     assert shop.query("select count(*) from erased_users") == [(1,)]
-    again = shop.operate("erase_user", environment=HARDENED, user_id=silent)  # or by the pseudonym that a table shows
+    again = shop.operate("erase_user", environment=SANDBOXED, user_id=silent)  # or by the pseudonym in a table
     assert "erased 1 of 1 users" in again.output
     other = base.query("select user_id from user_stages group by 1 order by 1 limit 1 offset 2")[0][0]
     silent = pseudonym(key, other)
@@ -185,7 +185,7 @@ def test_on_the_sandboxed_target_erasure_and_consents_use_pseudonyms(keyed, base
         "select user_id, 'life_stages' as purpose, '2016-01-01' as granted_at, null::text as withdrawn_at"
         f" from ({everybody.format(shop.source)}) where user_id::varchar <> '{other}'",
     )
-    finished = shop.start(only=STAGING, environment=HARDENED)
+    finished = shop.start(only=STAGING, environment=SANDBOXED)
     assert finished.exit_code == 0, finished.output[-3000:]
     for table in ("stg_action_rows", "stg_consents", "birth_month_filter", "user_stages"):
         there = {user for (user,) in shop.query(f"select distinct user_id from {table}")}

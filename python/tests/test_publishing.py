@@ -1,4 +1,4 @@
-"""Published set: whole, old or new, under a path that never changes."""
+"""Publication of the marts: one complete set, old or new, under a constant path."""
 
 import csv
 import hashlib
@@ -21,7 +21,7 @@ print(reader.sql("from user_stages").fetchall())
 
 
 class Shop:
-    """Marts that change from run to run, and the place they are published at."""
+    """Marts that change from run to run, and their publication path."""
 
     def __init__(self, published):
         self.published, self.connection, self.run = published, duckdb.connect(), 0
@@ -29,7 +29,7 @@ class Shop:
     def publish(
         self, rows="('anna', 'newborn', 0.8)", columns="user_id, stage, probability", descriptions=None, **marts
     ):
-        """One run: `rows` are those of user_stages; `marts` replaces whole marts by other SQL."""
+        """Publish one run: `rows` are those of user_stages; `marts` replaces whole marts by other SQL."""
         self.run += 1
         queries = {
             "user_stages": f"from (values {rows}) as v({columns})" if rows else "select 'x' as user_id where false",
@@ -271,7 +271,7 @@ def test_readers_always_see_one_complete_set(shop):
             try:
                 (passes if matches_manifest(folder) else mixed).append(folder.name)
             except FileNotFoundError:
-                # Allowed only to one who read while two publications went by: his set is then no longer kept.
+                # Allowed only during a read that spans two publications: its set is no longer kept.
                 if folder == shop.published or folder.name in shop.sets()[-2:]:
                     mixed.append(folder.name)
 

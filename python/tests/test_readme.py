@@ -1,4 +1,4 @@
-"""Commands of the README and the numbers they print."""
+"""Commands and figures of the README: the commands work and print these figures."""
 
 import os
 import re
@@ -50,7 +50,7 @@ def demo_output(checkout):
 
 
 def comparable(text):
-    """The lines without what differs from run to run: the run's name, blanks at the end."""
+    """The lines without differences between runs: the run's name, trailing blanks."""
     return [re.sub(r"by run \w+", "by run ...", line.rstrip()) for line in text.strip().splitlines()]
 
 

@@ -1,4 +1,4 @@
-"""Registered birthdays in the marts: strong, fallible observations from the month of registration on."""
+"""Registered birthdays in the marts: mixed with the posterior from the month of registration on, and only there."""
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ KEYS = ["user_id", "month"]
 
 
 def shift_birthdays(shop, months: int) -> None:
-    """All registrations say that the child was born so many months earlier."""
+    """Move all registered birthdays so many months earlier."""
     file = shop.source / "children.parquet"
     children = pd.read_parquet(file)
     children["birth_date"] = pd.to_datetime(children["birth_date"]) - pd.DateOffset(months=months)
@@ -18,7 +18,7 @@ def shift_birthdays(shop, months: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def told(base):
+def published(base):
     """The history mart of users with one registered child, beside behaviour alone and the registration."""
     frames = [
         base.frame(table).drop(columns="run_id", errors="ignore") for table in ("user_stage_months", "stage_posteriors")
@@ -31,7 +31,7 @@ def told(base):
 
 
 def test_a_birthday_has_its_bayesian_weight(base):
-    """0.95 on the birthday, 0.05 on what is believed without it, both weighed with the behaviour up to the month."""
+    """Weight 0.95 on the birthday and 0.05 on the posterior, both times the likelihood up to the month."""
     d, log_likelihood = Divisions.of(base), base.frame("stage_log_likelihoods")
     calendar = {month: n for n, (month,) in enumerate(base.query("select month from month_calendar order by month"))}
     rows = base.frame("stage_coefficients", "parameter_type in ('initial_prior', 'setting')")
@@ -56,9 +56,9 @@ def test_a_birthday_has_its_bayesian_weight(base):
     assert compared > 500
 
 
-def test_a_trusted_birthday_gives_the_stage(told, base):
+def test_a_trusted_birthday_gives_the_stage(published, base):
     stages = base.query("select stage, from_month, to_month from stages")
-    trusted = told[told["registration_probability"] > 0.8]
+    trusted = published[published["registration_probability"] > 0.8]
     registered = [next((s for s, low, high in stages if low <= age < high), None) for age in trusted["age_months"]]
     inside = [stage is not None for stage in registered]
     assert sum(inside) > 300
@@ -68,9 +68,9 @@ def test_a_trusted_birthday_gives_the_stage(told, base):
         assert (trusted[column] == month).all()
 
 
-def test_before_the_registration_behaviour_alone_is_published(told):
-    before = told[told["registration_probability"].isna()]
-    columns = [name for name in told.columns if f"{name}_behaviour" in told.columns and name != "child_no"]
+def test_before_the_registration_behaviour_alone_is_published(published):
+    before = published[published["registration_probability"].isna()]
+    columns = [name for name in published.columns if f"{name}_behaviour" in published.columns and name != "child_no"]
     assert len(before) > 40 and len(columns) > 12
     for column in columns:
         mine, theirs = before[column], before[f"{column}_behaviour"]
@@ -80,9 +80,9 @@ def test_before_the_registration_behaviour_alone_is_published(told):
             assert mine.equals(theirs.rename(column)), column
 
 
-def test_a_doubtful_birthday_is_mixed_with_behaviour(told):
-    """The probability of the registered stage is trust x 1 + (1 - trust) x what behaviour says, among all cells."""
-    rows = told[told["registration_probability"].between(0.01, 0.9) & told["age_months"].between(0, 5)]
+def test_a_doubtful_birthday_is_mixed_with_behaviour(published):
+    """The probability of the registered stage is weight x 1 + (1 - weight) x its posterior, over all grid points."""
+    rows = published[published["registration_probability"].between(0.01, 0.9) & published["age_months"].between(0, 5)]
     assert len(rows) > 0
     inside = 1 - rows["not_yet_expecting_probability_behaviour"] - rows["graduated_probability_behaviour"]
     trust = rows["registration_probability"]
@@ -105,8 +105,8 @@ def test_wrong_registrations_change_published_stages_and_no_posterior(base, tmp_
 
 def test_registered_children_keep_their_numbers(base):
     registered = base.query("select user_id, child_no from registered_births group by all")
-    told = base.query("select user_id, child_no from user_stage_months group by all")
-    assert set(registered) <= set(told) and len(registered) > 100
+    published = base.query("select user_id, child_no from user_stage_months group by all")
+    assert set(registered) <= set(published) and len(registered) > 100
 
 
 def test_a_sibling_registered_later_changes_nothing_of_the_past(base, tmp_path):
@@ -138,9 +138,9 @@ def test_a_registration_without_a_time_counts_now(base, tmp_path):
     assert n_rows > 5 and n_confirmed == 0, "known today, but born after the month"
 
 
-# Families whose children were registered ahead of birth, with what is known of the months since.
+# Users with a registration before birth, with their posteriors since.
 EXPECTED = """
-    from user_stage_months as told
+    from user_stage_months as published
     join registered_births as registered using (user_id, child_no, month)
     join stg_children as children using (user_id, child_no)
     join birth_month_filter as posteriors using (user_id, month)
@@ -149,11 +149,11 @@ EXPECTED = """
 
 
 def test_no_birth_is_confirmed_before_its_day_nor_by_time_alone(base):
-    ahead = f"select count(*), count(case when told.birth_confirmed then 1 end) {EXPECTED} and age_months < 0"
-    quiet = f"""select count(*), count(case when told.birth_confirmed then 1 end) {EXPECTED}
+    ahead = f"select count(*), count(case when published.birth_confirmed then 1 end) {EXPECTED} and age_months < 0"
+    inactive = f"""select count(*), count(case when published.birth_confirmed then 1 end) {EXPECTED}
         and age_months >= 0 and children.birth_date >= posteriors.first_month
-        and told.last_active_month < date_trunc('month', children.birth_date)"""
-    for claim in (ahead, quiet):
+        and published.last_active_month < date_trunc('month', children.birth_date)"""
+    for claim in (ahead, inactive):
         n_rows, n_confirmed = base.query(claim)[0]
         assert n_rows > 5 and n_confirmed == 0, claim
 
@@ -178,10 +178,10 @@ def test_the_marts_publish_the_method_of_the_var(base, tmp_path):
     shop = copy_shop(base, tmp_path / "method")
     shop.build(checked=True, fusion_method="dynamic_fusion")
     unregistered = "user_id not in (select user_id from stg_children) group by all order by all"
-    told = f"select user_id, month, count(*) from user_stage_months where {unregistered}"
+    published = f"select user_id, month, count(*) from user_stage_months where {unregistered}"
     tracks = f"""select user_id, month, count(*) from dynamic_fusion
         where (rank = 1 or n_fusions >= 2) and {unregistered}"""
-    assert shop.query(told) == shop.query(tracks) != base.query(told)
+    assert shop.query(published) == shop.query(tracks) != base.query(published)
     assert shop.published_set() != base.published_set()
     shop.build()
     assert_same(shop, base, ["user_stages", "user_stage_months", "birth_month_filter", "dynamic_fusion"], ignore=())

@@ -1,4 +1,4 @@
-"""Report: one file that loads nothing, shows the tables and is accessible."""
+"""Report: one self-contained, accessible file with the figures of the tables."""
 
 import re
 import shutil
@@ -12,7 +12,7 @@ import pytest
 from life_stage import report
 from life_stage.report_panels import PANELS, ReportPanel
 
-# Key of a result, and the group within which suppressed counts must be large enough together.
+# Keys of the results, and the groups in which suppressed counts must reach the limit together.
 HIDING = {
     "stage_accuracy": (["method", "period", "cohort"], ["method", "cohort"]),
     "stage_confusion": (["method", "true_stage", "predicted_stage"], ["method", "true_stage"]),
@@ -24,7 +24,7 @@ N_CHARTS = sum(panel.draw is not None for panel in PANELS)
 
 @pytest.fixture(scope="module")
 def written(evaluated, tmp_path_factory):
-    """Report of a shop with an evaluation, and its number of charts; no count is suppressed."""
+    """The report of a shop with an evaluation, and its number of charts; no count is suppressed."""
     file = tmp_path_factory.mktemp("report") / "life_stages.html"
     warehouse = file.with_name("warehouse.duckdb")
     with duckdb.connect() as connection:
@@ -85,11 +85,11 @@ def test_a_browser_renders_it_without_errors(written, tmp_path):
         pytest.skip("neither chromium nor google-chrome is installed")
     command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom"]
     command += [f"--user-data-dir={tmp_path}", written[0].as_uri()]
-    shown = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    page = Page(shown.stdout)
+    visible = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    page = Page(visible.stdout)
     assert ("body", {"data-ready": "true"}) in page.tags
     assert sum(tag == "svg" for tag, _ in page.tags) == N_CHARTS
-    assert "CONSOLE" not in shown.stderr
+    assert "CONSOLE" not in visible.stderr
 
 
 def test_the_attributions_of_the_sample_are_those_of_the_mart(evaluated, written):
@@ -104,7 +104,7 @@ def test_the_attributions_of_the_sample_are_those_of_the_mart(evaluated, written
 
 
 def users_of(shop, table: str) -> pd.Series:
-    """Number of users behind each result of a table, counted again."""
+    """The number of users of each result of a table, by an independent count."""
     rows = shop.frame("stage_predictions")
     if table == "stage_accuracy":
         rows = rows.merge(shop.frame("evaluation_cohorts"), on=["user_id", "month"])
@@ -115,20 +115,22 @@ def users_of(shop, table: str) -> pd.Series:
 @pytest.mark.parametrize("table", HIDING)
 def test_results_of_few_users_are_suppressed_and_cannot_be_derived(evaluated, table):
     key, group = HIDING[table]
-    told = evaluated.frame(table).set_index(key)
-    users = users_of(evaluated, table).reindex(told.index)
+    results = evaluated.frame(table).set_index(key)
+    users = users_of(evaluated, table).reindex(results.index)
     assert (
-        (users[~told["is_suppressed"]] >= ENOUGH).all() and (users < ENOUGH).any() and not told["is_suppressed"].all()
+        (users[~results["is_suppressed"]] >= ENOUGH).all()
+        and (users < ENOUGH).any()
+        and not results["is_suppressed"].all()
     )
-    hidden = users[told["is_suppressed"]].groupby(group).sum()
-    shown = users[~told["is_suppressed"]].groupby(group).sum()
-    assert (hidden[hidden.index.isin(shown.index)] >= ENOUGH).all()
+    suppressed = users[results["is_suppressed"]].groupby(group).sum()
+    visible = users[~results["is_suppressed"]].groupby(group).sum()
+    assert (suppressed[suppressed.index.isin(visible.index)] >= ENOUGH).all()
 
 
 def test_gains_of_few_users_are_suppressed_with_figures_that_reveal_them(evaluated):
-    told = evaluated.frame("gain_over_baseline").set_index(["method", "period", "cohort"])
-    assert (told.loc[~told["is_suppressed"], "n_users"] >= ENOUGH).all() and told["is_suppressed"].any()
-    for (_, _), rows in told.reset_index().groupby(["method", "period"]):
+    results = evaluated.frame("gain_over_baseline").set_index(["method", "period", "cohort"])
+    assert (results.loc[~results["is_suppressed"], "n_users"] >= ENOUGH).all() and results["is_suppressed"].any()
+    for (_, _), rows in results.reset_index().groupby(["method", "period"]):
         small = rows.set_index("cohort")["is_suppressed"]
         if (rows.set_index("cohort")["n_users"].get("not active in the window", ENOUGH)) < ENOUGH:
             assert small["active in the window"]
@@ -141,11 +143,11 @@ def test_rejected_rows_of_few_users_are_not_counted(evaluated, base):
     for shop in (evaluated, base):
         rejected = shop.frame("stg_rejected_actions")
         people = rejected.groupby("reason")["user_id"].agg(lambda users: users.nunique() + users.isna().sum())
-        told = shop.frame("rejection_counts", "table_name = 'actions'").set_index("reason")["n_rows"]
-        assert set(told.index) == set(people.index)
-        shown, hidden = people[told[told.notna()].index], people[told[told.isna()].index]
-        assert (shown >= ENOUGH).all() and (hidden.empty or hidden.sum() >= ENOUGH)
-        seen |= {bool(is_shown) for is_shown in told.notna()}
+        results = shop.frame("rejection_counts", "table_name = 'actions'").set_index("reason")["n_rows"]
+        assert set(results.index) == set(people.index)
+        visible, suppressed = people[results[results.notna()].index], people[results[results.isna()].index]
+        assert (visible >= ENOUGH).all() and (suppressed.empty or suppressed.sum() >= ENOUGH)
+        seen |= {bool(is_visible) for is_visible in results.notna()}
     assert seen == {True, False}
 
 

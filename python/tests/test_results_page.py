@@ -1,4 +1,4 @@
-"""Generated pages of results and costs, against the kept figures."""
+"""docs/results.md, docs/performance.md and their pictures against the generators' output from the stored figures."""
 
 import importlib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Retention: months before the vars keep_actions_months and keep_features_months stay dropped, published rows stay."""
+"""Retention by vars keep_actions_months and keep_features_months: dropped months stay dropped, predictions stay."""
 
 import duckdb
 import pytest
@@ -8,8 +8,8 @@ pytestmark = pytest.mark.slow
 KEPT = {"keep_actions_months": 12, "keep_features_months": 13}  # of 2018-01: both reach into January 2017
 BASKETS = {"checkout_lines", "checkout_labels"}
 LAYERS = {"stg_action_rows", "search_terms", "user_month_features", *BASKETS}
-FOLDED = "+pair_filter +dynamic_fusion user_stage_months"
-BELIEFS = [
+RECURSIVE = "+pair_filter +dynamic_fusion user_stage_months"
+POSTERIORS = [
     "birth_month_filter",
     "birth_month_filter_cells",
     "dynamic_fusion",
@@ -24,36 +24,36 @@ SHIFTED = """
 
 
 def deliver(shop: Shop, path: str, month: str, shift: str, which: str = "true") -> None:
-    """A file with actions of another time: those of a month, shifted."""
+    """Deliver a file with the actions of a month, shifted in time."""
     select = SHIFTED.format(name=path[:4], source=shop.source, month=month, shift=shift, which=which)
     file = shop.source / "actions" / path
     duckdb.sql(f"copy ({select}) to '{file}'")
 
 
 def deliver_late(shop: Shop) -> None:
-    """Rows of a month that is kept, and of one that is not."""
+    """Deliver rows of a stored month and of a dropped one."""
     deliver(shop, "late.parquet", "2017-01", "1 minute", "hash(action_id) % 3 = 0")
     deliver(shop, "aged.parquet", "2016-11", "1 minute", "hash(action_id) % 3 = 0")
 
 
 @pytest.fixture(scope="module")
 def shops(base, tmp_path_factory):
-    """Two shops with the same files, one that kept all, and one that dropped 2016 before late rows came."""
+    """Two shops with the same files, one with all months, one that dropped 2016 before late rows arrived."""
 
     def make_old(folder):
         shop = copy_shop(base, folder)
         deliver(shop, "next.parquet", "2017-01", "12 months")
         shop.change(*(f"insert into {table} (month) select month from month_calendar" for table in BASKETS))
-        shop.build(only=FOLDED, **KEPT)
+        shop.build(only=RECURSIVE, **KEPT)
         copy_shop(shop, folder / "dropped")
         deliver_late(shop)
-        shop.build(only=FOLDED, **KEPT)
+        shop.build(only=RECURSIVE, **KEPT)
 
     def make_whole(folder):
         shop = copy_shop(base, folder)
         deliver(shop, "next.parquet", "2017-01", "12 months")
         deliver(shop, "late.parquet", "2017-01", "1 minute", "hash(action_id) % 3 = 0")
-        shop.build(only=FOLDED)
+        shop.build(only=RECURSIVE)
 
     old = made_once(tmp_path_factory, "old_dropped", make_old)
     return Shop(old), Shop(old / "dropped"), Shop(made_once(tmp_path_factory, "all_kept", make_whole))
@@ -75,14 +75,14 @@ def test_old_months_are_dropped_by_calendar_years_for_good(shops):
 
 def test_posteriors_of_dropped_months_stay(shops):
     late, dropped, _ = shops
-    assert_same(late, dropped, BELIEFS, where="month < date '2017-01-01'")
+    assert_same(late, dropped, POSTERIORS, where="month < date '2017-01-01'")
 
 
 def test_late_rows_give_the_posteriors_of_a_full_history(shops):
     late, dropped, whole = shops
     assert late.run_of_months("pair_filter")["2017-01"] != dropped.run_of_months("pair_filter")["2017-01"]
     assert late.run_of_months("pair_filter")["2016-12"] == dropped.run_of_months("pair_filter")["2016-12"]
-    assert_same(late, whole, BELIEFS, where="month >= date '2017-01-01'")
+    assert_same(late, whole, POSTERIORS, where="month >= date '2017-01-01'")
 
 
 def test_a_text_searched_for_only_in_dropped_months_is_erased(shops):

@@ -1,4 +1,4 @@
-"""Commands for a person: sample rows of the data and checks of the installation."""
+"""Commands `make audit` and `make doctor`: samples of the data, checks of the installation."""
 
 import re
 from pathlib import Path
@@ -13,30 +13,30 @@ from life_stage.warehouse_lock import take_lock
 
 def test_an_audit_shows_rows_of_both_kinds_and_how_many_there_are(base):
     text = audit(base.warehouse, n_rows=5)
-    n_taken, n_aside = (
+    n_valid, n_rejected = (
         base.query(f"select count(*) from {table}")[0][0] for table in ("stg_actions", "stg_rejected_actions")
     )
-    assert f"Taken: 5 of {n_taken:,}\n" in text and f"Set aside: {min(5, n_aside)} of {n_aside:,}\n" in text
-    taken, aside = text.split("\n\n")
+    assert f"Taken: 5 of {n_valid:,}\n" in text and f"Set aside: {min(5, n_rejected)} of {n_rejected:,}\n" in text
+    valid, rejected = text.split("\n\n")
     known = {action for (action,) in base.query("select action_id from stg_actions")}
-    assert {line.split()[0] for line in taken.splitlines()[2:]} <= known
+    assert {line.split()[0] for line in valid.splitlines()[2:]} <= known
     reasons = {reason for (reason,) in base.query("select reason from stg_rejected_actions")}
-    assert {line.split()[0] for line in aside.splitlines()[2:]} <= reasons
+    assert {line.split()[0] for line in rejected.splitlines()[2:]} <= reasons
 
 
 @pytest.fixture
 def look(base, tmp_path):
-    """Findings on the base, with something changed."""
+    """Findings on a changed base."""
 
     def findings(**changed):
-        places = {"source": base.source, "warehouse": tmp_path / "w.duckdb", "published": base.published}
-        return list(doctor.findings(PROJECT, **(places | changed)))
+        paths = {"source": base.source, "warehouse": tmp_path / "w.duckdb", "published": base.published}
+        return list(doctor.findings(PROJECT, **(paths | changed)))
 
     return findings
 
 
 def test_a_valid_installation_has_no_findings(look):
-    """Whatever versions this test runs with: it is run with others too."""
+    """For any package versions, because the tests run with several."""
     assert [str(found) for found in look() if not found.is_well and "versions of packages" not in found.what] == []
 
 

@@ -1,4 +1,6 @@
-"""Scores of the stateless baseline: softmax of a month's features and those of the same month last year."""
+"""Scores of the stateless baseline: softmax of the features of a month and the same month last year.
+
+Only users active in either month have scores."""
 
 import duckdb
 import numpy as np
@@ -29,12 +31,12 @@ def model_rows(weights: dict[str, tuple], prior=PRIOR, version="v1", regression=
 
 
 class Shop:
-    """The relations that scoring reads."""
+    """The input relations of scoring."""
 
     def __init__(
         self, features: list[tuple], coefficients: list[tuple], models: dict[str, str], user_months: list[tuple] = ()
     ) -> None:
-        """user_months: beside those of whom there are features."""
+        """user_months: in addition to those with features."""
         self.session = duckdb.connect()
         active = dict.fromkeys([*((user, str(month)[:10]) for user, month, *_ in features), *user_months])
         columns = ["model_version", "model_name", "parameter_type", "feature", "age_bin", "value"]
@@ -68,12 +70,12 @@ def softmax(logits) -> np.ndarray:
 
 def oracle(features: pd.DataFrame, coefficients: pd.DataFrame, month: str, bins: list[str]) -> pd.DataFrame:
     """softmax(X @ W + b + log prior) for the users with features in the month or a year before, one row each."""
-    learned = coefficients[coefficients["model_name"] == "memory_less"]
-    W = learned[learned["parameter_type"] == "coefficient"].pivot(index="feature", columns="age_bin", values="value")[
+    trained = coefficients[coefficients["model_name"] == "memory_less"]
+    W = trained[trained["parameter_type"] == "coefficient"].pivot(index="feature", columns="age_bin", values="value")[
         bins
     ]
     b, prior = (
-        learned[learned["parameter_type"] == kind].set_index("age_bin")["value"][bins]
+        trained[trained["parameter_type"] == kind].set_index("age_bin")["value"][bins]
         for kind in ("intercept", "prior")
     )
     year_before = pd.Timestamp(month) - pd.DateOffset(years=1)
@@ -94,7 +96,7 @@ def test_scores_can_be_checked_by_hand():
         ("both", FEBRUARY, "bike", 2.0),
         ("both", YEAR_BEFORE, "crib", 1.5),
         ("unknown", FEBRUARY, "drone", 4.0),
-        ("bike last year", YEAR_BEFORE, "bike", 1.0),  # unknown to the model
+        ("bike last year", YEAR_BEFORE, "bike", 1.0),  # which is not in the model's vocabulary
         ("another month", JANUARY, "crib", 1.0),
         ("two years ago", "2015-02-01", "crib", 1.0),
     ]
@@ -120,7 +122,7 @@ def test_scores_can_be_checked_by_hand():
 
 @pytest.fixture(scope="module")
 def random_shop():
-    """60 users, 14 months, 30 features of which the model knows 25, this month's and last year's."""
+    """60 users, 14 months, 30 features with 25 in the vocabulary, this month's and last year's."""
     random = np.random.default_rng(5)
     names = [f"leaf={n}" for n in range(30)]
     features = [

@@ -1,4 +1,4 @@
-"""Forms of one source: the posteriors do not depend on how it is written."""
+"""Equivalent forms of a source, which give the same posteriors."""
 
 import random
 
@@ -13,7 +13,7 @@ SOURCE_TABLES = ("actions", "items", "children")
 
 
 def files_of(shop, table, months):
-    """The Parquet files of a table, with all of `months` when it is the actions."""
+    """The Parquet files of a table; for the actions, those of `months`."""
     if table != "actions":
         return [shop.source / f"{table}.parquet"]
     return [file for month in months for file in sorted((shop.source / "actions" / f"month={month}").glob("*.parquet"))]

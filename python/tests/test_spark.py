@@ -1,4 +1,4 @@
-"""One project on DuckDB and on Apache Spark: equal tables, equal months of work.
+"""The project on DuckDB and on Apache Spark: equal tables, the same months built.
 
 Run by `make test-spark`; the extra `spark` and Java are needed. One shop is built on both engines and then given a new
 and a changed month, so the tests of this file belong together and run in their order.
@@ -19,7 +19,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from conftest import generate_source
-from project import PLACES, PROJECT, SMALL, Shop, make_shop
+from project import PATHS, PROJECT, SMALL, Shop, make_shop
 
 pytest.importorskip("pyspark")
 pytestmark = pytest.mark.spark
@@ -30,7 +30,7 @@ VARS = SMALL | {
     "checkout_months": 0,
     "experiments": [{"name": "one", "first_month": "2016-11", "treated_share": 0.5}],
 }
-# What each engine names in its own way: the run, its clock, hashes of contents, how files are stamped.
+# Engine-specific values: the run, its clock, content hashes, versions of files.
 OWN = {
     "action_months": {"content_hash"},
     "birth_month_filter": {"run_id"},
@@ -46,15 +46,15 @@ OWN = {
     "user_stages": {"run_id"},
 }
 SPARK = {"LIFE_STAGE_TARGET": "spark", "LIFE_STAGE_WAREHOUSE": "spark", "LIFE_STAGE_PUBLISHED": "published_by_spark"}
-WITHOUT_ROWS = {  # the others have rows
-    "erased_users",  # nobody has left
+WITHOUT_ROWS = {  # all other tables have rows
+    "erased_users",  # no erased users
     "erased_action_hashes",
-    "stg_consents",  # nobody was asked
+    "stg_consents",  # no consents
     "monitor_latency",  # of the checkout
-    "retraining_triggers",  # the models are right
+    "retraining_triggers",  # no rejected model
 }
-WITHOUT_ROWS_YET = WITHOUT_ROWS | {"model_drift"}  # no month has come since models were trained
-KINDS = {  # of columns: engines count in integers of unlike width
+WITHOUT_ROWS_YET = WITHOUT_ROWS | {"model_drift"}  # no new month since the training
+KINDS = {  # of columns: integers differ in width between engines
     **dict.fromkeys(("TINYINT", "INTEGER", "BIGINT", "HUGEINT"), "number"),
     **dict.fromkeys(("TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_NS"), "time"),
     **{"DOUBLE": "double", "BLOB": "blob", "VARCHAR": "text", "DATE": "date", "BOOLEAN": "boolean"},
@@ -64,7 +64,7 @@ JAVA = {"JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=2
 
 @dataclass(frozen=True)
 class SparkShop:
-    """A shop's folder, as the target `spark` sees it."""
+    """A shop's folder with the target `spark`."""
 
     shop: Shop
     variables: dict = field(default_factory=lambda: VARS)
@@ -75,7 +75,7 @@ class SparkShop:
         return self.shop.folder / "spark"
 
     def build(self, *words: str, **environment: str) -> str:
-        """Run the monthly job, which must end well; returns all it printed."""
+        """Run the monthly job, which must succeed, and return its output."""
         command = [str(Path(sys.executable).with_name("dbt")), "--no-use-colors", "build"]
         command += ["--vars", json.dumps(self.variables), "--exclude", "path:models/checkout"]
         command += ["--target-path", "target_spark", "--log-path", "logs_spark"]
@@ -83,7 +83,7 @@ class SparkShop:
         done = subprocess.run(
             [*command, *words],
             cwd=self.shop.folder,
-            env=kept | PLACES | SPARK | JAVA | environment,
+            env=kept | PATHS | SPARK | JAVA | environment,
             capture_output=True,
             text=True,
         )
@@ -91,7 +91,7 @@ class SparkShop:
         return done.stdout
 
     def tables(self, task: str, *words: str | Path) -> None:
-        """Do something with the warehouse's tables (see spark_tables.py)."""
+        """Run an operation on the warehouse's tables (see spark_tables.py)."""
         script = Path(__file__).with_name("spark_tables.py")
         command = [sys.executable, str(script), task, str(self.warehouse), *map(str, words)]
         subprocess.run(command, cwd=self.shop.folder, env=os.environ | JAVA, check=True, capture_output=True)
@@ -99,7 +99,7 @@ class SparkShop:
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
-    """A shop of 1,200 users and 6 months, 2016-09 to 2017-02, on DuckDB; the last month is still to come.
+    """A shop of 1,200 users and 6 months, 2016-09 to 2017-02, on DuckDB; the last month is not delivered yet.
 
     Children and the actions of a month are CSV; the source's name is in its path twice.
     """
@@ -124,7 +124,7 @@ def on_spark(shop):
 
 
 def give_models(shop: Shop, spark: SparkShop) -> None:
-    """Let a Spark warehouse that is not there yet score with the models of the shop: learned once, on DuckDB."""
+    """Give a new Spark warehouse the models of the shop, which were trained on DuckDB."""
     models = shop.folder / "models_of_duckdb"
     models.mkdir()
     for table in {"stage_coefficients", "evaluation_coefficients"} & set(shop.tables()):
@@ -133,7 +133,7 @@ def give_models(shop: Shop, spark: SparkShop) -> None:
 
 
 def relations(connection, sql: str, table: str) -> tuple[dict[str, str], pd.DataFrame]:
-    """Kinds of the columns that both engines must agree on, and the rows, in an order of their own."""
+    """Types of the columns that both engines must share, and the rows, in a fixed order."""
     kinds = {name: KINDS.get(kind, kind) for name, kind, *_ in connection.execute(f"describe {sql}").fetchall()}
     kinds = {name: kinds[name] for name in sorted(set(kinds) - OWN.get(table, set()))}
     rows = connection.execute(f"select {', '.join(kinds)} from ({sql})").df()
@@ -148,7 +148,7 @@ def relations(connection, sql: str, table: str) -> tuple[dict[str, str], pd.Data
 
 
 def differences(left: pd.DataFrame, right: pd.DataFrame, kinds: dict[str, str]) -> list[str]:
-    """What is not equal, doubles to 1e-9 and carried half-precision sums to their precision."""
+    """Unequal rows, with doubles to 1e-9 and carried half-precision sums to their precision."""
     if len(left) != len(right):
         return [f"{len(left)} rows and {len(right)}"]
     found = []
@@ -166,7 +166,7 @@ def differences(left: pd.DataFrame, right: pd.DataFrame, kinds: dict[str, str]) 
 
 
 def assert_equal(shop: Shop, spark: SparkShop, folder: Path, without_rows: Set[str] = WITHOUT_ROWS) -> None:
-    """Every table and view of the one, but the checkout, is there in the other: same columns, kinds and rows."""
+    """Assert that every table and view except the checkout has the same columns, types and rows on both."""
     spark.tables("write_out", folder)
     found = shop.query("select table_name from information_schema.tables where table_schema = 'main'")
     ours = {name for (name,) in found} - {path.stem for path in (PROJECT / "models" / "checkout").rglob("*.*")}
@@ -186,7 +186,7 @@ def assert_equal(shop: Shop, spark: SparkShop, folder: Path, without_rows: Set[s
 
 
 def months_built(output: str) -> dict[str, int]:
-    """{table: how many of its months a run built}, of all that are built month by month."""
+    """{table: number of months that a run built} of all monthly tables."""
     found = re.findall(r"OK created \w+ monthly\w* model life_stage\.(\w+) \.* ?\[(\d+) months", output)
     return {table: int(n) for table, n in found}
 
@@ -196,7 +196,7 @@ def test_every_table_on_spark_is_equal_to_that_on_duckdb(shop, on_spark, tmp_pat
 
 
 def test_what_spark_publishes_is_equal_to_what_duckdb_publishes(shop, on_spark):
-    """Files, columns, descriptions and rows alike, but for what an engine names in its own way."""
+    """Equal files, columns, descriptions and rows, except engine-specific names."""
     sets = [shop.published, shop.folder / "published_by_spark"]
     assert {path.name for path in sets[0].iterdir()} == {path.name for path in sets[1].iterdir()}
     manifests = [json.loads((folder / "manifest.json").read_text()) for folder in sets]
@@ -214,8 +214,8 @@ def test_what_spark_publishes_is_equal_to_what_duckdb_publishes(shop, on_spark):
 
 
 def test_a_run_with_nothing_new_after_a_killed_one_builds_no_month_and_publishes_nothing(shop, on_spark):
-    """Killed while it replaced tables: the old one is aside, the new one not there yet, or the old not gone."""
-    on_spark.tables("set_aside", "month_model_assignments", "monitor_quality")
+    """Killed in swap_in: the backup exists, and the new table is missing or the old one not dropped."""
+    on_spark.tables("leave_backups", "month_model_assignments", "monitor_quality")
     shop.build(evaluated=True, **VARS)  # a row of model_runs
     published = os.readlink(on_spark.shop.folder / "published_by_spark")
     built = months_built(on_spark.build("--exclude-resource-type", "test"))

@@ -1,4 +1,4 @@
-"""Spark cluster of a master and two workers: results equal DuckDB's, and both workers did work.
+"""Spark cluster of a master and two workers: the job gives the tables of DuckDB, and both workers run tasks.
 
 The shop's months are those of a zone with summer time.
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from conftest import generate_source
-from project import PLACES, make_shop
+from project import PATHS, make_shop
 from test_spark import JAVA, VARS, WITHOUT_ROWS_YET, SparkShop, assert_equal, give_models
 
 pyspark = pytest.importorskip("pyspark")
@@ -41,8 +41,8 @@ def free_port() -> int:
 def running(folder: Path, *words: str):
     """A daemon of Spark's in the folder, until the block ends."""
     command = [str(Path(pyspark.__file__).parent / "bin" / "spark-class"), *words]
-    places = {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_WORKER_DIR": str(folder), "PYSPARK_PYTHON": sys.executable}
-    environment = os.environ | JAVA | PLACES | places
+    paths = {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_WORKER_DIR": str(folder), "PYSPARK_PYTHON": sys.executable}
+    environment = os.environ | JAVA | PATHS | paths
     with (folder / "output.txt").open("a") as output:
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=output)
     try:
@@ -80,8 +80,8 @@ def test_both_workers_of_a_cluster_work_and_the_tables_are_equal(cluster, tmp_pa
         folder.mkdir()
     defaults = SETTINGS | {"spark.eventLog.dir": events.as_uri()}
     (settings / "spark-defaults.conf").write_text("\n".join(f"{name} {value}" for name, value in defaults.items()))
-    places = {"LIFE_STAGE_SPARK_MASTER": cluster, "SPARK_CONF_DIR": str(settings)}
-    spark.build("--exclude-resource-type", "test", "--select", *PARTS.split(), **places)
+    paths = {"LIFE_STAGE_SPARK_MASTER": cluster, "SPARK_CONF_DIR": str(settings)}
+    spark.build("--exclude-resource-type", "test", "--select", *PARTS.split(), **paths)
     (log,) = events.iterdir()
     ended = [event for event in map(json.loads, log.open()) if event["Event"] == "SparkListenerTaskEnd"]
     done = [event["Task Info"]["Executor ID"] for event in ended if event["Task End Reason"]["Reason"] == "Success"]

@@ -1,4 +1,4 @@
-"""Spark Connect without Java in the dbt process: results equal DuckDB's.
+"""Spark Connect, without Java in the process of dbt: the job gives the tables of DuckDB.
 
 Run by `make test-spark`.
 """
@@ -31,6 +31,6 @@ def test_tables_are_equal_through_spark_connect(tmp_path):
     words += ["org.apache.spark.sql.connect.service.SparkConnectServer"]
     words += [word for name, value in settings.items() for word in ("--conf", f"{name}={value}")]
     with running(shop.folder, *words, "spark-internal"):
-        places = {"LIFE_STAGE_TARGET": "spark_connect", "LIFE_STAGE_SPARK_REMOTE": f"sc://127.0.0.1:{port}"}
-        spark.build("--exclude-resource-type", "test", "--select", *PARTS.split(), **places)
+        paths = {"LIFE_STAGE_TARGET": "spark_connect", "LIFE_STAGE_SPARK_REMOTE": f"sc://127.0.0.1:{port}"}
+        spark.build("--exclude-resource-type", "test", "--select", *PARTS.split(), **paths)
     assert_equal(shop, spark, tmp_path / "tables", WITHOUT_ROWS_YET)

@@ -1,4 +1,4 @@
-"""Python models on a Spark session: relations and mapped scoring equal DuckDB's.
+"""Interface of relations for Python models, and scoring mapped over users, on Spark as on DuckDB.
 
 Run by `make test-spark`.
 """
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.spark
 
 @pytest.fixture(scope="module")
 def session():
-    """A session of its own, with no tables."""
+    """A separate session without tables."""
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = sql.SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
     builder = builder.config("spark.sql.shuffle.partitions", "3").config("spark.sql.session.timeZone", "UTC")

@@ -1,4 +1,4 @@
-"""Trained models as rows: equal to scikit-learn's fit, and the same for the same input in any order."""
+"""Trained models as rows: predictions of scikit-learn's fit, identical for the same input in any order."""
 
 import ast
 import re
@@ -13,7 +13,7 @@ from project import SMALL
 from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_info, threadpool_limits
-from training_data import AGES, FEATURES, THROUGH, learning_tables, months_of, vocabulary_of
+from training_data import AGES, FEATURES, THROUGH, months_of, training_tables, vocabulary_of
 
 from life_stage import examples, regression, regularisation, train_through_filter, training
 from life_stage.model_rows import COLUMNS
@@ -32,7 +32,7 @@ N_USERS = 1200
 
 
 def sample(n_rows: int, weights=TRUE_WEIGHTS, shares=None, seed=7) -> tuple[csr_matrix, np.ndarray]:
-    """Features of months drawn evenly and their bins from a known softmax."""
+    """Features sampled uniformly, and their bins sampled from a known softmax."""
     random = np.random.default_rng(seed)
     matrix = np.log1p(random.integers(0, 4, size=(n_rows, len(weights))))
     logits = matrix @ weights + (0 if shares is None else np.log(shares))
@@ -40,7 +40,7 @@ def sample(n_rows: int, weights=TRUE_WEIGHTS, shares=None, seed=7) -> tuple[csr_
 
 
 def sklearn_log_posterior(matrix: csr_matrix, age_bin: np.ndarray, tolerance=1e-10) -> np.ndarray:
-    """Log-posterior of scikit-learn's own fit on the same rows, for any order of its classes."""
+    """The predictions of scikit-learn's fit on the same rows, for any order of its classes."""
     kind = np.float32 if tolerance == regression.TOLERANCE else float
     fitted = LogisticRegression(C=C, tol=tolerance, max_iter=5000).fit(matrix.astype(kind), age_bin)
     assert (fitted.classes_ == np.arange(len(fitted.classes_))).all()
@@ -77,7 +77,7 @@ def test_the_frequency_of_an_age_enters_the_prior_and_not_the_log_likelihood():
 @pytest.mark.parametrize("n_bins", [3, 2], ids=["three bins", "two bins"])
 @pytest.mark.parametrize(
     ("tolerance", "apart"),
-    [(regression.TOLERANCE, 1e-9), (1e-10, 0.1)],  # a coarser fit is four times cheaper: this far from the optimum
+    [(regression.TOLERANCE, 1e-9), (1e-10, 0.1)],  # tolerance of a coarser, cheaper fit
     ids=["the same fit", "the optimum"],
 )
 def test_weights_and_prior_predict_what_scikit_learn_predicts(n_bins, tolerance, apart):
@@ -134,8 +134,8 @@ def test_a_constant_feature_has_zero_weight():
 @pytest.mark.parametrize("inverse_penalty", [0.03, 1.0, 1e6])
 def test_a_feature_that_determines_the_bin_has_a_finite_weight(inverse_penalty):
     matrix, age_bin = sample(3_000)
-    telling = csr_matrix(np.hstack([matrix.toarray(), (age_bin == 1)[:, None]]))
-    fitted = regression.fit(telling, age_bin, 3, inverse_penalty)
+    informative = csr_matrix(np.hstack([matrix.toarray(), (age_bin == 1)[:, None]]))
+    fitted = regression.fit(informative, age_bin, 3, inverse_penalty)
     assert np.isfinite(fitted.weights).all() and np.isfinite(fitted.intercepts).all()
     assert 1 < fitted.weights[-1, 1] < 30 and fitted.weights[-1, 1] == fitted.weights.max()
 
@@ -179,13 +179,13 @@ def named(model: pd.DataFrame, kind: str) -> dict[str, float]:
     return model[model["parameter_type"] == kind].set_index("feature")["value"].to_dict()
 
 
-def learned(model: pd.DataFrame) -> pd.DataFrame:
-    """All rows but the model's name and the hash of its training data."""
+def comparable_rows(model: pd.DataFrame) -> pd.DataFrame:
+    """All rows except the model's name and the input hash of its training set."""
     return model[model["parameter_type"] != "data"].drop(columns="model_version")
 
 
-def n_judged(rows: pd.DataFrame) -> int:
-    """Validation users whose child was in a stage in one of the months since they were first seen."""
+def n_evaluated(rows: pd.DataFrame) -> int:
+    """The number of validation users with a child in a stage in one of their months."""
     first = rows[(rows["split"] == "validation") & (rows["tenure_months"] == 0)]
     n_months = (THROUGH.year - first["month"].dt.year) * 12 + THROUGH.month - first["month"].dt.month + 1
     return sum(
@@ -202,7 +202,7 @@ def dense(rows: pd.DataFrame, matrix: dict[str, np.ndarray]) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def tables():
-    return learning_tables(N_USERS)
+    return training_tables(N_USERS)
 
 
 @pytest.fixture(scope="module")
@@ -220,11 +220,11 @@ def test_the_rows_of_both_regressions_predict_what_scikit_learn_predicts(tables,
     values, age_bin = dense(rows, matrix), AGES.bin_of(rows["age_months"].to_numpy())
     trains = (rows["split"] == "train").to_numpy()
     this_month = [n for n, name in enumerate(FEATURES) if not name.startswith("last_year:")]
-    learned_from = {
+    trained_on = {
         "log_likelihood": (trains & rows["is_active"].to_numpy(), this_month),
         "memory_less": (trains, range(len(FEATURES))),
     }
-    for name, (chosen, columns) in learned_from.items():
+    for name, (chosen, columns) in trained_on.items():
         coefficients, intercept, prior = (wide(plain, kind, name) for kind in ("coefficient", "intercept", "prior"))
         assert list(coefficients.index) == [FEATURES[n] for n in columns]
         counts = np.bincount(age_bin[chosen], minlength=len(AGES.bins))
@@ -243,7 +243,7 @@ def test_a_model_records_its_training_settings(tables, plain, tuned):
         named(tuned, "setting")["anchor_inverse_penalty"] == 0.1 and named(tuned, "diagnostic")["filter_iterations"] > 0
     )
     assert named(plain, "diagnostic")["n_training_users"] == trains["user_no"].nunique()
-    assert named(plain, "diagnostic")["n_validation_users"] == n_judged(rows)
+    assert named(plain, "diagnostic")["n_validation_users"] == n_evaluated(rows)
     assert list(named(plain, "data").values()) == [len(trains)]
     support = vocabulary.set_index("feature")["n_rows"]
     assert wide_of_feature(plain, "support", "memory_less").to_dict() == support.to_dict()
@@ -273,7 +273,7 @@ def test_same_input_gives_the_same_bits_in_any_order(tables, tuned):
 
 
 def test_a_finished_model_does_not_return_threads_while_others_train():
-    """How many there are changes the last bits of what is learned beside it in the same process."""
+    """The number of threads changes the last bits of models trained in parallel in the same process."""
     with threadpool_limits(2):
         regression.fit(*sample(300), 3, C)
         assert {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"} == {1}
@@ -294,7 +294,7 @@ def test_another_model_has_another_name(tables, tuned):
 
 
 def test_a_scaled_value_gets_a_coefficient_for_the_unscaled_value(tables, tuned):
-    """Bottles are given in millilitres here: the matrix holds them divided by 500, as before, the features do not."""
+    """Bottles are in millilitres here: the matrix holds them divided by 500, the features do not."""
     rows, matrix, vocabulary = tables
     in_millilitres = vocabulary.assign(scale=np.where(vocabulary["feature"] == "bottle", 500.0, 1.0))
     model = train(rows, matrix, in_millilitres, AGES, THROUGH, TUNED)
@@ -330,9 +330,9 @@ def test_validation_users_change_the_calibration_and_no_trained_weight(tables, t
         for name, value in named(tuned, kind).items()
         if named(other, kind)[name] != value
     }
-    ways_of_reading = {"tau", "gamma", "delta", "n_validation_users"}
+    readouts = {"tau", "gamma", "delta", "n_validation_users"}
     evaluated = {f"{name}_{when}" for name in ("log_loss", "calibration_error") for when in ("before", "after")}
-    assert evaluated <= differ <= evaluated | ways_of_reading and differ & ways_of_reading
+    assert evaluated <= differ <= evaluated | readouts and differ & readouts
 
 
 def test_test_users_change_nothing(tables, tuned):
@@ -356,7 +356,7 @@ def test_the_input_hash_depends_on_the_position_of_a_value(tables, tuned):
 
 @pytest.mark.fault("Training", "registered ages outside all stages", "user excluded from training")
 def test_a_user_whose_child_is_never_within_the_age_bins_does_not_train(tables, tuned):
-    """A birthday twenty years ago or ahead is wrong; one that falls outside the bins in some months only is not."""
+    """A birthday twenty years ago or ahead is wrong; one outside the bins in some months only is valid."""
     rows, matrix, vocabulary = tables
     is_wrong = rows["user_no"].isin(rows.loc[rows["split"] == "train", "user_no"].unique()[::9])
     ages = rows["age_months"].where(~is_wrong, rows["age_months"] + np.where(rows["user_no"] % 2 == 0, 240, -240))
@@ -364,7 +364,9 @@ def test_a_user_whose_child_is_never_within_the_age_bins_does_not_train(tables, 
     found = train(rows.assign(age_months=ages), matrix, vocabulary, AGES, THROUGH, TUNED)
     as_test_users = rows.assign(split=rows["split"].where(~is_wrong, "test"))
     pd.testing.assert_frame_equal(
-        learned(found), learned(train(as_test_users, matrix, vocabulary, AGES, THROUGH, TUNED)), check_exact=True
+        comparable_rows(found),
+        comparable_rows(train(as_test_users, matrix, vocabulary, AGES, THROUGH, TUNED)),
+        check_exact=True,
     )
     n_users = rows["user_no"][~is_wrong & (rows["split"] == "train") & rows["is_active"]].nunique()
     assert named(found, "diagnostic")["n_training_users"] == n_users
@@ -388,7 +390,7 @@ def test_too_few_training_users_are_reported_with_both_numbers(tables):
 
 
 def test_the_initial_prior_is_the_age_distribution_when_users_were_first_seen():
-    """Five users; the youngest is far from being expected and the oldest past all bins when first seen."""
+    """Five users; when first seen, the youngest child is below all bins and the oldest above."""
     months = months_of([(-18, 2, [2, 0]), (2, 2, [2, 1]), (6, 5, [1]), (5, 5, [5, 4]), (40, 0, [0])])
     # first seen at -20, 0, 1, 0 and 40 months: not yet, baby, baby, baby, grown; half a user is added to every bin
     np.testing.assert_allclose(examples.initial_prior_of(months, AGES), np.array([1.5, 0.5, 3.5, 0.5, 1.5]) / 7.5)
@@ -404,7 +406,7 @@ def test_the_birth_hazard_is_the_monthly_rate_of_new_pregnancies():
 
 
 def test_too_few_validation_users_are_not_used_for_calibration(tables, monkeypatch):
-    n_users = n_judged(tables[0])
+    n_users = n_evaluated(tables[0])
     monkeypatch.setattr(training, "MIN_VALIDATION_USERS", n_users + 1)
     model = train(*tables, AGES, THROUGH, PLAIN)
     settings, diagnostics = named(model, "setting"), named(model, "diagnostic")
@@ -415,7 +417,7 @@ def test_too_few_validation_users_are_not_used_for_calibration(tables, monkeypat
     assert diagnostics["log_loss_after"] < diagnostics["log_loss_before"]
 
 
-# Training data.
+# The training set.
 
 
 def test_training_rows_are_the_months_of_users_with_one_child_from_their_first_on(base):
@@ -480,11 +482,11 @@ def test_the_matrix_is_the_features_of_the_vocabulary_on_their_scale(base):
     pd.testing.assert_frame_equal(left[[*order, "value"]], right[[*order, "value"]], check_dtype=False)
 
 
-# When a model is due, and with which penalties.
+# When training is due, and with which regularisation.
 
 
 class Warehouse:
-    """The relations that train_if_due reads; the newest closed month is 2017-02, March is open."""
+    """The input relations of train_if_due; the newest closed month is 2017-02, March is open."""
 
     def __init__(self, tables) -> None:
         self.connection = duckdb.connect()
@@ -539,13 +541,13 @@ def older(model: pd.DataFrame, **settings) -> pd.DataFrame:
     [
         (None, None, 1, False),  # no month is closed
         (date(2017, 2, 1), None, 1, True),  # the first model
-        (date(2017, 2, 1), None, 0, True),  # never again is not never
+        (date(2017, 2, 1), None, 0, True),  # 0 disables retraining, not the first training
         (date(2017, 2, 1), date(2017, 1, 1), 1, True),
-        (date(2017, 2, 1), date(2017, 2, 1), 1, False),  # this month's model is there
+        (date(2017, 2, 1), date(2017, 2, 1), 1, False),  # this month has a model
         (date(2017, 2, 1), date(2016, 12, 1), 3, False),
         (date(2017, 3, 1), date(2016, 12, 1), 3, True),  # over the turn of the year
         (date(2017, 3, 1), date(2016, 12, 1), 0, False),
-        (date(2016, 12, 1), date(2017, 2, 1), 1, False),  # the source went back
+        (date(2016, 12, 1), date(2017, 2, 1), 1, False),  # the source lost months
     ],
 )
 def test_training_is_due(last_closed, newest, every_months, due):

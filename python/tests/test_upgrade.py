@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from project import (
-    PLACES,
+    PATHS,
     PROJECT,
     PROJECT_FILES,
     SMALL,
@@ -34,7 +34,7 @@ TO_VERSION_1 = [
 
 
 def project_of(commit: str, folder: Path) -> None:
-    """The project's files as they were at a commit of its history."""
+    """The project's files at a commit of its history."""
     found = subprocess.run(["git", "cat-file", "-e", f"{commit}^{{commit}}"], cwd=PROJECT, capture_output=True)
     if found.returncode != 0:
         pytest.skip(f"commit {commit} is not in this checkout's history")
@@ -54,7 +54,7 @@ def version_2(base, tmp_path_factory):
     shutil.copytree(base.source, shop.source, ignore=newest)
     words = ["build", "--vars", str(SMALL), "--exclude-resource-type", "test", "--project-dir", ".", "--exclude"]
     words += ["path:models/life_stage/evaluation", "path:models/monitoring", "path:models/checkout"]
-    environment = os.environ | PLACES | {"PYTHONPATH": str(shop.folder / "python")}
+    environment = os.environ | PATHS | {"PYTHONPATH": str(shop.folder / "python")}
     run = subprocess.run(
         [sys.executable, "-c", "from dbt.cli.main import cli; cli()", *words],
         cwd=shop.folder,
@@ -117,7 +117,7 @@ def test_a_warehouse_of_version_1_becomes_the_same_tables_as_one_of_version_2(ve
 
 def test_a_migration_that_fails_changes_nothing(version_2, tmp_path):
     shop = copy_shop(version_2, tmp_path / "shop")
-    shop.change("create table build_log (a integer)")  # in the way of the last renames
+    shop.change("create table build_log (a integer)")  # blocks the last renames
     before = shop.contents()
     assert shop.operate("migrate_state").exit_code != 0
     assert shop.contents() == before

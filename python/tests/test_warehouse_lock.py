@@ -1,4 +1,4 @@
-"""Lock of the warehouse: one run at a time, the named holder, the release."""
+"""Lock of the warehouse: one run at a time, named holder, release."""
 
 import os
 import signal
@@ -64,7 +64,7 @@ def test_the_folder_of_a_new_warehouse_is_made(tmp_path):
 
 
 def test_a_second_dbt_run_is_refused_before_the_file_is_opened(holder, warehouse, tmp_path):
-    """Through the profile, as a run meets it: not DuckDB's own message about a lock."""
+    """By the profile, as in a run: not DuckDB's own message about a lock."""
     project = PYTHON_FOLDER.parent
     environment = os.environ | {
         "LIFE_STAGE_WAREHOUSE": str(warehouse),

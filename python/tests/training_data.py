@@ -27,7 +27,7 @@ DAYS = np.array(
 )
 
 
-def learning_tables(
+def training_tables(
     n_users: int, seed: int = 1, n_months: int = 6
 ) -> tuple[pd.DataFrame, dict[str, np.ndarray], pd.DataFrame]:
     """training_rows, the columns of design_matrix, training_vocabulary: users 1, 2, ... act in 7 months of 10.

@@ -1,4 +1,4 @@
-"""Broken deliveries: mostly invalid rows fail the run before staging; single bad rows do not."""
+"""Deliveries with mostly invalid rows: the run fails before staging; single invalid rows are rejected."""
 
 import pytest
 from project import assert_same, assert_stops
@@ -70,7 +70,7 @@ def test_the_rejected_share_is_checked_for_new_deliveries_only(shop):
 )
 @pytest.mark.slow
 def test_a_dictionary_without_clicks_stops_the_run(base, shop):
-    """The shop's clicks are nine in ten actions: unknown, they would take everybody's evidence away."""
+    """Clicks are nine in ten actions: if they were unknown, most log-likelihoods would be lost."""
     dictionary = shop.folder / "seeds" / "action_synonyms.csv"
     words = dictionary.read_text()
     dictionary.write_text("".join(line for line in words.splitlines(keepends=True) if not line.endswith(",click\n")))

@@ -1,4 +1,4 @@
-"""Unreadable source files: the run fails before anything is staged."""
+"""Source files that cannot be read completely: the run fails before staging."""
 
 import pytest
 from project import assert_stops
@@ -7,13 +7,13 @@ FEBRUARY = "month=2017-02/part-0000.parquet"
 
 
 def csv(n_rows: int, odd: str) -> bytes:
-    """So many good rows of actions, an odd one and a good one."""
+    """A CSV file of actions: valid rows, an odd one and a valid one."""
     good = "x,u1,2017-02-03 10:00:00,click,1\n"
     return f"action_id,user_id,occurred_at,action,item_id\n{good * n_rows}{odd}\n{good}".encode()
 
 
 def flipped(contents: bytes) -> bytes:
-    """Damaged in the middle, its beginning and end whole."""
+    """Contents damaged in the middle, with an intact beginning and end."""
     middle = len(contents) // 3
     return contents[:middle] + bytes(byte ^ 0xFF for byte in contents[middle:-middle]) + contents[-middle:]
 

@@ -1,4 +1,4 @@
-"""Machine faults: no data is lost, the published set stays, the next run recovers."""
+"""Faults of the machine or its other users: no data is lost, the published set stays, the next run recovers."""
 
 import hashlib
 import os
@@ -22,17 +22,17 @@ reader = duckdb.connect(sys.argv[1], read_only=True)
 print("open", flush=True)
 sys.stdin.read()
 """
-EVIDENCE = ["stage_log_likelihoods", "birth_month_filter"]
+LOG_LIKELIHOODS = ["stage_log_likelihoods", "birth_month_filter"]
 
 
 def published_bytes(shop):
-    """Which set is published, and the digest of each of its files."""
+    """The published set, and the digest of each of its files."""
     files = sorted(path for path in shop.folder.glob("published.sets/*/*"))
     return shop.published_set(), [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
 
 
 def new_rows(shop, n_times):
-    """February delivered so many times over, with ids of their own."""
+    """Copies of February's actions with new ids."""
     february = f"{shop.source}/actions/month=2017-02/part-0000.parquet"
     copies = f"from '{february}', range({n_times}) as copies(n)"
     shop.write(
@@ -112,7 +112,7 @@ def test_a_damaged_warehouse_stops_the_run(shop, code, damaged):
 )
 def test_a_run_without_disk_or_memory_keeps_the_published_set_and_the_next_run_recovers(shop, base, code, how):
     new_rows(shop, 15)
-    shutil.rmtree(shop.folder / "logs")  # dbt's own log is not what is to fill the disk
+    shutil.rmtree(shop.folder / "logs")  # dbt's own log must not fill the disk
     before = published_bytes(shop)
     finished = shop.start(**how)
     assert finished.exit_code != 0 and code in finished.output, finished.output[-3000:]
@@ -144,8 +144,8 @@ def test_a_bot_changes_nothing_for_others(base, new_shop):
     new_shop.build(only="+birth_month_filter", environment={"LIFE_STAGE_MEMORY": "1GB"})
     assert new_shop.query("select count(*) from stg_actions where user_id = 'bot'") == [(1_000_000,)]
     assert new_shop.query("select count(*) from birth_month_filter where user_id = 'bot'") == [(1,)]
-    new_shop.change(*(f"delete from {table} where user_id = 'bot'" for table in EVIDENCE))
-    assert_same(new_shop, base, EVIDENCE, where="month = date '2016-07-01'")
+    new_shop.change(*(f"delete from {table} where user_id = 'bot'" for table in LOG_LIKELIHOODS))
+    assert_same(new_shop, base, LOG_LIKELIHOODS, where="month = date '2016-07-01'")
     observe("other users' posteriors unchanged")
 
 
@@ -168,7 +168,7 @@ def test_engine_errors_get_the_code_of_their_cause_and_keep_their_text(message, 
 
 
 def test_python_models_and_sql_have_their_errors_explained(monkeypatch):
-    """Publishing is a Python model: a disk that is full there is met by Python, not by the engine."""
+    """Publishing is a Python model, so a full disk raises an error of Python, not of the engine."""
 
     def submit(*_):
         raise DbtRuntimeError("Python model failed: OSError: [Errno 28] No space left on device")

@@ -1,4 +1,4 @@
-"""Months at the edges: before all others, and cut at the shop's midnight."""
+"""Months at the edges: before all others, and at the end of the day in the business time zone."""
 
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -7,7 +7,7 @@ import pytest
 from project import assert_same
 from reliability import observe
 
-BELIEFS = ["stage_log_likelihoods", "birth_month_filter", "dynamic_fusion"]
+POSTERIORS = ["stage_log_likelihoods", "birth_month_filter", "dynamic_fusion"]
 
 
 @pytest.mark.fault("Months and runs", "backfill of a month before all others", "posteriors of a single run")
@@ -20,7 +20,7 @@ def test_a_month_before_all_others_is_added(base, new_shop):
     new_shop.build(only="+birth_month_filter +dynamic_fusion")
     after = new_shop.run_of_months("birth_month_filter")
     assert list(before) == ["2016-08", "2016-09"] and len(after) == 3 and not set(before.values()) & set(after.values())
-    assert_same(new_shop, base, BELIEFS, where="month <= date '2016-09-01'")
+    assert_same(new_shop, base, POSTERIORS, where="month <= date '2016-09-01'")
     observe("all three months updated again")
 
 

@@ -1,4 +1,4 @@
-"""Odd deliveries: strange ids, texts, files and birthdays lose no row and change no other user's posterior."""
+"""Delivery with odd ids, texts, files and birthdays: no row is lost, other users' posteriors are unchanged."""
 
 from datetime import date
 from pathlib import Path
@@ -54,7 +54,7 @@ COLUMNS = ["action_id", "user_id", "occurred_at", "action", "item_id", "search_t
 
 
 def write_actions(shop: Shop, items: list[str]) -> None:
-    """Every user clicks and searches; one meets an item nobody knows, one a category no model has learned."""
+    """Write clicks and searches of every user, with an unknown item and a category unknown to the model."""
     clicks = [(f"click {n}", user, "2016-11-05 10:00:00", "click", "i0", None) for n, user in enumerate(USERS)]
     searches = [
         (f"search {n}", name, "2016-11-06 10:00:00", "search", None, term)
@@ -116,11 +116,11 @@ def odd(base, tmp_path_factory):
     "Text", "user ids: any script, emoji, right-to-left, quotes, 2,000 letters", "kept unchanged, none lost"
 )
 def test_user_ids_of_any_kind_are_kept_unchanged(odd):
-    """Two spellings of an accent are two ids: nobody is merged with somebody else."""
+    """Two spellings of an accent are two ids: no users are merged."""
     found = {user for (user,) in odd.query("select user_id from stg_actions where action_id like 'click %'")}
     assert found == set(USERS)
-    believed = {user for (user,) in odd.query("select user_id from stage_log_likelihoods")}
-    assert set(USERS) < believed
+    with_log_likelihood = {user for (user,) in odd.query("select user_id from stage_log_likelihoods")}
+    assert set(USERS) < with_log_likelihood
     observe(f"{len(USERS)} of {len(USERS)} ids unchanged in the log-likelihoods")
 
 
@@ -150,7 +150,7 @@ def quoted(text: str) -> str:
 
 @pytest.mark.fault("Rows", "items or categories unknown to the model", "row kept, counts as activity only")
 def test_features_unknown_to_the_model_contribute_nothing(odd):
-    """Their evidence is the intercept, as that of a user whose item has no category."""
+    """Their log-likelihood is the intercept, as for a user whose item has no category."""
     log_likelihood = odd.frame("stage_log_likelihoods").set_index("user_id")
     columns = [column for column in log_likelihood if column.startswith("ll_")]
     unknown = log_likelihood.loc[["met an unknown item", "met an unknown category"], columns]
@@ -181,8 +181,8 @@ def test_files_of_any_form_are_read(odd):
 
 @pytest.mark.fault("Months and runs", "empty month", "month without actions, status `missing`")
 def test_an_empty_month_is_reported_and_counts_as_inactive(odd):
-    ledger = odd.query("select strftime(month, '%Y-%m'), status, is_closed from month_calendar order by month")
-    assert ledger == [("2016-09", "present", True), ("2016-10", "missing", True), ("2016-11", "present", True)]
+    calendar = odd.query("select strftime(month, '%Y-%m'), status, is_closed from month_calendar order by month")
+    assert calendar == [("2016-09", "present", True), ("2016-10", "missing", True), ("2016-11", "present", True)]
     observe("2016-10: missing, closed")
 
 

@@ -1,4 +1,4 @@
-"""Order of rows: shuffled, duplicate, split or late rows give the same result."""
+"""Rows in any order, duplicated, spread over files and late: the staged rows are the same."""
 
 import duckdb
 import pyarrow as pa
@@ -29,7 +29,7 @@ KEPT = [
 
 @pytest.fixture(scope="module")
 def staged(base):
-    """A function: raw rows -> what staging makes of them in 2016-11, by the SQL that the job runs."""
+    """A function from raw rows to the staged rows of 2016-11, by the SQL of the job."""
     compiled = base.folder / "target" / "compiled" / "life_stage" / "models" / "staging" / "stg_action_rows.sql"
     sql = compiled.read_text().replace("__month__", "2016-11-01").replace("__home_files__", "'a', 'b'")
     sql = sql.replace("__source_rows__", "select *, null as device, null as dwell_seconds from raw")
@@ -69,12 +69,12 @@ def test_order_duplicates_and_files_change_nothing(staged, rows, data):
 @settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(data=st.data())
 def test_partial_and_late_rows_give_the_same_posteriors(base, new_shop, tmp_path_factory, data):
-    """Each row of three months comes in the first, the second or both of two runs, in files named by chance."""
+    """Each row of three months arrives in the first, the second or both of two runs, in randomly named files."""
     shop = copy_shop(new_shop, tmp_path_factory.mktemp("parts") / "shop")
     months = ["2016-07", "2016-08", "2016-09"]
     files = ", ".join(f"'{base.source}/actions/month={month}/*.parquet'" for month in months)
     seed = data.draw(st.integers(0, 10**6))
-    # A month's last day comes at once, so that the first run already believes something that the second must mend.
+    # A month's last day arrives first, so that the first run has posteriors that the second must recompute.
     part = f"case when day(occurred_at) > 27 then 0 else hash(action_id, {seed}) % 3 end"
     for run in (1, 2):
         for name in data.draw(st.permutations(["x", "y", "z"])):

@@ -1,4 +1,4 @@
-"""Committed fault page: it names every marked fault, and none failed."""
+"""Committed page of fault tests: it has every case, and no case failed."""
 
 from reliability import GROUPS, declared, written
 

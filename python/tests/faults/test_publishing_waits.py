@@ -1,4 +1,4 @@
-"""Publication after all tests that protect it: in dbt's order of work and in a failing run."""
+"""Order of publication: after every test of the marts, in dbt's plan and in a run."""
 
 import json
 
@@ -9,7 +9,7 @@ PUBLISHING = "model.life_stage.published_marts"
 
 
 def test_dbt_itself_waits_with_publishing_for_every_test(base):
-    """dbt decides by rules of its own which models wait for a test of several tables; this is what it decided."""
+    """dbt's own rules decide which models wait for a test of several tables; this checks the resulting plan."""
     graph = json.loads((base.folder / "target" / "graph_summary.json").read_text())["with_test_edges"]
     parents = {node["name"]: set() for node in graph.values()}
     for node in graph.values():
@@ -38,10 +38,10 @@ def test_no_test_is_disabled_limited_or_only_a_warning(base):
 
 @pytest.mark.fault("State", "failing data test of the marts", "nothing published")
 def test_a_failing_test_of_two_tables_stops_publishing(shop):
-    """One that only a part of the tables it reads would not stop: it reads the first and the last of the marts."""
+    """The test reads the first and the last of the marts, so no single upstream table would stop publication."""
     (shop.folder / "tests" / "this_never_holds.sql").write_text(
-        "-- No stage is ever told.\nselect stages.stage from {{ ref('stages') }} as stages "
-        "inner join {{ ref('user_stages') }} as told on stages.stage = told.stage"
+        "-- No stage is published.\nselect stages.stage from {{ ref('stages') }} as stages "
+        "inner join {{ ref('user_stages') }} as published on stages.stage = published.stage"
     )
     lost = shop.published / "user_stages.parquet"
     lost.unlink()

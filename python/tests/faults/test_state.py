@@ -1,4 +1,4 @@
-"""Warehouse of another project version: the run fails, or a migration upgrades it."""
+"""Warehouses of an older or newer version of the project: the run fails, or they are migrated."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from project import assert_stops
 from reliability import observe
 
 RECORD = Path(__file__).parent / "state_columns.json"
-BELIEFS = ["stage_log_likelihoods", "birth_month_filter", "dynamic_fusion"]
+POSTERIORS = ["stage_log_likelihoods", "birth_month_filter", "dynamic_fusion"]
 
 
 @pytest.mark.fault("State", "tables of a newer project version", "LS-STA-003, no change")
@@ -21,7 +21,7 @@ def test_tables_of_a_newer_version_stop_the_run(shop):
 
 
 def test_stored_columns_change_only_with_the_version_of_the_state(base):
-    """Changed some? Say in macros/migrations.sql how the version before becomes the new one; renew the record."""
+    """After a change add a migration to macros/migrations.sql and update state_columns.json."""
     ((version,),) = base.query("select input_hash from build_log where model = 'state'")
     names = sorted(name for (name,) in base.query("select distinct model from build_log") if name in base.tables())
     names += [
