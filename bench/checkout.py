@@ -19,7 +19,7 @@ from checkout_peers import ahead, chosen_settings, months_of, predictions_by_met
 from measuring import WORK, dbt, keep, run_results
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from life_stage_checkout.ranker import KEYS, LEARNED, ONE_IN, columns_of, of_others
+from life_stage_checkout.ranker import KEYS, TRAINING_ROWS, ONE_IN, columns_of, standard_candidates
 from life_stage_checkout.serving import Recommender
 from life_stage_checkout.tuning import precisions
 
@@ -228,10 +228,10 @@ def boosted(warehouse: duckdb.DuckDBPyConnection) -> np.ndarray:
         inner join checkout_queries as queries using (query_id)
         where examples.kind = 'cart' order by query_id, item_no"""
     ).df()
-    examples = of_others(examples)
+    examples = standard_candidates(examples)
     columns = columns_of("hybrid", "cart", [name for name in examples if name not in (*KEYS, "n_relevant")])
     found = []
-    is_known = examples.eval(LEARNED)
+    is_known = examples.eval(TRAINING_ROWS)
     for month in sorted(examples.loc[examples["is_evaluated"], "month"].unique()):
         before, now = examples[is_known & (examples["month"] < month)], examples[examples["month"] == month]
         model = HistGradientBoostingClassifier(

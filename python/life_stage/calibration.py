@@ -41,7 +41,9 @@ class PosteriorReadout:
         total = births.running_sum(matrix @ log_likelihood.weights + log_likelihood.intercepts, rows, readouts)
         self._set_up(np.arange(len(readouts)), total, readouts, rows, births)
 
-    def _set_up(self, chosen: np.ndarray, total: np.ndarray, readouts: Months, rows: Months, births: BirthMonths) -> None:
+    def _set_up(
+        self, chosen: np.ndarray, total: np.ndarray, readouts: Months, rows: Months, births: BirthMonths
+    ) -> None:
         self._total, self.readouts, self._ages = total[chosen], readouts[chosen], births.ages
         self._log_prior = births.log_prior(self.readouts)
         self._n_active = np.maximum(months_so_far(rows, self.readouts), 1.0)

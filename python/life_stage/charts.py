@@ -12,7 +12,14 @@ METHODS = {
     "oracle": "upper bound (oracle)",
 }
 COLOURS = ["#767676", "#e69f00", "#d55e00", "#0072b2", "#009e73"]  # safe for colour-blind readers
-STAGE_COLOURS = ["#440154", "#414487", "#2a788e", "#22a884", "#7ad151", "#e0c000"]  # viridis: ordered also without colour
+STAGE_COLOURS = [
+    "#440154",
+    "#414487",
+    "#2a788e",
+    "#22a884",
+    "#7ad151",
+    "#e0c000",
+]  # viridis: ordered in greyscale
 PERCENT = alt.Axis(format="%")
 MONTHS = alt.Axis(labelAngle=-90, labelOverlap=True)
 

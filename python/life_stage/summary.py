@@ -80,4 +80,6 @@ if __name__ == "__main__":
     try:
         print(summary(**folders))
     except duckdb.Error as error:
-        sys.exit(f"LS-SUM-001 {folders['warehouse']} cannot be read: {error}: run make build, or set LIFE_STAGE_WAREHOUSE")
+        sys.exit(
+            f"LS-SUM-001 {folders['warehouse']} cannot be read: {error}: run make build, or set LIFE_STAGE_WAREHOUSE"
+        )

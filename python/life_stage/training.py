@@ -46,7 +46,7 @@ def train(
 ) -> pd.DataFrame:
     """Train one model; returns its rows with COLUMNS. Raises NotTrainedError when the training data is too small.
 
-    rows: training_rows; matrix: columns of design_matrix; vocabulary: training_vocabulary; log_progress: logs each step.
+    rows: training_rows; matrix: columns of design_matrix; vocabulary: training_vocabulary; log_progress: one line a step.
     """
     began = time.monotonic()
     rows = rows.sort_values("row_no", ignore_index=True)
@@ -64,9 +64,7 @@ def train(
     births = BirthMonths(
         ages, examples.months.lag.max() + 1, initial_prior_of(active.months, ages), hazard_of(active.months, ages)
     )
-    log_step(
-        f"training on {len(active.months):,} months of {active.n_users:,} users, {of_this_month.sum():,} features"
-    )
+    log_step(f"training on {len(active.months):,} months of {active.n_users:,} users, {of_this_month.sum():,} features")
     c = options.inverse_penalty or regularisation.choose_inverse_penalty(active, ages)
     plain = fit(active, ages, c)
     log_step(f"fitted the log-likelihood regression (C {c:g})")

@@ -1,1 +1,1 @@
-"""What the checkout needs beside SQL: closed-form algebra, text similarity, the ranker and its judgement."""
+"""Checkout recommendations: the Python parts of candidate generation, ranking, evaluation and serving."""

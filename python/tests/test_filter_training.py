@@ -408,7 +408,9 @@ def test_evidence_twice_as_steep_is_read_half_as_steeply(honest):
     for factor in (0.5, 1.0, 2.0):
         best = judge_of(*honest, factor).best()
         assert best.tau * N_MONTHS**-best.gamma == pytest.approx(1 / factor, rel=0.15)
-    np.testing.assert_allclose(judge_of(*honest, 2.0).stage_masses(0.5, 0.3), judge_of(*honest).stage_masses(1.0, 0.3), atol=1e-12)
+    np.testing.assert_allclose(
+        judge_of(*honest, 2.0).stage_masses(0.5, 0.3), judge_of(*honest).stage_masses(1.0, 0.3), atol=1e-12
+    )
 
 
 def test_months_that_only_repeat_the_first_one_count_the_less_the_more_there_are(honest):
