@@ -19,7 +19,7 @@ from checkout_peers import ahead, chosen_settings, months_of, predictions_by_met
 from measuring import WORK, dbt, keep, run_results
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from life_stage_checkout.ranker import KEYS, LEARNED, ONE_IN, columns_of, of_others
+from life_stage_checkout.ranker import KEYS, ONE_IN, TRAINING_ROWS, columns_of, standard_candidates
 from life_stage_checkout.serving import Recommender
 from life_stage_checkout.tuning import precisions
 
@@ -87,9 +87,12 @@ HAS_BOUGHT_BABY_GOODS = f"""
 RECALL_OF_HABITS = """
     with
         scores as (
-            select queries.query_id, lines.item_no, sum(power(0.5, (queries.queried_on - lines.acted_on) / {days}.0)) as score
+            select
+                queries.query_id, lines.item_no,
+                sum(power(0.5, (queries.queried_on - lines.acted_on) / {days}.0)) as score
             from checkout_queries as queries
-            inner join checkout_lines as lines on queries.user_id = lines.user_id and lines.acted_on < queries.queried_on
+            inner join checkout_lines as lines
+                on queries.user_id = lines.user_id and lines.acted_on < queries.queried_on
             anti join checkout_query_items as known
                 on queries.query_id = known.query_id and lines.item_no = known.item_no and known.context = 'cart'
             where queries.kind = 'cart' and queries.is_evaluated
@@ -228,10 +231,10 @@ def boosted(warehouse: duckdb.DuckDBPyConnection) -> np.ndarray:
         inner join checkout_queries as queries using (query_id)
         where examples.kind = 'cart' order by query_id, item_no"""
     ).df()
-    examples = of_others(examples)
+    examples = standard_candidates(examples)
     columns = columns_of("hybrid", "cart", [name for name in examples if name not in (*KEYS, "n_relevant")])
     found = []
-    is_known = examples.eval(LEARNED)
+    is_known = examples.eval(TRAINING_ROWS)
     for month in sorted(examples.loc[examples["is_evaluated"], "month"].unique()):
         before, now = examples[is_known & (examples["month"] < month)], examples[examples["month"] == month]
         model = HistGradientBoostingClassifier(

@@ -1,24 +1,23 @@
-"""dbt plugin, loaded because its name begins with dbt_: lets dbt-spark run Python models in the session that runs its
-SQL."""
+"""dbt plugin (dbt loads every module named dbt_*): dbt-spark runs Python models in its SQL session."""
 
 import contextlib
 import os
 import sys
 
-with contextlib.suppress(ImportError):  # without the extra `spark` there is nothing to do
+with contextlib.suppress(ImportError):  # the extra `spark` is not installed
     from dbt.adapters.base import PythonJobHelper
     from dbt.adapters.spark.impl import SparkAdapter
 
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # executors compute with what the driver has
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # executors use the driver's Python
 
     class SessionJob(PythonJobHelper):
-        """A Python model, run where dbt itself runs."""
+        """Runner of a Python model in dbt's own process."""
 
         def __init__(self, parsed_model: dict, credentials: object) -> None:
-            """Nothing to prepare: the session is open."""
+            """No preparation: the session is open."""
 
         def submit(self, compiled_code: str) -> None:
-            """Run what dbt made of the model; it writes its own table."""
+            """Run the compiled model, which writes its own table."""
             exec(compile(compiled_code, "python model", "exec"), {"__name__": "python_model"})
 
     SparkAdapter.python_submission_helpers = property(lambda adapter: {"session": SessionJob})

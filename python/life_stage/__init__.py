@@ -1,1 +1,1 @@
-"""Life-stage inference: the parts of the dbt project that are not SQL, as functions on arrays and frames."""
+"""Life-stage inference: the Python parts of the dbt project, as functions on arrays and frames."""

@@ -19,7 +19,7 @@ STAGE_COLOURS = [
     "#22a884",
     "#7ad151",
     "#e0c000",
-]  # viridis: ordered also without colour
+]  # viridis: ordered in greyscale
 PERCENT = alt.Axis(format="%")
 MONTHS = alt.Axis(labelAngle=-90, labelOverlap=True)
 

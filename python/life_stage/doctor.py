@@ -1,4 +1,4 @@
-"""Checks before a run, each with its remedy: python -m life_stage.doctor."""
+"""Preflight checks of the environment, source, disk and locks, with remedies: python -m life_stage.doctor"""
 
 import fcntl
 import os
@@ -14,23 +14,23 @@ from life_stage import paths
 from life_stage.publishing import refuse_foreign
 
 TABLES = ("actions", "items", "children")
-ROOM = 3  # free disk wanted, times the size of the source: the warehouse, its log, two published sets
+DISK_FACTOR = 3  # free disk per source size: the warehouse, its log, two published sets
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was looked at, whether it is well, and if not, what to do."""
+    """A check, its result, and the remedy of a failure."""
 
-    what: str
-    is_well: bool
+    check: str
+    is_ok: bool
     remedy: str = ""
 
     def __str__(self) -> str:
-        return f"ok      {self.what}" if self.is_well else f"WRONG   {self.what}: {self.remedy}"
+        return f"ok      {self.check}" if self.is_ok else f"WRONG   {self.check}: {self.remedy}"
 
 
 def findings(project: Path, source: Path, warehouse: Path, published: Path) -> Iterator[Finding]:
-    """Every check, in the order in which a run would stumble."""
+    """Every check, in the order in which a run would fail."""
     found = sys.version_info[:2]
     yield Finding(f"Python {found[0]}.{found[1]}", (3, 11) <= found <= (3, 13), "use Python 3.11, 3.12 or 3.13")
     others = other_versions(project / "requirements.lock")
@@ -41,12 +41,14 @@ def findings(project: Path, source: Path, warehouse: Path, published: Path) -> I
             f"{len(files)} files of {table} in {source}", bool(files), "LS-SRC-001 set LIFE_STAGE_SOURCE, or add it"
         )
     size = sum(path.stat().st_size for path in source.rglob("*") if path.is_file())
-    place = next(folder for folder in warehouse.absolute().parents if folder.exists())
-    free = shutil.disk_usage(place).free
+    parent = next(folder for folder in warehouse.absolute().parents if folder.exists())
+    free = shutil.disk_usage(parent).free
     yield Finding(
-        f"{free / 1e9:.1f} GB free at {place} for a source of {size / 1e9:.1f} GB", free >= ROOM * size, "make room"
+        f"{free / 1e9:.1f} GB free in {parent} for a source of {size / 1e9:.1f} GB",
+        free >= DISK_FACTOR * size,
+        "free disk space",
     )
-    yield Finding(f"{place} can be written", os.access(place, os.W_OK), "name another LIFE_STAGE_WAREHOUSE")
+    yield Finding(f"{parent} is writable", os.access(parent, os.W_OK), "set another LIFE_STAGE_WAREHOUSE")
     holder = holder_of(warehouse)
     yield Finding(
         f"{warehouse} is {'in use by ' + holder if holder else 'free'}",
@@ -61,20 +63,19 @@ def findings(project: Path, source: Path, warehouse: Path, published: Path) -> I
 
 
 def other_versions(lock: Path) -> str:
-    """Packages whose installed version is not the locked one; those that this Python does not need are left out."""
-    wanted = re.findall(r"^([A-Za-z0-9_.-]+)==(\S+)", lock.read_text(), flags=re.M)
+    """Installed packages whose version differs from the lock file's."""
     found = []
-    for name, locked in wanted:
+    for name, locked in re.findall(r"^([A-Za-z0-9_.-]+)==(\S+)", lock.read_text(), flags=re.M):
         try:
             if version(name) != locked:
                 found.append(f"{name} {version(name)} in place of {locked}")
-        except PackageNotFoundError:
+        except PackageNotFoundError:  # not needed by this version of Python
             continue
     return ", ".join(found)
 
 
 def holder_of(warehouse: Path) -> str:
-    """The run that holds the warehouse's lock; empty: none does."""
+    """The run that holds the warehouse's lock; empty if it is free."""
     lock = warehouse.with_name(warehouse.name + ".lock")
     if not lock.exists():
         return ""
@@ -87,7 +88,7 @@ def holder_of(warehouse: Path) -> str:
 
 
 def main() -> int:
-    """Print the findings; returns how many are not well."""
+    """Print the findings; returns the number of failures."""
     n_wrong = 0
     for finding in findings(
         Path(),
@@ -96,7 +97,7 @@ def main() -> int:
         paths.published(),
     ):
         print(finding)
-        n_wrong += not finding.is_well
+        n_wrong += not finding.is_ok
     return n_wrong
 
 

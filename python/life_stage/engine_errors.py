@@ -1,7 +1,6 @@
-"""Error codes and remedies for errors of the database engine: a full disk, too little memory, a broken file.
+"""Error codes and remedies for failures of the database engine: full disk, too little memory, damaged file.
 
-dbt passes the engine's errors through two places, one for SQL and one for Python models, and offers no hook there: both
-are wrapped.
+dbt handles the engine's errors in two functions, for SQL and for Python models, without a hook; both are wrapped.
 """
 
 import re
@@ -13,26 +12,26 @@ from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.adapters.duckdb.impl import DuckDBAdapter
 from dbt_common.exceptions import DbtRuntimeError
 
-HEALS = "what was published stands, the next run goes on from the last finished month"
+RESUME = "published marts are unchanged, the next run resumes after the last finished month"
 CAUSES = {  # in this order: a full disk also breaks files
     r"No space left|File too large|Disk quota|Could not write|Failed to write|out of disk|max_temp_directory_size": (
-        f"LS-RUN-003 the disk is full: make room ({HEALS})"
+        f"LS-RUN-003 the disk is full: free disk space ({RESUME})"
     ),
     r"Out of Memory|MemoryError|failed to allocate|could not allocate": (
-        f"LS-RUN-004 the memory does not suffice: raise LIFE_STAGE_MEMORY, or run on a larger machine ({HEALS})"
+        f"LS-RUN-004 out of memory: raise LIFE_STAGE_MEMORY, or run on a larger machine ({RESUME})"
     ),
     r"[Cc]orrupt database|checksum .* does not match|database has been invalidated": (
         "LS-RUN-005 the warehouse file is damaged: restore a backup, or start a new one by LIFE_STAGE_WAREHOUSE"
     ),
     r"CSV Error|[Pp]arquet (file|reader)|magic bytes|Failed to read file|not utf-8": (
-        "LS-SRC-006 a file of the source cannot be read: deliver it again, whole and as UTF-8; no month was changed"
+        "LS-SRC-006 a file of the source cannot be read: deliver it again, complete and in UTF-8; no month was changed"
     ),
 }
 
 
 def explained(message: str) -> str:
-    """The engine's message behind our code and remedy, where it is one of those we know."""
-    message = re.sub(r"Original Line:.*", "(the line is not shown)", message)  # it is a shopper's
+    """The engine's message, preceded by a code and remedy if its cause is one of CAUSES."""
+    message = re.sub(r"Original Line:.*", "(the line is not shown)", message)  # personal data
     if "LS-" not in message and "disabled by configuration" not in message:
         for pattern, cause in CAUSES.items():
             if re.search(pattern, message):
@@ -42,7 +41,7 @@ def explained(message: str) -> str:
 
 @contextmanager
 def explaining() -> Iterator[None]:
-    """Errors of dbt's leave it explained."""
+    """Adds code and remedy to dbt's errors."""
     try:
         yield
     except DbtRuntimeError as error:
@@ -51,7 +50,7 @@ def explaining() -> Iterator[None]:
 
 
 def explain_engine_errors() -> None:
-    """From here on the errors of this process's dbt are explained."""
+    """Wrap dbt's error handling in this process."""
     handle, submit = DuckDBConnectionManager.exception_handler, DuckDBAdapter.submit_python_job
     if submit.__module__ == __name__:
         return

@@ -1,9 +1,7 @@
-"""Erases users from published files and rewrites the warehouse file, so that no freed block still contains their
-data.
+"""Erasure of users from published files, and rewrite of the warehouse so that no freed block contains their data.
 
-macros/erasure.sql deletes their rows and calls `Plugin.store`, in the process that holds the warehouse's lock. A
-database keeps deleted rows in blocks it may use again, so only a new file is free of them; it is searched before it
-takes the place of the old one.
+macros/erasure.sql deletes their rows and calls `Plugin.store`, in the process that holds the warehouse's lock. DuckDB
+keeps deleted rows in freed blocks, so only a new file is free of them. It is searched before it replaces the old one.
 """
 
 import html
@@ -25,21 +23,21 @@ TEXTS = """
     where database_name = 'rewritten' and not internal and (column_name = 'user_id' or data_type = 'VARCHAR')
     and table_oid in (select table_oid from duckdb_tables() where database_name = 'rewritten')
 """
-AGAIN = {
-    "published": "nothing was deleted yet: mend what it says and do the same again",
-    "warehouse": "their rows are deleted, but old copies may be left: mend what it says and run erase_user again",
+REMEDIES = {
+    "published": "nothing was deleted yet: remove the cause and repeat the command",
+    "warehouse": "their rows are deleted, but old copies may remain: remove the cause and run erase_user again",
 }
 
 
 class Plugin(BasePlugin):
-    """Does what SQL cannot: replaces published files, and the warehouse by a copy of itself."""
+    """Replaces published files, and the warehouse by a copy without freed blocks; SQL can do neither."""
 
     def configure_connection(self, conn: duckdb.DuckDBPyConnection) -> None:
-        """Keep the connection, to read with it who leaves."""
+        """Keep the connection, to read the erased users."""
         self.connection = conn
 
     def store(self, target_config: TargetConfig) -> None:
-        """Take the users in the relation out of what the location's format names: `published` or `warehouse`."""
+        """Erase the users in the relation from the target in the location's format: `published` or `warehouse`."""
         link = paths.published().absolute()
         users, session = str(target_config.relation), self.connection.cursor()
         try:
@@ -52,13 +50,13 @@ class Plugin(BasePlugin):
                 files = search_published(session, link, users)
                 print(f"searched and not found: {tables} tables of the project, {files} files")
         except (OSError, ValueError, duckdb.Error) as error:
-            raise DbtRuntimeError(f"LS-ERA-002 {error}: {AGAIN[target_config.location.format]}") from None
+            raise DbtRuntimeError(f"LS-ERA-002 {error}: {REMEDIES[target_config.location.format]}") from None
         finally:
             session.close()
 
 
 def unpublish(session: duckdb.DuckDBPyConnection, link: Path, users: str) -> None:
-    """Replace the published set by one without the users, and remove every older set and a report that names them."""
+    """Replace the published set by one without the users; remove older sets, and the report if it names a user."""
     manifest = read_manifest(link)
     if manifest is not None:
         old = {name: session.read_parquet(str(link.resolve() / f"{name}.parquet")) for name in manifest["columns"]}
@@ -79,17 +77,17 @@ def unpublish(session: duckdb.DuckDBPyConnection, link: Path, users: str) -> Non
 
 
 def with_users(marts: dict[str, duckdb.DuckDBPyRelation]) -> list[tuple[str, duckdb.DuckDBPyRelation]]:
-    """The marts that say who a row is about."""
+    """The marts with user ids."""
     return [(name, mart) for name, mart in marts.items() if "user_id" in mart.columns]
 
 
 def rewrite(session: duckdb.DuckDBPyConnection, warehouse: Path, users: str) -> int:
-    """Replace the file by a copy of what it holds now, in which no table holds the users; returns how many tables."""
+    """Replace the file by a copy of its tables, without the users; returns the number of tables."""
     new, log = (
         warehouse.with_name(warehouse.name + ".tmp") / "rewritten.duckdb",
         warehouse.with_name(warehouse.name + ".wal"),
     )
-    new.parent.mkdir(exist_ok=True)  # the folder that the database may spill to, whatever else is closed to it
+    new.parent.mkdir(exist_ok=True)  # the spill folder, which is writable also when the database is sandboxed
     for leftover in (new, new.with_name(new.name + ".wal")):
         leftover.unlink(missing_ok=True)
     try:
@@ -111,7 +109,7 @@ def rewrite(session: duckdb.DuckDBPyConnection, warehouse: Path, users: str) -> 
 
 
 def remove_leftovers(warehouse: Path) -> None:
-    """Remove what killed runs left of older contents: spilled rows, and copies that were not finished."""
+    """Remove remains of killed runs: spilled rows and unfinished copies."""
     spilled = warehouse.with_name(warehouse.name + ".tmp")
     unfinished = (*warehouse.parent.glob(f"{warehouse.name}.restoring*"), *spilled.glob("*"))
     for file in unfinished:
@@ -120,26 +118,26 @@ def remove_leftovers(warehouse: Path) -> None:
 
 
 def search_tables(session: duckdb.DuckDBPyConnection, users: str) -> int:
-    """Read all texts of every table of the copy; returns the number of tables, raises ValueError where a user is found.
+    """Search all text columns of the copy; returns the number of tables, raises ValueError where a user is found.
 
-    An item may be called as a user is, and source tables in the same file are not ours: those are only spoken of.
+    Other text columns, and source tables in the same file, may contain an equal text: those are only reported.
     """
     columns = session.execute(TEXTS).fetchall()
     for schema, table, column, is_ours in columns:
-        place = f'rewritten."{schema}"."{table}"'
-        sql = f'select count(*) from {place} where "{column}"::varchar in (select user_id from {users})'
+        relation = f'rewritten."{schema}"."{table}"'
+        sql = f'select count(*) from {relation} where "{column}"::varchar in (select user_id from {users})'
         ((n_rows,),) = session.execute(sql).fetchall()
         if n_rows and is_ours:
-            raise ValueError(f"{n_rows} rows of {table} still hold the user")
+            raise ValueError(f"{n_rows} rows of {table} still contain the user")
         if n_rows:
-            print(f"{n_rows} rows of {schema}.{table} have a text in {column} that is spelt as the user's id is")
+            print(f"{n_rows} rows of {schema}.{table} have a text in {column} that equals the user's id")
     return len({(schema, table) for schema, table, *_ in columns})
 
 
 def search_published(session: duckdb.DuckDBPyConnection, link: Path, users: str) -> int:
-    """Read every published file; returns their number, raises ValueError where one holds a user."""
+    """Search every published file; returns their number, raises ValueError where one contains a user."""
     files = sorted(sets_of(link).rglob("*.parquet"))
     for name, mart in with_users({str(file): session.read_parquet(str(file)) for file in files}):
         if mart.filter(f"user_id in (select user_id from {users})").shape[0]:
-            raise ValueError(f"{name} still holds the user")
+            raise ValueError(f"{name} still contains the user")
     return len(files)

@@ -1,4 +1,4 @@
-"""A trained model as rows of stage_coefficients, and the hash of its contents."""
+"""A trained model as rows of stage_coefficients, and a digest of its content."""
 
 import hashlib
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ COLUMNS = ["model_version", "trained_through", "model_name", "parameter_type", "
 
 
 def regression_rows(name: str, fitted: LogLikelihood, vocabulary: pd.DataFrame, bins: tuple[str, ...]) -> pd.DataFrame:
-    """What a regression learned of the features of `vocabulary`, in the units that the features come in."""
+    """Parameters of a regression for the features of `vocabulary`, in the features' original units."""
     features, scale = list(vocabulary["feature"]), vocabulary["scale"].to_numpy()
     frames = [
         long_rows("coefficient", features, bins, fitted.weights / scale[:, None]),
@@ -31,14 +31,14 @@ def long_rows(parameter_type: str, features: Iterable[str], bins: Iterable[str],
 
 
 def named_values(parameter_type: str, values: dict[str, float]) -> pd.DataFrame:
-    """One row per name, of both regressions."""
+    """One row per name, shared by both regressions."""
     return long_rows(parameter_type, list(values), [""], np.array(list(values.values()))[:, None]).assign(
         model_name="both"
     )
 
 
 def content_digest(*parts: np.ndarray | pd.DataFrame) -> str:
-    """Sixteen hexadecimal digits that tell one content from another."""
+    """First 16 hexadecimal digits of the content's SHA-256."""
     found = hashlib.sha256()
     for part in parts:
         found.update(part.to_csv(index=False).encode() if isinstance(part, pd.DataFrame) else part.tobytes())

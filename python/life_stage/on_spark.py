@@ -1,7 +1,6 @@
-"""Python models on Spark: tables with the DuckDB methods that the models use, and results as tables.
+"""Python models on Spark: tables with the interface of DuckDB's relations, and results written as tables.
 
-What is learned is learned on the driver, from data of bounded size; what concerns every user is mapped over the users
-where they lie.
+Models are trained on the driver, on data of bounded size. Work per user is mapped over partitions on the executors.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,25 +18,25 @@ Batches = Iterator[pa.RecordBatch]
 
 
 def session() -> Any:
-    """The session that dbt opened."""
-    from pyspark.sql import SparkSession  # only there with the extra `spark`
+    """The Spark session of dbt."""
+    from pyspark.sql import SparkSession  # installed by the extra `spark`
 
     return SparkSession.active()
 
 
 @dataclass(frozen=True)
 class Relation:
-    """The rows of a Spark DataFrame; the name of the table that they are, if they are one."""
+    """Rows of a Spark DataFrame, and its table's name if it is a table."""
 
     frame: Any
     name: str = ""
 
     def sql(self, text: str) -> "Relation":
-        """A query on the rows, which it calls {rows}."""
+        """A query on the rows, named {rows} in it."""
         return Relation(self.frame.sparkSession.sql(text, rows=self.frame))
 
     def filter(self, condition: str) -> "Relation":
-        """The rows for which the condition holds."""
+        """The rows that meet the condition."""
         return self.sql(f"select * from {{rows}} where {condition}")
 
     def project(self, columns: str) -> "Relation":
@@ -49,7 +48,7 @@ class Relation:
         return self.sql(f"select * from {{rows}} order by {columns}")
 
     def distinct(self) -> "Relation":
-        """The rows, each once."""
+        """The distinct rows."""
         return self.sql("select distinct * from {rows}")
 
     def limit(self, n: int) -> "Relation":
@@ -57,7 +56,7 @@ class Relation:
         return self.sql(f"select * from {{rows}} limit {n}")
 
     def aggregate(self, columns: str) -> "Relation":
-        """One row of sums of all rows."""
+        """One row of aggregates over all rows."""
         return self.project(columns)
 
     def fetchall(self) -> list[tuple]:
@@ -65,7 +64,7 @@ class Relation:
         return [tuple(row) for row in self.frame.collect()]
 
     def df(self) -> pd.DataFrame:
-        """The rows as a pandas frame; dates are times, as in DuckDB's."""
+        """The rows as a pandas frame; dates are timestamps, as in DuckDB's."""
         frame = self.frame.toArrow().to_pandas(date_as_object=False)
         times = frame.select_dtypes("datetime").columns
         return frame.astype(dict.fromkeys(times, "datetime64[us]"))
@@ -78,7 +77,7 @@ class Relation:
 
 @dataclass(frozen=True)
 class Session:
-    """What a Python model gets for a session."""
+    """The session argument of a Python model."""
 
     spark: Any
 
@@ -87,42 +86,42 @@ class Session:
         return Relation(self.spark.table(name), name)
 
     def descriptions(self, table: str) -> dict[str, str]:
-        """{column: description}, the table's own under ''."""
+        """{column: description}; key '' is the table."""
         found = {column.name: column.description for column in self.spark.catalog.listColumns(table)}
         found[""] = self.spark.catalog.getTable(table).description
         return {column: " ".join(text.split()) for column, text in found.items() if text}
 
     def mapped(self, rows: Any, function: Callable[[Batches], Batches], schema: pa.Schema) -> Any:
-        """The rows of a DataFrame put through a function, batch by batch, on the executors that hold them."""
+        """The rows of a DataFrame mapped by a function, in batches on the executors."""
         from pyspark.sql.pandas.types import from_arrow_schema
 
         return rows.mapInArrow(function, from_arrow_schema(schema))
 
 
-def with_files(tables: dict[str, Relation], place: Path, function: Callable[[dict], Any]) -> Any:
-    """Call the function with DuckDB relations on files of the tables, which are there for the time of the call.
+def with_files(tables: dict[str, Relation], parent: Path, function: Callable[[dict], Any]) -> Any:
+    """Call the function with DuckDB relations on temporary Parquet files of the tables.
 
-    place: a folder that the executors see too.
+    parent: a folder that the executors can write to.
     """
-    place.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".from_spark.", dir=place) as folder:
+    parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".from_spark.", dir=parent) as folder:
         for name, table in tables.items():
             table.frame.write.parquet(f"{folder}/{name}")
         return function({name: duckdb.read_parquet(f"{folder}/{name}/*.parquet") for name in tables})
 
 
 def write(model: Callable, dbt_object: Callable, name: str) -> None:
-    """Run a Python model and write what it returns to the table of that name."""
-    here = Session(session())
-    rows = model(dbt_object(here.table), here)
+    """Run a Python model and write its result to the table of that name."""
+    spark_session = Session(session())
+    rows = model(dbt_object(spark_session.table), spark_session)
     if isinstance(rows, pd.DataFrame):
         rows = pa.Table.from_pandas(rows, preserve_index=False)
-    if isinstance(rows, pa.RecordBatchReader):  # of no rows: where there are any, the executors have them
+    if isinstance(rows, pa.RecordBatchReader):  # empty: rows come as DataFrames of the executors
         rows = rows.read_all()
     if isinstance(rows, pa.Table):
         from pyspark.sql.pandas.types import from_arrow_schema
 
-        # Spark Connect asks for the columns of a table without rows.
+        # Spark Connect needs the schema of an empty table.
         columns = None if rows.num_rows else from_arrow_schema(rows.schema, prefer_timestamp_ntz=True)
-        rows = here.spark.createDataFrame(rows, columns)
+        rows = spark_session.spark.createDataFrame(rows, columns)
     rows.write.mode("overwrite").format("parquet").saveAsTable(name)

@@ -1,6 +1,6 @@
-"""Filter over pairs of birth months, month by month: the posterior of a second child beside the first.
+"""Second-child filter: monthly posterior over pairs of birth months, and its readout given the first child.
 
-Users come in batches, so that memory does not grow with their number. The cells are in pair_cells.py.
+Users are processed in batches of constant memory. The grid is in pair_cells.py.
 """
 
 from collections.abc import Iterator
@@ -22,14 +22,17 @@ USERS_PER_BATCH = 20_000
 
 @dataclass(frozen=True)
 class Model:
-    """What of a trained model is read here: tau, hazard, and of the age bins the shares of all months and of users'
-    first ones, and what being active says."""
+    """Parameters of a trained model that this filter uses.
+
+    Per age bin: average: share of all training months; initial_prior: share of users' first months; intercept: the
+    log-likelihood of being active.
+    """
 
     tau: float
     hazard: float
     average: np.ndarray
-    start: np.ndarray
-    being_active: np.ndarray
+    initial_prior: np.ndarray
+    intercept: np.ndarray
 
 
 def update_month(
@@ -45,9 +48,10 @@ def update_month(
     previous_month: str,
     model_version: str,
 ) -> pa.RecordBatchReader:
-    """One row per user of whom birth_month_filter has a belief in the month: published columns and the carried state.
+    """One row per user of birth_month_filter in the month: published columns and the carried state.
 
-    posteriors: birth_month_filter; groups: group_log_likelihoods; state: name of the carried state's table; months: YYYY-MM-DD.
+    posteriors: birth_month_filter; groups: group_log_likelihoods; state: name of the table of carried states; months:
+    YYYY-MM-DD.
     """
     ages = read_age_divisions(age_bins, stages)
     cells, schema = PairCells(ages), schema_of(ages)
@@ -55,17 +59,17 @@ def update_month(
         return pa.RecordBatchReader.from_batches(schema, [])
     model = read_model(coefficients, ages, model_version)
     if isinstance(session, on_spark.Session):
-        people = spark_users.groups_by_user(posteriors, groups, session.table(state), ages, month, previous_month)
-        step = partial(batches, cells=cells, model=model, month=np.datetime64(month, "D"), schema=schema)
-        return session.mapped(people, step, schema)
-    people = people_of(session, posteriors, groups, session.sql(f"from {state}"), ages, month, previous_month)
-    # On a connection of its own: while a result is open, its connection writes nothing.
-    rows = session.cursor().sql(people.sql_query()).to_arrow_reader(USERS_PER_BATCH)
+        users = spark_users.groups_by_user(posteriors, groups, session.table(state), ages, month, previous_month)
+        update = partial(batches, cells=cells, model=model, month=np.datetime64(month, "D"), schema=schema)
+        return session.mapped(users, update, schema)
+    users = users_of(session, posteriors, groups, session.sql(f"from {state}"), ages, month, previous_month)
+    # A separate connection: a connection with an open result cannot write.
+    rows = session.cursor().sql(users.sql_query()).to_arrow_reader(USERS_PER_BATCH)
     return pa.RecordBatchReader.from_batches(schema, batches(rows, cells, model, np.datetime64(month, "D"), schema))
 
 
 def schema_of(ages: Ages) -> pa.Schema:
-    """The columns of a month."""
+    """Schema of the rows of a month."""
     births = ("expected_birth_month", "earliest_birth_month", "latest_birth_month")
     return pa.schema(
         [("user_id", pa.string()), ("month", pa.date32()), ("log_odds", pa.float64())]
@@ -75,7 +79,7 @@ def schema_of(ages: Ages) -> pa.Schema:
     )
 
 
-def people_of(
+def users_of(
     session: duckdb.DuckDBPyConnection,
     posteriors: Relation,
     groups: Relation,
@@ -84,7 +88,7 @@ def people_of(
     month: str,
     previous_month: str,
 ) -> Relation:
-    """Users with their tenure, first child's p_<stage>, carried sums and the evidence of the month's groups."""
+    """Users with tenure, the first child's p_<stage>, carried sums and the log-likelihoods of the month's groups."""
     p = ", ".join(f"p_{stage}" for stage in ages.stages)
     tenure = f"datediff('month', first_month, date '{month}')"
     known = posteriors.filter(f"month = date '{month}'")
@@ -99,34 +103,34 @@ def people_of(
 
 
 def read_model(coefficients: Relation, ages: Ages, model_version: str) -> Model:
-    """From the rows of stage_coefficients."""
+    """The model's parameters from stage_coefficients."""
     rows = coefficients.filter(f"model_version = '{model_version}'")
-    of_bins = rows.filter("model_name = 'log_likelihood' and parameter_type in ('prior', 'initial_prior', 'intercept')")
+    by_bin = rows.filter("model_name = 'log_likelihood' and parameter_type in ('prior', 'initial_prior', 'intercept')")
     wide = (
-        of_bins.project("parameter_type, age_bin, value")
+        by_bin.project("parameter_type, age_bin, value")
         .df()
         .pivot(index="parameter_type", columns="age_bin", values="value")
     )
     settings = dict(rows.filter("parameter_type = 'setting'").project("feature, value").fetchall())
-    shares = (wide.loc[kind, list(ages.bins)].to_numpy(float) for kind in ("prior", "initial_prior", "intercept"))
-    return Model(settings["tau"], settings["birth_hazard"], *shares)
+    values = (wide.loc[kind, list(ages.bins)].to_numpy(float) for kind in ("prior", "initial_prior", "intercept"))
+    return Model(settings["tau"], settings["birth_hazard"], *values)
 
 
 def batches(
     rows: pa.RecordBatchReader, cells: PairCells, model: Model, month: np.datetime64, schema: pa.Schema
 ) -> Iterator[pa.RecordBatch]:
-    """Age, merge and read, some users at a time."""
+    """Prediction, update and readout of the month, in batches of users."""
     number = month.astype("datetime64[M]").astype(int) + 1970 * 12
-    for people in rows:
-        state = cells.aged(unpacked(people["c_pairs"], len(cells.pairs)), number)
-        add_groups(state, people["log_likelihood"], cells, model, number)
-        tenure = people["tenure"].to_numpy()
-        prior = prior_by_tenure(cells.ages, model.start, model.hazard, int(tenure.max()) + 1)
-        first_stage = np.stack([people[f"p_{stage}"].to_numpy() for stage in cells.ages.stages]).argmax(axis=0)
+    for users in rows:
+        state = cells.aged(unpacked(users["c_pairs"], len(cells.pairs)), number)
+        add_groups(state, users["log_likelihood"], cells, model, number)
+        tenure = users["tenure"].to_numpy()
+        prior = prior_by_tenure(cells.ages, model.initial_prior, model.hazard, int(tenure.max()) + 1)
+        first_stage = np.stack([users[f"p_{stage}"].to_numpy() for stage in cells.ages.stages]).argmax(axis=0)
         second = second_child(state, cells.log_prior(prior, number), tenure, first_stage, cells, number)
         columns = [
-            people["user_id"].cast(pa.string()),
-            pa.array(np.full(len(people), month)),
+            users["user_id"].cast(pa.string()),
+            pa.array(np.full(len(users), month)),
             pa.array(second.log_odds),
             *(pa.array(share) for share in second.p_stages),
             *(pa.array((month.astype("datetime64[M]") - age).astype("datetime64[D]")) for age in second.age_quantiles),
@@ -137,18 +141,18 @@ def batches(
 
 
 def packed(state: np.ndarray) -> pa.Array:
-    """The sums, pairs x users, as they are carried: half precision, against the user's greatest.
+    """The sums (pairs x users) in stored form: half precision, relative to the user's maximum.
 
-    Packed again they are the same to the byte.
+    Packing is idempotent: unpacked and packed again, the bytes are the same.
     """
-    behind = np.maximum(state - state.max(axis=0), -60_000)  # what half precision can hold
-    halves = np.ascontiguousarray(behind.astype(np.float16).T)
+    relative = np.maximum(state - state.max(axis=0), -60_000)  # within the range of half precision
+    halves = np.ascontiguousarray(relative.astype(np.float16).T)
     width = halves.shape[1] * halves.itemsize
     return pa.Array.from_buffers(pa.binary(width), len(halves), [None, pa.py_buffer(halves)]).cast(pa.binary())
 
 
 def unpacked(carried: pa.BinaryArray, n_pairs: int) -> np.ndarray:
-    """pairs x users; zeros for a user of whom nothing is carried yet."""
+    """pairs x users; zeros for users without a carried state."""
     halves = np.zeros((len(carried), n_pairs), np.float16)
     known = np.frombuffer(b"".join(carried.drop_null().to_pylist()), np.float16)
     halves[carried.is_valid().to_numpy(zero_copy_only=False)] = known.reshape(-1, n_pairs)
@@ -156,21 +160,21 @@ def unpacked(carried: pa.BinaryArray, n_pairs: int) -> np.ndarray:
 
 
 def add_groups(state: np.ndarray, lists: pa.ListArray, cells: PairCells, model: Model, month: int) -> None:
-    """Add the month's evidence to the users' sums, in place."""
+    """Add the month's log-likelihoods to the users' sums, in place."""
     n_groups = lists.value_lengths().fill_null(0).to_numpy()
     if n_groups.sum() == 0:
         return
     log_likelihood = lists.flatten().flatten().to_numpy().reshape(n_groups.sum(), -1)
-    log_likelihood = log_likelihood + model.being_active / np.repeat(n_groups, n_groups)[:, None]
+    log_likelihood = log_likelihood + model.intercept / np.repeat(n_groups, n_groups)[:, None]
     active = np.flatnonzero(n_groups)
     merged = cells.merged(model.tau * log_likelihood, n_groups[active], model.average, month)
-    for sums, of_month in zip(state, merged, strict=True):
-        sums[active] += of_month
+    for sums, increments in zip(state, merged, strict=True):
+        sums[active] += increments
 
 
 @dataclass(frozen=True)
 class SecondChild:
-    """Of every user the odds that there is a second child in another stage than the first, and what it is like then.
+    """Per user: log-odds of a second child in another stage than the first, and that child's posterior.
 
     log_odds, months_left: (users,); p_stages: stages x users; age_quantiles: (50 %, 90 %, 10 %) x users, in months
     """
@@ -184,32 +188,32 @@ class SecondChild:
 def second_child(
     state: np.ndarray, log_prior: np.ndarray, tenure: np.ndarray, first_stage: np.ndarray, cells: PairCells, month: int
 ) -> SecondChild:
-    """Read the sums (pairs x users): the other of two children, one of whom is in the stage of the first child.
+    """Readout of the sums (pairs x users): the other of two children, one of whom is in the first child's stage.
 
-    log_prior: pairs x tenures. Sums are taken row by row, so that what is read of a user does not hang on the others:
-    numpy's own sum takes the rows of a single user in another order.
+    log_prior: pairs x tenures. Sums run row by row, so that a user's result does not depend on the batch: numpy's own
+    sum of a single user's rows has another order.
     """
     ages, stages = cells.ages_at(month), range(len(cells.ages.stages))
-    stage = np.concatenate([[-1], cells.ages.stage_of(ages), [-1]])[:, None]  # of each cell; -1: in none
-    of_pairs = zip(state, log_prior.astype(np.float32), strict=True)
-    logits = np.stack([sums + prior[tenure] for sums, prior in of_pairs])
+    stage = np.concatenate([[-1], cells.ages.stage_of(ages), [-1]])[:, None]  # of each cell; -1: outside all stages
+    pairs = zip(state, log_prior.astype(np.float32), strict=True)
+    logits = np.stack([sums + prior[tenure] for sums, prior in pairs])
     peak = logits[cells.two].max(axis=0)
     two = np.exp(logits[cells.two] - peak)
     is_first = [first_stage == s for s in stages]
-    of_two, other = np.zeros(len(tenure)), np.zeros((len(stage), len(tenure)))
+    sum_two, other = np.zeros(len(tenure)), np.zeros((len(stage), len(tenure)))
     for weight, (younger, older) in zip(two, cells.pairs[cells.two], strict=True):
-        of_two += weight
+        sum_two += weight
         for one, another in ((younger, older), (older, younger)):
             if stage[one] >= 0:
                 other[another] += weight * is_first[stage[one, 0]]
     elsewhere = other * ((stage >= 0) & (stage != first_stage)) + 1e-300 * (stage >= 0)
-    of_stages = np.stack([sum(elsewhere[stage[:, 0] == s], np.zeros(len(tenure))) for s in stages])
-    likeliest = of_stages.argmax(axis=0)
+    stage_mass = np.stack([sum(elsewhere[stage[:, 0] == s], np.zeros(len(tenure))) for s in stages])
+    likeliest = stage_mass.argmax(axis=0)
     log_one = np.logaddexp.reduce(logits[cells.one], axis=0)
-    log_odds = peak + np.log(of_two) - log_one + np.log(of_stages.max(axis=0) / (sum(other) + 1e-300))
+    log_odds = peak + np.log(sum_two) - log_one + np.log(stage_mass.max(axis=0) / (sum(other) + 1e-300))
     births = elsewhere[1:-1]
-    so_far = np.cumsum(births, axis=0)
-    quantiles = np.stack([ages[(so_far < share * so_far[-1]).sum(axis=0)] for share in (0.5, 0.9, 0.1)])
-    there = births * (stage[1:-1] == likeliest)
-    left = np.array(cells.ages.stage_edges[1:])[likeliest] - sum(there * ages[:, None]) / sum(there)
-    return SecondChild(log_odds, of_stages / sum(of_stages), quantiles, left)
+    cumulative = np.cumsum(births, axis=0)
+    quantiles = np.stack([ages[(cumulative < share * cumulative[-1]).sum(axis=0)] for share in (0.5, 0.9, 0.1)])
+    in_stage = births * (stage[1:-1] == likeliest)
+    left = np.array(cells.ages.stage_edges[1:])[likeliest] - sum(in_stage * ages[:, None]) / sum(in_stage)
+    return SecondChild(log_odds, stage_mass / sum(stage_mass), quantiles, left)

@@ -1,19 +1,19 @@
-"""Paths of a run, from the environment, with the defaults of profiles.yml and the macros."""
+"""Paths of a run, from environment variables, with the defaults of profiles.yml and the macros."""
 
 import os
 from pathlib import Path
 
 
 def source() -> Path:
-    """The folder that is read: LIFE_STAGE_SOURCE."""
+    """Source folder: LIFE_STAGE_SOURCE."""
     return Path(os.environ.get("LIFE_STAGE_SOURCE", "data/demo"))
 
 
 def warehouse() -> Path:
-    """The working database: LIFE_STAGE_WAREHOUSE."""
+    """Warehouse file: LIFE_STAGE_WAREHOUSE."""
     return Path(os.environ.get("LIFE_STAGE_WAREHOUSE", "warehouse/life_stage.duckdb"))
 
 
 def published() -> Path:
-    """The link to the published set: LIFE_STAGE_PUBLISHED."""
+    """Link to the published set: LIFE_STAGE_PUBLISHED."""
     return Path(os.environ.get("LIFE_STAGE_PUBLISHED", "published"))

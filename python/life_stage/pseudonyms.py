@@ -1,7 +1,7 @@
-"""Pseudonyms of user ids: HMAC-SHA256 under a key that only the environment holds (LIFE_STAGE_ID_KEY).
+"""Pseudonyms of user ids: HMAC-SHA256 with a key from the environment variable LIFE_STAGE_ID_KEY.
 
-A dbt plugin hands the key to the database's sessions, so that staging computes pseudonyms in SQL and the key stands in
-no file, log or compiled text. `make pseudonyms` writes which id has which, for who holds the key.
+A dbt plugin passes the key to the database's sessions. Staging computes pseudonyms in SQL, and the key appears in no
+file, log or compiled text. `make pseudonyms` writes the mapping of ids to pseudonyms for the key's holder.
 """
 
 import hashlib
@@ -20,10 +20,10 @@ SHORTEST = 16  # bytes of a key
 
 
 class Plugin(BasePlugin):
-    """Gives every session the key; without one ids pass through, or, where it must be there, the run stops."""
+    """Passes the key to every session; without a key ids stay unchanged, or the run fails if it is `required`."""
 
     def initialize(self, plugin_config: dict[str, Any]) -> None:
-        """Read the key. Raises LS-PRI-001 when it is too short, LS-PRI-002 when it is missing and `required`."""
+        """Read the key. Raises LS-PRI-001 if it is too short, LS-PRI-002 if it is missing and `required`."""
         try:
             self.key = key_of(os.environ)
         except ValueError as error:
@@ -32,7 +32,7 @@ class Plugin(BasePlugin):
             raise DbtRuntimeError(f"LS-PRI-002 this target needs a key for user ids: set {KEY}; nothing was changed")
 
     def configure_cursor(self, cursor: duckdb.DuckDBPyConnection) -> None:
-        """Variables belong to a session, and every statement of dbt's has one of its own."""
+        """Set the key's variables: they belong to a session, and each dbt statement has its own."""
         if self.key:
             inner, outer = padded(self.key)
             cursor.execute(f"set variable id_key_inner = from_hex('{inner.hex()}')")
@@ -40,7 +40,7 @@ class Plugin(BasePlugin):
 
 
 def key_of(environment: os._Environ[str] | dict[str, str]) -> bytes:
-    """The key's bytes, empty without one. Raises ValueError LS-PRI-001 when it is too short to keep ids secret."""
+    """The key's bytes, empty without a key. Raises ValueError LS-PRI-001 if it is too short."""
     key = environment.get(KEY, "").encode()
     if 0 < len(key) < SHORTEST:
         raise ValueError(f"LS-PRI-001 {KEY} has {len(key)} bytes: give at least {SHORTEST}, random ones")
@@ -54,5 +54,5 @@ def padded(key: bytes) -> tuple[bytes, bytes]:
 
 
 def pseudonym(key: bytes, user_id: str) -> str:
-    """What staging makes of a user id, after it was trimmed and read as the data contract says."""
+    """Pseudonym of a user id, which staging has trimmed and cast as in the data contract."""
     return hmac.new(key, user_id.encode(), "sha256").hexdigest()[:LENGTH]

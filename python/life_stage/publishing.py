@@ -1,7 +1,7 @@
-"""Publication of the marts: a whole new directory of Parquet files, swapped in by one rename of a link.
+"""Publication of the marts: a new directory of Parquet files, activated by an atomic rename of a link.
 
-Readers see a whole old or a whole new set, never the working database. `published` is a link to the newest set in
-`published.sets`; the set before it stays until the next publication, so that a reader who has it open can finish.
+Readers see a complete old or new set, never the working database. `published` is a link to the newest set in
+`published.sets`; the previous set stays until the next publication, for readers that have it open.
 """
 
 import csv
@@ -21,7 +21,7 @@ from life_stage import on_spark
 VIEW_FILE = "life_stage.duckdb"
 DICTIONARY, DICTIONARY_COLUMNS = "dictionary.csv", ("mart", "column", "type", "description")
 SMALL = ("stages", "stage_totals", "stage_interests", "model_runs")  # also as CSV, for spreadsheets
-LEDGER = "model_runs"  # grows with every run, so it alone is no reason to publish
+RUN_LOG = "model_runs"  # grows with every run, so its change alone does not cause a publication
 KEYS = ("month", "user_id", "child_no", "stage_no", "stage", "leaf_category", "item_id", "place", "started_at")
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 SCHEMA = pa.schema(
@@ -40,10 +40,10 @@ Descriptions = dict[str, dict[str, str]]
 
 
 def publish(marts: Marts, options: dict[str, str], descriptions: Descriptions | None = None) -> pa.Table:
-    """Publish the marts when they differ from the published ones; returns one row per published mart (SCHEMA).
+    """Publish the marts if they differ from the published ones; returns one row per published mart (SCHEMA).
 
-    options: `published` (the link's path); descriptions: as of descriptions_of. With an empty user_stages nothing is
-    replaced: there is no model. Raises what refuse_foreign raises.
+    options: `published` (the link's path); descriptions: from descriptions_of. An empty user_stages replaces nothing:
+    there is no model. Raises as refuse_foreign.
     """
     link = Path(options["published"]).absolute()
     refuse_foreign(link)
@@ -52,12 +52,12 @@ def publish(marts: Marts, options: dict[str, str], descriptions: Descriptions | 
     columns = {
         name: [f"{c} {t}" for c, t in zip(mart.columns, mart.types, strict=True)] for name, mart in marts.items()
     }
-    contents = {name: content_hash(mart) for name, mart in marts.items() if name != LEDGER}
-    wanted = {"columns": columns, "descriptions": descriptions or {}, "contents": contents}
+    contents = {name: content_hash(mart) for name, mart in marts.items() if name != RUN_LOG}
+    target = {"columns": columns, "descriptions": descriptions or {}, "contents": contents}
     manifest = read_manifest(link)
-    if marts["user_stages"].limit(1).fetchall() and not is_published(link, manifest, wanted):
-        ((run_id,),) = marts[LEDGER].order("started_at desc, run_id").limit(1).project("run_id").fetchall()
-        manifest = write_set(marts, link, {"run_id": run_id, **wanted}, manifest)
+    if marts["user_stages"].limit(1).fetchall() and not is_published(link, manifest, target):
+        ((run_id,),) = marts[RUN_LOG].order("started_at desc, run_id").limit(1).project("run_id").fetchall()
+        manifest = write_set(marts, link, {"run_id": run_id, **target}, manifest)
     if manifest is None:
         return SCHEMA.empty_table()
     if not (link / VIEW_FILE).exists():
@@ -70,7 +70,7 @@ def publish(marts: Marts, options: dict[str, str], descriptions: Descriptions | 
 
 
 def descriptions_of(marts: Marts, session: duckdb.DuckDBPyConnection | on_spark.Session) -> Descriptions:
-    """What the database says of each mart and column: {mart: {column: description}}, the mart's own under ''."""
+    """Descriptions of marts and columns: {mart: {column: description}}; key '' is the mart."""
     if isinstance(session, on_spark.Session):
         return {mart: session.descriptions(relation.name) for mart, relation in marts.items()}
     found: Descriptions = {}
@@ -86,36 +86,36 @@ def descriptions_of(marts: Marts, session: duckdb.DuckDBPyConnection | on_spark.
 
 
 def refuse_foreign(link: Path, outcome: str = "nothing was published") -> None:
-    """Raise ValueError LS-PUB-001 when the place to publish at is taken by something that publishing did not make."""
+    """Raise ValueError LS-PUB-001 if the link's path is occupied by anything but a link to a published set."""
     is_ours = link.is_symlink() and link.readlink().parent.name == sets_of(link).name
     if os.path.lexists(link) and not is_ours:
-        raise ValueError(f"LS-PUB-001 {link} is no link to marts: move it or set LIFE_STAGE_PUBLISHED; {outcome}")
+        raise ValueError(f"LS-PUB-001 {link} is not a link to marts: move it or set LIFE_STAGE_PUBLISHED; {outcome}")
 
 
 def sets_of(link: Path) -> Path:
-    """The folder beside the link that holds the sets it points to."""
+    """The folder of published sets, next to the link."""
     return link.with_name(link.name + ".sets")
 
 
 def content_hash(mart: duckdb.DuckDBPyRelation) -> str:
-    """Count and order-free hash of a mart's rows."""
+    """Row count and order-independent hash of a mart's rows."""
     columns = ", ".join(f'"{name}"' for name in mart.columns)
     ((count, total),) = mart.aggregate(f"count(*) as n, sum(hash({columns}))::varchar as total").fetchall()
     return f"{count} {total}"
 
 
-def is_published(link: Path, manifest: dict | None, wanted: dict) -> bool:
-    """Whether the published set holds just the wanted columns and contents, its files as they were written."""
-    if manifest is None or any(manifest.get(key) != value for key, value in wanted.items()):
+def is_published(link: Path, manifest: dict | None, target: dict) -> bool:
+    """True if the published set has the target's columns, descriptions and contents, and its files are intact."""
+    if manifest is None or any(manifest.get(key) != value for key, value in target.items()):
         return False
     files = {f"{name}.parquet": facts["sha256"] for name, facts in manifest["files"].items()}
     files |= {f"{name}.csv": facts["csv_sha256"] for name, facts in manifest["files"].items() if name in SMALL}
     files[DICTIONARY] = manifest.get("dictionary_sha256")
-    return all((link / file).exists() and kept_whole(link / file)["sha256"] == was for file, was in files.items())
+    return all((link / file).exists() and sync_to_disk(link / file)["sha256"] == sha for file, sha in files.items())
 
 
 def read_manifest(link: Path) -> dict | None:
-    """The manifest of the published set; None when nothing is published, or nobody can tell what."""
+    """The manifest of the published set; None if it is missing or unreadable."""
     try:
         return json.loads((link / "manifest.json").read_text())
     except (FileNotFoundError, json.JSONDecodeError):
@@ -123,14 +123,14 @@ def read_manifest(link: Path) -> dict | None:
 
 
 def write_set(marts: Marts, link: Path, facts: dict, previous: dict | None) -> dict:
-    """Write a new set beside the old one and swap the link to it; returns its manifest."""
+    """Write a new set next to the old one and point the link to it; returns its manifest."""
     sets = sets_of(link)
     new = sets / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{facts['run_id'][:8]}"
     keep = {new.name, link.resolve().name}
     new.mkdir(parents=True)
     try:
         manifest = fill_set(marts, new, facts)
-        # The views depend on these alone; where they are new, the views are made after the swap.
+        # The views depend on columns and descriptions alone; after a change they are created once the link is set.
         same_views = previous and all(previous.get(key) == facts[key] for key in ("columns", "descriptions"))
         if same_views and (link / VIEW_FILE).exists():
             shutil.copyfile(link / VIEW_FILE, new / VIEW_FILE)
@@ -145,64 +145,64 @@ def write_set(marts: Marts, link: Path, facts: dict, previous: dict | None) -> d
 
 
 def fill_set(marts: Marts, folder: Path, facts: dict) -> dict:
-    """Write a Parquet file per mart in key order, small ones as CSV too, and last the manifest, which it returns."""
+    """Write a Parquet file per mart in key order, small marts also as CSV, and last the manifest; returns it."""
     files = {}
     for name, mart in marts.items():
         ordered = mart.order(", ".join(column for column in KEYS if column in mart.columns))
         path = folder / f"{name}.parquet"
         ordered.write_parquet(str(path), compression="zstd")
-        files[name] = {"n_rows": mart.shape[0], **kept_whole(path)}
+        files[name] = {"n_rows": mart.shape[0], **sync_to_disk(path)}
         if name in SMALL:
             path = write_csv(mart.columns, ordered.fetchall(), folder / f"{name}.csv")
-            files[name] |= {f"csv_{fact}": value for fact, value in kept_whole(path).items()}
+            files[name] |= {f"csv_{fact}": value for fact, value in sync_to_disk(path).items()}
     path = write_csv(DICTIONARY_COLUMNS, dictionary(facts["columns"], facts["descriptions"]), folder / DICTIONARY)
-    facts = {**facts, "dictionary_sha256": kept_whole(path)["sha256"]}
+    facts = {**facts, "dictionary_sha256": sync_to_disk(path)["sha256"]}
     manifest = {**facts, "published_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "files": files}
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2))
-    kept_whole(folder / "manifest.json")
+    sync_to_disk(folder / "manifest.json")
     return manifest
 
 
-def kept_whole(path: Path) -> dict[str, int | str]:
-    """Size and digest of a file that is on the disk for good."""
+def sync_to_disk(path: Path) -> dict[str, int | str]:
+    """Write a file through to the disk; returns its size and digest."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
 def dictionary(columns: dict[str, list[str]], descriptions: Descriptions) -> list[tuple[str, ...]]:
-    """One row per column of the marts, as DICTIONARY_COLUMNS says; columns: name and type, separated by a blank."""
+    """One row per column of the marts (DICTIONARY_COLUMNS); columns: name and type, separated by a blank."""
     return [
         (mart, *column.split(" ", 1), descriptions.get(mart, {}).get(column.split(" ", 1)[0], ""))
-        for mart, of_mart in columns.items()
-        for column in of_mart
+        for mart, mart_columns in columns.items()
+        for column in mart_columns
     ]
 
 
 def write_csv(header: Iterable[str], rows: Iterable[tuple], path: Path) -> Path:
-    """For spreadsheets: marked as UTF-8, and no text that they would take for a formula."""
+    """Write a CSV file for spreadsheets: with a UTF-8 mark, and formulas escaped."""
     with path.open("w", encoding="utf-8-sig", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(header)
-        writer.writerows([harmless(cell) for cell in row] for row in rows)
+        writer.writerows([escape_formula(cell) for cell in row] for row in rows)
     return path
 
 
-def harmless(cell: object) -> object:
-    """The cell, a text behind an apostrophe where a spreadsheet would calculate it."""
+def escape_formula(cell: object) -> object:
+    """The cell, with an apostrophe in front of a text that a spreadsheet would evaluate."""
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
 
 
 def swap_link(link: Path, folder: Path) -> None:
-    """Point the link at the folder in one step: readers see the old set or the new one."""
-    fresh = link.with_name(link.name + ".new")
-    fresh.unlink(missing_ok=True)
-    fresh.symlink_to(os.path.relpath(folder, link.parent))
-    os.replace(fresh, link)
+    """Point the link at the folder atomically: readers see the old set or the new one."""
+    new_link = link.with_name(link.name + ".new")
+    new_link.unlink(missing_ok=True)
+    new_link.symlink_to(os.path.relpath(folder, link.parent))
+    os.replace(new_link, link)
 
 
 def create_views(link: Path, manifest: dict) -> None:
-    """Write a small database file with one described view per mart, in a format that every DuckDB since 1.0 opens."""
+    """Write a database file with one view per mart and its comments, in the storage format of DuckDB 1.0."""
     unfinished = link / f"{VIEW_FILE}.new"
     unfinished.unlink(missing_ok=True)
     with duckdb.connect() as connection:
@@ -211,12 +211,12 @@ def create_views(link: Path, manifest: dict) -> None:
             file = link / f"{name}.parquet"
             connection.execute(f"create view views.{name} as from read_parquet({sql_literal(file)})")
             for column, description in manifest.get("descriptions", {}).get(name, {}).items():
-                what = f'column views.{name}."{column}"' if column else f"view views.{name}"
-                connection.execute(f"comment on {what} is {sql_literal(description)}")
+                target = f'column views.{name}."{column}"' if column else f"view views.{name}"
+                connection.execute(f"comment on {target} is {sql_literal(description)}")
         connection.execute("detach views")
     os.replace(unfinished, link / VIEW_FILE)
 
 
 def sql_literal(text: Path | str) -> str:
-    """The text as a string of SQL."""
+    """The text as an SQL string literal."""
     return "'" + str(text).replace("'", "''") + "'"

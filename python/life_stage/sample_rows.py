@@ -1,4 +1,4 @@
-"""Random valid and rejected rows of a delivery, for a look by eye: python -m life_stage.sample_rows."""
+"""Random sample of valid and rejected rows for manual review: python -m life_stage.sample_rows"""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ import duckdb
 from life_stage import paths
 
 N_ROWS = 50
-TAKEN = """
+VALID = """
     select actions.action_id, actions.user_id, actions.occurred_at, actions.action, actions.quantity,
         coalesce(actions.search_term, items.title, items.leaf_category, actions.item_id) as what
     from stg_actions as actions left join stg_items as items using (item_id)
@@ -22,10 +22,10 @@ REJECTED = """
 
 
 def audit(warehouse: Path, n_rows: int = N_ROWS) -> str:
-    """Random rows as text, n_rows of each kind, or all there are."""
+    """Random rows as text, at most n_rows of each kind."""
     parts = []
     with duckdb.connect(str(warehouse), read_only=True) as connection:
-        for title, sql in {"Taken": TAKEN, "Set aside": REJECTED}.items():
+        for title, sql in {"Valid": VALID, "Rejected": REJECTED}.items():
             rows = connection.sql(f"from ({sql}) using sample reservoir({n_rows} rows)").df()
             n_all = connection.sql(f"select count(*) from ({sql})").fetchall()[0][0]
             parts.append(
@@ -39,4 +39,4 @@ if __name__ == "__main__":
     try:
         print(audit(file))
     except duckdb.Error as error:
-        sys.exit(f"LS-SUM-003 {file} cannot be read: {error}: run the job first")
+        sys.exit(f"LS-SUM-003 {file} cannot be read: {error}: run make build first")

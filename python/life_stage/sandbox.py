@@ -1,6 +1,6 @@
-"""Target `sandboxed`: SQL reaches the source, the warehouse and the published sets, and no other file.
+"""Target `sandboxed`: restricts SQL to the source, the warehouse and the published sets.
 
-A dbt plugin, so that it holds for every command of dbt's, not for runs alone.
+A dbt plugin, so that the restriction holds for every dbt command.
 """
 
 from pathlib import Path
@@ -14,19 +14,19 @@ from life_stage.publishing import sets_of, sql_literal
 
 
 class Plugin(BasePlugin):
-    """Closes the database to files, extensions and networks, and locks its configuration until the process ends."""
+    """Denies the database files, extensions and network access, and locks its configuration."""
 
     def initialize(self, plugin_config: dict[str, Any]) -> None:
-        """Nothing to read: the places come from the environment, as for every run."""
+        """No configuration: paths come from the environment, as for every run."""
 
     def configure_connection(self, conn: duckdb.DuckDBPyConnection) -> None:
-        """Close it. In global settings, for they cannot be set per session any more."""
+        """Set the restrictions globally, because sessions cannot change settings afterwards."""
         source = paths.source()
         published = paths.published()
         warehouse = self.creds.path + ".tmp" if self.creds else ""
         allowed = [source, sets_of(published), Path(warehouse), Path("seeds")]
         conn.execute("set global TimeZone = 'UTC'")
-        folders = [sql_literal(f"{path}/") for place in allowed for path in {place, place.absolute()}]
+        folders = [sql_literal(f"{path}/") for folder in allowed for path in {folder, folder.absolute()}]
         conn.execute(f"set allowed_directories = [{', '.join(folders)}]")
         conn.execute("set enable_external_access = false")
         conn.execute("set lock_configuration = true")

@@ -1,6 +1,6 @@
-"""Scores of the stateless baseline: probabilities from a month's features and those of the same month last year.
+"""Scores of the stateless baseline: age-bin probabilities from a month's features and those of a year before.
 
-Users come in batches, so that memory does not grow with their number; each batch is one sparse matrix product.
+Users are processed in batches of constant memory; each batch is one sparse matrix product.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from life_stage import on_spark, spark_users
 from life_stage.birth_months import softmax
 
 Relation = duckdb.DuckDBPyRelation
-USERS_PER_BATCH = 100_000  # each batch reads the features of both months once more
+USERS_PER_BATCH = 100_000  # each batch scans the features of both months
 LAST_YEAR = "last_year:"
 
 
@@ -38,9 +38,9 @@ def score(
     age_bins: Relation,
     month: str,
 ) -> pa.RecordBatchReader:
-    """One row per user who acted in the month (YYYY-MM-DD) or a year before, in batches.
+    """One row per user active in the month (YYYY-MM-DD) or a year before, in batches.
 
-    Columns user_id, month, model_version and one bin_<age_bin> each; they sum to 1. Without a model there are no rows.
+    Columns user_id, month, model_version and one bin_<age_bin> per bin, which sum to 1. No rows without a model.
     """
     bins = [name for (name,) in age_bins.order("bin_no").project("age_bin").fetchall()]
     schema = pa.schema(
@@ -52,16 +52,16 @@ def score(
         return pa.RecordBatchReader.from_batches(schema, [])
     regression = read_weights(coefficients, version[0][0], bins)
     users = user_months.filter(f"month in (date '{month}', date '{month}' - interval 12 month)").project("user_id")
-    scored = Scorer(regression, schema, np.datetime64(month, "D"))
+    scorer = Scorer(regression, schema, np.datetime64(month, "D"))
     if isinstance(session, on_spark.Session):
-        people = spark_users.observed_by_user(features, users, regression.features, month, LAST_YEAR)
-        return session.mapped(people, scored.by_user, schema)
+        rows = spark_users.observed_by_user(features, users, regression.features, month, LAST_YEAR)
+        return session.mapped(rows, scorer.by_user, schema)
     observed = features_of_months(session, features, month, regression.features)
-    return pa.RecordBatchReader.from_batches(schema, batches(session, observed, users, scored))
+    return pa.RecordBatchReader.from_batches(schema, batches(session, observed, users, scorer))
 
 
 def read_weights(coefficients: Relation, model_version: str, bins: list[str]) -> Weights:
-    """The memory-less regression of a model; its offsets hold the prior again, because a month alone needs one."""
+    """The stateless baseline of a model; its offsets include the prior, so that scores are posteriors."""
     rows = coefficients.filter(f"model_version = '{model_version}' and model_name = 'memory_less'")
     table = (
         rows.filter("parameter_type in ('coefficient', 'intercept', 'prior')")
@@ -70,8 +70,8 @@ def read_weights(coefficients: Relation, model_version: str, bins: list[str]) ->
     )
     wide = table.pivot(index=["parameter_type", "feature"], columns="age_bin", values="value")[bins]
     offsets = wide.loc[("intercept", "")] + np.log(wide.loc[("prior", "")])
-    of_features = wide.loc["coefficient"]
-    return Weights(model_version, list(of_features.index), of_features.to_numpy(), offsets.to_numpy())
+    weights = wide.loc["coefficient"]
+    return Weights(model_version, list(weights.index), weights.to_numpy(), offsets.to_numpy())
 
 
 def features_of_months(
@@ -87,17 +87,17 @@ def features_of_months(
 
 
 class Scorer(NamedTuple):
-    """What turns the features of some users into their scores of a month."""
+    """Scores of a month from the features of a batch of users."""
 
     regression: Weights
     schema: pa.Schema
     month: np.datetime64
 
     def scores(self, users: pa.Array, row: np.ndarray, column: np.ndarray, value: np.ndarray) -> pa.RecordBatch:
-        """A row per user, from the places and values of the matrix users x features."""
+        """One row per user, from the indices and values of the sparse matrix users x features."""
         shape = (len(users), len(self.regression.features))
         matrix = csr_matrix((value, (row, column)), shape=shape)
-        matrix.sort_indices()  # the order of a sum shows in its last digits
+        matrix.sort_indices()  # the order of a sum changes its last digits
         scores = softmax(matrix @ self.regression.weights + self.regression.offsets)
         columns = [
             users.cast(pa.string()),
@@ -108,21 +108,21 @@ class Scorer(NamedTuple):
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
     def by_user(self, rows: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Users that come with lists of what they observed, as spark_users.observed_by_user has them."""
-        for people in rows:
-            n_observed = people["observed"].value_lengths().fill_null(0).to_numpy()
-            observed = people["observed"].flatten()
+        """Scores of batches with one row per user, from spark_users.observed_by_user."""
+        for users in rows:
+            n_observed = users["observed"].value_lengths().fill_null(0).to_numpy()
+            observed = users["observed"].flatten()
             column, value = (observed.field(name).to_numpy() for name in ("column_no", "value"))
-            yield self.scores(people["user_id"], np.repeat(np.arange(len(people)), n_observed), column, value)
+            yield self.scores(users["user_id"], np.repeat(np.arange(len(users)), n_observed), column, value)
 
 
 def batches(
-    session: duckdb.DuckDBPyConnection, observed: Relation, users: Relation, scored: Scorer
+    session: duckdb.DuckDBPyConnection, observed: Relation, users: Relation, scorer: Scorer
 ) -> Iterator[pa.RecordBatch]:
-    """The scores of all users, some at a time; also of those who observed nothing that is a feature."""
+    """The scores of all users in batches, including users without any known feature."""
     users = users.distinct().order("user_id").to_arrow_table()["user_id"].combine_chunks()
     for start in range(0, len(users), USERS_PER_BATCH):
         chosen = users.slice(start, USERS_PER_BATCH)
-        numbered = session.from_arrow(pa.table({"chosen": chosen, "row_no": np.arange(len(chosen), dtype=np.int32)}))
-        found = observed.join(numbered, "user_id = chosen").project("row_no, column_no, value").fetchnumpy()
-        yield scored.scores(chosen, found["row_no"], found["column_no"], found["value"])
+        row_numbers = session.from_arrow(pa.table({"chosen": chosen, "row_no": np.arange(len(chosen), dtype=np.int32)}))
+        found = observed.join(row_numbers, "user_id = chosen").project("row_no, column_no, value").fetchnumpy()
+        yield scorer.scores(chosen, found["row_no"], found["column_no"], found["value"])

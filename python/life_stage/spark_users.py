@@ -1,4 +1,4 @@
-"""Inputs of scoring and of second children on Spark: one row per user, to be mapped over."""
+"""Inputs of scoring and the second-child filter on Spark, one row per user."""
 
 from typing import Any
 
@@ -10,9 +10,9 @@ from life_stage.on_spark import Relation
 
 
 def observed_by_user(features: Relation, users: Relation, known: list[str], month: str, last_year: str) -> Any:
-    """One row per user: user_id and observed, a list of column_no (the place in `known`) and value.
+    """One row per user: user_id and observed, a list of column_no (the index in `known`) and value.
 
-    Of the month and, under names that begin with `last_year`, of the same month a year before.
+    Features of the month and, with the name prefix `last_year`, of the same month a year before.
     """
     spark = features.frame.sparkSession
     vocabulary = pa.table({"known": known, "column_no": np.arange(len(known), dtype=np.int32)})
@@ -45,7 +45,7 @@ def observed_by_user(features: Relation, users: Relation, known: list[str], mont
 def groups_by_user(
     posteriors: Relation, groups: Relation, state: Relation, ages: Ages, month: str, previous_month: str
 ) -> Any:
-    """One row per user of posteriors in the month: user_id, tenure, p_<stage>, c_pairs and the evidence of the groups."""
+    """One row per user of posteriors in the month: user_id, tenure, p_<stage>, c_pairs, groups' log-likelihoods."""
     p = ", ".join(f"p_{stage}" for stage in ages.stages)
     log_likelihood = ", ".join(f"ll_{age_bin}" for age_bin in ages.bins)
     tenure = f"(year(date '{month}') - year(first_month)) * 12 + month(date '{month}') - month(first_month)"
@@ -53,7 +53,11 @@ def groups_by_user(
         f"""
         with
             acted as (
-                select user_id, array_sort(collect_list(struct(category_group, array({log_likelihood}) as log_likelihood))) as groups
+                select
+                    user_id,
+                    array_sort(
+                        collect_list(struct(category_group, array({log_likelihood}) as log_likelihood))
+                    ) as groups
                 from {{groups}}
                 where month = date '{month}'
                 group by user_id

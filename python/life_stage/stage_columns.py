@@ -1,4 +1,4 @@
-"""Stage columns of the marts' contracts, written from the list of stages: python -m life_stage.stage_columns."""
+"""Stage columns of the marts' contracts, written from var stages: python -m life_stage.stage_columns"""
 
 import re
 from pathlib import Path
@@ -11,12 +11,12 @@ COLUMNS = re.compile(r"(?:^ +- \{ name: p_\w+, .*\n)+", flags=re.MULTILINE)
 
 
 def stages_before(variables: dict) -> list[str]:
-    """Names of the stages in age order, those before birth only where var infer_pregnancy is true."""
+    """Names of the stages in age order; stages before birth only if var infer_pregnancy is true."""
     return [s["name"] for s in variables["stages"] if variables["infer_pregnancy"] or s["to_month"] > 0]
 
 
 def write_stage_columns(project: Path) -> list[str]:
-    """Let every mart that has stage columns promise one per stage of dbt_project.yml; returns their names."""
+    """Write one column per stage of dbt_project.yml into the contract of every mart with stage columns."""
     names = stages_before(yaml.safe_load((project / "dbt_project.yml").read_text(encoding="utf-8"))["vars"])
     text = (project / MARTS).read_text(encoding="utf-8")
     columns = "".join(COLUMN.format(name) for name in names)
@@ -25,5 +25,5 @@ def write_stage_columns(project: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    print(f"{MARTS} promises {', '.join(write_stage_columns(Path.cwd()))}")
-    print("Another list of stages needs another warehouse: LIFE_STAGE_WAREHOUSE and LIFE_STAGE_PUBLISHED name one.")
+    print(f"{MARTS} declares {', '.join(write_stage_columns(Path.cwd()))}")
+    print("A new list of stages needs a new warehouse: set LIFE_STAGE_WAREHOUSE and LIFE_STAGE_PUBLISHED.")

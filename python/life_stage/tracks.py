@@ -1,7 +1,6 @@
-"""Dynamic fusion on arrays, for evaluation: the arithmetic of models/life_stage/filtering/dynamic_fusion.sql.
+"""Dynamic fusion, the published method, on arrays for evaluation: as models/life_stage/filtering/dynamic_fusion.sql.
 
-A track is the running mean (or product) of the months that matched it, kept as of the month it last matched and
-moved forward from there.
+A track is the running mean (or product) of the months that matched it, stored as of its last match and aged from there.
 """
 
 from dataclasses import dataclass, replace
@@ -10,14 +9,14 @@ from itertools import pairwise
 import numpy as np
 
 N_TRACKS = 3
-FADING = 0.7  # of a fusion's weight, per month
+DECAY = 0.7  # of a fusion's weight, per month
 
 
 @dataclass(frozen=True)
 class Tracks:
-    """users x places (N_TRACKS and one for a new track); fusions 0: the place is empty.
+    """users x slots (N_TRACKS and one for a new track); fusions 0: the slot is empty.
 
-    p: as of the month `matched`, over the stages and graduated; numbers count a user's tracks from 1.
+    p: as of the month `matched`, over the stages and graduated; number: index of the user's track, from 1.
     """
 
     p: np.ndarray
@@ -26,14 +25,14 @@ class Tracks:
     fusions: np.ndarray
     number: np.ndarray
 
-    def of(self, places: np.ndarray) -> "Tracks":
-        """The tracks at places (users x n) of each user."""
-        rows = np.arange(len(places))[:, None]
-        return Tracks(*(getattr(self, name)[rows, places] for name in self.__dataclass_fields__))
+    def take(self, slots: np.ndarray) -> "Tracks":
+        """The tracks in the given slots (users x n) of each user."""
+        rows = np.arange(len(slots))[:, None]
+        return Tracks(*(getattr(self, name)[rows, slots] for name in self.__dataclass_fields__))
 
 
 def moves(edges: tuple[int, ...], n_months: int) -> np.ndarray:
-    """Equation 1 as matrices, months moved x stages and graduated x the same: a stage's mass evenly over its months."""
+    """Equation 1 as matrices (months moved x stages and graduated x the same); mass is uniform within a stage."""
     n_stages = len(edges) - 1
     found = np.zeros((n_months, n_stages + 1, n_stages + 1))
     found[:, -1, -1] = 1
@@ -45,12 +44,12 @@ def moves(edges: tuple[int, ...], n_months: int) -> np.ndarray:
 
 
 def likeliest(p: np.ndarray) -> np.ndarray:
-    """Number of the most probable stage along the last axis; of equal ones the younger."""
+    """Index of the most probable stage along the last axis; ties go to the younger one."""
     return np.round(p, 12).argmax(axis=-1)
 
 
 def primary_tracks(p: np.ndarray, edges: tuple[int, ...], merge: str = "mean") -> np.ndarray:
-    """users x months x stages: what each user's strongest track says in every month; nan before the first.
+    """users x months x stages: distribution of each user's strongest track by month; nan before the first.
 
     p: users x months x stages, nan in months without a distribution; merge: mean or product.
     """
@@ -63,31 +62,31 @@ def primary_tracks(p: np.ndarray, edges: tuple[int, ...], merge: str = "mean") -
         has_p = ~np.isnan(p[:, month, 0])
         tracks, n_ever = fused(tracks, now, n_ever, np.nan_to_num(p[:, month]), has_p, month, merge)
         tracks = ranked(tracks, month)
-        now, there = moved(tracks, moved_by, month)[:, 0, :-1], tracks.fusions[:, 0] > 0
+        now, has_track = moved(tracks, moved_by, month)[:, 0, :-1], tracks.fusions[:, 0] > 0
         total = now.sum(axis=1, keepdims=True)
-        outgrown = np.eye(n_stages)[-1]  # of a child wholly graduated the last stage is the nearest
-        predicted[there, month] = np.where(total > 0, now / np.where(total > 0, total, 1), outgrown)[there]
+        last_stage = np.eye(n_stages)[-1]  # the nearest one for a child that has graduated
+        predicted[has_track, month] = np.where(total > 0, now / np.where(total > 0, total, 1), last_stage)[has_track]
     return predicted
 
 
 def moved(tracks: Tracks, moved_by: np.ndarray, month: int) -> np.ndarray:
-    """The tracks' distributions as they are in a month."""
+    """The tracks' distributions, aged to a month."""
     return np.einsum("uks,ukst->ukt", tracks.p, moved_by[month - tracks.matched])
 
 
 def fused(
     tracks: Tracks, now: np.ndarray, n_ever: np.ndarray, p: np.ndarray, has_p: np.ndarray, month: int, merge: str
 ) -> tuple[Tracks, np.ndarray]:
-    """Equations 2 and 3: a month joins the track it agrees with that has most fusions, or begins one."""
+    """Equations 2 and 3: a month updates the matching track with most fusions, or starts a new one."""
     agree = has_p[:, None] & (tracks.fusions > 0) & (likeliest(now) == likeliest(p)[:, None])
     order = np.lexsort((tracks.number, tracks.first, -tracks.matched, -tracks.fusions, ~agree), axis=1)[:, 0]
     users, begins = np.arange(len(p)), has_p & ~agree.any(axis=1)
-    place = np.where(begins, N_TRACKS, order)
+    slot = np.where(begins, N_TRACKS, order)
     before, fusions = now[users, order, :-1], tracks.fusions[users, order][:, None]
     both = before * p if merge == "product" else (fusions * before + p) / (fusions + 1)
     total = both.sum(axis=1, keepdims=True)
     new_p = np.where(begins[:, None], p, both / np.where(total > 0, total, 1))
-    at = users[has_p], place[has_p]
+    at = users[has_p], slot[has_p]
     values = {
         "p": np.pad(new_p, ((0, 0), (0, 1))),
         "matched": np.full(len(p), month),
@@ -102,9 +101,9 @@ def fused(
 
 
 def ranked(tracks: Tracks, month: int) -> Tracks:
-    """The strongest first, where fusions long ago count less; the last place is emptied."""
-    weight = np.round(tracks.fusions * FADING ** (month - tracks.matched), 12)
+    """The tracks by time-decayed number of fusions, strongest first; the last slot is emptied."""
+    weight = np.round(tracks.fusions * DECAY ** (month - tracks.matched), 12)
     order = np.lexsort((tracks.number, tracks.first, -tracks.matched, -weight), axis=1)
-    kept = tracks.of(order)
-    kept.fusions[:, N_TRACKS] = 0
-    return kept
+    sorted_tracks = tracks.take(order)
+    sorted_tracks.fusions[:, N_TRACKS] = 0
+    return sorted_tracks

@@ -46,7 +46,7 @@ def train(
 ) -> pd.DataFrame:
     """Train one model; returns its rows with COLUMNS. Raises NotTrainedError when the training data is too small.
 
-    rows: training_rows; matrix: columns of design_matrix; vocabulary: training_vocabulary; log_progress: logs each step.
+    rows: training_rows; matrix: columns of design_matrix; vocabulary: training_vocabulary; log_progress: a line a step.
     """
     began = time.monotonic()
     rows = rows.sort_values("row_no", ignore_index=True)

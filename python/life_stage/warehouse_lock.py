@@ -1,7 +1,7 @@
-"""Lock of the warehouse: one run at a time, with the holder's name, and a check that the file opens.
+"""Lock of the warehouse: one run at a time, through a lock file that names its holder.
 
-dbt-duckdb loads `Plugin` before it opens the file. The operating system drops the lock when the process ends, however
-it ends, so a killed run leaves nothing to clean up.
+dbt-duckdb loads `Plugin` before it opens the warehouse. The operating system releases the lock when the process ends,
+so a killed run needs no cleanup.
 """
 
 import fcntl
@@ -23,10 +23,10 @@ _held: dict[Path, int] = {}
 
 
 class Plugin(BasePlugin):
-    """Takes the lock of the profile's warehouse file; raises LS-RUN-001 or LS-RUN-002 when it is not to be had."""
+    """Locks the profile's warehouse file; raises LS-RUN-001 or LS-RUN-002 if it is not available."""
 
     def initialize(self, plugin_config: dict[str, Any]) -> None:
-        """Take the warehouse's lock, an in-memory one needs none; refuse a place to publish that is taken."""
+        """Check the path of the published link, then lock the warehouse unless it is in memory."""
         try:
             refuse_foreign(paths.published().absolute(), "nothing was changed")
         except ValueError as error:
@@ -39,19 +39,19 @@ class Plugin(BasePlugin):
 
 
 def refuse_unusable(warehouse: Path) -> None:
-    """Raise LS-RUN-002 when DuckDB cannot open the file: another program holds it, or it is none of its databases."""
+    """Raise LS-RUN-002 if DuckDB cannot open the file: another program holds it, or it is not a database."""
     try:
         if warehouse.exists():
             duckdb.connect(warehouse).close()
     except duckdb.Error as error:
         raise DbtRuntimeError(
-            f"LS-RUN-002 {warehouse} cannot be opened: {str(error).splitlines()[0]}: close the program that has it "
+            f"LS-RUN-002 {warehouse} cannot be opened: {str(error).splitlines()[0]}: close the program that holds it "
             "open (BI reads the published marts), or restore a backup; nothing was changed"
         ) from None
 
 
 def take_lock(warehouse: Path) -> None:
-    """Lock `warehouse` for this process until it ends; a lock that the process already holds is kept."""
+    """Lock `warehouse` until this process ends; no effect if the process already holds the lock."""
     if warehouse in _held:
         return
     warehouse.parent.mkdir(parents=True, exist_ok=True)

@@ -1,1 +1,1 @@
-"""Checkout code beside the SQL: closed-form algebra, text similarity, rankers and their evaluation."""
+"""Checkout recommendations: the Python parts of candidate generation, ranking, evaluation and serving."""

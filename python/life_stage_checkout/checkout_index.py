@@ -1,6 +1,6 @@
-"""In-memory index of one month's checkout: arrays that are read once, so that recommending needs no database.
+"""In-memory index of the checkout of one month, so that a recommendation reads no database.
 
-Items are numbered by their place in the catalogue. Sources and their sizes are those of checkout_candidates.
+Items are indices into the catalogue. Candidate generators and their sizes are those of checkout_candidates.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ import numpy as np
 
 N_CANDIDATES = 50
 MEASURES = ("together", "linear", "alike", "novel")
-Scores = tuple[np.ndarray, np.ndarray]  # places of items, and a number for each
+Scores = tuple[np.ndarray, np.ndarray]  # indices of items, and their scores
 Columns = dict[str, np.ndarray]
 HABITS = ("n_baskets", "score", "recent_score", "first_on", "last_on")
 NO_HABITS = dict.fromkeys(HABITS, np.zeros(0)) | {"item": np.zeros(0, int)}
@@ -22,7 +22,7 @@ NO_HABITS = dict.fromkeys(HABITS, np.zeros(0)) | {"item": np.zeros(0, int)}
 
 @dataclass(frozen=True)
 class Shopper:
-    """What is known of a user on the month's first day; habits as in checkout_habits, days counted from that day.
+    """A user's features on the month's first day; habits as in checkout_habits, days counted from that day.
 
     stages: shares of the stages and of none; None: unknown.
     """
@@ -34,7 +34,7 @@ class Shopper:
 
 
 class Shoppers:
-    """The users of a month in arrays: a shopper is put together when asked for."""
+    """The users of a month in arrays; a Shopper is assembled on access."""
 
     def __init__(self, habits: duckdb.DuckDBPyRelation, users: duckdb.DuckDBPyRelation, stages: list[str], month: str):
         n_habits = habits.aggregate("user_id, count(*) as n_habits", "user_id")
@@ -50,8 +50,8 @@ class Shoppers:
         self.recency = np.log1p(np.ma.filled(facts["recency_days"].astype(float), 0.0))
 
     @cached_property
-    def _numbers(self) -> dict[str, int]:
-        return {user: number for number, user in enumerate(self.user_ids)}
+    def _positions(self) -> dict[str, int]:
+        return {user: position for position, user in enumerate(self.user_ids)}
 
     def __getitem__(self, number: int) -> Shopper:
         rows = slice(self.starts[number], self.starts[number + 1])
@@ -60,14 +60,14 @@ class Shoppers:
         return Shopper(habits, stages, int(self.n_baskets[number]), float(self.recency[number]))
 
     def named(self, user: str | None) -> Shopper:
-        """A stranger where nobody is known by that name."""
-        number = self._numbers.get(user)
-        return Shopper() if number is None else self[number]
+        """The user's features; those of a cold-start user for an unknown id."""
+        position = self._positions.get(user)
+        return Shopper() if position is None else self[position]
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Of every item those that go with it: rows starts[item] to starts[item + 1] of others and scores."""
+    """Neighbours of each item: rows starts[item] to starts[item + 1] of others and scores."""
 
     starts: np.ndarray
     others: np.ndarray
@@ -75,17 +75,17 @@ class Neighbours:
 
 
 class CheckoutIndex:
-    """The catalogue, what goes together, the shoppers, and the weights of one model of carts or of empty carts.
+    """Catalogue, neighbours, shoppers, and the weights of one model for carts or for empty carts.
 
-    tables: gives the relation of a table of the checkout by its name. Raises ValueError LS-CHK-002 for want of a model.
+    tables: returns the relation of a checkout table by its name. Raises ValueError LS-CHK-002 without a model.
     """
 
     def __init__(self, tables: Callable[[str], duckdb.DuckDBPyRelation], month: str, kind: str, model: str):
-        def of_month(table: str, where: str = "true") -> duckdb.DuckDBPyRelation:
+        def rows_of_month(table: str, where: str = "true") -> duckdb.DuckDBPyRelation:
             return tables(table).filter(f"month = date '{month}' and {where}")
 
         def read(table: str, where: str = "true") -> Columns:
-            return of_month(table, where).order("all").fetchnumpy()
+            return rows_of_month(table, where).order("all").fetchnumpy()
 
         self.first_day = date.fromisoformat(month)
         self.weights = weights_of(tables, self.first_day, kind, model)
@@ -99,18 +99,17 @@ class CheckoutIndex:
         self.share = items["share"]
         self.shares = np.column_stack([items[name] for name in [*stages, "share"]])
         self.next_shares = self.shares[:, [*range(1, len(stages)), len(stages) - 1, len(stages)]]
-        everything = np.arange(len(self.share))
-        self.popular = largest(everything, self.share)
-        self.popular_in_stages = np.unique([largest(everything, share)[0] for share in self.shares.T])
+        all_items = np.arange(len(self.share))
+        self.popular = largest(all_items, self.share)
+        self.popular_in_stages = np.unique([largest(all_items, share)[0] for share in self.shares.T])
         self.neighbours = {
-            name: neighbours_of(read("checkout_neighbours", f"measure = '{name}'"), len(everything))
-            for name in MEASURES
+            name: neighbours_of(read("checkout_neighbours", f"measure = '{name}'"), len(all_items)) for name in MEASURES
         }
         columns = [name.replace("share_", "p_") for name in stages]
-        self.shoppers = Shoppers(of_month("checkout_habits"), of_month("checkout_users"), columns, month)
+        self.shoppers = Shoppers(rows_of_month("checkout_habits"), rows_of_month("checkout_users"), columns, month)
 
-    def asking(self, tables: Callable[[str], duckdb.DuckDBPyRelation], kind: str, model: str) -> "CheckoutIndex":
-        """The same with the weights of another model."""
+    def with_model(self, tables: Callable[[str], duckdb.DuckDBPyRelation], kind: str, model: str) -> "CheckoutIndex":
+        """The same index with the weights of another model."""
         other = copy(self)
         other.weights = weights_of(tables, self.first_day, kind, model)
         return other
@@ -119,22 +118,24 @@ class CheckoutIndex:
 def weights_of(
     tables: Callable[[str], duckdb.DuckDBPyRelation], month: date, kind: str, model: str
 ) -> dict[str, object]:
-    """The row of checkout_coefficients. Raises ValueError LS-CHK-002 where there is none."""
-    wanted = f"month = date '{month}' and kind = '{kind}' and model = '{model}'"
-    weights = tables("checkout_coefficients").filter(wanted).fetchnumpy()
+    """The model's row of checkout_coefficients. Raises ValueError LS-CHK-002 without one."""
+    condition = f"month = date '{month}' and kind = '{kind}' and model = '{model}'"
+    weights = tables("checkout_coefficients").filter(condition).fetchnumpy()
     if not len(weights["month"]):
-        raise ValueError(f"LS-CHK-002 there is no model {model} of {month}, of kind {kind}")
+        raise ValueError(
+            f"LS-CHK-002 there is no model {model} of {month}, of kind {kind}: choose one of checkout_coefficients"
+        )
     return {name: column[0] for name, column in weights.items()}
 
 
 def largest(items: np.ndarray, scores: np.ndarray) -> Scores:
-    """The N_CANDIDATES items of the highest scores, highest first; of equal ones the first of the catalogue."""
+    """The N_CANDIDATES items of the highest scores, highest first; ties in catalogue order."""
     order = np.lexsort((items, -scores))[:N_CANDIDATES]
     return items[order], scores[order]
 
 
 def neighbours_of(rows: Columns, n_items: int) -> Neighbours:
-    """From rows of checkout_neighbours in the order of item_no."""
+    """Neighbours from rows of checkout_neighbours sorted by item_no."""
     return Neighbours(
         np.searchsorted(rows["item_no"], np.arange(1, n_items + 2)), rows["other_item_no"] - 1, rows["score"]
     )

@@ -1,6 +1,6 @@
-"""Recommendations for every shopper with an empty cart, by the Recommender, one shopper after the other.
+"""Recommendations for empty carts, one user after the other through the Recommender.
 
-As tables of candidates they would take a hundred times the memory of the answers.
+Candidate tables in SQL would need far more memory than the recommendations.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,39 +22,39 @@ SCHEMA = pa.schema(
         ("reason", pa.string()),
     ]
 )
-N_SHOWN = 10
-USERS_AT_ONCE = 20_000
+N_SERVED = 10
+USERS_PER_BATCH = 20_000
 NO_CART = np.zeros(0, int)
 
 
 def impressions(tables: Mapping[str, duckdb.DuckDBPyRelation]) -> pa.RecordBatchReader:
-    """Rows of SCHEMA: up to ten items for every shopper of the month to come, by the champion of empty carts.
+    """Rows of SCHEMA: up to N_SERVED items per user for the coming month, by the champion of empty carts.
 
-    tables: those of the checkout that Memory reads, and checkout_champions.
+    tables: the tables of CheckoutIndex, and checkout_champions.
     """
-    to_come = tables["checkout_months"].aggregate("max(month) as month")
-    champions = tables["checkout_champions"].filter("kind = 'user'").join(to_come, "month")
-    chosen = champions.project("month::varchar, model").fetchall()
-    return pa.RecordBatchReader.from_batches(SCHEMA, batches(tables, *chosen[0]) if chosen else [])
+    coming_month = tables["checkout_months"].aggregate("max(month) as month")
+    champions = tables["checkout_champions"].filter("kind = 'user'").join(coming_month, "month")
+    champion = champions.project("month::varchar, model").fetchall()
+    return pa.RecordBatchReader.from_batches(SCHEMA, batches(tables, *champion[0]) if champion else [])
 
 
 def batches(tables: Mapping[str, duckdb.DuckDBPyRelation], month: str, model: str) -> Iterator[pa.RecordBatch]:
-    """Some shoppers at a time, in the order of their ids."""
+    """Batches of users, in the order of their ids."""
     index = CheckoutIndex(tables.__getitem__, month, "user", model)
     recommender, users, generators = Recommender(index), index.shoppers.user_ids, np.array(GENERATORS)
-    for first in range(0, len(users), USERS_AT_ONCE):
-        numbers = range(first, min(first + USERS_AT_ONCE, len(users)))
-        answers = [recommender.ranked(NO_CART, index.shoppers[number], [], 0)[:3] for number in numbers]
-        items, odds, reasons = zip(*((part[:N_SHOWN] for part in answer) for answer in answers), strict=True)
-        n_shown = [len(of_user) for of_user in items]
+    for first in range(0, len(users), USERS_PER_BATCH):
+        positions = range(first, min(first + USERS_PER_BATCH, len(users)))
+        rankings = [recommender.ranked(NO_CART, index.shoppers[position], [], 0)[:3] for position in positions]
+        items, odds, reasons = zip(*((part[:N_SERVED] for part in ranking) for ranking in rankings), strict=True)
+        n_served = [len(user_items) for user_items in items]
         columns = [
-            pa.array([index.first_day] * sum(n_shown)),
-            pa.array(np.repeat(users[first : numbers.stop], n_shown), pa.string()),
-            pa.array(np.concatenate([np.arange(1, n + 1) for n in n_shown]), pa.int32()),
+            pa.array([index.first_day] * sum(n_served)),
+            pa.array(np.repeat(users[first : positions.stop], n_served), pa.string()),
+            pa.array(np.concatenate([np.arange(1, n + 1) for n in n_served]), pa.int32()),
             pa.array(np.concatenate(items) + 1, pa.int32()),
             pa.array(1 / (1 + np.exp(-np.concatenate(odds)))),
             pa.array(generators[np.concatenate(reasons)], pa.string()),
         ]
         yield pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
-        if len(users) > USERS_AT_ONCE:
-            print(f"checkout_impressions: {numbers.stop:,} of {len(users):,} shoppers", flush=True)
+        if len(users) > USERS_PER_BATCH:
+            print(f"checkout_impressions: {positions.stop:,} of {len(users):,} users", flush=True)

@@ -1,7 +1,6 @@
-"""Champion of the carts as ONNX, with a model card: python -m life_stage_checkout.export FOLDER. Needs the extra
-onnx.
+"""ONNX export of the cart champion with a model card: python -m life_stage_checkout.export FOLDER. Extra: onnx.
 
-One input `columns`, doubles in the order that the card names; one output, how probable it is that a candidate is right.
+One input `columns`, doubles in the order of the model card; one output `probability`, that the candidate is relevant.
 """
 
 import argparse
@@ -24,24 +23,24 @@ FIGURES = """
 """
 CARD = """# {model}, for carts of {month}
 
-A logistic regression that tells how probable it is that a candidate belongs into a cart: `{model}.onnx`, the weights
-that checkout_coefficients holds. The model with the highest recall@10 of all is {best_model}. The best of those
-that keep var checkout_stage_floor does not beat this one for sure, which answered before or is the cheapest of such.
-Learned from the carts of the closed months before; the columns are those of checkout_examples.
+Logistic regression of the probability that a candidate is relevant to a cart: `{model}.onnx`, with the weights of
+checkout_coefficients. The model with the highest recall@10 is {best_model}. The best model above var
+checkout_stage_floor is not significantly better than this champion, which is last month's or the cheapest such model.
+Trained on the carts of the earlier closed months. The columns are those of checkout_examples.
 
 | column | weight |
 |---|---|
 | intercept | {intercept:.6g} |
 {weights}
 
-In the months evaluated, each told by the regression learned before it, with 95 % intervals:
+Metrics of the evaluated months with 95 % intervals; each month is scored by a regression trained on earlier months:
 
 | metric | value | lowest | highest | carts |
 |---|---|---|---|---|
 {figures}
 
-It orders candidates and finds none: what is not among the generators of checkout_candidates is never shown. It is learned
-anew by every run; a copy grows old. For whom it does worst stands in checkout_fairness_gaps.
+The model ranks the candidates of checkout_candidates and retrieves none itself. Every run retrains it, so export it
+again after a run. Fairness gaps between groups of users are in checkout_fairness_gaps.
 """
 
 
@@ -50,7 +49,7 @@ def export(warehouse: Path, folder: Path) -> Path:
     with duckdb.connect(str(warehouse), read_only=True) as session:
         rows = session.sql(CHAMPION).df()
         if rows.empty:
-            raise SystemExit("the warehouse holds no champion of carts: build it with var checkout_months above 0")
+            raise SystemExit("the warehouse has no cart champion: build it with var checkout_months above 0")
         facts = rows.iloc[0]
         figures = session.execute(FIGURES, [facts["model"]]).fetchall()
     weights = {name.removeprefix("w_"): float(facts[name]) for name in rows if name.startswith("w_")}
@@ -85,8 +84,8 @@ def linear_model(weights: list[float], intercept: float) -> bytes:
         for name, width in (("columns", [len(weights)]), ("probability", []))
     ]
     constants = {"weights": np.array(weights), "intercept": np.array(intercept)}
-    held = [numpy_helper.from_array(values, name) for name, values in constants.items()]
-    graph = helper.make_graph(steps, "checkout", ends[:1], ends[1:], held)
+    initializers = [numpy_helper.from_array(values, name) for name, values in constants.items()]
+    graph = helper.make_graph(steps, "checkout", ends[:1], ends[1:], initializers)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
     checker.check_model(model)
     return model.SerializeToString()

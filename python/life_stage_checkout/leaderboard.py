@@ -1,7 +1,7 @@
-"""Leaderboard and pairwise comparisons of the models, with intervals from resampled users.
+"""Metrics of the checkout models with bootstrap intervals, and paired comparisons of models.
 
-A user's cases resemble each other, so whole users are drawn, with replacement, and all models are judged on the same
-draws: what two models differ by is then known far better than what each of them reaches.
+A user's queries are correlated, so the bootstrap samples whole users. All models share the same samples, so the
+difference of two models has a narrower interval than each model's metric.
 """
 
 import duckdb
@@ -11,7 +11,7 @@ import pyarrow as pa
 
 N_DRAWS = 500
 SEED = 1
-# Every metric is a ratio of two sums over cases.
+# Every metric is a ratio of two sums over queries.
 METRICS = {
     "recall_at_10": ("recall_at_10", "has_relevant_items"),
     "recall_at_20": ("recall_at_20", "has_relevant_items"),
@@ -40,7 +40,7 @@ COMPARISONS = pa.schema(
 
 
 def leaderboard(*, query_scores: duckdb.DuckDBPyRelation) -> pa.Table:
-    """Rows of LEADERBOARD: every metric of every model, in all judged months and each, in every segment of all."""
+    """Rows of LEADERBOARD: every metric of every model, per evaluated month, overall, and per segment overall."""
     rows = []
     for group, queries in groups_of(query_scores.df()):
         for metric, models, value, draws in metrics_of(queries):
@@ -58,7 +58,7 @@ def leaderboard(*, query_scores: duckdb.DuckDBPyRelation) -> pa.Table:
 
 
 def comparisons(*, query_scores: duckdb.DuckDBPyRelation) -> pa.Table:
-    """Rows of COMPARISONS: by how much a model is better than another on the same cases."""
+    """Rows of COMPARISONS: difference of each pair of models on the same queries."""
     rows = []
     for group, queries in groups_of(query_scores.df()):
         for metric, models, value, draws in metrics_of(queries, COMPARED):
@@ -71,27 +71,27 @@ def comparisons(*, query_scores: duckdb.DuckDBPyRelation) -> pa.Table:
 
 
 def difference(value: np.ndarray, draws: np.ndarray, one: int, other: int) -> dict[str, float | None]:
-    """Of two models' values, with the interval that holds it in 95 % of the draws."""
+    """Difference of two models' values, with its 95 % bootstrap interval."""
     lowest, highest = np.nanquantile(draws[:, one] - draws[:, other], [0.025, 0.975])
-    by = value[one] - value[other]
-    relative = by / value[other] if value[other] > 0 else None
-    return {"difference": by, "lowest": lowest, "highest": highest, "relative_difference": relative}
+    absolute = value[one] - value[other]
+    relative = absolute / value[other] if value[other] > 0 else None
+    return {"difference": absolute, "lowest": lowest, "highest": highest, "relative_difference": relative}
 
 
 def groups_of(scores: pd.DataFrame):
-    """({kind, period, segment}, cases): all judged months, each of them, and the segments of all."""
+    """({kind, period, segment}, query scores): all evaluated months, each month, and the segments of all months."""
     scores = scores.sort_values(["model", "query_id"], ignore_index=True)
-    for kind, of_kind in scores.groupby("kind"):
-        yield {"kind": kind, "period": "all", "segment": "all"}, of_kind
-        for month, queries in of_kind.groupby("month"):
+    for kind, all_queries in scores.groupby("kind"):
+        yield {"kind": kind, "period": "all", "segment": "all"}, all_queries
+        for month, queries in all_queries.groupby("month"):
             yield {"kind": kind, "period": f"{month:%Y-%m}", "segment": "all"}, queries
         for column in ("stage", "activity", "tenure"):
-            for value, queries in of_kind.groupby(column):
+            for value, queries in all_queries.groupby(column):
                 yield {"kind": kind, "period": "all", "segment": f"{column}={value}"}, queries
 
 
-def metrics_of(queries: pd.DataFrame, wanted=tuple(METRICS)):
-    """(metric, models, value by model, draws x models); NaN where a model shows nothing or nothing was to be found."""
+def metrics_of(queries: pd.DataFrame, metrics=tuple(METRICS)):
+    """(metric, models, value by model, samples x models); NaN where the denominator is 0."""
     model, models = pd.factorize(queries["model"], sort=True)
     user, users = pd.factorize(queries["user_id"], sort=True)
     even = np.full(len(users), 1 / len(users))
@@ -101,7 +101,7 @@ def metrics_of(queries: pd.DataFrame, wanted=tuple(METRICS)):
         position = user * len(models) + model
         return np.bincount(position, queries[column], len(users) * len(models)).reshape(len(users), len(models))
 
-    for metric in wanted:
+    for metric in metrics:
         above, below = (by_user(column) for column in METRICS[metric])
         root = np.sqrt if metric == "rmse" else np.asarray
         with np.errstate(invalid="ignore"):

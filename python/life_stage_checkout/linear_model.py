@@ -1,7 +1,7 @@
-"""Linear model of baskets (EASE): each item is predicted from all others in the basket, in closed form.
+"""Linear item-item model of baskets (EASE), in closed form: each item is predicted from the others in the basket.
 
-With the Gram matrix G of baskets x items and a penalty, P = (G + penalty * I)^-1 gives the weights -P[i, j] / P[j, j]
-with which item i speaks for item j. Unlike a cosine it does not count twice what two items say alike.
+With the Gram matrix G of baskets x items and a penalty, P = (G + penalty * I)^-1 gives the weight -P[i, j] / P[j, j] of
+item i for item j. Unlike cosine similarity, it does not count correlated items twice.
 """
 
 from datetime import date
@@ -21,9 +21,9 @@ SCHEMA = pa.schema(
 def linear_weights(
     *, pairs: duckdb.DuckDBPyRelation, items: duckdb.DuckDBPyRelation, options: dict[str, float]
 ) -> pa.Table:
-    """Rows of SCHEMA: of every item those that it speaks for most, month by month.
+    """Rows of SCHEMA: the largest weights of every item, by month.
 
-    pairs, items: checkout_pairs, checkout_items; options: `n_items`, the most frequent ones that take part, `penalty`.
+    pairs, items: checkout_pairs, checkout_items; options: `n_items`, the number of most frequent items used; `penalty`.
     """
     use_one_thread()
     tables = [SCHEMA.empty_table()]
@@ -37,20 +37,20 @@ def linear_weights(
 
 
 def frequent_items(items: duckdb.DuckDBPyRelation, month: date, n_items: int) -> tuple[np.ndarray, np.ndarray]:
-    """(item_no, n_lines) of the items bought most before the month, the most frequent first."""
+    """(item_no, n_lines) of the most frequent items before the month, in descending order."""
     bought = items.filter(f"month = date '{month}' and n_lines > 0").order("n_lines desc, item_no").limit(n_items)
     return tuple(bought.project("item_no, n_lines").fetchnumpy().values())
 
 
-def positions_of(numbers: np.ndarray, of: np.ndarray) -> np.ndarray:
-    """Where each number stands in `of`; -1 if it does not."""
-    found = np.full(max(numbers.max(initial=0), of.max(initial=0)) + 1, -1)
-    found[of] = np.arange(len(of))
+def positions_of(numbers: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Index of each number in `reference`; -1 if it is missing."""
+    found = np.full(max(numbers.max(initial=0), reference.max(initial=0)) + 1, -1)
+    found[reference] = np.arange(len(reference))
     return found[numbers]
 
 
 def gram_matrix(item_no, n_lines, item, other, n_baskets) -> np.ndarray:
-    """How many baskets two items share, in the order of item_no; pairs with an item that is not there are left out."""
+    """Number of baskets that two items share, in the order of item_no; pairs with other items are ignored."""
     row, column = positions_of(item, item_no), positions_of(other, item_no)
     is_known = (row >= 0) & (column >= 0)
     gram = np.diag(np.asarray(n_lines, float))
@@ -59,7 +59,7 @@ def gram_matrix(item_no, n_lines, item, other, n_baskets) -> np.ndarray:
 
 
 def weights_of(gram: np.ndarray, penalty: float) -> np.ndarray:
-    """Weights [i, j] with which item i speaks for item j; none for itself."""
+    """Weights [i, j] of item i for item j; 0 on the diagonal."""
     inverse = np.linalg.inv(gram + penalty * np.eye(len(gram)))
     weights = -inverse / np.diag(inverse)
     np.fill_diagonal(weights, 0.0)

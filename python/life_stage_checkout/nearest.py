@@ -1,4 +1,4 @@
-"""Largest entries of every row of a matrix: the lists of nearest items."""
+"""Top entries of every row of a matrix, for lists of neighbours and recommendations."""
 
 import numpy as np
 
@@ -6,9 +6,9 @@ NEAREST = 50
 
 
 def nearest(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(row, column, score) of the NEAREST largest positive scores of every row; of equal ones the first column.
+    """(row, column, score) of the NEAREST largest positive scores of every row; ties by column.
 
-    Scores are compared to nine digits after the point, so that no rounding of a machine decides.
+    Scores are compared at nine decimals, so that rounding differences between machines have no effect.
     """
     n_kept = min(NEAREST, scores.shape[1])
     if not n_kept:

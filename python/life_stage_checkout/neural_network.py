@@ -1,8 +1,8 @@
-"""Small neural network of baskets, from the extra `deep`: one more candidate generator, evaluated like the others.
+"""Neural network of baskets (extra `deep`): an additional candidate generator, evaluated like the others.
 
-It reads half of a basket and what its shopper buys again, and learns to name the other half: a hidden layer, normalised
-and with dropout, gives every item its odds, and the habit itself adds to them with a weight of the item's own. Training
-stops when shoppers who take no part in it are told no better. Each month is told from the baskets before it.
+Inputs are half of a basket and the user's repeat purchases; targets are the other half. A hidden layer with
+normalisation and dropout gives log-odds per item, plus the item's habit with a weight per item. Early stopping uses
+held-out users. Each month is predicted by a network trained on earlier baskets.
 """
 
 from typing import NamedTuple
@@ -19,54 +19,54 @@ from life_stage_checkout.linear_model import frequent_items, positions_of
 from life_stage_checkout.nearest import nearest
 
 SCHEMA = pa.schema([("query_id", pa.int64()), ("item_no", pa.int32()), ("score", pa.float64())])
-HELD_OUT = 10  # one shopper in so many says when to stop
-N_HIDDEN, DROPOUT, STEP, BATCH = 64, 0.5, 0.005, 250
-SHARPNESS = 20  # habits are read as ln(1 + SHARPNESS * score)
-MOST_ROUNDS, PATIENCE = 30, 2
+HELD_OUT = 10  # one user in so many is held out for early stopping
+N_HIDDEN, DROPOUT, LEARNING_RATE, BATCH = 64, 0.5, 0.005, 250
+SHARPNESS = 20  # the input of a habit is ln(1 + SHARPNESS * score)
+MAX_EPOCHS, PATIENCE = 30, 2
 SEED = 1
 
 
 class Queries(NamedTuple):
-    """Carts and habits, questions x items: 1 for what is given; what is left of each purchase, added up."""
+    """Carts and habits (queries x items): 1 for context items; sum of time-decayed purchases."""
 
     carts: csr_matrix
     habits: csr_matrix
 
     def rows(self, chosen: np.ndarray | slice) -> tuple[np.ndarray, np.ndarray]:
-        """Some of them, dense, habits as logarithms."""
+        """The chosen rows as dense matrices, habits as logarithms."""
         carts, habits = (matrix[chosen].toarray().astype(np.float32) for matrix in self)
         return carts, np.log1p(SHARPNESS * habits)
 
 
 def neural_scores(*, items, lines, queries, query_items, query_habits, options: dict[str, float]) -> pa.Table:
-    """Rows of SCHEMA: the fifty items with the highest odds that are not in the cart, over those of an item at random.
+    """Rows of SCHEMA: the fifty items outside the cart with the highest probability relative to a random item.
 
-    Relations of the same names as the models. options: `n_items`, the most frequent ones that take part, `n_baskets`,
-    the newest to learn from, and `half_life_days`, as of the habits.
+    Relations are named as the models. options: `n_items`, the number of most frequent items used; `n_baskets`, the
+    number of newest baskets trained on; `half_life_days`, of the habits.
     """
     tables = [SCHEMA.empty_table()]
     for (month,) in queries.project("month").distinct().order("month").fetchall():
-        of_month = f"month = date '{month}'"
+        in_month = f"month = date '{month}'"
         item_no, _ = frequent_items(items, month, options["n_items"])
         if not len(item_no):
             continue
         before = lines.filter(f"month < date '{month}'").order("user_id, acted_on, month, basket_id, item_no")
-        learned = network(*baskets(before, item_no, options), len(item_no))
-        queried = queries.filter(of_month).project("query_id").order("query_id").fetchnumpy()["query_id"]
-        carts = query_items.filter(f"{of_month} and context = 'cart'").project("query_id, item_no, weight")
-        habits = query_habits.join(queries.filter(of_month), "query_id").project("query_id, item_no, score")
-        questions = Queries(*(matrix_of(relation, queried, item_no) for relation in (carts, habits)))
-        for first in range(0, len(queried), BATCH):
+        weights = network(*baskets(before, item_no, options), len(item_no))
+        query_ids = queries.filter(in_month).project("query_id").order("query_id").fetchnumpy()["query_id"]
+        carts = query_items.filter(f"{in_month} and context = 'cart'").project("query_id, item_no, weight")
+        habits = query_habits.join(queries.filter(in_month), "query_id").project("query_id, item_no, score")
+        inputs = Queries(*(matrix_of(relation, query_ids, item_no) for relation in (carts, habits)))
+        for first in range(0, len(query_ids), BATCH):
             rows = slice(first, first + BATCH)
-            cart, habit = questions.rows(rows)
-            odds = np.asarray(jax.nn.softmax(forward(learned, cart, habit)), float) * len(item_no) * (cart == 0)
-            case, item, score = nearest(odds)
-            tables.append(pa.table([queried[rows][case], item_no[item], score], schema=SCHEMA))
+            cart, habit = inputs.rows(rows)
+            lift = np.asarray(jax.nn.softmax(forward(weights, cart, habit)), float) * len(item_no) * (cart == 0)
+            query, item, score = nearest(lift)
+            tables.append(pa.table([query_ids[rows][query], item_no[item], score], schema=SCHEMA))
     return pa.concat_tables(tables)
 
 
 def matrix_of(relation: duckdb.DuckDBPyRelation, query_id: np.ndarray, item_no: np.ndarray) -> csr_matrix:
-    """Cases x items from rows of case, item and value; what is in neither list is left out."""
+    """Queries x items from rows of query, item and value; rows outside either list are ignored."""
     queries, items, values = relation.fetchnumpy().values()
     row, column = positions_of(queries, query_id), positions_of(items, item_no)
     is_known = (row >= 0) & (column >= 0)
@@ -75,7 +75,7 @@ def matrix_of(relation: duckdb.DuckDBPyRelation, query_id: np.ndarray, item_no: 
 
 
 def baskets(lines: duckdb.DuckDBPyRelation, item_no: np.ndarray, options: dict[str, float]):
-    """(Questions, wanted items, whether held out) of the newest baskets; lines in the order of users and days."""
+    """(queries, relevant items, True if held out) of the newest baskets; lines sorted by user and day."""
     rows = lines.df()
     item, user = positions_of(rows["item_no"].to_numpy(), item_no), rows["user_id"].factorize()[0]
     day = (rows["acted_on"] - rows["acted_on"].min()).dt.days.to_numpy()
@@ -93,74 +93,74 @@ def baskets(lines: duckdb.DuckDBPyRelation, item_no: np.ndarray, options: dict[s
         return csr_matrix((np.ones(chosen.sum()), (position[basket[chosen]], item[chosen])), shape)
 
     is_context_item = rows["is_context_item"].to_numpy()
-    # What the shopper bought on the days before: the lines from the shopper's first one to that day.
+    # Earlier purchases of the user: the lines from the user's first one to the basket's day.
     at = first[newest]
     clock = user * (day.max() + 1.0) + day
     since, until = np.searchsorted(user, user[at]), np.searchsorted(clock, clock[at])
     n_lines = until - since
     row = np.repeat(np.arange(len(newest)), n_lines)
     line = np.arange(n_lines.sum()) + np.repeat(since - np.cumsum(n_lines) + n_lines, n_lines)
-    left = 0.5 ** ((day[at][row] - day[line]) / options["half_life_days"])
+    decay = 0.5 ** ((day[at][row] - day[line]) / options["half_life_days"])
     is_known = item[line] >= 0
-    habits = csr_matrix((left[is_known], (row[is_known], item[line][is_known])), shape)
+    habits = csr_matrix((decay[is_known], (row[is_known], item[line][is_known])), shape)
     return Queries(marked(is_context_item), habits), marked(~is_context_item), user[at] % HELD_OUT == 0
 
 
-def first_weights(n_items: int, wanted: csr_matrix) -> dict[str, jax.Array]:
-    """Small random weights; the odds start as how often an item is wanted."""
+def initial_weights(n_items: int, relevant: csr_matrix) -> dict[str, jax.Array]:
+    """Small random weights; the initial log-odds are the items' frequencies."""
     draws = np.random.default_rng(SEED)
     shapes = {"cart": (n_items, N_HIDDEN), "habit": (n_items, N_HIDDEN), "out": (N_HIDDEN, n_items)}
     weights = {name: draws.normal(0, 0.02, shape) for name, shape in shapes.items()}
     weights |= {"gain": np.ones(N_HIDDEN), "shift": np.zeros(N_HIDDEN), "own": np.ones(n_items)}
     weights |= {"new": np.array([0.0, 0.7]), "known": np.array([2.0, 0.1])}
-    weights["popular"] = np.log(np.asarray(wanted.sum(axis=0)).ravel() + 0.5)
+    weights["popular"] = np.log(np.asarray(relevant.sum(axis=0)).ravel() + 0.5)
     return {name: jnp.asarray(values, jnp.float32) for name, values in weights.items()}
 
 
 def forward(weights: dict[str, jax.Array], cart: jax.Array, habit: jax.Array, kept: jax.Array | float = 1.0):
-    """Log-odds of every item; kept: which hidden units take part, scaled."""
+    """Log-odds of every item; kept: dropout mask of the hidden units, scaled."""
     hidden = cart @ weights["cart"] + habit @ weights["habit"]
-    hidden = jax.nn.standardize(hidden, axis=1)  # eps inside the root: of nobody's cart too
+    hidden = jax.nn.standardize(hidden, axis=1)  # its eps allows empty carts
     hidden = jax.nn.relu(hidden * weights["gain"] + weights["shift"]) * kept
-    # An item that the shopper has bought before is told by the habit more than by what all others buy.
+    # For an item that the user has bought before, the habit predicts better than popularity.
     (new, new_popular), (known, known_popular) = weights["new"], weights["known"]
     popular = weights["popular"]
     wide = jnp.where(habit > 0, known + known_popular * popular + weights["own"] * habit, new + new_popular * popular)
     return hidden @ weights["out"] + wide
 
 
-def loss(weights: dict[str, jax.Array], cart, habit, wanted, kept=1.0) -> jax.Array:
-    """Minus the mean logarithm of the share that the odds give to what was wanted, each basket counting once."""
-    each = wanted / jnp.maximum(wanted.sum(axis=1, keepdims=True), 1)
+def loss(weights: dict[str, jax.Array], cart, habit, relevant, kept=1.0) -> jax.Array:
+    """Mean negative log-probability of the relevant items, each basket with the same weight."""
+    each = relevant / jnp.maximum(relevant.sum(axis=1, keepdims=True), 1)
     return -(each * jax.nn.log_softmax(forward(weights, cart, habit, kept))).sum(axis=1).mean()
 
 
-def network(questions: Queries, wanted: csr_matrix, is_held_out: np.ndarray, n_items: int) -> dict[str, jax.Array]:
-    """The weights that told the held-out baskets best."""
-    draws = np.random.default_rng(SEED)
+def network(queries: Queries, relevant: csr_matrix, is_held_out: np.ndarray, n_items: int) -> dict[str, jax.Array]:
+    """The weights with the least loss on held-out baskets."""
+    rng = np.random.default_rng(SEED)
     rows, held_out = np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)
-    steps = optax.adamw(STEP)
-    weights = best = first_weights(n_items, wanted[rows])
-    state, lowest, waited = steps.init(weights), np.inf, 0
+    optimiser = optax.adamw(LEARNING_RATE)
+    weights = best = initial_weights(n_items, relevant[rows])
+    state, least, n_worse = optimiser.init(weights), np.inf, 0
 
     @jax.jit
-    def step(weights, state, cart, habit, wanted, kept):
-        change, state = steps.update(jax.grad(loss)(weights, cart, habit, wanted, kept), state, weights)
+    def step(weights, state, cart, habit, relevant, kept):
+        change, state = optimiser.update(jax.grad(loss)(weights, cart, habit, relevant, kept), state, weights)
         return optax.apply_updates(weights, change), state
 
     def batches(chosen: np.ndarray):
         for first in range(0, len(chosen), BATCH):
             batch = chosen[first : first + BATCH]
-            yield *questions.rows(batch), wanted[batch].toarray().astype(np.float32)
+            yield *queries.rows(batch), relevant[batch].toarray().astype(np.float32)
 
-    evaluated = jax.jit(loss)
-    for _ in range(MOST_ROUNDS):
-        for cart, habit, target in batches(draws.permutation(rows)):
-            kept = (draws.random((len(cart), N_HIDDEN)) >= DROPOUT).astype(np.float32) / (1 - DROPOUT)
+    evaluate = jax.jit(loss)
+    for _ in range(MAX_EPOCHS):
+        for cart, habit, target in batches(rng.permutation(rows)):
+            kept = (rng.random((len(cart), N_HIDDEN)) >= DROPOUT).astype(np.float32) / (1 - DROPOUT)
             weights, state = step(weights, state, cart, habit, target, kept)
-        missed = sum(float(evaluated(weights, *batch)) * len(batch[0]) for batch in batches(held_out))
-        if missed < lowest:
-            best, lowest, waited = weights, missed, 0
-        elif (waited := waited + 1) == PATIENCE:
+        total = sum(float(evaluate(weights, *batch)) * len(batch[0]) for batch in batches(held_out))
+        if total < least:
+            best, least, n_worse = weights, total, 0
+        elif (n_worse := n_worse + 1) == PATIENCE:
             break
     return best

@@ -1,7 +1,7 @@
-"""Request log with latencies, as Parquet files that the monthly job reads (source table `requests`).
+"""Request log of the recommender, as Parquet files for the monthly job (source table `requests`).
 
-Off unless a Recommender is given one. A row tells when, which model, how long and how many items, and nothing of who
-asked or of what was in the cart: latency needs no user, and a log without users has nothing to erase.
+Optional argument of a Recommender. A row has the time, model, latency and item counts, and neither user nor cart, so
+that erasure does not concern it.
 """
 
 import os
@@ -26,11 +26,11 @@ SCHEMA = pa.schema(
 
 
 class RequestLog:
-    """Collects requests, from several threads too, and writes them a file at a time; as a context, also the last."""
+    """Thread-safe buffer of requests, written to one file per rows_per_file; as a context manager also at its end."""
 
     def __init__(self, folder: Path | str, rows_per_file: int = 1000):
         self.folder, self.rows_per_file = Path(folder), rows_per_file
-        self.waiting: list[tuple] = []  # as SCHEMA
+        self.buffer: list[tuple] = []  # as SCHEMA
         self.lock = threading.Lock()
 
     def __enter__(self) -> "RequestLog":
@@ -40,25 +40,28 @@ class RequestLog:
         self.flush()
 
     def add(self, model: str, milliseconds: float, n_candidates: int, n_shown: int) -> None:
-        """Note a request that was answered now."""
+        """Log a request at the current time."""
         with self.lock:
-            self.waiting.append((datetime.now(UTC), model, milliseconds, n_candidates, n_shown))
-            is_full = len(self.waiting) >= self.rows_per_file
+            self.buffer.append((datetime.now(UTC), model, milliseconds, n_candidates, n_shown))
+            is_full = len(self.buffer) >= self.rows_per_file
         if is_full:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is waiting. Where that fails it is dropped with a warning: no shopper waits for a log."""
+        """Write the buffer. On failure the rows are dropped with a warning, so that no request is delayed."""
         with self.lock:
-            rows, self.waiting = self.waiting, []
+            rows, self.buffer = self.buffer, []
         if not rows:
             return
         name = f"{rows[0][0]:%Y%m%dT%H%M%S}-{uuid4().hex}.parquet"
-        unfinished = self.folder / f".{name}"  # hidden: a run passes it over
+        unfinished = self.folder / f".{name}"  # hidden files are not part of the source
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             columns = [list(column) for column in zip(*rows, strict=True)]
             pq.write_table(pa.table(columns, schema=SCHEMA), unfinished)
             os.replace(unfinished, self.folder / name)
         except OSError as error:
-            warnings.warn(f"LS-LOG-001 {len(rows)} requests were not logged in {self.folder}: {error}", stacklevel=2)
+            warnings.warn(
+                f"LS-LOG-001 {len(rows)} requests were not logged in {self.folder}: {error}: make the folder writable",
+                stacklevel=2,
+            )

@@ -1,7 +1,7 @@
-"""In-memory recommender: `Recommender.load(warehouse).recommend(cart, user)` equals the rankings of the warehouse.
+"""In-memory recommender with the results of the warehouse: `Recommender.load(warehouse).recommend(cart, user)`.
 
-Sources, columns and weights are those of checkout_candidates, checkout_examples and checkout_coefficients; a test holds
-the two answers against each other.
+Generators, columns and weights are those of checkout_candidates, checkout_examples and checkout_coefficients. A test
+compares its recommendations with those of the warehouse.
 """
 
 from collections.abc import Sequence
@@ -27,24 +27,30 @@ from life_stage_checkout.checkout_index import (
 from life_stage_checkout.request_log import RequestLog
 
 N_HABITS = 20  # as in checkout_query_items
-N_RANKS = 20  # of which the last are kept for new items, as in checkout_rankings
+N_RANKS = 20  # the last ones are reserved for new items, as in checkout_rankings
 GENERATORS = (
     "popular",
     "popular_in_stage",
     "habit",
     *(f"{name}_{context}" for name in MEASURES for context in ("cart", "history")),
 )
-READ = {"popularity", "frequency", "recency", "stage_lift", "next_stage_lift"}
-READ |= {"recent_propensity", "repeat_share", "log_days_since_last", "replenishment_ratio", "replenishment_deviation"}
-READ |= {f"{generator}{column}" for generator in GENERATORS for column in ("", "_rank_score")} | {
+COLUMNS = {"popularity", "frequency", "recency", "stage_lift", "next_stage_lift"}
+COLUMNS |= {
+    "recent_propensity",
+    "repeat_share",
+    "log_days_since_last",
+    "replenishment_ratio",
+    "replenishment_deviation",
+}
+COLUMNS |= {f"{generator}{column}" for generator in GENERATORS for column in ("", "_rank_score")} | {
     f"{name}_each" for name in MEASURES
 }
-NOTHING: Scores = np.zeros(0, int), np.zeros(0)
+NO_ITEMS: Scores = np.zeros(0, int), np.zeros(0)
 
 
 @dataclass(frozen=True)
 class Recommendation:
-    """An item, how probable it is that it is wanted, and the generator that speaks most for it."""
+    """An item, its probability of relevance, and the generator with the largest contribution."""
 
     item_id: str
     probability: float
@@ -53,10 +59,10 @@ class Recommendation:
 
 @dataclass(frozen=True)
 class Recommender:
-    """Recommends from what it remembers; it holds no file open and may be asked from several threads.
+    """In-memory recommender. Thread-safe; opens no files after load().
 
-    With a log every request is noted in it: model, time and numbers of items, nothing of the user. for_empty answers
-    when nothing in the cart is known. Raises ValueError LS-CHK-001 for a model that reads a column it does not know.
+    log: request log, without users; for_empty: the recommender of carts without a known item. Raises ValueError
+    LS-CHK-001 for a model with an unknown column.
     """
 
     index: CheckoutIndex
@@ -65,12 +71,15 @@ class Recommender:
 
     def __post_init__(self):
         weights = {name.removeprefix("w_"): value for name, value in self.index.weights.items() if name[:2] == "w_"}
-        if unknown := sorted(name for name, weight in weights.items() if weight != 0 and name not in READ):
-            raise ValueError(f"LS-CHK-001 the model reads {', '.join(unknown)}, which Recommender does not know")
+        if unknown := sorted(name for name, weight in weights.items() if weight != 0 and name not in COLUMNS):
+            raise ValueError(
+                f"LS-CHK-001 the model uses {', '.join(unknown)}, which Recommender does not compute: load another "
+                "model, or add the generator to GENERATORS"
+            )
 
     @cached_property
     def active_generators(self) -> set[str]:
-        """The generators that the model reads anything of."""
+        """The generators with a nonzero weight in the model."""
         weights = self.index.weights
         columns = {name: (name, f"{name}_rank_score", f"{name.removesuffix('_cart')}_each") for name in GENERATORS}
         return {name for name in GENERATORS if any(weights.get(f"w_{column}", 0.0) != 0 for column in columns[name])}
@@ -79,23 +88,27 @@ class Recommender:
     def load(
         cls, warehouse: Path | str, month: str | None = None, model: str | None = None, log: RequestLog | None = None
     ) -> "Recommender":
-        """Read what the newest run left: by default for the month to come, with the champions of carts and empty carts.
+        """The recommender of the newest run, by default for the coming month with the champions.
 
-        A model that is named answers both. Of an earlier month habits are known of those in checkout_queries alone.
-        Raises ValueError LS-CHK-002 where there is no such model, or no champion.
+        model: used for carts and empty carts. For an earlier month, only users of checkout_queries have habits. Raises
+        ValueError LS-CHK-002 if there is no such model, or no champion.
         """
-        answering = "select kind, model from checkout_champions where month = cast(? as date)"
+        models = "select kind, model from checkout_champions where month = cast(? as date)"
         if model:
-            answering = "select kind, model from checkout_coefficients where month = cast(? as date) and model = ?"
+            models = "select kind, model from checkout_coefficients where month = cast(? as date) and model = ?"
         with duckdb.connect(str(warehouse), read_only=True) as session:
-            ((to_come,),) = session.execute("select max(month)::varchar from checkout_months").fetchall()
-            month = month or to_come
-            chosen = dict(session.execute(answering, [month, model] if model else [month]).fetchall())
+            ((coming_month,),) = session.execute("select max(month)::varchar from checkout_months").fetchall()
+            month = month or coming_month
+            chosen = dict(session.execute(models, [month, model] if model else [month]).fetchall())
             if "cart" not in chosen:
-                raise ValueError(f"LS-CHK-002 carts of {month} are not answered by {model or 'any model'}")
+                raise ValueError(
+                    f"LS-CHK-002 there is no {f'model {model}' if model else 'champion'} for carts of {month}: "
+                    "choose model and month from "
+                    "checkout_coefficients, or run the job with var checkout_months above 0"
+                )
             index = CheckoutIndex(session.table, month, "cart", chosen["cart"])
-            empty = cls(index.asking(session.table, "user", chosen["user"])) if "user" in chosen else None
-        index.shoppers.named(None)  # so that the first question finds the names in order
+            empty = cls(index.with_model(session.table, "user", chosen["user"])) if "user" in chosen else None
+        index.shoppers.named(None)  # builds the index of ids before the first request
         return cls(index, log, empty)
 
     def recommend(
@@ -106,78 +119,83 @@ class Recommender:
         bought: Sequence[tuple[str, date]] = (),
         on: date | None = None,
     ) -> list[Recommendation]:
-        """The n items, at most N_RANKS, most probably wanted beside those in the cart; what is unknown says nothing.
+        """The n (at most N_RANKS) most probably relevant items for the cart; unknown items and users are ignored.
 
-        on: the day of the question, by default the month's first; bought: what the shopper bought from the month's
-        first day until the day before, each item of each basket with its day; of other days nothing counts. There are
-        fewer items where the model knows none. Raises ValueError LS-CHK-003 for a cart, n or day that cannot be meant.
+        on: day of the request (default: the month's first day); bought: the user's purchases from the month's first day
+        to the day before `on`, each item of each basket with its day; other days are ignored. Returns fewer items
+        without enough candidates. Raises ValueError LS-CHK-003 for an invalid cart, n or day.
         """
         start = perf_counter()
         index = self.index
         day = 0 if on is None else (on - index.first_day).days
         if isinstance(cart, str) or n < 0 or day < 0:
-            raise ValueError(f"LS-CHK-003 {n} items on {on} for {type(cart).__name__}: known from {index.first_day}")
+            raise ValueError(
+                f"LS-CHK-003 {n} items on {on} for a cart of type {type(cart).__name__}: pass a list of item ids, n of "
+                f"0 or more, and a day from {index.first_day}"
+            )
         shopper = index.shoppers.named(user)
         in_cart = np.unique(np.array([index.position[item] for item in cart if item in index.position], int))
-        since = [(index.position[i], (taken - index.first_day).days) for i, taken in bought if i in index.position]
-        since = [facts for facts in since if 0 <= facts[1] < day]
-        queried = self if len(in_cart) or self.for_empty is None else self.for_empty
-        best, odds, reasons, n_weighed = queried.ranked(in_cart, shopper, since, day)
-        chances = 1 / (1 + np.exp(-odds[:n]))
-        named = zip(index.item_ids[best[:n]], chances, np.array(GENERATORS)[reasons[:n]], strict=True)
-        shown = [Recommendation(*facts) for facts in named]
+        recent = [(index.position[i], (taken - index.first_day).days) for i, taken in bought if i in index.position]
+        recent = [facts for facts in recent if 0 <= facts[1] < day]
+        recommender = self if len(in_cart) or self.for_empty is None else self.for_empty
+        best, odds, reasons, n_candidates = recommender.ranked(in_cart, shopper, recent, day)
+        probabilities = 1 / (1 + np.exp(-odds[:n]))
+        columns = zip(index.item_ids[best[:n]], probabilities, np.array(GENERATORS)[reasons[:n]], strict=True)
+        served = [Recommendation(*facts) for facts in columns]
         if self.log is not None:
-            self.log.add(queried.index.weights["model"], (perf_counter() - start) * 1000, n_weighed, len(shown))
-        return shown
+            self.log.add(recommender.index.weights["model"], (perf_counter() - start) * 1000, n_candidates, len(served))
+        return served
 
     def ranked(
         self, cart: np.ndarray, shopper: Shopper, bought: list[tuple[int, int]], day: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-        """The best N_RANKS items (places in the catalogue), their log-odds, the numbers of the generators that speak most
-        for them among those that name them, and how many items were weighed."""
+        """The best N_RANKS items (catalogue indices), their log-odds, their reasons, and the number of candidates.
+
+        The reason of an item is the index of the generator with the largest contribution among those that retrieve it.
+        """
         weights, habits = self.index.weights, self.habits(shopper.habits, bought, day)
         generators = self.generators(cart, shopper, habits)
-        read = {name: named for name, named in generators.items() if weights[f"w_{name}"] != 0}
-        offered = [items[scores > 0] for items, scores in read.values()]
-        items = np.unique(np.concatenate([NOTHING[0], *offered]))
-        contributions, is_named = np.zeros((len(GENERATORS), len(items))), np.zeros((len(GENERATORS), len(items)), bool)
-        for name, (named, scores) in generators.items():
-            number = GENERATORS.index(name)
+        retrieving = {name: retrieved for name, retrieved in generators.items() if weights[f"w_{name}"] != 0}
+        candidates = [items[scores > 0] for items, scores in retrieving.values()]
+        items = np.unique(np.concatenate([NO_ITEMS[0], *candidates]))
+        contributions, is_retrieved = (np.zeros((len(GENERATORS), len(items)), kind) for kind in (float, bool))
+        for name, (retrieved, scores) in generators.items():
+            generator_no = GENERATORS.index(name)
             contribution = weights[f"w_{name}"] * np.log1p(scores)
-            contribution += weights[f"w_{name}_rank_score"] / np.sqrt(np.arange(1, len(named) + 1))
+            contribution += weights[f"w_{name}_rank_score"] / np.sqrt(np.arange(1, len(retrieved) + 1))
             contribution += weights.get(f"w_{name.removesuffix('_cart')}_each", 0.0) * scores / max(len(cart), 1)
-            at, is_weighed = found_in(items, named)
-            contributions[number, at[is_weighed]] = contribution[is_weighed]
-            is_named[number, at[is_weighed]] = name in read
+            at, is_candidate = found_in(items, retrieved)
+            contributions[generator_no, at[is_candidate]] = contribution[is_candidate]
+            is_retrieved[generator_no, at[is_candidate]] = name in retrieving
         odds = self.log_odds(items, shopper, habits, day) + contributions.sum(axis=0)
         odds = exact(odds)  # processors differ in the last digit of a logarithm: ties stay ties
         order = self.with_new(items, np.lexsort((items, -odds)))[:N_RANKS]
-        reasons = np.where(is_named, contributions, -np.inf)[:, order].argmax(axis=0)
+        reasons = np.where(is_retrieved, contributions, -np.inf)[:, order].argmax(axis=0)
         return items[order], odds[order], reasons, len(items)
 
     def habits(self, known: Columns, bought: list[tuple[int, int]], day: int) -> Columns:
-        """As checkout_query_habits: habits of the month, aged to the day, and what was bought since; strongest first."""
+        """Habits as in checkout_query_habits, decayed to the day, plus new purchases; strongest first."""
         items, days = np.array(bought, int).reshape(-1, 2).T
-        every, number = np.unique(np.concatenate([known["item"], items]), return_inverse=True)
+        all_items, index = np.unique(np.concatenate([known["item"], items]), return_inverse=True)
 
-        def decayed(days: np.ndarray | int, faster: int = 1) -> np.ndarray | float:
-            return 0.5 ** (days * faster / self.index.half_life_days)
+        def decay(days: np.ndarray | int, rate: int = 1) -> np.ndarray | float:
+            return 0.5 ** (days * rate / self.index.half_life_days)
 
-        def total(name: str, of_bought: np.ndarray, left: float = 1.0) -> np.ndarray:
-            parts = np.concatenate([known[name] * left, of_bought])
-            return np.bincount(number, exact(parts), len(every))
+        def total(name: str, added: np.ndarray, factor: float = 1.0) -> np.ndarray:
+            parts = np.concatenate([known[name] * factor, added])
+            return np.bincount(index, exact(parts), len(all_items))
 
-        found = {"item": every, "n_baskets": total("n_baskets", np.ones(len(items)))}
-        found["score"] = total("score", decayed(day - days), decayed(day))
-        found["recent_score"] = total("recent_score", decayed(day - days, 4), decayed(day, 4))
-        found["first_on"], found["last_on"] = np.full((2, len(every)), [[np.inf], [-np.inf]])
-        np.minimum.at(found["first_on"], number, np.concatenate([known["first_on"], days]))
-        np.maximum.at(found["last_on"], number, np.concatenate([known["last_on"], days]))
-        order = np.lexsort((every, -found["score"]))
+        found = {"item": all_items, "n_baskets": total("n_baskets", np.ones(len(items)))}
+        found["score"] = total("score", decay(day - days), decay(day))
+        found["recent_score"] = total("recent_score", decay(day - days, 4), decay(day, 4))
+        found["first_on"], found["last_on"] = np.full((2, len(all_items)), [[np.inf], [-np.inf]])
+        np.minimum.at(found["first_on"], index, np.concatenate([known["first_on"], days]))
+        np.maximum.at(found["last_on"], index, np.concatenate([known["last_on"], days]))
+        order = np.lexsort((all_items, -found["score"]))
         return {name: found[name][order] for name in ("item", *HABITS)}
 
     def generators(self, cart: np.ndarray, shopper: Shopper, habits: Columns) -> dict[str, Scores]:
-        """By generator that is heard the best items that are not in the cart."""
+        """Candidates of each active generator, without the items in the cart."""
         index, own, strength = self.index, habits["item"], habits["score"]
         found = {"popular": index.popular, "habit": (own, strength)}
         if shopper.stages is not None:
@@ -187,7 +205,7 @@ class Recommender:
         for measure, neighbours in index.neighbours.items():
             for context, (items, weights) in known.items():
                 if f"{measure}_{context}" in self.active_generators:
-                    found[f"{measure}_{context}"] = added_up(neighbours, items, weights)
+                    found[f"{measure}_{context}"] = weighted_neighbours(neighbours, items, weights)
         is_open = np.ones(len(index.share), bool)
         is_open[cart] = False
         return {
@@ -197,7 +215,7 @@ class Recommender:
         }
 
     def log_odds(self, items: np.ndarray, shopper: Shopper, habits: Columns, day: int) -> np.ndarray:
-        """What speaks for the items beside their generators."""
+        """Log-odds of the items without the contributions of generators."""
         share, weights = self.index.share[items], self.index.weights
         odds = weights["intercept"] + weights["w_popularity"] * np.log(share)
         odds += weights["w_frequency"] * np.log1p(shopper.n_baskets) + weights["w_recency"] * shopper.recency
@@ -221,7 +239,7 @@ class Recommender:
         return odds
 
     def with_new(self, items: np.ndarray, order: np.ndarray) -> np.ndarray:
-        """The order of the items with the best of the new ones among the first twenty, as in checkout_rankings."""
+        """The order of the items with ranks reserved for new items, as in checkout_rankings."""
         n_kept, rank = self.index.n_new_places, np.arange(1.0, len(order) + 1)
         new = np.flatnonzero(self.index.is_new[items[order]])[:n_kept]
         rank[new] = np.minimum(rank[new], N_RANKS - n_kept + np.arange(1, len(new) + 1) / (n_kept + 1))
@@ -229,24 +247,24 @@ class Recommender:
 
 
 def exact(values: np.ndarray) -> np.ndarray:
-    """As macro exact: multiples of 2^-36, whose sums are the same in any order."""
+    """Values rounded to multiples of 2^-36, whose sums do not depend on the order; as macro exact."""
     return np.round(values * 2.0**36) / 2.0**36
 
 
-def found_in(known: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(Where each one stands in known, which is in order; whether it is there)."""
-    at = np.searchsorted(known, wanted)
-    is_there = at < len(known)
-    is_there[is_there] = known[at[is_there]] == wanted[is_there]
-    return at, is_there
+def found_in(known: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(Index of each value in the sorted array known; True if it is there)."""
+    at = np.searchsorted(known, values)
+    is_found = at < len(known)
+    is_found[is_found] = known[at[is_found]] == values[is_found]
+    return at, is_found
 
 
-def added_up(neighbours: Neighbours, items: np.ndarray, weights: np.ndarray) -> Scores:
+def weighted_neighbours(neighbours: Neighbours, items: np.ndarray, weights: np.ndarray) -> Scores:
     """The neighbours of several items, with the weighted sums of their scores."""
     spans = [slice(neighbours.starts[item], neighbours.starts[item + 1]) for item in items]
     if not spans:
-        return NOTHING
+        return NO_ITEMS
     others, scores = (np.concatenate([column[s] for s in spans]) for column in (neighbours.others, neighbours.scores))
     parts = np.repeat(weights, neighbours.starts[items + 1] - neighbours.starts[items]) * scores
-    names, number = np.unique(others, return_inverse=True)
-    return names, np.bincount(number, exact(parts), len(names))
+    found, index = np.unique(others, return_inverse=True)
+    return found, np.bincount(index, exact(parts), len(found))

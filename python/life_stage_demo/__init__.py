@@ -1,1 +1,1 @@
-"""Shoppers with known children: a simulator and two importers of public data."""
+"""Demo data with known children: a simulator of shoppers and two importers of public data."""

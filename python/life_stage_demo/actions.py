@@ -1,4 +1,4 @@
-"""Actions of a session: a search, items looked at, some collected, put into the cart, bought."""
+"""Actions of the simulated sessions: searches, clicks, collects, cart additions and purchases."""
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,7 @@ _SEARCH, _CLICK, _COLLECT, _CART, _PURCHASE = range(5)
 
 
 def first_id(month: int, chunk: int) -> int:
-    """First id of a chunk in a month, YYYYMM and ten digits: below 2**53 for ten thousand chunks."""
+    """First id of a chunk in a month: YYYYMM and ten digits, below 2**53 up to ten thousand chunks."""
     return int(month_text(month).replace("-", "")) * 10**10 + chunk * IDS_PER_CHUNK
 
 
@@ -29,7 +29,7 @@ def make_actions(
     catalogue: Catalogue,
     parameters: Parameters,
 ) -> dict[str, np.ndarray]:
-    """One entry per action: codes and numbers, still without dirt. -1 stands for null."""
+    """One entry per action as codes and numbers, before invalid rows are added; -1 means null."""
     n_actions = sessions.n_items + sessions.has_search
     session = np.repeat(np.arange(len(n_actions)), n_actions)
     position = np.arange(len(session)) - np.repeat(np.cumsum(n_actions) - n_actions, n_actions)
@@ -57,7 +57,7 @@ def make_actions(
 
 
 def _action_codes(rng, is_search, is_first_item, sessions: Sessions, parameters: Parameters) -> np.ndarray:
-    """A session's first item is only looked at; later ones make up for it: the mix stays as stated."""
+    """Action codes; a session's first item is a click, and later shares are raised to keep the overall mix."""
     n_items = sessions.n_items.sum()
     later = n_items / max(1, n_items - len(sessions.n_items))
     shares = later * np.array([parameters.purchase_share, parameters.cart_share, parameters.collect_share])
@@ -80,7 +80,7 @@ def _items(
     catalogue: Catalogue,
     parameters: Parameters,
 ) -> np.ndarray:
-    """Item number per action, -1 for searches. Whoever acts on an item has just looked at it."""
+    """Item index per action, -1 for searches; other actions concern the item of the preceding click."""
     n, row = len(session), sessions.row[session]
     stays = (rng.random(n) < parameters.focus_share) | sessions.is_bulk[session]
     leaf = np.where(stays, sessions.leaf[session], catalogue.leaves.draw(rng, row, np.zeros(n, dtype=int)))
@@ -94,7 +94,7 @@ def _items(
 
 
 def _terms(rng, session, is_search, sessions: Sessions, catalogue: Catalogue) -> np.ndarray:
-    """Search term number per action, -1 for item actions; terms name the session's leaf category."""
+    """Search term index per action, -1 for item actions; terms belong to the session's leaf category."""
     term = np.full(len(session), -1)
     searching = session[is_search]
     term[is_search] = catalogue.search_terms.draw(rng, sessions.row[searching], sessions.leaf[searching])
@@ -102,7 +102,7 @@ def _terms(rng, session, is_search, sessions: Sessions, catalogue: Catalogue) ->
 
 
 def _times(dwell, position, session, started, month: int) -> np.ndarray:
-    """Seconds since 1970: one action after the other, none past the end of the month."""
+    """Seconds since 1970, ascending within a session and at most the end of the month."""
     passed = np.cumsum(dwell + 2) - dwell
     first = passed[position == 0]
     return np.minimum(started[session] + passed - first[session], month_start(month + 1) - 1)
@@ -115,7 +115,7 @@ def _quantities(rng, action, is_bulk) -> np.ndarray:
 
 
 def action_table(columns: dict[str, np.ndarray], catalogue: Catalogue) -> pa.Table:
-    """The contract's actions table; repeated texts stay dictionary-encoded."""
+    """The actions table of the data contract, with dictionary-encoded texts."""
 
     def known(values, where, kind):
         return pa.array(values, type=kind, mask=~where)

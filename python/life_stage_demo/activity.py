@@ -1,4 +1,4 @@
-"""Activity of users: on and off spells, a personal rate, seasons, spells of gifts for a friend's child."""
+"""Shopping activity of simulated users: on and off spells, personal rates, seasons, gift spells."""
 
 from dataclasses import dataclass
 
@@ -10,20 +10,20 @@ from .parameters import Parameters
 
 @dataclass
 class Spells:
-    """What a month hands on to the next, one entry per user of the chunk."""
+    """State carried from month to month, one entry per user of the chunk."""
 
     is_on: np.ndarray
-    friend_birth: np.ndarray  # running month number, NO_CHILD when no spell lasts
+    friend_birth: np.ndarray  # month number, NO_CHILD outside a gift spell
 
 
 def first_spells(rng: np.random.Generator, n: int, parameters: Parameters) -> Spells:
-    """Users start in the long-run share of on spells and with no friend's child."""
+    """Initial state: the stationary share of on spells, no gift spell."""
     on_share = parameters.off_to_on / (parameters.off_to_on + parameters.on_to_off)
     return Spells(rng.random(n) < on_share, np.full(n, NO_CHILD))
 
 
 def next_spells(rng: np.random.Generator, spells: Spells, month: int, parameters: Parameters) -> Spells:
-    """The spells of the following month."""
+    """State of the next month."""
     n = len(spells.is_on)
     u = rng.random(n)
     is_on = np.where(spells.is_on, u >= parameters.on_to_off, u < parameters.off_to_on)
@@ -34,7 +34,7 @@ def next_spells(rng: np.random.Generator, spells: Spells, month: int, parameters
 
 
 def interest(births: np.ndarray, month: int, parameters: Parameters) -> np.ndarray:
-    """How much shopping a child of each birth month causes, 0 .. 1, same shape as births."""
+    """Relative shopping rate, 0 .. 1, for a child of each birth month; same shape as births."""
     age = month - births
     weight = np.interp(age, parameters.interest_ages, parameters.interest_weights)
     return np.where(age < parameters.interest_ages[1], 0.0, weight)
@@ -43,7 +43,7 @@ def interest(births: np.ndarray, month: int, parameters: Parameters) -> np.ndarr
 def draw_sessions(
     rng: np.random.Generator, families: Families, spells: Spells, month: int, parameters: Parameters
 ) -> np.ndarray:
-    """User number of each session of the month, ascending."""
+    """User index of each session of the month, ascending."""
     need = interest(families.births, month, parameters).max(axis=1)
     rate = np.where(spells.is_on, families.rate, parameters.sessions_while_off)
     rate = rate * (parameters.activity_without_child + (1 - parameters.activity_without_child) * need)

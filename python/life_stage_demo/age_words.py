@@ -1,6 +1,6 @@
-"""Age expressions of shoppers and sellers, with the ages they mean, in months from birth.
+"""Age expressions of simulated titles and searches, with their age ranges in months from birth.
 
-Chinese and English, digits and words, single ages and ranges; some digits are written full-width.
+Chinese and English, digits and words, single ages and ranges; some digits are full-width.
 """
 
 from typing import NamedTuple
@@ -14,7 +14,7 @@ _NUMERALS = "零一两三四五六"
 
 
 class AgeWord(NamedTuple):
-    """One expression, meant for ages [first, last) in months; weight is how often it is used."""
+    """One expression for ages [first, last) in months; weight: relative frequency."""
 
     text: str
     first: int
@@ -23,7 +23,7 @@ class AgeWord(NamedTuple):
 
     @property
     def is_chinese(self) -> bool:
-        """True when it reads as Chinese, so that it is put before a Chinese noun."""
+        """True for Chinese expressions, which precede a Chinese noun."""
         return any(ord(letter) > 0x2E80 for letter in self.text)
 
 
@@ -100,9 +100,9 @@ AGE_WORDS = _all_words()
 
 
 def word_given_age(sharpness_months: float = 1.0) -> np.ndarray:
-    """p(word | age) for searches that carry one, shape (n_ages, n_words): words that hold the age.
+    """p(word | age) of searches with an age word, shape (n_ages, n_words).
 
-    Narrow words are preferred. The age is known to about sharpness_months, so a word beside it gets a little.
+    Narrow ranges are preferred. Words near the age have a small probability, with the scale sharpness_months.
     """
     weights = np.empty((len(AGES), len(AGE_WORDS)))
     for column, word in enumerate(AGE_WORDS):

@@ -1,4 +1,4 @@
-"""Catalogue of items and search terms, with the likelihood of each given the age it is for."""
+"""Catalogue of the simulated shop: leaf categories, items and search terms, with likelihoods given the age."""
 
 import numpy as np
 import pyarrow as pa
@@ -30,15 +30,15 @@ class Catalogue:
         self.search_terms = GroupedChoice(search_term_weights(parameters), self.term_leaf)
 
     def table(self) -> pa.Table:
-        """The contract's items table."""
+        """The items table of the data contract."""
         return pa.table({name: [item[name] for item in self._items] for name in _COLUMNS})
 
     def likelihood(self) -> dict[str, np.ndarray]:
-        """What an attainable bound needs, for truth/likelihood.npz.
+        """Inputs of the oracle upper bound, for truth/likelihood.npz.
 
-        ages (n_ages,) in months; tables have n_ages + 1 rows, the last for a session for no child.
-        leaf_log_p = log p(leaf | age) of the average taste; item_log_p = log p(item | leaf, age), its columns
-        named by item_id and item_leaf; term_log_p = log p(term | leaf, age), named by term and term_leaf.
+        ages (n_ages,) in months; tables have n_ages + 1 rows, the last for sessions for no child.
+        leaf_log_p = log p(leaf | age) at average taste; item_log_p = log p(item | leaf, age), with columns item_id and
+        item_leaf; term_log_p = log p(term | leaf, age), with columns term and term_leaf.
         """
         return {
             "ages": AGES,

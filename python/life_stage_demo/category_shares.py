@@ -1,8 +1,8 @@
-"""Shares of first-level categories by age: the measured part of the simulator.
+"""Purchase shares of first-level categories by age: the measured part of the simulator.
 
 Source: counts of labelled purchases by category and age stage in the public "Baby Goods Info Data" sample
-(Taobao/Tmall purchases 2012-2015, 953 registered babies). The sample numbers its categories; the names are
-our reading of their age profiles.
+(Taobao/Tmall purchases 2012-2015, 953 registered babies). The sample has category ids only; the names are inferred from
+their age profiles.
 """
 
 import numpy as np

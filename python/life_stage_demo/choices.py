@@ -1,4 +1,4 @@
-"""Fast sampling of one option out of a group when the probabilities depend on an age."""
+"""Fast sampling of one option per group, with probabilities that depend on an age."""
 
 import numpy as np
 
@@ -27,13 +27,13 @@ class GroupedChoice:
         return ends + np.repeat(np.arange(self.n_groups), sizes) + offset
 
     def draw(self, rng: np.random.Generator, rows: np.ndarray, groups: np.ndarray) -> np.ndarray:
-        """One option number per (row, group)."""
+        """One sampled option index per (row, group)."""
         u = rng.random(len(rows)) * (1 - 1e-9)
         n_options = self.p.shape[1]
         return np.searchsorted(self._ends, rows * self.n_groups + groups + u, side="right") - rows * n_options
 
 
 def draw_columns(rng: np.random.Generator, weights: np.ndarray) -> np.ndarray:
-    """One column number per row of weights (n, n_columns), not normalised."""
+    """One sampled column index per row of weights (n, n_columns), not normalised."""
     ends = np.cumsum(weights, axis=1)
     return (ends <= (rng.random(len(ends)) * ends[:, -1])[:, None]).sum(axis=1).clip(max=weights.shape[1] - 1)

@@ -1,6 +1,6 @@
-"""Writer of the project's input contract: a killed run never leaves half of it.
+"""Atomic writer of folders that follow the project's data contract.
 
-Everything goes to a hidden directory beside the target, which takes its place by a rename at the end.
+Files go to a hidden directory next to the target, which is renamed at the end, so a kill leaves no partial folder.
 """
 
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-MARKER = "made_by.json"  # a directory with this file is ours to replace
+MARKER = "made_by.json"  # only a directory with this file may be replaced
 ROWS_PER_GROUP = 122_880
 ROWS_PER_FILE = 20_000_000
 
@@ -28,12 +28,12 @@ CHILDREN_SCHEMA = pa.schema(
 
 
 class InputError(Exception):
-    """Something the caller can put right: one line that says what, where, and what to do."""
+    """An error of the caller's input; the message is one line with the problem, its location and the remedy."""
 
 
 @contextmanager
 def replacing(target: Path, program: str) -> Iterator[Path]:
-    """Yield an empty directory that becomes target when the block ends well, else vanishes."""
+    """Yield an empty directory that replaces target when the block succeeds, and is deleted otherwise."""
     target = target.absolute()
     if target.exists() and not (target / MARKER).is_file():
         raise InputError(
@@ -60,23 +60,23 @@ def replacing(target: Path, program: str) -> Iterator[Path]:
 
 
 class MonthFiles:
-    """Appends tables to folder/month=YYYY-MM/part-N.parquet in the order they come."""
+    """Writer of folder/month=YYYY-MM/part-N.parquet, with tables in the order of append()."""
 
     def __init__(self, folder: Path):
         self._folder = folder
-        self._waiting: dict[str, list[pa.Table]] = {}
+        self._buffers: dict[str, list[pa.Table]] = {}
         self._writers: dict[str, pq.ParquetWriter] = {}
         self._rows: dict[str, int] = {}
 
     def append(self, month: str, table: pa.Table) -> None:
-        """Add rows of a month; they reach the disk when a row group is full."""
-        waiting = self._waiting.setdefault(month, [])
-        waiting.append(table)
-        if sum(part.num_rows for part in waiting) >= ROWS_PER_GROUP:
+        """Add rows of a month; a full row group is written to disk."""
+        buffer = self._buffers.setdefault(month, [])
+        buffer.append(table)
+        if sum(part.num_rows for part in buffer) >= ROWS_PER_GROUP:
             self._flush(month)
 
     def _flush(self, month: str) -> None:
-        table = pa.concat_tables(self._waiting.pop(month, [])).unify_dictionaries()
+        table = pa.concat_tables(self._buffers.pop(month, [])).unify_dictionaries()
         written = self._rows.get(month, 0)
         if month in self._writers and written % ROWS_PER_FILE + table.num_rows > ROWS_PER_FILE:
             self._writers.pop(month).close()
@@ -89,8 +89,8 @@ class MonthFiles:
         self._rows[month] = written + table.num_rows
 
     def close(self) -> None:
-        """Write what waits and finish every file."""
-        for month in list(self._waiting):
+        """Write the remaining rows and close every file."""
+        for month in list(self._buffers):
             self._flush(month)
         for writer in self._writers.values():
             writer.close()

@@ -1,4 +1,4 @@
-"""Reader of public CSV logs as text columns, with one-line errors for missing files and columns."""
+"""Public CSV logs as DuckDB views of text columns, with one-line errors for missing files and columns."""
 
 from pathlib import Path
 
@@ -15,23 +15,24 @@ def sql_path(path: Path) -> str:
 def header(path: Path) -> list[str]:
     """Column names of a CSV file."""
     if not path.is_file():
-        raise InputError(f"LS-DEMO-010 {path} is missing: name the directory that holds it; nothing was written")
+        raise InputError(f"LS-DEMO-010 {path} is missing: pass the directory that contains it; nothing was written")
     with path.open(encoding="utf-8-sig") as lines:
         return [name.strip().strip('"') for name in lines.readline().split(",")]
 
 
 def require(path: Path, columns: tuple[str, ...]) -> None:
-    """Stop when the file or one of its columns is missing."""
+    """Raise InputError if the file or one of its columns is missing."""
     found = header(path)
     missing = [column for column in columns if column not in found]
     if missing:
         raise InputError(
-            f"LS-DEMO-011 {', '.join(missing)} missing in {path}: have {', '.join(found)}; nothing was written"
+            f"LS-DEMO-011 {', '.join(missing)} missing in {path}, which has {', '.join(found)}: rename or add the "
+            "columns; nothing was written"
         )
 
 
 def open_csv(connection: duckdb.DuckDBPyConnection, name: str, path: Path, columns: tuple[str, ...]) -> None:
-    """Make the view `name` over the file, every column text; the named columns must be there."""
+    """Create the view `name` of the file with text columns; the given columns are required."""
     require(path, columns)
     connection.execute(
         f"create view {name} as select * from read_csv({sql_path(path)}, header = true, all_varchar = true,"
@@ -40,13 +41,13 @@ def open_csv(connection: duckdb.DuckDBPyConnection, name: str, path: Path, colum
 
 
 def write_months(connection: duckdb.DuckDBPyConnection, query: str, folder: Path) -> None:
-    """Write the rows of query to folder/actions/month=YYYY-MM/; rows without a time go to the earliest.
+    """Write the rows of query to folder/actions/month=YYYY-MM/; rows without a time go to the earliest month.
 
-    query yields the contract's action columns; order is by time, then action_id.
+    query: the action columns of the data contract; files are sorted by time, then action_id.
     """
     connection.execute(f"create temp table rows_to_write as {query}")
     if not connection.execute("select count(*) from rows_to_write").fetchall()[0][0]:
-        raise InputError("LS-DEMO-012 the source has no rows: nothing was written")
+        raise InputError("LS-DEMO-012 the source has no rows: pass files with rows; nothing was written")
     actions = folder / "actions"
     actions.mkdir()
     connection.execute(f"""

@@ -1,4 +1,4 @@
-"""Invalid rows added to a month, so that the demo has rejections; no other row changes."""
+"""Invalid rows added to a simulated month, so that the demo has rejected rows; other rows stay unchanged."""
 
 import numpy as np
 
@@ -15,13 +15,13 @@ DEFECTS = (
     "item action without item",
     "huge quantity",
 )
-_UNKNOWN = len(ACTIONS)  # the first two texts after the known actions mean nothing to the pipeline
+_UNKNOWN = len(ACTIONS)  # the two texts after the valid actions are unknown to the pipeline
 _FIRST_DIRTY_ID = IDS_PER_CHUNK - IDS_PER_CHUNK // 10
 _IN_1970, _IN_2099 = 0, 4_070_908_800 + 86_400 * 200
 
 
 def dirty_rows(rng: np.random.Generator, columns: dict[str, np.ndarray], share: float) -> dict[str, np.ndarray]:
-    """Copies of random rows, each with one defect; apart from exact duplicates they get ids of their own."""
+    """Copies of random rows, each with one defect; all but exact duplicates get new ids."""
     n_rows = len(columns["action_id"])
     n = rng.binomial(n_rows, share) if n_rows else 0
     rows = {

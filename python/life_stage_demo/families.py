@@ -1,4 +1,4 @@
-"""Families with their true children and their registrations: late, rarely complete, sometimes wrong."""
+"""Simulated families with true children, and their registrations, which are delayed, incomplete and partly wrong."""
 
 from dataclasses import dataclass
 
@@ -14,19 +14,19 @@ NO_CHILD = 10**6  # birth month of a child that does not exist: always far in th
 
 @dataclass
 class Families:
-    """One chunk of users. Births are running month numbers, (n, 3), in birth order, NO_CHILD where none."""
+    """One chunk of users. births: month numbers (n, 3) in birth order, NO_CHILD where none."""
 
     user_id: np.ndarray
     births: np.ndarray
     nephew_birth: np.ndarray  # (n,), NO_CHILD where none
     rate: np.ndarray  # (n,) sessions per month while on, before season
-    growth: np.ndarray  # (n,) how much older than they are its children seem, in log(age + 12)
+    growth: np.ndarray  # (n,) offset of the apparent from the true age, in log(age + 12)
     taste: np.ndarray  # (n, n_leaves), weights around 1
     brand: np.ndarray  # (n,) favourite brand
 
 
 def make_families(rng: np.random.Generator, user_id: np.ndarray, start: int, parameters: Parameters) -> Families:
-    """Draw the families of one chunk; start is the first simulated month."""
+    """Sample the families of one chunk; start is the first simulated month."""
     n = len(user_id)
     size = rng.choice(len(parameters.family_size_shares), size=n, p=parameters.family_size_shares)
     piece = rng.choice(len(parameters.birth_shares), size=n, p=parameters.birth_shares)
@@ -46,7 +46,7 @@ def make_families(rng: np.random.Generator, user_id: np.ndarray, start: int, par
 
 
 def true_children(rng: np.random.Generator, families: Families) -> dict[str, np.ndarray]:
-    """One entry per child: user_id, child_no (1 ..), birth_date, and its month number."""
+    """One entry per child: user_id, child_no (from 1), birth_date and birth_month, its month number."""
     user, child = np.nonzero(families.births < NO_CHILD)
     month = families.births[user, child]
     return {
@@ -58,7 +58,7 @@ def true_children(rng: np.random.Generator, families: Families) -> dict[str, np.
 
 
 def register(rng: np.random.Generator, children: dict, parameters: Parameters) -> dict[str, np.ndarray]:
-    """The registered children: some families, 4 % wrong birthdays, from six months before birth on."""
+    """Registrations of a share of the families, from six months before birth on, with some wrong birthdays."""
     n = len(children["user_id"])
     _, family = np.unique(children["user_id"], return_inverse=True)
     registers = (rng.random(n) < parameters.register_share)[family]
@@ -80,7 +80,7 @@ def register(rng: np.random.Generator, children: dict, parameters: Parameters) -
 
 
 def _random_day(rng: np.random.Generator, months: np.ndarray) -> np.ndarray:
-    """A day of each month (running numbers), as datetime64[D]."""
+    """A random day of each month (month numbers), as datetime64[D]."""
     first = (months - 1970 * 12).astype("datetime64[M]")
     length = ((first + 1).astype("datetime64[D]") - first.astype("datetime64[D]")).astype(int)
     return first.astype("datetime64[D]") + (rng.random(len(months)) * length).astype(int)

@@ -1,9 +1,9 @@
-"""Importer of a public click, collect, cart and purchase log into the project's input contract.
+"""Importer of a public click, collect, cart and purchase log into the project's data contract.
 
-The log has the columns user_id, item_id, behavior_type, item_category and time like '2014-12-06 02'; an
-optional item file has item_id and item_category. Action words (1 .. 4, pv, fav, cart, buy) pass unchanged:
-the project's dictionary of synonyms knows them. The log names one level of category, used for both levels.
-There are no children in it: children.parquet has the columns and no rows. An unreadable time becomes null.
+The log has the columns user_id, item_id, behavior_type, item_category and time like '2014-12-06 02'. An optional item
+file has item_id and item_category. Action words (1 .. 4, pv, fav, cart, buy) stay unchanged, because they are in the
+project's dictionary of synonyms. The log's single category level fills both levels. children.parquet has no rows. An
+invalid time becomes null.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from .csv_source import connect, header, open_csv, write_months, write_table
 LOG_COLUMNS = ("user_id", "item_id", "behavior_type", "item_category", "time")
 ITEM_COLUMNS = ("item_id", "item_category")
 
-# Times are hours: equal rows are real repetitions, told apart by their number of occurrence.
+# Times are in hours, so equal rows are separate actions; an occurrence number distinguishes their ids.
 _ACTIONS = """
     select
         md5(concat_ws('|', user_id, item_id, behavior_type, item_category, time, row_number() over (
@@ -37,7 +37,7 @@ _ACTIONS = """
     from log
 """
 
-# The most frequent category of an item, then the smallest.
+# The most frequent category of an item; ties go to the smallest.
 _ITEMS = """
     select
         item_id,
@@ -56,20 +56,20 @@ _ITEMS = """
 
 
 def csv_files(sources: list[Path]) -> tuple[list[Path], list[Path]]:
-    """(logs, item files) among the sources and the CSV files in them, told apart by their columns."""
+    """(logs, item files) among the sources and the CSV files in them, distinguished by their columns."""
     files = [file for source in sources for file in (sorted(source.glob("*.csv")) if source.is_dir() else [source])]
     logs = [file for file in files if "behavior_type" in header(file)]
     items = [file for file in files if file not in logs and set(ITEM_COLUMNS) <= set(header(file))]
     if not logs:
-        named = ", ".join(str(source) for source in sources)
+        searched = ", ".join(str(source) for source in sources)
         raise InputError(
-            f"LS-DEMO-013 no CSV file with a column behavior_type in {named}: name the log; nothing was written"
+            f"LS-DEMO-013 no CSV file with a column behavior_type in {searched}: pass the log; nothing was written"
         )
     return logs, items
 
 
 def import_actions(sources: list[Path], out: Path) -> None:
-    """Write the contract directory out from the CSV files."""
+    """Write the folder out from the CSV files."""
     logs, items = csv_files(sources)
     connection = connect()
     for kind, files, columns in (("log", logs, LOG_COLUMNS), ("listed_items", items, ITEM_COLUMNS)):
@@ -89,7 +89,7 @@ def import_actions(sources: list[Path], out: Path) -> None:
 
 
 def main() -> None:
-    """Command line: SOURCE ... --out DIR."""
+    """Run the command line: SOURCE ... --out DIR."""
     parser = argparse.ArgumentParser(prog="life_stage_demo.import_actions", description=__doc__.split("\n")[0])
     parser.add_argument("source", type=Path, nargs="+", help="directory with CSV files, or the files")
     parser.add_argument("--out", type=Path, required=True, help="directory to write")

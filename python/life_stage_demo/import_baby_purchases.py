@@ -1,9 +1,9 @@
-"""Importer of the public pair baby.csv + trade.csv (baby purchases, birthdays) into the project's input contract.
+"""Importer of the public files baby.csv and trade.csv (birthdays, baby purchases) into the project's data contract.
 
-Every row of trade.csv becomes a purchase at midday, so that no time zone moves it to another day; root
-category becomes category, leaf becomes leaf_category, there are no titles. Every row of baby.csv is a child.
-The files do not say when a baby was registered: the user's first purchase day is assumed. Odd rows
-(quantities of 10 000, children of thirty) pass through as they are; an unreadable date becomes null.
+Every row of trade.csv becomes a purchase at midday, which is the same day in every time zone. The root category becomes
+category and the leaf leaf_category; there are no titles. Every row of baby.csv becomes a child. The files have no
+registration date, so the user's first purchase day is assumed. Implausible rows (quantities of 10 000, children of
+thirty) stay unchanged; an invalid date becomes null.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from .csv_source import connect, header, open_csv, write_months, write_table
 TRADE_COLUMNS = ("user_id", "auction_id", "category_2", "category_1", "buy_mount", "day")
 BABY_COLUMNS = ("user_id", "birthday", "gender")
 
-# Equal rows are told apart by their number of occurrence, so ids do not depend on the order of the file.
+# An occurrence number distinguishes equal rows, so ids do not depend on the order of the file.
 _PURCHASES = """
     select
         md5(concat_ws('|', user_id, auction_id, category_2, category_1, buy_mount, day, row_number() over (
@@ -30,7 +30,7 @@ _PURCHASES = """
     from trade
 """
 
-# An item listed in several categories takes the most frequent pair, then the smallest.
+# The most frequent pair of categories of an item; ties go to the smallest.
 _ITEMS = """
     select
         trade.auction_id as item_id,
@@ -93,7 +93,7 @@ _CHILDREN = """
 
 
 def import_baby_purchases(source: Path, out: Path) -> None:
-    """Write the contract directory out from source/baby.csv and source/trade.csv."""
+    """Write the folder out from source/baby.csv and source/trade.csv."""
     connection = connect()
     open_csv(connection, "trade", source / "trade.csv", TRADE_COLUMNS)
     open_csv(connection, "baby", source / "baby.csv", BABY_COLUMNS)
@@ -105,14 +105,14 @@ def import_baby_purchases(source: Path, out: Path) -> None:
 
 
 def main() -> None:
-    """Command line: SOURCE_DIR --out DIR."""
+    """Run the command line: SOURCE_DIR --out DIR."""
     parser = argparse.ArgumentParser(prog="life_stage_demo.import_baby_purchases", description=__doc__.split("\n")[0])
     parser.add_argument("source", type=Path, help="directory with baby.csv and trade.csv")
     parser.add_argument("--out", type=Path, required=True, help="directory to write")
     options = parser.parse_args()
     if not options.source.is_dir():
         raise InputError(
-            f"LS-DEMO-010 {options.source} is no directory: name the one with baby.csv; nothing was written"
+            f"LS-DEMO-010 {options.source} is not a directory: pass the one with baby.csv; nothing was written"
         )
     import_baby_purchases(options.source, options.out)
 

@@ -1,7 +1,7 @@
 """Items of the simulated shop: sizes, brands, titles, properties, and their demand by age.
 
-Demand depends on an age only through what an item shows (size, formula stage, age word, age property):
-nothing hidden tells the age.
+Demand depends on the age only through visible attributes (size, formula stage, age word, age property), without hidden
+information.
 """
 
 import json
@@ -26,7 +26,7 @@ _ADJECTIVES = ("透气", "柔软", "新款", "进口", "加厚", "便携", "防�
 
 
 def make_items(rng: np.random.Generator, parameters: Parameters) -> list[dict]:
-    """One dict per item, ordered by leaf: the contract's columns, leaf and brand numbers, age range."""
+    """One dict per item, ordered by leaf: the data contract's columns, leaf and brand indices, age range."""
     shares = np.sqrt([leaf.weight for leaf in LEAVES])
     counts = np.maximum(8, np.floor(parameters.n_items * shares / shares.sum())).astype(int)
     curves = leaf_given_age(parameters)[:NO_AGE] * (AGES < 84)[:, None]
@@ -69,7 +69,7 @@ def _make_item(rng, parameters: Parameters, number: int, rank: int, curve: np.nd
 
 
 def _pick_size(rng, parameters: Parameters, leaf) -> tuple:
-    """(size, first, last age it is for), or three times None when the item states no size."""
+    """(size, first and last age of the size), or three times None without a size."""
     if not leaf.sizes or rng.random() >= parameters.sized_share:
         return None, None, None
     return SIZES[leaf.sizes][rng.integers(len(SIZES[leaf.sizes]))]
@@ -83,7 +83,7 @@ def _title(rng, leaf, brand: str, size: str | None, word) -> str:
 
 
 def _properties(rng, leaf, size: str | None, ages: tuple | None) -> str:
-    """JSON text of the further attributes; an age is written in months below two years, else in years."""
+    """JSON text of further attributes; ages are in months below two years, else in years."""
     properties = {"material": str(rng.choice(_MATERIALS))}
     if leaf.sizes == "formula" and size:
         properties["formula_stage"] = size

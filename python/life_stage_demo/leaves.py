@@ -1,7 +1,7 @@
-"""Leaf categories of the simulated shop: names, ages at which they peak, sizes.
+"""Leaf categories of the simulated shop: names, peak ages, sizes.
 
-All invented. Chinese names are what titles and searches say; they hold no age word, so that the share of
-titles with one is what the parameters say.
+All values are invented. Titles and searches use the Chinese names, which contain no age word, so that the parameters
+alone determine the share of titles with an age word.
 """
 
 from typing import NamedTuple

@@ -1,16 +1,16 @@
-"""Calendar months as one running number, so that a month and an age are one subtraction."""
+"""Month numbers: months since year 0, so that an age is a difference of two of them."""
 
 import datetime as dt
 
 
 def month_number(text: str) -> int:
-    """'2017-02' -> months since year 0; raises ValueError for anything else."""
+    """Month number of a text like '2017-02'; raises ValueError for other texts."""
     day = dt.datetime.strptime(text, "%Y-%m")
     return day.year * 12 + day.month - 1
 
 
 def month_text(number: int) -> str:
-    """Months since year 0 -> '2017-02'."""
+    """Text like '2017-02' of a month number."""
     return f"{number // 12:04d}-{number % 12 + 1:02d}"
 
 

@@ -1,8 +1,8 @@
-"""Oracle upper bound for simulated one-child users: the true likelihoods, summed over birth months.
+"""Oracle upper bound for simulated one-child users: posterior over the birth month from the true likelihoods.
 
-Known: p(leaf, item, term | age), the session model, the birth prior; the child's growth is summed out.
-Unknown, as to everybody: whom a session was for, the user's tastes, when spells last. Quiet months and
-repeated looks at an item count as no evidence.
+Known: p(leaf, item, term | age), the session model, the birth prior; the child's growth is marginalised. Unknown, as to
+any method: the targets of sessions, the user's tastes, the duration of spells. Inactive months and repeated views of an
+item have no likelihood.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from .sessions import seeming_age
 
 @dataclass
 class SessionViews:
-    """What was seen in sessions. view_session must be ascending; leaves and items are catalogue numbers.
+    """Observations of sessions. view_session is ascending; leaves and items are catalogue indices.
 
     view_session, view_item: (n_views,) distinct items per session. term: (n_sessions,), -1 without a search.
     """
@@ -28,7 +28,7 @@ class SessionViews:
 
 
 def session_log_likelihood(views: SessionViews, catalogue: Catalogue, parameters: Parameters) -> np.ndarray:
-    """log p(session | target's table row), shape (n_sessions, N_ROWS), the focus leaf summed out."""
+    """log p(session | target's table row), shape (n_sessions, N_ROWS), with the focus leaf marginalised."""
     log_leaf = np.log(catalogue.leaf_p).T
     stray = np.log1p(-parameters.focus_share) + log_leaf  # a view outside the focus
     bonus = np.logaddexp(0, np.log(parameters.focus_share) - stray)  # factor of a view inside it
@@ -53,7 +53,7 @@ def session_log_likelihood(views: SessionViews, catalogue: Catalogue, parameters
 def child_log_likelihood(session_log_p: np.ndarray, parameters: Parameters) -> np.ndarray:
     """log p(session | age of the user's only child), shape (n_sessions, n_ages + 1).
 
-    The last column is a child not yet expected.
+    The last column is a child that is not yet expected.
     """
     top = session_log_p.max(axis=1, keepdims=True)
     p = np.exp(session_log_p - top)
@@ -89,11 +89,11 @@ def posteriors(
 ) -> np.ndarray:
     """p(birth month | sessions up to each month), shape (n_months, n_users, n_births).
 
-    user, month: (n_sessions,) numbers from 0; log_p: child_log_likelihood. A temperature below 1 weakens each
-    session, which allows for tastes that make a user's sessions alike.
+    user, month: (n_sessions,) indices from 0; log_p: child_log_likelihood. A temperature below 1 weakens each session,
+    because tastes correlate a user's sessions.
     """
     births, prior = birth_prior(parameters)
-    nodes, weights = np.polynomial.hermite_e.hermegauss(5)  # growth is normal: five points suffice
+    nodes, weights = np.polynomial.hermite_e.hermegauss(5)  # growth is normal, so five nodes suffice
     start = np.log(prior) + np.log(weights / weights.sum())[:, None]
     carried = np.tile(start, (n_users, 1, 1))  # (n_users, n_nodes, n_births)
     result = np.empty((n_months, n_users, len(births)), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Parameters of the simulator, in one place, each with its origin."""
+"""Parameters of the simulator, each with its source."""
 
 from dataclasses import asdict, dataclass
 
@@ -37,11 +37,11 @@ class Parameters:
     # November and the rest guess
     season: tuple[float, ...] = (0.95, 0.38, 1.0, 1.0, 1.0, 1.05, 0.95, 0.95, 1.0, 1.05, 1.6, 1.15)
 
-    # Whom a session is for
+    # Targets of sessions
     own_interest: float = 0.08  # weight of the household's own needs against 1 for a one-year-old; guess
     interest_ages: tuple[int, ...] = (-10, -9, -6, -3, 0, 24, 48, 84, 110)
     interest_weights: tuple[float, ...] = (0.0, 0.15, 0.5, 0.9, 1.0, 1.0, 0.75, 0.5, 0.1)  # at these; guess
-    gift_share: float = 0.06  # sessions for a child met once; guess
+    gift_share: float = 0.06  # sessions with a one-off gift; guess
     gift_ages: tuple[int, int] = (-2, 72)  # guess
     gift_spell_start: float = 0.02  # per month: a friend's child for some weeks; guess
     gift_spell_end: float = 0.5  # per month; guess
@@ -51,7 +51,7 @@ class Parameters:
     # A user's constant error, in log(age + 12): big and small children, parents who buy ahead; guess
     growth_spread: float = 0.08  # standard deviation
 
-    # What happens in a session
+    # Actions of a session
     items_per_session: float = 7.0  # mean; guess
     session_shape: float = 1.2  # Gamma shape of the mean; guess
     focus_share: float = 0.70  # item views that stay in the session's leaf category; guess
@@ -77,9 +77,9 @@ class Parameters:
     range_floor: float = 0.10  # demand far outside it: presents, errors, stocks; guess
     search_word_share: float = 0.12  # searches with an age word; calibrated on the design's 12 %
 
-    # Dirt
-    dirty_share: float = 0.002  # rows added that a careful pipeline must set aside; guess
+    # Invalid rows
+    dirty_share: float = 0.002  # added rows that the pipeline must reject; guess
 
     def as_dict(self) -> dict:
-        """Everything, for truth/parameters.json."""
+        """All parameters, for truth/parameters.json."""
         return asdict(self)

@@ -1,4 +1,4 @@
-"""Search terms of the simulated shop: plain names of leaf categories, and names with an age word."""
+"""Search terms of the simulated shop: names of leaf categories, with and without an age word."""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ _PLAIN = 6  # plain terms of a leaf: two names and four brands
 
 
 def make_search_terms() -> tuple[list[str], np.ndarray]:
-    """(terms, leaf number of each), ordered by leaf: per leaf the plain terms, then one term per age word."""
+    """(terms, leaf index of each), ordered by leaf: per leaf the plain terms, then one term per age word."""
     terms, leaves = [], []
     for number, leaf in enumerate(LEAVES):
         brands = [BRANDS[(5 * number + k) % len(BRANDS)] for k in range(_PLAIN - 2)]
@@ -40,7 +40,7 @@ def search_term_weights(parameters: Parameters) -> np.ndarray:
     for number in range(len(LEAVES)):
         share = 0.0 if LEAF_CATEGORY[number] == HOUSEHOLD else parameters.search_word_share / 0.9
         row_share = np.full((N_ROWS, 1), share)
-        row_share[NO_AGE] = share / 10  # nobody in mind, hardly an age in the search
+        row_share[NO_AGE] = share / 10  # sessions for no child rarely search with an age
         blocks.append((1 - row_share) * plain)
         if share:
             blocks.append(row_share * aged)

@@ -1,4 +1,4 @@
-"""Sessions: target age, first leaf category and time; one target age per session."""
+"""Simulated sessions: target, target age, leaf category and start time, one target age per session."""
 
 from dataclasses import dataclass
 
@@ -26,11 +26,11 @@ TARGET_NAMES = {
 
 @dataclass
 class Sessions:
-    """The sessions of one chunk and month, one entry each, ordered by user."""
+    """Sessions of one chunk and month, one entry per session, ordered by user."""
 
-    user: np.ndarray  # number within the chunk
-    target: np.ndarray  # child number, or one of the constants above
-    age: np.ndarray  # target age in months, NO_CHILD for nobody
+    user: np.ndarray  # index within the chunk
+    target: np.ndarray  # child_no, or one of the constants above
+    age: np.ndarray  # target age in months, NO_CHILD for no child
     row: np.ndarray  # table row of the target age
     leaf: np.ndarray
     n_items: np.ndarray
@@ -49,7 +49,7 @@ def make_sessions(
     catalogue: Catalogue,
     parameters: Parameters,
 ) -> Sessions:
-    """Fill in the sessions of the given users (numbers within the chunk)."""
+    """Sessions of the given users (indices within the chunk)."""
     target, age = _targets(rng, user, families, spells, month, parameters)
     row = np.where(age == NO_CHILD, NO_AGE, age_row(seeming_age(np.minimum(age, LAST_AGE), families.growth[user])))
     leaf = draw_columns(rng, catalogue.leaf_p[row] * families.taste[user])
@@ -73,14 +73,14 @@ def make_sessions(
 
 
 def seeming_age(age: np.ndarray, growth: np.ndarray) -> np.ndarray:
-    """The age in months that somebody shops for: sizes run ahead of or behind it, pregnancy does not."""
+    """Apparent age in months: sizes run ahead of or behind the true age after birth."""
     return np.where(age < 0, age, np.maximum(0, np.rint((age + 12) * np.exp(growth) - 12))).astype(int)
 
 
 def _targets(
     rng, user: np.ndarray, families: Families, spells: Spells, month: int, parameters: Parameters
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(target, age in months) of each session: own children by interest, or somebody else's."""
+    """(target, age in months) of each session: own children by interest, or other children."""
     n = len(user)
     own = np.full((n, 1), parameters.own_interest)
     weights = np.hstack([own, interest(families.births[user], month, parameters)])

@@ -1,4 +1,4 @@
-"""Simulation of one chunk of users from birth to last action, independent of process and time."""
+"""Simulation by chunks of users: a chunk depends on the seed alone, so results do not depend on the processes."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ FIRST_USER_ID = 10_000_001
 
 @dataclass(frozen=True)
 class Run:
-    """What to simulate: months are running month numbers, start .. start + n_months - 1."""
+    """Arguments of a simulation; its month numbers are start .. start + n_months - 1."""
 
     n_users: int
     start: int
@@ -37,7 +37,7 @@ class Run:
 
 @dataclass
 class Chunk:
-    """What a chunk of users did: tables by month text, and its families."""
+    """Results of a chunk: tables by month text, and its families."""
 
     actions: dict[str, pa.Table]
     truth_actions: dict[str, pa.Table]
@@ -80,15 +80,15 @@ def simulate_chunk(run: Run, chunk: int) -> Chunk:
 
 
 def _with_dirt(run: Run, chunk: int, month: int, columns: dict) -> dict[str, np.ndarray]:
-    """The month's rows, and after them the bad ones."""
+    """The month's rows, followed by the invalid ones."""
     if len(columns["action_id"]) > IDS_PER_CHUNK * 0.9:
-        raise OverflowError(f"over {IDS_PER_CHUNK} actions of one chunk in {month_text(month)}: lower the rates")
+        raise OverflowError(f"over {IDS_PER_CHUNK} actions of one chunk in {month_text(month)}: reduce the rates")
     dirt = dirty_rows(stream(run.seed, chunk, DIRT, month), columns, run.parameters.dirty_share)
     return {name: np.concatenate([values, dirt[name]]) for name, values in columns.items()}
 
 
 def _truth_table(columns: dict[str, np.ndarray]) -> pa.Table:
-    """One row per clean action: whom its session was for. target_age_months is null when for nobody."""
+    """One row per valid action: the target of its session; target_age_months is null for no child."""
     target, age = columns["target"], columns["target_age"]
     names = np.array([TARGET_NAMES[code] for code in range(-3, 4)])[target + 3]
     return pa.table(
@@ -102,7 +102,7 @@ def _truth_table(columns: dict[str, np.ndarray]) -> pa.Table:
 
 
 def simulate(run: Run, jobs: int) -> Iterator[Chunk]:
-    """All chunks in order; at most two per job are held in memory."""
+    """All chunks in order, with at most two per job in memory."""
     chunks = range(-(-run.n_users // USERS_PER_CHUNK))
     if jobs <= 1 or len(chunks) == 1:
         yield from (simulate_chunk(run, chunk) for chunk in chunks)

@@ -1,4 +1,4 @@
-"""Sizes of a sized leaf category, with the ages in months each is for. Guessed from common charts."""
+"""Size schemes with the age range of each size in months, estimated from common size charts."""
 
 SIZES = {
     "diaper": (("NB", 0, 2), ("S", 1, 5), ("M", 4, 11), ("L", 9, 22), ("XL", 18, 40)),

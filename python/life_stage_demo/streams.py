@@ -1,4 +1,4 @@
-"""Random streams, one per purpose, chunk of users and month: no sample depends on another part."""
+"""Independent random streams per purpose, chunk of users and month."""
 
 import numpy as np
 
@@ -6,5 +6,5 @@ CATALOGUE, FAMILIES, MONTH, DIRT = 1, 2, 3, 4
 
 
 def stream(seed: int, chunk: int, purpose: int, month: int = 0) -> np.random.Generator:
-    """The generator of one purpose; month is the running month number, 0 where there is none."""
+    """Random generator of one purpose; month: the month number, 0 if none."""
     return np.random.default_rng([seed, chunk, purpose, month])

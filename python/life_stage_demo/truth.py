@@ -1,4 +1,4 @@
-"""Truth about the simulated families, written beside the shop's data."""
+"""Writer of the simulated families: the truth, and the registrations that the shop has."""
 
 import json
 from pathlib import Path
@@ -15,14 +15,14 @@ from .simulation import Chunk, Run
 
 
 class FamilyFiles:
-    """children.parquet (registered until the last month's end) and truth/, filled chunk by chunk."""
+    """Collector of children.parquet (registered by the last month's end) and truth/, chunk by chunk."""
 
     def __init__(self, folder: Path, run: Run):
         self._folder, self._run = folder, run
         self._registered, self._children, self._users = [], [], []
 
     def append(self, chunk: Chunk) -> None:
-        """Keep the families of one chunk."""
+        """Add the families of one chunk."""
         end = np.datetime64(month_start(self._run.start + self._run.n_months), "s")
         registered = chunk.registered
         in_time = registered["registered_at"] < end
@@ -39,7 +39,7 @@ class FamilyFiles:
         self._users.append(pa.table({**chunk.users, "nephew_birth_month": pa.array(births, type=pa.string())}))
 
     def write(self, catalogue: Catalogue) -> None:
-        """Write all files but the actions."""
+        """Write all files except the actions."""
         truth = self._folder / "truth"
         truth.mkdir(exist_ok=True)
         pq.write_table(catalogue.table(), self._folder / "items.parquet", store_schema=False)

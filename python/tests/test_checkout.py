@@ -416,7 +416,7 @@ def test_recommendations_are_independent_of_the_batch_size(checkout, tables, mon
         relations = {f"checkout_{name}": connection.table(f"checkout_{name}") for name in tables}
         relations["checkout_champions"] = connection.sql(champions.format("hybrid"))
         whole = empty_carts.impressions(relations).read_all()
-        monkeypatch.setattr(empty_carts, "USERS_AT_ONCE", 70)
+        monkeypatch.setattr(empty_carts, "USERS_PER_BATCH", 70)
         assert empty_carts.impressions(relations).read_all().equals(whole)
         relations["checkout_champions"] = connection.sql(champions.format(champion))
         of_champion = empty_carts.impressions(relations).read_all().to_pandas()
@@ -441,12 +441,12 @@ def test_recommendations_are_independent_of_the_batch_size(checkout, tables, mon
 def test_a_model_with_an_unknown_generator_is_an_error(checkout, tmp_path):
     shop = copy_shop(checkout, tmp_path / "unknown")
     shop.change("alter table checkout_coefficients add column w_gifts double default 0.5")
-    with pytest.raises(ValueError, match="LS-CHK-001 the model reads gifts,"):
+    with pytest.raises(ValueError, match="LS-CHK-001 the model uses gifts,"):
         Recommender.load(shop.warehouse)
     shop.change("delete from checkout_champions")
-    with pytest.raises(ValueError, match="LS-CHK-002 carts of 2017-03-01 are not answered by any model"):
+    with pytest.raises(ValueError, match="LS-CHK-002 there is no champion for carts of 2017-03-01"):
         Recommender.load(shop.warehouse)
-    with pytest.raises(ValueError, match="LS-CHK-002 carts of 2017-03-01 are not answered by deep"):
+    with pytest.raises(ValueError, match="LS-CHK-002 there is no model deep for carts of 2017-03-01"):
         Recommender.load(shop.warehouse, model="deep")
 
 

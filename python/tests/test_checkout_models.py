@@ -298,8 +298,8 @@ def noisy_carts(n_queries=20, n_candidates=40, n_noise=100, seed=1):
 
 def test_a_setting_is_evaluated_on_held_out_carts():
     rows, columns = noisy_carts()
-    figures = [precision(Setting(penalty, 3), rows, columns) for penalty in PENALTIES]
-    informative = precision(Setting(0.001, 3), rows, ["informative"])
+    figures = [precision(RankerSettings(penalty, 3), rows, columns) for penalty in PENALTIES]
+    informative = precision(RankerSettings(0.001, 3), rows, ["informative"])
     wanted = []
     for _, of_case in rows.sort_values("informative", ascending=False).groupby("query_id"):
         hits = of_case["is_relevant"].head(10)

@@ -461,7 +461,7 @@ def test_a_file_without_entry_and_a_project_without_list_are_refused_and_nothing
     (checkout / FOLDER / "feature_odd.sql").write_text("select 1\n")
     settings = checkout / "dbt_project.yml"
     before = texts(checkout)
-    with pytest.raises(ValueError, match="LS-FEA-004 feature_odd is there already"):
+    with pytest.raises(ValueError, match="LS-FEA-004 feature_odd exists already"):
         new_feature("odd", checkout)
     assert texts(checkout) == before
     settings.write_text("vars:\n  features: [feature_brands]\n", encoding="utf-8")
@@ -471,7 +471,7 @@ def test_a_file_without_entry_and_a_project_without_list_are_refused_and_nothing
     assert texts(checkout) == before
 
 
-@pytest.mark.parametrize(("names", "word"), [([], "give the feature a name"), (["a", "b"], "name"), (["B"], "'B'")])
+@pytest.mark.parametrize(("names", "word"), [([], "exactly one name is needed"), (["a", "b"], "name"), (["B"], "'B'")])
 def test_the_command_names_the_remedy_and_fails(checkout, names, word):
     before = texts(checkout)
     command = [sys.executable, "-m", "life_stage.new_feature", *names]

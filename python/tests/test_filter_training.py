@@ -409,7 +409,7 @@ def test_log_likelihoods_twice_as_steep_are_scaled_by_half(honest):
         best = objective_of(*honest, factor).best()
         assert best.tau * N_MONTHS**-best.gamma == pytest.approx(1 / factor, rel=0.15)
     np.testing.assert_allclose(
-        objective_of(*honest, 2.0).read(0.5, 0.3), objective_of(*honest).read(1.0, 0.3), atol=1e-12
+        objective_of(*honest, 2.0).stage_masses(0.5, 0.3), objective_of(*honest).stage_masses(1.0, 0.3), atol=1e-12
     )
 
 
@@ -437,7 +437,7 @@ def test_some_of_the_belief_always_stays_with_the_prior():
 
 
 def test_log_loss_and_calibration_error_follow_their_definitions(honest):
-    objective, read = objective_of(*honest), Settings(1.5, 0.15, 0.03)
+    objective, read = objective_of(*honest), ReadoutSettings(1.5, 0.15, 0.03)
     readouts = last_months(honest[0], 4)
     stage = MONTHLY.stage_of(readouts.age)
     truth = stage[stage >= 0]
@@ -542,7 +542,7 @@ def test_the_anchor_inverse_penalty_is_positive_only_where_it_helps_held_out_use
 def test_the_anchor_inverse_penalty_is_evaluated_on_held_out_users(monkeypatch):
     trained_on, evaluated_on = set(), set()
 
-    def tune(matrix, rows, *arguments, **options):
+    def fine_tune(matrix, rows, *arguments, **options):
         trained_on.update(rows.user)
         return original(matrix, rows, *arguments, **options)
 

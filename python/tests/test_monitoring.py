@@ -170,7 +170,7 @@ def test_a_log_that_cannot_be_written_gives_a_warning_and_no_failed_request(tmp_
     log.add("habit", 1.0, 50, 10)
     with pytest.warns(UserWarning, match="LS-LOG-001 2 requests were not logged"):
         log.add("habit", 1.0, 50, 10)
-    assert log.waiting == []
+    assert log.buffer == []
 
 
 def test_latency_is_reported_by_model_and_day_and_unreadable_rows_are_counted(base, tmp_path):

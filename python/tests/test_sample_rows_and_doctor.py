@@ -16,7 +16,7 @@ def test_an_audit_shows_rows_of_both_kinds_and_how_many_there_are(base):
     n_valid, n_rejected = (
         base.query(f"select count(*) from {table}")[0][0] for table in ("stg_actions", "stg_rejected_actions")
     )
-    assert f"Taken: 5 of {n_valid:,}\n" in text and f"Set aside: {min(5, n_rejected)} of {n_rejected:,}\n" in text
+    assert f"Valid: 5 of {n_valid:,}\n" in text and f"Rejected: {min(5, n_rejected)} of {n_rejected:,}\n" in text
     valid, rejected = text.split("\n\n")
     known = {action for (action,) in base.query("select action_id from stg_actions")}
     assert {line.split()[0] for line in valid.splitlines()[2:]} <= known
@@ -37,33 +37,33 @@ def look(base, tmp_path):
 
 def test_a_valid_installation_has_no_findings(look):
     """For any package versions, because the tests run with several."""
-    assert [str(found) for found in look() if not found.is_well and "versions of packages" not in found.what] == []
+    assert [str(found) for found in look() if not found.is_ok and "versions of packages" not in found.check] == []
 
 
 def test_a_missing_table_is_named(look, tmp_path):
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / "items.csv").write_text("item_id,leaf_category\n")
-    wrong = [str(finding) for finding in look(source=tmp_path / "source") if not finding.is_well]
+    wrong = [str(finding) for finding in look(source=tmp_path / "source") if not finding.is_ok]
     assert len(wrong) == 2 and "actions" in wrong[0] and "children" in wrong[1] and "LS-SRC-001" in wrong[0]
 
 
 def test_an_occupied_publication_path_is_named(look, tmp_path):
     (tmp_path / "mine").mkdir()
-    (wrong,) = (finding for finding in look(published=tmp_path / "mine") if not finding.is_well)
+    (wrong,) = (finding for finding in look(published=tmp_path / "mine") if not finding.is_ok)
     assert "LS-PUB-001" in str(wrong)
 
 
 def test_who_holds_the_warehouse_is_named(look, tmp_path):
     warehouse = tmp_path / "held.duckdb"
     take_lock(warehouse)
-    (wrong,) = (finding for finding in look(warehouse=warehouse) if not finding.is_well)
+    (wrong,) = (finding for finding in look(warehouse=warehouse) if not finding.is_ok)
     assert re.search(r"in use by process \d+ on .*LS-RUN-001", str(wrong))
 
 
 def test_low_disk_space_is_reported(look, monkeypatch):
     monkeypatch.setattr(doctor, "ROOM", 1e12)
-    (wrong,) = (finding for finding in look() if not finding.is_well)
-    assert "free at" in wrong.what
+    (wrong,) = (finding for finding in look() if not finding.is_ok)
+    assert "free in" in wrong.check
 
 
 def test_packages_of_other_versions_are_named(tmp_path):
