@@ -1,4 +1,4 @@
-"""Generator of docs/reliability.md: one row for every test marked `fault(group, case, expected)`.
+"""Generator of docs/reliability.md: one row per case of the tests marked `fault(group, case, expected)`.
 
 `pytest -m fault --reliability` writes docs/reliability.md; without the option the marks change nothing.
 """
@@ -17,17 +17,24 @@ GROUPS += ("Machine", "Settings")
 HEAD = """\
 # Fault tests
 
-Fault tests of deliveries, runs and machines: expected and observed outcome of every case.
-`make reliability` writes this page. `pytest -m fault --reliability -k kill` renews the rows of the tests it runs.
+Tested faults of deliveries, runs and machines, one row per case. `make reliability` writes this page;
+`pytest -m fault --reliability -k kill` renews the rows of the tests it runs.
 
-- {n_cases} cases and {n_inputs:,} random inputs (hypothesis). ⏳ marks cases of `make test-slow`, not `make test`.
+- {n_cases} cases and {n_inputs:,} random inputs (hypothesis). ⏳ marks cases of `make test-slow` only.
 - A code: the run fails with that error of [errors.md](errors.md), or logs it if it is a notice.
 - No change: all tables and published files equal those before the run.
 - Rejected: the row is in the quarantine with its reason ([data_contract.md](data_contract.md)).
+- In parentheses: observations beyond the expected outcome.
 
 """
 NOT_RUN = "not run yet"
+OBSERVATIONS = " (observed: "
 OBSERVED: list[str] = []
+# {observation: the words of an expected outcome that it repeats}
+SAME_AS = {
+    "all tables and published files unchanged": ("no change",),
+    "all published files unchanged": ("nothing published", "published set kept"),
+}
 
 
 def observe(what: str) -> None:
@@ -35,9 +42,16 @@ def observe(what: str) -> None:
     OBSERVED.append(what)
 
 
-def summary(observed: list[str]) -> str:
-    """Each observation once, in order, with its count."""
-    counts = {what: observed.count(what) for what in observed}
+def adds_to(expected: str, what: str) -> bool:
+    """True unless the observation repeats the expected outcome or is a run that succeeded or was killed."""
+    if run := re.match(r"run (succeeded|killed|failed)", what):
+        return run[1] == "failed" and not all(code in expected for code in re.findall(r"LS-[A-Z]+-\d{3}", what))
+    return not any(words in expected for words in (what, *SAME_AS.get(what, ())))
+
+
+def summary(expected: str, observed: list[str]) -> str:
+    """Each observation beyond the expected outcome once, in order, with its count."""
+    counts = {what: observed.count(what) for what in observed if adds_to(expected, what)}
     return "; ".join(what if n == 1 else f"{n}x {what}" for what, n in counts.items())
 
 
@@ -52,17 +66,17 @@ def pytest_runtest_call():
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """Pass observations of a test process to the writing process with its report."""
+    """Observations of a test process reach the writing process with its report."""
     if call.when == "call":
         tried = sum(map(int, re.findall(r"(\d+) passing", getattr(item, "hypothesis_statistics", ""))))
         for mark in item.iter_markers("fault"):
-            row = [*mark.args, summary(OBSERVED), tried, bool(item.get_closest_marker("slow"))]
+            row = [*mark.args, summary(mark.args[-1], OBSERVED), tried, bool(item.get_closest_marker("slow"))]
             item.user_properties.append(("fault", row))
     return (yield)
 
 
 class Page:
-    """Collector of the table's rows, which writes the page after the last test."""
+    """Collects the rows of the table as tests end, and writes it when all have."""
 
     def __init__(self):
         self.rows = []
@@ -82,7 +96,7 @@ def pytest_configure(config):
 
 
 def page(rows: list[tuple], before: dict[tuple[str, str, str], str]) -> str:
-    """The page: a table per group, a line per case. Cases that did not run keep their line."""
+    """The document: a table per group, a line per case. Cases that did not run keep their line."""
     cases: dict[tuple[str, str, str], list[tuple]] = {case: [] for case in declared()}
     for group, case, expected, *facts in rows:
         cases[(group, case, expected)].append(facts)
@@ -91,7 +105,7 @@ def page(rows: list[tuple], before: dict[tuple[str, str, str], str]) -> str:
     parts = [HEAD.format(n_cases=len(lines), n_inputs=n_inputs)]
     for group in GROUPS:
         of_group = "".join(text for case, text in sorted(lines.items()) if case[0] == group)
-        parts.append(f"## {group}\n| case | expected | observed | test |\n|---|---|---|---|\n{of_group}\n")
+        parts.append(f"## {group}\n| case | expected | test |\n|---|---|---|\n{of_group}\n")
     return "".join(parts).rstrip() + "\n"
 
 
@@ -103,18 +117,19 @@ def written() -> dict[tuple[str, str, str], str]:
             group = text.removeprefix("## ").strip()
         elif group and text.startswith("| ") and not text.startswith("| case "):
             case, expected, _ = text.removeprefix("| ").split(" | ", 2)
-            lines[(group, case.removesuffix(" ⏳"), expected)] = text
+            lines[(group, case.removesuffix(" ⏳"), expected.split(OBSERVATIONS)[0])] = text
     return lines
 
 
 def line(case: str, expected: str, facts: list[tuple]) -> str:
     """A line of the table: observations of all tests of the case; other outcomes than success in bold."""
-    seen = list(dict.fromkeys(observed for observed, *_ in facts if observed)) or ["as expected" if facts else NOT_RUN]
+    seen = list(dict.fromkeys(observed for observed, *_ in facts if observed)) if facts else [NOT_RUN]
     seen += [f"{tried} random inputs" for _, tried, *_ in facts if tried]
     seen += [f"**{outcome}**" for *_, outcome, _ in facts if outcome != "passed"]
     tests = dict.fromkeys(nodeid.split("[")[0].split("/")[-1] for *_, nodeid in facts)
     slow = " ⏳" if facts and all(is_slow for _, _, is_slow, *_ in facts) else ""
-    return f"| {case}{slow} | {expected} | {'; '.join(seen)} | {', '.join(f'`{test}`' for test in tests)} |\n"
+    observed = f"{OBSERVATIONS}{'; '.join(seen)})" if seen else ""
+    return f"| {case}{slow} | {expected}{observed} | {', '.join(f'`{test}`' for test in tests)} |\n"
 
 
 def declared() -> Iterator[tuple[str, str, str]]:
