@@ -34,8 +34,8 @@ LS-VAR-002 var max_quantity is '0': it must be a number from 1 to 1000000; nothi
 - dbt prints the error and writes it to `logs/dbt.log`. `make doctor` checks source, disk and locks before a run.
 - Placeholders such as `<name>` vary.
 
-| code | message | remedy | raised in |
-|---|---|---|---|
+| code | message | remedy |
+|---|---|---|
 """
 
 
@@ -178,7 +178,6 @@ def page() -> str:
         of_code = [one for one in found if one.code == code]
         columns = [code + " (notice)" * (of_code[0].level == "notice")]
         columns += [once(getattr(one, text) for one in of_code) for text in ("message", "remedy")]
-        columns.append(once(f"`{one.file}`" for one in of_code))
         lines.append(f"| {' | '.join(columns)} |\n")
     return HEAD + "".join(lines)
 
