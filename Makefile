@@ -95,7 +95,7 @@ bench: $(VENV)/runtime ## what steps and whole runs cost, beside others (needs J
 	  echo "== $$script"; $(BIN)/python bench/$$script.py || exit 1; \
 	done
 
-bench-checkout: $(VENV)/runtime ## the checkout's models judged on a year of real baskets, beside other libraries (42 minutes of one processor)
+bench-checkout: $(VENV)/runtime ## the checkout's models evaluated on a year of real baskets, beside other libraries (42 minutes of one processor)
 	$(PIP_INSTALL) --no-build-isolation -e '.[checkout,deep]'
 	$(BIN)/python bench/checkout.py
 
@@ -127,7 +127,7 @@ format: $(VENV)/dev ## rewrite Python and SQL in the project's format
 UV_COMPILE = .venv-lock/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 \
   --fork-strategy fewest --no-strip-extras --generate-hashes --custom-compile-command 'make lock'
 
-lock: usable-python ## pin the dependencies anew; pins that still fit are kept
+lock: usable-python ## pin the dependencies again; pins that still fit are kept
 	test -x .venv-lock/bin/uv || "$(PYTHON)" -m venv .venv-lock
 	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.13,<0.14'
 	$(UV_COMPILE) pyproject.toml --group build -o requirements.lock

@@ -1,6 +1,6 @@
 """Ablation study of the method and its robustness, one change at a time. make ablation.
 
-On 14,000 simulated users, of whom 35 % are judged, in the months and with the data of the project's own evaluation.
+On 14,000 simulated users, of whom 35 % are test users, in the months and with the data of the project's own evaluation.
 """
 
 import sys
@@ -75,7 +75,7 @@ def world_of(warehouse: Path, matrix: dict[str, np.ndarray] | None = None) -> Wo
 
 @dataclass(frozen=True)
 class Steps:
-    """How a belief is made of a world; the defaults are the product's."""
+    """Steps from a world to its posterior; the defaults are the product's."""
 
     log_likelihood: Callable[[World, BirthMonths], LogLikelihood] | None = None
     settings: ReadoutSettings | None = None
@@ -83,8 +83,8 @@ class Steps:
     history: int | None = None
 
 
-def believed(world: World, steps: Steps = Steps()) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Whether the default method told each judged user-month rightly, its log-loss, and whose it was."""
+def evaluate_default(world: World, steps: Steps = Steps()) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Correctness, log-loss and user of the default method's predictions, one per evaluated user-month."""
     features = np.ones(len(world.this_month), bool) if steps.last_year else world.this_month
 
     def read(examples: Examples) -> Examples:
@@ -238,11 +238,11 @@ def with_few_labels(warehouse: Path, n_users: int) -> dict[str, dict[str, float]
         )
         truth = connection.sql("select user_id, month, true_stage from stage_predictions where method = 'prior'").df()
     stages = [column for column in predicted if column.startswith("p_")]
-    told = predicted.assign(stage=predicted[stages].idxmax(axis=1).str.removeprefix("p_")).merge(
+    predicted_stages = predicted.assign(stage=predicted[stages].idxmax(axis=1).str.removeprefix("p_")).merge(
         truth, on=["user_id", "month"]
     )
     found = {}
-    for method, rows in told.groupby("method"):
+    for method, rows in predicted_stages.groupby("method"):
         user = rows["user_id"].astype("category").cat.codes.to_numpy()
         found[method] = difference("accuracy", (rows["stage"] == rows["true_stage"]).to_numpy(float), user)
     return found
@@ -292,11 +292,11 @@ def main() -> None:
             for share in (0.1, 0.3)
         },
     }
-    right, loss, user = believed(world)
+    right, loss, user = evaluate_default(world)
     print(f"the default: accuracy {100 * right.mean():.1f} %, log-loss {loss.mean():.3f}", flush=True)
     figures = {}
     for number, (name, (other, steps)) in enumerate(changes.items(), 1):
-        other_right, other_loss, other_user = believed(other, steps)
+        other_right, other_loss, other_user = evaluate_default(other, steps)
         assert (other_user == user).all(), "the same user-months"
         figures[name] = {
             **difference("accuracy", other_right * 1.0 - right, user),

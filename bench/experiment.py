@@ -1,6 +1,6 @@
 """Published protocol on simulated shoppers: make experiment writes docs/results.md from it.
 
-14,000 simulated users a seed: half train, 15 % calibrate, the rest are judged on the six newest months if they
+14,000 simulated users a seed: half train, 15 % calibrate, the rest are evaluated on the six newest months if they
 registered exactly one child. The figures are those of the evaluation tables; only the attainable bound is added here.
 """
 
@@ -28,7 +28,7 @@ TABLES = {
         select * exclude (n_users, is_suppressed) from stage_calibration
         where method in ('memory_less', 'dynamic_fusion', 'birth_month_filter')
     """,
-    # Of the users a model learned from before the window, and of those it is judged on in the window.
+    # Training users before the window, and test users in the window.
     "shares": """
         select 'training' as part, stage, count(*) as n_user_months
         from training_rows join stages on age_months >= from_month and age_months < to_month
@@ -42,7 +42,7 @@ TABLES = {
         union all select 'test', count(distinct user_id) from stage_predictions
     """,
 }
-# In how many of the judged user-months the interval holds the registered birth month.
+# Coverage of the registered birth month by the interval, over the evaluated user-months.
 COVERAGE = """
     select avg(case when date_trunc('month', birth_date) between earliest_birth_month and latest_birth_month
         then 1 else 0 end)
@@ -76,7 +76,7 @@ def bound_of(source: Path, warehouse: Path) -> pd.DataFrame:
     with duckdb.connect(str(warehouse), read_only=True) as connection:
         spine = connection.sql(
             "from stage_predictions where method = 'prior' order by user_id, month"
-        ).df()  # one row per judged user-month
+        ).df()  # one row per evaluated user-month
         cohorts = connection.sql("from evaluation_cohorts where cohort = 'all' or period = 'all'").df()
         stages = connection.sql("select stage, from_month, to_month from stages order by stage_no").fetchall()
         prior = connection.sql("select avg(columns('p_.*')) from evaluation_predictions where method = 'prior'")

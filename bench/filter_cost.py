@@ -16,7 +16,7 @@ FOLDS = ("birth_month_filter", "dynamic_fusion", "pair_filter")
 
 
 def multiply(connection: duckdb.DuckDBPyConnection) -> int:
-    """Each user a hundred times in the tables that the folds read, no belief and no newest month; how many users."""
+    """Each user a hundred times in the input tables of the filters, without posteriors; number of users."""
     for table in ("stage_log_likelihoods", "stage_scores", "group_log_likelihoods"):
         connection.execute(f"create table once as from {table}")
         if table == "group_log_likelihoods":  # a view: its cost belongs to that of a month's actions

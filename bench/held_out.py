@@ -21,7 +21,7 @@ from life_stage.scoring import LAST_YEAR
 
 @dataclass(frozen=True)
 class Learning:
-    """All that a model is learned from and judged on; `this_month` marks the features of the month itself."""
+    """Training and evaluation data of a model; `this_month` marks the features of the month itself."""
 
     rows: pd.DataFrame
     matrix: dict[str, np.ndarray]
@@ -79,7 +79,7 @@ class Scores:
 def evaluated(
     log_likelihood: LogLikelihood, births: BirthMonths, settings: ReadoutSettings, examples: Examples
 ) -> tuple[Scores, float]:
-    """The belief of every month of the users from their first on, quiet ones included; and its calibration error."""
+    """Posterior of every month of the users from their first on, inactive ones included; and its calibration error."""
     readouts = last_months(examples.months, len(births.tables))
     objective = CalibrationObjective(examples.matrix, examples.months, readouts, births, log_likelihood)
     predicted = objective.probabilities(settings)

@@ -95,7 +95,7 @@ def push_down(learning: Learning, warehouse: str) -> Learning:
 
 
 def with_few_labels(learning: Learning, n_users: int) -> tuple[Scores, ReadoutSettings]:
-    """The whole of training on n_users training users and an eighth as many validation users, judged on test users."""
+    """Full training on n_users training users and an eighth as many validation users, evaluated on test users."""
     users = {split: np.unique(learning.rows["user_no"][learning.split == split]) for split in ("train", "validation")}
     drawn = {split: np.random.default_rng(1).permutation(known) for split, known in users.items()}
     known = np.concatenate([drawn["train"][:n_users], drawn["validation"][: n_users // 8]])

@@ -157,8 +157,8 @@ def ratio(found: dict[str, list[dict]], of: str, to: str) -> float:
 
 def machine() -> str:
     """Processor, cores and memory."""
-    told = Path("/proc/cpuinfo")
-    lines = told.read_text().splitlines() if told.exists() else []
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.split(": ")[1] for line in lines if line.startswith("model name")] or [platform.machine()]
     gigabytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
     return f"{names[0]}, {os.cpu_count()} cores, {gigabytes:.0f} GB"

@@ -180,10 +180,10 @@ def polars(folder: Path) -> None:
     )
     summed = days.join(weights, on="feature").group_by("user_id").agg((pl.col(bins) * pl.col("x")).sum())
     intercept = weights.filter(pl.col("feature") == "").drop("feature")
-    told = actions.select("user_id").unique().join(summed, on="user_id", how="left")
-    told = told.join(intercept, how="cross", suffix="_0")
+    scores = actions.select("user_id").unique().join(summed, on="user_id", how="left")
+    scores = scores.join(intercept, how="cross", suffix="_0")
     sums = [(pl.col(b).fill_null(0) + pl.col(f"{b}_0")).alias(f"e{b[1:]}") for b in bins]
-    told.select("user_id", *sums).collect(engine="streaming").write_parquet(folder / "by_polars.parquet")
+    scores.select("user_id", *sums).collect(engine="streaming").write_parquet(folder / "by_polars.parquet")
 
 
 def spark(folder: Path) -> None:
@@ -206,9 +206,9 @@ def spark(folder: Path) -> None:
     scaled = days.join(f.broadcast(weights), "feature")
     summed = scaled.groupBy("user_id").agg(*[f.sum(f.log1p("n") * f.col(b)).alias(b) for b in bins])
     intercept = weights.where("feature = ''").first()
-    told = actions.select("user_id").distinct().join(summed, "user_id", "left")
+    scores = actions.select("user_id").distinct().join(summed, "user_id", "left")
     sums = [(f.coalesce(b, f.lit(0.0)) + intercept[b]).alias(f"e{b[1:]}") for b in bins]
-    told.select("user_id", *sums).write.mode("overwrite").parquet(str(folder / "by_spark.parquet"))
+    scores.select("user_id", *sums).write.mode("overwrite").parquet(str(folder / "by_spark.parquet"))
     gateway = session.sparkContext._gateway
     session.stop()
     gateway.shutdown()

@@ -1,7 +1,7 @@
 """Accuracy of second children on simulated families, by the share of false ones among single children.
 
 Judged are months of test families with two registered children in different stages. F1 compares the set of stages that
-is told with the set of the registered ones; thresholds come from single-child validation users.
+is predicted with the set of the registered ones; thresholds come from single-child validation users.
 """
 
 from pathlib import Path
@@ -50,11 +50,11 @@ def curve(warehouse: Path) -> dict[str, float]:
 
 
 def f1(families, threshold: float) -> float:
-    """The mean over the families' months of 2 |told and registered| / (|told| + |registered|)."""
+    """Mean over the families' months of 2 |predicted and registered| / (|predicted| + |registered|)."""
     scores = []
     for registered, first, second, odds in families[["registered", "first", "second", "log_odds"]].itertuples(
         index=False
     ):
-        told = {first, second} if odds > threshold else {first}
-        scores.append(2 * len(told & set(registered)) / (len(told) + len(set(registered))))
+        predicted = {first, second} if odds > threshold else {first}
+        scores.append(2 * len(predicted & set(registered)) / (len(predicted) + len(set(registered))))
     return float(np.mean(scores))

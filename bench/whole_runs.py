@@ -98,7 +98,7 @@ def size(source: Path) -> dict[str, float]:
 
 
 def runs_kept(name: str) -> dict[str, list[dict]]:
-    """The runs that results hold of this very code: with other code between two starts all begin anew."""
+    """The runs that results hold of this very code: after a change of the code all begin again."""
     file = RESULTS / f"{name}.json"
     kept = json.loads(file.read_text()) if file.exists() and not QUICK and not IS_CHANGED else {"commit": None}
     return kept["figures"]["runs"] if kept["commit"] == COMMIT else {}

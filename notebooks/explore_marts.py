@@ -24,7 +24,7 @@ def _():
         from user_stages join stages using (stage) group by stage, stage_no order by stage_no
         """
     ).df()
-    print("How many children are told to be in each stage, and how surely:", stages, sep="\n")
+    print("Children by stage, with their mean probability:", stages, sep="\n")
     return duckdb, marts, os
 
 

@@ -46,7 +46,7 @@ def test_the_notebook_runs(base):
     notebook = PROJECT / "notebooks" / "explore_marts.py"
     run = subprocess.run([sys.executable, notebook], env=os.environ | paths, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    for found in ("How many children", "and why the last one", "Share of actions in the evening", "kindergarten"):
+    for found in ("Children by stage", "and why the last one", "Share of actions in the evening", "kindergarten"):
         assert found in run.stdout
 
 

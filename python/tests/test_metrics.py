@@ -34,7 +34,7 @@ def predictions_by_method(evaluated, tmp_path_factory):
 
 def test_users_are_those_of_the_newest_month(evaluated, predictions_by_method):
     marts = evaluated.frame("stage_totals", "month = '2017-02-01'").set_index("stage")["n_users"].dropna()
-    found = predictions_by_method["users"].set_index("told__stage")["users"].dropna()
+    found = predictions_by_method["users"].set_index("stage_month__stage")["users"].dropna()
     assert found.to_dict() == marts.to_dict() and len(found) > 3
 
 
@@ -44,11 +44,11 @@ def test_churn_is_the_monthly_share_of_lost_users(evaluated, predictions_by_meth
     found["month"] = pd.to_datetime(found["metric_time__month"])
     assert len(found) > 3
     for row in found.itertuples():
-        mart = marts.loc[(row.month, row.told__stage)]
+        mart = marts.loc[(row.month, row.stage_month__stage)]
         assert row.churn == pytest.approx(mart["n_moved_out"] / mart["n_users"], rel=1e-4)
 
 
 def test_accuracy_is_that_of_the_evaluation(evaluated, predictions_by_method):
     marts = evaluated.frame("stage_accuracy", "cohort = 'all' and period = 'all'").set_index("method")["accuracy"]
-    found = predictions_by_method["accuracy"].set_index("judged__method")["accuracy"]
+    found = predictions_by_method["accuracy"].set_index("evaluation__method")["accuracy"]
     assert found.to_dict() == pytest.approx(marts.to_dict(), rel=1e-4)
