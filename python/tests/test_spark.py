@@ -187,7 +187,7 @@ def assert_equal(shop: Shop, spark: SparkShop, folder: Path, without_rows: Set[s
 
 def months_built(output: str) -> dict[str, int]:
     """{table: number of months that a run built} of all monthly tables."""
-    found = re.findall(r"OK created \w+ monthly\w* model life_stage\.(\w+) \.* ?\[(\d+) months", output)
+    found = re.findall(r"OK created \w+ \w*monthly model life_stage\.(\w+) \.* ?\[(\d+) months", output)
     return {table: int(n) for table, n in found}
 
 
