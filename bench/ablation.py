@@ -1,6 +1,6 @@
-"""Ablation study of the method and its robustness, one change at a time. make ablation.
+"""Ablation study of the method and its robustness, one change at a time: make ablation
 
-On 14,000 simulated users, of whom 35 % are test users, in the months and with the data of the project's own evaluation.
+On 14,000 simulated users, 35 % of them test users, with the months and data of the project's own evaluation.
 """
 
 import sys
@@ -27,12 +27,12 @@ from life_stage.regularisation import choose_inverse_penalty
 from life_stage.retraining import read_age_divisions
 
 SUPPORT = 50
-FEW = (100, 300, 1_000, 3_000)
+LABEL_COUNTS = (100, 300, 1_000, 3_000)
 
 
 @dataclass(frozen=True)
-class World:
-    """Training and validation users before the window, and test users with their whole history, as examples."""
+class Samples:
+    """Training and validation users before the evaluation window, and test users with their whole history."""
 
     training: Examples
     validation: Examples
@@ -42,13 +42,13 @@ class World:
     n_months: int
     inverse_penalty: float = 0.0
 
-    def changed(self, change: Callable[[Examples], Examples], *parts: str) -> "World":
-        """With a change to the examples of some parts."""
+    def changed(self, change: Callable[[Examples], Examples], *parts: str) -> "Samples":
+        """A copy with changed examples of some parts."""
         return replace(self, **{part: change(getattr(self, part)) for part in parts})
 
 
-def world_of(warehouse: Path, matrix: dict[str, np.ndarray] | None = None) -> World:
-    """The learning tables as the evaluation reads them; matrix: in place of design_matrix."""
+def samples_of(warehouse: Path, matrix: dict[str, np.ndarray] | None = None) -> Samples:
+    """The training tables as the evaluation uses them; matrix: instead of design_matrix."""
     with duckdb.connect(str(warehouse), read_only=True) as connection:
         rows = connection.sql("from training_rows order by row_no").df()
         vocabulary = connection.sql("from training_vocabulary order by feature_id").df()
@@ -59,14 +59,14 @@ def world_of(warehouse: Path, matrix: dict[str, np.ndarray] | None = None) -> Wo
         ).fetchall()[0]
     past, past_matrix, known = known_before(rows, matrix, vocabulary, first, SUPPORT)
     before = examples_of(past, past_matrix, len(known), month_before(first))
-    everything = examples_of(rows, matrix, len(vocabulary), last)
+    examples = examples_of(rows, matrix, len(vocabulary), last)
     scale = diags_array(vocabulary["scale"][known.index] / known["scale"])  # of the time before the window
-    everything = replace(everything, matrix=csr_matrix(everything.matrix[:, known.index] @ scale))
-    split, of_past = rows["split"].to_numpy(), past["split"].to_numpy()
-    return World(
-        before[of_past == "train"].plausible(ages),
-        before[of_past == "validation"],
-        everything[split == "test"],
+    examples = replace(examples, matrix=csr_matrix(examples.matrix[:, known.index] @ scale))
+    split, past_split = rows["split"].to_numpy(), past["split"].to_numpy()
+    return Samples(
+        before[past_split == "train"].plausible(ages),
+        before[past_split == "validation"],
+        examples[split == "test"],
         of_this_month(known),
         ages,
         n_months,
@@ -75,74 +75,73 @@ def world_of(warehouse: Path, matrix: dict[str, np.ndarray] | None = None) -> Wo
 
 @dataclass(frozen=True)
 class Steps:
-    """Steps from a world to its posterior; the defaults are the product's."""
+    """Variants of training and readout; the defaults are the project's."""
 
-    log_likelihood: Callable[[World, BirthMonths], LogLikelihood] | None = None
+    log_likelihood: Callable[[Samples, BirthMonths], LogLikelihood] | None = None
     settings: ReadoutSettings | None = None
     last_year: bool = False
     history: int | None = None
 
 
-def evaluate_default(world: World, steps: Steps = Steps()) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def evaluate_default(samples: Samples, steps: Steps = Steps()) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Correctness, log-loss and user of the default method's predictions, one per evaluated user-month."""
-    features = np.ones(len(world.this_month), bool) if steps.last_year else world.this_month
 
-    def read(examples: Examples) -> Examples:
-        return examples if steps.last_year else examples.active(features)
+    def used(examples: Examples) -> Examples:
+        return examples if steps.last_year else examples.active(samples.this_month)
 
-    learn = read(world.training)
-    n_months = 1 + int(max(learn.months.lag.max(), world.test.months.lag.max()))
+    train = used(samples.training)
+    n_months = 1 + int(max(train.months.lag.max(), samples.test.months.lag.max()))
     births = BirthMonths(
-        world.ages, n_months, initial_prior_of(learn.months, world.ages), hazard_of(learn.months, world.ages)
+        samples.ages, n_months, initial_prior_of(train.months, samples.ages), hazard_of(train.months, samples.ages)
     )
-    log_likelihood = (steps.log_likelihood or plain)(replace(world, training=learn), births)
-    settings = steps.settings or training.calibrate(read(world.validation), births, log_likelihood)[0]
-    test = read(world.test)
-    readouts = last_months(world.test.months, world.n_months)
+    log_likelihood = (steps.log_likelihood or plain)(replace(samples, training=train), births)
+    settings = steps.settings or training.calibrate(used(samples.validation), births, log_likelihood)[0]
+    test = used(samples.test)
+    readouts = last_months(samples.test.months, samples.n_months)
     if steps.history:
         test = newest(test, steps.history)
         readouts = replace(readouts, tenure=np.minimum(readouts.tenure, steps.history - 1 - readouts.lag))
     objective = CalibrationObjective(test.matrix, test.months, readouts, births, log_likelihood)
     predicted = objective.probabilities(settings)
-    of_truth = predicted[np.arange(len(predicted)), objective.stage]
-    return predicted.argmax(axis=1) == objective.stage, -np.log(of_truth), objective.readouts.user
+    probability = predicted[np.arange(len(predicted)), objective.stage]
+    return predicted.argmax(axis=1) == objective.stage, -np.log(probability), objective.readouts.user
 
 
-def plain(world: World, births: BirthMonths) -> LogLikelihood:
+def plain(samples: Samples, births: BirthMonths) -> LogLikelihood:
     """Step 1: the regression."""
-    return training.fit(world.training, world.ages, world.inverse_penalty)
+    return training.fit(samples.training, samples.ages, samples.inverse_penalty)
 
 
-def through_filter(world: World, births: BirthMonths) -> LogLikelihood:
-    """Step 2: trained on through the filter."""
-    active = world.training
-    return train_through_filter.fine_tune(active.matrix, active.months, births, plain(world, births), 1 / 100)
+def through_filter(samples: Samples, births: BirthMonths) -> LogLikelihood:
+    """Step 2: end-to-end fine-tuning through the filter."""
+    active = samples.training
+    return train_through_filter.fine_tune(active.matrix, active.months, births, plain(samples, births), 1 / 100)
 
 
-def with_prior(world: World, births: BirthMonths) -> LogLikelihood:
-    """The posteriors multiplied, the prior of each month left in."""
-    found = plain(world, births)
+def with_prior(samples: Samples, births: BirthMonths) -> LogLikelihood:
+    """Posteriors instead of log-likelihoods: the prior of each month is not removed."""
+    found = plain(samples, births)
     return replace(found, intercepts=found.intercepts + np.log(found.prior))
 
 
-def in_stages(world: World) -> World:
-    """Six stages and the two outer bins in place of 20 bins."""
-    edges = (world.ages.bin_edges[0], *world.ages.stage_edges, world.ages.bin_edges[-1])
-    bins = ("not_yet", *world.ages.stages, "grown")
-    return replace(world, ages=Ages(bins, edges, world.ages.stages, world.ages.stage_edges))
+def in_stages(samples: Samples) -> Samples:
+    """Six stages and the two outer bins instead of 20 bins."""
+    ages = samples.ages
+    edges = (ages.bin_edges[0], *ages.stage_edges, ages.bin_edges[-1])
+    return replace(samples, ages=Ages(("not_yet", *ages.stages, "grown"), edges, ages.stages, ages.stage_edges))
 
 
 def wrong_labels(share: float) -> Callable[[Examples], Examples]:
-    """Some more users' children with an age drawn from another user."""
+    """A share of additional users whose child's age is sampled from another user."""
 
     def change(examples: Examples) -> Examples:
         rng, months = np.random.default_rng(0), examples.months
         birth = months.age + months.lag
         users, first = np.unique(months.user, return_index=True)
-        drawn = dict(zip(users, rng.permutation(birth[first]), strict=True))
+        sampled = dict(zip(users, rng.permutation(birth[first]), strict=True))
         wrong = set(users[rng.random(len(users)) < share])
         age = [
-            drawn[u] - lag if u in wrong else age
+            sampled[u] - lag if u in wrong else age
             for u, lag, age in zip(months.user, months.lag, months.age, strict=True)
         ]
         return replace(examples, months=Months(months.user, months.lag, np.array(age), months.tenure))
@@ -151,12 +150,12 @@ def wrong_labels(share: float) -> Callable[[Examples], Examples]:
 
 
 def fewer_users(n_users: int) -> Callable[[Examples], Examples]:
-    """The first so many."""
+    """The first n_users users."""
     return lambda examples: examples[np.isin(examples.months.user, np.unique(examples.months.user)[:n_users])]
 
 
 def thinned(share: float) -> Callable[[Examples], Examples]:
-    """Some of the months left out, as if nothing had been done in them; each user's first stays."""
+    """A share of the months removed, as if they were inactive, except each user's first one."""
 
     def change(examples: Examples) -> Examples:
         kept = np.random.default_rng(0).random(len(examples.months)) >= share
@@ -167,7 +166,7 @@ def thinned(share: float) -> Callable[[Examples], Examples]:
 
 
 def exchanged(share: float) -> Callable[[Examples], Examples]:
-    """In some of the months the actions of somebody else."""
+    """A share of the active months with the actions of another user."""
 
     def change(examples: Examples) -> Examples:
         rng = np.random.default_rng(0)
@@ -180,54 +179,55 @@ def exchanged(share: float) -> Callable[[Examples], Examples]:
 
 
 def presence(examples: Examples) -> Examples:
-    """Whether a feature was met, not on how many days."""
+    """Binary features instead of the number of days."""
     found = examples.matrix.copy()
     found.data = np.where(found.data > 0, np.log(2), found.data)
     return replace(examples, matrix=found)
 
 
-def with_quiet_months(world: World) -> World:
-    """Empty months as rows of their own, with one feature that says so."""
+def with_inactive_months(samples: Samples) -> Samples:
+    """Inactive months as additional rows, marked by one feature."""
 
     def change(examples: Examples) -> Examples:
-        everywhere = last_months(examples.months, 1 + int(examples.months.lag.max()))
-        keys = [months.user * 1000 - months.lag for months in (everywhere, examples.months)]
-        place = np.searchsorted(keys[0], keys[1])
-        quiet = np.ones(len(everywhere), bool)
-        quiet[place[examples.is_active]] = False
+        all_months = last_months(examples.months, 1 + int(examples.months.lag.max()))
+        keys = [months.user * 1000 - months.lag for months in (all_months, examples.months)]
+        index = np.searchsorted(keys[0], keys[1])
+        inactive = np.ones(len(all_months), bool)
+        inactive[index[examples.is_active]] = False
         into = csr_matrix(
-            (np.ones(len(place)), (place, np.arange(len(place)))), shape=(len(everywhere), len(examples.months))
+            (np.ones(len(index)), (index, np.arange(len(index)))), shape=(len(all_months), len(examples.months))
         )
-        column = csr_matrix(quiet.astype(float)[:, None])
+        column = csr_matrix(inactive.astype(float)[:, None])
         matrix = hstack([into @ examples.matrix, column], format="csr")
-        return Examples(everywhere, matrix, np.ones(len(everywhere), bool))
+        return Examples(all_months, matrix, np.ones(len(all_months), bool))
 
-    changed = world.changed(change, "training", "validation", "test")
-    return replace(changed, this_month=np.append(world.this_month, True))
+    changed = samples.changed(change, "training", "validation", "test")
+    return replace(changed, this_month=np.append(samples.this_month, True))
 
 
 def event_counts(warehouse: Path) -> dict[str, np.ndarray]:
-    """ln(1 + events) in place of ln(1 + days), for the features of the month itself."""
+    """ln(1 + events) instead of ln(1 + days), for the features of the month itself."""
     with duckdb.connect(str(warehouse), read_only=True) as connection:
         found = connection.sql(PUSH_DOWN_COUNTS).fetchnumpy()
     return found | {"value": np.log1p(found["value"])}
 
 
 def with_few_labels(warehouse: Path, n_users: int) -> dict[str, dict[str, float]]:
-    """How every method does on the same test users when only so many users trained its models, and 3 in 10 of that many
-    calibrated them."""
-    wanted = {"train": n_users, "validation": round(0.3 * n_users)}
+    """Accuracy of every method on the same test users, with n_users training and 0.3 n_users validation users."""
+    limits = {"train": n_users, "validation": round(0.3 * n_users)}
+    names = {"rows": "training_rows", "matrix": "design_matrix", "vocabulary": "training_vocabulary"}
+    names |= {name: name for name in ("age_bins", "stages")}
     with duckdb.connect(str(warehouse), read_only=True) as connection:
-        tables = {name: connection.table(name) for name in ("age_bins", "stages")}
-        tables |= {name: connection.table(f"learning_{name}") for name in ("rows", "matrix", "vocabulary")}
+        tables = {name: connection.table(table) for name, table in names.items()}
         window = connection.table("evaluation_window")
-        places = "select user_no, row_number() over (partition by split order by user_no) as place"
+        ranks = "select user_no, row_number() over (partition by split order by user_no) as user_rank"
         few = connection.sql(
-            f"""with places as ({places} from (select distinct user_no, split from training_rows))
+            f"""with ranks as ({ranks} from (select distinct user_no, split from training_rows))
             select training_rows.* replace (
-                case when place > case split when 'train' then {wanted["train"]}
-                    when 'validation' then {wanted["validation"]} else place end then 'unused' else split end as split)
-            from training_rows join places using (user_no)"""
+                case when user_rank > case split when 'train' then {limits["train"]}
+                    when 'validation' then {limits["validation"]} else user_rank end
+                then 'unused' else split end as split)
+            from training_rows join ranks using (user_no)"""
         )
         options = {"min_training_users": 1, "min_feature_support": SUPPORT, "retrain_every_months": 0}
         model = train_evaluation_model_if_due(
@@ -254,45 +254,47 @@ def main() -> None:
     warehouse = WORK / "experiment1.duckdb"
     if not warehouse.exists():
         warehouse = build(source, "experiment1", train_share=0.5, validation_share=0.15)
-    world = world_of(warehouse)
-    c = choose_inverse_penalty(world.training.active(world.this_month), world.ages)
-    world = replace(world, inverse_penalty=c)
-    events = replace(world_of(warehouse, event_counts(warehouse)), inverse_penalty=c)
-    everybody = ("training", "validation", "test")
-    changes: dict[str, tuple[World, Steps]] = {
-        "6 stages in place of 20 age bins": (in_stages(world), Steps()),
+    samples = samples_of(warehouse)
+    c = choose_inverse_penalty(samples.training.active(samples.this_month), samples.ages)
+    samples = replace(samples, inverse_penalty=c)
+    events = replace(samples_of(warehouse, event_counts(warehouse)), inverse_penalty=c)
+    all_parts = ("training", "validation", "test")
+    changes: dict[str, tuple[Samples, Steps]] = {
+        "6 stages in place of 20 age bins": (in_stages(samples), Steps()),
         "end-to-end fine-tuning (step 2, anchor penalty 100)": (
-            world,
+            samples,
             Steps(log_likelihood=through_filter),
         ),
-        "without prior correction: posteriors multiplied": (world, Steps(log_likelihood=with_prior)),
-        "without calibration": (world, Steps(settings=UNCALIBRATED)),
+        "without prior correction: posteriors multiplied": (samples, Steps(log_likelihood=with_prior)),
+        "without calibration": (samples, Steps(settings=UNCALIBRATED)),
         "events counted in place of days": (events, Steps()),
-        "presence in place of days": (world.changed(presence, *everybody), Steps()),
-        "log-likelihood of inactive months added": (with_quiet_months(world), Steps()),
-        "features of last year's month added": (world, Steps(last_year=True)),
-        **{f"history of {n} months": (world, Steps(history=n)) for n in (6, 12, 18)},
-        **{f"{n:,} training users": (world.changed(fewer_users(n), "training"), Steps()) for n in (300, 1_000, 3_000)},
+        "presence in place of days": (samples.changed(presence, *all_parts), Steps()),
+        "log-likelihood of inactive months added": (with_inactive_months(samples), Steps()),
+        "features of last year's month added": (samples, Steps(last_year=True)),
+        **{f"history of {n} months": (samples, Steps(history=n)) for n in (6, 12, 18)},
+        **{
+            f"{n:,} training users": (samples.changed(fewer_users(n), "training"), Steps()) for n in (300, 1_000, 3_000)
+        },
         **{
             f"{share:.0%} more wrong labels in training": (
-                world.changed(wrong_labels(share), "training", "validation"),
+                samples.changed(wrong_labels(share), "training", "validation"),
                 Steps(),
             )
             for share in (0.1, 0.2)
         },
         **{
-            f"{share:.0%} of the active months left out": (world.changed(thinned(share), *everybody), Steps())
+            f"{share:.0%} of the active months left out": (samples.changed(thinned(share), *all_parts), Steps())
             for share in (0.25, 0.5, 0.75)
         },
         **{
             f"{share:.0%} of the test users' months are somebody else's": (
-                world.changed(exchanged(share), "test"),
+                samples.changed(exchanged(share), "test"),
                 Steps(),
             )
             for share in (0.1, 0.3)
         },
     }
-    right, loss, user = evaluate_default(world)
+    right, loss, user = evaluate_default(samples)
     print(f"the default: accuracy {100 * right.mean():.1f} %, log-loss {loss.mean():.3f}", flush=True)
     figures = {}
     for number, (name, (other, steps)) in enumerate(changes.items(), 1):
@@ -309,15 +311,15 @@ def main() -> None:
             flush=True,
         )
         print(f"  {number} of {len(changes)}", file=sys.stderr, flush=True)
-    few = {}
-    for n_users in FEW:
-        few[f"{n_users:,}"] = with_few_labels(warehouse, n_users)
+    few_labels = {}
+    for n_users in LABEL_COUNTS:
+        few_labels[f"{n_users:,}"] = with_few_labels(warehouse, n_users)
         print(
             f"{n_users:,} training users:",
-            {m: round(100 * row["accuracy"], 1) for m, row in few[f"{n_users:,}"].items()},
+            {m: round(100 * row["accuracy"], 1) for m, row in few_labels[f"{n_users:,}"].items()},
         )
     default = {"accuracy": float(right.mean()), "log_loss": float(loss.mean())}
-    keep("ablation", {"default": default, "changes": figures, "few labels": few})
+    keep("ablation", {"default": default, "changes": figures, "few labels": few_labels})
     results_page.write()
 
 

@@ -1,8 +1,7 @@
 """Benefit of a feature that an analyst adds as one SQL file: python bench/analyst_feature.py.
 
-The simulated shoppers are given a dwell time that grows with the true age of their child, a signal that no feature of
-the project reads. One family reads it; another is noise. Each is built beside production, as the guide to adding a
-feature says.
+Simulated dwell times grow with the true age of the child, a signal that no feature of the project uses. One added
+feature group uses it; another is noise. Each has its own project copy and warehouse.
 """
 
 import shutil
@@ -14,9 +13,9 @@ import yaml
 from held_out import Scores
 from measuring import PROJECT, WORK, build, demo_source, keep
 
-FAMILIES = {
+GROUPS = {
     "dwell": """
-        -- How long items are looked at: simulated to grow with the child's age.
+        -- Dwell time, simulated to grow with the child's age.
         select
             user_id,
             month,
@@ -25,7 +24,7 @@ FAMILIES = {
         from {{ ref("stg_actions") }} where dwell_seconds is not null group by user_id, month
     """,
     "noise": """
-        -- A number that has nothing to do with anything.
+        -- Noise, independent of the child's age.
         select distinct user_id, month, concat('noise=', left(md5(concat(user_id, month)), 1)) as feature, 1 as value
         from {{ ref("stg_actions") }}
     """,
@@ -33,7 +32,7 @@ FAMILIES = {
 
 
 def source_with_dwell_times() -> Path:
-    """Demo data whose dwell times are exponential, with a mean of 20 + age of the first child, at least 5 seconds."""
+    """Demo data with exponential dwell times; mean: 20 + age of the first child in months, at least 5 seconds."""
     plain, folder = demo_source("demo14", users=14_000, months=24, through="2017-02"), WORK / "dwell"
     if folder.exists():
         return folder
@@ -56,25 +55,25 @@ def source_with_dwell_times() -> Path:
     return folder
 
 
-def project_with(family: str | None) -> Path:
-    """A copy of the project, with one more family, if any."""
-    folder = WORK / f"project_{family}"
+def project_with(group: str | None) -> Path:
+    """A copy of the project, with one more feature group, if any."""
+    folder = WORK / f"project_{group}"
     shutil.rmtree(folder, ignore_errors=True)
     for name in ("models", "macros", "seeds", "tests"):
         shutil.copytree(PROJECT / name, folder / name)
     for name in ("dbt_project.yml", "profiles.yml"):
         shutil.copy(PROJECT / name, folder)
     (folder / "python").symlink_to(PROJECT / "python")
-    if family:
-        (folder / f"models/life_stage/features/feature_{family}.sql").write_text(FAMILIES[family])
+    if group:
+        (folder / f"models/life_stage/features/feature_{group}.sql").write_text(GROUPS[group])
     return folder
 
 
-def scores_with(family: str | None) -> Scores:
+def scores_with(group: str | None) -> Scores:
     """Build, and read the predictions for the test users."""
     listed = yaml.safe_load((PROJECT / "dbt_project.yml").read_text())["vars"]["features"]
-    features = [*listed, *([f"feature_{family}"] if family else [])]
-    warehouse = build(source_with_dwell_times(), f"with_{family}", project_with(family), features=features)
+    features = [*listed, *([f"feature_{group}"] if group else [])]
+    warehouse = build(source_with_dwell_times(), f"with_{group}", project_with(group), features=features)
     with duckdb.connect(str(warehouse), read_only=True) as connection:
         predicted = connection.sql(
             """select predicted_stage = true_stage as is_right, - ln(true_stage_probability) as log_loss, user_id
@@ -91,9 +90,9 @@ def main() -> None:
     """Build three warehouses and compare."""
     default, figures = scores_with(None), {}
     print(f"default features: {default.text()}")
-    for family in FAMILIES:
-        figures[family] = scores_with(family).against(default)
-        print(f"with feature_{family}: {figures[family]}", flush=True)
+    for group in GROUPS:
+        figures[group] = scores_with(group).against(default)
+        print(f"with feature_{group}: {figures[group]}", flush=True)
     keep("analyst_feature", figures)
 
 

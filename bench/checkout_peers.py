@@ -1,8 +1,8 @@
 """Other libraries on the checkout's carts: cornac (ItemKNN, EASE, TIFUKNN, UPCF) and implicit (ALS, BM25).
 
-Each learns from the lines before the month and is asked with what the hybrid is asked with: the cart, and what its
-shopper bought until the day before. Five settings of each are tried on the carts of September, as draw 0 has them, and
-the one with the highest recall@10 predicts the evaluated carts of every sample. make bench-checkout
+Each is trained on the lines before the month and has the inputs of the hybrid: the cart, and the user's purchases until
+the day before. Of five settings per method, the one with the highest recall@10 on the carts of September (seed 0)
+predicts the evaluated carts of every seed. make bench-checkout
 """
 
 from collections import Counter
@@ -13,24 +13,24 @@ import duckdb
 import numpy as np
 from scipy.sparse import csr_matrix
 
-N_SHOWN, N_DRAWS = 10, 500
-LEARNED: dict[tuple, object] = {}
-LINEAR_ITEMS = 4000  # the most frequent ones: EASE inverts a matrix of all it knows
+N_SERVED, N_SAMPLES = 10, 500
+FITTED: dict[tuple, object] = {}
+LINEAR_ITEMS = 4000  # the most frequent items, because EASE inverts their matrix
 
 
 @dataclass(frozen=True)
 class Month:
-    """What is known before a month, and its carts: rows of the matrices are shoppers, baskets or cases."""
+    """Data before a month, and its carts; rows of the matrices are users, baskets or queries."""
 
     day: str
-    users: csr_matrix  # baskets of each shopper that held an item
+    users: csr_matrix  # number of baskets with the item
     baskets: csr_matrix
-    histories: list[list[list[int]]]  # of each shopper, before the month, items of each basket, oldest first
+    histories: list[list[list[int]]]  # per user, before the month: the items of each basket, oldest first
     carts: csr_matrix
-    known: csr_matrix  # what the shopper of each case bought until the day before
+    known: csr_matrix  # per query: the user's purchases until the day before
     known_baskets: list[list[list[int]]]
     relevant_items: csr_matrix
-    user_ids: list[str]  # of the cases
+    user_ids: list[str]  # of the queries
 
 
 def months_of(warehouse: duckdb.DuckDBPyConnection) -> list[Month]:
@@ -64,37 +64,37 @@ def month_of(warehouse: duckdb.DuckDBPyConnection, month) -> Month:
         )
         return dict(found.fetchall())
 
-    def of_cases(table: str) -> csr_matrix:
+    def by_query(table: str) -> csr_matrix:
         return matrix(f"{queries} inner join {table} using (query_id)", "number", len(user_ids))
 
-    by_user, by_case = "dense_rank() over (order by user_id) - 1", "number"
-    numbered = f"(select *, {by_user} as user_no from {before})"
-    known_baskets = histories(known, by_case)
+    user_no, query_no = "dense_rank() over (order by user_id) - 1", "number"
+    lines = f"(select *, {user_no} as user_no from {before})"
+    known_baskets = histories(known, query_no)
     return Month(
         day=str(month),
-        users=matrix(before, by_user),
+        users=matrix(before, user_no),
         baskets=matrix(before, "dense_rank() over (order by basket) - 1"),
-        histories=[baskets for _, baskets in sorted(histories(numbered, "user_no").items())],
-        carts=of_cases("(from checkout_query_items where context = 'cart') as given"),
-        known=matrix(known, by_case, len(user_ids)),
+        histories=[baskets for _, baskets in sorted(histories(lines, "user_no").items())],
+        carts=by_query("(from checkout_query_items where context = 'cart') as carts"),
+        known=matrix(known, query_no, len(user_ids)),
         known_baskets=[known_baskets.get(number, []) for number in range(len(user_ids))],
-        relevant_items=of_cases("checkout_relevant_items"),
+        relevant_items=by_query("checkout_relevant_items"),
         user_ids=user_ids,
     )
 
 
-def queried(month: Month, cart_weight: float) -> csr_matrix:
-    """A row per case: the shopper's habits, and the cart that many times."""
+def inputs_of(month: Month, cart_weight: float) -> csr_matrix:
+    """One row per query: the user's habits, plus the cart times cart_weight."""
     return (month.known.log1p() + month.carts * cart_weight).tocsr()
 
 
-def rows_known(month: Month, by: str) -> csr_matrix:
-    """What a model of items learns from: shoppers or baskets."""
+def training_matrix(month: Month, by: str) -> csr_matrix:
+    """Training data of an item model: users or baskets."""
     return month.baskets if by == "baskets" else month.users.log1p()
 
 
 def cornac_data(matrix: csr_matrix):
-    """A matrix as cornac's data set, items in the matrix's order."""
+    """A matrix as a cornac data set, with the same item indices."""
     from cornac.data import Dataset
 
     coordinates = matrix.tocoo()
@@ -104,36 +104,36 @@ def cornac_data(matrix: csr_matrix):
     )
 
 
-def learned(fit: Callable, month: Month, by: str, **setting: object) -> csr_matrix:
-    """What a model of items learns before a month: the same in every draw of the carts, so it is learned once."""
+def fitted(fit: Callable, month: Month, by: str, **setting: object) -> csr_matrix:
+    """An item model trained before a month; cached, because it does not depend on the random seed of the carts."""
     key = (fit, month.day, by, *setting.items())
-    if key not in LEARNED:
-        LEARNED[key] = fit(rows_known(month, by), **setting)
-    return LEARNED[key]
+    if key not in FITTED:
+        FITTED[key] = fit(training_matrix(month, by), **setting)
+    return FITTED[key]
 
 
 def item_knn(month: Month, seed: int, *, cart_weight: float, **setting: object):
-    """cornac's nearest items: the sum of their similarities to what the case holds."""
-    return queried(month, cart_weight) @ learned(item_similarities, month, **setting)
+    """cornac's ItemKNN: sum of the similarities to the items of the query."""
+    return inputs_of(month, cart_weight) @ fitted(item_similarities, month, **setting)
 
 
 def item_similarities(known: csr_matrix, k: int, weighting: str | None) -> csr_matrix:
-    """By the item held, of the other one."""
+    """Similarities: rows are items of the query, columns are candidates."""
     from cornac.models import ItemKNN
 
     return ItemKNN(k=k, weighting=weighting, seed=1, verbose=False).fit(cornac_data(known)).sim_mat.T.tocsr()
 
 
 def ease(month: Month, seed: int, *, cart_weight: float, **setting: object):
-    """cornac's linear autoencoder of the most frequent items."""
-    items, weights = learned(linear_weights, month, **setting)
+    """cornac's EASE on the most frequent items."""
+    items, weights = fitted(linear_weights, month, **setting)
     scores = np.zeros(month.carts.shape, np.float32)
-    scores[:, items] = queried(month, cart_weight)[:, items] @ weights
+    scores[:, items] = inputs_of(month, cart_weight)[:, items] @ weights
     return scores
 
 
 def linear_weights(known: csr_matrix, penalty: float, positive: bool) -> tuple[np.ndarray, np.ndarray]:
-    """The items, and their weights by the item held, of the other one."""
+    """The items, and the weights: rows are items of the query, columns are candidates."""
     from cornac.models import EASE
 
     items = np.sort(np.argsort(-np.asarray(known.sum(axis=0)).ravel(), kind="stable")[:LINEAR_ITEMS])
@@ -142,24 +142,24 @@ def linear_weights(known: csr_matrix, penalty: float, positive: bool) -> tuple[n
 
 
 def als(month: Month, seed: int, *, factors: int, regularization: float, alpha: float, cart_weight: float):
-    """implicit's factors of shoppers and items; a case is a new shopper."""
+    """implicit's ALS; a query is a new user."""
     from implicit.als import AlternatingLeastSquares
 
     model = AlternatingLeastSquares(
         factors=factors, regularization=regularization, alpha=alpha, iterations=15, random_state=seed, num_threads=1
     )
     model.fit(month.users.log1p().tocsr(), show_progress=False)
-    rows = queried(month, cart_weight).astype(np.float32)
+    rows = inputs_of(month, cart_weight).astype(np.float32)
     return model.recalculate_user(np.arange(rows.shape[0]), rows) @ model.item_factors.T
 
 
 def bm25(month: Month, seed: int, *, cart_weight: float, **setting: object):
-    """implicit's nearest items by BM25."""
-    return queried(month, cart_weight) @ learned(bm25_similarities, month, **setting)
+    """implicit's item neighbours by BM25."""
+    return inputs_of(month, cart_weight) @ fitted(bm25_similarities, month, **setting)
 
 
 def bm25_similarities(known: csr_matrix, k: int, k1: float, b: float) -> csr_matrix:
-    """By the item held, of the other one."""
+    """Similarities: rows are items of the query, columns are candidates."""
     from implicit.nearest_neighbours import BM25Recommender
 
     model = BM25Recommender(K=k, K1=k1, B=b, num_threads=1)
@@ -168,7 +168,7 @@ def bm25_similarities(known: csr_matrix, k: int, k1: float, b: float) -> csr_mat
 
 
 def tifuknn(month: Month, seed: int, *, neighbours: int, within: float, group: float, alpha: float):
-    """cornac's vectors of shoppers and, by them, the mean of the nearest: its own score() adds one number for all."""
+    """cornac's TIFUKNN: user vectors and the mean of the nearest users; its own score() scores one user at a time."""
     from cornac.models import TIFUKNN
 
     model = TIFUKNN(n_neighbors=neighbours, within_decay_rate=within, group_decay_rate=group, alpha=alpha)
@@ -177,28 +177,28 @@ def tifuknn(month: Month, seed: int, *, neighbours: int, within: float, group: f
         np.array([model._compute_user_vector(history) for history in histories], np.float32)
         for histories in (month.histories, month.known_baskets)
     )
-    far = (users**2).sum(axis=1) - 2 * queries @ users.T
-    nearest = np.argpartition(far, neighbours, axis=1)[:, :neighbours]
-    starts = np.arange(len(far) + 1) * neighbours
-    chosen = csr_matrix((np.full(nearest.size, 1 / neighbours), nearest.ravel(), starts), (len(far), len(users)))
+    distance = (users**2).sum(axis=1) - 2 * queries @ users.T
+    nearest = np.argpartition(distance, neighbours, axis=1)[:, :neighbours]
+    starts = np.arange(len(distance) + 1) * neighbours
+    chosen = csr_matrix((np.full(nearest.size, 1 / neighbours), nearest.ravel(), starts), (len(distance), len(users)))
     return alpha * queries + (1 - alpha) * (chosen @ users)
 
 
 def upcf(month: Month, seed: int, *, recency: int, locality: int, asymmetry: float):
-    """cornac's UPCF as a formula for all cases: shares of the newest baskets of all shoppers, by their likeness.
+    """cornac's UPCF for all queries at once: item shares in the newest baskets of all users, weighted by similarity.
 
-    cornac asks one case at a time and keeps the hundred shoppers most alike.
+    cornac scores one query at a time and uses the hundred most similar users.
     """
-    own, others = (newest(histories, recency, month) for histories in (month.known_baskets, month.histories))
-    held, of_users = month.known.sign().tocsr(), month.users.sign().tocsr()
-    n_held, n_of_user = (np.asarray(rows.sum(axis=1)).ravel() for rows in (held, of_users))
-    alike = (held @ of_users.T).toarray()
-    alike /= np.maximum(n_held[:, None], 1) ** asymmetry * n_of_user[None, :] ** (1 - asymmetry)
-    return csr_matrix(alike**locality) @ others + own
+    own, others = (newest_shares(histories, recency, month) for histories in (month.known_baskets, month.histories))
+    query_items, user_items = month.known.sign().tocsr(), month.users.sign().tocsr()
+    n_query, n_user = (np.asarray(rows.sum(axis=1)).ravel() for rows in (query_items, user_items))
+    similarity = (query_items @ user_items.T).toarray()
+    similarity /= np.maximum(n_query[:, None], 1) ** asymmetry * n_user[None, :] ** (1 - asymmetry)
+    return csr_matrix(similarity**locality) @ others + own
 
 
-def newest(histories: list[list[list[int]]], recency: int, month: Month) -> csr_matrix:
-    """Of each history the share of its newest baskets (0: of all) that hold an item."""
+def newest_shares(histories: list[list[list[int]]], recency: int, month: Month) -> csr_matrix:
+    """Share of each history's newest baskets (0: all baskets) with the item."""
     rows, items, shares = [], [], []
     for number, history in enumerate(histories):
         last = history[-recency:] if recency else history
@@ -274,15 +274,15 @@ PEERS: dict[str, tuple[Callable, list[dict]]] = {
 
 
 def evaluated(month: Month, scores) -> np.ndarray:
-    """recall@10 and average precision of each case; what lies in the cart is not shown, nor what has no score."""
+    """recall@10 and average precision of each query, without items in the cart and items without a score."""
     scores = np.array(scores.todense() if hasattr(scores, "todense") else scores, dtype=float)
     scores[month.carts.nonzero()] = -np.inf
-    best = np.argsort(-scores, axis=1, kind="stable")[:, :N_SHOWN]
-    shown = np.take_along_axis(scores, best, axis=1)
-    hits = np.take_along_axis(month.relevant_items.toarray(), best, axis=1) * (np.isfinite(shown) & (shown != 0))
-    n_right = np.asarray(month.relevant_items.sum(axis=1)).ravel()
-    precisions = (hits * hits.cumsum(axis=1) / np.arange(1, N_SHOWN + 1)).sum(axis=1)
-    return np.column_stack([hits.sum(axis=1) / n_right, precisions / np.minimum(n_right, N_SHOWN)])
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :N_SERVED]
+    top = np.take_along_axis(scores, best, axis=1)
+    hits = np.take_along_axis(month.relevant_items.toarray(), best, axis=1) * (np.isfinite(top) & (top != 0))
+    n_relevant = np.asarray(month.relevant_items.sum(axis=1)).ravel()
+    precisions = (hits * hits.cumsum(axis=1) / np.arange(1, N_SERVED + 1)).sum(axis=1)
+    return np.column_stack([hits.sum(axis=1) / n_relevant, precisions / np.minimum(n_relevant, N_SERVED)])
 
 
 def chosen_settings(month: Month) -> dict[str, tuple[dict, list[float]]]:
@@ -304,13 +304,13 @@ def predictions_by_method(months: list[Month], seed: int, settings: dict[str, di
 
 
 def ahead(own: np.ndarray, other: np.ndarray, users: list[str]) -> dict[str, list[float]]:
-    """By how much the own figures are higher, with 95 % intervals from draws of whole users."""
+    """Mean difference of the own and the other figures, with 95 % intervals of a bootstrap over users."""
     ids, number = np.unique(users, return_inverse=True)
-    draws = np.random.default_rng(1).multinomial(len(ids), np.full(len(ids), 1 / len(ids)), size=N_DRAWS)
-    n_queries = draws @ np.bincount(number)
+    samples = np.random.default_rng(1).multinomial(len(ids), np.full(len(ids), 1 / len(ids)), size=N_SAMPLES)
+    n_queries = samples @ np.bincount(number)
     found = {}
     for column, metric in enumerate(("recall_at_10", "map_at_10")):
         gain = own[:, column] - other[:, column]
-        of_draws = draws @ np.bincount(number, gain) / n_queries
-        found[metric] = [float(gain.mean()), *map(float, np.quantile(of_draws, [0.025, 0.975]))]
+        sampled_gains = samples @ np.bincount(number, gain) / n_queries
+        found[metric] = [float(gain.mean()), *map(float, np.quantile(sampled_gains, [0.025, 0.975]))]
     return found

@@ -1,25 +1,25 @@
 """Cost of filter updates for 500,000 users: 23 months from nothing, the month after, and nothing new.
 
-The evidence is that of 5,000 simulated shoppers, each a hundred times. Every figure is a whole `dbt run` of the three
-folds, the start of dbt included, with DuckDB held to 3 GB. python bench/filter_cost.py
+The log-likelihoods are those of 5,000 simulated shoppers, each a hundred times. Every figure is a whole `dbt run` of
+the three filter models, including the start of dbt, with a limit of 3 GB for DuckDB. python bench/filter_cost.py
 """
 
 import os
 from functools import partial
 
 import duckdb
-from measuring import MEMORY, build, dbt, demo_source, folder_of, keep, measured, of_children
+from measuring import MEMORY, build, child_usage, dbt, demo_source, folder_of, keep, measured
 
-NAME, USERS, COPIES = "fold", 5_000, 100
+NAME, USERS, COPIES = "filter", 5_000, 100
 NEWEST = "2017-02-01"
-FOLDS = ("birth_month_filter", "dynamic_fusion", "pair_filter")
+FILTERS = ("birth_month_filter", "dynamic_fusion", "pair_filter")
 
 
 def multiply(connection: duckdb.DuckDBPyConnection) -> int:
     """Each user a hundred times in the input tables of the filters, without posteriors; number of users."""
     for table in ("stage_log_likelihoods", "stage_scores", "group_log_likelihoods"):
         connection.execute(f"create table once as from {table}")
-        if table == "group_log_likelihoods":  # a view: its cost belongs to that of a month's actions
+        if table == "group_log_likelihoods":  # a view: its cost is part of scoring
             connection.execute("drop view group_log_likelihoods cascade")
             connection.execute("create table group_log_likelihoods as from once")
         connection.execute(f"truncate {table}")
@@ -30,19 +30,19 @@ def multiply(connection: duckdb.DuckDBPyConnection) -> int:
                 month,
             )
         connection.execute("drop table once")
-    for fold in FOLDS:
-        connection.execute(f"truncate {fold}")
-        connection.execute(f"truncate {fold}_cells")
-        connection.execute("delete from build_log where model like ?", [f"{fold}%"])
+    for model in FILTERS:
+        connection.execute(f"truncate {model}")
+        connection.execute(f"truncate {model}_cells")
+        connection.execute("delete from build_log where model like ?", [f"{model}%"])
     connection.execute("create table withheld as from month_model_assignments where month = ?", [NEWEST])
     connection.execute("delete from month_model_assignments where month = ?", [NEWEST])
     return connection.execute("select count(distinct user_id) from stage_log_likelihoods").fetchall()[0][0]
 
 
-def fold() -> dict[str, float]:
-    """The processor time and memory of the three folds."""
+def run_filters() -> dict[str, float]:
+    """CPU time and memory of the three filter models."""
     os.environ["LIFE_STAGE_MEMORY"] = MEMORY
-    return of_children(partial(dbt, folder_of(NAME), NAME, "run", "--select", *FOLDS))
+    return child_usage(partial(dbt, folder_of(NAME), NAME, "run", "--select", *FILTERS))
 
 
 def main() -> None:
@@ -50,17 +50,17 @@ def main() -> None:
     warehouse = build(demo_source(NAME, users=USERS, months=24, through="2017-02"), NAME)
     with duckdb.connect(str(warehouse)) as connection:
         n_users = multiply(connection)
-    found = {"23 months from nothing": measured(fold)}
+    found = {"23 months from nothing": measured(run_filters)}
     with duckdb.connect(str(warehouse)) as connection:
         connection.execute("insert into month_model_assignments from withheld")
-    found["one new month"] = measured(fold)
-    found["nothing new"] = measured(fold)
+    found["one new month"] = measured(run_filters)
+    found["nothing new"] = measured(run_filters)
     with duckdb.connect(str(warehouse), read_only=True) as connection:
         sizes = connection.execute(
             "select table_name, estimated_size from duckdb_tables() where table_name ~ 'birth_month|dynamic|pair'"
         ).fetchall()
     keep("filter_cost", {"n_users": n_users, "runs": found, "rows": dict(sizes)})
-    print(f"{n_users:,} users, all three folds:")
+    print(f"{n_users:,} users, all three filter models:")
     for name, figures in found.items():
         print(
             f"  {name:24} {figures['cpu_s']:6.1f} CPU-s {figures['wall_s']:6.1f} s, peak {figures['peak_mb']:,.0f} MiB"

@@ -1,6 +1,6 @@
 """Held-out evaluation for benchmarks: the training tables of a warehouse as arrays, and scores with intervals.
 
-Training users, validation users and test users are different people; nothing is fitted on test users.
+Training, validation and test users are disjoint; nothing is fitted on test users.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from life_stage.scoring import LAST_YEAR
 
 
 @dataclass(frozen=True)
-class Learning:
+class TrainingData:
     """Training and evaluation data of a model; `this_month` marks the features of the month itself."""
 
     rows: pd.DataFrame
@@ -37,41 +37,41 @@ class Learning:
 
     @property
     def this_month(self) -> np.ndarray:
-        """Which features the evidence reads."""
+        """True for the features of the log-likelihood."""
         return ~self.vocabulary["feature"].str.startswith(LAST_YEAR).to_numpy()
 
     def active(self, split: str) -> Examples:
-        """The months with actions of one part of the users."""
+        """The months with actions of the users of one split."""
         return self.examples[self.split == split].active(self.this_month)
 
 
-def learning_of(warehouse: Path) -> Learning:
-    """The learning tables as a warehouse holds them."""
+def training_data_of(warehouse: Path) -> TrainingData:
+    """The training tables of a warehouse."""
     with duckdb.connect(str(warehouse), read_only=True) as connection:
         rows = connection.sql("from training_rows order by row_no").df()
         vocabulary = connection.sql("from training_vocabulary order by feature_id").df()
         matrix = connection.sql("from design_matrix").fetchnumpy()
         ages = read_age_divisions(connection.table("age_bins"), connection.table("stages"))
         ((through,),) = connection.sql("select max(month) from month_calendar where is_closed").fetchall()
-    return Learning(rows, matrix, vocabulary, ages, through, examples_of(rows, matrix, len(vocabulary), through))
+    return TrainingData(rows, matrix, vocabulary, ages, through, examples_of(rows, matrix, len(vocabulary), through))
 
 
 @dataclass(frozen=True)
 class Scores:
-    """How a method did on each user-month: whether it was right, its log-loss, whose month it was."""
+    """Scores of a method per user-month: correctness, log-loss, and the user's index."""
 
     right: np.ndarray
     log_loss: np.ndarray
     user: np.ndarray
 
     def text(self) -> str:
-        """The means, each with its 95 % interval over users."""
+        """The means with 95 % intervals over users."""
         return (
             f"accuracy {interval(self.right * 100, self.user, 1)} %, log-loss {interval(self.log_loss, self.user, 3)}"
         )
 
     def against(self, other: "Scores") -> str:
-        """The means of the differences, with their intervals."""
+        """The mean differences with 95 % intervals over users."""
         gain = interval((self.right * 1.0 - other.right) * 100, self.user, 1)
         return f"accuracy {gain} points, log-loss {interval(self.log_loss - other.log_loss, self.user, 3)}"
 
@@ -79,28 +79,27 @@ class Scores:
 def evaluated(
     log_likelihood: LogLikelihood, births: BirthMonths, settings: ReadoutSettings, examples: Examples
 ) -> tuple[Scores, float]:
-    """Posterior of every month of the users from their first on, inactive ones included; and its calibration error."""
+    """Scores of every month of the users from their first on, including inactive ones; and the calibration error."""
     readouts = last_months(examples.months, len(births.tables))
     objective = CalibrationObjective(examples.matrix, examples.months, readouts, births, log_likelihood)
     predicted = objective.probabilities(settings)
-    of_truth = predicted[np.arange(len(predicted)), objective.stage]
+    probability = predicted[np.arange(len(predicted)), objective.stage]
     user = readouts.user[births.ages.stage_of(readouts.age) >= 0]
-    return Scores(predicted.argmax(axis=1) == objective.stage, -np.log(of_truth), user), objective.calibration_error(
-        settings
-    )
+    scores = Scores(predicted.argmax(axis=1) == objective.stage, -np.log(probability), user)
+    return scores, objective.calibration_error(settings)
 
 
-def interval(values: np.ndarray, user: np.ndarray, digits: int, draws: int = 1000) -> str:
+def interval(values: np.ndarray, user: np.ndarray, digits: int, n_samples: int = 1000) -> str:
     """The mean and the 95 % interval of a bootstrap over users."""
     sums, counts = np.bincount(user, weights=values), np.bincount(user)
     sums, counts = sums[counts > 0], counts[counts > 0]
-    drawn = np.random.default_rng(0).integers(0, len(sums), size=(draws, len(sums)))
-    low, high = np.quantile(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1), [0.025, 0.975])
+    sampled = np.random.default_rng(0).integers(0, len(sums), size=(n_samples, len(sums)))
+    low, high = np.quantile(sums[sampled].sum(axis=1) / counts[sampled].sum(axis=1), [0.025, 0.975])
     return f"{values.mean():.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def error_of_mean(values: np.ndarray, user: np.ndarray) -> float:
-    """The standard error of the mean, between users: a ratio of sums over them."""
+    """Standard error of the mean, clustered by user."""
     sums, counts = np.bincount(user, weights=values), np.bincount(user)
     residual = (sums - values.mean() * counts)[counts > 0]
     return float(np.sqrt((residual**2).sum() * len(residual) / max(len(residual) - 1, 1)) / len(values))

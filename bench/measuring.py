@@ -1,7 +1,6 @@
-"""Shared code of the benchmarks: data and warehouses made once, work timed in its own processes, results kept.
+"""Shared code of the benchmarks: cached data and warehouses, timing in separate processes, stored results.
 
-Machines are noisy, so pieces of work that are compared run in turn, several times; what counts is the median of the
-ratios of neighbouring runs.
+Compared pieces of work run in turn, several times, because timings are noisy. Ratios are medians over the rounds.
 """
 
 import hashlib
@@ -25,9 +24,9 @@ import duckdb
 PROJECT = Path(__file__).parents[1]
 WORK = PROJECT / "bench" / "work"  # data and warehouses, git-ignored
 RESULTS = PROJECT / "bench" / "results"
-QUICK = bool(os.environ.get("QUICK"))  # a million actions, once, nothing kept: the ratios in minutes
+QUICK = bool(os.environ.get("QUICK"))  # a million actions, one round, no stored results
 RUNS = 1 if QUICK else 5
-MEMORY = "3GB"  # what DuckDB is held to where memory is measured, whatever the machine has
+MEMORY = "3GB"  # DuckDB's memory limit where memory is measured
 CODE = ("bench/*.py", "macros", "models", "python", "seeds", "*.yml")
 
 
@@ -35,7 +34,7 @@ def _git(*words: str) -> str:
     return subprocess.run(["git", *words], cwd=PROJECT, capture_output=True, text=True).stdout.strip()
 
 
-# The code that is measured, whatever is committed meanwhile; outside a repository nobody knows.
+# The measured commit, fixed at the start; "-changed" with uncommitted changes or outside a repository.
 HEAD = _git("rev-parse", "--short", "HEAD")
 IS_CHANGED = not HEAD or bool(_git("status", "--porcelain", "--", *CODE))
 COMMIT = HEAD + ("-changed" if IS_CHANGED else "")
@@ -45,14 +44,14 @@ SIMULATOR = hashlib.md5(
 
 
 def folder_of(name: str) -> Path:
-    """Where demo_source puts shoppers of that name: another place for every simulator."""
+    """Folder of a demo source, a separate one for each version of the simulator."""
     return WORK / f"{name}_{SIMULATOR}"
 
 
 def demo_source(
     name: str, *, users: int, months: int, through: str, seed: int = 1, jobs: int = 2, kept: float = 1.0
 ) -> Path:
-    """A folder of simulated shoppers, generated unless it is there; kept: the share of actions."""
+    """A folder of simulated shoppers, generated if missing; kept: share of the actions to keep."""
     folder = folder_of(name)
     if not folder.exists():
         whole = folder.with_name(f"{name}_whole")
@@ -69,7 +68,7 @@ def demo_source(
 
 
 def build(source: Path, name: str, project: Path = PROJECT, **variables: object) -> Path:
-    """The warehouse that `dbt build` makes of a source, from nothing and without data tests."""
+    """A new warehouse of a source, by `dbt build` without data tests."""
     warehouse = WORK / f"{name}.duckdb"
     warehouse.unlink(missing_ok=True)
     print(f"dbt build of {source.name} into {warehouse.name}", file=sys.stderr, flush=True)
@@ -78,9 +77,9 @@ def build(source: Path, name: str, project: Path = PROJECT, **variables: object)
 
 
 def dbt(source: Path, name: str, *words: str, project: Path = PROJECT, **variables: object) -> None:
-    """Run a dbt command on the warehouse of that name; what it prints is shown."""
-    places = {"SOURCE": source, "WAREHOUSE": WORK / f"{name}.duckdb", "PUBLISHED": WORK / f"{name}_published"}
-    environment = {f"LIFE_STAGE_{key}": str(place) for key, place in places.items()}
+    """Run a dbt command on the warehouse of that name; its output goes to stderr."""
+    paths = {"SOURCE": source, "WAREHOUSE": WORK / f"{name}.duckdb", "PUBLISHED": WORK / f"{name}_published"}
+    environment = {f"LIFE_STAGE_{key}": str(path) for key, path in paths.items()}
     command = [str(Path(sys.executable).with_name("dbt")), "--quiet", *words]
     command += ["--project-dir", str(project), "--profiles-dir", str(project), "--vars", json.dumps(variables)]
     command += ["--target-path", str(WORK / f"{name}_target"), "--log-path", str(WORK / f"{name}_logs")]
@@ -88,22 +87,22 @@ def dbt(source: Path, name: str, *words: str, project: Path = PROJECT, **variabl
 
 
 def run_results(name: str) -> list[dict]:
-    """What the last build of that name says of its nodes."""
+    """dbt's run results of the last build of that name."""
     return json.loads((WORK / f"{name}_target" / "run_results.json").read_text())["results"]
 
 
 def compiled(name: str, model: str) -> str:
-    """The SQL that the build of that name ran for a model; months and models are still placeholders."""
+    """The compiled SQL of a model in the build of that name; month and model version are placeholders."""
     return next((WORK / f"{name}_target" / "compiled").rglob(f"{model}.sql")).read_text()
 
 
 def measured(work: Callable, *arguments: object) -> dict[str, float]:
-    """The figures of a call in a process of its own; what it returns is added to them, or replaces them."""
+    """The figures of a call in a separate process, updated by the dictionary that it returns."""
     context = get_context("spawn")
     mine, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_measure, args=(theirs, work, arguments))
     process.start()
-    theirs.close()  # so that a process that was killed is noticed
+    theirs.close()  # so that recv() fails if the process is killed
     found = mine.recv()
     process.join()
     if isinstance(found, str):
@@ -122,7 +121,7 @@ def _measure(pipe: Connection, work: Callable, arguments: tuple) -> None:
 
 @contextmanager
 def cpu() -> Iterator[dict[str, float]]:
-    """A dictionary that holds, once its block has ended, the process's CPU-seconds, wall seconds and peak memory."""
+    """CPU seconds, wall seconds and peak memory of the block, in a dictionary that is filled at its end."""
     figures, before, began = {}, resource.getrusage(resource.RUSAGE_SELF), time.monotonic()
     yield figures
     after = resource.getrusage(resource.RUSAGE_SELF)
@@ -131,15 +130,15 @@ def cpu() -> Iterator[dict[str, float]]:
     figures["peak_mb"] = after.ru_maxrss / 1024
 
 
-def of_children(work: Callable) -> dict[str, float]:
-    """What the processes cost that some work starts."""
+def child_usage(work: Callable) -> dict[str, float]:
+    """CPU seconds and peak memory of the child processes of some work."""
     work()
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return {"cpu_s": used.ru_utime + used.ru_stime, "peak_mb": used.ru_maxrss / 1024}
 
 
 def in_turn(pieces: dict[str, Callable[[], dict]], runs: int = RUNS) -> dict[str, list[dict]]:
-    """Each piece of work once per round, in rounds, after one round that does not count."""
+    """Figures of each piece of work per round, after a warm-up round."""
     found = {name: [] for name in pieces}
     for number in range(runs + 1):
         for name, work in pieces.items():
@@ -151,7 +150,7 @@ def in_turn(pieces: dict[str, Callable[[], dict]], runs: int = RUNS) -> dict[str
 
 
 def ratio(found: dict[str, list[dict]], of: str, to: str) -> float:
-    """The median over the rounds of how many times the CPU of one piece another takes."""
+    """Median over the rounds of the ratio of CPU seconds of two pieces of work."""
     return median(a["cpu_s"] / b["cpu_s"] for a, b in zip(found[of], found[to], strict=True))
 
 
@@ -165,7 +164,7 @@ def machine() -> str:
 
 
 def keep(name: str, figures: dict, *more_packages: str) -> None:
-    """Write the figures with versions and machine to results/<name>.json, unless they were measured in a hurry."""
+    """Write the figures with versions and machine to results/<name>.json, except in quick mode."""
     if QUICK:
         return
     packages = (*more_packages, "duckdb", "dbt-core", "dbt-duckdb", "numpy", "scipy", "scikit-learn")

@@ -1,6 +1,6 @@
-"""Oracle upper bound of simulated users: posteriors from the simulator's own likelihoods.
+"""Oracle upper bound for simulated users: posteriors from the simulator's own likelihoods.
 
-Users' tastes and whom a session was for stay unknown, as they are to every method.
+Users' tastes and the targets of sessions are unknown, as they are to every method.
 """
 
 import json
@@ -16,9 +16,9 @@ from life_stage_demo.catalogue import Catalogue
 from life_stage_demo.oracle import SessionViews, birth_prior, child_log_likelihood, posteriors, session_log_likelihood
 from life_stage_demo.parameters import Parameters
 
-TEMPERATURES = (0.4, 0.55, 0.7, 0.85, 1.0)  # below 1: the sessions of a user are alike, for tastes differ
+TEMPERATURES = (0.4, 0.55, 0.7, 0.85, 1.0)  # below 1, because a user's sessions are correlated through tastes
 SESSIONS = """
-    with seen as (
+    with observed as (
         select user_no, session_id, month, item_no, term_no
         from stg_actions
         join evaluated using (user_id)
@@ -32,34 +32,36 @@ SESSIONS = """
         min(month) over (partition by user_no, session_id) as month,
         max(coalesce(term_no, -1)) over (partition by user_no, session_id) as term_no,
         item_no
-    from seen
+    from observed
 """
 
 
-def attainable(
+def oracle_probabilities(
     source: Path, warehouse: Path, users: np.ndarray, spine: pd.DataFrame, stage_edges: list[int]
 ) -> list[np.ndarray]:
-    """Stage probabilities of the user-months (user-months x stages), one answer for each temperature.
+    """Stage probabilities (user-months x stages), one array per temperature.
 
     users: sorted ids; spine: columns user_id and month; stage_edges: ages in months.
     """
     facts = json.loads((source / "truth" / "parameters.json").read_text())
-    parameters, start = Parameters(**facts["parameters"]), pd.Period(facts["initial_prior"], "M")
+    parameters, start = Parameters(**facts["parameters"]), pd.Period(facts["start"], "M")
     catalogue = Catalogue(facts["seed"], parameters)
     views, sessions = sessions_of(warehouse, users, catalogue)
-    seen = SessionViews(views["session_no"].to_numpy(), views["item_no"].to_numpy(int), sessions["term_no"].to_numpy())
-    log_p = child_log_likelihood(session_log_likelihood(seen, catalogue, parameters), parameters)
+    observed = SessionViews(
+        views["session_no"].to_numpy(), views["item_no"].to_numpy(int), sessions["term_no"].to_numpy()
+    )
+    log_p = child_log_likelihood(session_log_likelihood(observed, catalogue, parameters), parameters)
     now, then = months_since(start, spine["month"]), months_since(start, sessions["month"])
     user, births = np.searchsorted(users, spine["user_id"]), birth_prior(parameters)[0]
     ages = np.minimum(now[:, None] - births[None, :], AGES[-1])
-    predictions_by_method = []
+    found = []
     for temperature in TEMPERATURES:
-        of_births = posteriors(
+        posterior = posteriors(
             sessions["user_no"].to_numpy(), then, log_p, len(users), facts["months"], parameters, temperature
         )[now, user]
-        masses = [(of_births * ((ages >= low) & (ages < high))).sum(axis=1) for low, high in pairwise(stage_edges)]
-        predictions_by_method.append(np.stack(masses, axis=1) / np.maximum(sum(masses), 1e-12)[:, None])
-    return predictions_by_method
+        masses = [(posterior * ((ages >= low) & (ages < high))).sum(axis=1) for low, high in pairwise(stage_edges)]
+        found.append(np.stack(masses, axis=1) / np.maximum(sum(masses), 1e-12)[:, None])
+    return found
 
 
 def sessions_of(warehouse: Path, users: np.ndarray, catalogue: Catalogue) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -77,5 +79,5 @@ def sessions_of(warehouse: Path, users: np.ndarray, catalogue: Catalogue) -> tup
 
 
 def months_since(start: pd.Period, months: pd.Series) -> np.ndarray:
-    """Number of each month, 0 for the first simulated one."""
+    """Index of each month, 0 for the first simulated one."""
     return ((months.dt.year - start.year) * 12 + months.dt.month - start.month).to_numpy()

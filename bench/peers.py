@@ -1,8 +1,8 @@
 """Features and log-likelihoods of one month, side by side: the project's SQL and its alternatives.
 
-Everybody reads the same four Parquet files (the month's clean actions, features of items and of search terms, weights
-of features by age bin), writes the same evidence per user, and must come to the same sums. Polars and Spark need
-`pip install -e '.[peers]'`; who is not installed is named and left out. python bench/peers.py [MILLIONS_OF_ACTIONS ...]
+All read the same four Parquet files (the month's valid actions, features of items and of search terms, feature weights
+by age bin) and write log-likelihoods per user, which must be equal. Polars and Spark need `pip install -e '.[peers]'`;
+missing ones are skipped. python bench/peers.py [MILLIONS_OF_ACTIONS ...]
 """
 
 import os
@@ -35,12 +35,12 @@ MODELS = {
     "user_month_features": "table",
     "stage_log_likelihoods": "table",
 }
-EXPLODES_UP_TO = 5  # million actions: beyond it exploded frames do not fit into memory
+MAX_EXPLODE = 5  # million actions, beyond which exploded frames exceed the memory
 
 
 def inputs(millions: float) -> Path:
-    """The folder of the four files, made once by the monthly job itself, with the SQL that it ran."""
-    name = f"peers_{millions:g}".replace(".", "_")  # of the warehouse, so of its database too
+    """The folder of the four input files and the models' compiled SQL, written once by a run of the monthly job."""
+    name = f"peers_{millions:g}".replace(".", "_")  # also the name of the database, without dots
     folder = WORK / f"{name}_{COMMIT}"
     if IS_CHANGED or not (folder / "stage_log_likelihoods.sql").exists():
         source = demo_source(f"{name}_source", users=int(USERS_PER_MILLION * millions), months=1, through="2016-11")
@@ -57,7 +57,7 @@ def inputs(millions: float) -> Path:
 
 
 def read(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """The four files as frames, text as categories where that is what one would do."""
+    """The four files as frames."""
     actions, items, terms, weights = (pd.read_parquet(folder / f"{table}.parquet") for table in INPUTS)
     return actions, items, terms, weights.drop(columns="model_version").set_index("feature")
 
@@ -74,17 +74,19 @@ def project(folder: Path) -> None:
 
 
 def duckdb_script(folder: Path) -> None:
-    """What somebody would write by hand: distinct days per feature, joined with the weights."""
+    """A hand-written DuckDB script: distinct days per feature, joined with the weights."""
     bins = [c for c in pq.read_schema(folder / "model_weights.parquet").names if c.startswith("w_")]
-    sums = ", ".join(f"sum(ln(1 + n_days) * {b}) as e{b[1:]}" for b in bins)
-    total = ", ".join(f"coalesce(e{b[1:]}, 0) + (select {b} from weights where feature = '') as e{b[1:]}" for b in bins)
+    sums = ", ".join(f"sum(ln(1 + n_days) * {b}) as ll{b[1:]}" for b in bins)
+    total = ", ".join(
+        f"coalesce(ll{b[1:]}, 0) + (select {b} from weights where feature = '') as ll{b[1:]}" for b in bins
+    )
     with duckdb.connect() as connection:
         connection.execute("set threads = 2")
         for name, table in zip(("actions", "items", "terms", "weights"), INPUTS, strict=True):
             connection.execute(f"create view {name} as from '{folder / table}.parquet'")
         connection.execute(f"""
             copy (
-                with met as (
+                with observed as (
                     select user_id, acted_on, feature from actions join items using (item_id)
                     union all
                     select user_id, acted_on, feature || ':' || action
@@ -92,7 +94,7 @@ def duckdb_script(folder: Path) -> None:
                     union all select user_id, acted_on, feature from actions join terms using (search_term)
                 ),
                 days as (
-                    select user_id, feature, count(distinct acted_on) as n_days from met group by all
+                    select user_id, feature, count(distinct acted_on) as n_days from observed group by all
                     union all
                     select user_id, 'n_actions=' || action, count(*) from actions group by user_id, action
                 ),
@@ -103,23 +105,25 @@ def duckdb_script(folder: Path) -> None:
 
 
 def pandas_merge(folder: Path) -> None:
-    """The same algorithm in pandas: integers for text, merges, distinct days, one sparse product."""
+    """The project's algorithm in pandas: integers for text, merges, distinct days, one sparse product."""
     actions, items, terms, weights = read(folder)
     feature_id = pd.Series(np.arange(len(weights)), index=weights.index)
     users, user_no = np.unique(actions["user_id"], return_inverse=True)
     actions = actions.assign(user_no=user_no, day=actions["acted_on"].to_numpy().astype("datetime64[D]").astype(int))
     acted = actions[["user_no", "day", "action", "item_id"]].dropna().drop_duplicates()
     searched = actions[["user_no", "day", "search_term"]].dropna().drop_duplicates()
-    of_items = acted.merge(items, on="item_id")
-    more = of_items[of_items["action"] != "click"]
+    by_item, by_term = acted.merge(items, on="item_id"), searched.merge(terms, on="search_term")
+    intended = by_item[by_item["action"] != "click"]
     parts = [
-        of_items.assign(no=of_items["feature"].map(feature_id)),
-        more.assign(no=(more["feature"] + ":" + more["action"]).map(feature_id)),
-        (of_terms := searched.merge(terms, on="search_term")).assign(no=of_terms["feature"].map(feature_id)),
+        by_item.assign(no=by_item["feature"].map(feature_id)),
+        intended.assign(no=(intended["feature"] + ":" + intended["action"]).map(feature_id)),
+        by_term.assign(no=by_term["feature"].map(feature_id)),
     ]
-    met = pd.concat([part[["user_no", "day", "no"]].dropna() for part in parts]).drop_duplicates()
+    observed = pd.concat([part[["user_no", "day", "no"]].dropna() for part in parts]).drop_duplicates()
     counts = actions.assign(no=("n_actions=" + actions["action"]).map(feature_id)).dropna(subset=["no"])
-    days = pd.concat([p.groupby(["user_no", "no"], sort=False).size().reset_index(name="n") for p in (met, counts)])
+    days = pd.concat(
+        [p.groupby(["user_no", "no"], sort=False).size().reset_index(name="n") for p in (observed, counts)]
+    )
     matrix = csr_array(
         (np.log1p(days["n"]), (days["user_no"], days["no"].astype(int))), shape=(len(users), len(weights))
     )
@@ -127,24 +131,24 @@ def pandas_merge(folder: Path) -> None:
 
 
 def pandas_explode(folder: Path) -> None:
-    """What notebooks do: a list of features per row, exploded, distinct days, and a merge with the weights."""
+    """The style of notebooks: a list of features per row, exploded, distinct days, and a merge with the weights."""
     actions, items, terms, weights = read(folder)
-    of_item = items.groupby("item_id")["feature"].agg(list)
-    of_term = terms.groupby("search_term")["feature"].agg(list)
-    more = actions[actions["action"].isin(["collect", "cart", "purchase"])]
+    item_lists = items.groupby("item_id")["feature"].agg(list)
+    term_lists = terms.groupby("search_term")["feature"].agg(list)
+    intended = actions[actions["action"].isin(["collect", "cart", "purchase"])]
     with_action = [
         [f"{name}:{action}" for name in names] if isinstance(names, list) else names
-        for names, action in zip(more["item_id"].map(of_item), more["action"], strict=True)
+        for names, action in zip(intended["item_id"].map(item_lists), intended["action"], strict=True)
     ]
-    met = pd.concat(
+    observed = pd.concat(
         [
-            actions.assign(feature=actions["item_id"].map(of_item)),
-            more.assign(feature=with_action),
-            actions.assign(feature=actions["search_term"].map(of_term)),
+            actions.assign(feature=actions["item_id"].map(item_lists)),
+            intended.assign(feature=with_action),
+            actions.assign(feature=actions["search_term"].map(term_lists)),
         ]
     )[["user_id", "acted_on", "feature"]]
-    met = met.dropna().explode("feature")
-    days = met.groupby(["user_id", "feature"])["acted_on"].nunique().rename("n").reset_index()
+    observed = observed.dropna().explode("feature")
+    days = observed.groupby(["user_id", "feature"])["acted_on"].nunique().rename("n").reset_index()
     counts = actions.assign(feature="n_actions=" + actions["action"]).groupby(["user_id", "feature"]).size()
     days = pd.concat([days, counts.rename("n").reset_index()])
     days = days.merge(weights, left_on="feature", right_index=True)
@@ -162,7 +166,7 @@ def polars(folder: Path) -> None:
     weights = weights.drop("model_version")
     bins = [name for name in weights.collect_schema().names() if name != "feature"]
     acted = actions.join(items, on="item_id").select("user_id", "acted_on", "action", "feature")
-    met = pl.concat(
+    observed = pl.concat(
         [
             acted.drop("action"),
             acted.filter(pl.col("action") != "click").select(
@@ -174,7 +178,7 @@ def polars(folder: Path) -> None:
     counts = actions.select("user_id", pl.concat_str(pl.lit("n_actions="), "action").alias("feature"))
     days = pl.concat(
         [
-            met.group_by("user_id", "feature").agg(pl.col("acted_on").n_unique().log1p().alias("x")),
+            observed.group_by("user_id", "feature").agg(pl.col("acted_on").n_unique().log1p().alias("x")),
             counts.group_by("user_id", "feature").agg(pl.len().log1p().alias("x")),
         ]
     )
@@ -182,7 +186,7 @@ def polars(folder: Path) -> None:
     intercept = weights.filter(pl.col("feature") == "").drop("feature")
     scores = actions.select("user_id").unique().join(summed, on="user_id", how="left")
     scores = scores.join(intercept, how="cross", suffix="_0")
-    sums = [(pl.col(b).fill_null(0) + pl.col(f"{b}_0")).alias(f"e{b[1:]}") for b in bins]
+    sums = [(pl.col(b).fill_null(0) + pl.col(f"{b}_0")).alias(f"ll{b[1:]}") for b in bins]
     scores.select("user_id", *sums).collect(engine="streaming").write_parquet(folder / "by_polars.parquet")
 
 
@@ -197,28 +201,28 @@ def spark(folder: Path) -> None:
     weights = weights.drop("model_version")
     bins = [name for name in weights.columns if name != "feature"]
     acted = actions.join(f.broadcast(items), "item_id").select("user_id", "acted_on", "action", "feature")
-    more = acted.where("action <> 'click'").withColumn("feature", f.concat_ws(":", "feature", "action"))
+    intended = acted.where("action <> 'click'").withColumn("feature", f.concat_ws(":", "feature", "action"))
     searched = actions.join(f.broadcast(terms), "search_term").select("user_id", "acted_on", "feature")
-    met = acted.drop("action").unionByName(more.drop("action")).unionByName(searched)
+    observed = acted.drop("action").unionByName(intended.drop("action")).unionByName(searched)
     counts = actions.select("user_id", f.concat(f.lit("n_actions="), "action").alias("feature"))
-    days = met.groupBy("user_id", "feature").agg(f.countDistinct("acted_on").alias("n"))
+    days = observed.groupBy("user_id", "feature").agg(f.countDistinct("acted_on").alias("n"))
     days = days.unionByName(counts.groupBy("user_id", "feature").agg(f.count("*").alias("n")))
     scaled = days.join(f.broadcast(weights), "feature")
     summed = scaled.groupBy("user_id").agg(*[f.sum(f.log1p("n") * f.col(b)).alias(b) for b in bins])
     intercept = weights.where("feature = ''").first()
     scores = actions.select("user_id").distinct().join(summed, "user_id", "left")
-    sums = [(f.coalesce(b, f.lit(0.0)) + intercept[b]).alias(f"e{b[1:]}") for b in bins]
+    sums = [(f.coalesce(b, f.lit(0.0)) + intercept[b]).alias(f"ll{b[1:]}") for b in bins]
     scores.select("user_id", *sums).write.mode("overwrite").parquet(str(folder / "by_spark.parquet"))
     gateway = session.sparkContext._gateway
     session.stop()
     gateway.shutdown()
     gateway.proc.stdin.close()
-    gateway.proc.wait()  # so that its figures are counted with ours
+    gateway.proc.wait()  # so that its usage is included
 
 
 def write(folder: Path, peer: str, users: object, sums: np.ndarray, bins: pd.Index) -> None:
-    """The evidence of a peer, a row per user."""
-    frame = pd.DataFrame(sums, columns=[f"e{name[1:]}" for name in bins])
+    """Write the log-likelihoods of a peer, one row per user."""
+    frame = pd.DataFrame(sums, columns=[f"ll{name[1:]}" for name in bins])
     frame.insert(0, "user_id", np.asarray(users))
     frame.to_parquet(folder / f"by_{peer}.parquet")
 
@@ -235,7 +239,7 @@ NEEDS = {"polars": "polars", "spark": "pyspark"}
 
 
 def as_a_process(peer: str, folder: Path) -> dict[str, float]:
-    """CPU-seconds and wall seconds of a process with all that it starts, and the peak memory of the largest of them."""
+    """CPU and wall seconds of a process and its children, and the peak memory of the largest of them."""
     began = monotonic()
     process = subprocess.Popen([sys.executable, __file__, "--run", peer, str(folder)], stdout=subprocess.DEVNULL)
     _, status, used = os.wait4(process.pid, 0)
@@ -249,7 +253,7 @@ def as_a_process(peer: str, folder: Path) -> dict[str, float]:
 
 
 def assert_equal(folder: Path, peer: str) -> None:
-    """A peer's sums are the project's, for every user and bin, to 1e-6."""
+    """Assert that a peer's sums equal the project's within 1e-6, for every user and bin."""
     path = folder / f"by_{peer}.parquet"
     ours, theirs = (pd.read_parquet(p).sort_values("user_id") for p in (folder / "by_project.parquet", path))
     bins = [name for name in ours if name.startswith("ll_")]
@@ -258,12 +262,12 @@ def assert_equal(folder: Path, peer: str) -> None:
 
 
 def main(sizes: list[float]) -> None:
-    """Measure each size and print; the peers that are installed, in turn."""
+    """Measure the installed peers on each size, in turn, and print."""
     for millions in sizes:
         folder = inputs(millions)
         peers = [p for p in PEERS if find_spec(NEEDS.get(p, "duckdb"))]
-        peers = [p for p in peers if p != "pandas_explode" or millions <= EXPLODES_UP_TO]
-        print(f"not run on {millions:g} million: {', '.join(p for p in PEERS if p not in peers) or 'nobody'}")
+        peers = [p for p in peers if p != "pandas_explode" or millions <= MAX_EXPLODE]
+        print(f"not run on {millions:g} million: {', '.join(p for p in PEERS if p not in peers) or 'none'}")
         found = in_turn({peer: partial(as_a_process, peer, folder) for peer in peers})
         for peer in peers:
             assert_equal(folder, peer)

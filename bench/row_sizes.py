@@ -1,6 +1,6 @@
 """Row sizes of each large table as Parquet, in its fullest month.
 
-Of 5,000 simulated shoppers over 24 months; docs/scaling.md reckons with it. python bench/row_sizes.py
+Data: 5,000 simulated shoppers over 24 months. docs/scaling.md uses the figures. python bench/row_sizes.py
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ TABLES += ("dynamic_fusion", "dynamic_fusion_cells", "user_stage_months")
 
 
 def sizes(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, float]:
-    """Rows of the fullest month and the bytes each takes, the rows ordered by user as a writer would have them."""
+    """Number of rows of the fullest month, and bytes per row in Parquet ordered by user."""
     rows = connection.sql(
         f"""select * exclude (month) from {table}
         where month = (select month from {table} group by month order by count(*) desc, month desc limit 1)"""

@@ -1,7 +1,7 @@
 """Cost of scoring a month of 4 million actions: features and log-likelihoods, against a bare scan of their columns.
 
-Two ways to the sum are compared: by distinct days per feature (the project's own SQL), and push-down, which folds the
-weights into one score per item and action first and never spells features out. python bench/scoring_cost.py
+Compares two methods: distinct days per feature (the project's SQL), and push-down, which sums the weights to one score
+per item and action first, without rows per feature. python bench/scoring_cost.py
 """
 
 from statistics import median
@@ -14,7 +14,7 @@ COLUMNS = ("user_id", "acted_on", "action", "item_id", "search_term")
 
 
 def connect() -> duckdb.DuckDBPyConnection:
-    """The warehouse, read only, and an empty file to write to."""
+    """A connection to the warehouse, read only, and to an empty scratch file."""
     scratch = WORK / "scratch.duckdb"
     scratch.unlink(missing_ok=True)
     connection = duckdb.connect()
@@ -25,7 +25,7 @@ def connect() -> duckdb.DuckDBPyConnection:
 
 
 def run(*statements: str) -> dict[str, float]:
-    """The CPU-seconds of the statements alone, without what it takes to open the files."""
+    """CPU seconds of the statements, without opening the files."""
     connection = connect()
     with cpu() as figures:
         for statement in statements:
@@ -33,13 +33,13 @@ def run(*statements: str) -> dict[str, float]:
     return figures
 
 
-def of_month(model: str, model_version: str) -> str:
-    """The project's own SQL of the month."""
+def project_sql(model: str, model_version: str) -> str:
+    """The project's SQL of a model for the month."""
     return compiled(NAME, model).replace("__month__", MONTH).replace("__model_version__", model_version)
 
 
 def pushed_down(model_version: str, bins: list[str]) -> str:
-    """The sum over distinct (day, action, item) of scores that hold the weights of all features of the item."""
+    """SQL of the push-down method: sum over distinct (day, action, item) of the item's summed weights."""
     scored = ", ".join(f"round(sum(w_{b}) * 68719476736) / 68719476736 as w_{b}" for b in bins)
     sums = ", ".join(
         f"(coalesce(sum(items.w_{b}), 0) + coalesce(sum(terms.w_{b}), 0)) / sqrt(greatest(1, total)) as ll_{b}"
@@ -61,13 +61,13 @@ def pushed_down(model_version: str, bins: list[str]) -> str:
             select search_term, count(*) as n, {scored}
             from {NAME}.search_term_features join weights using (feature) group by all
         ),
-        met as (
+        observed as (
             select distinct user_id, acted_on, action, item_id, search_term
             from {NAME}.stg_actions
             where month = '{MONTH}'
         )
         select user_id, sum(coalesce(items.n, 0) + coalesce(terms.n, 0)) as total, {sums}
-        from met left join items using (item_id, action) left join terms using (search_term)
+        from observed left join items using (item_id, action) left join terms using (search_term)
         group by user_id"""
 
 
@@ -80,15 +80,16 @@ def main() -> None:
     ).fetchall()
     bins = [name for (name,) in connection.execute(f"select age_bin from {NAME}.age_bins order by bin_no").fetchall()]
     columns = [f"max({column})" for column in COLUMNS]
-    features, log_likelihood = of_month("user_month_features", version), of_month("stage_log_likelihoods", version)
-    written = log_likelihood.replace(f'"{NAME}"."main"."user_month_features"', "scratch.user_month_features")
-    assert written != log_likelihood
+    features = project_sql("user_month_features", version)
+    log_likelihood = project_sql("stage_log_likelihoods", version)
+    from_scratch = log_likelihood.replace(f'"{NAME}"."main"."user_month_features"', "scratch.user_month_features")
+    assert from_scratch != log_likelihood
     connection.close()
     pieces = {
         "bare scan": [f"select {', '.join(columns)} from {NAME}.stg_actions where month = '{MONTH}'"],
         "features and log-likelihoods": [
             f"create table scratch.user_month_features as {features}",
-            f"create table scratch.stage_log_likelihoods as {written}",
+            f"create table scratch.stage_log_likelihoods as {from_scratch}",
         ],
         "push-down": [pushed_down(version, bins)],
     }

@@ -1,7 +1,7 @@
 """Accuracy of second children on simulated families, by the share of false ones among single children.
 
-Judged are months of test families with two registered children in different stages. F1 compares the set of stages that
-is predicted with the set of the registered ones; thresholds come from single-child validation users.
+Evaluated on months of test families with two registered children in different stages. F1 compares the predicted with
+the registered set of stages. Thresholds come from single-child validation users.
 """
 
 from pathlib import Path
@@ -25,22 +25,22 @@ FAMILIES = """
 
 
 def likeliest(table: str, stages: list[str]) -> str:
-    """SQL: number of the most probable stage, from 1."""
+    """SQL of the most probable stage's index, from 1."""
     p = [f"{table}.p_{stage}" for stage in stages]
     greatest = f"greatest({', '.join(p)})"
     return f"case {' '.join(f'when {column} = {greatest} then {n}' for n, column in enumerate(p, 1))} end"
 
 
 def curve(warehouse: Path) -> dict[str, float]:
-    """F1 and the share of false second children on test users, for each share that the threshold aims at."""
+    """F1 and share of false second children on test users, for each target share of the threshold."""
     with duckdb.connect(str(warehouse), read_only=True) as connection:
         stages = [stage for (stage,) in connection.sql("select stage from stages order by stage_no").fetchall()]
         rows = connection.sql(
             FAMILIES.format(first=likeliest("firsts", stages), second=likeliest("seconds", stages))
         ).df()
     is_test, single = rows["split"] == "test", rows["n_children"] == 1
-    apart = (rows["n_in_stages"] == 2) & (rows["n_stages"] == 2)
-    two = rows[is_test & (rows["n_children"] == 2) & apart]
+    in_two_stages = (rows["n_in_stages"] == 2) & (rows["n_stages"] == 2)
+    two = rows[is_test & (rows["n_children"] == 2) & in_two_stages]
     found = {"first child alone: F1": f1(two, np.inf)}
     for share in SHARES:
         threshold = rows["log_odds"][~is_test & single].quantile(1 - share)

@@ -41,14 +41,14 @@ def _(marts):
         "select reason, contribution from stage_reasons where user_id = ? and child_no = ? order by place",
         [user_id, child_no],
     ).df()
-    print(f"The months of child {child_no} of {user_id}:", history, "and why the last one:", reasons, sep="\n")
+    print(f"Months of child {child_no} of {user_id}:", history, "Attributions of the last:", reasons, sep="\n")
     return
 
 
 @app.cell
 def _(duckdb, os):
-    # A feature is worth writing if it differs between stages. Here: the share of a month's actions after 20 o'clock, of
-    # users whose registered child tells the stage, with two standard errors over users.
+    # A feature is useful if it differs between stages. Example: the share of a month's actions after 20 o'clock by the
+    # registered child's stage, with two standard errors over users.
     warehouse = duckdb.connect(os.environ.get("LIFE_STAGE_WAREHOUSE", "warehouse/life_stage.duckdb"), read_only=True)
     tried = warehouse.sql(
         """
