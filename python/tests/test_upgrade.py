@@ -83,6 +83,9 @@ def test_a_warehouse_of_version_2_is_migrated_and_carried_on_as_if_built_by_this
     shop = copy_shop(version_2, tmp_path / "shop")
     assert_stops(shop, "LS-STA-003", "of version 2", "migrate_state", "nothing was changed")
     assert shop.operate("migrate_state").exit_code == 0
+    named = "case when parameter_type in ('setting', 'diagnostic') then feature end"
+    parameters = f"select distinct model_name, parameter_type, {named} from stage_coefficients order by all"
+    assert shop.query(parameters) == base.query(parameters)
     before = shop.run_of_months("stage_log_likelihoods")
     shop.add_months(base, [NEW_MONTH])
     shop.build()
