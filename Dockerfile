@@ -1,5 +1,5 @@
-# The monthly job as an image: the locked packages, the project, and a user who owns nothing but what the job writes.
-# The tag names one release; where the registry can be reached, add its digest (docs/operating.md, Containers).
+# Image of the monthly job: locked packages, the project, and a user who owns only the folders that the job writes.
+# The tag is one release; add its digest where the registry is available (docs/operating.md, Containers).
 FROM python:3.13.7-slim-trixie
 
 ENV DO_NOT_TRACK=1 PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
@@ -17,7 +17,7 @@ RUN python -m pip install --no-cache-dir --no-deps --no-build-isolation -e . \
     && useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin life_stage \
     && install --directory --owner 10001 --mode 0750 /srv/warehouse /srv/marts
 
-# What dbt writes beside the tables goes where a read-only container may write.
+# dbt's artifacts and logs go to /tmp, which is writable in a read-only container.
 ENV DBT_TARGET_PATH=/tmp/target DBT_LOG_PATH=/tmp/logs \
     LIFE_STAGE_SOURCE=/srv/source \
     LIFE_STAGE_WAREHOUSE=/srv/warehouse/life_stage.duckdb \

@@ -1,6 +1,6 @@
-# Everything a person or a scheduler runs. Needs make and Python 3.11, 3.12 or 3.13; the rest goes into .venv.
-# LIFE_STAGE_SOURCE, LIFE_STAGE_WAREHOUSE and LIFE_STAGE_PUBLISHED are handed on as they are;
-# a relative path counts from this folder, where every command runs.
+# Commands for users and schedulers. Requirements: make and Python 3.11, 3.12 or 3.13. Packages go into .venv.
+# LIFE_STAGE_SOURCE, LIFE_STAGE_WAREHOUSE and LIFE_STAGE_PUBLISHED are passed on unchanged;
+# relative paths start at this folder, where every command runs.
 
 PYTHON ?= python3
 VENV = .venv
@@ -15,56 +15,56 @@ export DBT_SEND_ANONYMOUS_USAGE_STATS = false
 .PHONY: help demo build doctor sample-rows audit erase docs feature stages backup restore pseudonyms sbom test test-slow test-spark bench bench-checkout experiment ablation reliability errors pytest lint format lock clean usable-python
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
-demo: $(VENV)/runtime data/demo ## demo data, one monthly run on it, and where to look
+demo: $(VENV)/runtime data/demo ## generate the demo data and run the monthly job on it
 	LIFE_STAGE_SOURCE=data/demo $(DBT_BUILD)
 	@LIFE_STAGE_SOURCE=data/demo $(BIN)/python -m life_stage.summary
 	@$(BIN)/python -m life_stage.report
 
-build: $(VENV)/runtime ## the monthly job on LIFE_STAGE_SOURCE (default: the demo data)
+build: $(VENV)/runtime ## run the monthly job on LIFE_STAGE_SOURCE (default: the demo data)
 	$(DBT_BUILD)
 	@$(BIN)/python -m life_stage.summary
 	@$(BIN)/python -m life_stage.report
 
-doctor: $(VENV)/runtime ## whether a run has what it needs
+doctor: $(VENV)/runtime ## check the environment, source, disk and locks before a run
 	@$(BIN)/python -m life_stage.doctor
 
-audit: $(VENV)/runtime ## 50 random rows that were taken and 50 that were set aside
+audit: $(VENV)/runtime ## print 50 random valid rows and 50 random rejected rows
 	@$(BIN)/python -m life_stage.sample_rows
 
 erase: export LIFE_STAGE_ERASED = $(value USER_ID)
-erase: $(VENV)/runtime ## remove a user for good: make erase USER_ID=42; dbt's own log of it is not written
+erase: $(VENV)/runtime ## erase a user: make erase USER_ID=42; dbt writes no log of it
 	@$(BIN)/dbt --log-level-file none --no-write-json run-operation erase_user --project-dir . --profiles-dir . \
 	  --args "$$($(BIN)/python -c 'import json, os; print(json.dumps({"user_id": os.environ["LIFE_STAGE_ERASED"]}))')"
 
-docs: $(VENV)/runtime ## every model, column and dependency as one page: published_docs.html
+docs: $(VENV)/runtime ## write published_docs.html: all models, columns and dependencies
 	$(BIN)/dbt docs generate --static --project-dir . --profiles-dir .
 	cp target/static_index.html published_docs.html
 
-feature: $(VENV)/runtime ## a new feature family: make feature NAME=evening_hours
+feature: $(VENV)/runtime ## start a feature group: make feature NAME=evening_hours
 	@$(BIN)/python -m life_stage.new_feature $(NAME)
 
-backup: $(VENV)/runtime ## save the warehouse as one whole file in warehouse/backups
+backup: $(VENV)/runtime ## save the warehouse to warehouse/backups
 	@$(BIN)/python -m life_stage.backup save
 
-restore: $(VENV)/runtime ## put a saved warehouse back: make restore FROM=FILE
+restore: $(VENV)/runtime ## restore a backup: make restore FROM=FILE
 	@$(BIN)/python -m life_stage.backup restore $(FROM)
 
-pseudonyms: $(VENV)/runtime ## which user id has which pseudonym, for who holds the key: pseudonyms.csv
+pseudonyms: $(VENV)/runtime ## write pseudonyms.csv, the mapping of user ids to pseudonyms; needs the key
 	@umask 077; LIFE_STAGE_TARGET=duckdb $(BIN)/dbt run-operation write_pseudonyms --args '{path: pseudonyms.csv}' --project-dir . --profiles-dir .
 
-sbom: usable-python ## the bill of materials of what is installed, in CycloneDX: sbom.json
+sbom: usable-python ## write sbom.json, the software bill of materials in CycloneDX format
 	test -x .venv-sbom/bin/cyclonedx-py || "$(PYTHON)" -m venv .venv-sbom
 	.venv-sbom/bin/python -m pip install --quiet --disable-pip-version-check 'cyclonedx-bom>=7,<8'
 	.venv-sbom/bin/cyclonedx-py requirements requirements.lock --output-reproducible --output-file sbom.json
 
-stages: $(VENV)/runtime ## write the stage columns of the marts after changing var stages or infer_pregnancy
+stages: $(VENV)/runtime ## write the stage columns of the marts after a change of var stages or infer_pregnancy
 	@$(BIN)/python -m life_stage.stage_columns
 
-test: lint pytest ## everything CI runs: lint, then the tests
+test: lint pytest ## run lint and tests, as in CI
 
-test-slow: $(VENV)/dev ## the long tests, the metrics and the notebook, then the tests on each other Python found and on DuckDB 1.5
+test-slow: $(VENV)/dev ## run slow tests, metrics, notebook; then all tests on other Pythons and DuckDB 1.5
 	$(BIN)/pytest -n 2 --dist worksteal -m slow
 	$(MAKE) .venv-metrics/dev VENV=.venv-metrics
 	.venv-metrics/bin/python -m pip install --quiet -e '.[metrics,notebook,onnx,deep,tuning]'
@@ -79,33 +79,33 @@ test-slow: $(VENV)/dev ## the long tests, the metrics and the notebook, then the
 	.venv-duckdb-1.5/bin/python -m pip install --quiet --disable-pip-version-check 'duckdb==1.5.*'
 	.venv-duckdb-1.5/bin/pytest -n 2 --dist worksteal
 
-test-spark: $(VENV)/dev ## the same data on DuckDB and on Apache Spark, and on a cluster of two workers; needs Java 17 (30 minutes)
+test-spark: $(VENV)/dev ## compare DuckDB with Spark, also on two workers; needs Java 17 (30 minutes)
 	$(MAKE) .venv-spark/dev VENV=.venv-spark
 	.venv-spark/bin/python -m pip install --quiet --disable-pip-version-check -e '.[spark]'
 	.venv-spark/bin/pytest -m spark
 
-pytest: $(VENV)/dev ## the tests alone
+pytest: $(VENV)/dev ## run the tests without lint
 	$(BIN)/pytest -n 2 --dist worksteal
 
 BENCHES = $(if $(QUICK),,scoring_cost training_cost learning_quality analyst_feature filter_cost row_sizes) whole_runs peers $(if $(QUICK),,performance_page)
 
-bench: $(VENV)/runtime ## what steps and whole runs cost, beside others (needs Java), on generated data (two hours); QUICK=1: whole runs and peers (4 minutes)
+bench: $(VENV)/runtime ## measure steps, whole runs, other engines; needs Java (two hours; QUICK=1: 4 minutes)
 	$(if $(QUICK),,$(PIP_INSTALL) --no-build-isolation -e '.[peers]')
 	@for script in $(BENCHES); do \
 	  echo "== $$script"; $(BIN)/python bench/$$script.py || exit 1; \
 	done
 
-bench-checkout: $(VENV)/runtime ## the checkout's models evaluated on a year of real baskets, beside other libraries (42 minutes of one processor)
+bench-checkout: $(VENV)/runtime ## evaluate the checkout and other libraries on real baskets (42 minutes)
 	$(PIP_INSTALL) --no-build-isolation -e '.[checkout,deep]'
 	$(BIN)/python bench/checkout.py
 
-experiment: $(VENV)/runtime ## the methods compared on 3 x 14,000 simulated users; writes docs/results.md (15 minutes)
+experiment: $(VENV)/runtime ## compare the methods on 3 x 14,000 simulated users; writes docs/results.md (15 minutes)
 	$(BIN)/python bench/experiment.py
 
-ablation: $(VENV)/runtime ## what each part of the method is worth; writes its table into docs/results.md (15 minutes)
+ablation: $(VENV)/runtime ## run the ablation study; writes its table into docs/results.md (15 minutes)
 	$(BIN)/python bench/ablation.py
 
-reliability: $(VENV)/dev ## every fault tried; writes docs/reliability.md (an hour)
+reliability: $(VENV)/dev ## run all fault tests; writes docs/reliability.md (an hour)
 	$(BIN)/pytest -n 2 --dist worksteal -m fault --reliability
 
 errors: $(VENV)/dev ## write docs/errors.md from the error codes in the code
@@ -118,22 +118,22 @@ lint: $(VENV)/dev ## check Python, SQL, the Dockerfile and the prose, change not
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/python python/tests/prose.py
 
-format: $(VENV)/dev ## rewrite Python and SQL in the project's format
+format: $(VENV)/dev ## format Python and SQL
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 	$(BIN)/sqlfmt $(SQL)
 
-# uv stands apart from the environment it locks. One resolution, so every Python computes with the same versions.
+# uv has an environment of its own, outside the locked one. One resolution gives all Python versions the same packages.
 UV_COMPILE = .venv-lock/bin/uv pip compile --quiet --no-config --universal --python-version 3.11 \
   --fork-strategy fewest --no-strip-extras --generate-hashes --custom-compile-command 'make lock'
 
-lock: usable-python ## pin the dependencies again; pins that still fit are kept
+lock: usable-python ## pin the dependencies; valid pins stay
 	test -x .venv-lock/bin/uv || "$(PYTHON)" -m venv .venv-lock
 	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.13,<0.14'
 	$(UV_COMPILE) pyproject.toml --group build -o requirements.lock
 	$(UV_COMPILE) --group dev -c requirements.lock -o requirements-dev.lock
 
-clean: ## remove what can be made again: environments, demo data, caches; never a warehouse or published marts
+clean: ## remove environments, demo data and caches, but no warehouse or published marts
 	rm -rf .venv .venv-* data/demo bench/work target logs dbt_packages .user.yml
 	rm -rf .pytest_cache .ruff_cache .hypothesis python/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -141,10 +141,10 @@ clean: ## remove what can be made again: environments, demo data, caches; never 
 data/demo: | $(VENV)/runtime
 	$(BIN)/python -m life_stage_demo.generate --out data/demo --users 5000 --months 24 --through 2017-02 --seed 1 --jobs 2
 
-# runtime and dev are empty files that say when the environment was made.
+# runtime and dev are empty files; their times are those of the installation.
 $(VENV)/runtime: requirements.lock pyproject.toml
 	@$(MAKE) --no-print-directory usable-python
-	@echo "making the environment $(VENV)"
+	@echo "creating the environment $(VENV)"
 	@rm -rf $(VENV)
 	@"$(PYTHON)" -m venv $(VENV)
 	@$(PIP_INSTALL) --require-hashes -r requirements.lock
@@ -157,8 +157,8 @@ $(VENV)/dev: requirements-dev.lock $(VENV)/runtime
 
 usable-python:
 	@command -v "$(PYTHON)" >/dev/null || { \
-	  echo "$(PYTHON) was not found: install Python 3.11, 3.12 or 3.13, or name one: make PYTHON=python3.12" >&2; exit 1; }
+	  echo "$(PYTHON) was not found: install Python 3.11, 3.12 or 3.13, or set its path: make PYTHON=python3.12" >&2; exit 1; }
 	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
-	  echo "$(PYTHON) is $$("$(PYTHON)" -V 2>&1): name a Python 3.11, 3.12 or 3.13: make PYTHON=python3.12" >&2; exit 1; }
+	  echo "$(PYTHON) is $$("$(PYTHON)" -V 2>&1): set a Python 3.11, 3.12 or 3.13: make PYTHON=python3.12" >&2; exit 1; }
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
-	  echo "$(PYTHON) cannot make environments: install its venv package (Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }
+	  echo "$(PYTHON) cannot create environments: install its venv package (Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }
