@@ -1,6 +1,6 @@
 """Hyperparameter search for the cart hybrid by cross-validation on users: python -m life_stage_checkout.tuning
 
-Five-fold on the users of the closed months. A grid by default; --search bayesian uses Optuna (extra `tuning`). It
+Five-fold split of the users of the closed months. A grid by default; --search bayesian uses Optuna (extra `tuning`). It
 prints every setting, the best last, and changes nothing: settings are options of checkout_coefficients in
 models/checkout/ranking/_ranking.yml.
 """

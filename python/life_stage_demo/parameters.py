@@ -32,7 +32,7 @@ class Parameters:
     # baby categories show in the public completejourney data
     off_to_on: float = 0.20  # monthly; guess, 57 % of users are on
     sessions_while_off: float = 0.03  # guess
-    activity_without_child: float = 0.6  # rate of users with nobody to shop for, relative; guess
+    activity_without_child: float = 0.6  # relative rate of users without a child; guess
     # Relative rate, January to December. February calibrated on 72 % empty user-months (Chinese New Year),
     # November and the rest guess
     season: tuple[float, ...] = (0.95, 0.38, 1.0, 1.0, 1.0, 1.05, 0.95, 0.95, 1.0, 1.05, 1.6, 1.15)
