@@ -61,7 +61,7 @@ def test_who_holds_the_warehouse_is_named(look, tmp_path):
 
 
 def test_low_disk_space_is_reported(look, monkeypatch):
-    monkeypatch.setattr(doctor, "ROOM", 1e12)
+    monkeypatch.setattr(doctor, "DISK_FACTOR", 1e12)
     (wrong,) = (finding for finding in look() if not finding.is_ok)
     assert "free in" in wrong.check
 

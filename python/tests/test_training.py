@@ -576,7 +576,7 @@ def test_a_retraining_trigger_gives_an_early_model_only_with_a_new_month_and_ret
 
 def test_the_new_model_is_the_one_trained_on_all_closed_months(warehouse, tables, capsys):
     model = warehouse.train_if_due()
-    assert "stage_coefficients: calibration is done" in capsys.readouterr().err
+    assert "stage_coefficients: calibrated the readout" in capsys.readouterr().err
     expected = train(*tables, AGES, THROUGH, Options(10))
     pd.testing.assert_frame_equal(model, expected, check_dtype=False, check_exact=True)
 
