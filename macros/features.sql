@@ -77,7 +77,7 @@
                 fail_query(
                     "'LS-FEA-005 models/life_stage/features/"
                     ~ family
-                    ~ ".sql returns a feature that is null, empty or begins with last_year: name it family=value, exclude rows without a feature; the month was not written'"
+                    ~ ".sql returns a feature that is null, empty or begins with last_year: name it group=value, exclude rows without a feature; the month was not written'"
                 )
             }}
         else feature

@@ -311,7 +311,7 @@ def test_a_feature_has_a_valid_name(base):
     """An empty one would be taken for the intercept, `last_year:` for the same month a year before."""
     month = CountedMonth(base)
     for feature in ("''", "cast(null as varchar)", "'last_year:n=x'"):
-        with pytest.raises(duckdb.Error, match=r"LS-FEA-005 .*feature_activity\.sql .* name it family=value"):
+        with pytest.raises(duckdb.Error, match=r"LS-FEA-005 .*feature_activity\.sql .* name it group=value"):
             month.rows(feature=feature)
     assert month.rows(feature="'n=''quoted'': {{ é }}'")[0][2] == "n='quoted': {{ é }}"
 
