@@ -9,7 +9,7 @@ METHODS = {
     "dynamic_fusion_cold": "dynamic fusion, 6 months",
     "dynamic_fusion": "dynamic fusion, all months",
     "birth_month_filter": "birth-month filter",
-    "oracle": "upper bound (oracle)",
+    "attainable": "upper bound (oracle)",
 }
 COLOURS = ["#767676", "#e69f00", "#d55e00", "#0072b2", "#009e73"]  # safe for colour-blind readers
 STAGE_COLOURS = [
