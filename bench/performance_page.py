@@ -24,8 +24,8 @@ KINDS = {
 }
 RUNS = ("first build", "one new month", "nothing new")
 STEPS = {  # folder of models: step
-    "life_stage/learning": "training",
-    "life_stage/fusion": "filter updates",
+    "life_stage/training": "training",
+    "life_stage/filtering": "filter updates",
     "life_stage/evaluation": "evaluation",
     "life_stage/marts": "life-stage marts",
     "life_stage/features": "life-stage features",
@@ -130,7 +130,7 @@ def twice_the_history(sources: list[dict]) -> dict[str, tuple[float, float]]:
         if months == 24 and (shorter := sizes.get((users, commit, 12))):
             both = [of["runs"]["one new month"] for of in (figures, shorter)]
             cpu = [middle(runs)["cpu_s"] for runs in both]
-            others = [seconds(runs).drop(["life_stage/learning", "life_stage/evaluation"]).sum() for runs in both]
+            others = [seconds(runs).drop(["life_stage/training", "life_stage/evaluation"]).sum() for runs in both]
             found[f"{figures['n_actions']:,}"] = cpu[0] / cpu[1], others[0] / others[1]
     return found
 

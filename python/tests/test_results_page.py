@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from life_stage import charts
+
 PROJECT = Path(__file__).parents[2]
 
 
@@ -49,3 +51,14 @@ def test_a_better_simpler_method_is_named(results_page):
     figures = {"commit": "", "python": "", "machine": "", "versions": {}, "figures": {"seeds": [seed]}}
     text = results_page.losses_to_simpler(results_page.Measured(figures))
     assert "last observation carried forward, by 10.0 points" in text
+
+
+def test_every_method_of_the_accuracy_chart_has_a_line(results_page):
+    """A name that the kept figures do not have would drop its line without an error."""
+    picture = (PROJECT / "docs" / "pictures" / "accuracy_by_month.svg").read_text()
+    assert [label for label in charts.METHODS.values() if label not in picture] == []
+
+
+def test_the_steps_of_the_cost_page_are_folders_of_models(results_page):
+    page = importlib.import_module("performance_page")
+    assert [folder for folder in page.STEPS if not (PROJECT / "models" / folder).is_dir()] == []
