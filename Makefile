@@ -30,8 +30,11 @@ build: $(VENV)/runtime ## run the monthly job on LIFE_STAGE_SOURCE (default: the
 doctor: $(VENV)/runtime ## check the environment, source, disk and locks before a run
 	@$(BIN)/python -m life_stage.doctor
 
-audit: $(VENV)/runtime ## print 50 random valid rows and 50 random rejected rows
+sample-rows: $(VENV)/runtime ## print 50 random valid rows and 50 random rejected rows
 	@$(BIN)/python -m life_stage.sample_rows
+
+audit: sample-rows
+	@echo "make audit is called make sample-rows now" >&2
 
 erase: export LIFE_STAGE_ERASED = $(value USER_ID)
 erase: $(VENV)/runtime ## erase a user: make erase USER_ID=42; dbt writes no log of it

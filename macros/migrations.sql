@@ -11,15 +11,17 @@
 
 {% macro old_tombstones() %}
     {# Statements that create the tables of erased users under their names of version 2. #}
-    {% set statements = [] %}
-    {% for statement in create_tombstones() %}
-        {% do statements.append(
-            statement
-            | replace("erased_action_hashes", "forgotten_actions")
-            | replace("content_hash", "contents")
-        ) %}
-    {% endfor %}
-    {% do return(statements) %}
+    {% set schema = api.Relation.create(target.database or none, target.schema) %}
+    {% do return(
+        [
+            "create table if not exists "
+            ~ schema
+            ~ ".erased_users (user_digest string, salt string, erased_at timestamp)",
+            "create table if not exists "
+            ~ schema
+            ~ ".forgotten_actions (month date, contents string, last_acted_on date)",
+        ]
+    ) %}
 {% endmacro %}
 
 {% macro renamed_in_version_3() %}

@@ -376,8 +376,27 @@
     {{ return((type | upper).startswith(("TIMESTAMP", "DATE", "VARCHAR", "STRING", "NULL"))) }}
 {%- endmacro %}
 
+{% macro check_version() %}
+    {# Fails if the stored tables are of another version of the project. #}
+    {% set built = load_relation(build_log()) %}
+    {% set found = state_version_found() %}
+    {% if found not in (0, state_version()) and (not built or input_hashes_of("settings")) %}
+        {% do fail(
+            "LS-STA-003",
+            "the tables of this warehouse are of version " ~ found ~ ", the project's of " ~ state_version(),
+            (
+                "use the newer project"
+                if found > state_version()
+                else "keep a copy of the file and run dbt run-operation migrate_state"
+            ),
+        ) %}
+    {% endif %}
+{% endmacro %}
+
 {% macro check_settings() %}
-    {# Fails if settings differ from those of the warehouse: stored months and pseudonyms would not match new ones. #}
+    {# Fails if the stored tables are of another version, or settings differ from those of the warehouse: stored months
+       and pseudonyms would not match new ones. #}
+    {% do check_version() %}
     {% set recorded = input_hashes_of("settings").values() | list if load_relation(build_log()) else [] %}
     {% if recorded and recorded[0] != settings_hash() %}
         {% do fail(
@@ -392,18 +411,6 @@
     {# Fails if a state table is missing after a finished run: rebuilt without its history, it would differ silently. #}
     {% do check_settings() %}
     {% set built = load_relation(build_log()) %}
-    {% set found = state_version_found() %}
-    {% if found not in (0, state_version()) and (not built or input_hashes_of("settings")) %}
-        {% do fail(
-            "LS-STA-003",
-            "the tables of this warehouse are of version " ~ found ~ ", the project's of " ~ state_version(),
-            (
-                "use the newer project"
-                if found > state_version()
-                else "keep a copy of the file and run dbt run-operation migrate_state"
-            ),
-        ) %}
-    {% endif %}
     {% set runs = adapter.get_relation(target.database, target.schema, "model_runs") %}
     {% if runs is none or run_query("select count(*) as n from " ~ runs).rows[0]["n"] == 0 %}
         {% do return("") %}

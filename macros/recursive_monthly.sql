@@ -16,6 +16,7 @@
 {% macro rebuild_posteriors() %}
     {# An operation: the next run recomputes all posteriors from the stored log-likelihoods, also if a state was lost.
        #}
+    {% do check_version() %}
     {% if archived_before() > "0001-01-01" %}
         {% do fail(
             "LS-KEP-001",

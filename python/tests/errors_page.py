@@ -17,7 +17,7 @@ PAGE = PROJECT / "docs" / "errors.md"
 FOLDERS = ("macros", "models", "python/life_stage", "python/life_stage_checkout", "python/life_stage_demo")
 CODE = re.compile(r"LS-[A-Z]+-[0-9]{3}")
 MESSAGE = re.compile(rf"'?({CODE.pattern}) (.*)", flags=re.S)
-CHECKS = "python/life_stage/doctor.py"  # `make doctor` prints code and remedy; the message is the run's
+CHECKS = PROJECT / "python/life_stage/doctor.py"  # `make doctor` prints code and remedy; the message is the run's
 UNCHANGED = re.compile(r"[;:] (nothing|no month) was (changed|written)$")  # true of every error
 HEAD = """\
 # Error codes
@@ -46,7 +46,6 @@ class Raised(NamedTuple):
     message: str
     remedy: str
     level: str
-    file: str
 
 
 def placeholder(name: str) -> str:
@@ -91,7 +90,7 @@ def in_jinja(node: nodes.Node) -> str:
     return placeholder("value") if child is None else in_jinja(child)
 
 
-def of_macros(text: str, file: str) -> Iterator[Raised]:
+def of_macros(text: str) -> Iterator[Raised]:
     """Errors in a file of Jinja: calls with code, message and remedy, or with all three in one text."""
     tree = get_environment(None, capture_macros=True).parse(text)
     for call in tree.find_all(nodes.Call):
@@ -99,12 +98,12 @@ def of_macros(text: str, file: str) -> Iterator[Raised]:
         first = in_jinja(call.args[0]) if call.args else ""
         if CODE.fullmatch(first):
             message, remedy = map(in_jinja, call.args[1:3])
-            yield Raised(first, message, remedy, level, file)
+            yield Raised(first, message, remedy, level)
         elif found := MESSAGE.fullmatch(first):
-            yield Raised(found[1], *texts_of(found[2].removesuffix("'")), level, file)
+            yield Raised(found[1], *texts_of(found[2].removesuffix("'")), level)
     for output in tree.find_all(nodes.Output):
         if found := MESSAGE.search(re.sub(r"',\s+(`<\w+>`), '", r"\1", in_jinja(output))):
-            yield Raised(found[1], *texts_of(found[2].split("'\n")[0]), "error", file)
+            yield Raised(found[1], *texts_of(found[2].split("'\n")[0]), "error")
 
 
 def in_python(node: ast.AST, constants: dict[str, ast.expr]) -> str:
@@ -136,7 +135,7 @@ def in_python(node: ast.AST, constants: dict[str, ast.expr]) -> str:
     return placeholder("value") if child is None else in_python(child, constants)
 
 
-def of_python(text: str, file: str) -> Iterator[Raised]:
+def of_python(text: str) -> Iterator[Raised]:
     """Errors in a Python file: texts that begin with a code."""
     tree = ast.parse(text)
     named = (node for node in tree.body if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name))
@@ -146,7 +145,7 @@ def of_python(text: str, file: str) -> Iterator[Raised]:
         if not isinstance(node, ast.Constant | ast.JoinedStr) or isinstance(parents[node], ast.JoinedStr):
             continue
         if found := MESSAGE.fullmatch(in_python(node, constants)):
-            yield Raised(found[1], *texts_of(found[2]), level_of(node, parents), file)
+            yield Raised(found[1], *texts_of(found[2]), level_of(node, parents))
 
 
 def level_of(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> str:
@@ -159,16 +158,15 @@ def level_of(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> str:
 
 
 def raised() -> list[Raised]:
-    """Every error of the code, by code and file."""
+    """Every error of the code, by code; files stay in order."""
     found = []
     for folder in FOLDERS:
         for path in sorted((PROJECT / folder).rglob("*")):
-            file = path.relative_to(PROJECT).as_posix()
-            if path.suffix in (".sql", ".py") and file != CHECKS:
+            if path.suffix in (".sql", ".py") and path != CHECKS:
                 text = path.read_text(encoding="utf-8")
                 if CODE.search(text):
-                    found += (of_python if path.suffix == ".py" else of_macros)(text, file)
-    return sorted(found, key=lambda one: (one.code, one.file))
+                    found += (of_python if path.suffix == ".py" else of_macros)(text)
+    return sorted(found, key=lambda one: one.code)
 
 
 def page() -> str:

@@ -56,8 +56,8 @@ def prose_of(markdown: str) -> list[str]:
     return [re.sub(r"`[^`]*`|\]\([^)]*\)|<[^>]*>", " ", line) for line in without_blocks(markdown).split("\n")]
 
 
-def first_line(path: Path) -> tuple[int, str]:
-    """The first sentence of a file's first comment or docstring, with its line number."""
+def first_sentence(path: Path) -> str:
+    """The first sentence of a file's first comment or docstring."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".py" and not text.startswith("#"):
         found = re.match(r'(?s)"""(.+?)(?:\n\n|""")', text)
@@ -66,7 +66,7 @@ def first_line(path: Path) -> tuple[int, str]:
     else:
         found = re.match(r"(?s)(?:\{#-?|--)(.*?)(?:#\}|\n(?!--)|\n\n)", text)
     comment = " ".join((found[1] if found else "").replace("--", " ").replace("\n#", " ").replace("#", " ").split())
-    return 1, re.sub(r"`[^`]*`", " ", re.split(r"(?<=[.:]) ", comment)[0])
+    return re.sub(r"`[^`]*`", " ", re.split(r"(?<=[.:]) ", comment)[0])
 
 
 def findings_in(line: str) -> Iterator[str]:
@@ -98,12 +98,12 @@ def check_page(path: Path) -> Iterator[tuple[int, str]]:
 
 def check_file(path: Path) -> Iterator[tuple[int, str]]:
     """Findings of the first line of one file of code."""
-    number, sentence = first_line(path)
+    sentence = first_sentence(path)
     if not sentence:
-        yield number, "no comment or docstring in the first line"
-    yield from ((number, finding) for finding in findings_in(sentence))
+        yield 1, "no comment or docstring in the first line"
+    yield from ((1, finding) for finding in findings_in(sentence))
     if len(sentence.split()) > MAX_WORDS:
-        yield number, f"first sentence of {len(sentence.split())} words, at most {MAX_WORDS}"
+        yield 1, f"first sentence of {len(sentence.split())} words, at most {MAX_WORDS}"
     if path.parent.name == "macros":
         text = path.read_text(encoding="utf-8")
         for match in re.finditer(r"\{%-? (macro|materialization) (\w+)[^%]*%\}\s*(\{#)?", text):

@@ -50,6 +50,13 @@ def test_the_notebook_runs(base):
         assert found in run.stdout
 
 
+def test_every_make_target_of_the_documents_exists():
+    targets = set(re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(encoding="utf-8"), flags=re.M))
+    code = (text for page in DOCUMENTS.values() for text in re.findall(r"```.*?```|`[^`\n]+`", page, flags=re.S))
+    named = {target for text in code for target in re.findall(r"\bmake ([a-z-]+)", text)}
+    assert {"build", "sample-rows"} <= named <= targets
+
+
 def test_the_list_of_codes_is_complete():
     """Changed a message? `make errors` writes the page."""
     files = [path for folder in FOLDERS for path in (PROJECT / folder).rglob("*") if path.suffix in (".sql", ".py")]

@@ -1,4 +1,4 @@
-"""Commands `make audit` and `make doctor`: samples of the data, checks of the installation."""
+"""Commands `make sample-rows` and `make doctor`: samples of the data, checks of the installation."""
 
 import re
 from pathlib import Path

@@ -117,6 +117,15 @@ def test_a_warehouse_of_version_1_becomes_the_same_tables_as_one_of_version_2(ve
     assert_same(*shops, ["stage_coefficients", "stage_log_likelihoods", "month_model_assignments"], ignore=())
 
 
+@pytest.mark.parametrize("operation", ["erase_user", "rebuild_posteriors"])
+def test_operations_stop_before_the_migration(version_2, tmp_path, operation):
+    shop = copy_shop(version_2, tmp_path / "shop")
+    before = shop.contents()
+    run = shop.operate(operation, **({"user_id": "u1"} if operation == "erase_user" else {}))
+    assert run.exit_code != 0 and "LS-STA-003" in run.output
+    assert shop.contents() == before
+
+
 def test_a_migration_that_fails_changes_nothing(version_2, tmp_path):
     shop = copy_shop(version_2, tmp_path / "shop")
     shop.change("create table build_log (a integer)")  # blocks the last renames
