@@ -1,8 +1,10 @@
 {# Arithmetic of the birth-month filter: the carried state and its columns. #}
 {% macro birth_month_state() %}
-    {# The columns of the carried state, one row per user: the log-posterior at every grid point, up to a constant. For
-       an expected birth: its prior log-odds by next month (null: not expected yet), the log-likelihood ratio since
-       then, and whether it is still unconfirmed. #}
+    {# The columns of the carried state, one row per user. Sums over the months at every grid point: c_ of the
+       log-likelihoods, a_ of the activity model in 1/1000 nat. For an expected birth: its prior log-odds by next month
+       (null: not expected yet), the log-likelihood ratio since then, and whether it is still unconfirmed. For the terms
+       of the readout: sums of each month's largest log-likelihood and of days in leaf categories, and the activity of
+       the last six months as bits. #}
     {% set columns = {
         "user_id": "string",
         "month": "date",
@@ -12,8 +14,14 @@
         "c_birth_log_odds": "double",
         "c_birth_log_ratio": "double",
         "c_birth_is_open": "boolean",
+        "c_peaks": "double",
+        "c_days": "double",
+        "c_unspecific_days": "double",
+        "c_purchase_days": "double",
+        "c_recent_months": "integer",
     } %}
     {% for cell in cells() %} {% do columns.update({"c_" ~ cell: "double"}) %} {% endfor %}
+    {% for cell in cells() %} {% do columns.update({"a_" ~ cell: "integer"}) %} {% endfor %}
     {% do return(columns) %}
 {% endmacro %}
 
@@ -32,6 +40,12 @@
 {% macro log_odds_of_birth(born) -%}
     {#- SQL: the log-odds of a birth against a family that expects no child, as after a loss. -#}
     (ln(greatest({{ born }}, 1e-300)) + peak - l_not_yet)
+{%- endmacro %}
+
+{% macro log_odds_to_confirm() -%}
+    {#- SQL: the log-likelihood ratio from which an expected birth is confirmed: odds of 20 to 1 against a loss, of which
+        the prior probability is 15.3 % (miscarriages of recognised pregnancies, Quenby et al., The Lancet 2021). -#}
+    ln(20 * 0.153 / (1 - 0.153))
 {%- endmacro %}
 
 {% macro age_blocks() %}

@@ -6,7 +6,7 @@
     {% set rejections_counted = [
         "alter table if exists " ~ schema ~ ".source_file_months add column if not exists n_rejected bigint"
     ] %}
-    {% do return({2: rejections_counted + old_tombstones(), 3: renamed_in_version_3()}) %}
+    {% do return({2: rejections_counted + old_tombstones(), 3: renamed_in_version_3(), 4: sums_of_version_4()}) %}
 {% endmacro %}
 
 {% macro old_tombstones() %}
@@ -117,9 +117,46 @@
     {% do return(statements) %}
 {% endmacro %}
 
+{% macro sums_of_version_4() %}
+    {# Statements of version 4: columns for the terms of the readout and for the activity model. The next run scores all
+       months again that are not archived, with their own models, and rebuilds the sums: probabilities stay the same. #}
+    {% set schema = api.Relation.create(target.database or none, target.schema) %}
+    {% set columns = {"stage_log_likelihoods": {}, "birth_month_filter": {"activity_code": "integer"}} %}
+    {% for days in ["days", "unspecific_days", "purchase_days"] %}
+        {% do columns.stage_log_likelihoods.update({days: "double"}) %}
+    {% endfor %}
+    {% for name in readout_term_columns() %} {% do columns.birth_month_filter.update({name: "float"}) %} {% endfor %}
+    {% do columns.update({"birth_month_filter_cells": birth_month_state()}) %}
+    {% set statements = [] %}
+    {% for table, added in columns.items() %}
+        {% for name, type in added.items() %}
+            {% do statements.append(
+                "alter table if exists "
+                ~ schema
+                ~ "."
+                ~ table
+                ~ " add column if not exists "
+                ~ name
+                ~ " "
+                ~ type
+            ) %}
+        {% endfor %}
+        {% do statements.append(
+            "delete from "
+            ~ build_log()
+            ~ " where model= '"
+            ~ table
+            ~ "' and month >= date '"
+            ~ archived_before()
+            ~ "'"
+        ) %}
+    {% endfor %}
+    {% do return(statements) %}
+{% endmacro %}
+
 {% macro state_version() %}
     {# The version of the stored tables that this project reads and writes. #}
-    {% do return(3) %}
+    {% do return(4) %}
 {% endmacro %}
 
 {% macro state_version_found() %}

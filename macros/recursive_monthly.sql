@@ -132,7 +132,7 @@
         {% call statement("step", language=model["language"]) %} {{ writing }}{% endcall %}
         {% do commit_so_far() %}
         {% if loop.first %}
-            {% for column in adapter.get_columns_in_relation(step_table) if not column.name.startswith("c_") %}
+            {% for column in adapter.get_columns_in_relation(step_table) if not column.name.startswith(("c_", "a_")) %}
                 {% do published.append(column.name) %}
             {% endfor %}
         {% endif %}

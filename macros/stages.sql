@@ -43,34 +43,34 @@
     {% do return(["not_yet"] + age_names(cell_ages()) + ["graduated"]) %}
 {% endmacro %}
 
-{% macro log_likelihood_by_age() %}
-    {# SQL for each of cell_ages(): its log-likelihood, by linear interpolation between the centres of the two adjacent
+{% macro log_likelihood_by_age(table="log_likelihoods") %}
+    {# SQL for each of cell_ages(): its log-likelihood in the table's columns ll_<bin>, by linear interpolation between the centres of the two adjacent
        age bins, which is more accurate than a step function (docs/method.md). Beyond the outer centres it is constant.
        #}
     {% set bins, centres, found = age_bins(), [], [] %}
     {% for bin in bins %} {% do centres.append((bin.from_month + bin.to_month - 1) / 2) %} {% endfor %}
     {% for age in cell_ages() %}
         {% set n = [centres | select("lt", age) | list | length, bins | length - 1] | min %}
-        {% if n == 0 or age >= centres[n] %} {% do found.append("log_likelihoods.ll_" ~ bins[n].name) %}
+        {% if n == 0 or age >= centres[n] %} {% do found.append(table ~ ".ll_" ~ bins[n].name) %}
         {% else %}
             {% set weight = (age - centres[n - 1]) / (centres[n] - centres[n - 1]) %}
-            {% set younger, older = "log_likelihoods.ll_" ~ bins[n - 1].name, "log_likelihoods.ll_" ~ bins[n].name %}
+            {% set younger, older = table ~ ".ll_" ~ bins[n - 1].name, table ~ ".ll_" ~ bins[n].name %}
             {% do found.append((1 - weight) ~ " * " ~ younger ~ " + " ~ weight ~ " * " ~ older) %}
         {% endif %}
     {% endfor %}
     {% do return(found) %}
 {% endmacro %}
 
-{% macro log_likelihood_at_age(age) -%}
+{% macro log_likelihood_at_age(age, table="log_likelihoods") -%}
     {#- SQL: the log-likelihood of an age given by a column; outside the grid that of the outer age bins. -#}
-    {%- set log_likelihoods = log_likelihood_by_age() -%}
+    {%- set log_likelihoods = log_likelihood_by_age(table) -%}
     case
         when {{ age }} < {{ cell_ages()[0] }}
-        then log_likelihoods.ll_not_yet
+        then {{ table }}.ll_not_yet
         {%- for known in cell_ages() %}
             when {{ age }} = {{ known }} then {{ log_likelihoods[loop.index0] }}
         {%- endfor %}
-        else log_likelihoods.ll_grown
+        else {{ table }}.ll_grown
     end
 {%- endmacro %}
 

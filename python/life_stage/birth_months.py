@@ -123,6 +123,11 @@ class BirthMonths:
         prior[:, [0, -1]] = by_tenure[readouts.tenure][:, [0, -1]]
         return prior
 
+    def by_age(self, cells: np.ndarray, readouts: Months) -> np.ndarray:
+        """readouts x (not_yet, ages, graduated) from readouts x cells: the cells by the age at each readout."""
+        columns = 1 + readouts.lag[:, None] + np.arange(self.ages.last - self.ages.first + 1)
+        return np.concatenate([cells[:, :1], np.take_along_axis(cells, columns, axis=1), cells[:, -1:]], axis=1)
+
     def running_sum(self, log_likelihood: np.ndarray, rows: Months, readouts: Months) -> np.ndarray:
         """readouts x cells: log-likelihood (rows x bins) summed over all months up to each readout."""
         into = readout_of(rows, readouts)
@@ -133,6 +138,22 @@ class BirthMonths:
         for before, after in steps(readouts):
             total[after] += total[before]
         return total
+
+    def running_sum_of_classes(
+        self, log_likelihood: np.ndarray, row_class: np.ndarray, rows: Months, readouts: Months
+    ) -> np.ndarray:
+        """readouts x cells: as running_sum, for rows whose log-likelihood is that of a class (classes x bins).
+
+        Summed in multiples of 1/1000 per cell, as in the SQL.
+        """
+        into = readout_of(rows, readouts)
+        total = np.zeros((len(readouts), self.n_cells))
+        for lag, chosen in by_lag(rows, into):
+            of_cells = np.floor(1000 * (log_likelihood @ self.tables[lag].T) + 0.5)
+            total[into[chosen]] += of_cells[row_class[chosen]]
+        for before, after in steps(readouts):
+            total[after] += total[before]
+        return total / 1000
 
     def gradient_of_log_likelihood(self, sum_gradient: np.ndarray, rows: Months, readouts: Months) -> np.ndarray:
         """rows x bins: backward pass of running_sum; sum_gradient (readouts x cells) is changed in place."""

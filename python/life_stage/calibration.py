@@ -1,115 +1,164 @@
-"""Training, step 3: calibration of the posterior readout on validation users.
+"""Training, step 3: calibration of the posterior readout on users who trained no part of the log-likelihood.
 
-P = (1 - delta) softmax(tau * n ** -gamma * C + ln prior) + delta * prior, with C the summed log-likelihood and n the
-active months so far. A user's months are correlated, so their sum overstates the certainty; gamma corrects it.
+First the plain readout, by a grid; with enough users then all weights of the readout, by L-BFGS, with a penalty on the
+distance from the plain readout. A share of the registered birthdays is wrong, so the likelihood of a registered stage
+mixes its posterior with its prior.
 """
 
-from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-from scipy.sparse import csr_matrix
+from scipy.optimize import minimize
 
-from life_stage.birth_months import BirthMonths, Months, months_so_far, softmax
-from life_stage.regression import LogLikelihood
+from life_stage.birth_months import softmax
+from life_stage.readout import TERMS, Readouts, ReadoutSettings, ReadoutWeights
+from life_stage.regression import use_one_thread
 
-TAUS = (0.5, 0.6, 0.7, 0.85, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0, 2.4, 2.8)
-GAMMAS = (0.0, 0.15, 0.3, 0.45, 0.6)
-# Never 0: the registered birthday of one user in twenty is wrong, and one such user would outweigh all others.
+TAUS = (0.35, 0.5, 0.7, 0.85, 1.0, 1.15, 1.3, 1.5, 1.75, 2.1, 2.6, 3.3)
+GAMMAS = (0.0, 0.15, 0.3, 0.45, 0.6, 0.75)
 DELTAS = (0.003, 0.01, 0.02, 0.03, 0.06)
-
-
-@dataclass(frozen=True)
-class ReadoutSettings:
-    """Parameters of the posterior readout."""
-
-    tau: float = 1.3
-    gamma: float = 0.2
-    delta: float = 0.02
-
-
 UNCALIBRATED = ReadoutSettings(1.0, 0.0, min(DELTAS))
+NOISE = 0.04  # expected share of wrong registrations
+NOISE_USERS = 200  # its weight, in users
+MAX_ITERATIONS = 120
+COVERAGE = 0.8  # of the interval of the birth month
+BANDS = (2, 4, 9)  # lower limits of the bands of active months; below the first: one month
+MIN_GROUP = 200  # readouts that determine an interval
+# Penalties, per user: on the differences between neighbouring bins, on biases, on everything else.
+SMOOTHNESS, SIZE, DISTANCE = 12.5, 2.5, 1.0
 
 
-class PosteriorReadout:
-    """Posterior at given readouts under any settings. All results have one row per readout."""
-
-    def __init__(
-        self, matrix: csr_matrix, rows: Months, readouts: Months, births: BirthMonths, log_likelihood: LogLikelihood
-    ) -> None:
-        """matrix: rows x features."""
-        total = births.running_sum(matrix @ log_likelihood.weights + log_likelihood.intercepts, rows, readouts)
-        self._set_up(np.arange(len(readouts)), total, readouts, rows, births)
-
-    def _set_up(
-        self, chosen: np.ndarray, total: np.ndarray, readouts: Months, rows: Months, births: BirthMonths
-    ) -> None:
-        self._total, self.readouts, self._ages = total[chosen], readouts[chosen], births.ages
-        self._log_prior = births.log_prior(self.readouts)
-        self._n_active = np.maximum(months_so_far(rows, self.readouts), 1.0)
-        self._cell_ages = births.age_now[None, :] - self.readouts.lag[:, None]
-        stage_of_cell = births.ages.stage_of(self._cell_ages)
-        self._in_stage = [np.pad(stage_of_cell == s, ((0, 0), (1, 1))) for s in range(len(births.ages.stages))]
-        self._prior = self._masses(np.exp(self._log_prior))
-
-    def _masses(self, posterior: np.ndarray) -> np.ndarray:
-        """readouts x stages: posterior mass (readouts x cells) of each stage."""
-        return np.stack([(posterior * inside).sum(axis=1) for inside in self._in_stage], axis=1)
-
-    def _posterior(self, tau: float, gamma: float) -> np.ndarray:
-        steepness = tau * self._n_active**-gamma
-        return softmax(steepness[:, None] * self._total + self._log_prior)
-
-    def stage_masses(self, tau: float, gamma: float) -> np.ndarray:
-        """readouts x stages: the masses before the prior is mixed in."""
-        return self._masses(self._posterior(tau, gamma))
-
-    def median_ages(self, settings: ReadoutSettings) -> np.ndarray:
-        """The median of the child's age in months; an outer cell counts as the age next to the grid."""
-        cumulative = self._posterior(settings.tau, settings.gamma).cumsum(axis=1)
-        ages = np.pad(self._cell_ages, ((0, 0), (1, 1)), mode="reflect", reflect_type="odd")
-        ages = np.clip(ages, self._ages.first - 1, self._ages.last + 1)
-        return ages[np.arange(len(ages)), np.minimum((cumulative < 0.5).sum(axis=1), ages.shape[1] - 1)]
-
-    def probabilities(self, settings: ReadoutSettings, masses: np.ndarray | None = None) -> np.ndarray:
-        """readouts x stages: the probabilities as published; `masses`: of stage_masses, if computed already."""
-        masses = self.stage_masses(settings.tau, settings.gamma) if masses is None else masses
-        mixed = (1 - settings.delta) * masses + settings.delta * self._prior
-        return mixed / mixed.sum(axis=1, keepdims=True)
+def log_loss(probability: np.ndarray, readouts: Readouts, noise: float = 0.0) -> float:
+    """Mean negative logarithm of the registered stage's probability (readouts x stages), of which `noise` are wrong."""
+    prior = readouts.prior[:, : probability.shape[1]]
+    registered = (np.arange(len(readouts)), readouts.stage)
+    by_chance = prior[registered] / prior.sum(axis=1)
+    return float(-np.log((1 - noise) * probability[registered] + noise * by_chance).mean())
 
 
-class CalibrationObjective(PosteriorReadout):
-    """Readout with the true stages: scores of any settings, and the best settings of the grid."""
+def calibration_error(probability: np.ndarray, stage: np.ndarray) -> float:
+    """Expected calibration error: mean gap between confidence and accuracy, in 15 bins of confidence."""
+    confidence, right = probability.max(axis=1), probability.argmax(axis=1) == stage
+    bins = np.minimum((confidence * 15).astype(int), 14)
+    gaps = np.bincount(bins, weights=right, minlength=15) - np.bincount(bins, weights=confidence, minlength=15)
+    return float(np.abs(gaps).sum() / len(stage))
 
-    def __init__(
-        self, matrix: csr_matrix, rows: Months, readouts: Months, births: BirthMonths, log_likelihood: LogLikelihood
-    ) -> None:
-        """matrix: rows x features. Only readouts with a true stage are scored."""
-        stage = births.ages.stage_of(readouts.age)
-        evaluated = np.flatnonzero(stage >= 0)
-        self.stage = stage[evaluated]
-        total = births.running_sum(matrix @ log_likelihood.weights + log_likelihood.intercepts, rows, readouts)
-        self._set_up(evaluated, total, readouts, rows, births)
 
-    def log_loss(self, settings: ReadoutSettings, masses: np.ndarray | None = None) -> float:
-        """Mean of minus the natural logarithm of the true stage's probability."""
-        predicted = self.probabilities(settings, masses)
-        return float(-np.log(predicted[np.arange(len(predicted)), self.stage]).mean())
+def best_settings(readouts: Readouts, noise: float = NOISE) -> ReadoutSettings:
+    """The plain readout with the least log-loss, on a grid. All readouts need a true stage."""
+    losses, n_bins = {}, len(readouts.ages.bins)
+    n_stages = len(readouts.ages.stages)
+    for tau, gamma in product(TAUS, GAMMAS):
+        masses = readouts.masses(readouts.posterior(ReadoutWeights.plain(ReadoutSettings(tau, gamma), n_bins)))
+        for delta in DELTAS:
+            mixed = ((1 - delta) * masses + delta * readouts.prior)[:, :n_stages]
+            probability = mixed / mixed.sum(axis=1, keepdims=True)
+            losses[ReadoutSettings(tau, gamma, delta)] = log_loss(probability, readouts, noise)
+    return min(losses, key=losses.__getitem__)
 
-    def calibration_error(self, settings: ReadoutSettings) -> float:
-        """Expected calibration error: mean gap between confidence and accuracy, in 15 bins of confidence."""
-        predicted = self.probabilities(settings)
-        confidence, right = predicted.max(axis=1), predicted.argmax(axis=1) == self.stage
-        bins = np.minimum((confidence * 15).astype(int), 14)
-        gaps = np.bincount(bins, weights=right, minlength=15) - np.bincount(bins, weights=confidence, minlength=15)
-        return float(np.abs(gaps).sum() / len(predicted))
 
-    def best(self) -> ReadoutSettings:
-        """The settings of the grid with the least log-loss."""
-        losses = {}
-        for tau, gamma in product(TAUS, GAMMAS):
-            masses = self.stage_masses(tau, gamma)
-            for delta in DELTAS:
-                settings = ReadoutSettings(tau, gamma, delta)
-                losses[settings] = self.log_loss(settings, masses)
-        return min(losses, key=losses.__getitem__)
+def noise_of(readouts: Readouts, settings: ReadoutSettings) -> float:
+    """Share of wrong registrations among the users, by EM on the newest readout of each: a birth month is either
+    distributed as the posterior or, if the registration is wrong, as the prior.
+    """
+    newest = readouts[readouts.months.first_of_users + readouts.months.counts - 1]
+    posterior = newest.posterior(ReadoutWeights.plain(settings, len(newest.ages.bins)))
+    age = newest.months.age
+    cell = np.clip(age - newest.ages.first + 1, 0, posterior.shape[1] - 1)
+    registered = (np.arange(len(newest)), cell)
+    ratio = posterior[registered] / np.exp(newest.log_prior[registered])
+    noise = NOISE
+    for _ in range(100):
+        wrong = noise / (noise + (1 - noise) * ratio)
+        noise = (wrong.sum() + NOISE * NOISE_USERS) / (len(newest) + NOISE_USERS)
+    return float(noise)
+
+
+def fit(readouts: Readouts, settings: ReadoutSettings, noise: float) -> ReadoutWeights:
+    """The readout weights with the least penalised log-loss. All readouts need a true stage."""
+    n_bins, n_stages, n_terms = len(readouts.ages.bins), len(readouts.ages.stages), len(TERMS)
+    n_users = len(readouts.months.counts)
+    centre, spread = readouts.terms.mean(axis=0), readouts.terms.std(axis=0)
+    centre[0], spread[0], spread[spread == 0] = 0.0, 1.0, 1.0
+    # Single precision for speed; losses are in double precision.
+    terms = ((readouts.terms - centre) / spread).astype(np.float32)
+    total = (readouts.total - readouts.total.max(axis=1, keepdims=True)).astype(np.float32)
+    of_activity, log_prior = readouts.activity.astype(np.float32), readouts.log_prior.astype(np.float32)
+    inside = slice(readouts.stage_slices[0].start, readouts.stage_slices[-1].stop)
+    inner = readouts.bins[inside]  # bins outside the stages have no bias
+    first, starts = inner[0], np.flatnonzero(np.diff(inner, prepend=-1))
+    columns = np.arange(total.shape[1])
+    low, high = np.array([[of.start, of.stop] for of in readouts.stage_slices])[readouts.stage].T
+    own = (columns >= low[:, None]) & (columns < high[:, None])
+    prior = readouts.prior[:, :n_stages]
+    own_prior, inside_prior = prior[np.arange(len(readouts)), readouts.stage], prior.sum(axis=1)
+    shape = (n_terms, 2 + len(starts))
+
+    plain = ReadoutWeights.plain(settings, n_bins)
+    origin = np.zeros(shape)
+    for column, weights in enumerate((plain.log_tau, plain.logit_delta)):
+        origin[:, column] = weights * spread
+        origin[0, column] += (weights * centre)[1:].sum()
+
+    def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        kappa, weights = parameters[0], parameters[1:].reshape(shape)
+        away, bias = weights[:, :2] - origin[:, :2], weights[:, 2:]
+        tau = np.exp(terms @ weights[:, 0].astype(np.float32))
+        delta = 1 / (1 + np.exp(-np.clip(terms @ weights[:, 1], -30, 30)))
+        logits = tau[:, None] * total + np.float32(kappa) * of_activity + log_prior
+        logits[:, inside] += (terms @ bias.astype(np.float32))[:, inner - first]
+        posterior = softmax(logits)
+        own_mass, inside_mass = (
+            (posterior * own).sum(axis=1, dtype=float),
+            posterior[:, inside].sum(axis=1, dtype=float),
+        )
+        whole = (1 - delta) * inside_mass + delta * inside_prior
+        probability = ((1 - delta) * own_mass + delta * own_prior) / whole
+        mixed = (1 - noise) * probability + noise * own_prior / inside_prior
+        slope = -(1 - noise) / mixed / whole / len(readouts)
+        # Gradient by logit: the posterior times its distance from the means under stage and under all stages.
+        posterior *= (slope * (1 - delta)).astype(np.float32)[:, None]
+        gradient = posterior * own - posterior * (own_mass - probability * inside_mass).astype(np.float32)[:, None]
+        gradient[:, inside] -= posterior[:, inside] * probability.astype(np.float32)[:, None]
+        by_bin = np.add.reduceat(gradient[:, inside], starts, axis=1)
+        by_delta = slope * (own_prior - own_mass - probability * (inside_prior - inside_mass)) * delta * (1 - delta)
+        found = np.column_stack(
+            [terms.T @ ((gradient * total).sum(axis=1) * tau), terms.T @ by_delta, terms.T @ by_bin]
+        )
+        found = found.astype(float)
+        jumps = np.diff(bias, axis=1)
+        found[:, :2] += 2 * DISTANCE / n_users * away
+        found[:, 2:] += 2 * SIZE / n_users * bias
+        found[:, 2:-1] -= 2 * SMOOTHNESS / n_users * jumps
+        found[:, 3:] += 2 * SMOOTHNESS / n_users * jumps
+        of_kappa = float((gradient * of_activity).sum()) + 2 * DISTANCE / n_users * kappa
+        penalty = SMOOTHNESS * (jumps**2).sum() + SIZE * (bias**2).sum() + DISTANCE * ((away**2).sum() + kappa**2)
+        return float(-np.log(mixed).mean() + penalty / n_users), np.append(of_kappa, found)
+
+    use_one_thread()
+    limits = {"maxiter": MAX_ITERATIONS}
+    found = minimize(loss, np.append(0.0, origin), jac=True, method="L-BFGS-B", options=limits).x
+    weights = found[1:].reshape(shape) / spread[:, None]
+    weights[0] -= centre[1:] @ weights[1:]
+    bias = np.zeros((n_terms, n_bins))
+    bias[:, first : first + len(starts)] = weights[:, 2:]
+    return ReadoutWeights(weights[:, 0], weights[:, 1], float(found[0]), bias)
+
+
+def interval_levels(readouts: Readouts, weights: ReadoutWeights) -> np.ndarray:
+    """stages x bands of active months: half-widths h; the quantiles 0.5 - h to 0.5 + h hold 80 % of the birth months.
+
+    By predicted stage; a band with too few readouts has that of the stage, or of all. All readouts need a true stage.
+    """
+    of_ages = readouts.posterior(weights)[:, 1:-1].astype(float)
+    cumulative = of_ages.cumsum(axis=1) / of_ages.sum(axis=1, keepdims=True)
+    age, index = readouts.months.age - readouts.ages.first, np.arange(len(readouts))
+    younger = np.where(age > 0, cumulative[index, age - 1], 0.0)
+    needed = np.maximum(np.maximum(0.5 - cumulative[index, age], younger - 0.5), 0.0)
+    stage = readouts.probabilities(weights).argmax(axis=1)
+    band = np.digitize(np.rint(np.exp(readouts.terms[:, TERMS.index("log_active_months")])), BANDS)
+    levels = np.empty((len(readouts.ages.stages), len(BANDS) + 1))
+    for s, b in np.ndindex(*levels.shape):
+        groups = (needed[(stage == s) & (band == b)], needed[stage == s], needed)
+        levels[s, b] = np.quantile(next((of for of in groups if len(of) >= MIN_GROUP), needed), COVERAGE)
+    return levels

@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 
 from life_stage.birth_months import Ages, BirthMonths, Months, last_months, softmax
-from life_stage.calibration import PosteriorReadout, ReadoutSettings
 from life_stage.evaluation_model import days_of, newest, of_this_month, read_log_likelihood, rolled_features
 from life_stage.examples import Examples, examples_of
+from life_stage.model_rows import read_readout
+from life_stage.readout import Readouts, ReadoutSettings, ReadoutWeights, day_kinds
 from life_stage.regression import LogLikelihood
 from life_stage.retraining import read_age_divisions
 from life_stage.tracks import primary_tracks
@@ -89,7 +90,7 @@ class HeldOutPanel:
 
     def masses(self, log_likelihood: LogLikelihood, matrix) -> np.ndarray:
         """rows x stages: stage probabilities of each row alone, given that the child is in a stage."""
-        p = softmax(matrix @ log_likelihood.weights + log_likelihood.intercepts + np.log(log_likelihood.prior))
+        p = softmax(log_likelihood.of(matrix) + np.log(log_likelihood.prior))
         return self.in_stages(p)
 
     def in_stages(self, bin_shares: np.ndarray) -> np.ndarray:
@@ -109,7 +110,13 @@ class HeldOutPanel:
         return cube[np.searchsorted(self.users, self.readouts.user), cube.shape[1] - 1 - self.readouts.lag]
 
     def filtered(
-        self, births: BirthMonths, rows: Examples, matrix, log_likelihood: LogLikelihood, settings: ReadoutSettings
+        self,
+        births: BirthMonths,
+        rows: Examples,
+        log_likelihood: np.ndarray,
+        weights: ReadoutWeights,
+        kinds: np.ndarray,
+        activity_table: np.ndarray,
     ) -> Prediction:
         """The birth-month filter on these rows; no prediction before a user's first active month."""
         began = dict(zip(rows.months.user, rows.months.lag + rows.months.tenure, strict=True))
@@ -117,9 +124,9 @@ class HeldOutPanel:
         given = since >= 0
         chosen = self.readouts[given]
         chosen = Months(chosen.user, chosen.lag, chosen.age, since[given])
-        readout = PosteriorReadout(matrix, rows.months, chosen, births, log_likelihood)
+        readouts = Readouts.of(rows, log_likelihood, chosen, births, kinds, activity_table)
         p, age = np.full((len(given), len(self.ages.stages)), np.nan), np.full(len(given), np.nan)
-        p[given], age[given] = readout.probabilities(settings), readout.median_ages(settings)
+        p[given], age[given] = readouts.probabilities(weights), readouts.median_ages(weights)
         return Prediction(p, given, age)
 
 
@@ -138,11 +145,11 @@ def predictions_by_method(panel: HeldOutPanel, model: pd.DataFrame, merge: str) 
         initial_prior = priors[regression][list(panel.ages.bins)].to_numpy()
         return BirthMonths(panel.ages, n_months, initial_prior, settings["both", "birth_hazard"])
 
-    def readout(regression: str) -> ReadoutSettings:
-        return ReadoutSettings(*(settings[regression, name] for name in ("tau", "gamma", "delta")))
-
     active, short = examples[examples.is_active], newest(examples, panel.n_months)
     log_likelihood = panel.log_likelihood(model, "log_likelihood")
+    learned, activity_table = read_readout(model, panel.ages)
+    kinds = day_kinds(list(panel.vocabulary["feature"]), log_likelihood.weights)
+    cold = ReadoutSettings(*(settings["memory_less", name] for name in ("tau", "gamma", "delta")))
     found = {
         "memory_less": panel.at_readouts(alone),
         "carry_last": panel.at_readouts(last_carried_forward(alone)),
@@ -156,10 +163,20 @@ def predictions_by_method(panel: HeldOutPanel, model: pd.DataFrame, merge: str) 
     }
     predicted = {name: Prediction(p, ~np.isnan(p[:, 0])) for name, p in found.items()}
     predicted["birth_month_filter_cold"] = panel.filtered(
-        births("memory_less", panel.n_months), short, short.matrix, memory_less, readout("memory_less")
+        births("memory_less", panel.n_months),
+        short,
+        memory_less.of(short.matrix),
+        ReadoutWeights.plain(cold, len(panel.ages.bins)),
+        np.zeros_like(kinds),
+        np.zeros_like(activity_table),
     )
     predicted["birth_month_filter"] = panel.filtered(
-        births("log_likelihood", panel.history), active, active.matrix, log_likelihood, readout("both")
+        births("log_likelihood", panel.history),
+        active,
+        log_likelihood.of(active.matrix),
+        learned,
+        kinds,
+        activity_table,
     )
     prior = panel.in_stages(memory_less.prior)
     none_given = np.zeros(len(panel.readouts), bool)

@@ -104,7 +104,7 @@ def train_for_evaluation(
     These are the regression over six months, and the filter's cold-start settings: COLD_MONTHS of history, with the
     stateless baseline's regression as log-likelihood.
     """
-    from life_stage.training import Options, calibrate, fit, train
+    from life_stage.training import Options, fit, plain_readout, train
 
     model = train(
         rows,
@@ -124,7 +124,7 @@ def train_for_evaluation(
     short = newest(training, COLD_MONTHS)
     births = BirthMonths(ages, COLD_MONTHS, initial_prior_of(short.months, ages), settings["birth_hazard"])
     memory_less = read_log_likelihood(model, "memory_less", vocabulary, ages)
-    readout, _ = calibrate(newest(examples[split == "validation"], COLD_MONTHS), births, memory_less)
+    readout = plain_readout(newest(examples[split == "validation"], COLD_MONTHS), births, memory_less)
     frame = pd.concat(
         [
             model,

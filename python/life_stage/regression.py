@@ -28,6 +28,10 @@ class LogLikelihood:
     prior: np.ndarray
     n_iterations: int
 
+    def of(self, matrix: csr_matrix) -> np.ndarray:
+        """rows x bins: the log-likelihood of each row of features."""
+        return matrix @ self.weights + self.intercepts
+
     def only(self, features: np.ndarray) -> "LogLikelihood":
         """The log-likelihood of the marked features alone."""
         return replace(self, weights=self.weights[features])

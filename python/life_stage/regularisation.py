@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from life_stage import regression, train_through_filter
+from life_stage import calibration, regression, train_through_filter
 from life_stage.birth_months import Ages, BirthMonths
-from life_stage.calibration import CalibrationObjective
 from life_stage.examples import Examples
+from life_stage.readout import Readouts, ReadoutWeights
 from life_stage.regression import NotTrainedError
 
 INVERSE_PENALTIES = (0.03, 0.1, 0.3, 1.0)
@@ -76,8 +76,9 @@ def choose_anchor_inverse_penalty(active: Examples, births: BirthMonths, inverse
         return 0.0
 
     def loss(log_likelihood: regression.LogLikelihood) -> float:
-        objective = CalibrationObjective(test.matrix, test.months, readouts, births, log_likelihood)
-        return objective.log_loss(objective.best())
+        held_out = Readouts.plain(test, log_likelihood.of(test.matrix), readouts, births).scored()
+        weights = ReadoutWeights.plain(calibration.best_settings(held_out), len(births.ages.bins))
+        return calibration.log_loss(held_out.probabilities(weights), held_out, calibration.NOISE)
 
     def losses() -> Iterator[tuple[float, float]]:
         yield 0.0, loss(plain)

@@ -2,27 +2,32 @@
 
 1. Two multinomial regressions (regression.py): the stateless baseline, and the log-likelihood of a month.
 2. End-to-end fine-tuning of the log-likelihood through the filter (train_through_filter.py).
-3. Calibration of the posterior readout (calibration.py).
+3. Calibration of the posterior readout (calibration.py), on users who trained no part of the log-likelihood.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import date
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from life_stage import calibration, regression, regularisation, train_through_filter
+from life_stage import activity, calibration, regression, regularisation, train_through_filter
 from life_stage.birth_months import Ages, BirthMonths, last_months
-from life_stage.calibration import CalibrationObjective
 from life_stage.examples import Examples, examples_of, hazard_of, initial_prior_of
-from life_stage.model_rows import COLUMNS, content_digest, long_rows, named_values, regression_rows
+from life_stage.model_rows import COLUMNS, content_digest, long_rows, named_values, readout_rows, regression_rows
+from life_stage.readout import Readouts, ReadoutSettings, ReadoutWeights, day_kinds
 from life_stage.regression import LogLikelihood, NotTrainedError
+from life_stage.regularisation import N_FOLDS
 from life_stage.scoring import LAST_YEAR
 
-MIN_VALIDATION_USERS = 100
-VALIDATION_MONTHS = 6
+MIN_VALIDATION_USERS = 100  # below: the default readout
+MIN_READOUT_USERS = 300  # below: the plain readout
+READOUT_USERS = 4000  # more do not improve the readout
+GRID_USERS = 1500
+READOUT_MONTHS = 8  # readouts per user, the newest
 
 
 @dataclass(frozen=True)
@@ -72,10 +77,16 @@ def train(
     log_step("fitted the stateless baseline")
     log_likelihood, anchor_inverse_penalty = tune_through_filter(active, births, plain, c, options)
     log_step(f"fine-tuned through the filter (anchor_inverse_penalty {anchor_inverse_penalty:.3g})")
-    readout, evaluated = calibrate(examples[split == "validation"].active(of_this_month), births, log_likelihood)
-    log_step(f"calibrated the readout (tau {readout.tau:g}, gamma {readout.gamma:g}, delta {readout.delta:g})")
+    features = list(vocabulary.loc[of_this_month, "feature"])
+    held_out = [(examples[split == "validation"].active(of_this_month), log_likelihood)]
+    held_out += cross_fitted(active, births, c, anchor_inverse_penalty, READOUT_USERS - held_out[0][0].n_users)
+    log_step(f"scored {sum(of.n_users for of, _ in held_out):,} users for the readout")
+    table = activity.fit(activity.activity_of(active.months, len(births.tables)), ages)
+    readout = calibrate(held_out, births, day_kinds(features, log_likelihood.weights), table)
+    of_readout = asdict(readout.settings)
+    log_step(f"calibrated the readout ({', '.join(f'{name} {value:g}' for name, value in of_readout.items())})")
 
-    settings = {**asdict(readout), "birth_hazard": births.hazard, "inverse_penalty": c}
+    settings = {**of_readout, "birth_hazard": births.hazard, "inverse_penalty": c}
     if options.filter_tuning:  # later models inherit the penalty only if it was chosen here
         settings["anchor_inverse_penalty"] = anchor_inverse_penalty
     diagnostics = {
@@ -83,7 +94,7 @@ def train(
         "regression_iterations": plain.n_iterations,
         "memory_less_iterations": memory_less.n_iterations,
         "filter_iterations": log_likelihood.n_iterations if anchor_inverse_penalty else 0,
-        **evaluated,
+        **readout.diagnostics,
     }
     is_used = split != "test"
     used = examples[is_used].matrix
@@ -96,6 +107,7 @@ def train(
             long_rows("initial_prior", [""], ages.bins, births.initial_prior[None, :]).assign(
                 model_name="log_likelihood"
             ),
+            readout_rows(readout.weights, readout.interval_levels, table, ages),
             named_values("setting", settings),
             named_values("diagnostic", diagnostics),
             named_values("data", {data_digest: len(active.months)}),
@@ -131,20 +143,82 @@ def tune_through_filter(
     ), anchor_inverse_penalty
 
 
+def cross_fitted(
+    active: Examples, births: BirthMonths, inverse_penalty: float, anchor_inverse_penalty: float, n_users: int
+) -> Iterator[tuple[Examples, LogLikelihood]]:
+    """Parts of the training users, each with a log-likelihood trained on all others, until n_users are reached."""
+    fold = np.repeat(np.random.default_rng(0).permutation(active.n_users) % N_FOLDS, active.months.counts)
+    for held_out in range(N_FOLDS):
+        if n_users <= 0:
+            return
+        training = active[fold != held_out]
+        try:
+            fitted = fit(training, births.ages, inverse_penalty)
+        except NotTrainedError:
+            return
+        if anchor_inverse_penalty:
+            fitted = train_through_filter.fine_tune(
+                training.matrix, training.months, births, fitted, anchor_inverse_penalty
+            )
+        part = active[fold == held_out]
+        n_users -= part.n_users
+        yield part, fitted
+
+
+def plain_readout(validation: Examples, births: BirthMonths, log_likelihood: LogLikelihood) -> ReadoutSettings:
+    """The plain readout of another log-likelihood, calibrated on validation users."""
+    months = last_months(validation.months, READOUT_MONTHS)
+    readouts = Readouts.plain(validation, log_likelihood.of(validation.matrix), months, births).scored()
+    return calibrate_settings(readouts)
+
+
+def calibrate_settings(readouts: Readouts) -> ReadoutSettings:
+    """The best plain readout; the default with too few users."""
+    if len(readouts.months.counts) < MIN_VALIDATION_USERS:
+        return ReadoutSettings()
+    return calibration.best_settings(readouts.of_users(GRID_USERS))
+
+
+class Calibrated(NamedTuple):
+    """The plain readout; with enough users the weights that extend it (else None) and the levels of the interval."""
+
+    settings: ReadoutSettings
+    diagnostics: dict[str, float]
+    weights: ReadoutWeights | None = None
+    interval_levels: np.ndarray | None = None
+
+
 def calibrate(
-    validation: Examples, births: BirthMonths, log_likelihood: LogLikelihood
-) -> tuple[calibration.ReadoutSettings, dict[str, float]]:
-    """Step 3: the readout settings, and their diagnostics on the newest months of validation users."""
-    readouts = last_months(validation.months, VALIDATION_MONTHS)
-    n_users = len(np.unique(readouts.user[births.ages.stage_of(readouts.age) >= 0]))
+    held_out: list[tuple[Examples, LogLikelihood]], births: BirthMonths, kinds: np.ndarray, activity_table: np.ndarray
+) -> Calibrated:
+    """Step 3: the readout and its diagnostics, on the newest months of users with a log-likelihood not trained on them.
+
+    held_out: the validation users come first.
+    """
+    parts = [
+        Readouts.of(
+            of, log_likelihood.of(of.matrix), last_months(of.months, READOUT_MONTHS), births, kinds, activity_table
+        ).scored()
+        for of, log_likelihood in held_out
+        if of.n_users
+    ]
+    n_users = sum(len(part.months.counts) for part in parts)
+    n_validation_users = len(parts[0].months.counts) if held_out[0][0].n_users else 0
     if n_users < MIN_VALIDATION_USERS:
-        return calibration.ReadoutSettings(), {"n_validation_users": 0}
-    objective = CalibrationObjective(validation.matrix, validation.months, readouts, births, log_likelihood)
-    best = objective.best()
-    return best, {
-        "n_validation_users": n_users,
-        "log_loss_before": objective.log_loss(calibration.UNCALIBRATED),
-        "log_loss_after": objective.log_loss(best),
-        "calibration_error_before": objective.calibration_error(calibration.UNCALIBRATED),
-        "calibration_error_after": objective.calibration_error(best),
-    }
+        return Calibrated(ReadoutSettings(), {"n_validation_users": 0})
+    readouts = Readouts.joined(parts).of_users(READOUT_USERS)
+    settings = calibrate_settings(readouts)
+    noise = calibration.noise_of(readouts, settings)
+    n_bins = len(births.ages.bins)
+    weights = calibration.fit(readouts, settings, noise) if n_users >= MIN_READOUT_USERS else None
+    levels = weights and calibration.interval_levels(readouts, weights)
+    losses = {}
+    for name, used in {
+        "before": ReadoutWeights.plain(calibration.UNCALIBRATED, n_bins),
+        "after": weights or ReadoutWeights.plain(settings, n_bins),
+    }.items():
+        probability = readouts.probabilities(used)
+        losses[f"log_loss_{name}"] = calibration.log_loss(probability, readouts)
+        losses[f"calibration_error_{name}"] = calibration.calibration_error(probability, readouts.stage)
+    diagnostics = {"n_validation_users": n_validation_users, "n_readout_users": len(readouts.months.counts)}
+    return Calibrated(settings, {**diagnostics, "label_noise": noise, **losses}, weights, levels)

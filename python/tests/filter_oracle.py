@@ -1,6 +1,7 @@
 """Formula of the birth-month filter for one user, over fixed birth months: an independent implementation."""
 
 import numpy as np
+import pandas as pd
 
 
 class Divisions:
@@ -54,25 +55,112 @@ def prior_after(tenure: int, shares: np.ndarray, hazard: float, d: Divisions) ->
     return prior
 
 
-def posterior(log_likelihood: dict, month: int, readouts: tuple, shares: np.ndarray, d: Divisions) -> tuple:
-    """Prior, scaled log-likelihoods and posterior of one user in a month, each over not yet, the ages, graduated."""
-    tau, gamma, delta, hazard = readouts
+class Readout:
+    """Weights of one model's readout, from its rows of stage_coefficients; those of the plain one without such rows."""
+
+    STORED = ("agreement", "sharpness", "volume", "unspecific_share", "purchase_share", "recent_share")
+    TERMS = ("constant", "log_active_months", "log_inactive_months", *STORED)
+
+    def __init__(self, rows: pd.DataFrame, d: Divisions) -> None:
+        settings = rows[rows["parameter_type"] == "setting"].set_index("feature")["value"]
+        self.hazard = settings["birth_hazard"]
+        self.log_tau = dict.fromkeys(self.TERMS, 0.0) | {
+            "constant": np.log(settings["tau"]),
+            "log_active_months": -settings["gamma"],
+        }
+        self.logit_delta = dict.fromkeys(self.TERMS, 0.0) | {
+            "constant": np.log(settings["delta"] / (1 - settings["delta"]))
+        }
+        self.bias = {(term, name): 0.0 for term in self.TERMS for name in d.bins}
+        self.kappa, self.level, self.activity = 0.0, {}, None
+        of_kind = {kind: of.set_index(["feature", "age_bin"])["value"] for kind, of in rows.groupby("parameter_type")}
+        if "log_tau" in of_kind:
+            self.log_tau = {term: of_kind["log_tau"][term, ""] for term in self.TERMS}
+            self.logit_delta = {term: of_kind["logit_delta"][term, ""] for term in self.TERMS}
+            self.bias |= of_kind["bias"].to_dict()
+            self.kappa = of_kind["activity_weight"]["", ""]
+            self.level = {feature: value for (feature, _), value in of_kind["interval_level"].items()}
+            self.activity = of_kind["activity"].unstack()[d.bins]
+
+    def parameters(self, terms: dict[str, float]) -> tuple[float, float]:
+        """tau and delta."""
+        tau = np.exp(sum(self.log_tau[term] * value for term, value in terms.items()))
+        return tau, max(1 / (1 + np.exp(-sum(self.logit_delta[term] * value for term, value in terms.items()))), 0.003)
+
+    def biases(self, terms: dict[str, float], d: Divisions) -> np.ndarray:
+        """The bias of not yet, each age of the grid, graduated."""
+        inner = [d.bins[np.searchsorted(d.ends, age, side="right")] for age in range(d.first, d.last + 1)]
+        return np.array(
+            [
+                sum(self.bias[term, name] * value for term, value in terms.items())
+                for name in (d.bins[0], *inner, d.bins[-1])
+            ]
+        )
+
+    def of_activity(self, months: list[int], month: int, births: np.ndarray, d: Divisions, since: int = 0) -> tuple:
+        """Sums over the months after the first, from the model's first month on: not yet, birth months, graduated."""
+        total, never, past = np.zeros(len(births)), 0.0, 0.0
+        for now in range(max(since, min(months) + 1), month + 1) if self.activity is not None else ():
+            before = [m for m in months if m < now]
+            gap = sum(now - max(before) - 1 >= limit for limit in (1, 2, 4, 7))
+            rate = sum((len(before) + 1) / (now - min(months) + 2) >= limit for limit in (0.3, 0.55, 0.8))
+            e = self.activity.loc[str(2 * (4 * gap + rate) + (now in months))].to_numpy()
+            total += np.floor(1000 * log_likelihood_at(now - births, e, d) + 0.5) / 1000
+            never, past = (sum_ + np.floor(1000 * of + 0.5) / 1000 for sum_, of in ((never, e[0]), (past, e[-1])))
+        return total, never, past
+
+
+def terms_of(log_likelihood: dict, month: int, largest: float, days: dict) -> dict[str, float]:
+    """The terms of the readout; days: {month: (all, unspecific, purchases)}."""
+    months = [m for m in log_likelihood if m <= month]
+    n, peaks = len(months), sum(max(log_likelihood[m]) for m in months)
+    all_days, unspecific, purchases = np.sum([days.get(m, (0.0, 0.0, 0.0)) for m in months], axis=0)
+    stored = {
+        "agreement": np.log(max(largest / max(peaks, 0.3), 0.02)),
+        "sharpness": np.log(max(peaks, 0.1) / n + 0.05),
+        "volume": np.log(all_days / n + 0.1),
+        "unspecific_share": unspecific / (all_days + 1),
+        "purchase_share": purchases / (all_days + 1),
+        "recent_share": sum(m > month - 6 for m in months) / 6,
+    }
+    others = {"constant": 1.0, "log_active_months": np.log(n), "log_inactive_months": np.log1p(month - max(months))}
+    return others | {name: float(np.float32(value)) for name, value in stored.items()}
+
+
+def posterior(
+    log_likelihood: dict, month: int, readout: Readout, shares: np.ndarray, d: Divisions, days: dict, since: int = 0
+) -> tuple:
+    """Prior, logits without it, posterior of one user in a month, each over not yet, the ages, graduated; and delta.
+
+    days: {month: (all, unspecific, purchases)}; since: first month of the model.
+    """
     tenure = month - min(log_likelihood)
-    prior = prior_after(tenure, shares, hazard, d)
+    prior = prior_after(tenure, shares, readout.hazard, d)
     births = np.arange(month - d.last - tenure, month - d.first + 1)[::-1]  # youngest first, as numbers of months
-    total = sum(log_likelihood_at(m - births, e, d) for m, e in log_likelihood.items() if m <= month)
-    never = sum(e[0] for m, e in log_likelihood.items() if m <= month)
-    past = sum(e[-1] for m, e in log_likelihood.items() if m <= month)
     n_cells = d.last - d.first + 1  # earlier births have left the grid: the likeliest of them represents all
-    C = np.array([never, *total[:n_cells], max([past, *total[n_cells:]])])
-    scaled = tau * max(1, sum(m <= month for m in log_likelihood)) ** -gamma * C
+
+    def of_grid(total, never, past):
+        return np.array([never, *total[:n_cells], max([past, *total[n_cells:]])])
+
+    C = of_grid(
+        sum(log_likelihood_at(m - births, e, d) for m, e in log_likelihood.items() if m <= month),
+        sum(e[0] for m, e in log_likelihood.items() if m <= month),
+        sum(e[-1] for m, e in log_likelihood.items() if m <= month),
+    )
+    terms = terms_of(log_likelihood, month, C.max(), days)
+    tau, delta = readout.parameters(terms)
+    months = [m for m in log_likelihood if m <= month]
+    A = of_grid(*readout.of_activity(months, month, births, d, since))
+    scaled = tau * C + readout.kappa * A + readout.biases(terms, d)
     weights = np.exp(scaled - scaled.max()) * prior
-    return prior, scaled, (1 - delta) * weights / weights.sum() + delta * prior
+    return prior, scaled, (1 - delta) * weights / weights.sum() + delta * prior, delta
 
 
-def published_row(log_likelihood: dict, month: int, readouts: tuple, shares: np.ndarray, d: Divisions) -> np.ndarray:
+def published_row(
+    log_likelihood: dict, month: int, readout: Readout, shares: np.ndarray, d: Divisions, days: dict, since: int
+) -> np.ndarray:
     """One user's published row of a month, from the log-likelihoods {month: e} of all months up to it."""
-    prior, scaled, P = posterior(log_likelihood, month, readouts, shares, d)
+    prior, scaled, P, _ = posterior(log_likelihood, month, readout, shares, d, days, since)
     weights = np.exp(scaled - scaled.max()) * prior
     ages = np.arange(d.first, d.last + 1)
     masks = [(ages >= low) & (ages < high) for _, low, high in d.stages]
@@ -81,8 +169,11 @@ def published_row(log_likelihood: dict, month: int, readouts: tuple, shares: np.
     younger = np.cumsum(dated) / dated.sum()
     graduated = P[-1] + P[1:-1][ages >= d.stages[-1][2]].sum()
     has_birth_month = P[0] <= 0.5 and graduated <= 0.5
-    quantiles = [ages[np.searchsorted(younger, share)] if has_birth_month else np.nan for share in (0.5, 0.1, 0.9)]
     stage = p.argmax()  # the younger of equal ones
+    band = sum(sum(m <= month for m in log_likelihood) >= limit for limit in (2, 4, 9))
+    level = readout.level.get(f"{d.stages[stage][0]} {band}", 0.4)
+    bounds = (0.5, 0.5 - level, 0.5 + level)
+    quantiles = [ages[np.searchsorted(younger, share)] if has_birth_month else np.nan for share in bounds]
     left = np.average(d.stages[stage][2] - ages[masks[stage]], weights=dated[masks[stage]])
     log_marginal_likelihood = scaled.max() + np.log(weights.sum())
     return np.array([*p / p.sum(), P[0], graduated, *quantiles, left, log_marginal_likelihood])

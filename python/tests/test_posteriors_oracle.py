@@ -1,16 +1,19 @@
 """birth_month_filter against its formula in NumPy over fixed birth months."""
 
+from collections.abc import Callable
+
 import duckdb
 import numpy as np
 import pandas as pd
 import pytest
-from filter_oracle import Divisions, published_row
+from filter_oracle import Divisions, Readout, published_row
 from project import Shop, copy_shop
 
 MONTHS = pd.date_range("2015-01-01", "2017-03-01", freq="MS").date  # two kept Decembers, and a change of model
 READOUTS = {"v1": (1.3, 0.2, 0.02, 0.008), "v2": (0.9, 0.0, 0.06, 0.05)}  # tau, gamma, delta, birth_hazard
 CHANGE_OF_MODEL = 18
 KEYS = ["user_id", "month"]
+DAYS = ["days", "unspecific_days", "purchase_days"]
 
 
 def oracle(shop: Shop) -> pd.DataFrame:
@@ -18,21 +21,22 @@ def oracle(shop: Shop) -> pd.DataFrame:
     d, frame = Divisions.of(shop), shop.frame("stage_log_likelihoods")
     months = shop.query("select month from month_calendar where is_closed order by month")
     calendar = {month: n for n, (month,) in enumerate(months)}
-    rows = shop.frame("stage_coefficients", "parameter_type in ('initial_prior', 'setting')")
+    rows = shop.frame("stage_coefficients")
     priors = rows[rows["parameter_type"] == "initial_prior"].pivot(
         index="model_version", columns="age_bin", values="value"
     )[d.bins]
-    settings = rows[rows["parameter_type"] == "setting"].pivot(index="model_version", columns="feature", values="value")
-    readouts = settings[["tau", "gamma", "delta", "birth_hazard"]]
+    readouts = {version: Readout(of, d) for version, of in rows.groupby("model_version")}
     models = shop.query("select month, model_version from month_model_assignments order by month")
+    since = {version: min(calendar[month] for month, of in models if of == version) for _, version in models}
     posteriors = []
     for user, of_user in frame.groupby("user_id"):
         columns = [f"ll_{name}" for name in d.bins]
         months = [calendar[pd.Timestamp(month).date()] for month in of_user["month"]]
         log_likelihood = dict(zip(months, of_user[columns].to_numpy(), strict=True))
+        days = dict(zip(months, of_user[DAYS].to_numpy(), strict=True))
         for month, model in models:
             if calendar[month] >= min(log_likelihood):
-                arguments = tuple(readouts.loc[model]), priors.loc[model].to_numpy(), d
+                arguments = readouts[model], priors.loc[model].to_numpy(), d, days, since[model]
                 posteriors.append(
                     [user, pd.Timestamp(month), *published_row(log_likelihood, calendar[month], *arguments)]
                 )
@@ -78,21 +82,51 @@ def synthetic_log_likelihoods(bins: list[str]) -> pd.DataFrame:
         add(f"expecting, then {user}", 2, 9.0 * np.isin(bins, ["m3"]))
         if second is not None:
             add(f"expecting, then {user}", 9, 9.0 * np.isin(bins, second))
-    return pd.DataFrame(rows, columns=["user_id", "month", "model_version", *[f"ll_{name}" for name in bins]])
+    found = pd.DataFrame(rows, columns=["user_id", "month", "model_version", *[f"ll_{name}" for name in bins]])
+    days = random.exponential(size=(len(found), 3)).cumsum(axis=1)[:, ::-1]
+    return found.assign(**dict(zip(DAYS, days.T, strict=True)))
 
 
-def synthetic_shop(base: Shop, folder) -> Shop:
-    """The base with another calendar, two models and synthetic log-likelihoods, before any posterior."""
+def learned_rows(version: str, d: Divisions) -> list[list]:
+    """Rows of stage_coefficients with random weights of the readout."""
+    random = np.random.default_rng(3)
+    stage_bins = [
+        name
+        for name, low, high in zip(d.bins, d.starts, d.ends, strict=True)
+        if low >= d.first and high <= d.stages[-1][2]
+    ]
+    codes, bands = map(str, range(40)), [f"{stage} {band}" for stage, _, _ in d.stages for band in range(4)]
+    rows = [["activity_weight", "", "", 0.7]]
+    rows += [["log_tau", term, "", random.normal(0, 0.2)] for term in Readout.TERMS]
+    rows += [["logit_delta", term, "", random.normal(-1, 0.5)] for term in Readout.TERMS]
+    rows += [["bias", term, name, random.normal(0, 0.5)] for term in Readout.TERMS for name in stage_bins]
+    rows += [["interval_level", band, "", random.uniform(0.1, 0.49)] for band in bands]
+    rows += [["activity", code, name, random.normal(0, 0.5)] for code in codes for name in d.bins]
+    return [[version, "readout", *row] for row in rows]
+
+
+def synthetic_shop(base: Shop, folder, learned: Callable[[str, Divisions], list[list]] | None = None) -> Shop:
+    """The base with another calendar, two models and synthetic log-likelihoods, before any posterior.
+
+    learned: rows of a model's readout, for the later of the two.
+    """
     shop = copy_shop(base, folder)
-    bins = [name for (name,) in shop.query("select age_bin from age_bins order by bin_no")]
+    bins = Divisions.of(shop).bins
     log_likelihood, random = synthetic_log_likelihoods(bins), np.random.default_rng(5)
     coefficients = []
     for version, values in READOUTS.items():
         shares = random.dirichlet(np.ones(len(bins)))
-        coefficients += [[version, "initial_prior", "", name, share] for name, share in zip(bins, shares, strict=True)]
+        coefficients += [
+            [version, "log_likelihood", "initial_prior", "", name, share]
+            for name, share in zip(bins, shares, strict=True)
+        ]
         names = ("tau", "gamma", "delta", "birth_hazard")
-        coefficients += [[version, "setting", name, "", value] for name, value in zip(names, values, strict=True)]
-    models = pd.DataFrame(coefficients, columns=["model_version", "parameter_type", "feature", "age_bin", "value"])
+        coefficients += [
+            [version, "both", "setting", name, "", value] for name, value in zip(names, values, strict=True)
+        ]
+    coefficients += learned("v2", Divisions.of(shop)) if learned else []
+    columns = ["model_version", "model_name", "parameter_type", "feature", "age_bin", "value"]
+    models = pd.DataFrame(coefficients, columns=columns)
     models["trained_through"] = models["model_version"].map({"v1": MONTHS[CHANGE_OF_MODEL - 1], "v2": MONTHS[-1]})
     calendar = pd.DataFrame(
         {"month": MONTHS, "is_closed": True, "content_hash": [f"contents {month}" for month in MONTHS]}
@@ -126,6 +160,13 @@ def synthetic(base, tmp_path_factory):
     return shop
 
 
+@pytest.fixture(scope="module")
+def with_learned_readout(base, tmp_path_factory):
+    shop = synthetic_shop(base, tmp_path_factory.mktemp("posteriors") / "learned", learned_rows)
+    run_filter(shop)
+    return shop
+
+
 def of_user(shop: Shop, user: str, month=None) -> pd.DataFrame:
     where = f"user_id = '{user}'" + (f" and month = date '{month}'" if month else "")
     return shop.frame("birth_month_filter", where).sort_values("month").drop(columns=["user_id", "run_id"])
@@ -134,7 +175,8 @@ def of_user(shop: Shop, user: str, month=None) -> pd.DataFrame:
 def cells(shop: Shop, month) -> pd.DataFrame:
     """The carried sums of a stored month, users by grid points in age order."""
     frame = shop.frame("birth_month_filter_cells", f"month = date '{month}'").set_index("user_id")
-    return frame[[name for name in frame.columns if name.startswith("c_") and "birth" not in name]]
+    others = ("c_birth", "c_peaks", "c_days", "c_unspecific", "c_purchase", "c_recent")
+    return frame[[name for name in frame.columns if name.startswith("c_") and not name.startswith(others)]]
 
 
 def test_posteriors_of_the_demo_follow_the_formula(base):
@@ -144,6 +186,34 @@ def test_posteriors_of_the_demo_follow_the_formula(base):
 
 def test_posteriors_from_random_log_likelihoods_follow_the_formula(synthetic):
     assert_posteriors_follow_the_formula(synthetic)
+
+
+def test_a_learned_readout_follows_the_formula(with_learned_readout, synthetic):
+    assert_posteriors_follow_the_formula(with_learned_readout)
+    changed, plain = (
+        shop.frame("birth_month_filter").sort_values(KEYS, ignore_index=True).drop(columns="run_id")
+        for shop in (with_learned_readout, synthetic)
+    )
+    is_later = changed["model_version"] == "v2"
+    assert (changed["p_newborn"] - plain["p_newborn"])[is_later].abs().max() > 0.1
+    pd.testing.assert_frame_equal(changed[~is_later], plain[~is_later])
+
+
+def test_neutral_weights_give_the_plain_readout(base, synthetic, tmp_path):
+    def neutral(version: str, d: Divisions) -> list[list]:
+        tau, gamma, delta, _ = READOUTS[version]
+        values = {("log_tau", "constant"): np.log(tau), ("log_tau", "log_active_months"): -gamma}
+        values |= {("logit_delta", "constant"): np.log(delta / (1 - delta)), ("activity_weight", ""): 0.0}
+        rows = [[*row[:5], values.get((row[2], row[3]), 0.0)] for row in learned_rows(version, d)]
+        return [[*row[:5], 0.4 if row[2] == "interval_level" else row[5]] for row in rows]
+
+    shop = synthetic_shop(base, tmp_path / "neutral", neutral)
+    run_filter(shop)
+    left, right = (
+        of.frame("birth_month_filter").sort_values(KEYS, ignore_index=True).drop(columns="run_id")
+        for of in (shop, synthetic)
+    )
+    pd.testing.assert_frame_equal(left, right, check_exact=False, rtol=0, atol=1e-12)
 
 
 def test_every_user_has_a_row_in_every_month_from_the_first_active_on(synthetic):
@@ -178,7 +248,7 @@ def test_neutral_log_likelihoods_change_only_the_count(synthetic):
     """v2 has gamma 0, so that the count alone changes no probability."""
     plain, neutral = (of_user(synthetic, user, MONTHS[-1]) for user in ("plain", "plain and neutral"))
     assert neutral["months_of_evidence"].item() == plain["months_of_evidence"].item() + 1
-    columns = plain.columns.drop(["months_of_evidence", "log_marginal_likelihood"])
+    columns = plain.columns.drop(["months_of_evidence", "log_marginal_likelihood", "activity_code", *Readout.STORED])
     pd.testing.assert_frame_equal(plain[columns], neutral[columns], check_exact=False, rtol=0, atol=1e-12)
 
 
@@ -207,8 +277,10 @@ def test_a_child_past_the_last_grid_point_stays_graduated(synthetic):
 
 
 @pytest.mark.slow
-def test_a_month_that_arrives_last_counts_as_if_in_order(synthetic, tmp_path):
+@pytest.mark.parametrize("readout", ["synthetic", "with_learned_readout"])
+def test_a_month_that_arrives_last_counts_as_if_in_order(readout, request, tmp_path):
     """The order of updates does not matter: the grid points of the newest month are a sum over all months."""
+    synthetic = request.getfixturevalue(readout)
     shop = copy_shop(synthetic, tmp_path / "late")
     late = f"date '{MONTHS[15]}'"
     shop.change(

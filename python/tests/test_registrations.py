@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from filter_oracle import Divisions, posterior
+from filter_oracle import Divisions, Readout, posterior
 from project import assert_same, copy_shop
 
 KEYS = ["user_id", "month"]
@@ -34,13 +34,15 @@ def test_a_birthday_has_its_bayesian_weight(base):
     """Weight 0.95 on the birthday and 0.05 on the posterior, both times the likelihood up to the month."""
     d, log_likelihood = Divisions.of(base), base.frame("stage_log_likelihoods")
     calendar = {month: n for n, (month,) in enumerate(base.query("select month from month_calendar order by month"))}
-    rows = base.frame("stage_coefficients", "parameter_type in ('initial_prior', 'setting')")
+    rows = base.frame("stage_coefficients")
     shares = rows[rows["parameter_type"] == "initial_prior"].set_index("age_bin")["value"][d.bins].to_numpy()
-    setting = rows[rows["parameter_type"] == "setting"].set_index("feature")["value"]
-    readouts = tuple(setting[["tau", "gamma", "delta", "birth_hazard"]])
+    readout, days = Readout(rows, d), ["days", "unspecific_days", "purchase_days"]
     months = log_likelihood["month"].map(lambda month: calendar[month.date()])
     of_users = {
-        user: dict(zip(months[of_user.index], of_user[[f"ll_{name}" for name in d.bins]].to_numpy(), strict=True))
+        user: [
+            dict(zip(months[of_user.index], of_user[columns].to_numpy(), strict=True))
+            for columns in ([f"ll_{name}" for name in d.bins], days)
+        ]
         for user, of_user in log_likelihood.groupby("user_id")
     }
     compared = 0
@@ -48,10 +50,12 @@ def test_a_birthday_has_its_bayesian_weight(base):
         if row["n_known_children"] > 1:
             assert row["registration_probability"] == pytest.approx(0.95)
         elif d.first <= row["age_months"] <= d.last:
-            prior, _, P = posterior(of_users[row["user_id"]], calendar[row["month"].date()], readouts, shares, d)
+            of_user, its_days = of_users[row["user_id"]]
+            month = calendar[row["month"].date()]
+            prior, _, P, delta = posterior(of_user, month, readout, shares, d, its_days)
             cell = row["age_months"] - d.first + 1
-            right = 0.95 * (P[cell] / prior[cell] - setting["delta"]) / (1 - setting["delta"])
-            assert row["registration_probability"] == pytest.approx(right / (right + 0.05), abs=1e-9)
+            right = 0.95 * (P[cell] / prior[cell] - delta) / (1 - delta)
+            assert row["registration_probability"] == pytest.approx(right / (right + 0.05), abs=1e-6)
             compared += 1
     assert compared > 500
 

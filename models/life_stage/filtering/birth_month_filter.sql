@@ -11,7 +11,19 @@
 }}
 -- depends_on: {{ ref("month_model_assignments") }} {{ ref("month_calendar") }}
 {% set younger, names, by_age, up_to = cells()[:-2], cells()[1:-1], log_likelihood_by_age(), weights_up_to() %}
+{% set activity_by_age, bias_of = log_likelihood_by_age("codes"), biases() %}
+{% set ratio_of_birth = "birth_log_ratio_before + coalesce(" ~ log_odds_of_birth("born") ~ " - log_odds_before, 0)" %}
 with
+    log_likelihoods as (select * from {{ ref("stage_log_likelihoods") }} where month = {{ this_month() }}),
+    activity as (
+        select
+            activity_code,
+            {{ in_thousandths("codes.ll_not_yet") }} as a_not_yet,
+            {% for name in names %} {{ in_thousandths(activity_by_age[loop.index0]) }} as a_{{ name }}, {% endfor %}
+            {{ in_thousandths("codes.ll_grown") }} as a_graduated
+        from {{ ref("activity_log_likelihoods") }} as codes
+        where model_version = '__model_version__'
+    ),
     aged_and_merged as (
         select
             coalesce(carried.user_id, log_likelihoods.user_id) as user_id,
@@ -23,41 +35,78 @@ with
             coalesce(carried.months_of_evidence, 0)
             + case when log_likelihoods.user_id is null then 0 else 1 end as months_of_evidence,
             log_likelihoods.user_id is not null as has_evidence,
+            {{ activity_code("log_likelihoods.user_id is not null") }} as activity_code,
             carried.c_birth_log_odds as log_odds_before,
             coalesce(carried.c_birth_log_ratio, 0) as birth_log_ratio_before,
             coalesce(carried.c_birth_is_open, false) as birth_was_open,
+            coalesce(carried.c_peaks, 0) + coalesce(
+                greatest(
+                    {% for bin in age_bins() %}
+                        log_likelihoods.ll_{{ bin.name }} {%- if not loop.last %},{% endif %}
+                    {% endfor %}
+                ),
+                0
+            ) as c_peaks,
+            {% for days in ["days", "unspecific_days", "purchase_days"] %}
+                coalesce(carried.c_{{ days }}, 0) + coalesce(log_likelihoods.{{ days }}, 0) as c_{{ days }},
+            {% endfor %}
+            coalesce(carried.c_recent_months, 0) % 32 * 2
+            + case when log_likelihoods.user_id is null then 0 else 1 end as c_recent_months,
             coalesce(carried.c_not_yet, 0) + coalesce(log_likelihoods.ll_not_yet, 0) as c_not_yet,
+            coalesce(carried.a_not_yet + activity.a_not_yet, 0) as a_not_yet,
             -- A new grid point starts with the sum of `not_yet`.
             {% for name in names %}
                 coalesce(carried.c_{{ younger[loop.index0] }}, 0)
                 + coalesce({{ by_age[loop.index0] }}, 0) as c_{{ name }},
+                coalesce(carried.a_{{ younger[loop.index0] }} + activity.a_{{ name }}, 0) as a_{{ name }},
             {% endfor %}
             coalesce(greatest(carried.c_graduated, carried.c_{{ names[-1] }}), 0)
-            + coalesce(log_likelihoods.ll_grown, 0) as c_graduated
+            + coalesce(log_likelihoods.ll_grown, 0) as c_graduated,
+            coalesce(greatest(carried.a_graduated, carried.a_{{ names[-1] }}) + activity.a_graduated, 0) as a_graduated
         from {{ previous_state() }} as carried
-        full outer join
-            (select * from {{ ref("stage_log_likelihoods") }} where month = {{ this_month() }}) as log_likelihoods
-            on carried.user_id = log_likelihoods.user_id
+        full outer join log_likelihoods on carried.user_id = log_likelihoods.user_id
+        left join activity on {{ activity_code("log_likelihoods.user_id is not null") }} = activity.activity_code
+    ),
+    largest_sums as (
+        select
+            *,
+            greatest(
+                {% for cell in cells() %}c_{{ cell }} {%- if not loop.last %},{% endif %} {% endfor %}
+            ) as peak_of_c
+        from aged_and_merged
+    ),
+    described as (
+        select
+            * {% for name, sql in readout_term_columns().items() %}, cast({{ sql }} as float) as {{ name }} {% endfor %}
+        from largest_sums
+    ),
+    parameters as (
+        select
+            described.*,
+            readout.activity_weight * 0.001 as activity_weight,
+            {% for stage in stage_names() %}
+                {% for band in interval_bands() %} readout.level_{{ stage }}_{{ loop.index0 }}, {% endfor %}
+            {% endfor %}
+            {{ readout_parameters() }}
+        from described
+        cross join (select * from {{ ref("readout_weights") }} where model_version = '__model_version__') as readout
     ),
     log_posteriors as (
         select
-            aged_and_merged.*,
-            models.delta,
+            parameters.*,
             {% for stage in stages() %} priors.prior_{{ stage.name }}, {% endfor %}
             priors.prior_not_yet,
             priors.prior_graduated,
             {% for cell in cells() %}
-                models.tau
-                * power(greatest(aged_and_merged.months_of_evidence, 1), - models.gamma)
-                * aged_and_merged.c_{{ cell }}
+                tau * c_{{ cell }}
+                + activity_weight * a_{{ cell }}{{ bias_of.get(cell, "") }}
                 + priors.l_{{ cell }} as l_{{ cell }}
                 {%- if not loop.last %},{% endif %}
             {% endfor %}
-        from aged_and_merged
-        cross join (select * from {{ ref("model_registry") }} where model_version = '__model_version__') as models
+        from parameters
         inner join
             (select * from {{ ref("prior_by_tenure") }} where model_version = '__model_version__') as priors
-            on {{ months_between("aged_and_merged.month", "aged_and_merged.first_month") }} = priors.tenure_months
+            on {{ months_between("parameters.month", "parameters.first_month") }} = priors.tenure_months
     ),
     peaks as (
         select
@@ -93,7 +142,7 @@ with
                 when expected > 0.5 * total
                 then 0.0
                 when has_evidence
-                then birth_log_ratio_before + coalesce({{ log_odds_of_birth("born") }} - log_odds_before, 0)
+                then {{ ratio_of_birth }}
                 else birth_log_ratio_before
             end as birth_log_ratio,
             {% for name in names %}
@@ -112,9 +161,10 @@ with
             (1 - delta) * w_not_yet / total + delta * prior_not_yet as not_yet_expecting_probability,
             (1 - delta) * ({{ sum_of("w_", cells_within(stages()[-1].to_month, 10000) + ["graduated"]) }}) / total
             + delta * prior_graduated as graduated_probability,
-            is_expected or (birth_was_open and (birth_log_ratio < ln(20) or born < 20 * expected)) as birth_is_open
+            is_expected or (birth_was_open and birth_log_ratio < {{ log_odds_to_confirm() }}) as birth_is_open
         from births
-    )
+    ),
+    intervals as (select *, {{ interval_level() }} as level from shares)
 select
     user_id,
     month,
@@ -125,15 +175,22 @@ select
     not_yet_expecting_probability,
     graduated_probability,
     {{ birth_month_at(0.5) }} as expected_birth_month,
-    {{ birth_month_at(0.9) }} as earliest_birth_month,
-    {{ birth_month_at(0.1) }} as latest_birth_month,
+    {{ birth_month_at("(0.5 + level)") }} as earliest_birth_month,
+    {{ birth_month_at("(0.5 - level)") }} as latest_birth_month,
     {{ months_until_next_stage() }} as months_until_next_stage,
-    not birth_is_open and born > expected + w_not_yet as birth_confirmed,
+    not birth_is_open and born > 4 * (expected + w_not_yet) as birth_confirmed,
     peak + ln(total) as log_marginal_likelihood,
+    activity_code,
+    {{ readout_term_columns() | join(", ") }},
     '__model_version__' as model_version,
     '{{ invocation_id }}' as run_id,
     case when born + due > expected - due then {{ log_odds_of_birth("born + due") }} end as c_birth_log_odds,
     birth_log_ratio as c_birth_log_ratio,
     birth_is_open as c_birth_is_open,
-    {% for cell in cells() %} c_{{ cell }} {%- if not loop.last %},{% endif %} {% endfor %}
-from shares
+    c_peaks,
+    c_days,
+    c_unspecific_days,
+    c_purchase_days,
+    c_recent_months,
+    {% for cell in cells() %} c_{{ cell }}, a_{{ cell }} {%- if not loop.last %},{% endif %} {% endfor %}
+from intervals

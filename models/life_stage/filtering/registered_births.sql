@@ -17,6 +17,9 @@ with
             posteriors.months_of_evidence,
             posteriors.log_marginal_likelihood,
             posteriors.model_version,
+            posteriors.last_active_month,
+            posteriors.activity_code,
+            {% for name in readout_term_columns() %} coalesce(posteriors.{{ name }}, 0) as {{ name }}, {% endfor %}
             {{ months_between("posteriors.month", "children.birth_date") }} as age_months
         from {{ ref("stg_children") }} as children
         inner join {{ ref("birth_month_filter") }} as posteriors on children.user_id = posteriors.user_id
@@ -29,27 +32,48 @@ with
                 partition by children.user_id, children.month
             ) as n_known_children,
             coalesce({{ log_likelihood_at_age("children.age_months") }}, 0) as ll_child,
-            coalesce(log_likelihoods.ll_not_yet, 0) as ll_no_child
+            coalesce(log_likelihoods.ll_not_yet, 0) as ll_no_child,
+            coalesce(
+                {{ in_thousandths(log_likelihood_at_age("children.age_months", "codes")) }}, 0
+            ) as activity_of_child
         from months_of_children as children
         left join
             {{ ref("stage_log_likelihoods") }} as log_likelihoods
             on children.user_id = log_likelihoods.user_id
             and children.month = log_likelihoods.month
+        left join
+            {{ ref("activity_log_likelihoods") }} as codes
+            on children.model_version = codes.model_version
+            and children.activity_code = codes.activity_code
     ),
     -- The filter's carried sums for one grid point: log-likelihood of the birth month, and log-odds of a birth.
     running_sums as (
         select
             *,
             sum(ll_child) over (partition by user_id, child_no order by month) as log_likelihoods,
+            sum(activity_of_child) over (partition by user_id, child_no order by month) as activity,
             sum(case when age_months >= 0 then ll_child - ll_no_child else 0 end) over (
                 partition by user_id, child_no order by month
             ) as log_likelihood_of_birth
         from monthly_log_likelihoods
     ),
-    scaled as (
-        select running_sums.*, models.tau * power(greatest(months_of_evidence, 1), - models.gamma) as scale
+    parameters as (
+        select running_sums.*, readout.activity_weight, {{ readout_parameters() }}
         from running_sums
-        inner join {{ ref("model_registry") }} as models on running_sums.model_version = models.model_version
+        inner join {{ ref("readout_weights") }} as readout on running_sums.model_version = readout.model_version
+    ),
+    read_out as (
+        select
+            *,
+            tau * log_likelihoods
+            + activity_weight * 0.001 * activity
+            + case
+                {% for bin in bins_in_stages() %}
+                    when age_months >= {{ bin.from_month }} and age_months < {{ bin.to_month }} then bias_{{ bin.name }}
+                {% endfor %}
+                else 0
+            end as log_odds
+        from parameters
     ),
     -- Likelihood ratio of this birthday against the average. With several registered children the summed behaviour is
     -- not attributable to one child.
@@ -57,11 +81,9 @@ with
         select
             *,
             case
-                when n_known_children > 1
-                then 1.0
-                else exp(least(scale * log_likelihoods - log_marginal_likelihood, 50))
+                when n_known_children > 1 then 1.0 else exp(least(log_odds - log_marginal_likelihood, 50))
             end as likelihood_ratio
-        from scaled
+        from read_out
     )
 select
     user_id,
@@ -70,12 +92,13 @@ select
     birth_date,
     age_months,
     n_known_children,
-    -- A birth is confirmed by a registration after it, or by odds of 20 to 1. A due date before the first activity
+    -- A birth is confirmed by a registration after it, or by odds of 20 to 1 against a loss. A due date before the
+    -- first activity
     -- needs only the confirmation of an unregistered child.
     age_months >= 0
     and (
         registered_at >= birth_date
-        or (n_known_children = 1 and scale * log_likelihood_of_birth >= ln(20))
+        or (n_known_children = 1 and tau * log_likelihood_of_birth >= {{ log_odds_to_confirm() }})
         or (birth_date < first_month and birth_confirmed)
     ) as birth_confirmed,
     0.95 * likelihood_ratio / (0.95 * likelihood_ratio + 0.05) as registration_probability

@@ -8,7 +8,10 @@ with
         select
             features.user_id,
             {% for bin in age_bins() %}
-                sum({{ exact("features.value * weights.w_" ~ bin.name) }}) as ll_{{ bin.name }}
+                sum({{ exact("features.value * weights.w_" ~ bin.name) }}) as ll_{{ bin.name }},
+            {% endfor %}
+            {% for days in ["days", "unspecific_days", "purchase_days"] %}
+                sum(case when weights.w_{{ days }} = 1 then {{ exact("features.value") }} else 0 end) as {{ days }}
                 {%- if not loop.last %},{% endif %}
             {% endfor %}
         from {{ ref("user_month_features") }} as features
@@ -43,9 +46,11 @@ select
     '__model_version__' as model_version,
     1 - users.n_known_actions / cast(users.n_actions as double) as out_of_vocabulary_share,
     {% for bin in age_bins() %}
-        coalesce(weighted_features.ll_{{ bin.name }}, 0) + {{ exact("intercept.w_" ~ bin.name) }} as ll_{{ bin.name }}
-        {%- if not loop.last %},{% endif %}
+        coalesce(weighted_features.ll_{{ bin.name }}, 0) + {{ exact("intercept.w_" ~ bin.name) }} as ll_{{ bin.name }},
     {% endfor %}
+    coalesce(weighted_features.days, 0) as days,
+    coalesce(weighted_features.unspecific_days, 0) as unspecific_days,
+    coalesce(weighted_features.purchase_days, 0) as purchase_days
 from users
 cross join (select * from weights where feature = '') as intercept
 left join weighted_features on users.user_id = weighted_features.user_id
