@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 from training_data import AGES, THROUGH, months_of, training_tables
 
-from life_stage import calibration, regression, regularisation, train_through_filter
+from life_stage import activity, calibration, regression, regularisation, train_through_filter
 from life_stage.birth_months import (
     Ages,
     BirthMonths,
@@ -21,8 +21,10 @@ from life_stage.birth_months import (
     prior_by_tenure,
     readout_of,
 )
-from life_stage.calibration import DELTAS, UNCALIBRATED, CalibrationObjective, ReadoutSettings
+from life_stage.calibration import DELTAS, UNCALIBRATED
 from life_stage.examples import Examples, examples_of
+from life_stage.model_rows import read_readout
+from life_stage.readout import TERMS, Readouts, ReadoutSettings, ReadoutWeights
 from life_stage.regression import LogLikelihood
 
 N_MONTHS, N_BINS = 6, len(AGES.bins)
@@ -209,12 +211,14 @@ def test_posteriors_in_python_equal_those_of_the_sql(base, ages_of_base, model_o
         return Months(user, lags.to_numpy(), np.zeros(len(frame), int), tenure.to_numpy())  # any age in a stage
 
     births = BirthMonths(ages_of_base, 8, start, model["birth_hazard"])
-    as_it_is = LogLikelihood(np.eye(len(births.ages.bins)), np.zeros(len(births.ages.bins)), start, 0)
-    matrix = csr_matrix(log_likelihood[[f"ll_{name}" for name in births.ages.bins]].to_numpy())
-    objective = CalibrationObjective(matrix, months(log_likelihood), months(posteriors), births, as_it_is)
-    found = objective.probabilities(ReadoutSettings(model["tau"], model["gamma"], model["delta"]))
+    matrix = log_likelihood[["days", "unspecific_days", "purchase_days"]].to_numpy()
+    active = Examples(months(log_likelihood), csr_matrix(matrix), np.ones(len(log_likelihood), bool))
+    weights, table = read_readout(base.frame("stage_coefficients"), ages_of_base)
+    of_bins = log_likelihood[[f"ll_{name}" for name in births.ages.bins]].to_numpy()
+    readouts = Readouts.of(active, of_bins, months(posteriors), births, np.eye(3), table)
+    found = readouts.probabilities(weights)
     expected = posteriors[[f"p_{name}" for name in births.ages.stages]].to_numpy()
-    assert len(expected) > 1000 and model["gamma"] > 0 and model["delta"] > 0
+    assert len(expected) > 1000
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
 
 
@@ -346,10 +350,17 @@ def test_tuning_may_begin_anywhere():
 
 def evaluated(log_likelihood: LogLikelihood, examples: Examples) -> float:
     """Log-loss on the newest months, with the best settings for these log-likelihoods."""
-    objective = CalibrationObjective(
-        examples.matrix, examples.months, last_months(examples.months, 3), BIRTHS, log_likelihood
-    )
-    return objective.log_loss(objective.best())
+    months = last_months(examples.months, 3)
+    readouts = Readouts.plain(examples, log_likelihood.of(examples.matrix), months, BIRTHS).scored()
+    return loss_at(readouts, calibration.best_settings(readouts))
+
+
+def loss_at(readouts: Readouts, read: ReadoutSettings, noise: float = 0.0) -> float:
+    return calibration.log_loss(readouts.probabilities(plain_weights(readouts, read)), readouts, noise)
+
+
+def plain_weights(readouts: Readouts, read: ReadoutSettings) -> ReadoutWeights:
+    return ReadoutWeights.plain(read, len(readouts.ages.bins))
 
 
 def test_fine_tuning_finds_features_that_only_duplicate_themselves():
@@ -391,10 +402,9 @@ def sampled(n_users: int, seed: int, repeated: bool = False, wrong: float = 0.0)
     return Months(months.user, months.lag, months.age + moved, months.tenure), np.log(met_in[:, met]).T
 
 
-def objective_of(months: Months, log_likelihood: np.ndarray, factor: float = 1.0) -> CalibrationObjective:
-    n_bins = len(MONTHLY.bins)
-    as_it_is = LogLikelihood(factor * np.eye(n_bins), np.zeros(n_bins), MONTHLY_START, 0)
-    return CalibrationObjective(csr_matrix(log_likelihood), months, last_months(months, 4), MONTHLY_BIRTHS, as_it_is)
+def readouts_at(months: Months, log_likelihood: np.ndarray, factor: float = 1.0, n_last: int = 4) -> Readouts:
+    active = Examples(months, csr_matrix((len(months), 1)), np.ones(len(months), bool))
+    return Readouts.plain(active, factor * log_likelihood, last_months(months, n_last), MONTHLY_BIRTHS).scored()
 
 
 @pytest.fixture(scope="module")
@@ -406,62 +416,215 @@ def honest():
 def test_log_likelihoods_twice_as_steep_are_scaled_by_half(honest):
     """The joint effect of tau and gamma on a whole history: correct log-likelihoods keep their scale."""
     for factor in (0.5, 1.0, 2.0):
-        best = objective_of(*honest, factor).best()
+        best = calibration.best_settings(readouts_at(*honest, factor), noise=0)
         assert best.tau * N_MONTHS**-best.gamma == pytest.approx(1 / factor, rel=0.15)
-    np.testing.assert_allclose(
-        objective_of(*honest, 2.0).stage_masses(0.5, 0.3), objective_of(*honest).stage_masses(1.0, 0.3), atol=1e-12
-    )
+        assert min(calibration.TAUS) < best.tau < max(calibration.TAUS) and best.gamma < max(calibration.GAMMAS)
 
 
 def test_months_that_only_duplicate_the_first_one_count_less_the_more_there_are(honest):
-    repeated = objective_of(*sampled(2500, seed=2, repeated=True)).best()
-    assert repeated.gamma == max(calibration.GAMMAS) > objective_of(*honest).best().gamma
-    assert repeated.tau * N_MONTHS**-repeated.gamma < 0.3, "six months log_progress little more than one"
+    repeated = calibration.best_settings(readouts_at(*sampled(2500, seed=2, repeated=True)))
+    assert repeated.gamma == max(calibration.GAMMAS) > calibration.best_settings(readouts_at(*honest)).gamma
+    assert repeated.tau * N_MONTHS**-repeated.gamma < 0.3, "six months count for little more than one"
 
 
-def test_the_prior_mixing_weight_grows_with_the_share_of_wrong_birthdays(honest):
-    of_honest, of_wrong = objective_of(*honest).best(), objective_of(*sampled(2500, seed=3, wrong=0.1)).best()
-    assert of_honest.delta < of_wrong.delta
+def test_the_best_settings_of_a_model_lie_within_the_grid(model_of_base):
+    """At an end of the grid, a better value may lie beyond it."""
+    model, _ = model_of_base
+    assert min(calibration.TAUS) < model["tau"] < max(calibration.TAUS)
+    assert model["gamma"] < max(calibration.GAMMAS) and model["delta"] < max(DELTAS)
+
+
+def test_without_allowance_for_wrong_birthdays_the_prior_mixing_weight_pays_for_them():
+    wrong = readouts_at(*sampled(2500, seed=3, wrong=0.1))
+    plain, aware = (calibration.best_settings(wrong, noise) for noise in (0.0, 0.1))
+    assert aware.delta < plain.delta
+
+
+@pytest.mark.parametrize("wrong", [0.0, 0.05, 0.2])
+def test_the_share_of_wrong_birthdays_is_recovered(wrong):
+    """A wrong birthday is another user's, so it is right by chance in some cases."""
+    readouts = readouts_at(*sampled(6000, seed=4, wrong=wrong), n_last=1)
+    found = calibration.noise_of(readouts, ReadoutSettings(1.0, 0.0, 0.003))
+    assert found == pytest.approx(wrong, abs=0.02 + wrong / 5)
+
+
+def test_without_users_the_share_of_wrong_birthdays_is_the_expected_one(honest):
+    few = readouts_at(*honest).of_users(3)
+    assert calibration.noise_of(few, ReadoutSettings()) == pytest.approx(calibration.NOISE, abs=0.01)
 
 
 def test_some_of_the_belief_always_stays_with_the_prior():
-    """So a single wrong birthday, however sure the evidence is, costs a finite loss."""
+    """So a single wrong birthday, however extreme its log-likelihood is, costs a finite loss."""
     assert min(*DELTAS, ReadoutSettings().delta, UNCALIBRATED.delta) > 0
-    months = months_of([(0, 0, [0])])
-    objective = objective_of(
-        months, 4000.0 * (np.array([MONTHLY.bins]) == "6")
-    )  # sure of another child than the one told of
-    for settings_tried in (UNCALIBRATED, ReadoutSettings(), objective.best()):
-        assert np.isfinite(objective.log_loss(settings_tried))
-    assert objective.best().delta == max(DELTAS)
+    readouts = readouts_at(months_of([(0, 0, [0])]), 4000.0 * (np.array([MONTHLY.bins]) == "6"), n_last=1)
+    best = calibration.best_settings(readouts, noise=0)
+    for settings_tried in (UNCALIBRATED, ReadoutSettings(), best):
+        assert np.isfinite(loss_at(readouts, settings_tried))
+    assert best.delta == max(DELTAS)
 
 
 def test_log_loss_and_calibration_error_follow_their_definitions(honest):
-    objective, read = objective_of(*honest), ReadoutSettings(1.5, 0.15, 0.03)
-    readouts = last_months(honest[0], 4)
-    stage = MONTHLY.stage_of(readouts.age)
+    readouts, read = readouts_at(*honest), ReadoutSettings(1.5, 0.15, 0.03)
+    stage = MONTHLY.stage_of(last_months(honest[0], 4).age)
     truth = stage[stage >= 0]
-    predicted = objective.probabilities(read)
+    predicted = readouts.probabilities(plain_weights(readouts, read))
     assert predicted.shape == (len(truth), 2) and (stage < 0).sum() > 0
     np.testing.assert_allclose(predicted.sum(axis=1), 1, atol=1e-12)
-    log_loss = -sum(np.log(predicted[n, s]) for n, s in enumerate(truth)) / len(truth)
-    assert objective.log_loss(read) == pytest.approx(log_loss, abs=1e-12)
+    prior = readouts.prior[:, :2] / readouts.prior[:, :2].sum(axis=1, keepdims=True)
+    for noise in (0.0, 0.1):
+        mixed = (1 - noise) * predicted + noise * prior
+        log_loss = -sum(np.log(mixed[n, s]) for n, s in enumerate(truth)) / len(truth)
+        assert loss_at(readouts, read, noise) == pytest.approx(log_loss, abs=1e-12)
     error, confidence = 0.0, predicted.max(axis=1)
     for low in np.arange(15) / 15:
         inside = (confidence >= low) & ((confidence < low + 1 / 15) | (low > 0.93))
         if inside.any():
             right = (predicted[inside].argmax(axis=1) == truth[inside]).mean()
             error += inside.mean() * abs(right - confidence[inside].mean())
-    assert objective.calibration_error(read) == pytest.approx(error, abs=1e-12)
+    assert calibration.calibration_error(predicted, readouts.stage) == pytest.approx(error, abs=1e-12)
 
 
 def test_the_best_settings_have_the_least_loss_of_the_grid(honest):
-    objective = objective_of(*honest)
-    best = objective.best()
+    readouts = readouts_at(*honest)
+    least = loss_at(readouts, calibration.best_settings(readouts), calibration.NOISE)
     for tau in calibration.TAUS[::3]:
         for gamma in calibration.GAMMAS[::2]:
             for delta in DELTAS[::2]:
-                assert objective.log_loss(best) <= objective.log_loss(ReadoutSettings(tau, gamma, delta))
+                assert least <= loss_at(readouts, ReadoutSettings(tau, gamma, delta), calibration.NOISE)
+
+
+# Learned readout.
+
+
+def learned_readouts(n_users: int, seed: int) -> Readouts:
+    """Readouts with log-likelihoods that are twice as steep for half of the users, marked by their unspecific share."""
+    months, log_likelihood = sampled(n_users, seed)
+    marked = months.user % 2 == 1
+    active = Examples(months, csr_matrix(np.column_stack([marked, ~marked]).astype(float)), np.ones(len(months), bool))
+    factor = np.where(marked, 2.0, 1.0)[:, None]
+    kinds = np.array([[1.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
+    table = np.zeros((activity.N_CODES, len(MONTHLY.bins)))
+    births = MONTHLY_BIRTHS
+    return Readouts.of(active, factor * log_likelihood, last_months(months, 4), births, kinds, table).scored()
+
+
+def loss_of_readout(monkeypatch, readouts: Readouts, read: ReadoutSettings, noise: float):
+    """The loss that calibration.fit minimises, where it begins, and the weights that it returns."""
+    seen = SimpleNamespace()
+
+    def minimize(loss, first, **words):
+        seen.loss, seen.first = loss, first
+        return original(loss, first, **words)
+
+    original = calibration.minimize
+    with monkeypatch.context() as patch:
+        patch.setattr(calibration, "minimize", minimize)
+        seen.weights = calibration.fit(readouts, read, noise)
+    return seen
+
+
+def test_the_learned_readout_begins_with_the_plain_one(monkeypatch):
+    readouts, read = learned_readouts(300, seed=5), ReadoutSettings(1.3, 0.3, 0.02)
+    seen = loss_of_readout(monkeypatch, readouts, read, 0.04)
+    assert seen.loss(seen.first)[0] == pytest.approx(loss_at(readouts, read, 0.04), rel=1e-5)
+
+
+def test_the_gradient_of_the_readout_loss_is_its_slope(monkeypatch):
+    readouts = learned_readouts(200, seed=6)
+    readouts = Readouts(*(getattr(readouts, name) for name in ("months", "total")), readouts.total[:, ::-1] / 9,
+                        *(getattr(readouts, name) for name in ("log_prior", "terms", "ages")))  # fmt: skip
+    seen = loss_of_readout(monkeypatch, readouts, ReadoutSettings(), 0.05)
+    random = np.random.default_rng(2)
+    for _ in range(6):
+        at, step = seen.first + random.normal(0, 0.1, seen.first.shape), random.normal(0, 1e-2, seen.first.shape)
+        slope = seen.loss(at)[1] @ step
+        assert slope == pytest.approx((seen.loss(at + step)[0] - seen.loss(at - step)[0]) / 2, rel=2e-2, abs=2e-6)
+
+
+def test_a_learned_readout_finds_whose_log_likelihoods_are_too_steep():
+    training, held_out = learned_readouts(2500, seed=7), learned_readouts(2500, seed=8)
+    read = calibration.best_settings(training, noise=0)
+    weights = calibration.fit(training, read, 0.0)
+    before = loss_at(held_out, read)
+    after = calibration.log_loss(held_out.probabilities(weights), held_out)
+    assert after < before - 0.005
+    assert weights.log_tau[TERMS.index("unspecific_share")] < -0.3
+
+
+def test_with_few_users_the_learned_readout_stays_near_the_plain_one(honest):
+    readouts = readouts_at(*honest)
+    read = calibration.best_settings(readouts)
+    plain = readouts.probabilities(plain_weights(readouts, read))
+    moved = [
+        np.abs(readouts.probabilities(calibration.fit(readouts.of_users(n), read, 0.04)) - plain).mean()
+        for n in (5, 2000)
+    ]
+    assert moved[0] < 0.02 and max(moved) < 0.1
+
+
+def test_intervals_hold_the_birth_months_of_others():
+    """In every group of predicted stage and active months of readouts that did not determine the levels."""
+    training, held_out = readouts_at(*sampled(4000, seed=9)), readouts_at(*sampled(4000, seed=10))
+    weights = plain_weights(training, ReadoutSettings(2.5, 0.0, 0.003))  # overconfident
+    levels = calibration.interval_levels(training, weights)
+    of_ages = held_out.posterior(weights)[:, 1:-1]
+    younger = of_ages.cumsum(axis=1) / of_ages.sum(axis=1, keepdims=True)
+    stage = held_out.probabilities(weights).argmax(axis=1)
+    n_active = np.rint(np.exp(held_out.terms[:, TERMS.index("log_active_months")])).astype(int)
+    level = levels[stage, np.searchsorted((2, 4, 9), n_active, side="right")]
+    low, high = (
+        np.array([np.searchsorted(row, share) for row, share in zip(younger, shares, strict=True)])
+        for shares in (0.5 - level, 0.5 + level)
+    )
+    age = held_out.months.age - held_out.ages.first
+    inside = (low <= age) & (age <= high)
+    assert 0.78 < inside.mean() < 0.92, "whole months cannot be divided"
+    narrow = (np.array([np.searchsorted(row, 0.1) for row in younger]) <= age) & (
+        age <= np.array([np.searchsorted(row, 0.9) for row in younger])
+    )
+    assert narrow.mean() < inside.mean()
+
+
+# Activity model.
+
+
+@settings(deadline=None)
+@given(st.lists(st.sets(st.integers(0, 11), min_size=1), min_size=1, max_size=4))
+def test_contexts_of_activity_follow_their_definition(users):
+    months = months_of([(5, max(acted), sorted(acted, reverse=True)) for acted in users])
+    found = activity.activity_of(months, 12)
+    expected = []
+    for user, acted in enumerate(users, start=int(months.user.min())):
+        for lag in range(max(acted) - 1, -1, -1):
+            before = [one for one in acted if one > lag]
+            gap = sum(min(before) - lag - 1 >= limit for limit in (1, 2, 4, 7))
+            rate = sum((len(before) + 1) / (max(acted) - lag + 2) >= limit for limit in (0.3, 0.55, 0.8))
+            expected.append((user, lag, 2 * (4 * gap + rate) + (lag in acted)))
+    assert list(zip(found.months.user, found.months.lag, found.code, strict=True)) == expected
+
+
+def test_the_activity_model_learns_who_stops_to_act():
+    """Old children's parents act in one month of five, the others in four."""
+    random = np.random.default_rng(0)
+    users = [
+        (int(age), 19, [19, *(lag for lag in range(18, -1, -1) if random.random() < (0.2 if age > 25 else 0.8))])
+        for age in random.choice([22, 31], 800)
+    ]
+    months = months_of(users)
+    wide = Ages(("not_yet", "young", "old", "grown"), (-30, -3, 12, 40, 60), ("young", "old"), (-3, 12, 40))
+    table = activity.fit(activity.activity_of(months, 20), wide)
+    of_old = table[1::2, 2] - table[1::2, 1]
+    assert of_old.mean() < 0, "an active month states a young child"
+    np.testing.assert_allclose(table.mean(axis=1), 0, atol=0.2)
+
+
+def test_sums_of_classes_are_those_of_their_rows(honest):
+    months, _ = honest
+    months = months[months.user < 50]
+    readouts, random = last_months(months, 4), np.random.default_rng(1)
+    table, code = random.normal(size=(7, len(MONTHLY.bins))), random.integers(0, 7, len(months))
+    found = MONTHLY_BIRTHS.running_sum_of_classes(table, code, months, readouts)
+    np.testing.assert_allclose(found, MONTHLY_BIRTHS.running_sum(table[code], months, readouts), atol=0.0005 * N_MONTHS)
 
 
 # Regularisation.
@@ -546,13 +709,14 @@ def test_the_anchor_inverse_penalty_is_evaluated_on_held_out_users(monkeypatch):
         trained_on.update(rows.user)
         return original(matrix, rows, *arguments, **options)
 
-    class Watched(CalibrationObjective):
-        def __init__(self, matrix, rows, readouts, births, log_likelihood):
-            evaluated_on.update(rows.user)
-            super().__init__(matrix, rows, readouts, births, log_likelihood)
+    class Watched(Readouts):
+        @classmethod
+        def plain(cls, active, log_likelihood, months, births):
+            evaluated_on.update(active.months.user)
+            return Readouts.plain(active, log_likelihood, months, births)
 
     original = train_through_filter.fine_tune
     monkeypatch.setattr(train_through_filter, "fine_tune", fine_tune)
-    monkeypatch.setattr(regularisation, "CalibrationObjective", Watched)
+    monkeypatch.setattr(regularisation, "Readouts", Watched)
     regularisation.choose_anchor_inverse_penalty(simulated(300, seed=7), BIRTHS, 0.3)
     assert len(trained_on) == 200 and len(evaluated_on) == 100 and not trained_on & evaluated_on

@@ -317,8 +317,11 @@ def changed(tables, of: pd.Series) -> tuple:
 
 def test_validation_users_change_the_calibration_and_no_trained_weight(tables, tuned):
     other = train(*changed(tables, tables[0]["split"] == "validation"), AGES, THROUGH, TUNED)
-    is_read = tuned["parameter_type"].isin(["setting", "diagnostic", "data"])
-    assert is_read.equals(other["parameter_type"].isin(["setting", "diagnostic", "data"]))
+    is_read, is_read_in_other = (
+        model["parameter_type"].isin(["setting", "diagnostic", "data"]) | (model["model_name"] == "readout")
+        for model in (tuned, other)
+    )
+    assert is_read.equals(is_read_in_other)
     for model in (tuned[~is_read], other[~is_read]):
         assert {"coefficient", "intercept", "prior", "initial_prior"} <= set(model["parameter_type"])
     pd.testing.assert_frame_equal(
@@ -330,7 +333,7 @@ def test_validation_users_change_the_calibration_and_no_trained_weight(tables, t
         for name, value in named(tuned, kind).items()
         if named(other, kind)[name] != value
     }
-    readouts = {"tau", "gamma", "delta", "n_validation_users"}
+    readouts = {"tau", "gamma", "delta", "n_validation_users", "n_readout_users", "label_noise"}
     evaluated = {f"{name}_{when}" for name in ("log_loss", "calibration_error") for when in ("before", "after")}
     assert evaluated <= differ <= evaluated | readouts and differ & readouts
 
@@ -407,6 +410,7 @@ def test_the_birth_hazard_is_the_monthly_rate_of_new_pregnancies():
 
 def test_too_few_validation_users_are_not_used_for_calibration(tables, monkeypatch):
     n_users = n_evaluated(tables[0])
+    monkeypatch.setattr(training, "READOUT_USERS", n_users)  # no training users
     monkeypatch.setattr(training, "MIN_VALIDATION_USERS", n_users + 1)
     model = train(*tables, AGES, THROUGH, PLAIN)
     settings, diagnostics = named(model, "setting"), named(model, "diagnostic")
