@@ -16,17 +16,19 @@ from learning_quality import PUSH_DOWN_COUNTS
 from measuring import WORK, build, demo_source, keep
 from scipy.sparse import csr_matrix, diags_array, hstack
 
-from life_stage import train_through_filter, training
+from life_stage import activity, calibration, train_through_filter, training
 from life_stage.birth_months import Ages, BirthMonths, Months, last_months
-from life_stage.calibration import UNCALIBRATED, CalibrationObjective, ReadoutSettings
+from life_stage.calibration import UNCALIBRATED, calibration_error
 from life_stage.evaluation import predictions
 from life_stage.evaluation_model import known_before, month_before, newest, of_this_month, train_evaluation_model_if_due
 from life_stage.examples import Examples, examples_of, hazard_of, initial_prior_of
+from life_stage.readout import TERMS, Readouts, ReadoutSettings, ReadoutWeights, day_kinds
 from life_stage.regression import LogLikelihood
 from life_stage.regularisation import choose_inverse_penalty
 from life_stage.retraining import read_age_divisions
 
 SUPPORT = 50
+SEEDS = (1, 2, 3)  # warehouses of make experiment
 LABEL_COUNTS = (100, 300, 1_000, 3_000)
 
 
@@ -40,6 +42,7 @@ class Samples:
     this_month: np.ndarray
     ages: Ages
     n_months: int
+    features: list[str]
     inverse_penalty: float = 0.0
 
     def changed(self, change: Callable[[Examples], Examples], *parts: str) -> "Samples":
@@ -70,6 +73,7 @@ def samples_of(warehouse: Path, matrix: dict[str, np.ndarray] | None = None) -> 
         of_this_month(known),
         ages,
         n_months,
+        list(known["feature"][of_this_month(known)]),
     )
 
 
@@ -84,7 +88,7 @@ class Steps:
 
 
 def evaluate_default(samples: Samples, steps: Steps = Steps()) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Correctness, log-loss and user of the default method's predictions, one per evaluated user-month."""
+    """Correctness, log-loss and user of the predictions with the plain readout, one per evaluated user-month."""
 
     def used(examples: Examples) -> Examples:
         return examples if steps.last_year else examples.active(samples.this_month)
@@ -95,16 +99,17 @@ def evaluate_default(samples: Samples, steps: Steps = Steps()) -> tuple[np.ndarr
         samples.ages, n_months, initial_prior_of(train.months, samples.ages), hazard_of(train.months, samples.ages)
     )
     log_likelihood = (steps.log_likelihood or plain)(replace(samples, training=train), births)
-    settings = steps.settings or training.calibrate(used(samples.validation), births, log_likelihood)[0]
+    validation = used(samples.validation)
+    settings = steps.settings or training.plain_readout(validation, births, log_likelihood)
     test = used(samples.test)
     readouts = last_months(samples.test.months, samples.n_months)
     if steps.history:
         test = newest(test, steps.history)
         readouts = replace(readouts, tenure=np.minimum(readouts.tenure, steps.history - 1 - readouts.lag))
-    objective = CalibrationObjective(test.matrix, test.months, readouts, births, log_likelihood)
-    predicted = objective.probabilities(settings)
-    probability = predicted[np.arange(len(predicted)), objective.stage]
-    return predicted.argmax(axis=1) == objective.stage, -np.log(probability), objective.readouts.user
+    scored = Readouts.plain(test, log_likelihood.of(test.matrix), readouts, births).scored()
+    predicted = scored.probabilities(ReadoutWeights.plain(settings, len(samples.ages.bins)))
+    probability = predicted[np.arange(len(predicted)), scored.stage]
+    return predicted.argmax(axis=1) == scored.stage, -np.log(probability), scored.months.user
 
 
 def plain(samples: Samples, births: BirthMonths) -> LogLikelihood:
@@ -318,9 +323,82 @@ def main() -> None:
             f"{n_users:,} training users:",
             {m: round(100 * row["accuracy"], 1) for m, row in few_labels[f"{n_users:,}"].items()},
         )
+    readout = []
+    for seed in SEEDS:
+        readout.append(readout_parts(seed))
+        print(f"  readout, seed {seed} of {len(SEEDS)} done", file=sys.stderr, flush=True)
     default = {"accuracy": float(right.mean()), "log_loss": float(loss.mean())}
-    keep("ablation", {"default": default, "changes": figures, "few labels": few_labels})
+    keep("ablation", {"default": default, "changes": figures, "few labels": few_labels, "readout": readout})
     results_page.write()
+
+
+def readout_parts(seed: int) -> dict[str, dict[str, float]]:
+    """Scores of the readout with each of its parts alone and with all, on registrations, against the plain readout.
+
+    plain: calibrated by the log-loss of the registrations as they are.
+    """
+    samples = samples_of(WORK / f"experiment{seed}.duckdb")
+    features = samples.features
+    active, validation = (of.active(samples.this_month) for of in (samples.training, samples.validation))
+    c = choose_inverse_penalty(active, samples.ages)
+    n_months = 1 + int(max(active.months.lag.max(), samples.test.months.lag.max()))
+    births = BirthMonths(
+        samples.ages, n_months, initial_prior_of(active.months, samples.ages), hazard_of(active.months, samples.ages)
+    )
+    options = training.Options(1)
+    log_likelihood, anchor = training.tune_through_filter(
+        active, births, training.fit(active, samples.ages, c), c, options
+    )
+    kinds = day_kinds(features, log_likelihood.weights)
+    table = activity.fit(activity.activity_of(active.months, n_months), samples.ages)
+
+    def readouts(of: Examples, fitted: LogLikelihood, n_last: int) -> Readouts:
+        months = last_months(of.months, n_last)
+        return Readouts.of(of, fitted.of(of.matrix), months, births, kinds, table).scored()
+
+    parts = [(validation, log_likelihood), *training.cross_fitted(active, births, c, anchor, training.READOUT_USERS)]
+    held_out = Readouts.joined([readouts(*part, training.READOUT_MONTHS) for part in parts])
+    held_out = held_out.of_users(training.READOUT_USERS)
+    test = readouts(samples.test.active(samples.this_month), log_likelihood, samples.n_months)
+    few = held_out.of_users(training.GRID_USERS)
+    plain, aware = (calibration.best_settings(few, noise) for noise in (0.0, calibration.NOISE))
+    noise = calibration.noise_of(held_out, aware)
+    constant = [TERMS.index("constant"), TERMS.index("log_active_months")]
+
+    def learned(with_bias: bool, with_terms: bool, with_activity: bool) -> np.ndarray:
+        def cut(of: Readouts) -> Readouts:
+            terms = of.terms if with_terms else np.where(np.isin(np.arange(len(TERMS)), constant), of.terms, 0.0)
+            return replace(of, terms=terms, activity=of.activity * with_activity)
+
+        size = calibration.SIZE
+        calibration.SIZE = size if with_bias else 1e9
+        found = calibration.fit(cut(held_out), aware, noise)
+        calibration.SIZE = size
+        return cut(test).probabilities(found)
+
+    def of_settings(settings: ReadoutSettings) -> np.ndarray:
+        return test.probabilities(ReadoutWeights.plain(settings, len(samples.ages.bins)))
+
+    changes = {
+        "loss aware of wrong registrations": of_settings(aware),
+        "the same, and a bias per age bin": learned(True, False, False),
+        "the same, and the activity model": learned(False, False, True),
+        "the same, and tau and delta by all terms": learned(False, True, False),
+        "the same, and biases by all terms": learned(True, True, False),
+        "all (the default)": learned(True, True, True),
+    }
+    base, user = of_settings(plain), test.months.user
+    index = (np.arange(len(test)), test.stage)
+    found = {}
+    for name, predicted in changes.items():
+        right = (predicted.argmax(axis=1) == test.stage) * 1.0 - (base.argmax(axis=1) == test.stage)
+        found[name] = {
+            **difference("accuracy", right, user),
+            **difference("log_loss", np.log(base[index]) - np.log(predicted[index]), user),
+            "calibration_error": calibration_error(predicted, test.stage),
+        }
+    found["all (the default)"]["plain_calibration_error"] = calibration_error(base, test.stage)
+    return found
 
 
 def difference(name: str, values: np.ndarray, user: np.ndarray) -> dict[str, float]:

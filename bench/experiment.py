@@ -15,6 +15,7 @@ from held_out import error_of_mean
 from measuring import build, demo_source, keep
 from oracle_bound import oracle_probabilities
 from second_child import curve
+from truth import ONLY_CHILDREN, PREDICTED, scores_of, scores_on_truth
 
 SEEDS = (1, 2, 3)
 TABLES = {
@@ -42,13 +43,6 @@ TABLES = {
         union all select 'test', count(distinct user_id) from stage_predictions
     """,
 }
-# Coverage of the registered birth month by the interval, over the evaluated user-months.
-COVERAGE = """
-    select avg(case when date_trunc('month', birth_date) between earliest_birth_month and latest_birth_month
-        then 1 else 0 end)
-    from stage_predictions join birth_month_filter using (user_id, month) join stg_children using (user_id)
-    where method = 'prior' and expected_birth_month is not null
-"""
 
 
 def measured(seed: int) -> dict:
@@ -59,33 +53,38 @@ def measured(seed: int) -> dict:
     warehouse = build(source, name, train_share=0.5, validation_share=0.15)
     with duckdb.connect(str(warehouse), read_only=True) as connection:
         found = {table: connection.sql(sql).df() for table, sql in TABLES.items()}
-        coverage = connection.sql(COVERAGE).fetchall()[0][0]
-    bound = bound_of(source, warehouse)
+        stages = connection.sql("select stage, from_month, to_month from stages order by stage_no").fetchall()
+    found |= scores_on_truth(source, warehouse)
+    bound, bound_on_truth = bounds_of(source, warehouse, stages)
     found["accuracy"] = pd.concat([found["accuracy"], bound], ignore_index=True)
+    found["truth"] = pd.concat([found["truth"], bound_on_truth], ignore_index=True)
     tables = {name: frame.round(5).astype(object).where(frame.notna(), None) for name, frame in found.items()}
     return {
         "seed": seed,
-        "birth months within their interval": round(coverage, 4),
         "second children": {name: round(value, 4) for name, value in curve(warehouse).items()},
         **{name: frame.to_dict("split", index=False) for name, frame in tables.items()},
     }
 
 
-def bound_of(source: Path, warehouse: Path) -> pd.DataFrame:
-    """Rows like those of stage_accuracy for the oracle upper bound, at the temperature of the least log-loss."""
+def bounds_of(source: Path, warehouse: Path, stages: list[tuple]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The oracle upper bound at the temperature of the least log-loss: rows like those of stage_accuracy, on the
+    registrations, and a row like those of scores_on_truth.
+    """
     with duckdb.connect(str(warehouse), read_only=True) as connection:
+        connection.execute(ONLY_CHILDREN.format(source=source))
         spine = connection.sql(
             "from stage_predictions where method = 'prior' order by user_id, month"
         ).df()  # one row per evaluated user-month
         cohorts = connection.sql("from evaluation_cohorts where cohort = 'all' or period = 'all'").df()
-        stages = connection.sql("select stage, from_month, to_month from stages order by stage_no").fetchall()
+        true_months = connection.sql(f"select * from ({PREDICTED}) where method = 'prior'").df()
         prior = connection.sql("select avg(columns('p_.*')) from evaluation_predictions where method = 'prior'")
         prior = np.array(prior.fetchall()[0])
     truth = spine["true_stage"].map({stage: n for n, (stage, _, _) in enumerate(stages)}).to_numpy()
     edges = [stages[0][1], *(to_month for _, _, to_month in stages)]
     users = spine["user_id"].unique()
+    oracle = oracle_probabilities(source, warehouse, users, spine, edges)
     # The mixture with the prior allows for wrong registrations.
-    bounds = [0.97 * p + 0.03 * prior for p in oracle_probabilities(source, warehouse, users, spine, edges)]
+    bounds = [0.97 * p + 0.03 * prior for p in oracle]
     losses = [-np.log(np.maximum(p[np.arange(len(p)), truth], 1e-12)) for p in bounds]
     best = int(np.argmin([loss.mean() for loss in losses]))
     predicted = spine.assign(is_right=bounds[best].argmax(axis=1) == truth, log_loss=losses[best])
@@ -99,7 +98,12 @@ def bound_of(source: Path, warehouse: Path) -> pd.DataFrame:
         for name, column in {"accuracy": "is_right", "log_loss": "log_loss"}.items():
             row[f"{name}_error"] = error_of_mean(group[column].to_numpy(float), user)
         rows.append(row)
-    return pd.DataFrame(rows)
+    row_of = pd.Series(np.arange(len(spine)), index=pd.MultiIndex.from_frame(spine[["user_id", "month"]]))
+    index = row_of.loc[pd.MultiIndex.from_frame(true_months[["user_id", "month"]])].to_numpy()
+    names = [stage for stage, _, _ in stages]
+    on_truth = [scores_of(true_months, 0.997 * p[index] + 0.003 * prior, names) for p in oracle]
+    best = min(on_truth, key=lambda scores: scores["log_loss"])
+    return pd.DataFrame(rows), pd.DataFrame([{"method": "attainable", **best}])
 
 
 def main() -> None:

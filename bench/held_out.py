@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 
 from life_stage.birth_months import Ages, BirthMonths, last_months
-from life_stage.calibration import CalibrationObjective, ReadoutSettings
+from life_stage.calibration import calibration_error
 from life_stage.examples import Examples, examples_of
+from life_stage.readout import Readouts, ReadoutWeights
 from life_stage.regression import LogLikelihood
 from life_stage.retraining import read_age_divisions
 from life_stage.scoring import LAST_YEAR
@@ -77,16 +78,20 @@ class Scores:
 
 
 def evaluated(
-    log_likelihood: LogLikelihood, births: BirthMonths, settings: ReadoutSettings, examples: Examples
+    log_likelihood: LogLikelihood,
+    births: BirthMonths,
+    weights: ReadoutWeights,
+    examples: Examples,
+    kinds: np.ndarray,
+    activity_table: np.ndarray,
 ) -> tuple[Scores, float]:
     """Scores of every month of the users from their first on, including inactive ones; and the calibration error."""
-    readouts = last_months(examples.months, len(births.tables))
-    objective = CalibrationObjective(examples.matrix, examples.months, readouts, births, log_likelihood)
-    predicted = objective.probabilities(settings)
-    probability = predicted[np.arange(len(predicted)), objective.stage]
-    user = readouts.user[births.ages.stage_of(readouts.age) >= 0]
-    scores = Scores(predicted.argmax(axis=1) == objective.stage, -np.log(probability), user)
-    return scores, objective.calibration_error(settings)
+    months = last_months(examples.months, len(births.tables))
+    readouts = Readouts.of(examples, log_likelihood.of(examples.matrix), months, births, kinds, activity_table).scored()
+    predicted = readouts.probabilities(weights)
+    probability = predicted[np.arange(len(predicted)), readouts.stage]
+    scores = Scores(predicted.argmax(axis=1) == readouts.stage, -np.log(probability), readouts.months.user)
+    return scores, calibration_error(predicted, readouts.stage)
 
 
 def interval(values: np.ndarray, user: np.ndarray, digits: int, n_samples: int = 1000) -> str:

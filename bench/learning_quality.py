@@ -13,10 +13,12 @@ from scipy.sparse import csr_matrix, diags
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from life_stage import train_through_filter, training
+from life_stage import activity, train_through_filter, training
 from life_stage.birth_months import BirthMonths
-from life_stage.calibration import UNCALIBRATED, ReadoutSettings
+from life_stage.calibration import UNCALIBRATED
 from life_stage.examples import Examples, hazard_of, initial_prior_of
+from life_stage.model_rows import read_readout
+from life_stage.readout import ReadoutWeights, day_kinds
 from life_stage.regression import LogLikelihood
 from life_stage.regularisation import ANCHOR_INVERSE_PENALTIES
 
@@ -49,11 +51,19 @@ def births_of(data: TrainingData) -> BirthMonths:
 
 def calibrated(data: TrainingData, births: BirthMonths, log_likelihood: LogLikelihood, name: str) -> Scores:
     """Scores on test users, with the readout calibrated on validation users; prints both."""
-    settings, _ = training.calibrate(data.active("validation"), births, log_likelihood)
-    scores, error = evaluated(log_likelihood, births, settings, data.active("test"))
-    chosen = f"tau {settings.tau:g} gamma {settings.gamma:g} delta {settings.delta:g}"
-    print(f"  {name:26} {scores.text()}, calibration error {error:.3f}  ({chosen})", flush=True)
+    kinds, table = readout_inputs(data, births, log_likelihood)
+    found = training.calibrate([(data.active("validation"), log_likelihood)], births, kinds, table)
+    weights = found.weights or ReadoutWeights.plain(found.settings, len(data.ages.bins))
+    scores, error = evaluated(log_likelihood, births, weights, data.active("test"), kinds, table)
+    print(f"  {name:26} {scores.text()}, calibration error {error:.3f}", flush=True)
     return scores
+
+
+def readout_inputs(data: TrainingData, births: BirthMonths, log_likelihood: LogLikelihood) -> tuple:
+    """The kinds of days and the activity model of the training users."""
+    acted = activity.activity_of(data.active("train").months, len(births.tables))
+    features = list(data.vocabulary["feature"][data.this_month])
+    return day_kinds(features, log_likelihood.weights), activity.fit(acted, data.ages)
 
 
 def against_scikit_learn(data: TrainingData, warehouse: str) -> dict:
@@ -93,7 +103,7 @@ def push_down(data: TrainingData, warehouse: str) -> TrainingData:
     return TrainingData(data.rows, entries, data.vocabulary, data.ages, data.through, examples)
 
 
-def with_few_labels(data: TrainingData, n_users: int) -> tuple[Scores, ReadoutSettings]:
+def with_few_labels(data: TrainingData, n_users: int) -> Scores:
     """Full training on n_users training users and an eighth as many validation users, evaluated on test users."""
     users = {split: np.unique(data.rows["user_no"][data.split == split]) for split in ("train", "validation")}
     sampled = {split: np.random.default_rng(1).permutation(known) for split, known in users.items()}
@@ -119,8 +129,8 @@ def with_few_labels(data: TrainingData, n_users: int) -> tuple[Scores, ReadoutSe
     return read_back(data, model, kept)
 
 
-def read_back(data: TrainingData, model: pd.DataFrame, vocabulary: pd.DataFrame) -> tuple[Scores, ReadoutSettings]:
-    """Scores and readout settings of a model, read from its rows as SQL does."""
+def read_back(data: TrainingData, model: pd.DataFrame, vocabulary: pd.DataFrame) -> Scores:
+    """Scores of a model, read from its rows as SQL does."""
     bins = list(data.ages.bins)
     log_likelihood = model[model["model_name"] == "log_likelihood"]
     wide = log_likelihood.pivot(index=["parameter_type", "feature"], columns="age_bin", values="value")
@@ -132,8 +142,9 @@ def read_back(data: TrainingData, model: pd.DataFrame, vocabulary: pd.DataFrame)
     prior = wide.loc[("initial_prior", "")][bins].to_numpy()
     births = BirthMonths(data.ages, data.examples.months.lag.max() + 1, prior, settings["birth_hazard"])
     fitted = LogLikelihood(weights, wide.loc[("intercept", "")][bins].to_numpy(), prior, 0)
-    readout = ReadoutSettings(settings["tau"], settings["gamma"], settings["delta"])
-    return evaluated(fitted, births, readout, data.active("test"))[0], readout
+    readout, table = read_readout(model, data.ages)
+    kinds = day_kinds(list(this_month), weights)
+    return evaluated(fitted, births, readout, data.active("test"), kinds, table)[0]
 
 
 def main() -> None:
@@ -148,7 +159,8 @@ def main() -> None:
     print("Step 1, the regression, and step 2, fine-tuning through the filter; each calibrated on validation users:")
     plain = training.fit(active, data.ages, C)
     first = calibrated(data, births, plain, "step 1")
-    uncalibrated, error = evaluated(plain, births, UNCALIBRATED, data.active("test"))
+    as_is = ReadoutWeights.plain(UNCALIBRATED, len(data.ages.bins))
+    uncalibrated, error = evaluated(plain, births, as_is, data.active("test"), *readout_inputs(data, births, plain))
     print(f"  {'step 1, not calibrated':26} {uncalibrated.text()}, calibration error {error:.3f}")
     for anchor_inverse_penalty in ANCHOR_INVERSE_PENALTIES:
         tuned = train_through_filter.fine_tune(active.matrix, active.months, births, plain, anchor_inverse_penalty)
@@ -166,10 +178,9 @@ def main() -> None:
 
     print("Few labels, full training:")
     for n_users in (*N_LABELS, active.n_users):
-        scores, settings = with_few_labels(data, n_users)
+        scores = with_few_labels(data, n_users)
         figures[f"{n_users} training users"] = scores.text()
-        chosen = f"tau {settings.tau:g} gamma {settings.gamma:g} delta {settings.delta:g}"
-        print(f"  {n_users:,} training users: {scores.text()}  ({chosen})", flush=True)
+        print(f"  {n_users:,} training users: {scores.text()}", flush=True)
     keep("learning_quality", figures)
 
 
