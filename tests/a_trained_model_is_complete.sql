@@ -1,4 +1,5 @@
--- Completeness of models: two regressions with all features and age bins, priors that sum to one, and all settings.
+-- Completeness of models: two regressions with all features and age bins, priors that sum to one, all settings, and
+-- either no weight of the readout or all.
 with
     regressions as (
         select
@@ -11,7 +12,7 @@ with
             count(case when parameter_type = 'intercept' then value end) as n_intercepts,
             sum(case when parameter_type = 'prior' and value > 0 then value end) as prior
         from {{ ref("stage_coefficients") }}
-        where model_name <> 'both'
+        where model_name in ('log_likelihood', 'memory_less')
         group by model_version, model_name
     ),
     models as (
@@ -29,6 +30,12 @@ with
                     then 1
                 end
             ) as n_settings,
+            count(
+                case when model_name = 'readout' and parameter_type in ('log_tau', 'logit_delta') then 1 end
+            ) as n_terms,
+            count(case when model_name = 'readout' and parameter_type = 'bias' then 1 end) as n_biases,
+            count(case when model_name = 'readout' and parameter_type = 'interval_level' then 1 end) as n_levels,
+            count(case when model_name = 'readout' and parameter_type = 'activity' then 1 end) as n_activity,
             sum(case when parameter_type = 'initial_prior' then value end) as initial_prior
         from {{ ref("stage_coefficients") }}
         group by model_version
@@ -48,3 +55,12 @@ where
     or regressions.n_scales <> regressions.n_features
     or regressions.n_intercepts <> bins.n_bins
     or not coalesce(abs(regressions.prior - 1) < 1e-9, false)
+    or (
+        models.n_terms > 0
+        and (
+            models.n_terms <> {{ 2 * readout_terms() | length }}
+            or models.n_biases <> {{ readout_terms() | length * bins_in_stages() | length }}
+            or models.n_levels <> {{ stage_names() | length * interval_bands() | length }}
+            or models.n_activity <> 40 * bins.n_bins
+        )
+    )

@@ -61,13 +61,15 @@ class ReadoutWeights:
 
 
 def day_kinds(features: list[str], weights: np.ndarray) -> np.ndarray:
-    """features x (all, unspecific, purchases): marks of the features that count days in leaf categories.
+    """features x (all, unspecific, purchases): marks of the model's features that count days in leaf categories.
 
-    A leaf category is unspecific if its weights (features x bins) hardly depend on the age. Same as in model_weights.
+    A leaf category is unspecific if its weights (features x bins) hardly depend on the age. The model does not have
+    features without weights. Same as in model_weights.
     """
-    is_leaf = np.array([name.startswith("leaf=") and ":" not in name for name in features], bool)
-    is_purchase = np.array([name.startswith("leaf=") and name.endswith(":purchase") for name in features], bool)
     spread = np.sqrt((weights**2).mean(axis=1))
+    is_known = np.array([name.startswith("leaf=") for name in features], bool) & (spread > 0)
+    is_leaf = is_known & [":" not in name for name in features]
+    is_purchase = is_known & [name.endswith(":purchase") for name in features]
     limit = UNSPECIFIC * spread[is_leaf].mean() if is_leaf.any() else 0.0
     return np.stack([is_leaf, is_leaf & (spread < limit), is_purchase], axis=1).astype(float)
 

@@ -285,6 +285,11 @@ def assert_stops(shop: Shop, code: str, *facts: str, **how) -> None:
 def assert_same(left: Shop, right: Shop, tables: list[str], where: str = "true", ignore: tuple = ("run_id",)) -> None:
     """Assert that tables hold the same rows in both warehouses, doubles to 1e-9."""
     for table in tables:
-        frames = [shop.frame(table, where).drop(columns=list(ignore), errors="ignore") for shop in (left, right)]
-        pd.testing.assert_frame_equal(*frames, check_exact=False, rtol=0, atol=1e-9, obj=table)
-        assert len(frames[0]) > 0, f"{table} is empty in both"
+        found, expected = (
+            shop.frame(table, where).drop(columns=list(ignore), errors="ignore") for shop in (left, right)
+        )
+        assert set(found.columns) == set(expected.columns), table
+        pd.testing.assert_frame_equal(
+            found[expected.columns], expected, check_exact=False, rtol=0, atol=1e-9, obj=table
+        )
+        assert len(expected) > 0, f"{table} is empty in both"

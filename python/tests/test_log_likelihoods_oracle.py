@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from life_stage.readout import day_kinds
+
 KEYS = ["user_id", "month"]
 
 
@@ -115,8 +117,16 @@ class SmallWarehouse:
         self.put("search_term_features", pd.DataFrame(terms, columns=["search_term", "feature"], dtype=str))
         self.put("user_month_features", pd.DataFrame(features, columns=[*KEYS, "feature", "value"]))
         columns = ["model_version", "feature", *[f"w_{name}" for name in self.bins]]
-        self.put("model_weights", pd.DataFrame(wide, columns=columns))
-        return {row[0]: list(row[3:]) for row in self.rows("stage_log_likelihoods")}
+        marks = {
+            "counts_days": [name.startswith("leaf=") and ":" not in name for _, name, _ in weights],
+            "counts_unspecific_days": [name.endswith("plain") for _, name, _ in weights],
+            "counts_purchase_days": [name.endswith(":purchase") for _, name, _ in weights],
+        }
+        marks = {name: np.array(values, int) for name, values in marks.items()}
+        self.put("model_weights", pd.DataFrame(wide, columns=columns).assign(**marks))
+        found = self.rows("stage_log_likelihoods")
+        self.days = {row[0]: row[4 + len(self.bins) :] for row in found}
+        return {row[0]: list(row[3 : 4 + len(self.bins)]) for row in found}
 
 
 @pytest.fixture
@@ -137,6 +147,24 @@ def test_the_sum_can_be_checked_by_hand(small, bins):
     assert list(found) == ["anna"], "a user of another month is here"
     expected = [(n + 1) * (0.5 + 1 * 2.0 + 3 * -1.0) for n in range(len(bins))]
     np.testing.assert_allclose(found["anna"][1:], expected, rtol=0, atol=1e-9)
+
+
+def test_sums_of_days_can_be_checked_by_hand(small):
+    features = [
+        ("anna", FEBRUARY, f"leaf={name}", n) for name, n in {"a": 1, "plain": 4, "a:purchase": 2, "new": 8}.items()
+    ]
+    features += [("anna", FEBRUARY, "brand=a", 16), ("anna", JANUARY, "leaf=a", 32)]
+    weights = [("v1", name, 1.0) for name in ("", "leaf=a", "leaf=plain", "leaf=a:purchase", "brand=a")]
+    small.log_likelihood([("anna", FEBRUARY, "1", None), ("bea", FEBRUARY, "1", None)], features, weights)
+    assert small.days == {"anna": (5, 4, 2), "bea": (0, 0, 0)}
+
+
+def test_marks_of_days_are_those_of_the_training(base):
+    weights = base.frame("model_weights", "feature <> ''")
+    columns = [name for name in weights.columns if name.startswith("w_")]
+    marks = weights[["counts_days", "counts_unspecific_days", "counts_purchase_days"]].to_numpy()
+    np.testing.assert_array_equal(marks, day_kinds(list(weights["feature"]), weights[columns].to_numpy()))
+    assert (marks.sum(axis=0) > 0).all() and marks[:, 1].sum() < marks[:, 0].sum()
 
 
 def test_unseen_features_contribute_nothing_and_no_user_is_lost(small, bins):

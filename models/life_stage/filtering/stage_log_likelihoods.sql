@@ -11,7 +11,7 @@ with
                 sum({{ exact("features.value * weights.w_" ~ bin.name) }}) as ll_{{ bin.name }},
             {% endfor %}
             {% for days in ["days", "unspecific_days", "purchase_days"] %}
-                sum(case when weights.w_{{ days }} = 1 then {{ exact("features.value") }} else 0 end) as {{ days }}
+                sum(case when weights.counts_{{ days }} = 1 then {{ exact("features.value") }} else 0 end) as {{ days }}
                 {%- if not loop.last %},{% endif %}
             {% endfor %}
         from {{ ref("user_month_features") }} as features

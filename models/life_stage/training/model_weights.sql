@@ -20,8 +20,8 @@ select
     weights.model_version,
     weights.feature,
     {% for bin in age_bins() %} weights.w_{{ bin.name }}, {% endfor %}
-    case when weights.is_leaf then 1 else 0 end as w_days,
-    case when weights.is_leaf and weights.spread < limits.spread then 1 else 0 end as w_unspecific_days,
-    case when weights.feature like 'leaf=%:purchase' then 1 else 0 end as w_purchase_days
+    case when weights.is_leaf then 1 else 0 end as counts_days,
+    case when weights.is_leaf and weights.spread < limits.spread then 1 else 0 end as counts_unspecific_days,
+    case when weights.feature like 'leaf=%:purchase' then 1 else 0 end as counts_purchase_days
 from weights
 left join limits on weights.model_version = limits.model_version
