@@ -13,8 +13,9 @@ import numpy as np
 import results_page
 from held_out import error_of_mean
 from learning_quality import PUSH_DOWN_COUNTS
-from measuring import WORK, build, demo_source, keep
+from measuring import WORK, build, demo_source, folder_of, keep
 from scipy.sparse import csr_matrix, diags_array, hstack
+from truth import ONLY_CHILDREN
 
 from life_stage import activity, calibration, train_through_filter, training
 from life_stage.birth_months import Ages, BirthMonths, Months, last_months
@@ -333,51 +334,45 @@ def main() -> None:
 
 
 def readout_parts(seed: int) -> dict[str, dict[str, float]]:
-    """Scores of the readout with each of its parts alone and with all, on registrations, against the plain readout.
+    """Gains of the readout's parts, each alone and together, over the plain readout, on the truth and on registrations.
 
-    plain: calibrated by the log-loss of the registrations as they are.
+    The plain readout is calibrated by the log-loss of the registrations as they are.
     """
-    samples = samples_of(WORK / f"experiment{seed}.duckdb")
-    features = samples.features
+    warehouse = WORK / f"experiment{seed}.duckdb"
+    samples = samples_of(warehouse)
     active, validation = (of.active(samples.this_month) for of in (samples.training, samples.validation))
     c = choose_inverse_penalty(active, samples.ages)
     n_months = 1 + int(max(active.months.lag.max(), samples.test.months.lag.max()))
     births = BirthMonths(
         samples.ages, n_months, initial_prior_of(active.months, samples.ages), hazard_of(active.months, samples.ages)
     )
-    options = training.Options(1)
-    log_likelihood, anchor = training.tune_through_filter(
-        active, births, training.fit(active, samples.ages, c), c, options
-    )
-    kinds = day_kinds(features, log_likelihood.weights)
+    first = training.fit(active, samples.ages, c)
+    log_likelihood, anchor = training.tune_through_filter(active, births, first, c, training.Options(1))
+    kinds = day_kinds(samples.features, log_likelihood.weights)
     table = activity.fit(activity.activity_of(active.months, n_months), samples.ages)
 
     def readouts(of: Examples, fitted: LogLikelihood, n_last: int) -> Readouts:
-        months = last_months(of.months, n_last)
-        return Readouts.of(of, fitted.of(of.matrix), months, births, kinds, table).scored()
+        return Readouts.of(of, fitted.of(of.matrix), last_months(of.months, n_last), births, kinds, table)
 
     parts = [(validation, log_likelihood), *training.cross_fitted(active, births, c, anchor, training.READOUT_USERS)]
-    held_out = Readouts.joined([readouts(*part, training.READOUT_MONTHS) for part in parts])
+    held_out = Readouts.joined([readouts(*part, training.READOUT_MONTHS).scored() for part in parts])
     held_out = held_out.of_users(training.READOUT_USERS)
     test = readouts(samples.test.active(samples.this_month), log_likelihood, samples.n_months)
-    few = held_out.of_users(training.GRID_USERS)
-    plain, aware = (calibration.best_settings(few, noise) for noise in (0.0, calibration.NOISE))
+    plain, aware = (
+        calibration.best_settings(held_out.of_users(training.GRID_USERS), noise) for noise in (0.0, calibration.NOISE)
+    )
     noise = calibration.noise_of(held_out, aware)
-    constant = [TERMS.index("constant"), TERMS.index("log_active_months")]
 
-    def learned(with_bias: bool, with_terms: bool, with_activity: bool) -> np.ndarray:
-        def cut(of: Readouts) -> Readouts:
-            terms = of.terms if with_terms else np.where(np.isin(np.arange(len(TERMS)), constant), of.terms, 0.0)
-            return replace(of, terms=terms, activity=of.activity * with_activity)
+    def cut(of: Readouts, with_terms: bool, with_activity: bool) -> Readouts:
+        is_kept = np.isin(TERMS, TERMS if with_terms else ("constant", "log_active_months"))
+        return replace(of, terms=np.where(is_kept, of.terms, 0.0), activity=of.activity * with_activity)
 
-        size = calibration.SIZE
-        calibration.SIZE = size if with_bias else 1e9
-        found = calibration.fit(cut(held_out), aware, noise)
-        calibration.SIZE = size
-        return cut(test).probabilities(found)
+    def learned(with_bias: bool, *kept: bool) -> Callable[[Readouts], np.ndarray]:
+        weights = calibration.fit(cut(held_out, *kept), aware, noise, with_bias)
+        return lambda of: cut(of, *kept).probabilities(weights)
 
-    def of_settings(settings: ReadoutSettings) -> np.ndarray:
-        return test.probabilities(ReadoutWeights.plain(settings, len(samples.ages.bins)))
+    def of_settings(settings: ReadoutSettings) -> Callable[[Readouts], np.ndarray]:
+        return lambda of: of.probabilities(ReadoutWeights.plain(settings, len(samples.ages.bins)))
 
     changes = {
         "loss aware of wrong registrations": of_settings(aware),
@@ -387,18 +382,34 @@ def readout_parts(seed: int) -> dict[str, dict[str, float]]:
         "the same, and biases by all terms": learned(True, True, False),
         "all (the default)": learned(True, True, True),
     }
-    base, user = of_settings(plain), test.months.user
-    index = (np.arange(len(test)), test.stage)
-    found = {}
-    for name, predicted in changes.items():
-        right = (predicted.argmax(axis=1) == test.stage) * 1.0 - (base.argmax(axis=1) == test.stage)
-        found[name] = {
-            **difference("accuracy", right, user),
-            **difference("log_loss", np.log(base[index]) - np.log(predicted[index]), user),
-            "calibration_error": calibration_error(predicted, test.stage),
-        }
-    found["all (the default)"]["plain_calibration_error"] = calibration_error(base, test.stage)
+    month_of_birth = true_ages(seed, warehouse)
+    age = np.array([month_of_birth.get(user, -1000) for user in test.months.user]) - test.months.lag
+    found = {name: {} for name in changes}
+    for labels, of in {"truth": replace(test, months=replace(test.months, age=age)), "registrations": test}.items():
+        scored = of.scored()
+        base, index, user = of_settings(plain)(scored), (np.arange(len(scored)), scored.stage), scored.months.user
+        for name, predict in changes.items():
+            predicted = predict(scored)
+            right = (predicted.argmax(axis=1) == scored.stage) * 1.0 - (base.argmax(axis=1) == scored.stage)
+            found[name][labels] = {
+                **difference("accuracy", right, user),
+                **difference("log_loss", np.log(base[index]) - np.log(predicted[index]), user),
+                "calibration_error": calibration_error(predicted, scored.stage),
+                "plain_calibration_error": calibration_error(base, scored.stage),
+            }
     return found
+
+
+def true_ages(seed: int, warehouse: Path) -> dict[int, int]:
+    """Age in the newest month of the true only child, by user_no."""
+    source = folder_of("demo14" if seed == 1 else f"demo14_{seed}")
+    with duckdb.connect(str(warehouse), read_only=True) as connection:
+        connection.execute(ONLY_CHILDREN.format(source=source))
+        rows = connection.sql(
+            """select distinct user_no, datediff('month', birth_date, (select max(month) from evaluation_window))
+            from training_rows join only_children using (user_id)"""
+        ).fetchall()
+    return dict(rows)
 
 
 def difference(name: str, values: np.ndarray, user: np.ndarray) -> dict[str, float]:

@@ -74,8 +74,11 @@ def noise_of(readouts: Readouts, settings: ReadoutSettings) -> float:
     return float(noise)
 
 
-def fit(readouts: Readouts, settings: ReadoutSettings, noise: float) -> ReadoutWeights:
-    """The readout weights with the least penalised log-loss. All readouts need a true stage."""
+def fit(readouts: Readouts, settings: ReadoutSettings, noise: float, with_bias: bool = True) -> ReadoutWeights:
+    """The readout weights with the least penalised log-loss. All readouts need a true stage.
+
+    with_bias: False keeps all biases at 0.
+    """
     n_bins, n_stages, n_terms = len(readouts.ages.bins), len(readouts.ages.stages), len(TERMS)
     n_users = len(readouts.months.counts)
     centre, spread = readouts.terms.mean(axis=0), readouts.terms.std(axis=0)
@@ -131,6 +134,7 @@ def fit(readouts: Readouts, settings: ReadoutSettings, noise: float) -> ReadoutW
         found[:, 2:] += 2 * SIZE / n_users * bias
         found[:, 2:-1] -= 2 * SMOOTHNESS / n_users * jumps
         found[:, 3:] += 2 * SMOOTHNESS / n_users * jumps
+        found[:, 2:] *= with_bias
         of_kappa = float((gradient * of_activity).sum()) + 2 * DISTANCE / n_users * kappa
         penalty = SMOOTHNESS * (jumps**2).sum() + SIZE * (bias**2).sum() + DISTANCE * ((away**2).sum() + kappa**2)
         return float(-np.log(mixed).mean() + penalty / n_users), np.append(of_kappa, found)
