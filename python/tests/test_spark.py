@@ -57,7 +57,7 @@ WITHOUT_ROWS_YET = WITHOUT_ROWS | {"model_drift"}  # no new month since the trai
 KINDS = {  # of columns: integers differ in width between engines
     **dict.fromkeys(("TINYINT", "INTEGER", "BIGINT", "HUGEINT"), "number"),
     **dict.fromkeys(("TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_NS"), "time"),
-    **{"DOUBLE": "double", "BLOB": "blob", "VARCHAR": "text", "DATE": "date", "BOOLEAN": "boolean"},
+    **{"DOUBLE": "double", "FLOAT": "double", "BLOB": "blob", "VARCHAR": "text", "DATE": "date", "BOOLEAN": "boolean"},
 }
 JAVA = {"JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -Dderby.system.durability=test"}
 
