@@ -15,9 +15,10 @@ from held_out import error_of_mean
 from measuring import build, demo_source, keep
 from oracle_bound import oracle_probabilities
 from second_child import curve
-from truth import ONLY_CHILDREN, PREDICTED, scores_of, scores_on_truth
+from truth import ONLY_CHILDREN, PREDICTED, confirmed_births, scores_of, scores_on_truth
 
 SEEDS = (1, 2, 3)
+VARIABLES = {"train_share": 0.5, "validation_share": 0.15}
 TABLES = {
     "accuracy": "select * exclude (is_suppressed) from stage_accuracy where cohort = 'all' or period = 'all'",
     "gain": "select * exclude (is_suppressed) from gain_over_baseline where cohort = 'all' or period = 'all'",
@@ -50,11 +51,13 @@ def measured(seed: int) -> dict:
     name = f"experiment{seed}"
     data = "demo14" if seed == 1 else f"demo14_{seed}"
     source = demo_source(data, users=14_000, months=24, through="2017-02", seed=seed)
-    warehouse = build(source, name, train_share=0.5, validation_share=0.15)
+    warehouse = build(source, name, **VARIABLES)
     with duckdb.connect(str(warehouse), read_only=True) as connection:
         found = {table: connection.sql(sql).df() for table, sql in TABLES.items()}
         stages = connection.sql("select stage, from_month, to_month from stages order by stage_no").fetchall()
     found |= scores_on_truth(source, warehouse)
+    of_losses = confirmed_births(source, warehouse, f"losses{seed}", **VARIABLES)
+    found["births"] = pd.concat([found["births"], of_losses], ignore_index=True)
     bound, bound_on_truth = bounds_of(source, warehouse, stages)
     found["accuracy"] = pd.concat([found["accuracy"], bound], ignore_index=True)
     found["truth"] = pd.concat([found["truth"], bound_on_truth], ignore_index=True)

@@ -306,7 +306,9 @@ def intervals(measured: Measured) -> str:
 def births(measured: Measured) -> str:
     """Shares of newborns and unborn children by confirmation of the birth."""
     rows = measured.table("births", ["figure"])["share"]
-    return markdown(["share of user-months", "%"], ([name, percent(value)] for name, value in rows.items()))
+    return markdown(
+        ["share of user-months, or of children", "%"], ([name, percent(value)] for name, value in rows.items())
+    )
 
 
 def readout_parts(ablation: dict) -> str:
@@ -399,7 +401,12 @@ def page(measured: Measured, ablation: dict | None) -> str:
             "only children of test users in the marts, registered or not.",
         ),
         ("", intervals),
-        ("### Births", "Unconfirmed births are not published as born. Same users.", births),
+        (
+            "### Births",
+            "Unconfirmed births are not published as born. Same users. The simulator has no losses: for the last row, log-\n"
+            "likelihoods of families not yet expecting replace those of the months after the birth.",
+            births,
+        ),
         (
             "## Second children",
             "F1 of the predicted set of stages, in months of families with two children in different stages. Columns are\n"

@@ -4,12 +4,14 @@ For test users with exactly one child, in the six months of the evaluation windo
 published filter, for registered and unregistered users alike.
 """
 
+import shutil
 from pathlib import Path
 
 import duckdb
 import numpy as np
 import pandas as pd
 from held_out import error_of_mean
+from measuring import dbt
 
 from life_stage.calibration import calibration_error
 
@@ -40,6 +42,38 @@ PUBLISHED = """
     join evaluation_window using (month)
     left join stages on datediff('month', birth_date, month) between from_month and to_month - 1
     where cast('0x' || left(md5(user_id), 8) as bigint) / 4294967296.0 >= 0.65
+"""
+# Expected: pregnancy is the most probable state in some month before the birth.
+CONFIRMED = """
+    with ages as (
+        select user_id, birth_confirmed, datediff('month', birth_date, month) as age,
+            p_pregnancy * (1 - not_yet_expecting_probability - graduated_probability) as pregnancy
+        from birth_month_filter join only_children using (user_id)
+    ),
+    expected as (select distinct user_id from ages where age < 0 and pregnancy > 0.5)
+    select avg(cast(is_confirmed as integer)) from (
+        select user_id, bool_or(birth_confirmed) as is_confirmed
+        from ages join expected using (user_id)
+        where age between 0 and 5 and cast('0x' || left(md5(user_id), 8) as bigint) / 4294967296.0 >= 0.65
+        group by user_id
+    )
+"""
+LOSSES = """
+    create temp table ages as
+    select rows.*, datediff('month', birth_date, month) as age, row_number() over (order by user_id, month) as row_no
+    from stage_log_likelihoods as rows join only_children using (user_id);
+    create temp table others as
+    select *, row_number() over (order by md5(concat(user_id, month))) - 1 as other_no from ages where age < -9;
+    create temp table after_loss as
+    select others.* exclude (age, row_no, other_no) replace (ages.user_id as user_id, ages.month as month)
+    from ages join others on ages.row_no * 7919 % (select count(*) from others) = other_no
+    where ages.age >= 0 and ages.user_id in (select user_id from ages where age < 0);
+    delete from stage_log_likelihoods as rows using after_loss
+    where rows.user_id = after_loss.user_id and rows.month = after_loss.month;
+    insert into stage_log_likelihoods by name from after_loss;
+    truncate birth_month_filter;
+    truncate birth_month_filter_cells;
+    delete from build_log where model like 'birth_month_filter%';
 """
 BANDS = {1: "1 active month", 2: "2-3", 4: "4-8", 9: "9 or more"}
 
@@ -110,3 +144,24 @@ def births(published: pd.DataFrame) -> pd.DataFrame:
             ],
         }
     )
+
+
+def confirmed_births(source: Path, warehouse: Path, name: str, **variables: object) -> pd.DataFrame:
+    """Share of the once expected births that are confirmed within six months, for births and for losses; as births().
+
+    The simulator has no losses: in a copy of the warehouse, the months after the birth get the log-likelihoods of
+    random months of families not yet expecting.
+    """
+    copy = warehouse.with_name(f"{name}.duckdb")
+    shutil.copy(warehouse, copy)
+    with duckdb.connect(str(copy)) as connection:
+        connection.execute(ONLY_CHILDREN.format(source=source))
+        of_births = connection.sql(CONFIRMED).fetchall()[0][0]
+        connection.execute(LOSSES)
+    dbt(source, name, "run", "--select", "birth_month_filter", **variables)
+    with duckdb.connect(str(copy), read_only=True) as connection:
+        connection.execute(ONLY_CHILDREN.format(source=source))
+        of_losses = connection.sql(CONFIRMED).fetchall()[0][0]
+    copy.unlink()
+    figure = [f"{of}, if once expected, confirmed within six months" for of in ("births", "losses (made up)")]
+    return pd.DataFrame({"figure": figure, "share": [of_births, of_losses]})
