@@ -150,7 +150,7 @@ def synthetic_shop(base: Shop, folder, learned: Callable[[str, Divisions], list[
 
 
 def run_filter(shop: Shop) -> None:
-    shop.build(only="prior_by_tenure birth_month_filter")
+    shop.build(only="readout_weights prior_by_tenure birth_month_filter")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 -- Weights of the posterior readout, one row per model. A model without such weights, from too few users or an older
 -- version, has those that equal its settings tau, gamma and delta.
-{{ config(materialized="view") }}
 {% set n_bands = interval_bands() | length %}
 with
     weights as (select * from {{ ref("stage_coefficients") }} where model_name = 'readout'),
