@@ -45,7 +45,7 @@
 {% macro log_odds_to_confirm() -%}
     {#- SQL: the log-likelihood ratio from which an expected birth is confirmed: odds of 20 to 1 against a loss, of which
         the prior probability is 15.3 % (miscarriages of recognised pregnancies, Quenby et al., The Lancet 2021). -#}
-    ln(20 * 0.153 / (1 - 0.153))
+    ln({{ 20 * 0.153 / (1 - 0.153) }})
 {%- endmacro %}
 
 {% macro age_blocks() %}

@@ -17,7 +17,7 @@
             "volume": "ln(c_days / greatest(months_of_evidence, 1) + 0.1)",
             "unspecific_share": "c_unspecific_days / (c_days + 1)",
             "purchase_share": "c_purchase_days / (c_days + 1)",
-            "recent_share": "bit_count(c_recent_months) / 6.0",
+            "recent_share": "cast(bit_count(c_recent_months) as double) / 6",
         }
     ) %}
 {% endmacro %}
@@ -85,7 +85,7 @@
         carried state as `carried`; the first month has none. -#}
     {%- set gap = months_between(this_month(), "carried.last_active_month") ~ " - 1" -%}
     {%- set before = months_between(this_month(), "carried.first_month") -%}
-    {%- set rate = "(carried.months_of_evidence + 1) / (" ~ before ~ " + 2.0)" -%}
+    {%- set rate = "cast(carried.months_of_evidence + 1 as double) / (" ~ before ~ " + 2)" -%}
     case
         when carried.user_id is not null
         then
