@@ -1,5 +1,4 @@
--- Completeness of models: two regressions with all features and age bins, priors that sum to one, all settings, and
--- either no weight of the readout or all.
+-- Completeness of models: two regressions, all settings, and either no weight of the readout or all.
 with
     regressions as (
         select
