@@ -164,7 +164,7 @@ def test_marks_of_days_are_those_of_the_training(base):
     columns = [name for name in weights.columns if name.startswith("w_")]
     marks = weights[["counts_days", "counts_unspecific_days", "counts_purchase_days"]].to_numpy()
     np.testing.assert_array_equal(marks, day_kinds(list(weights["feature"]), weights[columns].to_numpy()))
-    assert (marks.sum(axis=0) > 0).all() and marks[:, 1].sum() < marks[:, 0].sum()
+    assert 0 < marks[:, 1].sum() < marks[:, 0].sum()
 
 
 def test_unseen_features_contribute_nothing_and_no_user_is_lost(small, bins):
