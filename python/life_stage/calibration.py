@@ -47,12 +47,10 @@ def calibration_error(probability: np.ndarray, stage: np.ndarray) -> float:
 def best_settings(readouts: Readouts, noise: float = NOISE) -> ReadoutSettings:
     """The plain readout with the least log-loss, on a grid. All readouts need a true stage."""
     losses, n_bins = {}, len(readouts.ages.bins)
-    n_stages = len(readouts.ages.stages)
     for tau, gamma in product(TAUS, GAMMAS):
         masses = readouts.masses(readouts.posterior(ReadoutWeights.plain(ReadoutSettings(tau, gamma), n_bins)))
         for delta in DELTAS:
-            mixed = ((1 - delta) * masses + delta * readouts.prior)[:, :n_stages]
-            probability = mixed / mixed.sum(axis=1, keepdims=True)
+            probability = readouts.in_stages(masses, delta)
             losses[ReadoutSettings(tau, gamma, delta)] = log_loss(probability, readouts, noise)
     return min(losses, key=losses.__getitem__)
 

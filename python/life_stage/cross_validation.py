@@ -42,7 +42,7 @@ def cross_validate(
         for fold in range(5):
             held_out = folds == fold
             fitted = regression.fit(matrix[~held_out], truth[~held_out], len(stages), inverse_penalty)
-            predicted[held_out] = posterior(matrix[held_out] @ fitted.weights + fitted.intercepts, fitted.prior)
+            predicted[held_out] = posterior(fitted.of(matrix[held_out]), fitted.prior)
             shares[held_out] = fitted.prior
         scores.append(("model_name", repeat, (predicted.argmax(axis=1) == truth).mean(), log_loss(predicted, truth)))
         # The majority class of all rows: an upper bound of a constant prediction from the training folds.

@@ -8,13 +8,13 @@ logit delta and the biases are linear in the terms of TERMS, which describe how 
 """
 
 import itertools
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import numpy as np
 
 from life_stage import activity
-from life_stage.birth_months import Ages, BirthMonths, Months, months_so_far, prior_by_tenure, softmax
+from life_stage.birth_months import Ages, BirthMonths, Months, months_so_far, softmax
 from life_stage.examples import Examples
 
 TERMS = (
@@ -114,14 +114,11 @@ class Readouts:
             active.months, 1 + int(max(active.months.lag.max(initial=0), months.lag.max(initial=0)))
         )
         of_activity = births.running_sum_of_classes(activity_table, acted.code, acted.months, months)
-        by_tenure = prior_by_tenure(
-            births.ages, births.initial_prior, births.hazard, int(months.tenure.max(initial=0)) + 1
-        )
         return cls(
             months,
             total,
             births.by_age(of_activity, months),
-            np.log(by_tenure)[months.tenure],
+            births.by_age(births.log_prior(months), months),
             terms_of(active, log_likelihood, months, total, kinds),
             births.ages,
         )
@@ -172,7 +169,11 @@ class Readouts:
     def probabilities(self, weights: ReadoutWeights) -> np.ndarray:
         """readouts x stages: the probabilities as published, given that the child is in a stage."""
         delta = np.maximum(1 / (1 + np.exp(-(self.terms @ weights.logit_delta))), MIN_DELTA)[:, None]
-        mixed = ((1 - delta) * self.masses(self.posterior(weights)) + delta * self.prior)[:, : len(self.ages.stages)]
+        return self.in_stages(self.masses(self.posterior(weights)), delta)
+
+    def in_stages(self, masses: np.ndarray, delta: np.ndarray | float) -> np.ndarray:
+        """readouts x stages: masses mixed with the prior, given that the child is in a stage."""
+        mixed = ((1 - delta) * masses + delta * self.prior)[:, : len(self.ages.stages)]
         return mixed / mixed.sum(axis=1, keepdims=True)
 
     def median_ages(self, weights: ReadoutWeights) -> np.ndarray:
@@ -205,12 +206,12 @@ def terms_of(
     per_month = np.column_stack([log_likelihood.max(axis=1), active.matrix @ kinds])
     cumulative = np.vstack([np.zeros(per_month.shape[1]), per_month.cumsum(axis=0)])
     n_months = months_so_far(rows, months)
-    step = 2 + RECENT_MONTHS + int(max(rows.lag.max(initial=0), months.lag.max(initial=0)))
+    before = months_so_far(rows, replace(months, lag=months.lag + RECENT_MONTHS))
+    step = 1 + int(max(rows.lag.max(initial=0), months.lag.max(initial=0)))
     key, wanted = (of.user * step - of.lag for of in (rows, months))
     end = np.searchsorted(key, wanted, side="right")
     peaks, days, unspecific, purchases = (cumulative[end] - cumulative[end - n_months]).T
     newest = np.where(n_months > 0, rows.lag[np.maximum(end - 1, 0)], months.lag + months.tenure)
-    recent = np.minimum(end - np.searchsorted(key, wanted - RECENT_MONTHS, side="right"), n_months)
     n_active = np.maximum(n_months, 1)
     return np.column_stack(
         [
@@ -222,6 +223,6 @@ def terms_of(
             unspecific / (days + 1),
             purchases / (days + 1),
             np.log1p(newest - months.lag),
-            recent / RECENT_MONTHS,
+            (n_months - before) / RECENT_MONTHS,
         ]
     )

@@ -81,7 +81,7 @@ def use_one_thread() -> None:
 
 def log_loss(log_likelihood: LogLikelihood, matrix: csr_matrix, age_bin: np.ndarray) -> float:
     """Mean negative natural logarithm of the probability of each row's bin."""
-    logits = matrix @ log_likelihood.weights + log_likelihood.intercepts + np.log(log_likelihood.prior)
+    logits = log_likelihood.of(matrix) + np.log(log_likelihood.prior)
     top = logits.max(axis=1)
     of_truth = logits[np.arange(len(age_bin)), age_bin]
     return float((top + np.log(np.exp(logits - top[:, None]).sum(axis=1)) - of_truth).mean())

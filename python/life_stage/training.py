@@ -148,21 +148,18 @@ def cross_fitted(
 ) -> Iterator[tuple[Examples, LogLikelihood]]:
     """Parts of the training users, each with a log-likelihood trained on all others, until n_users are reached."""
     fold = np.repeat(np.random.default_rng(0).permutation(active.n_users) % N_FOLDS, active.months.counts)
+    options = Options(0, anchor_inverse_penalty=anchor_inverse_penalty)
     for held_out in range(N_FOLDS):
         if n_users <= 0:
             return
         training = active[fold != held_out]
         try:
-            fitted = fit(training, births.ages, inverse_penalty)
+            plain = fit(training, births.ages, inverse_penalty)
         except NotTrainedError:
             return
-        if anchor_inverse_penalty:
-            fitted = train_through_filter.fine_tune(
-                training.matrix, training.months, births, fitted, anchor_inverse_penalty
-            )
         part = active[fold == held_out]
         n_users -= part.n_users
-        yield part, fitted
+        yield part, tune_through_filter(training, births, plain, inverse_penalty, options)[0]
 
 
 def plain_readout(validation: Examples, births: BirthMonths, log_likelihood: LogLikelihood) -> ReadoutSettings:
