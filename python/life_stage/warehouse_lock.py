@@ -16,14 +16,14 @@ from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt_common.exceptions import DbtRuntimeError
 
 from life_stage import paths
-from life_stage.engine_errors import explain_engine_errors
+from life_stage.engine_errors import explain_engine_errors, explained
 from life_stage.publishing import refuse_foreign
 
 _held: dict[Path, int] = {}
 
 
 class Plugin(BasePlugin):
-    """Locks the profile's warehouse file; raises LS-RUN-001 or LS-RUN-002 if it is not available."""
+    """Locks the profile's warehouse file; raises LS-RUN-001, -002 or -005 if it is not available."""
 
     def initialize(self, plugin_config: dict[str, Any]) -> None:
         """Check the path of the published link, then lock the warehouse unless it is in memory."""
@@ -39,14 +39,17 @@ class Plugin(BasePlugin):
 
 
 def refuse_unusable(warehouse: Path) -> None:
-    """Raise LS-RUN-002 if DuckDB cannot open the file: another program holds it, or it is not a database."""
+    """Raise LS-RUN-002 if another program holds the file or it is not a database, LS-RUN-005 if it is damaged."""
     try:
         if warehouse.exists():
             duckdb.connect(warehouse).close()
-    except duckdb.Error as error:
+    except duckdb.Error as engine_error:
+        error = str(engine_error).splitlines()[0]
+        if error != (damaged := explained(error)):
+            raise DbtRuntimeError(damaged) from None
         raise DbtRuntimeError(
-            f"LS-RUN-002 {warehouse} cannot be opened: {str(error).splitlines()[0]}: close the program that holds it "
-            "open (BI reads the published marts), or restore a backup; nothing was changed"
+            f"LS-RUN-002 {warehouse} cannot be opened: {error}: close the program that holds it open (BI reads the "
+            "published marts), or restore a backup; nothing was changed"
         ) from None
 
 

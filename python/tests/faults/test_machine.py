@@ -69,6 +69,11 @@ def test_a_reader_of_the_working_file_stops_the_run_and_is_named(shop):
             (0.25, 0.75),
             marks=pytest.mark.fault("Machine", "corrupted warehouse", "LS-RUN-005, nothing published"),
         ),
+        pytest.param(
+            "LS-RUN-005",
+            (0.01, 1),
+            marks=pytest.mark.fault("Machine", "corrupted catalog of the warehouse", "LS-RUN-005, nothing published"),
+        ),
     ],
 )
 def test_a_damaged_warehouse_stops_the_run(shop, code, damaged):
