@@ -28,7 +28,9 @@ class Families:
 def make_families(rng: np.random.Generator, user_id: np.ndarray, start: int, parameters: Parameters) -> Families:
     """Sample the families of one chunk; start is the first simulated month."""
     n = len(user_id)
-    size = rng.choice(len(parameters.family_size_shares), size=n, p=parameters.family_size_shares)
+    shares = np.array(parameters.family_size_weights) / sum(parameters.family_size_weights)
+    shares *= 1 - parameters.childless_share
+    size = rng.choice(MAX_CHILDREN + 1, size=n, p=[parameters.childless_share, *shares])
     piece = rng.choice(len(parameters.birth_shares), size=n, p=parameters.birth_shares)
     edges = np.array(parameters.birth_edges)
     births = np.empty((n, MAX_CHILDREN), dtype=int)

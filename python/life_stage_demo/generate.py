@@ -54,6 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--register-share", type=float, default=Parameters.register_share, help="share of families that register"
     )
+    parser.add_argument(
+        "--childless-share", type=float, default=Parameters.childless_share, help="share of shoppers without a child"
+    )
     parser.add_argument("--dirty-share", type=float, default=Parameters.dirty_share, help="share of added invalid rows")
     parser.add_argument("--truth-actions", action="store_true", help="also write the true target of every action")
     return parser
@@ -78,7 +81,12 @@ def parse_arguments(arguments: list[str] | None = None) -> tuple[Run, Path, int]
         raise InputError(
             "LS-DEMO-004 --start or --through is not a month: pass YYYY-MM, such as 2017-02; nothing was changed"
         ) from None
-    parameters = replace(Parameters(), register_share=options.register_share, dirty_share=options.dirty_share)
+    parameters = replace(
+        Parameters(),
+        register_share=options.register_share,
+        childless_share=options.childless_share,
+        dirty_share=options.dirty_share,
+    )
     run = Run(options.users, start, options.months, options.seed, parameters, options.truth_actions)
     return run, options.out, options.jobs
 

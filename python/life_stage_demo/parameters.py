@@ -8,7 +8,8 @@ class Parameters:
     """The simulated world. Shares and probabilities lie in [0, 1]; ages and gaps are in months."""
 
     # Families
-    family_size_shares: tuple[float, ...] = (0.04, 0.70, 0.23, 0.03)  # 0, 1, 2, 3 children; guess
+    childless_share: float = 0.30  # users without a child; guess, experiments also use 0.04 and 0.5
+    family_size_weights: tuple[float, ...] = (0.70, 0.23, 0.03)  # of 1, 2, 3 children among the others; guess
     # Births of the first child, in months after the first simulated month: edges and the share between them.
     # Calibrated on the stage shares of 911 labelled purchases (see category_shares.py): no stage dominates.
     birth_edges: tuple[int, ...] = (-84, -48, -24, -12, 0, 12, 24, 33)

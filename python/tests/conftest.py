@@ -17,8 +17,9 @@ EVALUATED_FROM = "2016-11"  # after eight months of training data
 
 
 def generate_source(shop: Shop, users: int, months: int) -> None:
-    """Write simulated users of the months through 2017-02, without their ground truth."""
+    """Write simulated users of the months through 2017-02, most of them parents, without their ground truth."""
     wanted = {"users": users, "months": months, "through": "2017-02", "seed": 1, "out": shop.source}
+    wanted["childless-share"] = 0.04
     arguments = [str(word) for name, value in wanted.items() for word in (f"--{name}", value)]
     command = [sys.executable, "-m", "life_stage_demo.generate", *arguments]
     subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": str(PROJECT / "python")})

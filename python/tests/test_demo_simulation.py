@@ -145,7 +145,9 @@ def test_family_sizes_are_as_stated(demo):
         rows("select n, count(*) from (select count(*) n from true_children group by user_id) group by n", demo)
     )
     shares = np.array([RUN.n_users - sum(sizes.values()), sizes[1], sizes[2], sizes[3]]) / RUN.n_users
-    assert np.abs(shares - Parameters.family_size_shares).max() < 0.03
+    weights = np.array(Parameters.family_size_weights)
+    families = (1 - Parameters.childless_share) * weights / weights.sum()
+    assert np.abs(shares - [Parameters.childless_share, *families]).max() < 0.03
 
 
 def test_start_and_through_name_the_same_months():
