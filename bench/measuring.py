@@ -49,13 +49,22 @@ def folder_of(name: str) -> Path:
 
 
 def demo_source(
-    name: str, *, users: int, months: int, through: str, seed: int = 1, jobs: int = 2, kept: float = 1.0
+    name: str,
+    *,
+    users: int,
+    months: int,
+    through: str,
+    seed: int = 1,
+    jobs: int = 2,
+    kept: float = 1.0,
+    childless: float = 0.3,
 ) -> Path:
     """A folder of simulated shoppers, generated if missing; kept: share of the actions to keep."""
     folder = folder_of(name)
     if not folder.exists():
         whole = folder.with_name(f"{name}_whole")
         arguments = {"out": whole, "users": users, "months": months, "through": through, "seed": seed, "jobs": jobs}
+        arguments["childless-share"] = childless
         command = [sys.executable, "-m", "life_stage_demo.generate"]
         command += [word for key, value in arguments.items() for word in (f"--{key}", str(value))]
         subprocess.run(command, check=True)

@@ -11,7 +11,8 @@ from measuring import build, demo_source, keep
 
 NAME, USERS = "row_sizes", 5_000
 TABLES = ("stg_action_rows", "user_month_features", "group_log_likelihoods", "stage_log_likelihoods", "stage_scores")
-TABLES += ("birth_month_filter", "birth_month_filter_cells", "pair_filter", "pair_filter_cells")
+TABLES += ("birth_month_filter", "birth_month_filter_cells", "presence_filter", "presence_filter_cells")
+TABLES += ("household_stages", "household_children")
 TABLES += ("dynamic_fusion", "dynamic_fusion_cells", "user_stage_months")
 
 

@@ -25,10 +25,26 @@
     {% do return(columns) %}
 {% endmacro %}
 
-{% macro pair_state() %}
-    {# The columns of the carried state, one row per user: the log-posterior of every pair of birth months, in the
-       order of life_stage.pair_cells. #}
-    {% do return({"user_id": "string", "month": "date", "c_pairs": "binary"}) %}
+{% macro presence_state() %}
+    {# The columns of the carried state, one row per user: sums of the log-likelihoods at every grid point, in 1/1000
+       nat. #}
+    {% set columns = {"user_id": "string", "month": "date"} %}
+    {% for cell in cells() %} {% do columns.update({"c_" ~ cell: "integer"}) %} {% endfor %}
+    {% do return(columns) %}
+{% endmacro %}
+
+{% macro household_state() %}
+    {# The columns of the carried state, one row per user and child. #}
+    {% do return(
+        {
+            "user_id": "string",
+            "month": "date",
+            "child_no": "integer",
+            "is_primary": "boolean",
+            "is_published": "boolean",
+            "birth_month": "date",
+        }
+    ) %}
 {% endmacro %}
 
 {% macro exact(expression) -%}

@@ -6,7 +6,14 @@
     {% set rejections_counted = [
         "alter table if exists " ~ schema ~ ".source_file_months add column if not exists n_rejected bigint"
     ] %}
-    {% do return({2: rejections_counted + old_tombstones(), 3: renamed_in_version_3(), 4: sums_of_version_4()}) %}
+    {% do return(
+        {
+            2: rejections_counted + old_tombstones(),
+            3: renamed_in_version_3(),
+            4: sums_of_version_4(),
+            5: households_of_version_5(),
+        }
+    ) %}
 {% endmacro %}
 
 {% macro old_tombstones() %}
@@ -154,9 +161,34 @@
     {% do return(statements) %}
 {% endmacro %}
 
+{% macro households_of_version_5() %}
+    {# Statements of version 5: the tables of the second-child filter are dropped, those of the household readout begin.
+       The next run computes the posteriors of all months again that are not archived; their probabilities stay the
+       same. #}
+    {% set schema = api.Relation.create(target.database or none, target.schema) %}
+    {% set columns = ["model_version string", "first_stage string", "n_families bigint", "n_unregistered bigint"] %}
+    {% for name in household_figures() %} {% do columns.append(name ~ " double") %} {% endfor %}
+    {% set statements = [
+        "alter table if exists "
+        ~ schema
+        ~ ".birth_month_filter add column if not exists no_child_log_ratio double",
+        "create table if not exists " ~ schema ~ ".household_weights (" ~ columns | join(", ") ~ ")",
+        "delete from "
+        ~ build_log()
+        ~ " where model= 'birth_month_filter' and month >= date '"
+        ~ archived_before()
+        ~ "'",
+    ] %}
+    {% for table in ["pair_filter", "pair_filter_cells", "second_child_thresholds"] %}
+        {% do statements.append("drop table if exists " ~ schema ~ "." ~ table) %}
+        {% do statements.append("delete from " ~ build_log() ~ " where model= '" ~ table ~ "'") %}
+    {% endfor %}
+    {% do return(statements) %}
+{% endmacro %}
+
 {% macro state_version() %}
     {# The version of the stored tables that this project reads and writes. #}
-    {% do return(4) %}
+    {% do return(5) %}
 {% endmacro %}
 
 {% macro state_version_found() %}

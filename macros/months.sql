@@ -153,6 +153,31 @@
     ) %}
 {% endmacro %}
 
+{% macro months_with_posterior() %}
+    {# Months of birth_month_filter, for tables that depend on the posterior alone. #}
+    {% do return(months_built("birth_month_filter")) %}
+{% endmacro %}
+
+{% macro months_with_household_stages() %}
+    {# Months of household_stages, for household_children, which also depends on the thresholds. #}
+    {% do return(
+        months_built(
+            "household_stages",
+            " " ~ [var("min_probability"), var("min_first_probability"), var("min_further_probability")]
+            | join(" "),
+        )
+    ) %}
+{% endmacro %}
+
+{% macro months_built(model_name, settings="") %}
+    {# Months of a monthly table, oldest first: [{month, input_hash}]. #}
+    {% set rows, built = [], input_hashes_of(model_name) %}
+    {% for month in built | sort %}
+        {% do rows.append({"month": month, "input_hash": built[month] ~ settings}) %}
+    {% endfor %}
+    {% do return(rows) %}
+{% endmacro %}
+
 {% macro months_to_score() %}
     {# Months of the stateless baseline, which also uses the same month a year before. #}
     {% set sql %}

@@ -79,7 +79,9 @@
         "train_share": [0.1, 1],
         "validation_share": [0, 0.5],
         "max_withdrawn_share": [0, 1],
-        "false_second_child_share": [0.0001, 0.5],
+        "min_probability": [0.05, 0.95],
+        "min_first_probability": [0.05, 0.999],
+        "min_further_probability": [0.05, 0.999],
         "min_training_users": [1, 10000000],
         "min_feature_support": [1, 1000000],
         "retrain_every_months": [0, 1200],
@@ -233,7 +235,7 @@
         {% set is_named = (
             modules.re.match("^[a-z][a-z0-9_]*$", stage.name | string)
             and names.count(stage.name) == 1
-            and stage.name not in ("not_yet", "graduated")
+            and stage.name not in ("not_yet", "graduated", "no_child", "not_expecting", "aged_out")
         ) %}
         {% set has_ages = (
             stage.from_month is number and stage.to_month is number and stage.from_month < stage.to_month
@@ -258,6 +260,7 @@
     {% for node in graph.nodes.values() if node.name == "user_stages" %}
         {% set promised = [] %}
         {% for column in node.columns if column.startswith("p_") %} {% do promised.append(column[2:]) %} {% endfor %}
+        {% set promised = promised | reject("in", ("no_child", "not_expecting", "aged_out")) | list %}
         {% if promised | sort != names | sort %}
             {% do fail(
                 "LS-VAR-003",
@@ -417,7 +420,12 @@
     {% endif %}
     {% set names = ["build_log", "erased_users", "erased_action_hashes"] %}
     {% for node in graph.nodes.values() if node.resource_type == "model" and node.config.full_refresh is false %}
-        {% if node.config.materialized != "recursive_monthly" %} {% do names.append(node.name) %} {% endif %}
+        {% set is_new = (
+            node.config.materialized == "monthly" and built is not none and not input_hashes_of(node.name)
+        ) %}
+        {% if node.config.materialized != "recursive_monthly" and not is_new %}
+            {% do names.append(node.name) %}
+        {% endif %}
     {% endfor %}
     {% for recursive_model in recursive_models() %}
         {% for name in recursive_model if not built or input_hashes_of(name) %} {% do names.append(name) %} {% endfor %}

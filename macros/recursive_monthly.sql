@@ -82,6 +82,7 @@
     {# Stops the run before a posterior that is no distribution is stored and carried into later months. #}
     {% set shares = [] %}
     {% for column in columns if column.startswith("p_") %} {% do shares.append(column) %} {% endfor %}
+    {% if not shares %} {% do return("") %} {% endif %}
     {% set whole = "coalesce(abs(" ~ shares | join(" + ") ~ " - 1) < 1e-9, false)" %}
     {% set n_wrong = run_query("select count(*) as n from " ~ step_table ~ " where not " ~ whole).rows[0]["n"] %}
     {% if n_wrong %}

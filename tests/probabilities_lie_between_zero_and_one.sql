@@ -2,8 +2,8 @@
 select user_id, child_no, month
 from {{ ref("user_stage_months") }}
 where
-    {% for stage in stages() %} not coalesce(p_{{ stage.name }} between 0 and 1, false) or {% endfor %}
+    {% for state in ["no_child", "not_expecting", "aged_out"] + stage_names() %}
+        not coalesce(p_{{ state }} between 0 and 1, false) or
+    {% endfor %}
     not coalesce(probability between 0 and 1, false)
-    or not coalesce(not_yet_expecting_probability between 0 and 1, false)
-    or not coalesce(graduated_probability between 0 and 1, false)
-    or not_yet_expecting_probability + graduated_probability > 1 + 1e-9
+    or not coalesce(no_child_probability between 0 and 1, false)

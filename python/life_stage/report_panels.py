@@ -21,6 +21,28 @@ class ReportPanel:
     draw: Callable[[pd.DataFrame, list[str]], alt.Chart] | None = None
 
 
+def households(rows: pd.DataFrame, stages: list[str]) -> alt.Chart:
+    """Share of right rows with 95 % intervals, by group."""
+    rows = rows.assign(
+        low=rows["right_share"] - 1.96 * rows["error"], high=(rows["right_share"] + 1.96 * rows["error"]).clip(upper=1)
+    )
+    y = alt.Y("rows:N", title=None, sort=None, axis=alt.Axis(labelLimit=200))
+    x = alt.X("right_share:Q", title="share of the rows that are right", axis=charts.PERCENT).scale(domain=[0, 1])
+    bars = alt.Chart(rows).mark_bar(color="#0072b2").encode(x, y)
+    interval = alt.Chart(rows).mark_rule(strokeWidth=2).encode(alt.X("low:Q"), y, x2="high:Q")
+    return (bars + interval).properties(width=320, height=alt.Step(22))
+
+
+def precision_recall(rows: pd.DataFrame, stages: list[str]) -> alt.Chart:
+    """Precision by recall; points are thresholds of the probability."""
+    x = alt.X("recall:Q", axis=charts.PERCENT, scale=alt.Scale(domain=[0, 1]))
+    y = alt.Y("precision:Q", axis=charts.PERCENT, scale=alt.Scale(domain=[0, 1]))
+    line = alt.Chart(rows).mark_line(point=True, color="#0072b2").encode(x, y)
+    some = rows[rows["threshold"].round(2).isin([0.1, 0.25, 0.4, 0.5, 0.7, 0.9])]
+    labels = alt.Chart(some).mark_text(dx=14, dy=-8).encode(x, y, alt.Text("threshold:Q", format=".2f"))
+    return (line + labels).properties(width=420, height=280)
+
+
 def stage_mix(rows: pd.DataFrame, stages: list[str]) -> alt.Chart:
     """Stage shares by month, in age order."""
     x = alt.X("month:O", title=None, axis=charts.MONTHS)
@@ -88,6 +110,43 @@ def drift(rows: pd.DataFrame, stages: list[str]) -> alt.Chart:
 
 
 PANELS = [
+    ReportPanel(
+        "Right rows",
+        "Rows of user_stages from behaviour alone whose household has a registered child in the stage, on held-out "
+        f"households with any number of children. Bars: 95 % intervals over users. {FEW}",
+        """
+        select if(group_name = 'all', 'all rows', group_name || ': ' || group_value) as rows, right_share,
+            right_share_error as error, mean_probability, n_rows, recall
+        from household_accuracy left join stages on group_value = stage
+        where not is_suppressed and n_rows > 0
+        order by array_position(['all', 'stage', 'child', 'confidence'], group_name), stage_no, group_value
+        """,
+        households,
+    ),
+    ReportPanel(
+        "Precision and recall",
+        "The same households: stages predicted from a probability on. Vars min_probability and min_first_probability "
+        "are such thresholds.",
+        """
+        select threshold, precision_share as "precision", recall, n_predicted from household_precision_recall
+        where n_predicted > 0 order by threshold
+        """,
+        precision_recall,
+    ),
+    ReportPanel(
+        "Shoppers without a child",
+        "Share of the users without a registration that have no child and expect none, estimated by each model, with "
+        "its 95 % interval. Last column: published rows whose shopper is expected to have none.",
+        """
+        select model_version as model, childless_share as share,
+            greatest(childless_share - 1.96 * childless_share_error, 0) as lowest,
+            least(childless_share + 1.96 * childless_share_error, 1) as highest, n_unregistered as users,
+            (select avg(no_child_probability) from user_stages) as of_published_rows
+        from household_weights
+        where model_version in (select model_version from user_stage_months) and n_unregistered > 0
+        group by all order by model desc limit 3
+        """,
+    ),
     ReportPanel(
         "Stage mix",
         f"Users with a child in each stage, by month. {FEW}",

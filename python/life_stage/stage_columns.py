@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 
 MARTS = Path("models/life_stage/marts/_marts.yml")
-COLUMN = "      - {{ name: p_{}, data_type: double, description: \"{{{{ doc('stage_probability') }}}}\" }}\n"
+COLUMN = "      - {{ name: p_{}, data_type: double, description: \"{{{{ doc('child_probability') }}}}\" }}\n"
 COLUMNS = re.compile(r"(?:^ +- \{ name: p_\w+, .*\n)+", flags=re.MULTILINE)
 
 
@@ -16,7 +16,7 @@ def stages_before(variables: dict) -> list[str]:
 
 
 def write_stage_columns(project: Path) -> list[str]:
-    """Write one column per stage of dbt_project.yml into the contract of every mart with stage columns."""
+    """Write one column per stage of dbt_project.yml into the contract of the marts with stage columns."""
     names = stages_before(yaml.safe_load((project / "dbt_project.yml").read_text(encoding="utf-8"))["vars"])
     text = (project / MARTS).read_text(encoding="utf-8")
     columns = "".join(COLUMN.format(name) for name in names)

@@ -189,8 +189,6 @@ class Shop:
         """The rows of a table; those of equal content are equal whatever order they were written in."""
         with duckdb.connect(self.warehouse, read_only=True) as connection:
             rows = connection.execute(f"select * from {table} where {where}").df()
-        if "c_pairs" in rows:
-            rows["c_pairs"] = rows["c_pairs"].map(bytes)  # what is mutable cannot be sorted
         doubles = list(rows.select_dtypes("float").columns)
         return rows.sort_values([c for c in rows.columns if c not in doubles] + doubles, ignore_index=True)
 
@@ -264,6 +262,7 @@ def pin_model(shop: Shop, of: Shop) -> None:
         f"attach '{of.warehouse}' as other (read_only)",
         "create table stage_coefficients as from other.stage_coefficients",
         "create table evaluation_coefficients as from other.evaluation_coefficients",
+        "create table household_weights as from other.household_weights",
     )
 
 

@@ -127,8 +127,8 @@ def test_posteriors_are_rebuilt_from_stored_log_likelihoods(base, shop, lost):
     shop.change("update birth_month_filter set log_marginal_likelihood = -1", f"drop table if exists {lost}")
     finished = shop.dbt("run-operation", "rebuild_posteriors")
     assert finished.exit_code == 0, finished.output
-    shop.build(only="birth_month_filter dynamic_fusion pair_filter")
-    assert_same(shop, base, ["birth_month_filter", "dynamic_fusion", "pair_filter"])
+    shop.build(only="birth_month_filter dynamic_fusion presence_filter household_children")
+    assert_same(shop, base, ["birth_month_filter", "dynamic_fusion", "presence_filter", "household_children"])
     newest = "month = (select max(month) from birth_month_filter_cells)"
     assert_same(shop, base, ["birth_month_filter_cells", "dynamic_fusion_cells"], where=newest)
     assert shop.run_of_months("stage_log_likelihoods") == scored

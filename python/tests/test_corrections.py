@@ -3,7 +3,15 @@
 import pytest
 from project import assert_same
 
-POSTERIORS = ["birth_month_filter", "dynamic_fusion", "pair_filter", "stage_log_likelihoods", "stage_scores"]
+POSTERIORS = [
+    "birth_month_filter",
+    "presence_filter",
+    "household_stages",
+    "household_children",
+    "dynamic_fusion",
+    "stage_log_likelihoods",
+    "stage_scores",
+]
 
 
 def month_of(shop, month):
@@ -124,7 +132,7 @@ def test_past_months_keep_their_model_until_a_backfill(base, shop):
     for table in POSTERIORS:
         months = {month for month, run in shop.run_of_months(table).items() if run != before[table][month]}
         assert months == {"2017-01", "2017-02"}, table
-        if table != "pair_filter":
+        if table != "household_children":
             newer = "select distinct month >= date '2017-01-01', model_version like '%newer' from"
             assert sorted(shop.query(f"{newer} {table}")) == [(False, False), (True, True)]
     assert_same(shop, base, POSTERIORS, where="month < date '2017-01-01'", ignore=())

@@ -36,7 +36,8 @@ CONSENTS = """
 """
 NAME = "Zoë of 7c1f-9e02"  # an id that no other text contains by chance
 WORD = "zqxvzoeskind"  # of a search made only by this user
-MODELS = ["user_month_features", "stage_scores", "birth_month_filter", "dynamic_fusion", "pair_filter"]
+MODELS = ["user_month_features", "stage_scores", "birth_month_filter", "dynamic_fusion"]
+MODELS += ["presence_filter", "household_stages", "household_children"]
 
 
 def holding(shop: Shop, user: str, column: str = "user_id") -> dict[str, int]:

@@ -18,7 +18,8 @@ from reliability import observe
 
 STAGED = "source_file_months stg_action_rows action_months user_months search_terms user_month_features"
 STATE = f"{STAGED} stage_coefficients month_model_assignments"
-POSTERIORS = "stage_log_likelihoods stage_scores birth_month_filter dynamic_fusion pair_filter registered_births"
+POSTERIORS = "stage_log_likelihoods stage_scores birth_month_filter dynamic_fusion registered_births"
+POSTERIORS += " presence_filter household_weights household_stages household_children"
 WATCHED = f"{STATE} {POSTERIORS} user_stages model_runs published_marts"
 # Evaluation and checkout write nothing that a later run reads.
 BUILD = ("build", "--exclude-resource-type", "test", "--exclude", "path:models/life_stage/evaluation")

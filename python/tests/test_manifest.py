@@ -25,6 +25,8 @@ READ_ON_DEMAND = {
     "design_matrix": "row_no, feature_id",
     "stage_posteriors": "method, user_id, child_no, month",
     "group_log_likelihoods": "user_id, month, category_group",
+    "presence_log_likelihoods": "user_id, month",
+    "household_terms": "user_id, month",
     "stage_attributions": "user_id, month, stage, rank",
 }
 FROM_VARS_ALONE = {"stages", "age_bins"}

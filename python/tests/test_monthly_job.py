@@ -12,12 +12,21 @@ from project import assert_same, copy_shop
 
 from life_stage.publishing import content_hash
 
-POSTERIORS = ["birth_month_filter", "dynamic_fusion", "pair_filter", "stage_log_likelihoods", "stage_scores"]
+POSTERIORS = [
+    "birth_month_filter",
+    "presence_filter",
+    "household_stages",
+    "household_children",
+    "dynamic_fusion",
+    "stage_log_likelihoods",
+    "stage_scores",
+]
 STATE = [
     *POSTERIORS,
     "birth_month_filter_cells",
     "dynamic_fusion_cells",
-    "pair_filter_cells",
+    "presence_filter_cells",
+    "household_children_cells",
     "stage_coefficients",
     "month_model_assignments",
     "user_months",
@@ -36,6 +45,7 @@ TOO_FEW = (
     "stage_confusion",
     "stage_calibration",
     "gain_over_baseline",
+    "household_precision_recall",
     "experiment_readout",
     "stage_interests",
 )
@@ -51,7 +61,12 @@ def months_rebuilt(shop, model, before):
 
 def assert_same_history(left, right):
     assert_same(left, right, [*POSTERIORS, "user_stages"])
-    assert_same(left, right, ["birth_month_filter_cells", "dynamic_fusion_cells", "pair_filter_cells"], where=NEWEST)
+    assert_same(
+        left,
+        right,
+        ["birth_month_filter_cells", "dynamic_fusion_cells", "presence_filter_cells", "household_children_cells"],
+        where=NEWEST,
+    )
 
 
 def late_rows(shop, of_month, days):

@@ -8,12 +8,14 @@ pytestmark = pytest.mark.slow
 KEPT = {"keep_actions_months": 12, "keep_features_months": 13}  # of 2018-01: both reach into January 2017
 BASKETS = {"checkout_lines", "checkout_labels"}
 LAYERS = {"stg_action_rows", "search_terms", "user_month_features", *BASKETS}
-RECURSIVE = "+pair_filter +dynamic_fusion user_stage_months"
+RECURSIVE = "+household_children +dynamic_fusion user_stage_months"
 POSTERIORS = [
     "birth_month_filter",
     "birth_month_filter_cells",
     "dynamic_fusion",
-    "pair_filter",
+    "presence_filter",
+    "household_stages",
+    "household_children",
     "stage_log_likelihoods",
     "stage_scores",
 ]
@@ -80,8 +82,8 @@ def test_posteriors_of_dropped_months_stay(shops):
 
 def test_late_rows_give_the_posteriors_of_a_full_history(shops):
     late, dropped, whole = shops
-    assert late.run_of_months("pair_filter")["2017-01"] != dropped.run_of_months("pair_filter")["2017-01"]
-    assert late.run_of_months("pair_filter")["2016-12"] == dropped.run_of_months("pair_filter")["2016-12"]
+    assert late.run_of_months("household_children")["2017-01"] != dropped.run_of_months("household_children")["2017-01"]
+    assert late.run_of_months("household_children")["2016-12"] == dropped.run_of_months("household_children")["2016-12"]
     assert_same(late, whole, POSTERIORS, where="month >= date '2017-01-01'")
 
 

@@ -97,6 +97,7 @@ with
             {% for stage in stages() %} priors.prior_{{ stage.name }}, {% endfor %}
             priors.prior_not_yet,
             priors.prior_graduated,
+            priors.l_not_yet as log_prior_not_yet,
             {% for cell in cells() %}
                 tau * c_{{ cell }}
                 + activity_weight * a_{{ cell }}{{ bias_of.get(cell, "") }}
@@ -180,6 +181,7 @@ select
     {{ months_until_next_stage() }} as months_until_next_stage,
     not birth_is_open and born > 4 * (expected + w_not_yet) as birth_confirmed,
     peak + ln(total) as log_marginal_likelihood,
+    l_not_yet - log_prior_not_yet - peak - ln(total) as no_child_log_ratio,
     activity_code,
     {{ readout_term_columns() | join(", ") }},
     '__model_version__' as model_version,

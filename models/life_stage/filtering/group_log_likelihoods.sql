@@ -1,5 +1,5 @@
 -- Log-likelihood per session-category group, one row per user, month and group: a leaf category, or all searches.
--- Second-child detection needs the groups separately.
+-- The presence log-likelihood needs the groups separately.
 {{ config(materialized="view") }}
 with
     actions as (

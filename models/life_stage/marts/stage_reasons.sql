@@ -4,7 +4,10 @@
 {% set has_attributions = var("fusion_method") == "birth_month_filter" %}
 with
     children as (
-        select *, ln(greatest(probability, 1e-12) / greatest(1 - probability, 1e-12)) as log_odds
+        select
+            *,
+            {{ sum_of("p_", stage_names()) }} as in_stage,
+            ln(greatest(probability, 1e-12) / greatest(1 - probability, 1e-12)) as log_odds
         from {{ ref("user_stages") }}
     ),
     {% if has_attributions %}
@@ -23,10 +26,13 @@ with
                         exact(
                             "features.value * midpoint.strength * least(behaviour.p_"
                             ~ stage.name
-                            ~ " / children.probability, "
-                            ~ "(1 - behaviour.p_"
+                            ~ " * children.in_stage / children.p_"
                             ~ stage.name
-                            ~ ") / greatest(1 - children.probability, 1e-12)) * ("
+                            ~ ", (1 - behaviour.p_"
+                            ~ stage.name
+                            ~ ") / greatest(1 - children.p_"
+                            ~ stage.name
+                            ~ " / children.in_stage, 1e-12)) * ("
                             ~ weighted_mean("weights.w_", "midpoint.w_", inside)
                             ~ " - "
                             ~ weighted_mean("weights.w_", "midpoint.w_", outside)

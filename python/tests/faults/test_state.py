@@ -29,6 +29,7 @@ def test_stored_columns_change_only_with_the_version_of_the_state(base):
         "model_runs",
         "source_file_months",
         "stage_coefficients",
+        "household_weights",
         "month_model_assignments",
         "search_words",
     ]

@@ -1,0 +1,42 @@
+{# Household readout: its terms, and the shape of its weights (python/life_stage/households.py). #}
+{% macro presence_terms() %}
+    {# Columns of presence_filter that are terms of the readout, with weights by the first child's stage. #}
+    {% set terms = [] %}
+    {% for name in stage_names() + ["not_yet", "aged_out"] %} {% do terms.append("presence_" ~ name) %} {% endfor %}
+    {% do return(terms) %}
+{% endmacro %}
+
+{% macro household_terms() %}
+    {# {term: SQL} of the household readout, from columns of household_terms. #}
+    {% set terms = {"constant": "1.0"} %}
+    {% for name in presence_terms() %} {% do terms.update({name: name}) %} {% endfor %}
+    {% for name in stage_names() %}
+        {% set share = "greatest(least(share_" ~ name ~ ", 0.999999), 0.000001)" %}
+        {% do terms.update({"logit_" ~ name: "ln(" ~ share ~ " / (1 - " ~ share ~ "))"}) %}
+    {% endfor %}
+    {% for name in ["log_active_months", "tenure_months", "not_yet_expecting_probability"] %}
+        {% do terms.update({name: name}) %}
+    {% endfor %}
+    {% do return(terms) %}
+{% endmacro %}
+
+{% macro confidence(probability, is_stale) -%}
+    {#- SQL: the confidence of a published probability; one level lower if the user is stale. -#}
+    case
+        when {{ probability }} >= 0.9 and not {{ is_stale }}
+        then 'high'
+        when {{ probability }} >= 0.9 or ({{ probability }} >= 0.6 and not {{ is_stale }})
+        then 'medium'
+        else 'low'
+    end
+{%- endmacro %}
+
+{% macro household_figures() %}
+    {# Numeric columns of household_weights: shares, then a weight per stage and term. #}
+    {% set columns = ["childless_share", "childless_share_error"] %}
+    {% for stage in stage_names() %} {% do columns.append("registered_late_" ~ stage) %} {% endfor %}
+    {% for stage in stage_names() %}
+        {% for term in household_terms() %} {% do columns.append(stage ~ "_" ~ term) %} {% endfor %}
+    {% endfor %}
+    {% do return(columns) %}
+{% endmacro %}
