@@ -11,6 +11,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 from measuring import build, dbt, demo_source, keep
+from truth import scores_of
 
 SHARES = (0.04, 0.5)
 SEEDS = (1, 2, 3)
@@ -164,15 +165,10 @@ def measured(seed: int, share: float) -> dict[str, object]:
 
 def one_child(rows: pd.DataFrame, stages: list[str]) -> dict[str, float]:
     """Accuracy, macro recall and log-loss of the first child's stage, of users with one child."""
-    p = rows[[f"p_{stage}" for stage in stages]].to_numpy()
-    p = np.maximum(p, 1e-6) / np.maximum(p, 1e-6).sum(axis=1, keepdims=True)
-    stage = rows["true_stage"].map(stages.index).to_numpy()
-    right = p.argmax(axis=1) == stage
-    return {
-        "one-child accuracy": right.mean(),
-        "one-child macro recall": np.mean([right[stage == s].mean() for s in range(len(stages)) if (stage == s).any()]),
-        "one-child log-loss": -np.log(p[np.arange(len(p)), stage]).mean(),
-    }
+    p = np.maximum(rows[[f"p_{stage}" for stage in stages]].to_numpy(), 1e-6)
+    scores = scores_of(rows, p / p.sum(axis=1, keepdims=True), stages)
+    names = {"accuracy": "accuracy", "macro_recall": "macro recall", "log_loss": "log-loss"}
+    return {f"one-child {shown}": scores[name] for name, shown in names.items()}
 
 
 def all_measured() -> list[dict[str, object]]:

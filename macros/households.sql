@@ -20,6 +20,16 @@
     {% do return(terms) %}
 {% endmacro %}
 
+{% macro states_outside() %}
+    {# States of a child outside the stages; each has a published probability p_<state>. #}
+    {% do return(["no_child", "not_expecting", "aged_out"]) %}
+{% endmacro %}
+
+{% macro may_be_published(is_born) -%}
+    {#- SQL: true for a child that is born or in a stage before birth, of a user with enough active months. -#}
+    months_of_evidence >= {{ var("min_evidence") }} and ({{ is_born }} or stage in ({{ quoted(prenatal_stages()) }}))
+{%- endmacro %}
+
 {% macro confidence(probability, is_stale) -%}
     {#- SQL: the confidence of a published probability; one level lower if the user is stale. -#}
     case

@@ -111,11 +111,7 @@
 
 {% macro staged_months() %}
     {# Months of stg_action_rows, oldest first: [{month, input_hash}]. #}
-    {% do return(
-        rows_as_dicts(
-            "select month, input_hash from " ~ build_log() ~ " where model= 'stg_action_rows' order by month"
-        )
-    ) %}
+    {% do return(months_built("stg_action_rows")) %}
 {% endmacro %}
 
 {% macro closed_months() %}

@@ -235,7 +235,7 @@
         {% set is_named = (
             modules.re.match("^[a-z][a-z0-9_]*$", stage.name | string)
             and names.count(stage.name) == 1
-            and stage.name not in ("not_yet", "graduated", "no_child", "not_expecting", "aged_out")
+            and stage.name not in ["not_yet", "graduated"] + states_outside()
         ) %}
         {% set has_ages = (
             stage.from_month is number and stage.to_month is number and stage.from_month < stage.to_month
@@ -260,7 +260,7 @@
     {% for node in graph.nodes.values() if node.name == "user_stages" %}
         {% set promised = [] %}
         {% for column in node.columns if column.startswith("p_") %} {% do promised.append(column[2:]) %} {% endfor %}
-        {% set promised = promised | reject("in", ("no_child", "not_expecting", "aged_out")) | list %}
+        {% set promised = promised | reject("in", states_outside()) | list %}
         {% if promised | sort != names | sort %}
             {% do fail(
                 "LS-VAR-003",
@@ -418,18 +418,19 @@
     {% if runs is none or run_query("select count(*) as n from " ~ runs).rows[0]["n"] == 0 %}
         {% do return("") %}
     {% endif %}
-    {% set names = ["build_log", "erased_users", "erased_action_hashes"] %}
+    {% set names, by_month = ["build_log", "erased_users", "erased_action_hashes"], recursive_models() | sum(
+        start=[]
+    ) %}
     {% for node in graph.nodes.values() if node.resource_type == "model" and node.config.full_refresh is false %}
-        {% set is_new = (
-            node.config.materialized == "monthly" and built is not none and not input_hashes_of(node.name)
-        ) %}
-        {% if node.config.materialized != "recursive_monthly" and not is_new %}
-            {% do names.append(node.name) %}
+        {% if node.config.materialized == "monthly" %} {% do by_month.append(node.name) %}
+        {% elif node.config.materialized != "recursive_monthly" %} {% do names.append(node.name) %}
         {% endif %}
     {% endfor %}
-    {% for recursive_model in recursive_models() %}
-        {% for name in recursive_model if not built or input_hashes_of(name) %} {% do names.append(name) %} {% endfor %}
-    {% endfor %}
+    {# A table by month exists once a month of it is recorded. #}
+    {% set recorded = (
+        run_query("select distinct model from " ~ built).columns[0].values() | list if built else by_month
+    ) %}
+    {% for name in by_month if name in recorded %} {% do names.append(name) %} {% endfor %}
     {% for name in names if adapter.get_relation(target.database, target.schema, name) is none %}
         {% do fail(
             "LS-STA-001",

@@ -2,7 +2,7 @@
 select user_id, child_no, month
 from {{ ref("user_stage_months") }}
 where
-    {% for state in ["no_child", "not_expecting", "aged_out"] + stage_names() %}
+    {% for state in states_outside() + stage_names() %}
         not coalesce(p_{{ state }} between 0 and 1, false) or
     {% endfor %}
     not coalesce(probability between 0 and 1, false)

@@ -14,6 +14,9 @@ from datetime import date
 import numpy as np
 import pandas as pd
 
+from life_stage.regression import use_one_thread
+from life_stage.retraining import division
+
 MIN_FAMILIES = 300  # below them, the readout is the filter's own probability
 MIN_POSITIVE = 20  # readings with a child in the stage below which the same holds for the stage
 MAX_FAMILIES = 6_000
@@ -41,9 +44,7 @@ def fit_new_models(*, assignments, models, terms, labels, stages, known) -> pd.D
 
     Relations: month_model_assignments, model_registry, household_terms, stage_labels, stages, household_weights.
     """
-    names = tuple(row[0] for row in stages.order("stage_no").project("stage").fetchall())
-    edges = [*stages.order("stage_no").project("from_month").fetchall(), *stages.aggregate("max(to_month)").fetchall()]
-    edges = np.array([edge for (edge,) in edges])
+    names, edges = division(stages, "stage", "stage_no")
     used = {version for (version,) in assignments.project("model_version").distinct().fetchall()}
     fitted = {version for (version,) in known.project("model_version").distinct().fetchall()} if known else set()
     through = dict(models.project("model_version, trained_through").fetchall())
@@ -81,7 +82,7 @@ def read_unregistered(terms, labels, through: date) -> np.ndarray:
     return found
 
 
-def registered_late(labels, through: date, edges: np.ndarray) -> np.ndarray:
+def registered_late(labels, through: date, edges: Sequence[int]) -> np.ndarray:
     """Share of the children in each stage that were registered only later, LATE_LAG months before the newest month."""
     month = np.datetime64(through, "M") - LATE_LAG
     children = labels.filter(f"split <> 'test' and month = date '{month}-01'").project("age_months, registered_at").df()
@@ -114,7 +115,7 @@ def design_of(readings: pd.DataFrame, stages: tuple[str, ...]) -> np.ndarray:
     return np.column_stack([np.ones(len(readings)), presence, np.log(share / (1 - share)), context])
 
 
-def labels_of(ages: Sequence[list[int]], edges: np.ndarray) -> np.ndarray:
+def labels_of(ages: Sequence[list[int]], edges: Sequence[int]) -> np.ndarray:
     """readings x stages: whether a registered child is in the stage; edges: ages at which stages begin, and the end."""
     found = np.zeros((len(ages), len(edges) - 1), bool)
     for row, of_family in enumerate(ages):
@@ -139,6 +140,7 @@ def readout_weights(
     own, shared = scaled[:, : 1 + n_presence], scaled[:, 1 + n_presence :]
     of_first = (first[:, None] == np.arange(n_first))[:, :, None] * own[:, None, :]
     columns = np.hstack([own[:, 1:], shared, of_first.reshape(len(design), -1)])
+    use_one_thread()
     regression = LogisticRegression(C=INVERSE_PENALTY, max_iter=MAX_ITERATIONS).fit(columns, label)
     coefficients = regression.coef_[0]
     by_first = coefficients[n_presence + shared.shape[1] :].reshape(n_first, 1 + n_presence).copy()
@@ -151,7 +153,7 @@ def readout_weights(
 
 
 def weights_of(
-    readings: pd.DataFrame, unregistered: np.ndarray, late: np.ndarray, stages: tuple[str, ...], edges: np.ndarray
+    readings: pd.DataFrame, unregistered: np.ndarray, late: np.ndarray, stages: tuple[str, ...], edges: Sequence[int]
 ) -> pd.DataFrame:
     """The rows of one model, without its version."""
     terms, n_families = terms_of(stages), readings["user_id"].nunique()

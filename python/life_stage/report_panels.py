@@ -21,16 +21,19 @@ class ReportPanel:
     draw: Callable[[pd.DataFrame, list[str]], alt.Chart] | None = None
 
 
+def bars_with_intervals(rows: pd.DataFrame, value: str, by: str, x: alt.X) -> alt.Chart:
+    """Bars of a value with 95 % intervals from the column `error`, one per value of the column `by`."""
+    rows = rows.assign(low=rows[value] - 1.96 * rows["error"], high=rows[value] + 1.96 * rows["error"])
+    y = alt.Y(f"{by}:N", title=None, sort=None, axis=alt.Axis(labelLimit=240))
+    bars = alt.Chart(rows).mark_bar(color="#0072b2").encode(x, y)
+    interval = alt.Chart(rows).mark_rule(strokeWidth=2, clip=True).encode(alt.X("low:Q"), y, x2="high:Q")
+    return (bars + interval).properties(width=320, height=alt.Step(22))
+
+
 def households(rows: pd.DataFrame, stages: list[str]) -> alt.Chart:
     """Share of right rows with 95 % intervals, by group."""
-    rows = rows.assign(
-        low=rows["right_share"] - 1.96 * rows["error"], high=(rows["right_share"] + 1.96 * rows["error"]).clip(upper=1)
-    )
-    y = alt.Y("rows:N", title=None, sort=None, axis=alt.Axis(labelLimit=200))
     x = alt.X("right_share:Q", title="share of the rows that are right", axis=charts.PERCENT).scale(domain=[0, 1])
-    bars = alt.Chart(rows).mark_bar(color="#0072b2").encode(x, y)
-    interval = alt.Chart(rows).mark_rule(strokeWidth=2).encode(alt.X("low:Q"), y, x2="high:Q")
-    return (bars + interval).properties(width=320, height=alt.Step(22))
+    return bars_with_intervals(rows, "right_share", "rows", x)
 
 
 def precision_recall(rows: pd.DataFrame, stages: list[str]) -> alt.Chart:
@@ -66,12 +69,8 @@ def accuracy(rows: pd.DataFrame, stages: list[str]) -> alt.Chart:
 
 def gain(rows: pd.DataFrame, stages: list[str]) -> alt.Chart:
     """Gains with 95 % intervals, by cohort."""
-    rows = rows.assign(low=rows["gain"] - 1.96 * rows["error"], high=rows["gain"] + 1.96 * rows["error"])
-    y = alt.Y("cohort:N", title=None, sort=None, axis=alt.Axis(labelLimit=240))
     x = alt.X("gain:Q", title="accuracy gain over the stateless baseline", axis=charts.PERCENT)
-    bars = alt.Chart(rows).mark_bar(color="#0072b2").encode(x, y)
-    interval = alt.Chart(rows).mark_rule(strokeWidth=2).encode(alt.X("low:Q"), y, x2="high:Q")
-    return (bars + interval).properties(width=320, height=alt.Step(22))
+    return bars_with_intervals(rows, "gain", "cohort", x)
 
 
 def confusion(rows: pd.DataFrame, stages: list[str]) -> alt.Chart:

@@ -27,6 +27,16 @@ from reliability import observe
 PROJECT = Path(__file__).parents[2]
 PROJECT_FILES = ("dbt_project.yml", "profiles.yml", "models", "macros", "seeds", "tests")
 SMALL = {"min_training_users": 60, "min_feature_support": 20, "retrain_every_months": 0, "checkout_months": 0}
+# Monthly tables of posteriors, and what they are computed from.
+POSTERIORS = [
+    "birth_month_filter",
+    "presence_filter",
+    "household_stages",
+    "household_children",
+    "dynamic_fusion",
+    "stage_log_likelihoods",
+    "stage_scores",
+]
 PATHS = {
     "LIFE_STAGE_SOURCE": "source",
     "LIFE_STAGE_WAREHOUSE": "warehouse.duckdb",

@@ -1,17 +1,7 @@
 """Corrections in files, dictionaries or folders of the source: they take effect, and nothing else changes."""
 
 import pytest
-from project import assert_same
-
-POSTERIORS = [
-    "birth_month_filter",
-    "presence_filter",
-    "household_stages",
-    "household_children",
-    "dynamic_fusion",
-    "stage_log_likelihoods",
-    "stage_scores",
-]
+from project import POSTERIORS, assert_same
 
 
 def month_of(shop, month):

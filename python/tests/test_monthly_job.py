@@ -8,19 +8,10 @@ import threading
 
 import duckdb
 import pytest
-from project import assert_same, copy_shop
+from project import POSTERIORS, assert_same, copy_shop
 
 from life_stage.publishing import content_hash
 
-POSTERIORS = [
-    "birth_month_filter",
-    "presence_filter",
-    "household_stages",
-    "household_children",
-    "dynamic_fusion",
-    "stage_log_likelihoods",
-    "stage_scores",
-]
 STATE = [
     *POSTERIORS,
     "birth_month_filter_cells",

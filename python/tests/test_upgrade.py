@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from project import (
     PATHS,
+    POSTERIORS,
     PROJECT,
     PROJECT_FILES,
     SMALL,
@@ -23,9 +24,14 @@ from reliability import observe
 
 BEFORE = "ec97d488f728"  # the last commit with state version 2
 NEW_MONTH = "2017-02"
-TABLES = ["stage_log_likelihoods", "stage_scores", "birth_month_filter", "dynamic_fusion"]
-TABLES += ["presence_filter", "household_stages", "household_children"]
-TABLES += ["month_calendar", "month_model_assignments", "user_month_features", "user_stages", "user_stage_months"]
+TABLES = [
+    *POSTERIORS,
+    "month_calendar",
+    "month_model_assignments",
+    "user_month_features",
+    "user_stages",
+    "user_stage_months",
+]
 # The differences of version 1 from version 2, under the names of version 2.
 TO_VERSION_1 = [
     "alter table source_file_months drop column n_rejected",

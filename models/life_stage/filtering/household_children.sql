@@ -47,27 +47,25 @@ with
     ),
     carried as (select * from {{ previous_state() }}),
     -- Each candidate and the carried child of the nearest birth month, one to one.
+    distances as (
+        select
+            candidates.*,
+            carried.child_no,
+            abs({{ months_between("candidates.birth_month", "carried.birth_month") }}) as distance
+        from candidates
+        inner join carried on candidates.user_id = carried.user_id
+    ),
     pairs as (
         select
-            candidates.user_id,
-            candidates.stage,
-            carried.child_no,
+            user_id,
+            stage,
+            child_no,
+            row_number() over (partition by user_id, stage order by distance, child_no) as rank_of_child,
             row_number() over (
-                partition by candidates.user_id, candidates.stage
-                order by abs({{ months_between("candidates.birth_month", "carried.birth_month") }}), carried.child_no
-            ) as rank_of_child,
-            row_number() over (
-                partition by candidates.user_id, carried.child_no
-                order by
-                    case when candidates.is_primary then 0 else 1 end,
-                    abs({{ months_between("candidates.birth_month", "carried.birth_month") }}),
-                    candidates.stage
+                partition by user_id, child_no order by case when is_primary then 0 else 1 end, distance, stage
             ) as rank_of_candidate
-        from candidates
-        inner join
-            carried
-            on candidates.user_id = carried.user_id
-            and abs({{ months_between("candidates.birth_month", "carried.birth_month") }}) <= candidates.half_stage
+        from distances
+        where distance <= half_stage
     ),
     matches as (select * from pairs where rank_of_child = 1 and rank_of_candidate = 1),
     numbers as (

@@ -1,6 +1,6 @@
 -- Stage history, one row per user, child and closed month, from behaviour and registrations up to that month.
 {% set names, first, last = stage_names(), stages()[0], stages()[-1] %}
-{% set states = ["no_child", "not_expecting"] + names + ["aged_out"] %}
+{% set states = states_outside()[:2] + names + states_outside()[2:] %}
 with
     known as (
         select
@@ -158,8 +158,7 @@ with
                 or (is_primary and probability >= {{ var("min_first_probability") }})
             )
             and probability >= {{ var("min_probability") }}
-            and months_of_evidence >= {{ var("min_evidence") }}
-            and (is_born or stage in ({{ quoted(prenatal_stages()) }})) as is_probable
+            and {{ may_be_published("is_born") }} as is_probable
         from assigned
     ),
     neighbours as (
