@@ -222,7 +222,7 @@ def with_few_labels(warehouse: Path, n_users: int) -> dict[str, dict[str, float]
     """Accuracy of every method on the same test users, with n_users training and 0.3 n_users validation users."""
     limits = {"train": n_users, "validation": round(0.3 * n_users)}
     names = {"rows": "training_rows", "matrix": "design_matrix", "vocabulary": "training_vocabulary"}
-    names |= {name: name for name in ("age_bins", "stages")}
+    names |= {"age_bins": "age_bins", "stages": "stages", "registry": "stage_coefficients"}
     with duckdb.connect(str(warehouse), read_only=True) as connection:
         tables = {name: connection.table(table) for name, table in names.items()}
         window = connection.table("evaluation_window")

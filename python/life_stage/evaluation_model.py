@@ -1,6 +1,5 @@
-"""The evaluated model: trained like any other, only on what was known before the evaluation window."""
+"""The evaluated model: the one in production before the evaluation window, and the baselines of its time."""
 
-from collections.abc import Callable
 from datetime import date
 from functools import partial
 
@@ -19,6 +18,7 @@ from life_stage.scoring import LAST_YEAR
 
 Relation = duckdb.DuckDBPyRelation
 ROLLING_MONTHS = 6
+MAX_AGE_MONTHS = 6  # from which a model that was trained for the evaluation is replaced by a newer one
 COLD_MONTHS = 6  # history on which the cold-start settings are calibrated
 
 
@@ -30,34 +30,54 @@ def train_evaluation_model_if_due(
     rows: Relation,
     matrix: Relation,
     vocabulary: Relation,
+    registry: Relation,
     known: Relation | None,
     options: dict[str, int | bool],
 ) -> pa.Table:
-    """Rows of a model through the month before the window; no rows if one exists or the training data is too small.
+    """Rows of the model to evaluate; no rows if `known` has it or the training data is too small.
 
-    window: evaluation_window; options: as of retraining.train_if_due, and `min_feature_support`.
+    It is the model in production before the window. Without one, as in a first build, a model is trained on the
+    months before the window.
+    window: evaluation_window; registry: stage_coefficients; known: this table; options: as of retraining.train_if_due,
+    and `min_feature_support`.
     """
     first = window.aggregate("min(month)").fetchall()[0][0]
     if first is None:
         return SCHEMA.empty_table()
     through = month_before(first)
-    trained = known.filter(f"trained_through <= date '{through}'") if known is not None else None
-    newest_model = newest_date(trained, "trained_through") if trained is not None else None
-    if not is_due(through, newest_model, options["retrain_every_months"]):
+    production = newest_before(registry, first)
+    evaluated = newest_before(known, first) if known is not None else None
+    if evaluated and (evaluated >= production if production else not is_due(through, evaluated, MAX_AGE_MONTHS)):
         return SCHEMA.empty_table()
     ages = read_age_divisions(age_bins, stages)
+    model = registry.filter(f"trained_through = date '{production}'").df() if production else None
+    until = production or through
     try:
-        tables = known_before(rows.df(), matrix.fetchnumpy(), vocabulary.df(), first, options["min_feature_support"])
-        model = train_for_evaluation(*tables, ages, through, options, partial(log_progress, "evaluation_coefficients"))
+        tables = known_before(
+            rows.df(), matrix.fetchnumpy(), vocabulary.df(), month_after(until), options["min_feature_support"]
+        )
+        if model is None:
+            model = train_before(tables, ages, until, options)
+        model = with_baselines(model, *tables, ages, until)
     except NotTrainedError as error:
         log_progress("evaluation_coefficients", f"LS-ML-002 nothing is evaluated: {error}")
         return SCHEMA.empty_table()
     return pa.Table.from_pandas(model, schema=SCHEMA, preserve_index=False)
 
 
+def newest_before(models: Relation, first: date) -> date | None:
+    """The last month of training of the newest model that was trained on no month from `first` on."""
+    return newest_date(models.filter(f"trained_through < date '{first}'"), "trained_through")
+
+
 def month_before(month: date) -> date:
     """The first day of the month before."""
     return (np.datetime64(month, "M") - 1).astype("datetime64[D]").item()
+
+
+def month_after(month: date) -> date:
+    """The first day of the month after."""
+    return (np.datetime64(month, "M") + 1).astype("datetime64[D]").item()
 
 
 def known_before(
@@ -90,37 +110,40 @@ def known_before(
     return rows.assign(row_no=np.arange(1, len(rows) + 1)), found, kept
 
 
-def train_for_evaluation(
+def train_before(
+    tables: tuple[pd.DataFrame, dict[str, np.ndarray], pd.DataFrame],
+    ages: Ages,
+    through: date,
+    options: dict[str, int | bool],
+) -> pd.DataFrame:
+    """Rows of stage_coefficients of a model that is trained on `tables`, those of known_before."""
+    from life_stage.training import Options, train  # scikit-learn takes over a second to load
+
+    training_options = Options(options["min_training_users"], options["filter_tuning"])
+    return train(*tables, ages, through, training_options, partial(log_progress, "evaluation_coefficients"))
+
+
+def with_baselines(
+    model: pd.DataFrame,
     rows: pd.DataFrame,
     matrix: dict[str, np.ndarray],
     vocabulary: pd.DataFrame,
     ages: Ages,
     through: date,
-    options: dict[str, int | bool],
-    log_progress: Callable[[str], None],
 ) -> pd.DataFrame:
     """Rows of stage_coefficients, plus the models that only the evaluation needs.
 
     These are the regression over six months, and the filter's cold-start settings: COLD_MONTHS of history, with the
     stateless baseline's regression as log-likelihood.
     """
-    from life_stage.training import Options, fit, plain_readout, train
+    from life_stage.training import fit, plain_readout
 
-    model = train(
-        rows,
-        matrix,
-        vocabulary,
-        ages,
-        through,
-        Options(options["min_training_users"], options["filter_tuning"]),
-        log_progress,
-    )
     examples = examples_of(rows, matrix, len(vocabulary), through)
     split, this_month = rows["split"].to_numpy(), of_this_month(vocabulary)
     settings = model[model["parameter_type"] == "setting"].set_index("feature")["value"]
     training = examples[split == "train"].plausible(ages)
     rolling = fit(rolled(training, this_month, days_of(vocabulary)), ages, settings["inverse_penalty"])
-    log_progress("fitted the regression over six months")
+    log_progress("evaluation_coefficients", "fitted the regression over six months")
     short = newest(training, COLD_MONTHS)
     births = BirthMonths(ages, COLD_MONTHS, initial_prior_of(short.months, ages), settings["birth_hazard"])
     memory_less = read_log_likelihood(model, "memory_less", vocabulary, ages)

@@ -13,7 +13,7 @@ from scipy.sparse import csr_matrix
 
 from life_stage.birth_months import Months
 from life_stage.evaluation import predictions
-from life_stage.evaluation_model import ROLLING_MONTHS, known_before, rolled_features
+from life_stage.evaluation_model import ROLLING_MONTHS, known_before, rolled_features, train_evaluation_model_if_due
 from life_stage.examples import Examples
 
 METHODS = {
@@ -154,6 +154,47 @@ def test_no_evaluated_user_was_trained_on(evaluated):
         )
     )
     assert not trained & found and len(found) > 20
+
+
+def evaluated_model(shop, registry: str, known: str | None = None) -> pd.DataFrame:
+    """What evaluation_coefficients would get, for other models in production (SQL) and known ones."""
+    tables = {"window": "evaluation_window", "age_bins": "age_bins", "stages": "stages", "rows": "training_rows"}
+    tables |= {"matrix": "design_matrix", "vocabulary": "training_vocabulary"}
+    options = {"min_training_users": 10, "min_feature_support": 20, "filter_tuning": True}
+    with duckdb.connect(shop.warehouse, read_only=True) as connection:
+        return train_evaluation_model_if_due(
+            **{name: connection.table(table) for name, table in tables.items()},
+            registry=connection.sql(registry),
+            known=connection.sql(known) if known else None,
+            options=options,
+        ).to_pandas()
+
+
+def test_the_evaluated_model_is_the_one_that_was_in_production_before_the_window(evaluated, monkeypatch, capsys):
+    """Its rows as they are, beside baselines of its time; a later model is not read, and none is trained."""
+    monkeypatch.setattr("life_stage.training.train", lambda *_: pytest.fail("a model was trained"))
+    ((first,),) = evaluated.query("select min(month) from evaluation_window")
+    ages_of = {"old": 5, "newer": 1, "later": 0}
+    versions = {
+        name: f"select * replace ('{name}' as model_version, (date '{first}' - interval {months} month)::date "
+        "as trained_through) from stage_coefficients"
+        for name, months in ages_of.items()
+    }
+    registry = " union all ".join(versions.values())
+    found = evaluated_model(evaluated, registry)
+    assert set(found["model_version"]) == {"newer"}
+    names = ["model_name", "parameter_type", "feature", "age_bin"]
+    own = evaluated.frame("stage_coefficients").set_index(names)["value"].sort_index()
+    pd.testing.assert_series_equal(found.set_index(names)["value"].sort_index().loc[own.index], own)
+    assert set(found["model_name"]) - set(own.reset_index()["model_name"]) == {"rolling_6_months"}
+    assert evaluated_model(evaluated, registry, known=versions["newer"]).empty
+    assert not evaluated_model(evaluated, registry, known=versions["old"]).empty
+    # In the first six months there is no such model: the one trained for the first build stays.
+    assert evaluated_model(evaluated, versions["later"], known=versions["old"]).empty
+    capsys.readouterr()
+    monkeypatch.undo()
+    assert not evaluated_model(evaluated, versions["later"]).empty
+    assert "training on" in capsys.readouterr().err
 
 
 def test_predictions_use_only_what_was_available_at_their_time():
