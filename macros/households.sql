@@ -41,6 +41,30 @@
     end
 {%- endmacro %}
 
+{% macro pregnancy_months() %}
+    {# Months between two births of a household, except twins. #}
+    {% do return(9) %}
+{% endmacro %}
+
+{% macro is_same_child(one, other, at) -%}
+    {#- SQL: true if two birth months are that of one child: less than a pregnancy apart, or less than half of the
+        stage of either at the date `at`. -#}
+    abs({{ months_between(one, other) }}) < greatest(
+        {{ pregnancy_months() }},
+        least({{ half_stage(months_between(at, one)) }}, {{ half_stage(months_between(at, other)) }})
+    )
+{%- endmacro %}
+
+{% macro half_stage(age) -%}
+    {#- SQL: half the length in months of the stage at an age; beyond the stages that of the nearest one. -#}
+    case
+        {%- for stage in stages()[:-1] %}
+            when {{ age }} < {{ stage.to_month }} then {{ (stage.to_month - stage.from_month) / 2 }}
+        {%- endfor %}
+        else {{ (stages()[-1].to_month - stages()[-1].from_month) / 2 }}
+    end
+{%- endmacro %}
+
 {% macro household_figures() %}
     {# Numeric columns of household_weights: shares, then a weight per stage and term. #}
     {% set columns = ["childless_share", "childless_share_error"] %}

@@ -1,4 +1,4 @@
--- Duration of a published stage: at most its length in months.
+-- Duration of an inferred stage: at most its length in months. A registered one ends by its birthday.
 with
     changes as (
         select
@@ -12,7 +12,7 @@ with
                 else 1
             end as begins
         from {{ ref("user_stage_months") }}
-        where is_in_stage
+        where is_in_stage and source = 'inferred'
     ),
     runs as (select *, sum(begins) over (partition by user_id, child_no order by month) as run_no from changes)
 select runs.user_id, runs.child_no, runs.stage, runs.run_no, count(*) as n_months

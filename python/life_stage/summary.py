@@ -19,7 +19,7 @@ HOUSEHOLDS = """
     where group_name = 'all' and not is_suppressed and n_rows > 0
 """
 CHILDLESS = """
-    select childless_share, 1.96 * childless_share_error from household_weights
+    select childless_share from household_weights
     where model_version = (select max(model_version) from user_stage_months) and n_unregistered > 0 limit 1
 """
 ON_TRUTH = """
@@ -87,10 +87,8 @@ def summary(warehouse: Path, published: Path, source: Path) -> str:
             f" {100 * right_error:.0f} and {100 * recall_error:.0f} points",
         ]
     if childless:
-        share, margin = childless[0]
         lines.append(
-            f"Childless   {percent(share)} of the users without a registration have no child, estimated"
-            f" ({percent(max(share - margin, 0))} to {percent(share + margin)})"
+            f"Childless   {percent(childless[0][0])} of the users without a registration have no child, as estimated"
         )
     if accuracy:
         percents = {

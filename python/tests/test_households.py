@@ -116,7 +116,7 @@ def test_every_posterior_has_a_presence_and_a_household(base):
 
 @pytest.mark.parametrize("source", ["base", "evaluated"])
 def test_household_stages_are_the_readout_of_terms_and_weights(source, request):
-    """With the weights of too few families, and with learned ones."""
+    """With the weights of too few families, and with learned ones; never below the first child's probability."""
     shop = request.getfixturevalue(source)
     terms = shop.frame("household_terms", "month = date '2017-02-01'").set_index("user_id").sort_index()
     weights = shop.frame("household_weights").set_index("first_stage").loc[terms["first_stage"]]
@@ -124,7 +124,8 @@ def test_household_stages_are_the_readout_of_terms_and_weights(source, request):
     design = design_of(terms, STAGES)
     for stage in STAGES:
         logit = (design * weights[[f"{stage}_{term}" for term in terms_of(STAGES)]].to_numpy()).sum(axis=1)
-        np.testing.assert_allclose(found[f"h_{stage}"], 1 / (1 + np.exp(-logit)), rtol=0, atol=1e-6)
+        expected = np.maximum(1 / (1 + np.exp(-logit)), terms[f"share_{stage}"])
+        np.testing.assert_allclose(found[f"h_{stage}"], expected, rtol=0, atol=1e-6)
     share = weights["childless_share"].to_numpy()
     odds = share / (1 - share) * np.exp(terms["no_child_log_ratio"].to_numpy())
     np.testing.assert_allclose(found["no_child_probability"], odds / (1 + odds), rtol=0, atol=1e-6)
@@ -251,7 +252,6 @@ CRAFTED = [f"2016-{month:02}" for month in range(8, 13)] + ["2017-01", "2017-02"
 def crafted(shop: Shop, **users: list[dict]) -> None:
     """Replace the households by users with one dictionary a month: first_stage, birth, h_<stage>, age_<stage>."""
     shop.change(
-        "create temp table kept as from household_stages limit 0",
         "delete from household_stages",
         "delete from household_children",
         "delete from household_children_cells",
@@ -347,6 +347,26 @@ def test_two_births_of_a_household_lie_nine_months_apart(shop):
     )
     assert children_of(shop, "near")[0] == [(1, "toddler")]
     assert children_of(shop, "far")[0] == [(1, "toddler"), (2, "newborn")]
+
+
+def test_a_sibling_of_an_older_first_child_keeps_its_number(shop):
+    """The births lie within half the long stage of the first child, and that does not make them one child."""
+    eldest = {"first_stage": "kindergarten", "birth": "2013-08", "h_kindergarten": 0.95}
+    toddler = [0.9, 0.9, 0.6, 0.6, 0.9, 0.9, 0.9]
+    months = [eldest | {"h_toddler": p, "age_toddler": 12 + n} for n, p in enumerate(toddler)]
+    crafted(shop, siblings=months)
+    assert children_of(shop, "siblings") == [[(1, "kindergarten"), (2, "toddler")]] * 7
+
+
+def test_an_expected_child_is_published_after_its_birth_only_at_a_high_probability(shop):
+    """Else a lost pregnancy would become a newborn by the passage of time."""
+    expected = [older(0, h_pregnancy=0.8, age_pregnancy=-2), older(0, h_pregnancy=0.8, age_pregnancy=-1)]
+    lost = [older(0, h_newborn=0.6, age_newborn=n) for n in range(3)]
+    born = [older(0, h_newborn=p, age_newborn=n) for n, p in enumerate([0.6, 0.75, 0.5])]
+    crafted(shop, lost=expected + lost, born=expected + born)
+    first, second = (1, "toddler"), (2, "newborn")
+    assert children_of(shop, "lost")[:5] == [[first, (2, "pregnancy")]] * 2 + [[first]] * 3
+    assert children_of(shop, "born")[2:5] == [[first], [first, second], [first, second]]
 
 
 def test_the_share_of_childless_shoppers_moves_all_users_alike(evaluated, tmp_path):

@@ -24,10 +24,11 @@ def published(base):
         base.frame(table).drop(columns="run_id", errors="ignore") for table in ("user_stage_months", "stage_posteriors")
     ]
     history, posteriors = frames[0], frames[1][frames[1]["method"] == "birth_month_filter"]
-    posteriors = posteriors[posteriors["is_primary"]].drop(columns="is_published")
+    posteriors = posteriors[posteriors["is_primary"]].drop(columns=["is_published", "is_primary"])
     history, births = history[history["is_primary"]], base.frame("registered_births")
     alone = base.query("select user_id from stg_children group by user_id having count(*) = 1")
-    together = history.merge(posteriors, on=KEYS, suffixes=("", "_behaviour")).merge(births, on=KEYS, how="left")
+    together = history.merge(posteriors, on=KEYS, suffixes=("", "_behaviour"))
+    together = together.merge(births, on=KEYS, how="left", suffixes=("", "_registered"))
     return together[together["user_id"].isin([user for (user,) in alone])]
 
 
@@ -199,3 +200,100 @@ def test_the_marts_publish_the_method_of_the_var(base, tmp_path):
     assert shop.published_set() != base.published_set()
     shop.build()
     assert_same(shop, base, ["user_stages", "user_stage_months", "birth_month_filter", "dynamic_fusion"], ignore=())
+
+
+STAGES = {"pregnancy": (-9, 0), "newborn": (0, 6), "infant": (6, 12), "toddler": (12, 24), "nursery": (24, 36)}
+STAGES |= {"kindergarten": (36, 84)}
+
+
+def stage_of(age):
+    return next((name for name, (low, high) in STAGES.items() if low <= age < high), None)
+
+
+def birth_age(month, birth) -> int:
+    """Age in completed months."""
+    return (month.year - birth.year) * 12 + month.month - birth.month
+
+
+def half_stage(age: int) -> float:
+    return next(((high - low) / 2 for low, high in STAGES.values() if age < high), 24)
+
+
+def is_near(one: dict, other: dict) -> bool:
+    """True if the birth months of a registered and an inferred child can be those of one child."""
+    births, month = (one["birth_date"], other["expected_birth_month"]), one["month"]
+    if pd.isna(births[1]):
+        return False
+    ages = [birth_age(month, birth) for birth in births]
+    return abs(ages[0] - ages[1]) < max(9, min(half_stage(age) for age in ages))
+
+
+def distance_of(one: dict, other: dict) -> int:
+    birth = other["expected_birth_month"]
+    return 1000 if pd.isna(birth) else abs(birth_age(one["birth_date"], birth))
+
+
+def matches_of(registered: list[dict], inferred: list[dict]) -> dict[int, int]:
+    """{number of the registered child: number of the inferred one}."""
+    pairs = [(distance_of(one, other), one, other) for one in registered for other in inferred if is_near(one, other)]
+    found = {}
+    for distance, one, other in pairs:
+        of_one = min((d, b["child_no"]) for d, a, b in pairs if a is one)
+        of_other = min((d, a["child_no"]) for d, a, b in pairs if b is other)
+        if of_one == (distance, other["child_no"]) and of_other == (distance, one["child_no"]):
+            found[one["child_no"]] = other["child_no"]
+    first = next(child for child in inferred if child["is_primary"])
+    left = [(distance_of(one, first), one["child_no"]) for one in registered if one["child_no"] not in found]
+    if left and first["child_no"] not in found.values():
+        found[min(left)[1]] = first["child_no"]
+    return found
+
+
+def household_probability(stage: str, one: dict | None, child: dict, registered: list[dict], late: dict) -> float:
+    """Probability of a child in the stage, for the row of registered child `one` or of an inferred child."""
+    h = (1 - child["no_child_probability"]) * child[f"h_{stage}"]
+    if one is not None:
+        trust = one["registration_probability"]
+        return trust * (stage_of(one["age_months"]) == stage) + (1 - trust) * h
+    trust = max(other["registration_probability"] for other in registered)
+    is_known = any(is_near(other, child) or stage_of(other["age_months"]) == stage for other in registered)
+    share = 0.0 if is_known else late[child["model_version"], stage]
+    return h * (1 - trust + trust * share / max(h * share + 1 - h, 1e-12))
+
+
+def test_registered_and_inferred_children_are_matched_by_birth_month(evaluated, tmp_path):
+    """Every user and month with a registration: the numbers, and the probability of every child's stage.
+
+    With low thresholds, so that there are many further children.
+    """
+    shop = copy_shop(evaluated, tmp_path / "shop")
+    low = dict.fromkeys(("min_probability", "min_first_probability", "min_further_probability"), 0.1)
+    shop.build(only="household_children user_stage_months", **low)
+    weights = shop.frame("household_weights").to_dict("records")
+    late = {(row["model_version"], stage): row[f"registered_late_{stage}"] for row in weights for stage in STAGES}
+    inferred = shop.frame("stage_posteriors", "method = 'birth_month_filter'").groupby(KEYS)
+    inferred = {key: rows.to_dict("records") for key, rows in inferred}
+    published = {key: rows.set_index("child_no") for key, rows in shop.frame("user_stage_months").groupby(KEYS)}
+    counts = dict.fromkeys(("beside", "renumbered", "unmatched"), 0)
+    for key, registered in shop.frame("registered_births").groupby(KEYS):
+        registered, children = registered.to_dict("records"), inferred[key]
+        matched, numbers = matches_of(registered, children), {one["child_no"] for one in registered}
+        by_number = {child["child_no"]: child for child in children}
+        expected = {one["child_no"]: (one, by_number.get(matched.get(one["child_no"]))) for one in registered}
+        counts["unmatched"] += len(registered) - len(matched)
+        for number, child in by_number.items():
+            if number not in matched.values():
+                expected[number + 100 if number in numbers else number] = None, child
+                counts["renumbered"] += number in numbers
+                counts["beside"] += 1
+        rows = published[key]
+        assert set(rows.index) <= set(expected) and numbers <= set(rows.index)
+        for number, (one, child) in expected.items():
+            if number not in rows.index:
+                assert not child["has_posterior"], "only a further child may have no row"
+                continue
+            row, household = rows.loc[number], child or children[0]
+            probability = household_probability(row["stage"], one, household, registered, late)
+            assert row["probability"] == pytest.approx(probability, abs=2e-6), (key, number)
+            assert row["is_primary"] == bool(child and child["is_primary"])
+    assert counts["unmatched"] > 20 and counts["beside"] > 5 and counts["renumbered"] > 5, counts

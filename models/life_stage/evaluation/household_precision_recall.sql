@@ -1,7 +1,7 @@
--- Precision and recall of the household readout on registered test households, one row per threshold: the curve on
--- which var min_probability is chosen.
+-- Precision and recall of the household readout on registered test households, one row per threshold: what
+-- another var min_probability would give.
 with
-    thresholds as (select n / 20.0 as threshold from ({{ every_integer(2, 19) }}) as steps),
+    thresholds as (select cast(n as double) / 20 as threshold from ({{ every_integer(2, 19) }}) as steps),
     counted as (
         select
             thresholds.threshold,

@@ -14,7 +14,7 @@ with
         from {{ ref("stage_posteriors") }}
         where method = '{{ var("fusion_method") }}'
     ),
-    -- The rules of user_stage_months for a user without a registration.
+    -- The rules of user_stage_months for a user without a registration, without the limit on a stage's duration.
     published as (
         select user_id, month, stage, max(case when is_primary then 1 else 0 end) = 1 as is_primary
         from children

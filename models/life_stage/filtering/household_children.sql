@@ -10,7 +10,6 @@
     )
 }}
 -- depends on: {{ ref("household_stages") }}
-{% set pregnancy_months = 9 %}
 with
     households as (select * from {{ ref("household_stages") }} where month = {{ this_month() }}),
     probable as (
@@ -25,8 +24,7 @@ with
                     then expected_birth_month
                     else {{ months_after("month", "- age_" ~ stage.name) }}
                 end as birth_month,
-                expected_birth_month,
-                {{ (stage.to_month - stage.from_month) / 2 }} as half_stage
+                expected_birth_month
             from households
             where
                 first_stage = '{{ stage.name }}'
@@ -38,12 +36,12 @@ with
     ),
     -- Two births of a household lie at least nine months apart; twins are in one stage.
     candidates as (
-        select user_id, is_primary, stage, probability, birth_month, half_stage
+        select user_id, is_primary, stage, probability, birth_month
         from probable
         where
             is_primary
             or expected_birth_month is null
-            or abs({{ months_between("birth_month", "expected_birth_month") }}) >= {{ pregnancy_months }}
+            or abs({{ months_between("birth_month", "expected_birth_month") }}) >= {{ pregnancy_months() }}
     ),
     carried as (select * from {{ previous_state() }}),
     -- Each candidate and the carried child of the nearest birth month, one to one.
@@ -54,6 +52,7 @@ with
             abs({{ months_between("candidates.birth_month", "carried.birth_month") }}) as distance
         from candidates
         inner join carried on candidates.user_id = carried.user_id
+        where {{ is_same_child("candidates.birth_month", "carried.birth_month", this_month()) }}
     ),
     pairs as (
         select
@@ -62,10 +61,9 @@ with
             child_no,
             row_number() over (partition by user_id, stage order by distance, child_no) as rank_of_child,
             row_number() over (
-                partition by user_id, child_no order by case when is_primary then 0 else 1 end, distance, stage
+                partition by user_id, child_no order by distance, case when is_primary then 0 else 1 end, stage
             ) as rank_of_candidate
         from distances
-        where distance <= half_stage
     ),
     matches as (select * from pairs where rank_of_child = 1 and rank_of_candidate = 1),
     numbers as (
@@ -92,7 +90,12 @@ with
         select
             candidates.*,
             matches.child_no,
-            coalesce(carried.is_published, false) as was_published,
+            -- Not across a birth: the pregnancy may have been lost.
+            coalesce(
+                carried.is_published
+                and (candidates.stage in ({{ quoted(prenatal_stages()) }}) or carried.birth_month < {{ this_month() }}),
+                false
+            ) as was_published,
             row_number() over (
                 partition by candidates.user_id, matches.child_no is null
                 order by candidates.probability desc, candidates.stage
@@ -108,7 +111,8 @@ with
         from further_children
         inner join matches on further_children.user_id = matches.user_id and further_children.stage <> matches.stage
         inner join carried on matches.user_id = carried.user_id and matches.child_no = carried.child_no
-        where abs({{ months_between("carried.birth_month", "further_children.birth_month") }}) < {{ pregnancy_months }}
+        where
+            abs({{ months_between("carried.birth_month", "further_children.birth_month") }}) < {{ pregnancy_months() }}
     ),
     numbered as (
         select

@@ -11,7 +11,7 @@ with
             first_stage,
             expected_birth_month,
             no_child_log_ratio,
-            {% for name in stage_names() %} age_{{ name }}, {% endfor %}
+            {% for name in stage_names() %} age_{{ name }}, share_{{ name }}, {% endfor %}
             {% for term, sql in household_terms().items() %}
                 {{ sql }} as {{ term }} {%- if not loop.last %},{% endif %}
             {% endfor %}
@@ -24,13 +24,17 @@ select
     terms.first_stage,
     terms.expected_birth_month,
     {% for stage in stage_names() %}
+        -- At least the probability that the first child is in the stage.
         cast(
-            1 / (
-                1 + exp(
-                    - (
-                        {% for term in household_terms() %}
-                            weights.{{ stage }}_{{ term }} * terms.{{ term }} {%- if not loop.last %} + {% endif %}
-                        {% endfor %}
+            greatest(
+                terms.share_{{ stage }},
+                1 / (
+                    1 + exp(
+                        - (
+                            {% for term in household_terms() %}
+                                weights.{{ stage }}_{{ term }} * terms.{{ term }} {%- if not loop.last %} + {% endif %}
+                            {% endfor %}
+                        )
                     )
                 )
             ) as float

@@ -1,7 +1,6 @@
 -- Presence log-likelihood, one row per user and month: log-likelihood that some child of the household is in each
--- stage. The
--- recursion of birth_month_filter over presence_log_likelihoods; macros/recursive_monthly.sql runs this text for each
--- pending month, oldest first.
+-- stage. The recursion of birth_month_filter over presence_log_likelihoods; macros/recursive_monthly.sql runs this text
+-- for each pending month, oldest first.
 {{
     config(
         materialized="recursive_monthly",

@@ -1,7 +1,6 @@
 -- Log-likelihood that some child of each age is there, one row per user and active month. The actions of a leaf
--- category
--- or of all searches (a session-category group) may be for another child or a gift, so a group costs any age at most
--- ln 0.8. Unlike stage_log_likelihoods it therefore holds for several children.
+-- category or of all searches (a session-category group) may be for another child or a gift, so a group costs any age
+-- at most ln 0.8. Unlike stage_log_likelihoods it therefore holds for several children.
 {{ config(materialized="view") }}
 {% set bins = age_bins() | map(attribute="name") | list %}
 with

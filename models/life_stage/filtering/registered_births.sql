@@ -93,8 +93,7 @@ select
     age_months,
     n_known_children,
     -- A birth is confirmed by a registration after it, or by odds of 20 to 1 against a loss. A due date before the
-    -- first activity
-    -- needs only the confirmation of an unregistered child.
+    -- first activity needs only the confirmation of an unregistered child.
     age_months >= 0
     and (
         registered_at >= birth_date

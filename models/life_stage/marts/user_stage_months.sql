@@ -1,12 +1,22 @@
 -- Stage history, one row per user, child and closed month, from behaviour and registrations up to that month.
 {% set names, first, last = stage_names(), stages()[0], stages()[-1] %}
 {% set states = states_outside()[:2] + names + states_outside()[2:] %}
+{% set outcome = ["expected_birth_month", "earliest_birth_month", "latest_birth_month", "months_until_next_stage"] %}
+{% set of_household = ["no_child_probability", "last_active_month", "months_of_evidence", "model_version", "run_id"] %}
+{% for name in names %} {% do of_household.append("h_" ~ name) %} {% endfor %}
 with
+    inferred as (select * from {{ ref("stage_posteriors") }} where method = '{{ var("fusion_method") }}'),
+    registered as (
+        select *
+        from {{ ref("registered_births") }}
+        -- Without a stage before birth, a due date is no row.
+        where age_months >= 0 or {{ first.from_month < 0 }}
+    ),
     known as (
         select
             user_id,
             month,
-            max(child_no) as last_child_no,
+            max(registration_probability) as registered_share,
             {% for name in names %}
                 max(case when {{ stage_at("age_months") }} = '{{ name }}' then 1 else 0 end) as has_{{ name }}
                 {%- if not loop.last %},{% endif %}
@@ -21,111 +31,234 @@ with
         from {{ ref("household_weights") }}
         group by model_version
     ),
-    -- The primary child explains most of the behaviour, so it is matched to the registered child. An inferred child
-    -- keeps its number unless a registered one has it.
-    posteriors_with_registrations as (
+    pairs as (
         select
-            posteriors.*,
-            case
-                when registered.child_no is not null
-                then registered.child_no
-                when taken.child_no is null
-                then posteriors.child_no
-                else
-                    posteriors.child_no + greatest(
-                        known.last_child_no,
-                        max(posteriors.child_no) over (partition by posteriors.user_id, posteriors.month)
+            registered.user_id,
+            registered.month,
+            registered.child_no as registered_no,
+            inferred.child_no as inferred_no,
+            inferred.is_primary,
+            coalesce(
+                abs({{ months_between("registered.birth_date", "inferred.expected_birth_month") }}), 1000
+            ) as distance,
+            coalesce(
+                {{
+                    is_same_child(
+                        month_of("registered.birth_date"), "inferred.expected_birth_month", "inferred.month"
                     )
-            end as published_child_no,
+                }},
+                false
+            ) as is_near
+        from registered
+        inner join inferred on registered.user_id = inferred.user_id and registered.month = inferred.month
+    ),
+    -- One to one: a registered child and the inferred one of the nearest birth month.
+    ranked_pairs as (
+        select
+            *,
+            row_number() over (
+                partition by user_id, month, registered_no order by distance, inferred_no
+            ) as rank_of_inferred,
+            row_number() over (
+                partition by user_id, month, inferred_no order by distance, registered_no
+            ) as rank_of_registered
+        from pairs
+        where is_near
+    ),
+    near_matches as (
+        select user_id, month, registered_no, inferred_no
+        from ranked_pairs
+        where rank_of_inferred = 1 and rank_of_registered = 1
+    ),
+    -- The first child explains most of the behaviour, so without a near one it is a registered child too.
+    other_matches as (
+        select
+            pairs.user_id,
+            pairs.month,
+            pairs.registered_no,
+            pairs.inferred_no,
+            row_number() over (
+                partition by pairs.user_id, pairs.month order by pairs.distance, pairs.registered_no
+            ) as rank
+        from pairs
+        left join
+            near_matches as taken
+            on pairs.user_id = taken.user_id
+            and pairs.month = taken.month
+            and (pairs.registered_no = taken.registered_no or pairs.inferred_no = taken.inferred_no)
+        where pairs.is_primary and taken.user_id is null
+    ),
+    matches as (
+        select *
+        from near_matches
+        union all
+        select user_id, month, registered_no, inferred_no
+        from other_matches
+        where rank = 1
+    ),
+    near_registered as (select distinct user_id, month, inferred_no from pairs where is_near),
+    -- An inferred child keeps its number unless a registered one has it.
+    children as (
+        select
+            inferred.user_id,
+            inferred.month,
+            coalesce(
+                matches.registered_no,
+                case when taken.child_no is null then inferred.child_no else 100 + inferred.child_no end
+            ) as child_no,
+            matches.registered_no,
+            near_registered.user_id is not null as is_near_registered,
+            inferred.is_primary,
+            inferred.has_posterior,
+            {% for name in names %} inferred.p_{{ name }}, {% endfor %}
+            inferred.not_yet_expecting_probability,
+            inferred.graduated_probability,
+            {% for column in outcome + of_household %} inferred.{{ column }}, {% endfor %}
+            inferred.birth_confirmed,
+            inferred.is_published
+        from inferred
+        left join
+            matches
+            on inferred.user_id = matches.user_id
+            and inferred.month = matches.month
+            and inferred.child_no = matches.inferred_no
+        left join
+            registered as taken
+            on inferred.user_id = taken.user_id
+            and inferred.month = taken.month
+            and inferred.child_no = taken.child_no
+        left join
+            near_registered
+            on inferred.user_id = near_registered.user_id
+            and inferred.month = near_registered.month
+            and inferred.child_no = near_registered.inferred_no
+        union all
+        -- Of a registered child without a match, behaviour says nothing.
+        select
+            registered.user_id,
+            registered.month,
+            registered.child_no,
+            registered.child_no as registered_no,
+            true as is_near_registered,
+            false as is_primary,
+            false as has_posterior,
+            {% for name in names %} cast(0 as double) as p_{{ name }}, {% endfor %}
+            cast(0 as double) as not_yet_expecting_probability,
+            cast(0 as double) as graduated_probability,
+            {% for column in outcome[:3] %} cast(null as date) as {{ column }}, {% endfor %}
+            cast(null as double) as {{ outcome[3] }},
+            {% for column in of_household %} firsts.{{ column }}, {% endfor %}
+            false as birth_confirmed,
+            false as is_published
+        from registered
+        inner join inferred as firsts on registered.user_id = firsts.user_id and registered.month = firsts.month
+        left join
+            matches
+            on registered.user_id = matches.user_id
+            and registered.month = matches.month
+            and registered.child_no = matches.registered_no
+        where firsts.is_primary and matches.user_id is null
+    ),
+    with_registrations as (
+        select
+            children.*,
             registered.birth_date,
             registered.age_months,
             registered.birth_confirmed as registered_birth_confirmed,
+            registered.n_known_children,
             coalesce(registered.registration_probability, cast(0 as double)) as registration_weight,
-            case
-                when known.user_id is null then 1 - posteriors.no_child_probability else cast(1 as double)
-            end as has_child,
-            -- In a family with registrations, another child is not registered only if its registration is late.
-            case
-                when known.user_id is null or posteriors.has_posterior
-                then cast(1 as double)
-                {% for name in names %}
-                    when posteriors.p_{{ name }} = 1 and known.has_{{ name }} = 1
+            coalesce(known.registered_share, cast(0 as double)) as registered_share,
+            known.user_id is not null as has_registrations,
+            1 - (1 - coalesce(known.registered_share, 0)) * children.no_child_probability as has_child,
+            1 - children.no_child_probability as is_parent,
+            -- Where the registrations are right, another child is there only if it is registered late.
+            {% for name in names %}
+                case
+                    when children.is_near_registered or coalesce(known.has_{{ name }}, 1) = 1
                     then cast(0 as double)
-                    when posteriors.p_{{ name }} = 1
-                    then late.registered_late_{{ name }}
-                {% endfor %}
-            end as unregistered_share
-        from {{ ref("stage_posteriors") }} as posteriors
-        left join known on posteriors.user_id = known.user_id and posteriors.month = known.month
-        left join shares_registered_late as late on posteriors.model_version = late.model_version
+                    else late.registered_late_{{ name }}
+                end as late_{{ name }}
+                {%- if not loop.last %},{% endif %}
+            {% endfor %}
+        from children
         left join
-            {{ ref("registered_births") }} as registered
-            on posteriors.user_id = registered.user_id
-            and posteriors.month = registered.month
-            and posteriors.is_primary
-            -- Without a stage before birth, a due date adds nothing to the primary child.
-            and (registered.age_months >= 0 or {{ first.from_month < 0 }})
-        left join
-            {{ ref("registered_births") }} as taken
-            on posteriors.user_id = taken.user_id
-            and posteriors.month = taken.month
-            and posteriors.child_no = taken.child_no
-        where posteriors.method = '{{ var("fusion_method") }}'
+            registered
+            on children.user_id = registered.user_id
+            and children.month = registered.month
+            and children.registered_no = registered.child_no
+        left join known on children.user_id = known.user_id and children.month = known.month
+        left join shares_registered_late as late on children.model_version = late.model_version
     ),
+    -- Probability that the household has a child in the stage. Of another child than the registered ones, where the
+    -- registrations are right: h u / (h u + 1 - h), with the share u of children that are registered late.
     households as (
         select
             *,
             {% for stage in stages() %}
-                {% set h = "has_child * h_" ~ stage.name %}
+                {% set h, late = "is_parent * h_" ~ stage.name, "late_" ~ stage.name %}
                 case
-                    when has_posterior
+                    when registered_no is not null
                     then
                         {{
                             mix_with_registration(
                                 "age_months >= " ~ stage.from_month ~ " and age_months < " ~ stage.to_month, h
                             )
                         }}
-                    else {{ h }} * unregistered_share / greatest({{ h }} * unregistered_share + 1 - {{ h }}, 1e-12)
+                    else
+                        {{ h }} * (
+                            1
+                            - registered_share
+                            + registered_share * {{ late }} / greatest({{ h }} * {{ late }} + 1 - {{ h }}, 1e-12)
+                        )
                 end as household_{{ stage.name }},
             {% endfor %}
             1 - not_yet_expecting_probability - graduated_probability as inside
-        from posteriors_with_registrations
+        from with_registrations
     ),
-    -- The distribution of a further child: it is in its stage, or it does not exist.
+    -- The distribution of the child itself. A further child is in its stage, or it does not exist.
     mixtures as (
         select
             *,
             {% for stage in stages() %}
+                {% set h = "is_parent * h_" ~ stage.name %}
+                {% set own = (
+                    "p_"
+                    ~ stage.name
+                    ~ " * is_parent * case when has_posterior then inside else h_"
+                    ~ stage.name
+                    ~ " end"
+                ) %}
                 case
-                    when has_posterior
+                    when registered_no is not null
                     then
                         {{
                             mix_with_registration(
-                                "age_months >= " ~ stage.from_month ~ " and age_months < " ~ stage.to_month,
-                                "has_child * inside * p_" ~ stage.name,
+                                "age_months >= " ~ stage.from_month ~ " and age_months < " ~ stage.to_month, own
                             )
                         }}
-                    else p_{{ stage.name }} * household_{{ stage.name }}
+                    else {{ own }} * household_{{ stage.name }} / greatest({{ h }}, 1e-12)
                 end as s_{{ stage.name }},
             {% endfor %}
-            case
-                when has_posterior
-                then (1 - registration_weight) * (1 - has_child)
-                else
-                    1 - (
-                        {% for name in names %}
-                            p_{{ name }} * household_{{ name }} {%- if not loop.last %} + {% endif %}
-                        {% endfor %}
-                    )
-            end as s_no_child,
-            {{ mix_with_registration("age_months < " ~ first.from_month, "has_child * not_yet_expecting_probability") }}
-            as s_not_expecting,
-            {{ mix_with_registration("age_months >= " ~ last.to_month, "has_child * graduated_probability") }}
-            as s_aged_out
+            registration_weight * case when age_months < {{ first.from_month }} then 1.0 else 0.0 end
+            + (1 - case when registered_no is null then registered_share else registration_weight end)
+            * is_parent
+            * not_yet_expecting_probability as s_not_expecting,
+            registration_weight * case when age_months >= {{ last.to_month }} then 1.0 else 0.0 end
+            + (1 - case when registered_no is null then registered_share else registration_weight end)
+            * is_parent
+            * graduated_probability as s_aged_out
         from households
     ),
+    complete as (
+        select
+            *,
+            greatest(
+                1 - ({% for state in states[1:] %}s_{{ state }} {%- if not loop.last %} + {% endif %} {% endfor %}), 0
+            ) as s_no_child
+        from mixtures
+    ),
     rounded as (
-        select * {% for state in states %}, round(s_{{ state }}, 6) as d_{{ state }} {% endfor %} from mixtures
+        select * {% for state in states %}, round(s_{{ state }}, 6) as d_{{ state }} {% endfor %} from complete
     ),
     -- Ties go to the younger stage.
     named as (
@@ -133,7 +266,12 @@ with
             *,
             {{ first_greatest("d_", names) }} as stage,
             {{ first_greatest("d_", states) }} as top_state,
-            case when registration_weight >= 0.5 then registered_birth_confirmed else birth_confirmed end as is_born
+            -- With several registered children, an inferred birth near the registered one confirms it.
+            case
+                when registration_weight >= 0.5
+                then registered_birth_confirmed or (n_known_children > 1 and is_near_registered and birth_confirmed)
+                else birth_confirmed
+            end as is_born
         from rounded
     ),
     assigned as (
@@ -143,7 +281,7 @@ with
                 stage {% for name in names %} when '{{ name }}' then round(household_{{ name }}, 6) {% endfor %}
             end as probability,
             {{ months_between("month", "last_active_month") }} >= {{ var("stale_after_months") }} as is_stale,
-            coalesce({{ stage_at("age_months") }} = stage, false) as is_registered_stage
+            coalesce(registration_weight >= 0.5 and {{ stage_at("age_months") }} = stage, false) as is_registered_stage
             {% for name in names %}
                 , case when stage = '{{ name }}' then cast(-1 as double) else d_{{ name }} end as r_{{ name }}
             {% endfor %}
@@ -157,7 +295,11 @@ with
                 or registration_weight >= 0.5
                 or (is_primary and probability >= {{ var("min_first_probability") }})
             )
-            and probability >= {{ var("min_probability") }}
+            and probability >= case
+                when has_registrations and registered_no is null
+                then {{ var("min_further_probability") }}
+                else {{ var("min_probability") }}
+            end
             and {{ may_be_published("is_born") }} as is_probable
         from assigned
     ),
@@ -165,9 +307,9 @@ with
         select
             *,
             lag(case when is_probable then stage end) over (
-                partition by user_id, published_child_no order by month
+                partition by user_id, child_no order by month
             ) as stage_before,
-            lag(month) over (partition by user_id, published_child_no order by month) as month_before
+            lag(month) over (partition by user_id, child_no order by month) as month_before
         from probable
     ),
     runs as (
@@ -179,25 +321,31 @@ with
                     then null
                     else month
                 end
-            ) over (partition by user_id, published_child_no order by month) as since_month
+            ) over (partition by user_id, child_no order by month) as since_month
         from neighbours
     ),
-    -- No stage is published for longer than it lasts.
+    -- No inferred stage is published for longer than it lasts.
     limited as (
         select
             *,
             is_probable
-            and {{ months_between("month", "since_month") }} < case
-                stage
-                {% for stage in stages() %}
-                    when '{{ stage.name }}' then {{ stage.to_month - stage.from_month }}
-                {% endfor %}
-            end as is_in_stage
+            and (
+                is_registered_stage
+                or {{ months_between("month", "since_month") }} < case
+                    stage
+                    {% for stage in stages() %}
+                        when '{{ stage.name }}' then {{ stage.to_month - stage.from_month }}
+                    {% endfor %}
+                end
+            ) as is_in_stage,
+            greatest(
+                {% for name in names %}r_{{ name }} {%- if not loop.last %}, {% endif %} {% endfor %}
+            ) as runner_up_probability
         from runs
     )
 select
     user_id,
-    cast(published_child_no as integer) as child_no,
+    cast(child_no as integer) as child_no,
     is_primary,
     month,
     stage,
@@ -211,10 +359,8 @@ select
         then 'both'
         else 'registered'
     end as source,
-    {{ first_greatest("r_", names) }} as runner_up_stage,
-    greatest(
-        {% for name in names %}r_{{ name }} {%- if not loop.last %}, {% endif %} {% endfor %}
-    ) as runner_up_probability,
+    case when runner_up_probability > 0 then {{ first_greatest("r_", names) }} end as runner_up_stage,
+    case when runner_up_probability > 0 then runner_up_probability end as runner_up_probability,
     -- The largest share makes the rounded ones sum to 1.
     {% for state in states %}
         case
@@ -264,11 +410,11 @@ select
     end as months_until_next_stage,
     is_born as birth_confirmed,
     is_in_stage,
-    since_month,
+    case when is_in_stage then since_month end as since_month,
     months_of_evidence,
     last_active_month,
     is_stale,
     model_version,
     run_id
 from limited
-where has_posterior or is_in_stage
+where has_posterior or registered_no is not null or is_in_stage
