@@ -76,7 +76,8 @@ FIGURES = {
     "entries of further children, largest month over median": """
         select max(n) / median(n) from (
             select count(*) as n from user_stage_months
-            where is_in_stage and not is_primary and since_month = month and month >= date '2015-09-01' group by month
+            where is_in_stage and not is_primary and source = 'inferred' and since_month = month
+            and month >= date '2015-09-01' group by month
         )
     """,
     "changes back within two months, per user and year": """
@@ -86,9 +87,9 @@ FIGURES = {
             window months as (partition by user_id, child_no order by month)
         )
     """,
-    "longest published stage, months beyond its length": """
+    "longest inferred stage, months beyond its length": """
         select max(datediff('month', since_month, month) + 1 - (to_month - from_month))
-        from user_stage_months join stages using (stage) where is_in_stage
+        from user_stage_months join stages using (stage) where is_in_stage and source = 'inferred'
     """,
     "estimated share of childless among the unregistered": "select max(childless_share) from household_weights",
     "true share, none expected by then": """
