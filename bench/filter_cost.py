@@ -1,14 +1,14 @@
 """Cost of filter updates for 500,000 users: 23 months from nothing, the month after, and nothing new.
 
 The log-likelihoods are those of 5,000 simulated shoppers, each a hundred times. Every figure is a whole `dbt run` of
-the filter models, including the start of dbt, with a limit of 3 GB for DuckDB. python bench/filter_cost.py
+the filter models, including the start of dbt, with a limit of 2 GB for DuckDB. python bench/filter_cost.py
 """
 
 import os
 from functools import partial
 
 import duckdb
-from measuring import MEMORY, build, child_usage, dbt, demo_source, folder_of, keep, measured
+from measuring import build, child_usage, dbt, demo_source, folder_of, keep, measured
 
 NAME, USERS, COPIES = "filter", 5_000, 100
 NEWEST = "2017-02-01"
@@ -43,7 +43,7 @@ def multiply(connection: duckdb.DuckDBPyConnection) -> int:
 
 def run_filters() -> dict[str, float]:
     """CPU time and memory of the filter models and the household readout."""
-    os.environ["LIFE_STAGE_MEMORY"] = MEMORY
+    os.environ["LIFE_STAGE_MEMORY"] = "2GB"
     return child_usage(partial(dbt, folder_of(NAME), NAME, "run", "--select", *FILTERS))
 
 
