@@ -22,10 +22,10 @@ demo: $(VENV)/runtime data/demo ## generate the demo data and run the monthly jo
 	@LIFE_STAGE_SOURCE=data/demo $(BIN)/python -m life_stage.summary
 	@$(BIN)/python -m life_stage.report
 
-build: $(VENV)/runtime ## run the monthly job on LIFE_STAGE_SOURCE (default: the demo data)
-	$(DBT_BUILD)
-	@$(BIN)/python -m life_stage.summary
-	@$(BIN)/python -m life_stage.report
+build: $(VENV)/runtime ## run the monthly job on LIFE_STAGE_SOURCE (default: the demo data), if there is anything new
+	@$(BIN)/python -m life_stage.unchanged || { echo "$(DBT_BUILD)" && $(DBT_BUILD) && \
+	  $(BIN)/python -m life_stage.unchanged --published && $(BIN)/python -m life_stage.summary && \
+	  $(BIN)/python -m life_stage.report; }
 
 doctor: $(VENV)/runtime ## check the environment, source, disk and locks before a run
 	@$(BIN)/python -m life_stage.doctor

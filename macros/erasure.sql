@@ -96,7 +96,8 @@
             where cast(user_id as string) in (select user_id from {{ users_to_erase() }})
             ;
         {% endfor %}
-        {{ erase_unused_terms() }}
+        {{ erase_unused_terms() }} {{ forget_hashes() | join(";") }}
+        ;
     {% endcall %}
     {% do adapter.commit() %}
     {% do return(known) %}

@@ -42,6 +42,33 @@
     {% do return(run_query(sql).columns["table_name"].values() | list) %}
 {% endmacro %}
 
+{% macro skips_unchanged() %}
+    {# True if the engine has the materializations of unchanged.sql. #}
+    {% do return(target.type == "duckdb") %}
+{% endmacro %}
+
+{% macro output_hashes() %}
+    {# SQL: the hash of the contents of every node, and that of the project, from python/life_stage/unchanged_nodes.py. #}
+    {% set months %}
+        select model as node, md5(string_agg(concat(month, input_hash), ' ' order by month)) as output_hash
+        from {{ build_log() }}
+        where month > date '1970-01-01'
+        group by model
+    {% endset %}
+    {% set project = "select 'project', getvariable('project_digest')" %}
+    {% set nodes = "select node, output_hash from " ~ node_hashes() %}
+    {% do return([nodes, months, project] | join(" union all ")) %}
+{% endmacro %}
+
+{% macro contents_hash(relation) %}
+    {# SQL: number of rows and a hash of them in any order. #}
+    {% do return(
+        "select concat(count(*), ' ', sum(cast(hash(contents) as hugeint))) as contents from "
+        ~ relation
+        ~ " as contents"
+    ) %}
+{% endmacro %}
+
 {% macro fail_on_spark(what) %}
     {# Fails on Spark, so that no run silently omits an unsupported feature. #}
     {% if target.type == "spark" %}

@@ -23,6 +23,7 @@
         {% do check_spark() %}
         {% do erase_users_without_consent() %}
         {% do run_as_one([create_build_log()] + create_tombstones()) %}
+        {% if skips_unchanged() %} {% do run_as_one([create_node_hashes()]) %} {% endif %}
         {% if var("source_schema") and not input_hashes_of("source_schema") %}
             {% do run_as_one(record_month("source_schema", "1970-01-01", var("source_schema"))) %}
         {% endif %}

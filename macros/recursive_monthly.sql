@@ -30,7 +30,7 @@
     {% for name in recursive_models() | sum(start=[]) %}
         {% for month in input_hashes_of(name) %} {% do statements.extend(unrecord_month(name, month)) %} {% endfor %}
     {% endfor %}
-    {% do run_as_one(statements) %}
+    {% do run_as_one(statements + forget_hashes()) %}
     {% do log("The next run rebuilds the posteriors of all months.", info=true) %}
 {% endmacro %}
 

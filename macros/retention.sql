@@ -59,7 +59,8 @@
                 ;
             {% endif %}
         {% endfor %}
-        {{ erase_unused_terms() }}
+        {{ erase_unused_terms() }} {{ forget_hashes() | join(";") }}
+        ;
         {{ record_month_sql(layer, month, "kept from here on") }}
     {% endcall %}
     {% do adapter.commit() %}

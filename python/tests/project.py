@@ -190,10 +190,13 @@ class Shop:
             return connection.execute(sql).fetchall()
 
     def change(self, *statements: str) -> None:
-        """Change the warehouse by hand."""
+        """Change the warehouse by hand, as an operation would: the next run skips no model."""
         with duckdb.connect(self.warehouse) as connection:
             for statement in statements:
                 connection.execute(statement)
+            here = "select table_name from duckdb_tables() where database_name = current_database()"
+            if ("node_hashes",) in connection.execute(here).fetchall():
+                connection.execute("delete from node_hashes")
 
     def frame(self, table: str, where: str = "true") -> pd.DataFrame:
         """The rows of a table; those of equal content are equal whatever order they were written in."""
@@ -203,8 +206,9 @@ class Shop:
         return rows.sort_values([c for c in rows.columns if c not in doubles] + doubles, ignore_index=True)
 
     def tables(self) -> list[str]:
-        """The names of the warehouse's tables."""
-        return [name for (name,) in self.query("select table_name from duckdb_tables() where schema_name = 'main'")]
+        """The names of the warehouse's tables, without the hashes of what the next run may skip."""
+        sql = "select table_name from duckdb_tables() where schema_name = 'main' and table_name <> 'node_hashes'"
+        return [name for (name,) in self.query(sql)]
 
     def run_of_months(self, model: str) -> dict[str, str]:
         """{month: the run that built it last} of a table that is built month by month."""

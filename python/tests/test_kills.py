@@ -53,7 +53,7 @@ MOMENTS = [
     ("stage_coefficients", r"^insert into"),  # a model is trained and not yet added
     ("birth_month_filter", r"^insert into \S+birth_month_filter_cells"),  # during the recursive update
     ("published_marts", r"^os.rename \S+published.new"),  # just before the link is swapped
-    ("published_marts", r"^SELECT index_name"),  # after it is swapped
+    ("published_marts", r"^alter table \S+published_marts"),  # after it is swapped
 ]
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from life_stage.warehouse_lock import take_lock
 take_lock(Path(sys.argv[1]))
 print("taken", flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 

@@ -1,5 +1,12 @@
 -- Run log, one row per finished run: rows read, rejected and rebuilt, and users excluded.
-{{ config(materialized="incremental", incremental_strategy="append", full_refresh=false) }}
+{{
+    config(
+        materialized="incremental",
+        incremental_strategy="append",
+        full_refresh=false,
+        meta={"always_built": true, "grows": true},
+    )
+}}
 -- depends_on: {{ ref("stage_accuracy") }} {{ ref("stage_recall") }} {{ ref("stage_confusion") }} {{ ref("gain_over_baseline") }}
 -- depends_on: {{ ref("household_accuracy") }} {{ ref("household_precision_recall") }}
 -- depends_on: {{ ref("stage_calibration") }} {{ ref("experiment_readout") }} {{ ref("stg_rejected_actions") }}

@@ -1,0 +1,121 @@
+{# Models and data tests whose inputs are unchanged are skipped, on DuckDB. The input hash of a node covers its code, the
+   project (project_digest in python/life_stage/unchanged.py), its vars, and the contents of its parents. #}
+{% macro node_hashes() %}
+    {# The table of the hashes of every node: of the inputs it was built from, and of its output. #}
+    {% do return(api.Relation.create(target.database or none, target.schema, "node_hashes", type="table")) %}
+{% endmacro %}
+
+{% macro create_node_hashes() %}
+    {# SQL: creates the table of hashes. #}
+    {% do return(
+        "create table if not exists " ~ node_hashes() ~ " (node string, input_hash string, output_hash string)"
+    ) %}
+{% endmacro %}
+
+{% macro forget_hashes(nodes=none) %}
+    {# Statements that cause the nodes to be built again; none: all of them. Operations that change tables need it. #}
+    {% if node_hashes().identifier not in tables_there(target.schema) %} {% do return([]) %} {% endif %}
+    {% do return(
+        [
+            "delete from "
+            ~ node_hashes()
+            ~ (" where node in (" ~ quoted(nodes) ~ ")" if nodes is not none else "")
+        ]
+    ) %}
+{% endmacro %}
+
+{% macro remember_hash(node, input_hash, output_hash) %}
+    {# Records that the node was built. #}
+    {% set row = " values ('" ~ [node, input_hash, output_hash] | join("', '") ~ "')" %}
+    {% do run_as_one(forget_hashes([node]) + ["insert into " ~ node_hashes() ~ row]) %}
+{% endmacro %}
+
+{% macro is_always_built(node) %}
+    {# True if a node reads more than its parents: sources, the clock (meta.always_built), its own last state. #}
+    {% set sources = [] %}
+    {% for id in node.depends_on.nodes if id.startswith("source.") %} {% do sources.append(id) %} {% endfor %}
+    {% do return(sources | length > 0 or node.config.meta.always_built is true) %}
+{% endmacro %}
+
+{% macro input_hash_of(node) %}
+    {# Hash of everything that determines the rows of a node, which is `model` in a materialization. #}
+    {% set known, parts = {}, [node.raw_code, invocation_args_dict.get("vars") | string] %}
+    {% for row in run_query(output_hashes()).rows %}
+        {% do known.update({row["node"]: row["output_hash"]}) %}
+    {% endfor %}
+    {% do parts.append(known["project"]) %}
+    {% for id in node.depends_on.nodes | sort if id in graph.nodes and not graph.nodes[id].config.meta.grows %}
+        {% set parent = graph.nodes[id] %}
+        {% if parent.resource_type == "seed" %} {% do parts.append(parent.checksum.checksum) %}
+        {% elif parent.config.materialized == "incremental" %}
+            {% do parts.append(contents_of(adapter.quote(parent.schema) ~ "." ~ adapter.quote(parent.alias))) %}
+        {% else %} {% do parts.append(known.get(parent.name)) %}
+        {% endif %}
+    {% endfor %}
+    {% do return(local_md5(parts | join("\n"))) %}
+{% endmacro %}
+
+{% macro contents_of(relation) %}
+    {# Hash of the rows of a table that is built by every run, so that equal ones leave its children unchanged. #}
+    {% do return(run_query(contents_hash(relation)).rows[0]["contents"]) %}
+{% endmacro %}
+
+{% macro is_unchanged(input_hash) %}
+    {# True if the node was built from these inputs. A selection of nodes is always built. #}
+    {% if invocation_args_dict.get("select") or flags.FULL_REFRESH %} {% do return(false) %} {% endif %}
+    {% set sql = "select input_hash from " ~ node_hashes() ~ " where node = '" ~ model.name ~ "'" %}
+    {% set known = run_query(sql).columns[0].values() | list %}
+    {% do return(
+        known == [input_hash] and (model.resource_type == "test" or load_cached_relation(this) is not none)
+    ) %}
+{% endmacro %}
+
+{% materialization table, adapter = "duckdb", supported_languages = ["sql", "python"] %}
+    {# A table, skipped if unchanged, else swapped in when complete. #}
+    {% set target_relation, language = this.incorporate(type="table"), model["language"] %}
+    {% set new, old, input_hash = (
+        make_intermediate_relation(target_relation),
+        load_relation(this),
+        input_hash_of(model),
+    ) %}
+    {% if not is_always_built(model) and is_unchanged(input_hash) %}
+        {% call noop_statement("main", "unchanged", "SKIP", 0) %} {% endcall %}
+        {{ return({"relations": [target_relation]}) }}
+    {% endif %}
+    {{ run_hooks(pre_hooks) }}
+    {% do run_as_one(forget_hashes([model.name]) + ["drop table if exists " ~ new]) %}
+    {% set writing = create_table_as(false, new, model["compiled_code"], language) %}
+    {% call statement("main", language=language) %} {{ writing }}{% endcall %}
+    {% set dropping = ["drop " ~ old.type ~ " " ~ old] if old is not none else [] %}
+    {% do run_as_one(dropping + ["alter table " ~ new ~ " rename to " ~ this.identifier]) %}
+    {{ run_hooks(post_hooks) }}
+    {% do persist_docs(target_relation, model) %} {% do commit_so_far() %}
+    {% do remember_hash(model.name, input_hash, contents_of(this) if is_always_built(model) else input_hash) %}
+    {{ return({"relations": [target_relation]}) }}
+{% endmaterialization %}
+
+{% materialization view, adapter = "duckdb" %}
+    {# dbt's view, skipped if unchanged. #}
+    {% set input_hash = input_hash_of(model) %}
+    {% if is_unchanged(input_hash) %}
+        {% call noop_statement("main", "unchanged", "SKIP", 0) %} {% endcall %}
+        {{ return({"relations": [this.incorporate(type="view")]}) }}
+    {% endif %}
+    {% set built = dbt.materialization_view_default() %}
+    {% do remember_hash(model.name, input_hash, input_hash) %}
+    {{ return(built) }}
+{% endmaterialization %}
+
+{% materialization test, adapter = "duckdb" %}
+    {# dbt's data test, skipped if it passed and its inputs are unchanged. #}
+    {% set input_hash = input_hash_of(model) %}
+    {% if is_unchanged(input_hash) %}
+        {% call statement("main", fetch_result=true) %}
+            select 0 as failures, false as should_warn, false as should_error
+        {% endcall %}
+        {{ return({"relations": []}) }}
+    {% endif %}
+    {% set tested = dbt.materialization_test_default() %}
+    {% if load_result("main").table.rows[0][0] == 0 %} {% do remember_hash(model.name, input_hash, "") %} {% endif %}
+    {{ return(tested) }}
+{% endmaterialization %}

@@ -1,0 +1,186 @@
+"""Nothing new: no run, no model; and whatever changed, the tables are those of a run that skips nothing."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pytest
+from project import PROJECT, Shop, assert_same, copy_shop
+
+from life_stage import unchanged
+
+RUN = {"model_runs", "build_log", "published_marts"}  # differ by run
+
+
+def poison(shop: Shop, *tables: str) -> None:
+    """Rows twice, which only a run that builds the table again mends."""
+    with duckdb.connect(shop.warehouse) as connection:
+        for table in tables:
+            connection.execute(f"insert into {table} from {table}")
+
+
+def is_poisoned(shop: Shop, table: str) -> bool:
+    ((n, n_distinct),) = shop.query(f"select count(*), count(distinct hash(t)) from {table} as t")
+    return n == 2 * n_distinct
+
+
+def with_rows(shop: Shop) -> list[str]:
+    """The tables with rows, without those that differ by run."""
+    return [name for name in sorted(set(shop.tables()) - RUN) if shop.query(f"select 1 from {name} limit 1")]
+
+
+def test_a_run_with_nothing_new_builds_no_model(base, tmp_path):
+    shop = copy_shop(base, tmp_path / "shop")
+    poison(shop, "stage_totals", "user_stage_months")
+    shop.build()
+    assert is_poisoned(shop, "stage_totals") and is_poisoned(shop, "user_stage_months")
+    poison(shop, "stage_reasons")
+    shop.build(only="stage_totals")
+    assert not is_poisoned(shop, "stage_totals"), "a selection is built"
+    shop.build(min_probability=0.41)
+    assert not is_poisoned(shop, "user_stage_months") and not is_poisoned(shop, "stage_reasons")
+
+
+def test_a_failed_data_test_fails_again(base, tmp_path):
+    shop = copy_shop(base, tmp_path / "shop")
+    poison(shop, "age_bins")
+    with duckdb.connect(shop.warehouse) as connection:
+        connection.execute("delete from node_hashes where node = 'is_key_age_bins_age_bin'")
+    for _ in range(2):
+        finished = shop.start(checked=True)
+        assert finished.exit_code != 0 and "is_key_age_bins_age_bin" in finished.output
+
+
+def touched(shop: Shop) -> None:
+    for file in shop.source.rglob("*.parquet"):
+        os.utime(file, ns=(1, 1))
+
+
+def other_titles_and_children(shop: Shop) -> None:
+    items, children = (shop.source / f"{name}.parquet" for name in ("items", "children"))
+    rows = pd.read_parquet(items)
+    rows.assign(title=rows["title"].iloc[::-1].to_numpy()).to_parquet(items)
+    pd.read_parquet(children).iloc[::2].to_parquet(children)
+
+
+def corrected(shop: Shop) -> None:
+    file = next(shop.source.glob("actions/month=2016-11/*.parquet"))
+    duckdb.sql(f"copy (from '{file}' where action_id % 3 <> 0) to '{file}.new' (format parquet)")
+    Path(f"{file}.new").replace(file)
+    os.utime(file, ns=(1, 1))
+
+
+def month_gone(shop: Shop) -> None:
+    shutil.rmtree(shop.source / "actions" / "month=2017-02")
+
+
+@pytest.mark.parametrize("change", [touched, other_titles_and_children, corrected, month_gone])
+def test_after_a_change_the_tables_are_those_of_a_run_that_skips_nothing(base, tmp_path, change):
+    shop, whole = (copy_shop(base, tmp_path / name) for name in ("shop", "whole"))
+    for one in (shop, whole):
+        change(one)
+    whole.change()  # forgets what was built
+    for one in (shop, whole):
+        one.build()
+    assert with_rows(shop) == with_rows(whole)
+    assert_same(shop, whole, with_rows(whole))
+
+
+def test_a_touched_file_with_the_same_contents_builds_no_model(base, tmp_path):
+    shop = copy_shop(base, tmp_path / "shop")
+    touched(shop)
+    poison(shop, "stage_totals", "registered_births")
+    shop.build()
+    assert is_poisoned(shop, "stage_totals") and is_poisoned(shop, "registered_births")
+
+
+def test_after_an_erasure_every_count_is_computed_again(base, tmp_path):
+    shop = copy_shop(base, tmp_path / "shop")
+    poison(shop, "stage_totals")
+    ((user,),) = shop.query("select min(user_id) from user_stages")
+    assert shop.operate("erase_user", user_id=user).exit_code == 0
+    shop.build()
+    assert not is_poisoned(shop, "stage_totals")
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """A source, a project, and a set that was published from them."""
+    project, source = tmp_path / "project", tmp_path / "source"
+    for folder in (project / "macros", project / "models", source / "actions"):
+        folder.mkdir(parents=True)
+    for file in (project / "macros" / "a.sql", project / "models" / "b.sql", source / "actions" / "c.csv"):
+        file.write_text("1")
+    shutil.copy2(PROJECT / "dbt_project.yml", project)
+    for name in ("one", "two"):
+        (tmp_path / "published.sets" / name).mkdir(parents=True)
+        facts = json.dumps({"published_at": "2017-03-02T01:00:00Z"})
+        (tmp_path / "published.sets" / name / "manifest.json").write_text(facts)
+    (tmp_path / "published").symlink_to("published.sets/one")
+    (tmp_path / "warehouse.duckdb").touch()
+    for name, path in {"SOURCE": "source", "WAREHOUSE": "warehouse.duckdb", "PUBLISHED": "published"}.items():
+        monkeypatch.setenv(f"LIFE_STAGE_{name}", str(tmp_path / path))
+    assert unchanged.nothing_new(project) is None
+    unchanged.mark_published()
+    assert "published is that of 2017-03-02T01:00:00Z" in unchanged.nothing_new(project)
+    return tmp_path
+
+
+CHANGES = {
+    "a touched file": lambda folder: os.utime(folder / "source/actions/c.csv", ns=(1, 1)),
+    "a new file": lambda folder: (folder / "source/items.csv").touch(),
+    "a file that is gone": lambda folder: (folder / "source/actions/c.csv").unlink(),
+    "a macro": lambda folder: (folder / "project/macros/a.sql").write_text("2"),
+    "a model": lambda folder: (folder / "project/models/b.sql").write_text("2"),
+    "a var": lambda folder: (folder / "project/dbt_project.yml").open("a").write("\n# other\n"),
+    "the warehouse": lambda folder: (folder / "warehouse.duckdb").unlink(),
+    "the published set": lambda folder: (
+        (folder / "published").unlink(),
+        (folder / "published").symlink_to("published.sets/two"),
+    ),
+    "the notes": lambda folder: (folder / "published.inputs").write_text("{"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_any_change_is_something_new(published, change):
+    change(published)
+    assert unchanged.nothing_new(published / "project") is None
+
+
+def test_a_month_that_ends_is_something_new_and_with_consents_a_day(published, monkeypatch):
+    class Later(unchanged.datetime):
+        @classmethod
+        def now(cls, zone=None):
+            return super().now(zone) + cls.shift
+
+    monkeypatch.setattr(unchanged, "datetime", Later)
+    for days, consents, is_new in ((40, False, True), (1, True, True)):
+        Later.shift = pd.Timedelta(0)
+        if consents:
+            (published / "source" / "consents.csv").touch()
+        unchanged.nothing_new(published / "project")
+        unchanged.mark_published()
+        assert unchanged.nothing_new(published / "project")
+        Later.shift = pd.Timedelta(days=days)
+        assert (unchanged.nothing_new(published / "project") is None) == is_new
+
+
+def test_a_run_that_failed_leaves_the_notes_of_the_published_set(published):
+    notes = published / "published.inputs"
+    before = notes.read_text()
+    (published / "source/items.csv").touch()
+    assert unchanged.nothing_new(published / "project") is None and notes.read_text() == before
+    (published / "source/items.csv").unlink()
+    assert unchanged.nothing_new(published / "project")
+
+
+def test_files_that_arrive_during_the_run_are_new_to_the_next(published):
+    (published / "source/items.csv").touch()
+    unchanged.nothing_new(published / "project")
+    (published / "source/children.csv").touch()
+    unchanged.mark_published()
+    assert unchanged.nothing_new(published / "project") is None
