@@ -22,13 +22,16 @@ from life_stage import paths
 PYTHON = Path(__file__).parents[1]
 PACKAGES = ("dbt-core", "dbt-duckdb", "duckdb", "numpy", "pandas", "scikit-learn", "scipy")
 SETTINGS = ("dbt_project.yml", "profiles.yml", "macros/**/*.sql", "models/**/*.yml", "models/**/*.md", "tests/**/*.yml")
-ENVIRONMENT = ("SOURCE", "WAREHOUSE", "PUBLISHED", "TARGET")  # without the key for user ids: a digest would reveal it
 NODES = ("models/**/*.sql", "models/**/*.py", "tests/**/*.sql", "seeds/**/*.csv")
 
 
 def project_digest(project: Path, patterns: Iterable[str] = SETTINGS) -> str:
-    """MD5 of the project's files by `patterns`, its Python modules, the packages' versions, and ENVIRONMENT."""
-    settings = [(name, os.environ.get(f"LIFE_STAGE_{name}")) for name in ENVIRONMENT]
+    """MD5 of the project's files by `patterns`, its Python modules, the packages' versions, the paths and the target.
+
+    Without the key for user ids, which a digest would reveal.
+    """
+    places = paths.source(), paths.warehouse(), paths.published(), os.environ.get("LIFE_STAGE_TARGET", "duckdb")
+    settings = [str(place) for place in places]
     found = hashlib.md5(repr([settings, [(name, version(name)) for name in PACKAGES]]).encode())
     for file in [*files_of(project, patterns), *files_of(PYTHON, ("life_stage*/*.py",))]:
         found.update(f"{file.name} ".encode() + file.read_bytes())
