@@ -135,7 +135,7 @@ PANELS = [
     ReportPanel(
         "Shoppers without a child",
         "Share of the users without a registration that have no child and expect none, estimated by each model, with "
-        "its 95 % interval. Last column: published rows whose shopper is expected to have none.",
+        "a 95 % interval for sampling alone. Last column: published rows whose shopper is expected to have none.",
         """
         select model_version as model, childless_share as share,
             greatest(childless_share - 1.96 * childless_share_error, 0) as lowest,
