@@ -12,22 +12,21 @@
     ) %}
 {% endmacro %}
 
-{% macro forget_hashes(nodes=none) %}
-    {# Statements that cause the nodes to be built again; none: all of them. Operations that change tables need it. #}
-    {% if node_hashes().identifier not in tables_there(target.schema) %} {% do return([]) %} {% endif %}
-    {% do return(
-        [
-            "delete from "
-            ~ node_hashes()
-            ~ (" where node in (" ~ quoted(nodes) ~ ")" if nodes is not none else "")
-        ]
-    ) %}
+{% macro forget_hashes() %}
+    {# Statements that cause every node to be built again. Operations that change tables need them. #}
+    {% if not skips_unchanged() %} {% do return([]) %} {% endif %}
+    {% do return([create_node_hashes(), "delete from " ~ node_hashes()]) %}
+{% endmacro %}
+
+{% macro forget_hash(node) %}
+    {# SQL: causes the node to be built again. #}
+    {% do return("delete from " ~ node_hashes() ~ " where node = '" ~ node ~ "'") %}
 {% endmacro %}
 
 {% macro remember_hash(node, input_hash, output_hash) %}
     {# Records that the node was built. #}
     {% set row = " values ('" ~ [node, input_hash, output_hash] | join("', '") ~ "')" %}
-    {% do run_as_one(forget_hashes([node]) + ["insert into " ~ node_hashes() ~ row]) %}
+    {% do run_as_one([forget_hash(node), "insert into " ~ node_hashes() ~ row]) %}
 {% endmacro %}
 
 {% macro is_always_built(node) %}
@@ -83,7 +82,7 @@
         {{ return({"relations": [target_relation]}) }}
     {% endif %}
     {{ run_hooks(pre_hooks) }}
-    {% do run_as_one(forget_hashes([model.name]) + ["drop table if exists " ~ new]) %}
+    {% do run_as_one([forget_hash(model.name), "drop table if exists " ~ new]) %}
     {% set writing = create_table_as(false, new, model["compiled_code"], language) %}
     {% call statement("main", language=language) %} {{ writing }}{% endcall %}
     {% set dropping = ["drop " ~ old.type ~ " " ~ old] if old is not none else [] %}

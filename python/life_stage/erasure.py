@@ -15,7 +15,8 @@ from dbt.adapters.duckdb.utils import TargetConfig
 from dbt_common.exceptions import DbtRuntimeError
 
 from life_stage import paths
-from life_stage.publishing import content_hash, read_manifest, sets_of, sql_literal, write_set
+from life_stage.paths import read_manifest
+from life_stage.publishing import content_hash, sets_of, sql_literal, write_set
 
 TEXTS = """
     select schema_name, table_name, column_name, schema_name = current_schema() and column_name = 'user_id'

@@ -1,5 +1,6 @@
-"""Paths of a run, from environment variables, with the defaults of profiles.yml and the macros."""
+"""Paths of a run, from environment variables with the defaults of profiles.yml; the manifest of the published set."""
 
+import json
 import os
 from pathlib import Path
 
@@ -17,3 +18,11 @@ def warehouse() -> Path:
 def published() -> Path:
     """Link to the published set: LIFE_STAGE_PUBLISHED."""
     return Path(os.environ.get("LIFE_STAGE_PUBLISHED", "published"))
+
+
+def read_manifest(link: Path) -> dict | None:
+    """The manifest of the published set; None if it is missing or unreadable."""
+    try:
+        return json.loads((link / "manifest.json").read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None

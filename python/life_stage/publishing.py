@@ -17,6 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from life_stage import on_spark
+from life_stage.paths import read_manifest
 
 VIEW_FILE = "life_stage.duckdb"
 DICTIONARY, DICTIONARY_COLUMNS = "dictionary.csv", ("mart", "column", "type", "description")
@@ -112,14 +113,6 @@ def is_published(link: Path, manifest: dict | None, target: dict) -> bool:
     files |= {f"{name}.csv": facts["csv_sha256"] for name, facts in manifest["files"].items() if name in SMALL}
     files[DICTIONARY] = manifest.get("dictionary_sha256")
     return all((link / file).exists() and sync_to_disk(link / file)["sha256"] == sha for file, sha in files.items())
-
-
-def read_manifest(link: Path) -> dict | None:
-    """The manifest of the published set; None if it is missing or unreadable."""
-    try:
-        return json.loads((link / "manifest.json").read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
-        return None
 
 
 def write_set(marts: Marts, link: Path, facts: dict, previous: dict | None) -> dict:

@@ -7,7 +7,7 @@ import duckdb
 import pandas as pd
 
 from life_stage import paths
-from life_stage.publishing import read_manifest
+from life_stage.paths import read_manifest
 
 ACCURACY = """
     with newest as (from stage_accuracy where cohort = 'all' and period <> 'all' qualify period = max(period) over ())

@@ -169,6 +169,8 @@ with
             coalesce(registered.registration_probability, cast(0 as double)) as registration_weight,
             coalesce(known.registered_share, cast(0 as double)) as registered_share,
             known.user_id is not null as has_registrations,
+            -- Weight of behaviour alone: that the child's own registration is wrong, or all of the household's.
+            1 - coalesce(registered.registration_probability, known.registered_share, 0) as behaviour_weight,
             1 - (1 - coalesce(known.registered_share, 0)) * children.no_child_probability as has_child,
             1 - children.no_child_probability as is_parent,
             -- Where the registrations are right, another child is there only if it is registered late.
@@ -240,13 +242,9 @@ with
                 end as s_{{ stage.name }},
             {% endfor %}
             registration_weight * case when age_months < {{ first.from_month }} then 1.0 else 0.0 end
-            + (1 - case when registered_no is null then registered_share else registration_weight end)
-            * is_parent
-            * not_yet_expecting_probability as s_not_expecting,
+            + behaviour_weight * is_parent * not_yet_expecting_probability as s_not_expecting,
             registration_weight * case when age_months >= {{ last.to_month }} then 1.0 else 0.0 end
-            + (1 - case when registered_no is null then registered_share else registration_weight end)
-            * is_parent
-            * graduated_probability as s_aged_out
+            + behaviour_weight * is_parent * graduated_probability as s_aged_out
         from households
     ),
     complete as (
