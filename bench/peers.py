@@ -31,6 +31,7 @@ INPUTS = {
 }
 MODELS = {
     "indexed_features": "table",
+    "observed_features": "view",
     "feature_activity": "view",
     "user_month_features": "table",
     "stage_log_likelihoods": "table",
@@ -68,6 +69,8 @@ def project(folder: Path) -> None:
         connection.execute("set threads = 2; set preserve_insertion_order = false")
         for table in INPUTS:
             connection.execute(f"create view {table} as from '{folder / table}.parquet'")
+        # Session-category groups are not compared.
+        connection.execute("create view stg_items as select '' as item_id, '' as leaf_category where false")
         for model, kind in MODELS.items():
             connection.execute(f"create {kind} {model} as {(folder / f'{model}.sql').read_text()}")
         connection.execute(f"copy stage_log_likelihoods to '{folder}/by_project.parquet'")

@@ -195,18 +195,6 @@
             where search_term not in (select search_term from {{ schema }}.search_terms)
             ;
         {% endfor %}
-        {% if adapter.get_relation(target.database, schema, "indexed_features") %}
-            delete from {{ schema }}.indexed_features
-            where
-                feature not in (
-                    select feature
-                    from {{ schema }}.item_features
-                    union all
-                    select feature
-                    from {{ schema }}.search_term_features
-                )
-            ;
-        {% endif %}
         delete from {{ schema }}.text_ages
         where
             text not in (select search_term from {{ schema }}.search_terms)

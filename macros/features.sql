@@ -21,41 +21,6 @@
     {% do return(found) %}
 {% endmacro %}
 
-{% macro observed_features(columns) -%}
-    {#- SQL: the observed features of the CTE `actions`, one row per action and feature of its item or search term, with
-        these columns and the feature id. Features of items also occur per kind of action. -#}
-    {%- set kept = "actions." ~ columns | join(", actions.") -%}
-    {% for action in ["''", "actions.action"] %}
-        select {{ kept }}, indexed_features.feature_id
-        from actions
-        inner join
-            {{ with_feature_ids("item_features") }} as indexed_features
-            on actions.item_id = indexed_features.item_id
-            and indexed_features.action = {{ action }}
-        union all
-    {% endfor %}
-    select {{ kept }}, indexed_features.feature_id
-    from actions
-    inner join
-        {{ with_feature_ids("search_term_features") }} as indexed_features
-        on actions.search_term = indexed_features.search_term
-        and indexed_features.action = ''
-{%- endmacro %}
-
-{% macro with_feature_ids(features) -%}
-    {#- SQL: item_features or search_term_features with ids instead of names. -#}
-    (
-        select features.*, numbers.action, numbers.feature_id
-        from {{ ref(features) }} as features
-        inner join {{ ref("indexed_features") }} as numbers on features.feature = numbers.feature
-    )
-{%- endmacro %}
-
-{% macro feature_names() -%}
-    {#- SQL: id and full name of every feature. -#}
-    (select distinct feature_id, full_name from {{ ref("indexed_features") }})
-{%- endmacro %}
-
 {% macro features_and_activity() -%}
     {#- SQL: features of active user-months, plus a feature with an empty name: the intercept of being active. -#}
     (

@@ -1,11 +1,10 @@
-"""Inputs of scoring and the second-child filter on Spark, one row per user."""
+"""Input of scoring on Spark, one row per user."""
 
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from life_stage.birth_months import Ages
 from life_stage.on_spark import Relation
 
 
@@ -39,36 +38,4 @@ def observed_by_user(features: Relation, users: Relation, known: list[str], mont
         features=features.frame,
         users=users.frame,
         vocabulary=spark.createDataFrame(vocabulary),
-    )
-
-
-def groups_by_user(
-    posteriors: Relation, groups: Relation, state: Relation, ages: Ages, month: str, previous_month: str
-) -> Any:
-    """One row per user of posteriors in the month: user_id, tenure, p_<stage>, c_pairs, groups' log-likelihoods."""
-    p = ", ".join(f"p_{stage}" for stage in ages.stages)
-    log_likelihood = ", ".join(f"ll_{age_bin}" for age_bin in ages.bins)
-    tenure = f"(year(date '{month}') - year(first_month)) * 12 + month(date '{month}') - month(first_month)"
-    return posteriors.frame.sparkSession.sql(
-        f"""
-        with
-            acted as (
-                select
-                    user_id,
-                    array_sort(
-                        collect_list(struct(category_group, array({log_likelihood}) as log_likelihood))
-                    ) as groups
-                from {{groups}}
-                where month = date '{month}'
-                group by user_id
-            )
-        select known.user_id, {tenure} as tenure, {p}, carried.c_pairs, acted.groups.log_likelihood
-        from {{posteriors}} as known
-        left join {{state}} as carried on known.user_id = carried.user_id and carried.month = date '{previous_month}'
-        left join acted on known.user_id = acted.user_id
-        where known.month = date '{month}'
-        """,
-        posteriors=posteriors.frame,
-        groups=groups.frame,
-        state=state.frame,
     )

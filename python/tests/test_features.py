@@ -272,13 +272,11 @@ class CountedMonth:
         file = next(base.folder.glob("target/compiled/**/user_month_features.sql"))
         self.sql = file.read_bytes().decode().replace("__month__", "2017-01-01")
         self.connection.execute("attach ':memory:' as warehouse")
-        for table in ("stg_actions", "item_features", "search_term_features", "indexed_features"):
-            texts = ", ".join(
-                f"cast(null as text) as {name}" for name in ("action", "item_id", "search_term", "feature", "full_name")
-            )
-            dates = "current_date as month, current_date as acted_on"
-            empty = f"select 'anna' as user_id, 1 as feature_id, {dates}, {texts} limit 0"
-            self.connection.execute(f"create table warehouse.main.{table} as {empty}")
+        for table, columns in {
+            "observed_features": "current_date as month, 'anna' as user_id, 1 as feature_id, 1 as day_bit",
+            "indexed_features": "1 as feature_id, 'n=x' as feature",
+        }.items():
+            self.connection.execute(f"create table warehouse.main.{table} as select {columns} limit 0")
 
     def rows(self, value: str = "1", month: str = "date '2017-01-01'", feature: str = "'n=x'") -> list[tuple]:
         """The counted features if the group returns these rows for anna: (user, month, feature, days, value)."""

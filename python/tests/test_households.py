@@ -43,18 +43,21 @@ def test_group_log_likelihood_is_the_sum_over_observed_features(base):
     items = base.frame("stg_items")[["item_id", "leaf_category"]]
     of_items, of_terms = base.frame("item_features"), base.frame("search_term_features")
     looked = actions.merge(items, on="item_id").merge(of_items, on="item_id")
-    looked["category_group"] = "leaf=" + looked["leaf_category"]
     stronger = looked[looked["action"] != "click"]
     stronger = stronger.assign(feature=stronger["feature"] + ":" + stronger["action"])
-    searched = actions.merge(of_terms, on="search_term").assign(category_group="search")
-    days = pd.concat([looked, stronger, searched]).groupby(["user_id", "category_group", "feature"])["acted_on"]
+    searched = actions.merge(of_terms, on="search_term").assign(leaf_category="")
+    days = pd.concat([looked, stronger, searched]).groupby(["user_id", "leaf_category", "feature"])["acted_on"]
     days = days.nunique().rename("n").reset_index()
     weights = base.frame("model_weights")
     columns = [name for name in weights.columns if name.startswith("w_")]
     weighed = days.merge(weights, on="feature")
     weighed[columns] = weighed[columns].mul(np.log1p(weighed["n"]), axis=0)
-    expected = weighed.groupby(["user_id", "category_group"])[columns].sum()
-    found = base.frame("group_log_likelihoods", month).set_index(["user_id", "category_group"]).sort_index()
+    expected = weighed.groupby(["user_id", "leaf_category"])[columns].sum()
+    found = base.frame("group_log_likelihoods", month)
+    ids = base.frame("indexed_features").merge(items, how="left").fillna({"leaf_category": ""})
+    names = ids[["group_id", "leaf_category"]].drop_duplicates()
+    assert len(names) == names["group_id"].nunique() == names["leaf_category"].nunique()
+    found = found.merge(names).set_index(["user_id", "leaf_category"]).sort_index()
     assert list(found.index) == list(expected.index) and len(found) > 300
     np.testing.assert_allclose(found[[f"ll_{c[2:]}" for c in columns]], expected, rtol=0, atol=1e-8)
 
@@ -67,7 +70,7 @@ def presence_of(base: Shop, bins: list[str]) -> pd.DataFrame:
         model[model["parameter_type"] == kind].set_index("age_bin")["value"][bins].to_numpy()
         for kind in ("prior", "intercept")
     )
-    n_groups = groups.groupby(["user_id", "month"])["category_group"].transform("size").to_numpy()
+    n_groups = groups.groupby(["user_id", "month"])["group_id"].transform("size").to_numpy()
     score = groups[[f"ll_{name}" for name in bins]].to_numpy() + intercept / n_groups[:, None]
     likelihood = np.exp(2 * score)
     ratio = likelihood / (likelihood @ share)[:, None]

@@ -20,11 +20,12 @@ PUBLISHING = "model.life_stage.published_marts"
 WITHOUT_KEY = {"stg_action_rows", "stg_item_rows", "stg_child_rows"}
 # Views over the whole history, read for a few users or when training is due: testing their key is too expensive.
 READ_ON_DEMAND = {
+    "observed_features": "month, action_id, feature_id",
     "training_features": "row_no, feature",
     "training_vocabulary": "feature",
     "design_matrix": "row_no, feature_id",
     "stage_posteriors": "method, user_id, child_no, month",
-    "group_log_likelihoods": "user_id, month, category_group",
+    "group_log_likelihoods": "user_id, month, group_id",
     "presence_log_likelihoods": "user_id, month",
     "household_terms": "user_id, month",
     "stage_attributions": "user_id, month, stage, rank",

@@ -7,21 +7,21 @@
 }}
 -- depends_on: {{ ref("month_calendar") }}
 with
-    actions as (
-        -- One bit per day of the month: counting bits is cheaper than counting distinct days.
-        select *, cast(power(2, day(acted_on) - 1) as integer) as day_bit
-        from {{ ref("stg_actions") }}
-        where month = {{ this_month() }}
-    ),
-    observed as ({{ observed_features(["user_id", "day_bit"]) }}),
     observed_days as (
         select user_id, feature_id, cast(bit_count(bit_or(day_bit)) as integer) as n_days
-        from observed
+        from {{ ref("observed_features") }}
+        where month = {{ this_month() }}
         group by user_id, feature_id
-    )
-select user_id, {{ this_month() }} as month, names.full_name as feature, n_days, ln(1 + n_days) as value
+    ),
+    names as (select distinct feature_id, feature from {{ ref("indexed_features") }})
+select
+    observed_days.user_id,
+    {{ this_month() }} as month,
+    names.feature,
+    observed_days.n_days,
+    ln(1 + observed_days.n_days) as value
 from observed_days
-inner join {{ feature_names() }} as names on observed_days.feature_id = names.feature_id
+inner join names on observed_days.feature_id = names.feature_id
 {% for feature_group in feature_families(["feature", "month", "user_id", "value"]) %}
     union all
     select

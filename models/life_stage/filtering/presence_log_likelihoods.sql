@@ -4,9 +4,6 @@
 {{ config(materialized="view") }}
 {% set bins = age_bins() | map(attribute="name") | list %}
 with
-    counted as (
-        select *, count(*) over (partition by user_id, month) as n_groups from {{ ref("group_log_likelihoods") }}
-    ),
     shares as (
         select
             model_version,
@@ -21,19 +18,22 @@ with
     -- The intercept, the log-likelihood of being active, is divided among the groups.
     sharpened as (
         select
-            counted.user_id,
-            counted.month,
-            counted.model_version,
+            evidence.user_id,
+            evidence.month,
+            evidence.model_version,
             {% for bin in bins %}
                 shares.share_{{ bin }},
-                2 * (counted.ll_{{ bin }} + intercept.w_{{ bin }} / counted.n_groups) as s_{{ bin }}
+                2 * (
+                    evidence.ll_{{ bin }}
+                    + intercept.w_{{ bin }} / count(*) over (partition by evidence.user_id, evidence.month)
+                ) as s_{{ bin }}
                 {%- if not loop.last %},{% endif %}
             {% endfor %}
-        from counted
-        inner join shares on counted.model_version = shares.model_version
+        from {{ ref("group_log_likelihoods") }} as evidence
+        inner join shares on evidence.model_version = shares.model_version
         inner join
             (select * from {{ ref("model_weights") }} where feature = '') as intercept
-            on counted.model_version = intercept.model_version
+            on evidence.model_version = intercept.model_version
     ),
     peaks as (
         select *, greatest({% for bin in bins %}s_{{ bin }} {%- if not loop.last %}, {% endif %} {% endfor %}) as peak
