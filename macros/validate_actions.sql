@@ -1,11 +1,19 @@
 {# Validation of raw actions: types and rejection reasons, for the inventory of files and for staging. #}
-{% macro typed_actions(raw_rows, user_id=none) -%}
-    {#- SQL: raw actions with the types and the action names of the project, one row per raw row. -#}
+{% macro dated_actions(raw_rows) -%}
+    {#- SQL: raw actions with their time in UTC; other columns of the source than those of the contract are left out.
+        -#}
+    {%- set columns = contract_columns("actions") | map(attribute="name") if execute else [] -%}
+    select {{ columns | join(", ") }}, source_file, {{ utc_timestamp("occurred_at") }} as utc_time
+    from ({{ raw_rows }}) as raw_rows
+{%- endmacro %}
+
+{% macro typed_actions(dated_rows, user_id=none) -%}
+    {#- SQL: dated actions with the types and the action names of the project, one row per raw row. -#}
     select
         raw_actions.source_file,
         {{ id_of("raw_actions.action_id") }} as action_id,
         {{ user_id or user_id_of("raw_actions.user_id") }} as user_id,
-        {{ utc_timestamp("raw_actions.occurred_at") }} as occurred_at,
+        raw_actions.utc_time as occurred_at,
         coalesce(synonyms.action, 'unknown') as action,
         {{ id_of("raw_actions.item_id") }} as item_id,
         nullif(trim(raw_actions.search_term), '') as search_term,
@@ -16,7 +24,7 @@
         cast(raw_actions.occurred_at as string) as raw_occurred_at,
         raw_actions.action as raw_action,
         nullif(trim(raw_actions.quantity), '') as raw_quantity
-    from ({{ raw_rows }}) as raw_actions
+    from ({{ dated_rows }}) as raw_actions
     left join {{ ref("action_synonyms") }} as synonyms on lower(trim(raw_actions.action)) = synonyms.word
 {%- endmacro %}
 
@@ -71,7 +79,7 @@
     from
         (
             select *, {{ action_rejection_reasons() }} as reasons
-            from ({{ typed_actions(raw_rows, id_of("raw_actions.user_id")) }}) as typed
+            from ({{ typed_actions(dated_actions(raw_rows), id_of("raw_actions.user_id")) }}) as typed
         ) as validated
     group by source_file, {{ in_month }}
 {%- endmacro %}

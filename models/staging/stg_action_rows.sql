@@ -7,20 +7,22 @@
 }}
 -- depends_on: {{ ref("source_file_months") }} {{ ref("stg_consents") }} {% do source("shop", "actions") %}
 with
-    typed as ({{ typed_actions("__source_rows__") }}),
+    dated as ({{ dated_actions("__source_rows__") }}),
+    -- Rows of other months are left out before anything else is parsed: a file may hold many months.
     month_rows as (
         select *
-        from typed
+        from dated
         where
             case
                 when
-                    occurred_at >= timestamp '2000-01-01'
-                    and {{ month_of(business_time("occurred_at")) }} <= {{ month_of(business_time(clock())) }}
-                then {{ month_of(business_time("occurred_at")) }} = {{ this_month() }}
+                    utc_time >= timestamp '2000-01-01'
+                    and {{ month_of(business_time("utc_time")) }} <= {{ month_of(business_time(clock())) }}
+                then {{ month_of(business_time("utc_time")) }} = {{ this_month() }}
                 else source_file in (__home_files__)
             end
     ),
-    validated as (select *, {{ action_rejection_reasons() }} as reasons from month_rows),
+    typed as ({{ typed_actions("select * from month_rows") }}),
+    validated as (select *, {{ action_rejection_reasons() }} as reasons from typed),
     duplicate_ids as (select action_id from validated where reasons is null group by action_id having count(*) > 1),
     ranked_duplicates as (
         select
