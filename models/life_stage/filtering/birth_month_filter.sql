@@ -6,7 +6,7 @@
     config(
         materialized="recursive_monthly",
         full_refresh=false,
-        meta={"months": "months_with_model", "state": "birth_month_state"},
+        meta={"months": "months_with_model", "state": "birth_month_state", "pass": "birth_month_pass"},
     )
 }}
 -- depends_on: {{ ref("month_model_assignments") }} {{ ref("month_calendar") }}

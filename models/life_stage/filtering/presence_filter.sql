@@ -5,7 +5,7 @@
     config(
         materialized="recursive_monthly",
         full_refresh=false,
-        meta={"months": "months_with_model", "state": "presence_state"},
+        meta={"months": "months_with_model", "state": "presence_state", "pass": "presence_pass"},
     )
 }}
 -- depends_on: {{ ref("month_model_assignments") }} {{ ref("month_calendar") }}
