@@ -79,7 +79,7 @@
 
 {% macro start_pass(months, target_relation, state_table) %}
     {# Creates the tables of the pass, unless they are those of an unfinished pass of the same months. #}
-    {% set hash, relation = local_md5(tojson(months)), pass_relation() %}
+    {% set hash, relation = local_md5(tojson(months) ~ state_version()), pass_relation() %}
     {% if input_hashes_of(relation.identifier).values() | list != [hash] %}
         {% set statements = drop_pass() %}
         {% set tables = {"": target_relation, "_cells": state_table, "_rows": "(" ~ months[0].rows ~ ")"} %}
@@ -87,6 +87,13 @@
             {% do statements.append("create table " ~ pass_relation(part) ~ " as select * from " ~ rows ~ " limit 0") %}
         {% endfor %}
         {% do run_as_one(statements + record_month(relation.identifier, "1970-01-01", hash)) %}
+    {% endif %}
+{% endmacro %}
+
+{% macro drop_unfinished_pass() %}
+    {# Drops the tables of a pass that its months no longer need. #}
+    {% if target.type == "duckdb" and input_hashes_of(pass_relation().identifier) %}
+        {% do run_as_one(drop_pass()) %}
     {% endif %}
 {% endmacro %}
 
@@ -122,7 +129,7 @@
         [
             "from life_stage import filter_pass, " ~ config.get("meta").get("pass") ~ " as arithmetic",
             "dbtObj = materialize = lambda *arguments: None",
-            "model= lambda dbt, session: filter_pass.run(session, arithmetic.Pass, "
+            "def model(dbt, session): filter_pass.run(session, arithmetic.Pass, "
             ~ tojson(tojson(plan))
             ~ ")",
         ]

@@ -381,6 +381,11 @@
     {% do return(empty_month(relation, month) + ["insert into " ~ relation ~ " by name " ~ sql]) %}
 {% endmacro %}
 
+{% macro sorted_by_user() -%}
+    {#- SQL: the order of a month's rows in the table, by which DuckDB compresses and skips blocks. -#}
+    {{ return("" if target.type == "spark" else " order by user_id") }}
+{%- endmacro %}
+
 {% macro empty_month(relation, month) %}
     {# Statements that remove the month's rows from a table. #}
     {% set of_month = "(month = date '" ~ month ~ "')" %}

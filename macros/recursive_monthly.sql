@@ -141,10 +141,8 @@
     {% do drop_untargeted_months(target_relation, targets, input_hashes_of(this.identifier)) %}
     {% do drop_untargeted_months(state_table, targets, input_hashes_of(state_table.identifier)) %}
     {% set is_one_pass = has_pass(updating) %}
-    {% if not is_one_pass and input_hashes_of(pass_relation().identifier) %}
-        {% do run_as_one(drop_pass()) %}
-    {% endif %}
-    {% if is_one_pass %}
+    {% if not is_one_pass %} {% do drop_unfinished_pass() %}
+    {% else %}
         {% if is_absent %}
             {% do create_from_month(target_relation, step_table, sql_of_step(updating[0], state_table)) %}
         {% endif %}
@@ -152,7 +150,9 @@
         {% set months = months_of_pass(updating, changed, inputs.rows) %}
         {% do start_pass(months, target_relation, state_table) %}
         {% set filling = pass_code(months, inputs, state_table, updating[0].previous_month) %}
-        {% call statement("pass", language="python") %} {{ filling }}{% endcall %}
+        {% do commit_so_far() %}
+        {% call statement("pass", language="python") %} {{ filling }}
+        {% endcall %}
         {% do run_as_one(finish_pass(months, updating, target_relation, state_table)) %}
     {% endif %}
     {% set published = [] %}
@@ -169,7 +169,9 @@
         {% set of_step = "select " ~ published | join(", ") ~ " from " ~ step_table %}
         {% if loop.first %} {% do create_when_absent(target_relation, of_step) %} {% endif %}
         {% set statements, state = [], "select " ~ state_columns ~ " from " ~ step_table %}
-        {% if row.month in changed %} {% do statements.extend(write_month(target_relation, row, of_step)) %} {% endif %}
+        {% if row.month in changed %}
+            {% do statements.extend(write_month(target_relation, row, of_step ~ sorted_by_user())) %}
+        {% endif %}
         {% if updating %}
             {% do statements.extend(write_month(state_table, row, state)) %}
             {% if row.previous_month[5:7] != "12" %}

@@ -7,7 +7,7 @@ finished batches are stored, so that a killed pass continues with the users who 
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -67,7 +67,7 @@ def run(session: duckdb.DuckDBPyConnection, make: Callable[..., Arithmetic], pla
     for start in range(0, len(users), plan.users_per_batch):
         progress.show(f"{start:,} of {len(users):,} users")
         batch = users.slice(start, plan.users_per_batch)
-        published, stored = map(pa.concat_tables, zip(*blocks(session, plan, batch, arithmetic), strict=True))
+        published, stored = of_batch(session, plan, batch, arithmetic)
         check(published, plan.model)
         store(session, {plan.published: published, plan.stored: stored})
 
@@ -112,10 +112,10 @@ def pending_users(session: duckdb.DuckDBPyConnection, plan: Plan) -> pa.Array:
     return session.sql(missing).to_arrow_table()["user_id"].combine_chunks()
 
 
-def blocks(
+def of_batch(
     session: duckdb.DuckDBPyConnection, plan: Plan, users: pa.Array, arithmetic: Arithmetic
-) -> Iterator[tuple[pa.Table, pa.Table]]:
-    """Published rows and state rows of the users of a batch, block by block."""
+) -> tuple[pa.Table, pa.Table]:
+    """Published rows and state rows of a batch of users, computed block by block."""
     bounds = [users[0].as_py(), users[-1].as_py()]
     rows, state = (
         session.sql(f"select * from ({sql}) where user_id between ? and ? order by user_id", params=bounds)
@@ -123,15 +123,17 @@ def blocks(
         .combine_chunks()
         for sql in (f"from {plan.gathered}", plan.state)
     )
-    edges = [*range(0, len(users), USERS_PER_BLOCK), len(users)]
-    of_rows, of_state = (
-        np.searchsorted(pc.index_in(table["user_id"], value_set=users).to_numpy(), edges) for table in (rows, state)
+    starts = [*range(0, len(users), USERS_PER_BLOCK), len(users)]
+    first_row, first_state = (
+        np.searchsorted(pc.index_in(table["user_id"], value_set=users).to_numpy(), starts) for table in (rows, state)
     )
-    with np.errstate(invalid="ignore", divide="ignore"):  # check() finds what is no distribution
-        for user, row, carried in zip(*map(pairwise, (edges, of_rows, of_state)), strict=True):
-            yield arithmetic(
-                *(table[slice(*bounds)] for table, bounds in ((users, user), (rows, row), (state, carried)))
-            )
+    with np.errstate(invalid="ignore", divide="ignore"):  # check finds what is no distribution
+        found = [
+            arithmetic(users[slice(*of_users)], rows[slice(*of_rows)], state[slice(*of_state)])
+            for of_users, of_rows, of_state in zip(*map(pairwise, (starts, first_row, first_state)), strict=True)
+        ]
+    published, stored = map(pa.concat_tables, zip(*found, strict=True))
+    return published, stored
 
 
 def check(published: pa.Table, identifier: str) -> None:
