@@ -354,6 +354,11 @@
     {{ return(" using parquet partitioned by (" ~ columns ~ ")" if target.type == "spark" else "") }}
 {%- endmacro %}
 
+{% macro runs_python_in_batches() %}
+    {# True on DuckDB, where a recursive model can be one pass over batches of users (filter_pass.sql). #}
+    {% do return(target.type == "duckdb") %}
+{% endmacro %}
+
 {% macro months_without_rows(relation, sql) -%}
     {#- SQL that creates a table of months with the columns of a query. -#}
     {%- set no_rows = "select * from (" ~ sql ~ ") as months where false" -%}
