@@ -3,7 +3,7 @@
    of its input. The tables of an unfinished pass stay, recorded in the build log with the hash of what it computes. #}
 {% macro users_per_batch() %}
     {# Users whose rows are computed in memory and stored at once. #}
-    {% do return(10000) %}
+    {% do return(20000) %}
 {% endmacro %}
 
 {% macro has_pass(updating) %}

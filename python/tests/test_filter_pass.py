@@ -150,7 +150,7 @@ def killed_before(shop: Shop, pattern: str, occurrence: int) -> list[dict]:
 def test_a_killed_pass_goes_on_with_the_next_batch(in_a_pass, tmp_path):
     shop = copy_shop(in_a_pass, tmp_path / "shop")
     file = shop.folder / "macros" / "filter_pass.sql"
-    file.write_text(file.read_text().replace("return(10000)", "return(15)"))
+    file.write_text(file.read_text().replace("return(20000)", "return(15)"))
     shop.change(
         "update month_calendar set content_hash = 'again' where month > date '2016-01-01'",
         "update stage_log_likelihoods set days = days + 1 where month > date '2016-01-01'",
