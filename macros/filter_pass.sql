@@ -24,6 +24,7 @@
                 "prior_by_tenure": ref("prior_by_tenure"),
                 "activity_log_likelihoods": ref("activity_log_likelihoods"),
             },
+            "settings": {},
         }
     ) %}
 {% endmacro %}
@@ -42,7 +43,17 @@
             (select * from {{ ref("presence_log_likelihoods") }} where month = {{ this_month() }}) as log_likelihoods
             on active.user_id = log_likelihoods.user_id
     {% endset %}
-    {% do return({"rows": rows, "parameters": {}}) %}
+    {% do return({"rows": rows, "parameters": {}, "settings": {}}) %}
+{% endmacro %}
+
+{% macro fusion_pass() %}
+    {# Input of the pass of dynamic_fusion: the rows of a month. #}
+    {% set columns = ["user_id", "month"] %}
+    {% for stage in stages() %} {% do columns.append(stage_mass("bin_", stage) ~ " as m_" ~ stage.name) %} {% endfor %}
+    {% set rows = (
+        "select " ~ columns | join(", ") ~ " from " ~ ref("stage_scores") ~ " where month = " ~ this_month()
+    ) %}
+    {% do return({"rows": rows, "parameters": {}, "settings": {"fusion_merge": var("fusion_merge")}}) %}
 {% endmacro %}
 
 {% macro pass_relation(part="") %}
@@ -119,6 +130,7 @@
         "stages": stages(),
         "age_bins": age_bins(),
         "parameters": parameters,
+        "settings": inputs.settings,
         "state": "select * from " ~ state_table ~ " where month = date '" ~ previous_month ~ "'",
         "gathered": pass_relation("_rows") | string,
         "published": pass_relation() | string,

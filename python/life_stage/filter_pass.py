@@ -29,8 +29,9 @@ class Plan:
     """What one pass computes.
 
     months: month (YYYY-MM-DD), model_version, is_published, is_stored, and `rows`, the SQL of its input; stages,
-    age_bins: name, from_month, to_month; parameters: {name: SQL}; state: SQL of the state before the first month;
-    gathered, published, stored: tables of the pass, for input, published rows and state rows.
+    age_bins: name, from_month, to_month; parameters: {name: SQL}; settings: further arguments of the arithmetic;
+    state: SQL of the state before the first month; gathered, published, stored: tables of the pass, for input,
+    published rows and state rows.
     """
 
     model: str
@@ -38,6 +39,7 @@ class Plan:
     stages: list[dict]
     age_bins: list[dict]
     parameters: dict[str, str]
+    settings: dict[str, str]
     state: str
     gathered: str
     published: str
@@ -52,7 +54,7 @@ class Plan:
             for row in self.months
         ]
         parameters = {name: session.sql(sql).to_arrow_table() for name, sql in self.parameters.items()}
-        return make(Ages(*divisions[0], *divisions[1]), months, parameters)
+        return make(Ages(*divisions[0], *divisions[1]), months, parameters, **self.settings)
 
 
 def run(session: duckdb.DuckDBPyConnection, make: Callable[..., Arithmetic], plan_text: str) -> None:
