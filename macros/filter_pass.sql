@@ -140,11 +140,10 @@
     {% do return(
         [
             "from life_stage import filter_pass, " ~ config.get("meta").get("pass") ~ " as arithmetic",
+            "plan_text = " ~ tojson(tojson(plan)),
             "def dbtObj(load): return load",
+            "def model(dbt, session): filter_pass.run(session, arithmetic.Pass, plan_text)",
             "def materialize(rows, session): return rows",
-            "def model(dbt, session): filter_pass.run(session, arithmetic.Pass, "
-            ~ tojson(tojson(plan))
-            ~ ")",
         ]
         | join("\n")
     ) %}
@@ -152,18 +151,15 @@
 
 {% macro finish_pass(months, updating, target_relation, state_table) %}
     {# Statements that replace the months by the rows of the pass, sorted by user, and drop its tables. #}
-    {% set statements = [] %}
+    {% set statements, published = [], adapter.get_columns_in_relation(target_relation) %}
     {% for row in updating %}
-        {% set month = months[loop.index0] %}
-        {% set of_month = " where month = date '" ~ row.month ~ "' order by user_id" %}
+        {% set month, columns = months[loop.index0], [] %}
+        {% set of_month = " where month = date '" ~ row.month ~ "'" ~ sorted_by_user() %}
+        {% set of_run = {"model_version": quoted([row.model_version]), "run_id": quoted([invocation_id])} %}
+        {% for column in published %}
+            {% do columns.append(of_run.get(column.name, column.name) ~ " as " ~ column.name) %}
+        {% endfor %}
         {% if month.is_published %}
-            {% set values, columns = {
-                "model_version": quoted([row.model_version]),
-                "run_id": quoted([invocation_id]),
-            }, [] %}
-            {% for column in adapter.get_columns_in_relation(target_relation) %}
-                {% do columns.append(values.get(column.name, column.name) ~ " as " ~ column.name) %}
-            {% endfor %}
             {% set rows = "select " ~ columns | join(", ") ~ " from " ~ pass_relation() ~ of_month %}
             {% do statements.extend(write_month(target_relation, row, rows)) %}
         {% endif %}

@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 
 from life_stage.activity import N_CODES, context_of
 from life_stage.birth_months import Ages
-from life_stage.filter_parameters import BANDS, Layout, Model
+from life_stage.filter_parameters import Layout, Model
 from life_stage.pass_grid import Grid, Month, at_users, by_month, dates_of, matrix_of, numbers_of, table_of
-from life_stage.readout import MIN_DELTA, stored_terms
+from life_stage.readout import BANDS, MIN_DELTA, stored_terms
 
 CONFIRMED = np.log(20 * 0.153 / (1 - 0.153))  # as in the macro log_odds_to_confirm
 DAYS = ["days", "unspecific_days", "purchase_days"]
@@ -75,27 +75,16 @@ class Carried:
         )
         return {name: values.astype(np.float32) for name, values in found.items()}
 
-    def follow_birth(
-        self,
-        month: int,
-        is_active: np.ndarray,
-        expected: np.ndarray,
-        due: np.ndarray,
-        born: np.ndarray,
-        total: np.ndarray,
-        log_ratio: np.ndarray,
-    ) -> None:
-        """Sum the log-odds of a child against none over the active months after an expected birth.
-
-        expected, due, born, total: weights; log_ratio: of the unit of the weights to not_yet.
-        """
-        is_expected, is_due = expected > 0.5 * total, born + due > expected - due
-        change = np.where(is_active, log_of(born) + log_ratio - self.log_odds, 0)
+    def follow_birth(self, month: int, is_active: np.ndarray, weights: "Weights") -> None:
+        """Sum the log-odds of a child against none over the active months after an expected birth."""
+        is_expected = weights.expected > 0.5 * weights.total
+        change = np.where(is_active, weights.log_odds(weights.born) - self.log_odds, 0)
         since = np.where(is_expected, 0, self.log_ratio + np.nan_to_num(change))
-        is_known = self.first <= month
+        is_known, soon_born = self.first <= month, weights.born + weights.due
         self.is_open = is_known & (is_expected | (self.is_open & (since < CONFIRMED)))
         self.log_ratio = np.where(is_known, since, 0)
-        self.log_odds = np.where(is_known & is_due, log_of(born + due) + log_ratio, np.nan)
+        is_due = is_known & (soon_born > weights.expected - weights.due)
+        self.log_odds = np.where(is_due, weights.log_odds(soon_born), np.nan)
 
     def table(self, month: int) -> pa.Table:
         """The state rows of the users whose first month has come."""
@@ -116,9 +105,41 @@ class Carried:
         return table_of(columns, self.first <= month)
 
 
-def log_of(weight: np.ndarray) -> np.ndarray:
-    """The logarithm of a weight that may be 0."""
-    return np.log(np.maximum(weight, 1e-300))
+class Weights:
+    """Unnormalised posterior of a month and its sums, by user. points: grid points x users, of which the largest is 1.
+
+    peak, not_yet: logits of the largest weight and of not_yet.
+    """
+
+    def __init__(self, logits: np.ndarray, layout: Layout) -> None:
+        """logits: grid points x users, changed in place."""
+        self.layout, self.peak, self.not_yet = layout, logits.max(axis=0), logits[0].copy()
+        logits -= self.peak
+        self.points = np.exp(logits, out=logits)
+        self.total = self.points.sum(axis=0)
+        self.in_stages = np.stack([self.points[stage].sum(axis=0) for stage in layout.stages])
+        self.expected, self.due, self.born, self.past = (
+            self.points[part].sum(axis=0) for part in (layout.expected, layout.due, layout.born, layout.past)
+        )
+
+    def log_odds(self, born: np.ndarray) -> np.ndarray:
+        """The log-odds of the weight of a birth against a family that expects no child."""
+        return np.log(np.maximum(born, 1e-300)) + self.peak - self.not_yet
+
+    def months_left(self) -> np.ndarray:
+        """stages x users: expected months until the child leaves each stage, given that it is in it; NaN: no weight."""
+        found = np.full(self.in_stages.shape, np.nan)
+        for months, stage in zip(found, self.layout.stages, strict=True):
+            left = np.arange(stage.stop - stage.start, 0, -1)[:, None]
+            months[:] = (left * self.points[stage]).sum(axis=0)
+        return found / np.where(self.in_stages > 0, self.in_stages, np.nan)
+
+    def younger(self) -> np.ndarray:
+        """ages x users: the weight of each age and all younger ones. A cumsum takes ten times as long."""
+        found = self.points[1:-1].copy()
+        for before, after in pairwise(found):
+            after += before
+        return found
 
 
 class Pass:
@@ -152,37 +173,25 @@ class Pass:
 
     def readout(self, carried: Carried, model: Model, month: int, is_active: np.ndarray) -> dict[str, np.ndarray]:
         """Equation 3: the published columns of a month, by user."""
-        layout, stages, n = self.layout, self.layout.ages.stages, carried.n_active
+        stages, n = self.layout.ages.stages, carried.n_active
         tenure, stored = np.maximum(month - carried.first, 0), carried.terms()
-        log_tau, logit_delta, *biases = model.linear_in_terms(stored, n, month - carried.last_active)
         log_prior, prior = model.log_prior[:, tenure], model.prior[:, tenure]
+        log_tau, logit_delta, *biases = model.linear_in_terms(stored, n, month - carried.last_active)
         logits = np.exp(log_tau) * carried.c.points
         logits += model.activity_weight * carried.a.points
-        for points, bias in zip(layout.bins.values(), biases, strict=True):
+        for points, bias in zip(self.layout.bins.values(), biases, strict=True):
             logits[points] += bias
         logits += log_prior
-        peak, not_yet = logits.max(axis=0), logits[0].copy()
-        logits -= peak
-        weight = np.exp(logits, out=logits)
-
-        expected, due, born, past = (
-            weight[points].sum(axis=0) for points in (layout.expected, layout.due, layout.born, layout.past)
-        )
-        in_stages = np.stack([weight[points].sum(axis=0) for points in layout.stages])
-        total = weight.sum(axis=0)
-        carried.follow_birth(month, is_active, expected, due, born, total, peak - not_yet)
+        weights = Weights(logits, self.layout)
+        carried.follow_birth(month, is_active, weights)
         delta = np.maximum(1 / (1 + np.exp(-logit_delta)), MIN_DELTA)
-        shares = (1 - delta) * np.stack([*in_stages, weight[0], past]) / total + delta * prior
+        masses = np.stack([*weights.in_stages, weights.points[0], weights.past])
+        shares = (1 - delta) * masses / weights.total + delta * prior
         p, outside = shares[: len(stages)], shares[len(stages) :]
         stage = p.argmax(axis=0)
         level = model.levels[stage, np.digitize(n, BANDS)]
-        younger = running_sums(weight[1:-1])
-        has_birth_month = (younger[-1] > 0) & (outside <= 0.5).all(axis=0)
-
-        def birth_month(share: float | np.ndarray) -> np.ndarray:
-            age = layout.ages.first + (younger < share * younger[-1]).sum(axis=0)
-            return np.where(has_birth_month, dates_of(month - age), np.datetime64("NaT"))
-
+        is_dated = (outside <= 0.5).all(axis=0)
+        median, earliest, latest = self.birth_months(weights, month, is_dated, (0.5, 0.5 + level, 0.5 - level))
         return {
             "user_id": carried.users,
             "month": dates_of(np.full(len(n), month)),
@@ -192,27 +201,21 @@ class Pass:
             **{f"p_{name}": of_stage for name, of_stage in zip(stages, p / p.sum(axis=0), strict=True)},
             "not_yet_expecting_probability": outside[0],
             "graduated_probability": outside[1],
-            "expected_birth_month": birth_month(0.5),
-            "earliest_birth_month": birth_month(0.5 + level),
-            "latest_birth_month": birth_month(0.5 - level),
-            "months_until_next_stage": months_left(weight, layout, in_stages)[stage, np.arange(len(n))],
-            "birth_confirmed": ~carried.is_open & (born > 4 * (expected + weight[0])),
-            "log_marginal_likelihood": peak + np.log(total),
-            "no_child_log_ratio": not_yet - log_prior[0] - peak - np.log(total),
+            "expected_birth_month": median,
+            "earliest_birth_month": earliest,
+            "latest_birth_month": latest,
+            "months_until_next_stage": weights.months_left()[stage, np.arange(len(n))],
+            "birth_confirmed": ~carried.is_open & (weights.born > 4 * (weights.expected + weights.points[0])),
+            "log_marginal_likelihood": weights.peak + np.log(weights.total),
+            "no_child_log_ratio": weights.not_yet - log_prior[0] - weights.peak - np.log(weights.total),
             **stored,
         }
 
-
-def running_sums(weight: np.ndarray) -> np.ndarray:
-    """The sums of each row and the rows before it; ten times as fast as cumsum along the first axis."""
-    found = weight.copy()
-    for before, after in pairwise(found):
-        after += before
-    return found
-
-
-def months_left(weight: np.ndarray, layout: Layout, in_stages: np.ndarray) -> np.ndarray:
-    """stages x users: expected months until the child leaves each stage, given that it is in it; NaN for no weight."""
-    left = [np.arange(points.stop - points.start, 0, -1)[:, None] for points in layout.stages]
-    total = [(months * weight[points]).sum(axis=0) for months, points in zip(left, layout.stages, strict=True)]
-    return np.stack(total) / np.where(in_stages > 0, in_stages, np.nan)
+    def birth_months(
+        self, weights: Weights, month: int, is_dated: np.ndarray, shares: Sequence[float | np.ndarray]
+    ) -> list[np.ndarray]:
+        """The birth months with these shares of the weight on younger children; NaT unless is_dated."""
+        younger = weights.younger()
+        is_dated = is_dated & (younger[-1] > 0)
+        ages = [self.layout.ages.first + (younger < share * younger[-1]).sum(axis=0) for share in shares]
+        return [np.where(is_dated, dates_of(month - age), np.datetime64("NaT")) for age in ages]

@@ -9,9 +9,7 @@ import pyarrow.compute as pc
 
 from life_stage.birth_months import Ages
 from life_stage.pass_grid import Interpolation, matrix_of, point_names
-from life_stage.readout import TERMS
-
-BANDS = (2, 4, 9)  # active months from which the interval has its next level, as in the macro interval_bands
+from life_stage.readout import BANDS, TERMS
 
 
 class Layout:

@@ -31,6 +31,7 @@ TERMS = (
 )
 STORED_TERMS = tuple(name for name in TERMS if name not in ("constant", "log_active_months", "log_inactive_months"))
 RECENT_MONTHS = 6
+BANDS = (2, 4, 9)  # active months from which an interval has its next level, as in the macro interval_bands
 MIN_DELTA = 0.003  # one user in twenty has a wrong birthday, and one such user would outweigh all others
 UNSPECIFIC = 0.8  # a leaf category is unspecific below this share of the mean spread of leaf categories' weights
 

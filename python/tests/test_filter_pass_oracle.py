@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from filter_oracle import Divisions, Readout, prior_after, published_row
+from filter_oracle import Divisions, Readout, log_likelihood_at, prior_after, published_row
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -195,21 +195,19 @@ def test_presences_of_a_pass_are_sums_per_birth_month(histories):
             of_ages, rows = presence_sums(history, month), {}
             for stage, low, high in DIVISIONS.stages:
                 inside = of_ages[low - AGES.first : high - AGES.first]
-                rows |= {f"presence_{stage}": np.log(np.exp(inside).mean()), f"age_{stage}": low + inside.argmax()}
+                rows[f"presence_{stage}"] = np.log(np.exp(inside / 1000).mean())
+                rows[f"age_{stage}"] = low + inside.argmax()
             expected.append(rows)
     expected = pd.DataFrame(expected)
     np.testing.assert_allclose(frame[expected.columns].to_numpy(float), expected.to_numpy(float), rtol=1e-6, atol=1e-6)
 
 
 def presence_sums(history: dict, month: int) -> np.ndarray:
-    """The sum at each age of the grid in this month: log-likelihoods in 1/1000 nat, at the age of each past month."""
-    found = np.zeros(AGES.last - AGES.first + 1)
-    for number, age in enumerate(range(AGES.first, AGES.last + 1)):
-        for past, values in history.items():
-            if past <= month:
-                e, then = in_eighths(values)[:6], age - (month - past)
-                of_age = e[0] if then < AGES.first else np.interp(then, DIVISIONS.centres, e)
-                found[number] += np.floor(1000 * of_age + 0.5) / 1000
+    """The sum of log-likelihoods at each age of the grid in this month, in 1/1000 nat."""
+    found = np.zeros(AGES.last - AGES.first + 1, int)
+    for past in (past for past in history if past <= month):
+        e, then = in_eighths(history[past])[:6], np.arange(AGES.first, AGES.last + 1) - (month - past)
+        found += np.floor(1000 * log_likelihood_at(then, e, DIVISIONS) + 0.5).astype(int)
     return found
 
 
