@@ -360,6 +360,11 @@
     {{ return(" using parquet partitioned by (" ~ columns ~ ")" if target.type == "spark" else "") }}
 {%- endmacro %}
 
+{% macro runs_python_in_batches() %}
+    {# True on DuckDB, where a recursive model can be one pass over batches of users (filter_pass.sql). #}
+    {% do return(target.type == "duckdb") %}
+{% endmacro %}
+
 {% macro months_without_rows(relation, sql) -%}
     {#- SQL that creates a table of months with the columns of a query. -#}
     {%- set no_rows = "select * from (" ~ sql ~ ") as months where false" -%}
@@ -386,6 +391,11 @@
     {% endif %}
     {% do return(empty_month(relation, month) + ["insert into " ~ relation ~ " by name " ~ sql]) %}
 {% endmacro %}
+
+{% macro sorted_by_user() -%}
+    {#- SQL: the order of a month's rows in the table, by which DuckDB compresses and skips blocks. -#}
+    {{ return("" if target.type == "spark" else " order by user_id") }}
+{%- endmacro %}
 
 {% macro empty_month(relation, month) %}
     {# Statements that remove the month's rows from a table. #}

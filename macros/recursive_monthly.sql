@@ -1,4 +1,5 @@
-{# Materialization of recursive updates: the model's SQL is one month, run once per pending month, oldest first.
+{# Materialization of recursive updates: the model's SQL is one month, run once per pending month, oldest first. With
+   meta.pass, more than two months are one pass over batches of users instead (filter_pass.sql).
    meta.state names a macro that returns {column: type} of the carried state. The wide state has a table of its own.
    It is stored for the newest month and every December: a change in an older month restarts from there. #}
 {% macro state_relation(recursive_model=this) %}
@@ -35,10 +36,10 @@
 {% endmacro %}
 
 {% macro recursive_models() %}
-    {# The tables of every recursive model: [published columns, state]. #}
+    {# The tables of every recursive model: [published columns, state, unfinished pass]. #}
     {% set found = [] %}
     {% for node in graph.nodes.values() if node.config.materialized == "recursive_monthly" %}
-        {% do found.append([node.name, node.name ~ "_cells"]) %}
+        {% do found.append([node.name, node.name ~ "_cells", node.name ~ "_pass"]) %}
     {% endfor %}
     {% do return(found) %}
 {% endmacro %}
@@ -76,6 +77,24 @@
         {% endif %}
     {% endfor %}
     {% do return((rows[restart.at :] if changed else [], changed)) %}
+{% endmacro %}
+
+{% macro sql_of_step(row, state_table) %}
+    {# The model's SQL, or Python text, of one month. #}
+    {% do return(
+        sql_of_month(
+            model["compiled_code"], dict(row, state=state_table.schema ~ "." ~ state_table.identifier)
+        )
+    ) %}
+{% endmacro %}
+
+{% macro published_columns(step_table) %}
+    {# The names of the columns that are not carried sums alone. #}
+    {% set published = [] %}
+    {% for column in adapter.get_columns_in_relation(step_table) if not column.name.startswith(("c_", "a_")) %}
+        {% do published.append(column.name) %}
+    {% endfor %}
+    {% do return(published) %}
 {% endmacro %}
 
 {% macro check_step(step_table, month, columns) %}
@@ -121,27 +140,38 @@
     ) %}
     {% do drop_untargeted_months(target_relation, targets, input_hashes_of(this.identifier)) %}
     {% do drop_untargeted_months(state_table, targets, input_hashes_of(state_table.identifier)) %}
+    {% set is_one_pass = has_pass(updating) %}
+    {% if not is_one_pass %} {% do drop_unfinished_pass() %}
+    {% else %}
+        {% if is_absent %}
+            {% do create_from_month(target_relation, step_table, sql_of_step(updating[0], state_table)) %}
+        {% endif %}
+        {% set inputs = context[config.get("meta").get("pass")]() %}
+        {% set months = months_of_pass(updating, changed, inputs.rows) %}
+        {% do start_pass(months, target_relation, state_table) %}
+        {% set filling = pass_code(months, inputs, state_table, updating[0].previous_month) %}
+        {% do commit_so_far() %}
+        {% call statement("pass", language="python") %} {{ filling }}
+        {% endcall %}
+        {% do run_as_one(finish_pass(months, updating, target_relation, state_table)) %}
+    {% endif %}
     {% set published = [] %}
-    {% for row in updating or (rows[:1] if is_absent else []) %}
+    {% for row in (updating or (rows[:1] if is_absent else [])) if not is_one_pass %}
         {% do show_progress(timer, row, loop.index, updating | length) %}
-        {% set month_rows = sql_of_month(
-            model["compiled_code"], dict(row, state=state_table.schema ~ "." ~ state_table.identifier)
-        ) %}
+        {% set month_rows = sql_of_step(row, state_table) %}
         {% do drop_relation_if_exists(step_table) %}
         {% do commit_so_far() %}
         {% set writing = create_table_as(false, step_table, month_rows, model["language"]) %}
         {% call statement("step", language=model["language"]) %} {{ writing }}{% endcall %}
         {% do commit_so_far() %}
-        {% if loop.first %}
-            {% for column in adapter.get_columns_in_relation(step_table) if not column.name.startswith(("c_", "a_")) %}
-                {% do published.append(column.name) %}
-            {% endfor %}
-        {% endif %}
+        {% if loop.first %} {% do published.extend(published_columns(step_table)) %} {% endif %}
         {% do check_step(step_table, row.month, published) %}
         {% set of_step = "select " ~ published | join(", ") ~ " from " ~ step_table %}
         {% if loop.first %} {% do create_when_absent(target_relation, of_step) %} {% endif %}
         {% set statements, state = [], "select " ~ state_columns ~ " from " ~ step_table %}
-        {% if row.month in changed %} {% do statements.extend(write_month(target_relation, row, of_step)) %} {% endif %}
+        {% if row.month in changed %}
+            {% do statements.extend(write_month(target_relation, row, of_step ~ sorted_by_user())) %}
+        {% endif %}
         {% if updating %}
             {% do statements.extend(write_month(state_table, row, state)) %}
             {% if row.previous_month[5:7] != "12" %}

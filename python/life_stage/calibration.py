@@ -11,7 +11,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from life_stage.birth_months import softmax
-from life_stage.readout import TERMS, Readouts, ReadoutSettings, ReadoutWeights
+from life_stage.readout import BANDS, TERMS, Readouts, ReadoutSettings, ReadoutWeights
 from life_stage.regression import use_one_thread
 
 TAUS = (0.35, 0.5, 0.7, 0.85, 1.0, 1.15, 1.3, 1.5, 1.75, 2.1, 2.6, 3.3)
@@ -22,7 +22,6 @@ NOISE = 0.04  # expected share of wrong registrations
 NOISE_USERS = 200  # its weight, in users
 MAX_ITERATIONS = 120
 COVERAGE = 0.8  # of the interval of the birth month
-BANDS = (2, 4, 9)  # lower limits of the bands of active months; below the first: one month
 MIN_GROUP = 200  # readouts that determine an interval
 # Penalties, per user: on the differences between neighbouring bins, on biases, on everything else.
 SMOOTHNESS, SIZE, DISTANCE = 12.5, 2.5, 1.0

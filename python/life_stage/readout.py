@@ -8,6 +8,7 @@ logit delta and the biases are linear in the terms of TERMS, which describe how 
 """
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
@@ -28,7 +29,9 @@ TERMS = (
     "log_inactive_months",
     "recent_share",
 )
+STORED_TERMS = tuple(name for name in TERMS if name not in ("constant", "log_active_months", "log_inactive_months"))
 RECENT_MONTHS = 6
+BANDS = (2, 4, 9)  # active months from which an interval has its next level, as in the macro interval_bands
 MIN_DELTA = 0.003  # one user in twenty has a wrong birthday, and one such user would outweigh all others
 UNSPECIFIC = 0.8  # a leaf category is unspecific below this share of the mean spread of leaf categories' weights
 
@@ -213,16 +216,26 @@ def terms_of(
     peaks, days, unspecific, purchases = (cumulative[end] - cumulative[end - n_months]).T
     newest = np.where(n_months > 0, rows.lag[np.maximum(end - 1, 0)], months.lag + months.tenure)
     n_active = np.maximum(n_months, 1)
-    return np.column_stack(
-        [
-            np.ones(len(months)),
-            np.log(n_active),
-            np.log(np.maximum(total.max(axis=1) / np.maximum(peaks, 0.3), 0.02)),
-            np.log(np.maximum(peaks, 0.1) / n_active + 0.05),
-            np.log(days / n_active + 0.1),
-            unspecific / (days + 1),
-            purchases / (days + 1),
-            np.log1p(newest - months.lag),
-            (n_months - before) / RECENT_MONTHS,
-        ]
-    )
+    found = stored_terms(n_active, total.max(axis=1), peaks, (days, unspecific, purchases), n_months - before)
+    found |= {"constant": np.ones(len(months)), "log_active_months": np.log(n_active)}
+    found["log_inactive_months"] = np.log1p(newest - months.lag)
+    return np.column_stack([found[term] for term in TERMS])
+
+
+def stored_terms(
+    n_active: np.ndarray, largest: np.ndarray, peaks: np.ndarray, days: Sequence[np.ndarray], n_recent: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The terms that birth_month_filter stores, from sums over a user's months; same as readout_term_columns.
+
+    largest: the largest sum on the grid; peaks: sum of the months' largest log-likelihoods; days: in leaf categories,
+    of them in unspecific ones, with purchases; n_recent: active months of the last RECENT_MONTHS.
+    """
+    all_days, unspecific, purchases = days
+    return {
+        "agreement": np.log(np.maximum(largest / np.maximum(peaks, 0.3), 0.02)),
+        "sharpness": np.log(np.maximum(peaks, 0.1) / n_active + 0.05),
+        "volume": np.log(all_days / n_active + 0.1),
+        "unspecific_share": unspecific / (all_days + 1),
+        "purchase_share": purchases / (all_days + 1),
+        "recent_share": n_recent / RECENT_MONTHS,
+    }

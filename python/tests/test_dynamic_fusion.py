@@ -8,11 +8,15 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from dbt.cli.main import dbtRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from life_stage.birth_months import Ages
+from life_stage.fusion_pass import Pass
+from life_stage.pass_grid import Month, dates_of, numbers_of
 from life_stage.tracks import primary_tracks
 
 PROJECT = Path(__file__).parents[2]
@@ -139,15 +143,20 @@ def assert_follows(monthly_run: MonthlyRun, histories: dict[str, dict[int, np.nd
     for user, history in histories.items():
         expected = oracle(history, n_months, monthly_run.edges)
         for month in range(n_months):
-            rows, tracks = predicted[month][predicted[month]["user_id"] == user], expected[month]
-            assert list(rows["track_no"]) == [t.number for t in tracks], (user, month)
-            assert list(rows["rank"]) == list(range(1, len(tracks) + 1))
-            assert list(rows["n_fusions"]) == [t.fusions for t in tracks]
-            for row, track in zip(rows.to_dict("records"), tracks, strict=True):
-                now = moved(track.p, month - track.matched, monthly_run.edges)
-                assert row["graduated_probability"] == pytest.approx(now[-1], abs=1e-9)
-                inside = now[:-1] / now[:-1].sum() if now[:-1].sum() > 1e-12 else np.eye(len(monthly_run.stages))[-1]
-                np.testing.assert_allclose([row[f"p_{s}"] for s in monthly_run.stages], inside, rtol=0, atol=1e-9)
+            rows = predicted[month][predicted[month]["user_id"] == user]
+            assert_are(rows, expected[month], month, monthly_run.stages, monthly_run.edges)
+
+
+def assert_are(rows: pd.DataFrame, tracks: list[Track], month: int, stages: list[str], edges: list[int]) -> None:
+    """Assert that the rows of a user and month are these tracks."""
+    assert list(rows["track_no"]) == [t.number for t in tracks], month
+    assert list(rows["rank"]) == list(range(1, len(tracks) + 1))
+    assert list(rows["n_fusions"]) == [t.fusions for t in tracks]
+    for row, track in zip(rows.to_dict("records"), tracks, strict=True):
+        now = moved(track.p, month - track.matched, edges)
+        assert row["graduated_probability"] == pytest.approx(now[-1], abs=1e-9)
+        inside = now[:-1] / now[:-1].sum() if now[:-1].sum() > 1e-12 else np.eye(len(stages))[-1]
+        np.testing.assert_allclose([row[f"p_{stage}"] for stage in stages], inside, rtol=0, atol=1e-9)
 
 
 # Distributions of few coarse numbers, so that ties and repeated agreement are common.
@@ -178,6 +187,37 @@ def test_the_arrays_of_evaluation_fuse_any_history_alike(histories):
                 continue
             now = moved(tracks[0].p, month - tracks[0].matched, edges)[:-1]
             np.testing.assert_allclose(predicted[user, month], now / now.sum(), rtol=0, atol=1e-9)
+
+
+STAGES, EDGES = tuple("abcdef"), [-9, 0, 6, 12, 24, 36, 84]
+STATE = {
+    "user_id": pa.string(),
+    **dict.fromkeys(["month", "first_month", "matched_month"], pa.date32()),
+    **dict.fromkeys(["track_no", "n_fusions", "c_n_tracks_ever"], pa.int64()),
+    **dict.fromkeys([f"c_{name}" for name in (*STAGES, "graduated")], pa.float64()),
+}
+
+
+@settings(max_examples=50, deadline=None)
+@given(histories=st.lists(HISTORIES, min_size=1, max_size=4), since=st.integers(1, 15))
+def test_a_pass_fuses_any_history_alike(histories, since):
+    """In one pass over 16 months, and from the state before the month `since` on."""
+    months = [Month(n, "v", is_published=True, is_stored=n in (since - 1, 15)) for n in range(16)]
+    users = pa.array([f"u{user}" for user in range(len(histories))])
+    of_months = [(user, month, p) for user, history in enumerate(histories) for month, p in sorted(history.items())]
+    user, month, p = zip(*of_months, strict=True)
+    rows = pa.table({"user_id": users.take(pa.array(user)), "month": dates_of(np.array(month))})
+    for stage, mass in zip(STAGES, np.array(p).T, strict=True):
+        rows = rows.append_column(f"m_{stage}", pa.array(mass))
+    ages, nothing = Ages((), (), STAGES, tuple(EDGES)), pa.schema(STATE).empty_table()
+    published, states = Pass(ages, months, {}, "mean")(users, rows, nothing)
+    frame, numbers = published.to_pandas(), numbers_of(published["month"])
+    for user, history in enumerate(histories):
+        for month, tracks in oracle(history, 16, EDGES).items():
+            assert_are(frame[(numbers == month) & (frame["user_id"] == f"u{user}")], tracks, month, STAGES, EDGES)
+    later, december = rows.filter(numbers_of(rows["month"]) >= since), numbers_of(states["month"]) == since - 1
+    again, _ = Pass(ages, months[since:], {}, "mean")(users, later, states.filter(december))
+    assert again.equals(published.filter(numbers >= since))
 
 
 def test_a_child_leaves_the_last_stage_and_stays_graduated(monthly_run):

@@ -1,12 +1,13 @@
 -- Posterior over the birth month, one row per user and month. The materialization in macros/recursive_monthly.sql runs
--- this text for each pending month, oldest first. A birth month is constant: the shift (Equation 1) renames each grid
--- point to the next age, the merge (Equation 2) adds the month's log-likelihood, and the normalisation (Equation 3) is
--- a softmax over the grid points in the readout.
+-- this text for each pending month, oldest first; more than two months on DuckDB are computed by the same formulas in
+-- python/life_stage/birth_month_pass.py. A birth month is constant: the shift (Equation 1) renames each grid point to
+-- the next age, the merge (Equation 2) adds the month's log-likelihood, and the normalisation (Equation 3) is a softmax
+-- over the grid points in the readout.
 {{
     config(
         materialized="recursive_monthly",
         full_refresh=false,
-        meta={"months": "months_with_model", "state": "birth_month_state"},
+        meta={"months": "months_with_model", "state": "birth_month_state", "pass": "birth_month_pass"},
     )
 }}
 -- depends_on: {{ ref("month_model_assignments") }} {{ ref("month_calendar") }}

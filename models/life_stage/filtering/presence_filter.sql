@@ -1,11 +1,12 @@
 -- Presence log-likelihood, one row per user and month: log-likelihood that some child of the household is in each
 -- stage. The recursion of birth_month_filter over presence_log_likelihoods; macros/recursive_monthly.sql runs this text
--- for each pending month, oldest first.
+-- for each pending month, oldest first; more than two months on DuckDB are computed by the same formulas in
+-- python/life_stage/presence_pass.py.
 {{
     config(
         materialized="recursive_monthly",
         full_refresh=false,
-        meta={"months": "months_with_model", "state": "presence_state"},
+        meta={"months": "months_with_model", "state": "presence_state", "pass": "presence_pass"},
     )
 }}
 -- depends_on: {{ ref("month_model_assignments") }} {{ ref("month_calendar") }}
