@@ -30,7 +30,10 @@ SEEDS = range(5)
 FEW_LABELS = {"min_training_users": 60, "min_feature_support": 10}  # about a hundred children are registered by rule
 EXCLUDED = "path:models/life_stage"  # published_marts, which depends on all models
 # Models that do not depend on the random seed of the carts.
-SEED_FREE = "checkout_pairs checkout_linear_weights checkout_similar_items checkout_items checkout_neighbours"
+SEED_FREE = (
+    "checkout_pairs checkout_linear_weights checkout_similar_items checkout_novel_neighbours checkout_items"
+    " checkout_neighbours"
+)
 # A product may have several lines in a basket; a number distinguishes equal lines.
 TABLES = {
     "actions": """
@@ -79,7 +82,7 @@ HAS_BOUGHT_BABY_GOODS = f"""
     left join checkout_lines as lines on queries.user_id = lines.user_id and lines.acted_on < queries.queried_on
     left join checkout_catalogue as items
         on lines.item_no = items.item_no and items.leaf_category in {BABY_GOODS}
-    where queries.kind = 'cart' and queries.is_evaluated
+    where queries.kind = 'cart' and queries.month in (select month from checkout_months where is_evaluated)
     group by queries.query_id
     order by queries.query_id
 """
@@ -95,7 +98,7 @@ RECALL_OF_HABITS = """
                 on queries.user_id = lines.user_id and lines.acted_on < queries.queried_on
             anti join checkout_query_items as known
                 on queries.query_id = known.query_id and lines.item_no = known.item_no and known.context = 'cart'
-            where queries.kind = 'cart' and queries.is_evaluated
+            where queries.kind = 'cart' and queries.month in (select month from checkout_months where is_evaluated)
             group by queries.query_id, lines.item_no
         ),
         served as (
@@ -108,7 +111,7 @@ RECALL_OF_HABITS = """
         from checkout_queries as queries
         inner join checkout_relevant_items as relevant_items on queries.query_id = relevant_items.query_id
         left join served on relevant_items.query_id = served.query_id and relevant_items.item_no = served.item_no
-        where queries.kind = 'cart' and queries.is_evaluated
+        where queries.kind = 'cart' and queries.month in (select month from checkout_months where is_evaluated)
         group by all
     )
 """
@@ -235,7 +238,7 @@ def boosted(warehouse: duckdb.DuckDBPyConnection) -> np.ndarray:
     columns = columns_of("hybrid", "cart", [name for name in examples if name not in (*KEYS, "n_relevant")])
     found = []
     is_training = examples.eval(TRAINING_ROWS)
-    for month in sorted(examples.loc[examples["is_evaluated"], "month"].unique()):
+    for month in sorted(examples["month"].unique())[2:]:
         before, now = examples[is_training & (examples["month"] < month)], examples[examples["month"] == month]
         model = HistGradientBoostingClassifier(
             max_iter=100, learning_rate=0.08, max_leaf_nodes=15, min_samples_leaf=200, early_stopping=False

@@ -35,7 +35,7 @@ class Month:
 
 def months_of(warehouse: duckdb.DuckDBPyConnection) -> list[Month]:
     """Evaluated months of a warehouse."""
-    rows = warehouse.execute("select distinct month from checkout_queries where is_evaluated order by month").fetchall()
+    rows = warehouse.execute("select month from checkout_months where is_evaluated order by month").fetchall()
     return [month_of(warehouse, day) for (day,) in rows]
 
 
@@ -43,7 +43,7 @@ def month_of(warehouse: duckdb.DuckDBPyConnection, month) -> Month:
     """One month's lines and carts."""
     n_items = warehouse.execute("select max(item_no) + 1 from checkout_catalogue").fetchall()[0][0]
     queries = f"""(select query_id, user_id, queried_on, row_number() over (order by query_id) - 1 as number
-        from checkout_queries where kind = 'cart' and is_evaluated and month = date '{month}')"""
+        from checkout_queries where kind = 'cart' and month = date '{month}')"""
     before = f"(select *, concat(month, ' ', basket_id) as basket from checkout_lines where month < date '{month}')"
     known = f"""(select number, lines.* from {queries} as queries
         inner join (select *, concat(month, ' ', basket_id) as basket from checkout_lines) as lines

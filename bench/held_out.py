@@ -59,11 +59,17 @@ def training_data_of(warehouse: Path) -> TrainingData:
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of a method per user-month: correctness, log-loss, and the user's index."""
+    """Scores of a method per user-month: correctness, log-loss, the user's index, months before the newest month."""
 
     right: np.ndarray
     log_loss: np.ndarray
     user: np.ndarray
+    lag: np.ndarray
+
+    def newest(self) -> "Scores":
+        """The scores of the newest month."""
+        of_month = self.lag == 0
+        return Scores(self.right[of_month], self.log_loss[of_month], self.user[of_month], self.lag[of_month])
 
     def text(self) -> str:
         """The means with 95 % intervals over users."""
@@ -90,7 +96,9 @@ def evaluated(
     readouts = Readouts.of(examples, log_likelihood.of(examples.matrix), months, births, kinds, activity_table).scored()
     predicted = readouts.probabilities(weights)
     probability = predicted[np.arange(len(predicted)), readouts.stage]
-    scores = Scores(predicted.argmax(axis=1) == readouts.stage, -np.log(probability), readouts.months.user)
+    scores = Scores(
+        predicted.argmax(axis=1) == readouts.stage, -np.log(probability), readouts.months.user, readouts.months.lag
+    )
     return scores, calibration_error(predicted, readouts.stage)
 
 

@@ -16,14 +16,17 @@ from threadpoolctl import threadpool_limits
 from life_stage import activity, train_through_filter, training
 from life_stage.birth_months import BirthMonths
 from life_stage.calibration import UNCALIBRATED
-from life_stage.examples import Examples, hazard_of, initial_prior_of
+from life_stage.evaluation_model import known_before, month_after
+from life_stage.examples import Examples, examples_of, hazard_of, initial_prior_of
 from life_stage.model_rows import read_readout
 from life_stage.readout import ReadoutWeights, day_kinds
 from life_stage.regression import LogLikelihood
 from life_stage.regularisation import ANCHOR_INVERSE_PENALTIES
+from life_stage.scoring import LAST_YEAR
 
 C = 0.1  # the choice of cross-validation on these data
 N_LABELS = (300, 1_000, 3_500)
+MODEL_AGES = (0, 1, 3, 6)  # months
 # Distinct (day, action, item) rows with a feature, the counts of the push-down method.
 PUSH_DOWN_COUNTS = """
     with observed as (select distinct user_id, month, acted_on, action, item_id, search_term from stg_actions),
@@ -126,10 +129,10 @@ def with_few_labels(data: TrainingData, n_users: int) -> Scores:
         data.through,
         training.Options(1),
     )
-    return read_back(data, model, kept)
+    return read_back(data, model)
 
 
-def read_back(data: TrainingData, model: pd.DataFrame, vocabulary: pd.DataFrame) -> Scores:
+def read_back(data: TrainingData, model: pd.DataFrame) -> Scores:
     """Scores of a model, read from its rows as SQL does."""
     bins = list(data.ages.bins)
     log_likelihood = model[model["model_name"] == "log_likelihood"]
@@ -145,6 +148,32 @@ def read_back(data: TrainingData, model: pd.DataFrame, vocabulary: pd.DataFrame)
     readout, table = read_readout(model, data.ages)
     kinds = day_kinds(list(this_month), weights)
     return evaluated(fitted, births, readout, data.active("test"), kinds, table)[0]
+
+
+def by_age_of_model(data: TrainingData) -> dict[int, Scores]:
+    """Scores of the newest month, by models trained through so many months before it, as they were known then."""
+    found = {}
+    for age in MODEL_AGES:
+        through = (np.datetime64(data.through, "M") - age).astype("datetime64[D]").item()
+        known = known_before(data.rows, data.matrix, data.vocabulary, month_after(through), 50)
+        options = training.Options(1, inverse_penalty=C, anchor_inverse_penalty=0.0)
+        found[age] = read_back(data, training.train(*known, data.ages, through, options)).newest()
+    return found
+
+
+def with_drift(data: TrainingData, n_months: int = 3) -> TrainingData:
+    """The same data with other names for 30 % of the features in the newest months, as after a change of categories."""
+    lag, row, feature = data.examples.months.lag, data.matrix["row_no"] - 1, data.matrix["feature_id"]
+    changed = np.random.default_rng(0).random(len(data.vocabulary) + 1) < 0.3
+    renamed = np.flatnonzero(changed[1:]) + 1
+    number = np.zeros(len(changed), feature.dtype)
+    number[renamed] = len(data.vocabulary) + np.arange(1, len(renamed) + 1)
+    new_id = np.where(changed[feature] & (lag[row] < n_months), number[feature], feature)
+    new = data.vocabulary.iloc[renamed - 1].assign(feature_id=number[renamed])
+    new["feature"] = [f"{LAST_YEAR if name.startswith(LAST_YEAR) else ''}renamed {name}" for name in new["feature"]]
+    vocabulary, matrix = pd.concat([data.vocabulary, new], ignore_index=True), data.matrix | {"feature_id": new_id}
+    examples = examples_of(data.rows, matrix, len(vocabulary), data.through)
+    return TrainingData(data.rows, matrix, vocabulary, data.ages, data.through, examples)
 
 
 def main() -> None:
@@ -175,6 +204,17 @@ def main() -> None:
         scores = calibrated(counted, births, fitted, f"push-down, C {strength:g}")
         figures[f"push-down, C {strength:g}, against days"] = scores.against(first)
         print(f"  {'':26} against days: {scores.against(first)}", flush=True)
+
+    print("Models of other ages, in the newest month:")
+    for name, changed in {
+        "as it is": data,
+        "30 % of the features renamed three months before": with_drift(data),
+    }.items():
+        scores = by_age_of_model(changed)
+        print(f"  {name}, trained through the newest month: {scores[0].text()}", flush=True)
+        for age in MODEL_AGES[1:]:
+            figures[f"model {age} months old, {name}, against a new one"] = scores[age].against(scores[0])
+            print(f"    {age} months before, against it: {scores[age].against(scores[0])}", flush=True)
 
     print("Few labels, full training:")
     for n_users in (*N_LABELS, active.n_users):

@@ -33,6 +33,35 @@
     {% do return(columns) %}
 {% endmacro %}
 
+{% macro registration_state() %}
+    {# The columns of the carried state, one row per registered child: sums over the months, as in birth_month_state. #}
+    {% do return(
+        {
+            "user_id": "string",
+            "month": "date",
+            "child_no": "integer",
+            "birth_date": "date",
+            "c_log_likelihoods": "double",
+            "c_activity": "bigint",
+            "c_log_likelihood_of_birth": "double",
+        }
+    ) %}
+{% endmacro %}
+
+{% macro stage_run_state() %}
+    {# The columns of the carried state, one row per child in user_stage_months: its stage, null if improbable, and the
+       month since which it is probable. #}
+    {% do return(
+        {
+            "user_id": "string",
+            "month": "date",
+            "child_no": "integer",
+            "c_stage": "string",
+            "c_since_month": "date",
+        }
+    ) %}
+{% endmacro %}
+
 {% macro household_state() %}
     {# The columns of the carried state, one row per user and child. #}
     {% do return(

@@ -17,6 +17,42 @@
     {% do return(generators + ["deep"] if var("checkout_deep") else generators) %}
 {% endmacro %}
 
+{% macro checkout_history() %}
+    {# The closed months before the target month: [{month, input_hash}]. #}
+    {% do return(closed_months() if checkout_months_all() else []) %}
+{% endmacro %}
+
+{% macro checkout_months_where(condition) %}
+    {# Months of checkout_months that meet a condition: [{month, input_hash}]. #}
+    {% set sql = "select month, '' as input_hash from " ~ ref("checkout_months") ~ " where " ~ condition %}
+    {% do return(rows_as_dicts(sql ~ " order by month")) %}
+{% endmacro %}
+
+{% macro checkout_months_all() %}
+    {# All months, the target month included. #}
+    {% do return(checkout_months_where("true")) %}
+{% endmacro %}
+
+{% macro checkout_months_closed() %}
+    {# Months with evaluation queries. #}
+    {% do return(checkout_months_where("is_closed")) %}
+{% endmacro %}
+
+{% macro checkout_months_evaluated() %}
+    {# Months on which models are evaluated. #}
+    {% do return(checkout_months_where("is_evaluated")) %}
+{% endmacro %}
+
+{% macro checkout_months_predicted() %}
+    {# Months with models: the evaluated months and the target month. #}
+    {% do return(checkout_months_where("is_evaluated or not is_closed")) %}
+{% endmacro %}
+
+{% macro first_query_id() -%}
+    {#- SQL: the query ids of a month follow this number, so that other months leave them as they are. -#}
+    cast(1000000 * (100 * year({{ this_month() }}) + month({{ this_month() }})) as bigint)
+{%- endmacro %}
+
 {% macro checkout_measures() %}
     {# The item-item measures whose mean over the cart is a column of the ranker. #}
     {% do return(["together", "linear", "alike"]) %}

@@ -81,7 +81,7 @@
                 "model_version": row.model_version,
                 "is_published": row.month in changed,
                 "is_stored": loop.last or row.month[5:7] == "12",
-                "rows": sql_of_month(rows_sql, row),
+                "rows": sql_of_months(rows_sql, [row]),
             }
         ) %}
     {% endfor %}
@@ -153,23 +153,22 @@
     {# Statements that replace the months by the rows of the pass, sorted by user, and drop its tables. #}
     {% set statements, published = [], adapter.get_columns_in_relation(target_relation) %}
     {% for row in updating %}
-        {% set month, columns = months[loop.index0], [] %}
-        {% set of_month = " where month = date '" ~ row.month ~ "'" ~ sorted_by_user() %}
+        {% set columns, of_month = [], where_month(row) ~ sorted_by_user() %}
         {% set of_run = {"model_version": quoted([row.model_version]), "run_id": quoted([invocation_id])} %}
         {% for column in published %}
             {% do columns.append(of_run.get(column.name, column.name) ~ " as " ~ column.name) %}
         {% endfor %}
-        {% if month.is_published %}
-            {% set rows = "select " ~ columns | join(", ") ~ " from " ~ pass_relation() ~ of_month %}
-            {% do statements.extend(write_month(target_relation, row, rows)) %}
-        {% endif %}
-        {% if month.is_stored %}
-            {% set rows = "select * from " ~ pass_relation("_cells") ~ of_month %}
-            {% do statements.extend(write_month(state_table, row, rows)) %}
-        {% endif %}
-        {% if row.previous_month[5:7] != "12" %}
-            {% do statements.extend(drop_month(state_table, row.previous_month)) %}
-        {% endif %}
+        {% set rows = "select " ~ columns | join(", ") ~ " from " ~ pass_relation() ~ of_month %}
+        {% set state = "select * from " ~ pass_relation("_cells") ~ of_month %}
+        {% do statements.extend(
+            write_update(
+                target_relation,
+                state_table,
+                row,
+                rows if months[loop.index0].is_published else none,
+                state if months[loop.index0].is_stored else none,
+            )
+        ) %}
     {% endfor %}
     {% do return(statements + drop_pass()) %}
 {% endmacro %}

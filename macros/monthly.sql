@@ -4,6 +4,29 @@
     date '__month__'
 {%- endmacro %}
 
+{% macro pending_months() -%}
+    {#- SQL: the placeholder of the list of all pending months. A model that reads it is run once for all of them. -#}
+    (__pending_months__)
+{%- endmacro %}
+
+{% macro in_steps(rows) %}
+    {# The pending months in steps, each run at once: one month a step, or all months in one if the model can do so. #}
+    {% if "__pending_months__" in model["compiled_code"] %} {% do return([rows] if rows else []) %} {% endif %}
+    {% do return(rows | batch(1) | list) %}
+{% endmacro %}
+
+{% macro build_step(step_table, sql) %}
+    {# Runs the SQL of a step into its table. #}
+    {% do drop_relation_if_exists(step_table) %}
+    {% do commit_so_far() %}
+    {% do run_as_one([create_step(step_table, sql)]) %}
+{% endmacro %}
+
+{% macro where_month(row) %}
+    {# SQL: a condition on the month of a row. #}
+    {% do return(" where month = date '" ~ row.month ~ "'") %}
+{% endmacro %}
+
 {% macro build_log() %}
     {# The table of the input hash of every month of every monthly table. #}
     {% do return(api.Relation.create(target.database or none, target.schema, "build_log", type="table")) %}
@@ -45,10 +68,10 @@
     {% do return(unrecord_month(relation.identifier, month) + empty_month(relation, month)) %}
 {% endmacro %}
 
-{% macro sql_of_month(sql, row) %}
-    {# The model's SQL for one month: placeholders are replaced by the month and the other values of its row. #}
-    {% set text = namespace(sql=sql) %}
-    {% for name, value in row.items() %}
+{% macro sql_of_months(sql, rows) %}
+    {# The model's SQL for a step: placeholders are replaced by the values of its first month, and by all its months. #}
+    {% set text, months = namespace(sql=sql), rows | map(attribute="month") | join("', date '") %}
+    {% for name, value in dict(rows[0], pending_months="date '" ~ months ~ "'").items() %}
         {% set text.sql = text.sql | replace("__" ~ name ~ "__", value | string) %}
     {% endfor %}
     {% do return(text.sql) %}
@@ -56,9 +79,23 @@
 
 {% macro target_months() %}
     {# The model's target months, oldest first: [{month, input_hash, ...}], from the macro that its meta.months names.
-       A row without an input hash only serves to create the empty table. #}
+       A row without an input hash only serves to create the empty table. With meta.reads the input hash covers code
+       and parents (macros/unchanged.sql). #}
     {% set rows = context[config.get("meta").months]() or [{"month": "1970-01-01", "input_hash": none}] %}
+    {% if is_derived(model) %} {% do return(with_input_hashes(rows)) %} {% endif %}
     {% do return(rows if "staging" in model["fqn"] else archived(rows, input_hashes_of(this.identifier))) %}
+{% endmacro %}
+
+{% macro valid_months(relation) %}
+    {# {month: input hash} of the months that may stay as they are. A derived table is built anew if it is selected or
+       missing; without the hashes of its parents (Spark) always. #}
+    {% set rebuilds = (
+        invocation_args_dict.get("select")
+        or flags.FULL_REFRESH
+        or not skips_unchanged()
+        or load_relation(this) is none
+    ) %}
+    {% do return({} if is_derived(model) and rebuilds else input_hashes_of(relation.identifier)) %}
 {% endmacro %}
 
 {% macro drop_untargeted_months(relation, targets, built) %}
@@ -67,6 +104,18 @@
     {% for month in built if targets[0].input_hash is not none and month not in months %}
         {% do run_as_one(drop_month(relation, month)) %}
     {% endfor %}
+{% endmacro %}
+
+{% macro drop_derived(relations, is_rebuilt) %}
+    {# Drops a derived table and its records before all its months are built anew, also with other columns. #}
+    {% if is_derived(model) and is_rebuilt %}
+        {% for relation in relations %}
+            {% for month in input_hashes_of(relation.identifier) %}
+                {% do run_as_one(unrecord_month(relation.identifier, month)) %}
+            {% endfor %}
+            {% do drop_relation_if_exists(load_relation(relation)) %} {% do commit_so_far() %}
+        {% endfor %}
+    {% endif %}
 {% endmacro %}
 
 {% macro create_when_absent(relation, sql) %}
@@ -101,30 +150,35 @@
        one month too. dbt lets only the materialization run it, so its rows are written to a step table first. #}
     {% set target_relation = this.incorporate(type="table") %}
     {% set step_table = step_relation() %}
-    {% set targets, built, pending = target_months(), input_hashes_of(this.identifier), [] %}
+    {% set targets, built, pending = target_months(), valid_months(this), [] %}
     {% for row in targets if row.input_hash is not none and built.get(row.month) != row.input_hash %}
         {% do pending.append(row) %}
     {% endfor %}
     {% set timer = namespace(start=modules.datetime.datetime.now(), shown=modules.datetime.datetime.now()) %}
     {{ run_hooks(pre_hooks) }}
-    {% for row in pending or (targets[:1] if load_relation(target_relation) is none else []) %}
-        {% do show_progress(timer, row, loop.index, pending | length) %}
-        {% set month_rows = sql_of_month(model["compiled_code"], row) %}
+    {% do drop_derived([this], pending | length == targets | length) %}
+    {% set steps = in_steps(pending or (targets[:1] if load_relation(target_relation) is none else [])) %}
+    {% for rows in steps %}
+        {% do show_progress(timer, rows[0], loop.index, steps | length) %}
+        {% set has_step_table = model["language"] == "python" or rows | length > 1 %}
+        {% set month_rows = sql_of_months(model["compiled_code"], rows) %}
         {% if model["language"] == "python" %}
             {% do drop_relation_if_exists(step_table) %}
             {% do commit_so_far() %}
             {% set writing = create_table_as(false, step_table, month_rows, "python") %}
             {% call statement("python", language="python") %} {{ writing }}{% endcall %}
             {% do commit_so_far() %}
-            {% set month_rows = "select * from " ~ step_table %}
+        {% elif has_step_table %} {% do build_step(step_table, month_rows) %}
         {% endif %}
+        {% if has_step_table %} {% set month_rows = "select * from " ~ step_table %} {% endif %}
         {% if loop.first %} {% do create_when_absent(target_relation, month_rows) %} {% endif %}
-        {% if pending %} {% do run_as_one(write_month(target_relation, row, month_rows)) %} {% endif %}
+        {% for row in rows if pending %}
+            {% set of_month = month_rows ~ where_month(row) if rows | length > 1 else month_rows %}
+            {% do run_as_one(write_month(target_relation, row, of_month)) %}
+        {% endfor %}
+        {% if has_step_table %} {% do drop_relation_if_exists(step_table) %} {% do commit_so_far() %} {% endif %}
     {% endfor %}
-    {% if model["language"] == "python" %}
-        {% do drop_relation_if_exists(step_table) %} {% do commit_so_far() %}
-    {% endif %}
-    {% do drop_untargeted_months(target_relation, targets, built) %}
+    {% do drop_untargeted_months(target_relation, targets, input_hashes_of(this.identifier)) %}
     {% call noop_statement("main", pending | length ~ " months", "MONTHLY", pending | length) %} {% endcall %}
     {{ run_hooks(post_hooks) }}
     {% do persist_docs(target_relation, model) %}

@@ -154,6 +154,28 @@
     {% do return(months_built("birth_month_filter")) %}
 {% endmacro %}
 
+{% macro months_with_registrations() %}
+    {# Months of registered_births: the input hash covers the registrations known by the month. #}
+    {% set rows, known, hashes = months_built("birth_month_filter"), [], [] %}
+    {% set sql %}
+        select
+            known_from_month as month,
+            {{ order_free_hash(["user_id", "child_no", "birth_date", "registered_at"]) }} as contents
+        from {{ ref("stg_children") }}
+        where known_from_month is not null
+        group by known_from_month
+        order by known_from_month
+    {% endset %}
+    {% set registrations = rows_as_dicts(sql) %}
+    {% for row in rows %}
+        {% set contents = (
+            registrations | rejectattr("month", "gt", row.month) | map(attribute="contents") | join(" ")
+        ) %}
+        {% do hashes.append({"month": row.month, "input_hash": contents}) %}
+    {% endfor %}
+    {% do return(hashes) %}
+{% endmacro %}
+
 {% macro months_with_household_stages() %}
     {# Months of household_stages, for household_children, which also depends on the thresholds. #}
     {% do return(

@@ -53,17 +53,21 @@
     {% do return(target.type == "duckdb") %}
 {% endmacro %}
 
-{% macro output_hashes() %}
-    {# SQL: the hash of the contents of every node, and that of the project, from python/life_stage/unchanged_nodes.py. #}
+{% macro output_hashes(nodes) %}
+    {# SQL: the hash of the contents of these nodes, and that of the project, from python/life_stage/unchanged_nodes.py.
+       #}
     {% set months %}
         select model as node, md5(string_agg(concat(month, input_hash), ' ' order by month)) as output_hash
         from {{ build_log() }}
-        where month > date '1970-01-01'
+        where month > date '1970-01-01' and model in ({{ quoted(nodes) }})
         group by model
     {% endset %}
-    {% set project = "select 'project', getvariable('project_digest')" %}
-    {% set nodes = "select node, output_hash from " ~ node_hashes() %}
-    {% do return([nodes, months, project] | join(" union all ")) %}
+    {% set tables %}
+        select node, output_hash
+        from {{ node_hashes() }}
+        where node in ({{ quoted(nodes) }}) and node not in (select model from {{ build_log() }})
+    {% endset %}
+    {% do return([tables, months, "select 'project', getvariable('project_digest')"] | join(" union all ")) %}
 {% endmacro %}
 
 {% macro contents_hash(relation) %}
@@ -373,6 +377,11 @@
     {%- else -%} {{ return(create_table_as(false, relation, no_rows)) }}
     {%- endif -%}
 {%- endmacro %}
+
+{% macro create_step(relation, sql) %}
+    {# SQL that creates a step table. It has columns of the state that the contract of a model does not list. #}
+    {% do return("create table " ~ relation ~ (" using parquet" if target.type == "spark" else "") ~ " as " ~ sql) %}
+{% endmacro %}
 
 {% macro fill_month(relation, month, sql) %}
     {# Statements that replace the month of a table by the rows of the query. #}

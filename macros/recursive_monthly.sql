@@ -1,6 +1,7 @@
 {# Materialization of recursive updates: the model's SQL is one month, run once per pending month, oldest first. With
    meta.pass, more than two months are one pass over batches of users instead (filter_pass.sql).
    meta.state names a macro that returns {column: type} of the carried state. The wide state has a table of its own.
+   Columns that begin with c_ or a_ are state alone. meta.published is a condition of the published rows.
    It is stored for the newest month and every December: a change in an older month restarts from there. #}
 {% macro state_relation(recursive_model=this) %}
     {# The table of the carried state of a recursive model. #}
@@ -79,15 +80,6 @@
     {% do return((rows[restart.at :] if changed else [], changed)) %}
 {% endmacro %}
 
-{% macro sql_of_step(row, state_table) %}
-    {# The model's SQL, or Python text, of one month. #}
-    {% do return(
-        sql_of_month(
-            model["compiled_code"], dict(row, state=state_table.schema ~ "." ~ state_table.identifier)
-        )
-    ) %}
-{% endmacro %}
-
 {% macro published_columns(step_table) %}
     {# The names of the columns that are not carried sums alone. #}
     {% set published = [] %}
@@ -95,6 +87,17 @@
         {% do published.append(column.name) %}
     {% endfor %}
     {% do return(published) %}
+{% endmacro %}
+
+{% macro write_update(target_relation, state_table, row, rows, state) %}
+    {# Statements that replace a month by these rows, and its state. The state of the month before goes, except that of
+       a December. None: the rows stay as they are; the state is not kept. #}
+    {% set statements = write_month(target_relation, row, rows) if rows else [] %}
+    {% if state %} {% do statements.extend(write_month(state_table, row, state)) %} {% endif %}
+    {% if row.previous_month[5:7] != "12" %}
+        {% do statements.extend(drop_month(state_table, row.previous_month)) %}
+    {% endif %}
+    {% do return(statements) %}
 {% endmacro %}
 
 {% macro check_step(step_table, month, columns) %}
@@ -117,19 +120,19 @@
     {% endif %}
 {% endmacro %}
 
-{% materialization recursive_monthly, default, supported_languages = ["sql", "python"] %}
-    {# The table and the carried state of a recursive model. A Python model finds the state in the table __state__. #}
+{% materialization recursive_monthly, default %}
+    {# The table and the carried state of a recursive model. #}
     {% set target_relation, state_table = this.incorporate(type="table"), state_relation() %}
     {% set step_table = step_relation() %}
     {% set state_types = context[config.get("meta").state]() %}
     {% set state_columns = state_types.keys() | join(", ") %}
-    {% set targets, is_absent = target_months(), load_relation(target_relation) is none %}
+    {% set is_published = config.get("meta").get("published", "true") %}
+    {% set targets = target_months() %}
     {% set rows = chain_hashes(targets) %}
-    {% set updating, changed = months_to_update(
-        rows, input_hashes_of(this.identifier), input_hashes_of(state_table.identifier)
-    ) %}
+    {% set updating, changed = months_to_update(rows, valid_months(this), valid_months(state_table)) %}
     {% set timer = namespace(start=modules.datetime.datetime.now(), shown=modules.datetime.datetime.now()) %}
     {{ run_hooks(pre_hooks) }}
+    {% do drop_derived([target_relation, state_table], changed | length == targets | length) %}
     {% set columns = [] %}
     {% for name, type in state_types.items() %} {% do columns.append(name ~ " " ~ type) %} {% endfor %}
     {% do run_as_one(
@@ -143,8 +146,8 @@
     {% set is_one_pass = has_pass(updating) %}
     {% if not is_one_pass %} {% do drop_unfinished_pass() %}
     {% else %}
-        {% if is_absent %}
-            {% do create_from_month(target_relation, step_table, sql_of_step(updating[0], state_table)) %}
+        {% if load_relation(target_relation) is none %}
+            {% do create_from_month(target_relation, step_table, sql_of_months(model["compiled_code"], updating[:1])) %}
         {% endif %}
         {% set inputs = context[config.get("meta").get("pass")]() %}
         {% set months = months_of_pass(updating, changed, inputs.rows) %}
@@ -156,29 +159,29 @@
         {% do run_as_one(finish_pass(months, updating, target_relation, state_table)) %}
     {% endif %}
     {% set published = [] %}
-    {% for row in (updating or (rows[:1] if is_absent else [])) if not is_one_pass %}
-        {% do show_progress(timer, row, loop.index, updating | length) %}
-        {% set month_rows = sql_of_step(row, state_table) %}
-        {% do drop_relation_if_exists(step_table) %}
-        {% do commit_so_far() %}
-        {% set writing = create_table_as(false, step_table, month_rows, model["language"]) %}
-        {% call statement("step", language=model["language"]) %} {{ writing }}{% endcall %}
-        {% do commit_so_far() %}
+    {% set is_absent = load_relation(target_relation) is none %}
+    {% set steps = in_steps(updating or (rows[:1] if is_absent else [])) if not is_one_pass else [] %}
+    {% for months in steps %}
+        {% do show_progress(timer, months[0], loop.index, steps | length) %}
+        {% do build_step(step_table, sql_of_months(model["compiled_code"], months)) %}
         {% if loop.first %} {% do published.extend(published_columns(step_table)) %} {% endif %}
-        {% do check_step(step_table, row.month, published) %}
+        {% do check_step(step_table, months[0].month, published) %}
         {% set of_step = "select " ~ published | join(", ") ~ " from " ~ step_table %}
         {% if loop.first %} {% do create_when_absent(target_relation, of_step) %} {% endif %}
-        {% set statements, state = [], "select " ~ state_columns ~ " from " ~ step_table %}
-        {% if row.month in changed %}
-            {% do statements.extend(write_month(target_relation, row, of_step ~ sorted_by_user())) %}
-        {% endif %}
-        {% if updating %}
-            {% do statements.extend(write_month(state_table, row, state)) %}
-            {% if row.previous_month[5:7] != "12" %}
-                {% do statements.extend(drop_month(state_table, row.previous_month)) %}
-            {% endif %}
-        {% endif %}
-        {% do run_as_one(statements) %}
+        {% for row in months if updating %}
+            {% set rows_of_month = of_step ~ where_month(row) ~ " and " ~ is_published ~ sorted_by_user() %}
+            {% set state = "select " ~ state_columns ~ " from " ~ step_table ~ where_month(row) %}
+            {% set is_kept = loop.last or row.month[5:7] == "12" %}
+            {% do run_as_one(
+                write_update(
+                    target_relation,
+                    state_table,
+                    row,
+                    rows_of_month if row.month in changed else none,
+                    state if is_kept else none,
+                )
+            ) %}
+        {% endfor %}
     {% endfor %}
     {% do drop_relation_if_exists(step_table) %}
     {% do commit_so_far() %}

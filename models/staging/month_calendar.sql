@@ -1,6 +1,6 @@
 -- Gap-free month calendar with status and content hash, one row per month. A changed hash triggers a rebuild of that
 -- month in every later table.
-{{ config(meta={"always_built": true}) }}
+{{ config(meta={"always_built": true, "calendar": true}) }}
 {% set through_month = "date '" ~ var("through_month") ~ "-01'" if var("through_month") else "cast(null as date)" %}
 with
     span as (

@@ -1,6 +1,5 @@
 -- Raw registrations of children with their validation result, one row per raw row: valid, rejected (with a reason) or
 -- duplicate.
-{% set now = clock() %}
 with
     typed as (
         select
@@ -11,14 +10,8 @@ with
             cast(raw_children.birth_date as string) as raw_birth_date
         from ({{ source_rows("children") }}) as raw_children
     ),
-    -- A registration of unknown time counts as known from this run on.
-    dated as (
-        select
-            *,
-            coalesce(registered_at, {{ now }}) as known_at,
-            cast(coalesce(registered_at, {{ now }}) as date) as known_on
-        from typed
-    ),
+    -- A registration of unknown time is judged as of this run.
+    dated as (select *, cast(coalesce(registered_at, {{ clock() }}) as date) as known_on from typed),
     validated as (
         select
             *,
@@ -59,11 +52,9 @@ with
     excluded as ({{ excluded_users("select distinct user_id from ranked", ref("stg_consents")) }})
 -- Rows of erased users and users without consent keep only the reason.
 select
-    {% for column in ["user_id", "registered_child_no", "birth_date", "raw_birth_date"] %}
+    {% for column in ["user_id", "registered_child_no", "birth_date", "raw_birth_date", "registered_at"] %}
         case when excluded.reason is null then ranked.{{ column }} end as {{ column }},
     {% endfor %}
-    case when excluded.reason is null then ranked.known_at end as registered_at,
-    case when excluded.reason is null then ranked.registered_at is null end as time_is_unknown,
     {{
         fail_if_too_many_rejected(
             "coalesce(case when ranked.user_id is not null then excluded.reason end, ranked.reason, case when ranked.rank > 1 and ranked.birth_date <> ranked.newest_birth_date then 'superseded' end)",

@@ -42,7 +42,8 @@ def predictions(
     version = model["model_version"].min()
     user_months = rows.df().sort_values("row_no", ignore_index=True)
     features = vocabulary.df().sort_values("feature_id", ignore_index=True)
-    examples = examples_of(user_months, matrix.fetchnumpy(), len(features), last)
+    of_test_users = matrix.filter("split = 'test'").fetchnumpy()
+    examples = examples_of(user_months, of_test_users, len(features), last)
     is_evaluated = (user_months["split"] == "test").to_numpy()
     user_ids = user_months.loc[is_evaluated].drop_duplicates("user_no").set_index("user_no")["user_id"]
     if not is_evaluated.any():

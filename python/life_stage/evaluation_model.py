@@ -13,7 +13,7 @@ from life_stage.birth_months import Ages, BirthMonths, Months, last_months
 from life_stage.examples import Examples, examples_of, initial_prior_of
 from life_stage.model_rows import COLUMNS, long_rows, named_values, regression_rows
 from life_stage.regression import LogLikelihood, NotTrainedError
-from life_stage.retraining import SCHEMA, is_due, log_progress, newest_date, read_age_divisions
+from life_stage.retraining import SCHEMA, is_due, log_progress, newest_date, penalties_of, read_age_divisions
 from life_stage.scoring import LAST_YEAR
 
 Relation = duckdb.DuckDBPyRelation
@@ -37,7 +37,7 @@ def train_evaluation_model_if_due(
     """Rows of the model to evaluate; no rows if `known` has it or the training data is too small.
 
     It is the model in production before the window. Without one, as in a first build, a model is trained on the
-    months before the window.
+    months before the window, with the penalties of the newest model in production.
     window: evaluation_window; registry: stage_coefficients; known: this table; options: as of retraining.train_if_due,
     and `min_feature_support`.
     """
@@ -57,7 +57,9 @@ def train_evaluation_model_if_due(
             rows.df(), matrix.fetchnumpy(), vocabulary.df(), month_after(until), options["min_feature_support"]
         )
         if model is None:
-            model = train_before(tables, ages, until, options)
+            newest = newest_date(registry, "trained_through")
+            penalties = penalties_of(registry, newest) if newest else {}
+            model = train_before(tables, ages, until, options, penalties)
         model = with_baselines(model, *tables, ages, until)
     except NotTrainedError as error:
         log_progress("evaluation_coefficients", f"LS-ML-002 nothing is evaluated: {error}")
@@ -115,11 +117,12 @@ def train_before(
     ages: Ages,
     through: date,
     options: dict[str, int | bool],
+    penalties: dict[str, float],
 ) -> pd.DataFrame:
     """Rows of stage_coefficients of a model that is trained on `tables`, those of known_before."""
     from life_stage.training import Options, train  # scikit-learn takes over a second to load
 
-    training_options = Options(options["min_training_users"], options["filter_tuning"])
+    training_options = Options(options["min_training_users"], options["filter_tuning"], **penalties)
     return train(*tables, ages, through, training_options, partial(log_progress, "evaluation_coefficients"))
 
 

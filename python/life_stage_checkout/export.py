@@ -26,14 +26,14 @@ CARD = """# {model}, for carts of {month}
 Logistic regression of the probability that a candidate is relevant to a cart: `{model}.onnx`, with the weights of
 checkout_coefficients. The model with the highest recall@10 is {best_model}. The best model above var
 checkout_stage_floor is not significantly better than this champion, which is last month's or the cheapest such model.
-Trained on the carts of the earlier closed months. The columns are those of checkout_examples.
+Trained on the carts of the two months before. The columns are those of checkout_examples.
 
 | column | weight |
 |---|---|
 | intercept | {intercept:.6g} |
 {weights}
 
-Metrics of the evaluated months with 95 % intervals; each month is scored by a regression trained on earlier months:
+Metrics of the evaluated months with 95 % intervals, by regressions trained on the two months before each:
 
 | metric | value | lowest | highest | carts |
 |---|---|---|---|---|

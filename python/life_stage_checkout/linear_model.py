@@ -19,24 +19,21 @@ SCHEMA = pa.schema(
 
 
 def linear_weights(
-    *, pairs: duckdb.DuckDBPyRelation, items: duckdb.DuckDBPyRelation, options: dict[str, float]
+    *, pairs: duckdb.DuckDBPyRelation, items: duckdb.DuckDBPyRelation, month: str, options: dict[str, float]
 ) -> pa.Table:
-    """Rows of SCHEMA: the largest weights of every item, by month.
+    """Rows of SCHEMA: the largest weights of every item in the month.
 
     pairs, items: checkout_pairs, checkout_items; options: `n_items`, the number of most frequent items used; `penalty`.
     """
     use_one_thread()
-    tables = [SCHEMA.empty_table()]
-    for (month,) in items.project("month").distinct().order("month").fetchall():
-        item_no, n_lines = frequent_items(items, month, options["n_items"])
-        shared = pairs.filter(f"month = date '{month}'").project("item_no, other_item_no, n_baskets").fetchnumpy()
-        weights = weights_of(gram_matrix(item_no, n_lines, *shared.values()), options["penalty"])
-        item, other, score = nearest(weights)
-        tables.append(pa.table([[month] * len(item), item_no[item], item_no[other], score], schema=SCHEMA))
-    return pa.concat_tables(tables)
+    item_no, n_lines = frequent_items(items, month, options["n_items"])
+    shared = pairs.filter(f"month = date '{month}'").project("item_no, other_item_no, n_baskets").fetchnumpy()
+    weights = weights_of(gram_matrix(item_no, n_lines, *shared.values()), options["penalty"])
+    item, other, score = nearest(weights)
+    return pa.table([[date.fromisoformat(month)] * len(item), item_no[item], item_no[other], score], schema=SCHEMA)
 
 
-def frequent_items(items: duckdb.DuckDBPyRelation, month: date, n_items: int) -> tuple[np.ndarray, np.ndarray]:
+def frequent_items(items: duckdb.DuckDBPyRelation, month: str, n_items: int) -> tuple[np.ndarray, np.ndarray]:
     """(item_no, n_lines) of the most frequent items before the month, in descending order."""
     bought = items.filter(f"month = date '{month}' and n_lines > 0").order("n_lines desc, item_no").limit(n_items)
     return tuple(bought.project("item_no, n_lines").fetchnumpy().values())

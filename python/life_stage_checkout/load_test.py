@@ -20,7 +20,7 @@ CARTS = """
     from checkout_queries as queries
     inner join checkout_query_items as items on queries.query_id = items.query_id and items.context = 'cart'
     inner join checkout_catalogue as catalogue on items.item_no = catalogue.item_no
-    where queries.is_evaluated and queries.kind = 'cart'
+    where queries.month in (select month from checkout_months where is_evaluated) and queries.kind = 'cart'
     group by queries.query_id, queries.user_id order by queries.query_id
 """
 

@@ -5,6 +5,7 @@ normalisation and dropout gives log-odds per item, plus the item's habit with a 
 held-out users. Each month is predicted by a network trained on earlier baskets.
 """
 
+from datetime import date
 from typing import NamedTuple
 
 import duckdb
@@ -18,7 +19,7 @@ from scipy.sparse import csr_matrix
 from life_stage_checkout.linear_model import frequent_items, positions_of
 from life_stage_checkout.nearest import nearest
 
-SCHEMA = pa.schema([("query_id", pa.int64()), ("item_no", pa.int32()), ("score", pa.float64())])
+SCHEMA = pa.schema([("month", pa.date32()), ("query_id", pa.int64()), ("item_no", pa.int32()), ("score", pa.float64())])
 HELD_OUT = 10  # one user in so many is held out for early stopping
 N_HIDDEN, DROPOUT, LEARNING_RATE, BATCH = 64, 0.5, 0.005, 250
 SHARPNESS = 20  # the input of a habit is ln(1 + SHARPNESS * score)
@@ -38,30 +39,32 @@ class Queries(NamedTuple):
         return carts, np.log1p(SHARPNESS * habits)
 
 
-def neural_scores(*, items, lines, queries, query_items, query_habits, options: dict[str, float]) -> pa.Table:
+def neural_scores(
+    *, items, lines, queries, query_items, query_habits, month: str, options: dict[str, float]
+) -> pa.Table:
     """Rows of SCHEMA: the fifty items outside the cart with the highest probability relative to a random item.
 
     Relations are named as the models. options: `n_items`, the number of most frequent items used; `n_baskets`, the
     number of newest baskets trained on; `half_life_days`, of the habits.
     """
+    in_month = f"month = date '{month}'"
+    item_no, _ = frequent_items(items, month, options["n_items"])
+    if not len(item_no):
+        return SCHEMA.empty_table()
+    before = lines.filter(f"month < date '{month}'").order("user_id, acted_on, month, basket_id, item_no")
+    weights = network(*baskets(before, item_no, options), len(item_no))
+    query_ids = queries.filter(in_month).project("query_id").order("query_id").fetchnumpy()["query_id"]
+    carts = query_items.filter(f"{in_month} and context = 'cart'").project("query_id, item_no, weight")
+    habits = query_habits.filter(in_month).project("query_id, item_no, score")
+    inputs = Queries(*(matrix_of(relation, query_ids, item_no) for relation in (carts, habits)))
     tables = [SCHEMA.empty_table()]
-    for (month,) in queries.project("month").distinct().order("month").fetchall():
-        in_month = f"month = date '{month}'"
-        item_no, _ = frequent_items(items, month, options["n_items"])
-        if not len(item_no):
-            continue
-        before = lines.filter(f"month < date '{month}'").order("user_id, acted_on, month, basket_id, item_no")
-        weights = network(*baskets(before, item_no, options), len(item_no))
-        query_ids = queries.filter(in_month).project("query_id").order("query_id").fetchnumpy()["query_id"]
-        carts = query_items.filter(f"{in_month} and context = 'cart'").project("query_id, item_no, weight")
-        habits = query_habits.join(queries.filter(in_month), "query_id").project("query_id, item_no, score")
-        inputs = Queries(*(matrix_of(relation, query_ids, item_no) for relation in (carts, habits)))
-        for first in range(0, len(query_ids), BATCH):
-            rows = slice(first, first + BATCH)
-            cart, habit = inputs.rows(rows)
-            lift = np.asarray(jax.nn.softmax(forward(weights, cart, habit)), float) * len(item_no) * (cart == 0)
-            query, item, score = nearest(lift)
-            tables.append(pa.table([query_ids[rows][query], item_no[item], score], schema=SCHEMA))
+    for first in range(0, len(query_ids), BATCH):
+        rows = slice(first, first + BATCH)
+        cart, habit = inputs.rows(rows)
+        lift = np.asarray(jax.nn.softmax(forward(weights, cart, habit)), float) * len(item_no) * (cart == 0)
+        query, item, score = nearest(lift)
+        columns = [[date.fromisoformat(month)] * len(query), query_ids[rows][query], item_no[item], score]
+        tables.append(pa.table(columns, schema=SCHEMA))
     return pa.concat_tables(tables)
 
 

@@ -3,10 +3,11 @@
 A model is the set of columns it uses and, for hybrid_even, weights of the rows. A model of a single generator keeps the
 generator's order and calibrates its probability; the hybrids use all generators. For carts, a conditional logit within
 each query ranks the candidates, and a logistic regression over all queries calibrates the probability. For empty carts,
-which have many relevant items, one regression does both. Each month is scored by regressions trained on earlier months.
+which have many relevant items, one regression does both. Each month is scored by regressions trained on the months
+before it.
 """
 
-from itertools import product
+from datetime import date
 from typing import NamedTuple
 
 import duckdb
@@ -17,7 +18,7 @@ from scipy.optimize import minimize
 
 from life_stage.regression import use_one_thread
 
-KEYS = ("month", "kind", "query_id", "item_no", "is_evaluated", "is_relevant", "is_new", "stage")
+KEYS = ("month", "kind", "query_id", "item_no", "is_relevant", "is_new", "stage")
 QUERY_COLUMNS = ("frequency", "recency")  # equal for all candidates of a query: no effect on the order
 STAGE_COLUMNS = ("popular_in_stage", "popular_in_stage_rank_score", "stage_lift", "next_stage_lift")
 # By ascending cost: on a tie the cheaper model is the champion.
@@ -40,22 +41,21 @@ class RankerSettings(NamedTuple):
     most_counted: int
 
 
-def coefficients(
-    *, examples: duckdb.DuckDBPyRelation, months: duckdb.DuckDBPyRelation, options: dict[str, float]
-) -> pa.Table:
-    """One row per month, kind and model: cost_no, intercept and, for every column of the examples, w_<column>.
+def coefficients(*, examples: duckdb.DuckDBPyRelation, month: str, options: dict[str, float]) -> pa.Table:
+    """One row per kind and model of the month: cost_no, intercept and, for every column of the examples, w_<column>.
 
-    examples, months: checkout_examples, checkout_months. options: RankerSettings of the cart hybrids; `even_stages`.
+    examples: checkout_examples. options: RankerSettings of the cart hybrids; `even_stages`; `n_months`, the number of
+    months before the month that the models are trained on.
     """
     use_one_thread()
     columns = [name for name in examples.columns if name not in KEYS]
     models = [*MODELS, *["hybrid_even"] * options["even_stages"], *["deep"] * ("deep" in columns)]
     setting = RankerSettings(options["penalty"], options["most_counted"])
-    rows = examples.filter(TRAINING_ROWS).order("query_id, item_no").df()
-    trained = []
-    evaluated_or_upcoming = months.filter("is_evaluated or not is_closed").order("month").project("month").fetchall()
-    for (month,), kind in product(evaluated_or_upcoming, ("cart", "user")):
-        before = rows[(rows["month"] < pd.Timestamp(month)) & (rows["kind"] == kind)]
+    since = f"month >= date '{month}' - interval {options['n_months']} month and month < date '{month}'"
+    rows = examples.filter(since).filter(TRAINING_ROWS).order("query_id, item_no").df()
+    trained, day = [], date.fromisoformat(month)
+    for kind in ("cart", "user"):
+        before = rows[rows["kind"] == kind]
         if before["is_relevant"].sum() < MIN_RELEVANT:
             continue
         standard = standard_candidates(before)
@@ -63,7 +63,7 @@ def coefficients(
             row_weights = even(standard) if model == "hybrid_even" else 1.0
             used, training = columns_of(model, kind, columns), before if model == "deep" else standard
             intercept, weights = fit(training, used, setting if kind == "cart" else None, row_weights)
-            trained.append({"month": month, "kind": kind, "model": model, "cost_no": cost_no, "intercept": intercept})
+            trained.append({"month": day, "kind": kind, "model": model, "cost_no": cost_no, "intercept": intercept})
             trained[-1] |= {f"w_{name}": weights.get(name, 0.0) for name in columns}
     return pa.Table.from_pylist(trained, schema=schema_of(columns))
 

@@ -3,6 +3,9 @@
 The only generator that can retrieve an item without purchases.
 """
 
+from collections.abc import Iterator
+from datetime import date
+
 import duckdb
 import numpy as np
 import pyarrow as pa
@@ -10,28 +13,36 @@ import pyarrow as pa
 from life_stage_checkout.nearest import nearest
 
 ROWS_PER_BATCH = 500
-KEYS = [("item_no", pa.int32()), ("other_item_no", pa.int32())]
-SCHEMA = pa.schema([("measure", pa.string()), *KEYS, ("score", pa.float64())])
+SCHEMA = pa.schema([("item_no", pa.int32()), ("other_item_no", pa.int32()), ("score", pa.float64())])
 
 
-def similar_items(*, catalogue: duckdb.DuckDBPyRelation, items: duckdb.DuckDBPyRelation) -> pa.Table:
-    """Rows of SCHEMA: the most similar items of every item (`alike`), and those among items ever new (`novel`).
+def similar_items(*, catalogue: duckdb.DuckDBPyRelation) -> pa.Table:
+    """Rows of SCHEMA: the most similar items of every item. catalogue: checkout_catalogue."""
+    return pa.concat_tables([SCHEMA.empty_table(), *similar(catalogue)])
+
+
+def similar_new_items(*, catalogue: duckdb.DuckDBPyRelation, items: duckdb.DuckDBPyRelation, month: str) -> pa.Table:
+    """Rows of SCHEMA with the month: the most similar items of every item among those new in the month.
 
     catalogue, items: checkout_catalogue, checkout_items.
     """
+    is_new = items.filter(f"month = date '{month}' and is_new").project("item_no").fetchnumpy()["item_no"]
+    rows = pa.concat_tables([SCHEMA.empty_table(), *(similar(catalogue, is_new) if len(is_new) else [])])
+    return rows.add_column(0, "month", pa.array([date.fromisoformat(month)] * len(rows), pa.date32()))
+
+
+def similar(catalogue: duckdb.DuckDBPyRelation, others: np.ndarray | None = None) -> Iterator[pa.Table]:
+    """Rows of SCHEMA in batches: the most similar items of every item, among all or among `others` (item_no)."""
     from sklearn.feature_extraction.text import TfidfVectorizer  # takes a second to load
 
     item_no, words = catalogue.order("item_no").project("item_no, words").fetchnumpy().values()
     if not any(text.strip() for text in words):
-        return SCHEMA.empty_table()
+        return
     matrix = TfidfVectorizer(token_pattern=r"\S+", sublinear_tf=True, dtype=np.float32).fit_transform(words)
-    was_new = np.isin(item_no, items.filter("is_new").project("item_no").distinct().fetchnumpy()["item_no"])
-    tables = [SCHEMA.empty_table()]
+    allowed = np.arange(len(item_no)) if others is None else np.flatnonzero(np.isin(item_no, others))
     for first in range(0, len(item_no), ROWS_PER_BATCH):
-        cosines = (matrix[first : first + ROWS_PER_BATCH] @ matrix.T).toarray().astype(float)
-        np.fill_diagonal(cosines[:, first:], 0.0)
-        for measure, allowed in {"alike": np.arange(len(item_no)), "novel": np.flatnonzero(was_new)}.items():
-            item, other, score = nearest(cosines[:, allowed])
-            columns = [[measure] * len(item), item_no[first + item], item_no[allowed[other]], score]
-            tables.append(pa.table(columns, schema=SCHEMA))
-    return pa.concat_tables(tables)
+        batch = np.arange(first, min(first + ROWS_PER_BATCH, len(item_no)))
+        cosines = (matrix[batch] @ matrix[allowed].T).toarray().astype(float)
+        cosines[batch[:, None] == allowed] = 0.0
+        item, other, score = nearest(cosines)
+        yield pa.table([item_no[batch[item]], item_no[allowed[other]], score], schema=SCHEMA)

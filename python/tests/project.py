@@ -27,6 +27,8 @@ from reliability import observe
 PROJECT = Path(__file__).parents[2]
 PROJECT_FILES = ("dbt_project.yml", "profiles.yml", "models", "macros", "seeds", "tests")
 SMALL = {"min_training_users": 60, "min_feature_support": 20, "retrain_every_months": 0, "checkout_months": 0}
+# Tables by month that are built again after a change by hand.
+DERIVED = "(checkout_|registered_births|user_stage_months).*"
 # Monthly tables of posteriors, and what they are computed from.
 POSTERIORS = [
     "birth_month_filter",
@@ -195,8 +197,9 @@ class Shop:
             for statement in statements:
                 connection.execute(statement)
             here = "select table_name from duckdb_tables() where database_name = current_database()"
-            if ("node_hashes",) in connection.execute(here).fetchall():
-                connection.execute("delete from node_hashes")
+            records = {"node_hashes": "true", "build_log": f"regexp_full_match(model, '{DERIVED}')"}
+            for table in {name for (name,) in connection.execute(here).fetchall()} & records.keys():
+                connection.execute(f"delete from {table} where {records[table]}")
 
     def frame(self, table: str, where: str = "true") -> pd.DataFrame:
         """The rows of a table; those of equal content are equal whatever order they were written in."""

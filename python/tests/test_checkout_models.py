@@ -14,7 +14,7 @@ from life_stage_checkout.leaderboard import comparisons, leaderboard
 from life_stage_checkout.linear_model import gram_matrix, weights_of
 from life_stage_checkout.nearest import NEAREST, nearest
 from life_stage_checkout.ranker import MODELS, ONE_IN, RankerSettings, coefficients, even, fit, order
-from life_stage_checkout.similar_items import similar_items
+from life_stage_checkout.similar_items import similar_items, similar_new_items
 from life_stage_checkout.tuning import PENALTIES, bayesian, precision
 
 
@@ -49,15 +49,17 @@ def test_the_nearest_are_the_largest_and_of_equal_ones_the_first(seed):
 def test_similar_descriptions_are_near_and_rare_words_weigh_more():
     words = {1: "soft shirt blue", 2: "soft shirt red", 3: "soft stroller rare", 4: "soft chair rare", 5: "drill"}
     catalogue = pd.DataFrame({"item_no": words.keys(), "words": words.values()}).astype({"item_no": "int32"})
-    items = pd.DataFrame({"item_no": words.keys(), "is_new": [False, True, True, False, True]})
-    rows = similar_items(catalogue=duckdb.from_df(catalogue), items=duckdb.from_df(items)).to_pandas()
-    best = rows.sort_values("score").groupby(["measure", "item_no"])["other_item_no"].last()
-    assert best["alike"].to_dict() == {1: 2, 2: 1, 3: 4, 4: 3}
-    assert best["novel"].to_dict() == {1: 2, 2: 3, 3: 2, 4: 3}
-    assert (rows["item_no"] != rows["other_item_no"]).all()
+    is_new = {"item_no": words.keys(), "is_new": [False, True, True, False, True], "month": date(2017, 1, 1)}
+    given = {"catalogue": duckdb.from_df(catalogue)}
+    rows = similar_items(**given).to_pandas()
+    new = similar_new_items(**given, items=duckdb.from_df(pd.DataFrame(is_new)), month="2017-01-01").to_pandas()
+    nearest_of = [found.sort_values("score").groupby("item_no")["other_item_no"].last() for found in (rows, new)]
+    assert nearest_of[0].to_dict() == {1: 2, 2: 1, 3: 4, 4: 3}
+    assert nearest_of[1].to_dict() == {1: 2, 2: 3, 3: 2, 4: 3}
+    assert (rows["item_no"] != rows["other_item_no"]).all() and (new["item_no"] != new["other_item_no"]).all()
 
 
-OPTIONS = {"penalty": 0.001, "most_counted": 3, "even_stages": False}
+OPTIONS = {"n_months": 2, "penalty": 0.001, "most_counted": 3, "even_stages": False}
 
 
 def examples(n_queries=16_000, seed=1, n_newborn=0):
@@ -75,7 +77,7 @@ def examples(n_queries=16_000, seed=1, n_newborn=0):
     is_late = rows["query_id"] >= n_queries * 3 // 4
     rows["is_relevant"] = (rng.random(len(rows)) < 1 / (1 + np.exp(-odds))).astype(int)
     rows["month"] = np.where(is_late, pd.Timestamp("2017-03-01"), pd.Timestamp("2017-02-01"))
-    return rows.assign(kind="cart", is_evaluated=False, stage=np.where(is_newborn, "newborn", "infant"))
+    return rows.assign(kind="cart", stage=np.where(is_newborn, "newborn", "infant"))
 
 
 def trained(frame, **options):
@@ -83,10 +85,8 @@ def trained(frame, **options):
     with duckdb.connect() as connection:
         connection.register("frame", frame)
         rows = connection.sql("select * replace (month::date as month) from frame")
-        months = connection.sql(
-            "select distinct month, month < date '2017-03-01' as is_closed, false as is_evaluated from rows"
-        )
-        return coefficients(examples=rows, months=months, options=OPTIONS | options).to_pandas().set_index("model")
+        found = coefficients(examples=rows, month="2017-03-01", options=OPTIONS | options)
+        return found.to_pandas().set_index("model")
 
 
 def test_the_hybrid_recovers_the_true_weights_from_a_tenth_of_the_negatives():
@@ -242,14 +242,14 @@ def test_the_network_recommends_co_purchased_items_and_no_context_items():
         "lines": lines,
         "queries": carts[["query_id", "month"]],
         "query_items": carts,
-        "query_habits": pd.DataFrame({"query_id": [100], "item_no": [9], "score": [0.0]}),
+        "query_habits": pd.DataFrame({"month": [date(2017, 2, 1)], "query_id": [100], "item_no": [9], "score": [0.0]}),
     }
     relations["items"] = relations["items"].assign(month=date(2017, 2, 1))
     options = {"n_items": 100, "n_baskets": 10_000, "half_life_days": 60}
 
     def scores(**changed):
         given = {name: duckdb.from_df(frame) for name, frame in (relations | changed).items()}
-        return network.neural_scores(**given, options=options).to_pandas()
+        return network.neural_scores(**given, month="2017-02-01", options=options).to_pandas()
 
     found = scores()
     best = found.sort_values("score").groupby("query_id")["item_no"].last()

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from datetime import date
 from pathlib import Path
 
 import duckdb
@@ -87,6 +88,25 @@ def test_after_a_change_the_tables_are_those_of_a_run_that_skips_nothing(base, t
         one.build()
     assert with_rows(shop) == with_rows(whole)
     assert_same(shop, whole, with_rows(whole))
+
+
+def test_a_registration_changes_its_month_and_later_ones(base, tmp_path):
+    shop = copy_shop(base, tmp_path / "shop")
+    before = {table: shop.run_of_months(table) for table in ("registered_births", "user_stage_months")}
+    ((user,),) = shop.query(
+        "select min(user_id) from user_stages where user_id not in (select user_id from stg_children)"
+    )
+    children = shop.source / "children.parquet"
+    rows = pd.read_parquet(children)
+    new = {"user_id": user, "child_no": 1, "birth_date": date(2016, 6, 10)}
+    new["registered_at"] = pd.Timestamp("2017-01-20")
+    pd.concat([rows, pd.DataFrame([new]).astype(rows.dtypes)]).to_parquet(children)
+    shop.build()
+    for table, runs in before.items():
+        changed = {month for month, run in shop.run_of_months(table).items() if runs[month] != run}
+        assert changed == {"2017-01", "2017-02"}, table
+    known = "select strftime(min(month), '%Y-%m') from {} where user_id = '{}'"
+    assert shop.query(known.format("registered_births", user)) == [("2017-01",)]
 
 
 def test_a_touched_file_with_the_same_contents_builds_no_model(base, tmp_path):

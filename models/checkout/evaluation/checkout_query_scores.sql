@@ -1,4 +1,6 @@
 -- Score sums of each model, one row per model and evaluated query, for means and their standard errors.
+{{ config(materialized="monthly", meta={"months": "checkout_months_evaluated", "reads": {}}) }}
+-- depends on: {{ ref("checkout_months") }}
 {% set sums = {
     "n_ranked_relevant": "case when is_relevant then 1 else 0 end",
     "n_wrong_before": "case when is_relevant then rank - n_hits else 0 end",
@@ -16,7 +18,7 @@
     ),
 } %}
 with
-    models as (select distinct month, kind, model from {{ ref("checkout_coefficients") }}),
+    models as (select distinct kind, model from {{ ref("checkout_coefficients") }} where month = {{ this_month() }}),
     hits as (
         select
             *,
@@ -24,6 +26,7 @@ with
                 partition by model, query_id order by rank rows between unbounded preceding and current row
             ) as n_hits
         from {{ ref("checkout_rankings") }}
+        where month = {{ this_month() }}
     ),
     score_sums as (
         select
@@ -40,9 +43,9 @@ with
         inner join {{ ref("checkout_relevant_items") }} as relevant_items on queries.query_id = relevant_items.query_id
         inner join
             {{ ref("checkout_items") }} as items
-            on queries.month = items.month
+            on items.month = {{ this_month() }}
             and relevant_items.item_no = items.item_no
-        where items.is_new
+        where items.is_new and queries.month = {{ this_month() }}
         group by queries.query_id
     ),
     ideals as (
@@ -62,13 +65,13 @@ with
             coalesce(score_sums.n_ranked, 0) as n_ranked
             {% for name in sums %}, coalesce(score_sums.{{ name }}, 0) as {{ name }} {% endfor %}
         from {{ ref("checkout_queries") }} as queries
-        inner join models on queries.month = models.month and queries.kind = models.kind
+        inner join models on queries.kind = models.kind
         left join
-            {{ ref("checkout_users") }} as users on queries.month = users.month and queries.user_id = users.user_id
+            {{ ref("checkout_users") }} as users on users.month = {{ this_month() }} and queries.user_id = users.user_id
         left join new_relevant_items on queries.query_id = new_relevant_items.query_id
         left join ideals on least(queries.n_relevant, 10) = ideals.n
         left join score_sums on models.model = score_sums.model and queries.query_id = score_sums.query_id
-        where queries.is_evaluated
+        where queries.month = {{ this_month() }}
     )
 select
     model,

@@ -1,17 +1,17 @@
 -- Repeat-purchase scores, one row per month, user and item: purchases decayed by half-life. The target month covers all
 -- users, past months only users with a query.
-with queried as (select distinct month, user_id from {{ ref("checkout_queries") }})
+{{ config(materialized="monthly", meta={"months": "checkout_months_all", "reads": {"checkout_lines": "before"}}) }}
+-- depends on: {{ ref("checkout_months") }}
+with queried as (select distinct user_id from {{ ref("checkout_queries") }} where month = {{ this_month() }})
 select
-    months.month,
-    lines.user_id,
-    lines.item_no,
+    {{ this_month() }} as month,
+    user_id,
+    item_no,
     count(*) as n_baskets,
-    sum({{ exact(decayed(days_between("months.month", "lines.acted_on"))) }}) as score,
-    sum({{ exact(decayed(days_between("months.month", "lines.acted_on"), 4)) }}) as recent_score,
-    min(lines.acted_on) as first_on,
-    max(lines.acted_on) as last_on
-from {{ ref("checkout_months") }} as months
-inner join {{ ref("checkout_lines") }} as lines on lines.month < months.month
-left join queried on months.month = queried.month and lines.user_id = queried.user_id
-where not months.is_closed or queried.user_id is not null
-group by months.month, lines.user_id, lines.item_no
+    sum({{ exact(decayed(days_between(this_month(), "acted_on"))) }}) as score,
+    sum({{ exact(decayed(days_between(this_month(), "acted_on"), 4)) }}) as recent_score,
+    min(acted_on) as first_on,
+    max(acted_on) as last_on
+from {{ ref("checkout_lines") }}
+where month < {{ this_month() }} and (user_id in (select user_id from queried) or not exists (select 1 from queried))
+group by user_id, item_no

@@ -1,4 +1,5 @@
 -- Labels of empty carts, one row per month, user and item: purchases of known shoppers in the first days of the month.
+{{ config(materialized="view") }}
 select users.month, users.user_id, lines.item_no, cast(sum(lines.n_units) as bigint) as n_units
 from {{ ref("checkout_users") }} as users
 inner join

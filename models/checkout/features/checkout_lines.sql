@@ -1,4 +1,6 @@
 -- Basket lines, one row per basket and item: items put into the cart or bought in one session.
+{{ config(materialized="monthly", meta={"months": "checkout_history", "reads": {"stg_actions": "never"}}) }}
+-- depends on: {{ ref("month_calendar") }} {{ ref("checkout_months") }}
 with
     basket_actions as (
         select
@@ -17,9 +19,7 @@ with
             end as is_after_pause
         from {{ ref("stg_actions") }} as actions
         inner join {{ ref("checkout_catalogue") }} as catalogue on actions.item_id = catalogue.item_id
-        where
-            actions.action in ('cart', 'purchase')
-            and actions.month < (select max(month) from {{ ref("checkout_months") }})
+        where actions.action in ('cart', 'purchase') and actions.month in {{ pending_months() }}
     ),
     sessions as (
         select

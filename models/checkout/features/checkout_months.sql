@@ -5,10 +5,11 @@ with
     closed as (
         select min(month) as first_month, max(month) as last_month from {{ ref("month_calendar") }} where is_closed
     ),
-    -- The month before the first evaluated one is needed for training.
+    -- Rankers are trained on two months.
     span as (
         select
-            greatest({{ months_after("last_month", -n) }}, {{ months_after("first_month", 1) }}) as first_month,
+            greatest({{ months_after("last_month", -1 - n) }}, {{ months_after("first_month", 1) }}) as first_month,
+            {{ months_after("last_month", 1 - n) }} as first_evaluated_month,
             {{ months_after("last_month", 1) }} as made_for
         from closed
         where {{ n }} > 0 and last_month > first_month
@@ -17,7 +18,9 @@ with
 select
     calendar.month,
     calendar.month < span.made_for as is_closed,
-    calendar.month < span.made_for and calendar.month > span.first_month as is_evaluated,
+    calendar.month < span.made_for
+    and calendar.month > span.first_month
+    and calendar.month >= span.first_evaluated_month as is_evaluated,
     cast({{ var("checkout_half_life_days") }} as double) as half_life_days,
     cast({{ var("checkout_new_places") }} as integer) as n_new_places
 from calendar

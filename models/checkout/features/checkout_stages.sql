@@ -1,4 +1,6 @@
 -- Stage shares of a shopper's children at the month's end, one row per user and month.
+{{ config(materialized="monthly", meta={"months": "checkout_history", "reads": {}}) }}
+-- depends on: {{ ref("month_calendar") }} {{ ref("checkout_months") }}
 {% set names = stage_names() %}
 with
     shares as (
@@ -10,7 +12,7 @@ with
                 , sum({{ exact("stages_of_month.p_" ~ name) }}) / count(*) as p_{{ name }}
             {% endfor %}
         from {{ ref("user_stage_months") }} as stages_of_month
-        where stages_of_month.month < (select max(month) from {{ ref("checkout_months") }})
+        where stages_of_month.month in {{ pending_months() }}
         group by stages_of_month.user_id, stages_of_month.month
     )
 select *, case when is_in_stage then {{ first_greatest("p_", names) }} else 'none' end as stage

@@ -1,27 +1,27 @@
 -- Shopper features before each month, one row per month and user: recency, frequency, units and children's stages.
+{{
+    config(
+        materialized="monthly",
+        meta={"months": "checkout_months_all", "reads": {"checkout_lines": "before", "checkout_stages": 1}},
+    )
+}}
+-- depends on: {{ ref("checkout_months") }}
 {% set names = stage_names() %}
 with
     bought as (
         select
-            months.month,
-            lines.user_id,
-            {{ days_between("months.month", "max(lines.acted_on)") }} as recency_days,
-            {{ days_between("months.month", "min(lines.acted_on)") }} as tenure_days,
-            count(distinct concat(cast(lines.month as string), lines.basket_id)) as n_baskets,
-            cast(sum(lines.n_units) as bigint) as n_units
-        from {{ ref("checkout_months") }} as months
-        inner join {{ ref("checkout_lines") }} as lines on lines.month < months.month
-        group by months.month, lines.user_id
+            user_id,
+            {{ days_between(this_month(), "max(acted_on)") }} as recency_days,
+            {{ days_between(this_month(), "min(acted_on)") }} as tenure_days,
+            count(distinct concat(cast(month as string), basket_id)) as n_baskets,
+            cast(sum(n_units) as bigint) as n_units
+        from {{ ref("checkout_lines") }}
+        where month < {{ this_month() }}
+        group by user_id
     ),
-    stages_before as (
-        select months.month as applies_to_month, stages_of_month.*
-        from {{ ref("checkout_months") }} as months
-        inner join
-            {{ ref("checkout_stages") }} as stages_of_month
-            on stages_of_month.month = {{ months_after("months.month", -1) }}
-    )
+    stages_before as (select * from {{ ref("checkout_stages") }} where month = {{ months_after(this_month(), -1) }})
 select
-    coalesce(bought.month, stages_before.applies_to_month) as month,
+    {{ this_month() }} as month,
     coalesce(bought.user_id, stages_before.user_id) as user_id,
     bought.recency_days,
     bought.tenure_days,
@@ -30,5 +30,4 @@ select
     coalesce(stages_before.stage, 'unknown') as stage
     {% for name in names %}, coalesce(stages_before.p_{{ name }}, 0.0) as p_{{ name }} {% endfor %}
 from bought
-full outer join
-    stages_before on bought.month = stages_before.applies_to_month and bought.user_id = stages_before.user_id
+full outer join stages_before on bought.user_id = stages_before.user_id

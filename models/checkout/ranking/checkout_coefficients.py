@@ -3,9 +3,10 @@ from life_stage_checkout.ranker import coefficients
 
 
 def model(dbt, session):
-    dbt.config(materialized="table")
+    dbt.config(materialized="monthly")
+    dbt.ref("checkout_months")  # determines the months
     return coefficients(
         examples=dbt.ref("checkout_examples"),
-        months=dbt.ref("checkout_months"),
+        month="__month__",
         options=dbt.config.meta_get("options"),
     )

@@ -1,10 +1,16 @@
 -- Item popularity before each month, one row per month and item: share of basket lines, overall and by stage.
+{{
+    config(
+        materialized="monthly",
+        meta={"months": "checkout_months_all", "reads": {"checkout_lines": "before", "checkout_stages": "before"}},
+    )
+}}
+-- depends on: {{ ref("checkout_months") }}
 {% set names = stage_names() %}
 with
     -- A line is weighted by the shopper's stage posterior of that time.
     counts as (
         select
-            lines.month,
             lines.item_no,
             count(*) as n_lines
             {% for name in names %}
@@ -15,31 +21,29 @@ with
             {{ ref("checkout_stages") }} as stages_of_month
             on lines.user_id = stages_of_month.user_id
             and lines.month = stages_of_month.month
-        group by lines.month, lines.item_no
+        where lines.month < {{ this_month() }}
+        group by lines.item_no
     ),
     items as (
         select
-            months.month,
             catalogue.item_no,
             coalesce(catalogue.leaf_category, '') as leaf_category,
-            cast(coalesce(sum(counts.n_lines), 0) as bigint) as n_lines
-            {% for name in names %}, coalesce(sum(counts.n_{{ name }}), 0.0) as n_{{ name }} {% endfor %}
+            cast(coalesce(counts.n_lines, 0) as bigint) as n_lines
+            {% for name in names %}, coalesce(counts.n_{{ name }}, 0.0) as n_{{ name }} {% endfor %}
         from {{ ref("checkout_catalogue") }} as catalogue
-        cross join {{ ref("checkout_months") }} as months
-        left join counts on catalogue.item_no = counts.item_no and counts.month < months.month
-        group by months.month, catalogue.item_no, coalesce(catalogue.leaf_category, '')
+        left join counts on catalogue.item_no = counts.item_no
     ),
     sums as (
         select
             *,
-            sum(n_lines) over (partition by month) as n_of_month,
-            sum(n_lines) over (partition by month, leaf_category) as n_of_leaf,
-            count(*) over (partition by month) as n_items,
-            count(*) over (partition by month, leaf_category) as n_items_of_leaf
+            sum(n_lines) over () as n_of_all,
+            sum(n_lines) over (partition by leaf_category) as n_of_leaf,
+            count(*) over () as n_items,
+            count(*) over (partition by leaf_category) as n_items_of_leaf
             {% for name in names %}
                 ,
-                sum(n_{{ name }}) over (partition by month) as m_{{ name }},
-                sum(n_{{ name }}) over (partition by month, leaf_category) as l_{{ name }}
+                sum(n_{{ name }}) over () as m_{{ name }},
+                sum(n_{{ name }}) over (partition by leaf_category) as l_{{ name }}
             {% endfor %}
         from items
     ),
@@ -47,12 +51,12 @@ with
     shares as (
         select
             *,
-            (n_of_leaf + 0.5 * n_items_of_leaf) / (n_of_month + 0.5 * n_items) as leaf_share,
+            (n_of_leaf + 0.5 * n_items_of_leaf) / (n_of_all + 0.5 * n_items) as leaf_share,
             (n_lines + 0.5) / (n_of_leaf + 0.5 * n_items_of_leaf) as share_of_leaf
         from sums
     )
 select
-    month,
+    {{ this_month() }} as month,
     item_no,
     n_lines,
     n_lines = 0 as is_new,

@@ -1,5 +1,7 @@
 -- Rankings of the evaluated months, one row per model, query and rank: the first twenty items and all ranked relevant
 -- items.
+{{ config(materialized="monthly", meta={"months": "checkout_months_evaluated", "reads": {}}) }}
+-- depends on: {{ ref("checkout_months") }}
 {% set n_new = var("checkout_new_places") %}
 with
     scored as (
@@ -13,9 +15,9 @@ with
         from {{ ref("checkout_examples") }} as examples
         inner join
             {{ ref("checkout_coefficients") }} as coefficients
-            on examples.month = coefficients.month
+            on coefficients.month = {{ this_month() }}
             and examples.kind = coefficients.kind
-        where examples.is_evaluated and {{ is_candidate("coefficients", "examples") }}
+        where examples.month = {{ this_month() }} and {{ is_candidate("coefficients", "examples") }}
     ),
     ranked_by_model as (
         select
@@ -41,6 +43,7 @@ with
         from ranked_by_model
     )
 select
+    {{ this_month() }} as month,
     model,
     query_id,
     cast(rank as integer) as rank,

@@ -1,7 +1,7 @@
-# Content-based neighbours, one row per measure and item pair. The only signal for items without a purchase.
+# Content-based neighbours, one row per item pair.
 from life_stage_checkout.similar_items import similar_items
 
 
 def model(dbt, session):
     dbt.config(materialized="table")
-    return similar_items(catalogue=dbt.ref("checkout_catalogue"), items=dbt.ref("checkout_items"))
+    return similar_items(catalogue=dbt.ref("checkout_catalogue"))

@@ -1,16 +1,39 @@
 -- Registration weights, one row per registered child and month since its registration. 5 % of registrations are wrong,
--- so behaviour can lower the weight.
-{{ config(materialized="table") }}
+-- so behaviour can lower the weight. macros/recursive_monthly.sql runs this text for all pending months at once.
+{{
+    config(
+        materialized="recursive_monthly",
+        meta={
+            "months": "months_with_registrations",
+            "state": "registration_state",
+            "published": "c_is_known",
+            "reads": {"stg_children": "never", "readout_weights": "never", "activity_log_likelihoods": "never"},
+        },
+    )
+}}
+{% set sums = {
+    "log_likelihoods": "ll_child",
+    "activity": "activity_of_child",
+    "log_likelihood_of_birth": "case when age_months >= 0 then ll_child - ll_no_child else 0 end",
+} %}
 with
+    children as (
+        select
+            children.*,
+            carried.user_id is null as has_no_sums
+            {% for name in sums %}, coalesce(carried.c_{{ name }}, 0) as c_{{ name }} {% endfor %}
+        from {{ ref("stg_children") }} as children
+        left join
+            {{ previous_state() }} as carried
+            on children.user_id = carried.user_id
+            and children.child_no = carried.child_no
+            and children.birth_date = carried.birth_date
+    ),
+    -- Months to add to the carried sums: the pending ones, and all before for a child without sums.
     months_of_children as (
         select
-            children.user_id,
-            children.child_no,
-            children.birth_date,
-            children.registered_at,
-            -- A registration without a time counts in the newest month.
-            {{ month_of(business_time("children.registered_at")) }} <= posteriors.month
-            or (children.time_is_unknown and posteriors.month = newest.month) as is_known,
+            children.*,
+            children.known_from_month <= posteriors.month as is_known,
             posteriors.month,
             posteriors.first_month,
             posteriors.birth_confirmed,
@@ -21,9 +44,14 @@ with
             posteriors.activity_code,
             {% for name in readout_term_columns() %} coalesce(posteriors.{{ name }}, 0) as {{ name }}, {% endfor %}
             {{ months_between("posteriors.month", "children.birth_date") }} as age_months
-        from {{ ref("stg_children") }} as children
-        inner join {{ ref("birth_month_filter") }} as posteriors on children.user_id = posteriors.user_id
-        cross join (select max(month) as month from {{ ref("birth_month_filter") }}) as newest
+        from children
+        inner join
+            {{ ref("birth_month_filter") }} as posteriors
+            on children.user_id = posteriors.user_id
+            and (
+                posteriors.month in {{ pending_months() }}
+                or (children.has_no_sums and posteriors.month < {{ this_month() }})
+            )
     ),
     monthly_log_likelihoods as (
         select
@@ -31,7 +59,7 @@ with
             count(case when children.is_known then 1 end) over (
                 partition by children.user_id, children.month
             ) as n_known_children,
-            coalesce({{ log_likelihood_at_age("children.age_months") }}, 0) as ll_child,
+            coalesce({{ exact(log_likelihood_at_age("children.age_months")) }}, 0) as ll_child,
             coalesce(log_likelihoods.ll_not_yet, 0) as ll_no_child,
             coalesce(
                 {{ in_thousandths(log_likelihood_at_age("children.age_months", "codes")) }}, 0
@@ -49,18 +77,17 @@ with
     -- The filter's carried sums for one grid point: log-likelihood of the birth month, and log-odds of a birth.
     running_sums as (
         select
-            *,
-            sum(ll_child) over (partition by user_id, child_no order by month) as log_likelihoods,
-            sum(activity_of_child) over (partition by user_id, child_no order by month) as activity,
-            sum(case when age_months >= 0 then ll_child - ll_no_child else 0 end) over (
-                partition by user_id, child_no order by month
-            ) as log_likelihood_of_birth
+            *
+            {% for name, sql in sums.items() %}
+                , c_{{ name }} + sum({{ sql }}) over (partition by user_id, child_no order by month) as {{ name }}
+            {% endfor %}
         from monthly_log_likelihoods
     ),
     parameters as (
         select running_sums.*, readout.activity_weight, {{ readout_parameters() }}
         from running_sums
         inner join {{ ref("readout_weights") }} as readout on running_sums.model_version = readout.model_version
+        where running_sums.month in {{ pending_months() }}
     ),
     read_out as (
         select
@@ -96,10 +123,11 @@ select
     -- first activity needs only the confirmation of an unregistered child.
     age_months >= 0
     and (
-        registered_at >= birth_date
+        coalesce(registered_at >= birth_date, birth_date < {{ months_after("known_from_month", 1) }})
         or (n_known_children = 1 and tau * log_likelihood_of_birth >= {{ log_odds_to_confirm() }})
         or (birth_date < first_month and birth_confirmed)
     ) as birth_confirmed,
-    0.95 * likelihood_ratio / (0.95 * likelihood_ratio + 0.05) as registration_probability
+    0.95 * likelihood_ratio / (0.95 * likelihood_ratio + 0.05) as registration_probability,
+    is_known as c_is_known
+    {% for name in sums %}, {{ name }} as c_{{ name }} {% endfor %}
 from weighted_births
-where is_known

@@ -1,16 +1,33 @@
 -- Stage history, one row per user, child and closed month, from behaviour and registrations up to that month.
+-- macros/recursive_monthly.sql runs this text for the pending months alone, so that a later registration leaves earlier
+-- months as they are.
+{{
+    config(
+        materialized="recursive_monthly",
+        meta={
+            "months": "months_with_posterior",
+            "state": "stage_run_state",
+            "published": "c_is_published",
+            "reads": {"household_weights": "never"},
+        },
+    )
+}}
 {% set names, first, last = stage_names(), stages()[0], stages()[-1] %}
 {% set states = states_outside()[:2] + names + states_outside()[2:] %}
 {% set outcome = ["expected_birth_month", "earliest_birth_month", "latest_birth_month", "months_until_next_stage"] %}
 {% set of_household = ["no_child_probability", "last_active_month", "months_of_evidence", "model_version", "run_id"] %}
 {% for name in names %} {% do of_household.append("h_" ~ name) %} {% endfor %}
 with
-    inferred as (select * from {{ ref("stage_posteriors") }} where method = '{{ var("fusion_method") }}'),
+    inferred as (
+        select *
+        from {{ ref("stage_posteriors") }}
+        where method = '{{ var("fusion_method") }}' and month in {{ pending_months() }}
+    ),
     registered as (
         select *
         from {{ ref("registered_births") }}
         -- Without a stage before birth, a due date is no row.
-        where age_months >= 0 or {{ first.from_month < 0 }}
+        where month in {{ pending_months() }} and (age_months >= 0 or {{ first.from_month < 0 }})
     ),
     known as (
         select
@@ -22,6 +39,7 @@ with
                 {%- if not loop.last %},{% endif %}
             {% endfor %}
         from {{ ref("registered_births") }}
+        where month in {{ pending_months() }}
         group by user_id, month
     ),
     shares_registered_late as (
@@ -301,25 +319,40 @@ with
             and {{ may_be_published("is_born") }} as is_probable
         from assigned
     ),
+    -- The row of the month before: of a pending month, or carried.
     neighbours as (
         select
-            *,
-            lag(case when is_probable then stage end) over (
-                partition by user_id, child_no order by month
-            ) as stage_before,
-            lag(month) over (partition by user_id, child_no order by month) as month_before
+            probable.*,
+            case
+                when row_number() over by_month = 1
+                then carried.c_stage
+                else lag(case when probable.is_probable then probable.stage end) over by_month
+            end as stage_before,
+            case
+                when row_number() over by_month = 1 then carried.month else lag(probable.month) over by_month
+            end as month_before,
+            carried.c_since_month as carried_since_month
         from probable
+        left join
+            {{ previous_state() }} as carried
+            on probable.user_id = carried.user_id
+            and probable.child_no = carried.child_no
+        window by_month as (partition by probable.user_id, probable.child_no order by probable.month)
     ),
+    -- The beginning of each run of months in the same stage.
     runs as (
         select
             *,
-            max(
-                case
-                    when coalesce(stage_before = stage and month_before = {{ months_after("month", -1) }}, false)
-                    then null
-                    else month
-                end
-            ) over (partition by user_id, child_no order by month) as since_month
+            coalesce(
+                max(
+                    case
+                        when coalesce(stage_before = stage and month_before = {{ months_after("month", -1) }}, false)
+                        then null
+                        else month
+                    end
+                ) over (partition by user_id, child_no order by month),
+                carried_since_month
+            ) as run_since_month
         from neighbours
     ),
     -- No inferred stage is published for longer than it lasts.
@@ -329,7 +362,7 @@ with
             is_probable
             and (
                 is_registered_stage
-                or {{ months_between("month", "since_month") }} < case
+                or {{ months_between("month", "run_since_month") }} < case
                     stage
                     {% for stage in stages() %}
                         when '{{ stage.name }}' then {{ stage.to_month - stage.from_month }}
@@ -408,11 +441,13 @@ select
     end as months_until_next_stage,
     is_born as birth_confirmed,
     is_in_stage,
-    case when is_in_stage then since_month end as since_month,
+    case when is_in_stage then run_since_month end as since_month,
     months_of_evidence,
     last_active_month,
     is_stale,
     model_version,
-    run_id
+    run_id,
+    has_posterior or registered_no is not null or is_in_stage as c_is_published,
+    case when is_probable then stage end as c_stage,
+    run_since_month as c_since_month
 from limited
-where has_posterior or registered_no is not null or is_in_stage

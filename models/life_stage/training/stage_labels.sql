@@ -8,7 +8,7 @@ select
     {{ months_between("calendar.month", "children.birth_date") }} as age_months,
     families.n_children,
     -- A registration without a time counts from the beginning.
-    case when not children.time_is_unknown then children.registered_at end as registered_at,
+    children.registered_at,
     case
         when {{ hash_share("children.user_id") }} < {{ var("train_share") }}
         then 'train'

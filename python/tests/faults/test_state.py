@@ -2,11 +2,12 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from project import assert_stops
+from project import DERIVED, assert_stops
 from reliability import observe
 
 RECORD = Path(__file__).parent / "state_columns.json"
@@ -23,7 +24,8 @@ def test_tables_of_a_newer_version_stop_the_run(shop):
 def test_stored_columns_change_only_with_the_version_of_the_state(base):
     """After a change add a migration to macros/migrations.sql and update state_columns.json."""
     ((version,),) = base.query("select input_hash from build_log where model = 'state'")
-    names = sorted(name for (name,) in base.query("select distinct model from build_log") if name in base.tables())
+    recorded = {name for (name,) in base.query("select distinct model from build_log")} & set(base.tables())
+    names = [name for name in recorded if not re.fullmatch(DERIVED, name)]  # others are built anew after a change
     names += [
         "build_log",
         "model_runs",
