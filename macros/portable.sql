@@ -369,10 +369,15 @@
     {% do return(target.type == "duckdb") %}
 {% endmacro %}
 
+{% macro is_partitioned(relation) %}
+    {# True on Spark for tables by month, except derived ones: they are built anew by every run. #}
+    {% do return(target.type == "spark" and not (is_derived(model) and relation.identifier == this.identifier)) %}
+{% endmacro %}
+
 {% macro months_without_rows(relation, sql) -%}
     {#- SQL that creates a table of months with the columns of a query. -#}
     {%- set no_rows = "select * from (" ~ sql ~ ") as months where false" -%}
-    {%- if target.type == "spark" -%}
+    {%- if is_partitioned(relation) -%}
         {{ return("create table " ~ relation ~ partitioned_by_month() ~ " as " ~ no_rows) }}
     {%- else -%} {{ return(create_table_as(false, relation, no_rows)) }}
     {%- endif -%}
@@ -385,7 +390,7 @@
 
 {% macro fill_month(relation, month, sql) %}
     {# Statements that replace the month of a table by the rows of the query. #}
-    {% if target.type == "spark" %}
+    {% if is_partitioned(relation) %}
         {% do return(
             [
                 "insert overwrite table "
@@ -398,7 +403,8 @@
             ]
         ) %}
     {% endif %}
-    {% do return(empty_month(relation, month) + ["insert into " ~ relation ~ " by name " ~ sql]) %}
+    {% set emptied = [] if target.type == "spark" else empty_month(relation, month) %}
+    {% do return(emptied + ["insert into " ~ relation ~ " by name " ~ sql]) %}
 {% endmacro %}
 
 {% macro sorted_by_user() -%}
