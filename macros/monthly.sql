@@ -181,6 +181,6 @@
     {% do drop_untargeted_months(target_relation, targets, input_hashes_of(this.identifier)) %}
     {% call noop_statement("main", pending | length ~ " months", "MONTHLY", pending | length) %} {% endcall %}
     {{ run_hooks(post_hooks) }}
-    {% do persist_docs(target_relation, model) %}
+    {% do persist_docs(target_relation, model) %} {% do commit_so_far() %}
     {{ return({"relations": [target_relation]}) }}
 {% endmaterialization %}

@@ -156,7 +156,7 @@
 
 {% macro months_with_registrations() %}
     {# Months of registered_births: the input hash covers the registrations known by the month. #}
-    {% set rows, known, hashes = months_built("birth_month_filter"), [], [] %}
+    {% set hashes = [] %}
     {% set sql %}
         select
             known_from_month as month,
@@ -167,7 +167,7 @@
         order by known_from_month
     {% endset %}
     {% set registrations = rows_as_dicts(sql) %}
-    {% for row in rows %}
+    {% for row in months_built("birth_month_filter") %}
         {% set contents = (
             registrations | rejectattr("month", "gt", row.month) | map(attribute="contents") | join(" ")
         ) %}

@@ -532,13 +532,6 @@
     {% do return("create table " ~ relation ~ " using parquet " ~ comment_clause() ~ " as " ~ compiled_code) %}
 {% endmacro %}
 
-{% macro comment_on_columns(relation) %}
-    {# Comments on a derived table: dbt-spark looks for its columns before it was built anew. #}
-    {% if target.type == "spark" and is_derived(model) and config.persist_column_docs() %}
-        {% do spark__alter_column_comment(relation, model.columns) %}
-    {% endif %}
-{% endmacro %}
-
 {% macro spark__alter_column_comment(relation, column_dict) %}
     {# Sets the comments of columns, because dbt-spark does not for Parquet. #}
     {% for name, column in column_dict.items() if relation.type == "table" and column.description %}

@@ -187,6 +187,6 @@
     {% do commit_so_far() %}
     {% call noop_statement("main", changed | length ~ " months", "RECURSIVE", changed | length) %} {% endcall %}
     {{ run_hooks(post_hooks) }}
-    {% do persist_docs(target_relation, model) %} {% do comment_on_columns(target_relation) %}
+    {% do persist_docs(target_relation, model) %} {% do commit_so_far() %}
     {{ return({"relations": [target_relation]}) }}
 {% endmaterialization %}

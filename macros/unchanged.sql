@@ -125,7 +125,7 @@
 {% endmacro %}
 
 {% macro contents_of(relation) %}
-    {# Hash of the rows of a table that is built by every run, so that equal ones leave its children unchanged. #}
+    {# Hash of the rows of a table, so that equal ones leave its children unchanged. #}
     {% do return(run_query(contents_hash(relation)).rows[0]["contents"]) %}
 {% endmacro %}
 

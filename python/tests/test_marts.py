@@ -14,6 +14,12 @@ NEWEST = pd.Timestamp("2017-02-01")
 MONTH = pd.DateOffset(months=1)
 
 
+def test_every_published_column_has_a_description(base):
+    dictionary = pd.read_csv(base.published / "dictionary.csv", encoding="utf-8-sig")
+    assert {"user_stages", "user_stage_months"} <= set(dictionary["mart"])
+    assert list(dictionary.loc[dictionary["description"].isna(), "mart"].unique()) == []
+
+
 @pytest.fixture(scope="module")
 def history(evaluated):
     months = evaluated.frame("user_stage_months").sort_values(["user_id", "child_no", "month"], ignore_index=True)
