@@ -1,5 +1,6 @@
 """Checkout: features before a month, recommendations and evaluation, against plain implementations."""
 
+import shutil
 from datetime import date
 from itertools import product
 from pathlib import Path
@@ -195,23 +196,28 @@ def test_features_of_a_month_are_independent_of_its_actions(checkout, tmp_path):
 @pytest.mark.slow
 def test_months_that_stay_are_those_of_a_run_that_builds_all(evaluated, checkout, tmp_path):
     """After a new month, a correction and another catalogue; a new month leaves evaluated months as they are."""
-    changing, whole = (copy_shop(evaluated, tmp_path / name) for name in ("changing", "whole"))
-    newest, elsewhere = changing.source / "actions" / "month=2017-02", tmp_path / "month=2017-02"
-    newest.rename(elsewhere)
-    changing.change("delete from build_log where month = '2017-02-01'")
+    changing, elsewhere = copy_shop(evaluated, tmp_path / "changing"), tmp_path / "month=2017-02"
+    (changing.source / "actions" / elsewhere.name).rename(elsewhere)
+    changing.warehouse.unlink()
     changing.build(checked=True, **MONTHS)
     before = changing.run_of_months("checkout_examples")
-    elsewhere.rename(newest)
-    compared = [name for name in checkout.tables() if name.startswith("checkout") and name != "checkout_champions"]
-    for delivery in (None, corrected, other_titles):
+    whole = copy_shop(changing, tmp_path / "whole")
+
+    def new_month(shop):
+        shutil.copytree(elsewhere, shop.source / "actions" / elsewhere.name)
+
+    names = {name for name in checkout.tables() if name.startswith("checkout")} - {"checkout_champions"}
+    for delivery in (new_month, corrected, other_titles):
         for shop in (changing, whole):
-            if delivery:
-                delivery(shop)
+            delivery(shop)
         whole.change()
         for shop in (changing, whole):
             shop.build(checked=True, **MONTHS)
-        assert_same(changing, whole, compared)
-        if not delivery:
+        filled = {name for name in names if whole.query(f"select 1 from {name} limit 1")}
+        assert {"checkout_examples", "checkout_rankings", "checkout_coefficients", "checkout_leaderboard"} < filled
+        assert_same(changing, whole, sorted(filled))
+        assert not any(changing.query(f"select 1 from {name} limit 1") for name in names - filled)
+        if delivery is new_month:
             months = changing.run_of_months("checkout_examples")
             assert [month for month in months if before.get(month) != months[month]] == ["2017-02"]
 

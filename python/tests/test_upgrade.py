@@ -144,7 +144,7 @@ def test_operations_stop_before_the_migration(version_2, tmp_path, operation):
 
 def test_a_migration_that_fails_changes_nothing(version_2, tmp_path):
     shop = copy_shop(version_2, tmp_path / "shop")
-    shop.change("create table build_log (a integer)")  # blocks the last renames
+    shop.change("create table build_log (model varchar)")  # blocks the last renames
     before = shop.contents()
     assert shop.operate("migrate_state").exit_code != 0
     assert shop.contents() == before

@@ -1,6 +1,6 @@
--- Champion, one row per month and kind. Last month's champion stays unless the best model is significantly better; then
--- the cheapest model not significantly worse than the best wins. The neural network is evaluated but excluded, because
--- recommend() does not support it.
+-- Champion, one row per month and kind, of the models trained for the target month. Last month's champion stays unless
+-- the best model is significantly better; then the cheapest model not significantly worse than the best wins. The
+-- neural network is evaluated but excluded, because recommend() does not support it.
 {{
     config(
         materialized="incremental",
@@ -18,10 +18,9 @@ with
         {% endif %}
     ),
     costs as (
-        select kind, model, min(cost_no) as cost_no
+        select kind, model, cost_no
         from {{ ref("checkout_coefficients") }}
-        where model <> 'deep'
-        group by kind, model
+        where model <> 'deep' and month = (select month from target_month)
     ),
     candidates as (
         select
