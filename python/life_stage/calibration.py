@@ -28,11 +28,16 @@ SMOOTHNESS, SIZE, DISTANCE = 12.5, 2.5, 1.0
 
 
 def log_loss(probability: np.ndarray, readouts: Readouts, noise: float = 0.0) -> float:
-    """Mean negative logarithm of the registered stage's probability (readouts x stages), of which `noise` are wrong."""
+    """Mean of log_losses."""
+    return float(log_losses(probability, readouts, noise).mean())
+
+
+def log_losses(probability: np.ndarray, readouts: Readouts, noise: float = 0.0) -> np.ndarray:
+    """Negative logarithm of the registered stage's probability (readouts x stages), of which `noise` are wrong."""
     prior = readouts.prior[:, : probability.shape[1]]
     registered = (np.arange(len(readouts)), readouts.stage)
     by_chance = prior[registered] / prior.sum(axis=1)
-    return float(-np.log((1 - noise) * probability[registered] + noise * by_chance).mean())
+    return -np.log((1 - noise) * probability[registered] + noise * by_chance)
 
 
 def calibration_error(probability: np.ndarray, stage: np.ndarray) -> float:

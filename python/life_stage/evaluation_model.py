@@ -11,8 +11,8 @@ from scipy.sparse import csr_matrix
 
 from life_stage.birth_months import Ages, BirthMonths, Months, last_months
 from life_stage.examples import Examples, examples_of, initial_prior_of
-from life_stage.model_rows import COLUMNS, long_rows, named_values, regression_rows
-from life_stage.regression import LogLikelihood, NotTrainedError
+from life_stage.model_rows import COLUMNS, long_rows, named_values, read_log_likelihood, regression_rows
+from life_stage.regression import NotTrainedError
 from life_stage.retraining import SCHEMA, is_due, log_progress, newest_date, penalties_of, read_age_divisions
 from life_stage.scoring import LAST_YEAR
 
@@ -145,11 +145,12 @@ def with_baselines(
     split, this_month = rows["split"].to_numpy(), of_this_month(vocabulary)
     settings = model[model["parameter_type"] == "setting"].set_index("feature")["value"]
     training = examples[split == "train"].plausible(ages)
-    rolling = fit(rolled(training, this_month, days_of(vocabulary)), ages, settings["inverse_penalty"])
+    memory_less = read_log_likelihood(model, "memory_less", vocabulary, ages)
+    over_six = rolled(training, this_month, days_of(vocabulary))
+    rolling = fit(over_six, ages, settings["inverse_penalty"], memory_less.only(this_month))
     log_progress("evaluation_coefficients", "fitted the regression over six months")
     short = newest(training, COLD_MONTHS)
     births = BirthMonths(ages, COLD_MONTHS, initial_prior_of(short.months, ages), settings["birth_hazard"])
-    memory_less = read_log_likelihood(model, "memory_less", vocabulary, ages)
     readout = plain_readout(newest(examples[split == "validation"], COLD_MONTHS), births, memory_less)
     frame = pd.concat(
         [
@@ -210,21 +211,3 @@ def rolled_features(
     total.data[days] = np.log1p(total.data[days])
     total.sort_indices()
     return total
-
-
-def read_log_likelihood(model: pd.DataFrame, regression: str, vocabulary: pd.DataFrame, ages: Ages) -> LogLikelihood:
-    """A regression of a model's rows, for design_matrix, whose features have the scale of `vocabulary`.
-
-    Features that the model was not trained on have weight 0.
-    """
-    rows = model[model["model_name"] == regression]
-    wide = rows[rows["parameter_type"].isin(["coefficient", "intercept", "prior"])].pivot(
-        index=["parameter_type", "feature"], columns="age_bin", values="value"
-    )[list(ages.bins)]
-    weights = wide.loc["coefficient"].reindex(vocabulary["feature"]).fillna(0.0).to_numpy()
-    return LogLikelihood(
-        weights * vocabulary["scale"].to_numpy()[:, None],
-        wide.loc[("intercept", "")].to_numpy(),
-        wide.loc[("prior", "")].to_numpy(),
-        0,
-    )

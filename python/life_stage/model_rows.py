@@ -29,6 +29,24 @@ def regression_rows(name: str, fitted: LogLikelihood, vocabulary: pd.DataFrame, 
     return pd.concat(frames, ignore_index=True).assign(model_name=name)
 
 
+def read_log_likelihood(model: pd.DataFrame, regression: str, vocabulary: pd.DataFrame, ages: Ages) -> LogLikelihood:
+    """A regression of a model's rows, for design_matrix, whose features have the scale of `vocabulary`.
+
+    Features that the model was not trained on have weight 0.
+    """
+    rows = model[model["model_name"] == regression]
+    wide = rows[rows["parameter_type"].isin(["coefficient", "intercept", "prior"])].pivot(
+        index=["parameter_type", "feature"], columns="age_bin", values="value"
+    )[list(ages.bins)]
+    weights = wide.loc["coefficient"].reindex(vocabulary["feature"]).fillna(0.0).to_numpy()
+    return LogLikelihood(
+        weights * vocabulary["scale"].to_numpy()[:, None],
+        wide.loc[("intercept", "")].to_numpy(),
+        wide.loc[("prior", "")].to_numpy(),
+        0,
+    )
+
+
 def readout_rows(
     weights: ReadoutWeights | None, levels: np.ndarray | None, activity_table: np.ndarray, ages: Ages
 ) -> pd.DataFrame:

@@ -36,11 +36,24 @@ class LogLikelihood:
         """The log-likelihood of the marked features alone."""
         return replace(self, weights=self.weights[features])
 
+    def among(self, features: np.ndarray) -> "LogLikelihood":
+        """The same log-likelihood, its features being the marked ones of more; the others have weight 0."""
+        weights = np.zeros((len(features), self.weights.shape[1]))
+        weights[features] = self.weights
+        return replace(self, weights=weights)
 
-def fit(matrix: csr_matrix, age_bin: np.ndarray, n_bins: int, inverse_penalty: float) -> LogLikelihood:
+
+def fit(
+    matrix: csr_matrix,
+    age_bin: np.ndarray,
+    n_bins: int,
+    inverse_penalty: float,
+    search_from: LogLikelihood | None = None,
+) -> LogLikelihood:
     """Fit on rows x features with the index of each row's bin; raises NotTrainedError.
 
     A bin with too few rows takes the weights of the nearest sufficient one, because its own would be extreme.
+    search_from: initial weights (default: 0); they save iterations.
     """
     from sklearn.linear_model import LogisticRegression  # takes over a second to load, and most runs fit nothing
 
@@ -50,7 +63,11 @@ def fit(matrix: csr_matrix, age_bin: np.ndarray, n_bins: int, inverse_penalty: f
         raise NotTrainedError(f"{len(supported)} age bins with {MIN_BIN_ROWS} rows, {matrix.shape[1]} features")
     known = np.isin(age_bin, supported)
     use_one_thread()
-    regression = LogisticRegression(C=inverse_penalty, tol=TOLERANCE, max_iter=MAX_ITERATIONS)
+    share = counts[supported] / known.sum()
+    regression = LogisticRegression(C=inverse_penalty, tol=TOLERANCE, max_iter=MAX_ITERATIONS, warm_start=True)
+    if search_from and len(supported) > 2:
+        regression.coef_ = search_from.weights[:, supported].T.astype(np.float32)
+        regression.intercept_ = (search_from.intercepts[supported] + np.log(share)).astype(np.float32)
     regression.fit(matrix[known].astype(np.float32), age_bin[known])
     n_iterations = int(regression.n_iter_.max())
     coefficients, offsets = regression.coef_.astype(float), regression.intercept_.astype(float)
@@ -58,8 +75,7 @@ def fit(matrix: csr_matrix, age_bin: np.ndarray, n_bins: int, inverse_penalty: f
         raise NotTrainedError(f"the regression did not converge in {n_iterations} iterations")
     if len(supported) == 2:  # scikit-learn keeps one row of weights for two classes
         coefficients, offsets = np.vstack([-coefficients, coefficients]) / 2, np.array([-1, 1]) * offsets / 2
-    share = counts[regression.classes_] / known.sum()
-    nearest = np.abs(np.arange(n_bins)[:, None] - regression.classes_[None, :]).argmin(axis=1)
+    nearest = np.abs(np.arange(n_bins)[:, None] - supported[None, :]).argmin(axis=1)
     weights = coefficients.T[:, nearest]
     intercepts = (offsets - np.log(share))[nearest]
     return LogLikelihood(

@@ -45,15 +45,19 @@ def choose_inverse_penalty(active: Examples, ages: Ages) -> float:
     in_bins, age_bin = active.in_bins(ages)
     fold = folds_of(in_bins.months.user)
 
+    fitted: list[regression.LogLikelihood | None] = [None] * N_FOLDS
+
     def loss(candidate: float) -> float:
         total = 0.0
         for held_out in range(N_FOLDS):
             training, test = (fold >= 0) & (fold != held_out), fold == held_out
             try:
-                fitted = regression.fit(in_bins.matrix[training], age_bin[training], len(ages.bins), candidate)
+                fitted[held_out] = regression.fit(
+                    in_bins.matrix[training], age_bin[training], len(ages.bins), candidate, fitted[held_out]
+                )
             except NotTrainedError:
                 return np.inf
-            total += regression.log_loss(fitted, in_bins.matrix[test], age_bin[test]) * test.sum()
+            total += regression.log_loss(fitted[held_out], in_bins.matrix[test], age_bin[test]) * test.sum()
         return total
 
     return first_not_beaten((c, loss(c)) for c in INVERSE_PENALTIES) or DEFAULT_INVERSE_PENALTY
@@ -62,7 +66,8 @@ def choose_inverse_penalty(active: Examples, ages: Ages) -> float:
 def choose_anchor_inverse_penalty(active: Examples, births: BirthMonths, inverse_penalty: float) -> float:
     """The anchor inverse penalty with the least log-loss of the stage on held-out users, each with its best readout.
 
-    From 0 on, which leaves the regression unchanged; 0 with too few users.
+    0, which leaves the regression unchanged, unless the loss falls by more than the standard error of the difference;
+    also 0 with too few users.
     """
     fold = folds_of(active.months.user)
     training, test = active[fold > 0], active[fold == 0]
@@ -75,18 +80,25 @@ def choose_anchor_inverse_penalty(active: Examples, births: BirthMonths, inverse
     if not (births.ages.stage_of(readouts.age) >= 0).any():
         return 0.0
 
-    def loss(log_likelihood: regression.LogLikelihood) -> float:
+    def losses(log_likelihood: regression.LogLikelihood) -> np.ndarray:
+        """Mean loss of each user."""
         held_out = Readouts.plain(test, log_likelihood.of(test.matrix), readouts, births).scored()
         weights = ReadoutWeights.plain(calibration.best_settings(held_out), len(births.ages.bins))
-        return calibration.log_loss(held_out.probabilities(weights), held_out, calibration.NOISE)
+        of_readouts = calibration.log_losses(held_out.probabilities(weights), held_out, calibration.NOISE)
+        return np.add.reduceat(of_readouts, held_out.months.first_of_users) / held_out.months.counts
 
-    def losses() -> Iterator[tuple[float, float]]:
-        yield 0.0, loss(plain)
+    tried = {0.0: losses(plain)}
+
+    def means() -> Iterator[tuple[float, float]]:
+        yield 0.0, tried[0.0].mean()
         tuned = plain
         for anchor_inverse_penalty in ANCHOR_INVERSE_PENALTIES:
             tuned = train_through_filter.fine_tune(
                 training.matrix, training.months, births, plain, anchor_inverse_penalty, search_from=tuned
             )
-            yield anchor_inverse_penalty, loss(tuned)
+            tried[anchor_inverse_penalty] = losses(tuned)
+            yield anchor_inverse_penalty, tried[anchor_inverse_penalty].mean()
 
-    return first_not_beaten(losses())
+    best = first_not_beaten(means())
+    gain = tried[0.0] - tried[best]
+    return best if gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain)) else 0.0

@@ -55,6 +55,7 @@ def train_if_due(
 
     ages = read_age_divisions(age_bins, stages)
     penalties = {} if options["tune_penalties"] or newest is None else penalties_of(known, newest)
+    previous = known.filter(f"trained_through = date '{newest}'").df() if newest else None
     training_options = Options(options["min_training_users"], options["filter_tuning"], **penalties)
     try:
         model = train(
@@ -65,6 +66,7 @@ def train_if_due(
             last_closed,
             training_options,
             partial(log_progress, "stage_coefficients"),
+            previous,
         )
     except NotTrainedError as error:
         log_progress(

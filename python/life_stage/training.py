@@ -17,7 +17,15 @@ import pandas as pd
 from life_stage import activity, calibration, regression, regularisation, train_through_filter
 from life_stage.birth_months import Ages, BirthMonths, last_months
 from life_stage.examples import Examples, examples_of, hazard_of, initial_prior_of
-from life_stage.model_rows import COLUMNS, content_digest, long_rows, named_values, readout_rows, regression_rows
+from life_stage.model_rows import (
+    COLUMNS,
+    content_digest,
+    long_rows,
+    named_values,
+    read_log_likelihood,
+    readout_rows,
+    regression_rows,
+)
 from life_stage.readout import Readouts, ReadoutSettings, ReadoutWeights, day_kinds
 from life_stage.regression import LogLikelihood, NotTrainedError
 from life_stage.regularisation import N_FOLDS
@@ -48,10 +56,12 @@ def train(
     through: date,
     options: Options,
     log_progress: Callable[[str], None] = lambda text: None,
+    previous: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Train one model; returns its rows with COLUMNS. Raises NotTrainedError when the training data is too small.
 
-    rows: training_rows; matrix: columns of design_matrix; vocabulary: training_vocabulary; log_progress: a line a step.
+    rows: training_rows; matrix: columns of design_matrix; vocabulary: training_vocabulary; log_progress: a line a step;
+    previous: rows of the model before, whose weights are the initial ones.
     """
     began = time.monotonic()
     rows = rows.sort_values("row_no", ignore_index=True)
@@ -71,9 +81,12 @@ def train(
     )
     log_step(f"training on {len(active.months):,} months of {active.n_users:,} users, {of_this_month.sum():,} features")
     c = options.inverse_penalty or regularisation.choose_inverse_penalty(active, ages)
-    plain = fit(active, ages, c)
+    last = None
+    if previous is not None:
+        last = read_log_likelihood(previous, "log_likelihood", vocabulary[of_this_month], ages)
+    plain = fit(active, ages, c, last)
     log_step(f"fitted the log-likelihood regression (C {c:g})")
-    memory_less = fit(training, ages, c)
+    memory_less = fit(training, ages, c, plain.among(of_this_month))
     log_step("fitted the stateless baseline")
     log_likelihood, anchor_inverse_penalty = tune_through_filter(active, births, plain, c, options)
     log_step(f"fine-tuned through the filter (anchor_inverse_penalty {anchor_inverse_penalty:.3g})")
@@ -120,10 +133,12 @@ def train(
     return frame[COLUMNS]
 
 
-def fit(examples: Examples, ages: Ages, inverse_penalty: float) -> LogLikelihood:
+def fit(
+    examples: Examples, ages: Ages, inverse_penalty: float, search_from: LogLikelihood | None = None
+) -> LogLikelihood:
     """Step 1: the regression on months whose child is in an age bin."""
     in_bins, age_bin = examples.in_bins(ages)
-    return regression.fit(in_bins.matrix, age_bin, len(ages.bins), inverse_penalty)
+    return regression.fit(in_bins.matrix, age_bin, len(ages.bins), inverse_penalty, search_from)
 
 
 def tune_through_filter(

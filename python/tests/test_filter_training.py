@@ -702,6 +702,21 @@ def test_the_anchor_inverse_penalty_is_positive_only_where_it_helps_held_out_use
     assert regularisation.choose_anchor_inverse_penalty(examples, BIRTHS, 0.3) == 0
 
 
+@pytest.mark.parametrize(("errors", "is_taken"), [(0.9, False), (1.1, True)])
+def test_fine_tuning_is_kept_only_for_a_gain_above_its_standard_error(monkeypatch, errors, is_taken):
+    examples, tuned = simulated(300, seed=7), []
+
+    def log_losses(probability, readouts, noise):
+        gain = np.resize([-1.0, 1.0], len(readouts.months.counts))
+        gain += errors * gain.std(ddof=1) / np.sqrt(len(gain)) - gain.mean()
+        return np.repeat(5 - gain * bool(tuned), readouts.months.counts)
+
+    monkeypatch.setattr(train_through_filter, "fine_tune", lambda *_, **__: tuned.append(1) or fit(examples))
+    monkeypatch.setattr(calibration, "log_losses", log_losses)
+    monkeypatch.setattr(calibration, "best_settings", lambda readouts: ReadoutSettings())
+    assert (regularisation.choose_anchor_inverse_penalty(examples, BIRTHS, 0.3) > 0) is is_taken
+
+
 def test_the_anchor_inverse_penalty_is_evaluated_on_held_out_users(monkeypatch):
     trained_on, evaluated_on = set(), set()
 
