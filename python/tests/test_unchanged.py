@@ -9,11 +9,15 @@ from pathlib import Path
 import duckdb
 import pandas as pd
 import pytest
-from project import PROJECT, Shop, assert_same, copy_shop
+from hypothesis import HealthCheck, Phase, example, given, settings
+from hypothesis import strategies as st
+from project import PROJECT, Shop, assert_same, copy_shop, make_shop, pin_model
 
 from life_stage import unchanged
 
 RUN = {"model_runs", "build_log", "published_marts"}  # differ by run
+# Hold every search term ever seen.
+TERMS = {"search_terms", "search_words", "text_ages", "search_term_features", "indexed_features"}
 
 
 def poison(shop: Shop, *tables: str) -> None:
@@ -60,11 +64,16 @@ def touched(shop: Shop) -> None:
         os.utime(file, ns=(1, 1))
 
 
+def fewer_children(shop: Shop) -> None:
+    file = shop.source / "children.parquet"
+    pd.read_parquet(file).iloc[::2].to_parquet(file)
+
+
 def other_titles_and_children(shop: Shop) -> None:
-    items, children = (shop.source / f"{name}.parquet" for name in ("items", "children"))
-    rows = pd.read_parquet(items)
-    rows.assign(title=rows["title"].iloc[::-1].to_numpy()).to_parquet(items)
-    pd.read_parquet(children).iloc[::2].to_parquet(children)
+    file = shop.source / "items.parquet"
+    rows = pd.read_parquet(file)
+    rows.assign(title=rows["title"].iloc[::-1].to_numpy()).to_parquet(file)
+    fewer_children(shop)
 
 
 def corrected(shop: Shop) -> None:
@@ -88,6 +97,65 @@ def test_after_a_change_the_tables_are_those_of_a_run_that_skips_nothing(base, t
         one.build()
     assert with_rows(shop) == with_rows(whole)
     assert_same(shop, whole, with_rows(whole))
+
+
+def late_rows(shop: Shop) -> None:
+    withheld = sorted(shop.folder.glob("late-*.parquet"))
+    if withheld:
+        withheld[0].rename(shop.source / "actions" / f"month={withheld[0].stem[5:]}" / "late.parquet")
+
+
+def next_month(shop: Shop) -> None:
+    months = sorted(path for path in shop.folder.glob("month=*"))
+    if months:
+        months[0].rename(shop.source / "actions" / months[0].name)
+
+
+def in_other_files(shop: Shop) -> None:
+    folder = shop.source / "actions" / "month=2016-08"
+    rows = pd.concat(pd.read_parquet(file) for file in folder.iterdir())
+    for file in folder.iterdir():
+        file.unlink()
+    for n in range(3):
+        rows[rows["action_id"] % 3 == n].to_parquet(folder / f"{n}.parquet")
+
+
+# Not other titles, which count for the months that are built from then on.
+DELIVERIES = [touched, fewer_children, corrected, late_rows, next_month, in_other_files]
+
+
+@pytest.mark.slow
+@settings(
+    max_examples=3,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    derandomize=True,
+    phases=[Phase.explicit, Phase.generate],
+)
+@given(st.lists(st.sampled_from(DELIVERIES), min_size=3, max_size=3))
+@example([late_rows, next_month, corrected])
+def test_any_sequence_of_deliveries_gives_the_tables_of_a_fresh_build(new_shop, base, tmp_path_factory, deliveries):
+    folder = tmp_path_factory.mktemp("deliveries")
+    shop = copy_shop(new_shop, folder / "shop")
+    shop.add_months(base, [f"2016-{month:02}" for month in range(7, 13)])
+    for month in ("2017-01", "2017-02"):
+        shutil.copytree(base.source / "actions" / f"month={month}", shop.folder / f"month={month}")
+    for month in ("2016-09", "2016-11"):
+        file = next(shop.source.glob(f"actions/month={month}/*.parquet"))
+        for rest, path in (("<>", f"{file}_"), ("=", shop.folder / f"late-{month}.parquet")):
+            duckdb.sql(f"copy (from '{file}' where hash(user_id) % 5 {rest} 0) to '{path}' (format parquet)")
+        Path(f"{file}_").replace(file)
+    shop.build()
+    for n, deliver in enumerate(deliveries):
+        deliver(shop)
+        shop.build()
+        fresh = make_shop(folder / f"fresh_{n}", like=base)
+        fresh.source.symlink_to(shop.source)
+        pin_model(fresh, of=base)
+        fresh.build()
+        tables = set(with_rows(fresh)) - TERMS
+        assert set(with_rows(shop)) - TERMS == tables
+        assert_same(shop, fresh, sorted(tables))
 
 
 def test_a_registration_changes_its_month_and_later_ones(base, tmp_path):
