@@ -90,7 +90,7 @@ test-spark: $(VENV)/dev ## compare DuckDB with Spark, also on two workers; needs
 pytest: $(VENV)/dev ## run the tests without lint
 	$(BIN)/pytest -n 2 --dist worksteal
 
-BENCHES = $(if $(QUICK),,scoring_cost training_cost learning_quality analyst_feature filter_cost row_sizes) whole_runs peers $(if $(QUICK),,performance_page)
+BENCHES = $(if $(QUICK),,scoring_cost learning_quality analyst_feature) whole_runs peers $(if $(QUICK),,performance_page)
 
 bench: $(VENV)/runtime ## measure steps, whole runs, other engines; needs Java (two hours; QUICK=1: 4 minutes)
 	$(if $(QUICK),,$(PIP_INSTALL) --no-build-isolation -e '.[peers]')

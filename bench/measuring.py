@@ -87,12 +87,21 @@ def build(source: Path, name: str, project: Path = PROJECT, **variables: object)
 
 def dbt(source: Path, name: str, *words: str, project: Path = PROJECT, **variables: object) -> None:
     """Run a dbt command on the warehouse of that name; its output goes to stderr."""
+    command = [str(Path(sys.executable).with_name("dbt")), "--quiet", *words, *options_of(name, project, **variables)]
+    environment = os.environ | environment_of(source, name)
+    subprocess.run(command, check=True, env=environment, cwd=project, stdout=sys.stderr)
+
+
+def environment_of(source: Path, name: str) -> dict[str, str]:
+    """Environment variables of the runs of that name."""
     paths = {"SOURCE": source, "WAREHOUSE": WORK / f"{name}.duckdb", "PUBLISHED": WORK / f"{name}_published"}
-    environment = {f"LIFE_STAGE_{key}": str(path) for key, path in paths.items()}
-    command = [str(Path(sys.executable).with_name("dbt")), "--quiet", *words]
-    command += ["--project-dir", str(project), "--profiles-dir", str(project), "--vars", json.dumps(variables)]
-    command += ["--target-path", str(WORK / f"{name}_target"), "--log-path", str(WORK / f"{name}_logs")]
-    subprocess.run(command, check=True, env=os.environ | environment, cwd=project, stdout=sys.stderr)
+    return {f"LIFE_STAGE_{key}": str(path) for key, path in paths.items()}
+
+
+def options_of(name: str, project: Path = PROJECT, **variables: object) -> list[str]:
+    """Options of dbt in the runs of that name."""
+    options = ["--project-dir", str(project), "--profiles-dir", str(project), "--vars", json.dumps(variables)]
+    return [*options, "--target-path", str(WORK / f"{name}_target"), "--log-path", str(WORK / f"{name}_logs")]
 
 
 def run_results(name: str) -> list[dict]:
@@ -131,12 +140,17 @@ def _measure(pipe: Connection, work: Callable, arguments: tuple) -> None:
 @contextmanager
 def cpu() -> Iterator[dict[str, float]]:
     """CPU seconds, wall seconds and peak memory of the block, in a dictionary that is filled at its end."""
-    figures, before, began = {}, resource.getrusage(resource.RUSAGE_SELF), time.monotonic()
+    figures, before, began = {}, self_cpu(), time.monotonic()
     yield figures
-    after = resource.getrusage(resource.RUSAGE_SELF)
-    figures["cpu_s"] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    figures["cpu_s"] = self_cpu() - before
     figures["wall_s"] = time.monotonic() - began
-    figures["peak_mb"] = after.ru_maxrss / 1024
+    figures["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def self_cpu() -> float:
+    """CPU seconds of this process since its start."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
 
 
 def child_usage(work: Callable) -> dict[str, float]:

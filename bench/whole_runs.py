@@ -1,14 +1,17 @@
-"""Cost of whole runs against reading their input: first build, one new month, no new data; and as data grows.
+"""Cost of whole runs by node, and their storage: first build, a new month without and with a model due, nothing new.
 
-Each figure is that of a whole process, including the start of dbt. Two queries are the reference: a scan of every value
-of the actions, and a count of the actions by user and month. DuckDB's memory limit is 3 GB, with a hundred million
-actions 2 GB. python bench/whole_runs.py [MILLIONS_OF_ACTIONS ...]; QUICK=1: one million, one round
+A run is a process with one dbt thread, which builds and tests as `make build` does; DuckDB's threads are those of the
+profile, because CPU is measured. A scan of every value of the actions is the reference. DuckDB's memory limit is 3 GB,
+with a hundred million actions 2 GB. python bench/whole_runs.py [MILLIONS_OF_ACTIONS ...]; QUICK=1: one million, one
+round
 """
 
 import json
 import os
 import shutil
+import subprocess
 import sys
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
@@ -18,82 +21,126 @@ from measuring import (
     COMMIT,
     IS_CHANGED,
     MEMORY,
+    PROJECT,
     QUICK,
     RESULTS,
     RUNS,
     WORK,
     child_usage,
     cpu,
-    dbt,
     demo_source,
-    folder_of,
+    environment_of,
     in_turn,
     keep,
     measured,
+    options_of,
     ratio,
-    run_results,
+    self_cpu,
 )
 
 USERS_PER_MILLION, MONTHS, NEWEST = 4_000, 24, "2017-02"
+DUE = "2017-03"  # month after those that are counted; with a model every second month one is due
+EVERY = {"retrain_every_months": 2}
 # A hundred million actions: a million users with 40 % of their simulated actions, so many users with low activity.
 MANY, USERS_OF_MANY, KEPT_OF_MANY, MEMORY_OF_MANY = 100, 1_000_000, 0.4, "2GB"
-HISTORIES = () if QUICK else (6, 12)  # months, in addition to MONTHS
-KINDS = "first build", "one new month", "nothing new", "dbt alone"
+SHORT, ROUNDS = 12, min(RUNS, 3)  # months of the short history
+DEAREST = 30  # nodes and tables that are stored
+POSTERIORS = ("birth_month_filter", "presence_filter", "household_stages", "household_children", "dynamic_fusion")
+POSTERIORS += ("stage_scores", "stage_log_likelihoods", "user_stage_months")  # and the tables of cells
 
 
-def bare(sql: str, source: Path) -> dict[str, float]:
-    """Figures of a query over all actions on two threads."""
-    actions = f"read_parquet('{source}/actions/*/*.parquet')"
+def scan(source: Path) -> dict[str, float]:
+    """Figures of a query that reads every value of the actions on two threads."""
     with cpu() as figures, duckdb.connect() as connection:
         connection.execute("set threads = 2; set preserve_insertion_order = false")
-        connection.execute(sql.format(actions=actions)).fetchall()
+        actions = connection.read_parquet(f"{source}/actions/*/*.parquet")
+        actions.aggregate(", ".join(f"bit_xor(hash({column}))" for column in actions.columns)).fetchall()
     return figures
 
 
-def scan_query(source: Path) -> str:
-    """A query that reads every value of every column."""
-    columns = duckdb.sql(f"from read_parquet('{source}/actions/*/*.parquet')").columns
-    return f"select {', '.join(f'bit_xor(hash({column}))' for column in columns)} from {{actions}}"
+def job(source: Path, name: str) -> dict[str, float]:
+    """CPU seconds of this process, which runs `dbt build` as `make build` does, in all and by node."""
+    from dbt.cli.main import dbtRunner  # its import is part of the measured process
+
+    nodes, last = Counter(), 0.0
+
+    def attribute(event) -> None:
+        nonlocal last
+        if event.info.name not in ("NodeStart", "NodeFinished"):
+            return
+        before, last = last, self_cpu()
+        if event.info.name == "NodeFinished":
+            node = event.data.node_info
+            nodes["data tests" if node.resource_type == "test" else node.node_name] += last - before
+
+    os.environ.update(environment_of(source, name))
+    os.chdir(PROJECT)
+    words = ["--quiet", "--warn-error", "build", "--threads", "1", *options_of(name, **EVERY)]
+    ended = dbtRunner(callbacks=[attribute]).invoke(words)
+    if not ended.success:
+        raise RuntimeError(f"dbt build of {name} failed: {ended.exception}")
+    total = self_cpu()
+    nodes["dbt itself"] = total - nodes.total()
+    return {"cpu_s": total, "nodes": {node: round(spent, 3) for node, spent in nodes.most_common(DEAREST)}}
 
 
-def job(name: str, source: Path, *words: str) -> dict[str, float]:
-    """Figures of the monthly job, `dbt build` without data tests."""
-    figures = child_usage(partial(dbt, source, name, "build", "--exclude-resource-type", "test", *words))
-    return figures | {"steps": steps(name)}
-
-
-def steps(name: str) -> dict[str, float]:
-    """Seconds of the run's models by folder; two run at a time, so they may overlap."""
-    nodes = json.loads((WORK / f"{name}_target" / "manifest.json").read_text())["nodes"]
-    found: dict[str, float] = {}
-    for result in run_results(name):
-        folder = "/".join(nodes[result["unique_id"]]["fqn"][1:-1]) if result["unique_id"] in nodes else "hooks"
-        found[folder] = found.get(folder, 0) + result["execution_time"]
-    return found
+def unchanged(source: Path, name: str, *words: str, check: bool = True) -> None:
+    """The comparison of files with those of the published run, with which `make build` begins."""
+    command = [sys.executable, "-m", "life_stage.unchanged", *words]
+    environment = os.environ | environment_of(source, name)
+    subprocess.run(command, check=check, env=environment, cwd=PROJECT, stdout=sys.stderr)
 
 
 def runs_of(name: str, source: Path, *, all_kinds: bool) -> dict[str, dict]:
-    """Figures of the first build without the newest month, the run with it, a run without new data, and dbt alone."""
-    for file in WORK.glob(f"{name}.duckdb*"):
-        file.unlink()
-    newest, withheld = source / "actions" / f"month={NEWEST}", source / "withheld"
-    newest.rename(withheld)
-    try:
-        first = measured(job, name, source)
-    finally:
-        withheld.rename(newest)
-    if not all_kinds:
-        return {KINDS[0]: first}
-    second, third = measured(job, name, source), measured(job, name, source)
-    alone = measured(job, name, source, "--select", "action_synonyms")
-    return dict(zip(KINDS, (first, second, third, alone), strict=True))
+    """Figures of the first build without the newest month and, with all_kinds, of the runs after it."""
+    for path in WORK.glob(f"{name}[._]*"):  # warehouse, published sets, dbt's files
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    run = partial(measured, job, source, name)
+    withhold(source, NEWEST, DUE)
+    runs = {"first build": run() | {"storage": storage(source, name)}}
+    withhold(source, DUE)
+    if all_kinds:
+        runs["one new month"] = run() | {"storage": storage(source, name)}
+        withhold(source)
+        runs["one new month, model due"] = run()
+        runs["nothing new, dbt build"] = run()
+        unchanged(source, name, check=False)
+        unchanged(source, name, "--published")
+        runs["nothing new, make build"] = measured(child_usage, partial(unchanged, source, name))
+        withhold(source, DUE)
+    return runs
 
 
-def size(source: Path) -> dict[str, float]:
-    """Number of actions and megabytes of the source."""
-    files = list(source.glob("actions/*/*.parquet"))
-    ((n_actions,),) = duckdb.sql(f"select count(*) from read_parquet({[str(f) for f in files]})").fetchall()
-    return {"n_actions": n_actions, "mb": sum(file.stat().st_size for file in files) / 1e6}
+def withhold(source: Path, *months: str) -> None:
+    """Take these months out of the source, and put all others back."""
+    actions, withheld = source / "actions", source / "withheld"
+    withheld.mkdir(exist_ok=True)
+    for folder in list(withheld.iterdir()):
+        folder.rename(actions / folder.name)
+    for month in months:
+        (actions / f"month={month}").rename(withheld / f"month={month}")
+
+
+def storage(source: Path, name: str) -> dict:
+    """Bytes of source, warehouse, its tables (in whole blocks), and of the posteriors per row of user_stage_months."""
+    warehouse, others = WORK / f"{name}.duckdb", {source / "truth", source / "withheld"}
+    files = [file for file in source.rglob("*.parquet") if others.isdisjoint(file.parents)]
+    with duckdb.connect(str(warehouse), read_only=True) as connection:
+        ((block_size,),) = connection.execute("select block_size from pragma_database_size()").fetchall()
+        blocks = "select unnest(list_append(additional_block_ids, block_id)) as id from pragma_storage_info(?)"
+        blocks = f"select count(distinct id) from ({blocks}) where id >= 0"
+        names = [table for (table,) in connection.execute("select table_name from duckdb_tables()").fetchall()]
+        tables = {table: block_size * connection.execute(blocks, [table]).fetchall()[0][0] for table in names}
+        largest = [table for table, _ in Counter(tables).most_common(DEAREST)]
+        rows = {table: connection.table(table).shape[0] for table in {*largest, "user_stage_months"}}
+    of_posteriors = sum(size for table, size in tables.items() if table in POSTERIORS or table.endswith("_cells"))
+    return {
+        "source": sum(file.stat().st_size for file in files),
+        "warehouse": warehouse.stat().st_size,
+        "n_user_months": rows["user_stage_months"],
+        "bytes_a_user_month": of_posteriors / rows["user_stage_months"],
+        "tables": {table: {"bytes": tables[table], "rows": rows[table]} for table in largest},
+    }
 
 
 def runs_kept(name: str) -> dict[str, list[dict]]:
@@ -104,7 +151,7 @@ def runs_kept(name: str) -> dict[str, list[dict]]:
 
 
 def measure(millions: float, months: int) -> None:
-    """Measure whole runs and bare queries on one source in turn; print and store the figures.
+    """Measure whole runs and the scan on one source in turn; print and store the figures.
 
     With a hundred million actions every round is stored at its end, and a new start on the same commit resumes there;
     only the last round has all kinds of runs.
@@ -113,41 +160,21 @@ def measure(millions: float, months: int) -> None:
     users, share = (USERS_OF_MANY, KEPT_OF_MANY) if is_many else (int(USERS_PER_MILLION * millions), 1.0)
     os.environ["LIFE_STAGE_MEMORY"] = MEMORY_OF_MANY if is_many else MEMORY
     name, result = f"whole_{millions:g}_{users}_{months}".replace(".", "_"), f"whole_runs_{millions:g}_{months}"
-    source = demo_source(f"{name}_source", users=users, months=months, through=NEWEST, kept=share)
-    if (withheld := source / "withheld").exists():  # left by a killed benchmark
-        withheld.rename(source / "actions" / f"month={NEWEST}")
-    counted = "select user_id, date_trunc('month', occurred_at), count(*) from {actions} group by all"
-    scans = {
-        "scan": partial(measured, bare, scan_query(source), source),
-        "count": partial(measured, bare, counted, source),
-    }
-    facts = size(source) | {"n_users": users, "months": months}
-    n_rounds, runs = min(RUNS, 3) if is_many else RUNS, runs_kept(result) if is_many else {}
-    n_kept = len(runs.get("scan", ()))
-    print(f"{name}: {n_kept} of {n_rounds} rounds are stored", file=sys.stderr, flush=True)
-    for number in range(n_kept + 1, n_rounds + 1):
-        print(f"{name}: round {number} of {n_rounds}", file=sys.stderr, flush=True)
-        bare_runs = {kind: one[0] for kind, one in in_turn(scans, runs=1).items()}
-        this_round = bare_runs | runs_of(name, source, all_kinds=number == n_rounds or not is_many)
+    source = demo_source(f"source_of_{name}", users=users, months=months + 1, through=DUE, kept=share)
+    withhold(source, DUE)
+    ((n_actions,),) = duckdb.sql(f"select count(*) from '{source}/actions/*/*.parquet'").fetchall()
+    runs = runs_kept(result) if is_many else {}
+    for number in range(len(runs.get("scan", ())) + 1, ROUNDS + 1):
+        print(f"{name}: round {number} of {ROUNDS}", file=sys.stderr, flush=True)
+        this_round = {"scan": in_turn({"scan": partial(measured, scan, source)}, runs=1)["scan"][0]}
+        this_round |= runs_of(name, source, all_kinds=number == ROUNDS or not is_many)
         for kind, figures in this_round.items():
             runs.setdefault(kind, []).append(figures)
-        if is_many or number == n_rounds:
-            ratios = {
-                kind: ratio({"scan": runs["scan"][-len(of) :], kind: of}, kind, "scan") for kind, of in runs.items()
-            }
-            kept = facts | {"runs": runs, "ratio_to_scan": ratios}
+        if is_many or number == ROUNDS:
+            kept = {"n_actions": n_actions, "n_users": users, "months": months, "runs": runs}
+            kept["ratio_to_scan"] = {"first build": ratio(runs, "first build", "scan")}
             keep(result, kept)
             show(kept)
-
-
-def simulator(users: int) -> dict:
-    """Cost of simulating shoppers in one process, with the number of their actions."""
-    source, runs = folder_of("simulated"), []
-    for _ in range(RUNS):
-        shutil.rmtree(source, ignore_errors=True)
-        made = partial(demo_source, "simulated", users=users, months=MONTHS, through=NEWEST, jobs=1)
-        runs.append(measured(child_usage, made))
-    return size(source) | {"n_users": users, "months": MONTHS, "runs": runs}
 
 
 def show(figures: dict) -> None:
@@ -155,23 +182,22 @@ def show(figures: dict) -> None:
     print(f"{figures['n_actions']:,} actions, {figures['n_users']:,} users, {figures['months']} months")
     for kind, runs in figures["runs"].items():
         middle = {key: np.median([run[key] for run in runs]) for key in ("cpu_s", "wall_s", "peak_mb")}
-        print(
-            f"  {kind:14} {middle['cpu_s']:8.1f} CPU-s {middle['wall_s']:8.1f} s {middle['peak_mb']:8,.0f} MiB"
-            f" {figures['ratio_to_scan'][kind]:8.1f} x the scan"
-        )
+        print(f"  {kind:24} {middle['cpu_s']:8.2f} CPU-s {middle['wall_s']:8.1f} s {middle['peak_mb']:8,.0f} MiB")
+        for node, spent in list(runs[-1].get("nodes", {}).items())[:12]:
+            print(f"    {spent:8.2f} CPU-s {node}")
+        if stored := runs[-1].get("storage"):
+            print(
+                f"    warehouse {stored['warehouse'] / stored['source']:.1f} x the source;"
+                f" posteriors {stored['bytes_a_user_month']:.0f} bytes a user-month"
+            )
+    print(f"  first build {figures['ratio_to_scan']['first build']:.0f} x the scan")
 
 
 def main(sizes: list[float]) -> None:
-    """Measure every size over 24 months; the first size also over fewer months, with the cost of its simulation."""
-    if sizes[0] != MANY:
-        for months in HISTORIES:
-            measure(sizes[0], months)
-        made = simulator(int(USERS_PER_MILLION * sizes[0]))
-        seconds = np.median([run["cpu_s"] for run in made["runs"]])
-        print(f"simulated {made['n_actions']:,} actions, {made['n_actions'] / seconds:,.0f} per CPU-s")
-        keep("simulator", made)
+    """Measure every size over 24 months, and four million actions also over a shorter history."""
     for millions in sizes:
-        measure(millions, MONTHS)
+        for months in (SHORT, MONTHS) if millions == 4 else (MONTHS,):
+            measure(millions, months)
 
 
 if __name__ == "__main__":

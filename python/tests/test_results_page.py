@@ -40,7 +40,7 @@ def test_the_page_of_costs_is_written_from_the_kept_figures(results_page, tmp_pa
     (tmp_path / "docs").mkdir()
     (tmp_path / "README.md").write_text((PROJECT / "README.md").read_text())
     page.write()
-    for name in ("README.md", "docs/performance.md", "docs/pictures/cost_of_runs.svg"):
+    for name in ("README.md", "docs/performance.md"):
         assert (tmp_path / name).read_text() == (PROJECT / name).read_text(), name
 
 
@@ -57,8 +57,3 @@ def test_every_method_of_the_accuracy_chart_has_a_line(results_page):
     """A name that the kept figures do not have would drop its line without an error."""
     picture = (PROJECT / "docs" / "pictures" / "accuracy_by_month.svg").read_text()
     assert [label for label in charts.METHODS.values() if label not in picture] == []
-
-
-def test_the_steps_of_the_cost_page_are_folders_of_models(results_page):
-    page = importlib.import_module("performance_page")
-    assert [folder for folder in page.STEPS if not (PROJECT / "models" / folder).is_dir()] == []
