@@ -60,13 +60,13 @@ def unpublish(session: duckdb.DuckDBPyConnection, link: Path, users: str) -> Non
     """Replace the published set by one without the users; remove older sets, and the report if it names a user."""
     manifest = read_manifest(link)
     if manifest is not None:
-        old = {name: session.read_parquet(str(link.resolve() / f"{name}.parquet")) for name in manifest["columns"]}
-        new = {name: mart.filter(f"user_id not in (select user_id from {users})") for name, mart in with_users(old)}
-        if any(new[name].shape[0] != old[name].shape[0] for name in new):
-            marts = old | new
-            contents = manifest["contents"] | {name: content_hash(mart) for name, mart in new.items()}
+        old = {name: session.read_parquet(str(link.resolve() / f"{name}.parquet")) for name in manifest["files"]}
+        new = {name: rows.filter(f"user_id not in (select user_id from {users})") for name, rows in with_users(old)}
+        new = {name: rows for name, rows in new.items() if rows.shape[0] != old[name].shape[0]}
+        if new:
+            contents = manifest["contents"] | {name: content_hash(rows) for name, rows in new.items()}
             facts = {key: manifest[key] for key in ("run_id", "columns", "descriptions")} | {"contents": contents}
-            write_set(marts, link, facts, manifest)
+            write_set(old | new, link, facts, manifest)
     for folder in sets_of(link).glob("*/"):
         if folder != link.resolve():
             shutil.rmtree(folder)
@@ -77,9 +77,9 @@ def unpublish(session: duckdb.DuckDBPyConnection, link: Path, users: str) -> Non
             file.unlink()
 
 
-def with_users(marts: dict[str, duckdb.DuckDBPyRelation]) -> list[tuple[str, duckdb.DuckDBPyRelation]]:
-    """The marts with user ids."""
-    return [(name, mart) for name, mart in marts.items() if "user_id" in mart.columns]
+def with_users(files: dict[str, duckdb.DuckDBPyRelation]) -> list[tuple[str, duckdb.DuckDBPyRelation]]:
+    """The files with user ids."""
+    return [(name, rows) for name, rows in files.items() if "user_id" in rows.columns]
 
 
 def rewrite(session: duckdb.DuckDBPyConnection, warehouse: Path, users: str) -> int:

@@ -26,3 +26,8 @@ def read_manifest(link: Path) -> dict | None:
         return json.loads((link / "manifest.json").read_text())
     except (FileNotFoundError, json.JSONDecodeError):
         return None
+
+
+def mart_paths(manifest: dict) -> dict[str, str]:
+    """{mart: its Parquet file in the set, or the pattern of its files by month}."""
+    return {n: f"{n}.parquet" if n in manifest["files"] else f"{n}/*.parquet" for n in manifest["columns"]}

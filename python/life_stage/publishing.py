@@ -1,10 +1,12 @@
 """Publication of the marts: a new directory of Parquet files, activated by an atomic rename of a link.
 
 Readers see a complete old or new set, never the working database. `published` is a link to the newest set in
-`published.sets`; the previous set stays until the next publication, for readers that have it open.
+`published.sets`; the previous set stays until the next publication, for readers that have it open. Sets share unchanged
+files by hard links, so a published file is never written to.
 """
 
 import csv
+import glob
 import hashlib
 import json
 import os
@@ -17,7 +19,7 @@ import duckdb
 import pyarrow as pa
 
 from life_stage import on_spark
-from life_stage.paths import read_manifest
+from life_stage.paths import mart_paths, read_manifest
 
 VIEW_FILE = "life_stage.duckdb"
 DICTIONARY, DICTIONARY_COLUMNS = "dictionary.csv", ("mart", "column", "type", "description")
@@ -41,7 +43,7 @@ Descriptions = dict[str, dict[str, str]]
 
 
 def publish(marts: Marts, options: dict[str, str], descriptions: Descriptions | None = None) -> pa.Table:
-    """Publish the marts if they differ from the published ones; returns one row per published mart (SCHEMA).
+    """Publish the marts if they differ from the published ones; returns one row per published file (SCHEMA).
 
     options: `published` (the link's path); descriptions: from descriptions_of. An empty user_stages replaces nothing:
     there is no model. Raises as refuse_foreign.
@@ -53,19 +55,19 @@ def publish(marts: Marts, options: dict[str, str], descriptions: Descriptions | 
     columns = {
         name: [f"{c} {t}" for c, t in zip(mart.columns, mart.types, strict=True)] for name, mart in marts.items()
     }
-    contents = {name: content_hash(mart) for name, mart in marts.items() if name != RUN_LOG}
+    files, contents = split_into_files(marts)
     target = {"columns": columns, "descriptions": descriptions or {}, "contents": contents}
     manifest = read_manifest(link)
     if marts["user_stages"].limit(1).fetchall() and not is_published(link, manifest, target):
         ((run_id,),) = marts[RUN_LOG].order("started_at desc, run_id").limit(1).project("run_id").fetchall()
-        manifest = write_set(marts, link, {"run_id": run_id, **target}, manifest)
+        manifest = write_set(files, link, {"run_id": run_id, **target}, manifest)
     if manifest is None:
         return SCHEMA.empty_table()
     if not (link / VIEW_FILE).exists():
         create_views(link, manifest)
     rows = [
-        {"mart": n, "path": str(link / f"{n}.parquet"), "run_id": manifest["run_id"], **f}
-        for n, f in manifest["files"].items()
+        {"mart": file.split("/")[0], "path": str(link / f"{file}.parquet"), "run_id": manifest["run_id"], **facts}
+        for file, facts in manifest["files"].items()
     ]
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
@@ -98,11 +100,34 @@ def sets_of(link: Path) -> Path:
     return link.with_name(link.name + ".sets")
 
 
-def content_hash(mart: duckdb.DuckDBPyRelation) -> str:
-    """Row count and order-independent hash of a mart's rows."""
-    columns = ", ".join(f'"{name}"' for name in mart.columns)
-    ((count, total),) = mart.aggregate(f"count(*) as n, sum(hash({columns}))::varchar as total").fetchall()
-    return f"{count} {total}"
+def split_into_files(marts: Marts) -> tuple[Marts, dict[str, str]]:
+    """Rows and content hash of each Parquet file, by its path without suffix; the run log has no hash.
+
+    A mart named `_months` is a folder with a file per month, `YYYY-MM`.
+    """
+    files, contents = {}, {}
+    for name, mart in marts.items():
+        if name.endswith("_months"):
+            for month, content in mart.aggregate(f"month, {hash_sql(mart)}", "month").order("month").fetchall():
+                file = f"{name}/{month:%Y-%m}"
+                files[file], contents[file] = mart.filter(f"month = '{month}'"), content
+        else:
+            files[name] = mart
+            if name != RUN_LOG:
+                contents[name] = content_hash(mart)
+    return files, contents
+
+
+def content_hash(rows: duckdb.DuckDBPyRelation) -> str:
+    """Row count and order-independent hash of the rows."""
+    ((content,),) = rows.aggregate(hash_sql(rows)).fetchall()
+    return content
+
+
+def hash_sql(rows: duckdb.DuckDBPyRelation) -> str:
+    """The SQL expression of content_hash."""
+    columns = ", ".join(f'"{name}"' for name in rows.columns)
+    return f"concat(count(*), ' ', sum(hash({columns})))"
 
 
 def is_published(link: Path, manifest: dict | None, target: dict) -> bool:
@@ -112,20 +137,26 @@ def is_published(link: Path, manifest: dict | None, target: dict) -> bool:
     files = {f"{name}.parquet": facts["sha256"] for name, facts in manifest["files"].items()}
     files |= {f"{name}.csv": facts["csv_sha256"] for name, facts in manifest["files"].items() if name in SMALL}
     files[DICTIONARY] = manifest.get("dictionary_sha256")
-    return all((link / file).exists() and sync_to_disk(link / file)["sha256"] == sha for file, sha in files.items())
+    return all(is_intact(link / file, sha256) for file, sha256 in files.items())
 
 
-def write_set(marts: Marts, link: Path, facts: dict, previous: dict | None) -> dict:
+def is_intact(file: Path, sha256: str | None) -> bool:
+    """True if the file exists and has the digest."""
+    return file.exists() and sync_to_disk(file)["sha256"] == sha256
+
+
+def write_set(files: Marts, link: Path, facts: dict, previous: dict | None) -> dict:
     """Write a new set next to the old one and point the link to it; returns its manifest."""
     sets = sets_of(link)
     new = sets / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{facts['run_id'][:8]}"
     keep = {new.name, link.resolve().name}
     new.mkdir(parents=True)
+    if previous and any(previous.get(key) != facts[key] for key in ("columns", "descriptions")):
+        previous = None
     try:
-        manifest = fill_set(marts, new, facts)
-        # The views depend on columns and descriptions alone; after a change they are created once the link is set.
-        same_views = previous and all(previous.get(key) == facts[key] for key in ("columns", "descriptions"))
-        if same_views and (link / VIEW_FILE).exists():
+        manifest = fill_set(files, new, facts, link, previous)
+        # The views depend on columns, descriptions and paths; after a change they are created once the link is set.
+        if previous and mart_paths(previous) == mart_paths(manifest) and (link / VIEW_FILE).exists():
             shutil.copyfile(link / VIEW_FILE, new / VIEW_FILE)
         swap_link(link, new)
     except BaseException:
@@ -137,23 +168,43 @@ def write_set(marts: Marts, link: Path, facts: dict, previous: dict | None) -> d
     return manifest
 
 
-def fill_set(marts: Marts, folder: Path, facts: dict) -> dict:
-    """Write a Parquet file per mart in key order, small marts also as CSV, and last the manifest; returns it."""
-    files = {}
-    for name, mart in marts.items():
-        ordered = mart.order(", ".join(column for column in KEYS if column in mart.columns))
+def fill_set(files: Marts, folder: Path, facts: dict, link: Path, previous: dict | None) -> dict:
+    """Write the Parquet files in key order, small marts also as CSV, and last the manifest; returns it.
+
+    Intact files with the same contents are linked from the previous set.
+    """
+    unchanged = dict(previous["contents"].items() & facts["contents"].items()) if previous else {}
+    written = {}
+    for name, rows in files.items():
+        ordered = rows.order(", ".join(column for column in KEYS if column in rows.columns))
         path = folder / f"{name}.parquet"
-        ordered.write_parquet(str(path), compression="zstd")
-        files[name] = {"n_rows": mart.shape[0], **sync_to_disk(path)}
+        path.parent.mkdir(exist_ok=True)
+        if name in unchanged and link_intact(link / f"{name}.parquet", path, previous["files"][name]["sha256"]):
+            written[name] = previous["files"][name]
+        else:
+            ordered.write_parquet(str(path), compression="zstd")
+            written[name] = {"n_rows": rows.shape[0], **sync_to_disk(path)}
         if name in SMALL:
-            path = write_csv(mart.columns, ordered.fetchall(), folder / f"{name}.csv")
-            files[name] |= {f"csv_{fact}": value for fact, value in sync_to_disk(path).items()}
+            path = write_csv(rows.columns, ordered.fetchall(), folder / f"{name}.csv")
+            written[name] |= {f"csv_{fact}": value for fact, value in sync_to_disk(path).items()}
     path = write_csv(DICTIONARY_COLUMNS, dictionary(facts["columns"], facts["descriptions"]), folder / DICTIONARY)
     facts = {**facts, "dictionary_sha256": sync_to_disk(path)["sha256"]}
-    manifest = {**facts, "published_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "files": files}
+    manifest = {**facts, "published_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "files": written}
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2))
     sync_to_disk(folder / "manifest.json")
     return manifest
+
+
+def link_intact(old: Path, new: Path, sha256: str) -> bool:
+    """Hard-link a file with the digest, or copy it where the file system refuses links; False: it is damaged."""
+    if not is_intact(old, sha256):
+        return False
+    try:
+        os.link(old, new)
+    except OSError:
+        shutil.copyfile(old, new)
+        sync_to_disk(new)
+    return True
 
 
 def sync_to_disk(path: Path) -> dict[str, int | str]:
@@ -200,9 +251,9 @@ def create_views(link: Path, manifest: dict) -> None:
     unfinished.unlink(missing_ok=True)
     with duckdb.connect() as connection:
         connection.execute(f"attach {sql_literal(unfinished)} as views (storage_version 'v1.0.0')")
-        for name in manifest["columns"]:
-            file = link / f"{name}.parquet"
-            connection.execute(f"create view views.{name} as from read_parquet({sql_literal(file)})")
+        for name, path in mart_paths(manifest).items():
+            pattern = f"{glob.escape(str(link))}/{path}"
+            connection.execute(f"create view views.{name} as from read_parquet({sql_literal(pattern)})")
             for column, description in manifest.get("descriptions", {}).get(name, {}).items():
                 target = f'column views.{name}."{column}"' if column else f"view views.{name}"
                 connection.execute(f"comment on {target} is {sql_literal(description)}")

@@ -7,7 +7,7 @@ import duckdb
 import pandas as pd
 
 from life_stage import paths
-from life_stage.paths import read_manifest
+from life_stage.paths import mart_paths, read_manifest
 
 ACCURACY = """
     with newest as (from stage_accuracy where cohort = 'all' and period <> 'all' qualify period = max(period) over ())
@@ -106,9 +106,10 @@ def summary(warehouse: Path, published: Path, source: Path) -> str:
     if manifest is None:
         return "\n".join([*lines, "Published   nothing"])
     lines.append(f"Published   {published} by run {manifest['run_id'][:8]}:")
-    for name, facts in manifest["files"].items():
-        also = f", and as {name}.csv" if "csv_bytes" in facts else ""
-        lines.append(f"              {name}.parquet  {facts['n_rows']:,} rows{also}")
+    for name, path in mart_paths(manifest).items():
+        files = {file: facts for file, facts in manifest["files"].items() if file.split("/")[0] == name}
+        also = f", and as {name}.csv" if any("csv_bytes" in facts for facts in files.values()) else ""
+        lines.append(f"              {path}  {sum(facts['n_rows'] for facts in files.values()):,} rows{also}")
     lines.append("              life_stage.duckdb  the same as views, for any DuckDB since 1.0")
     return "\n".join(lines)
 

@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 
 MARK = "boundary "
-FILE_EVENTS = {"open", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.symlink", "shutil.copyfile"}
+FILE_EVENTS = {"open", "os.link", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.symlink", "shutil.copyfile"}
 
 
 def run(shop, *words: str, watch: str = "", kill_at: int | None = None) -> list[dict]:

@@ -225,7 +225,7 @@ class Shop:
     def contents(self) -> dict[str, tuple]:
         """Count and hash of every table, and every published byte, which a failed run must not change."""
         kept = {name: self.query(f"select count(*), sum(hash(t)) from {name} as t")[0] for name in self.tables()}
-        sets = sorted(path for path in self.folder.glob("published.sets/*/*") if path.is_file())
+        sets = sorted(path for path in self.folder.glob("published.sets/**/*") if path.is_file())
         kept["published"] = (self.published_set(), *(hashlib.sha256(path.read_bytes()).hexdigest() for path in sets))
         return kept
 

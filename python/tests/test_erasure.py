@@ -182,9 +182,7 @@ def test_an_erased_user_is_in_no_table_and_no_published_file(erasure):
 
 
 def test_no_byte_of_the_files_names_an_erased_user(erasure):
-    assert {"warehouse.duckdb", "user_stages.parquet", "user_stage_months.parquet", "published.html"} <= erasure[
-        "bytes"
-    ]
+    assert {"warehouse.duckdb", "user_stages.parquet", "2017-01.parquet", "published.html"} <= erasure["bytes"]
     assert erasure["bytes_after"] == set() and erasure["leftovers"] == []
 
 

@@ -151,7 +151,8 @@ def temporary_tables(shop: Shop) -> set[str]:
 
 
 def published(shop: Shop) -> dict[str, pd.DataFrame]:
-    frames = {path.stem: pd.read_parquet(path) for path in sorted(shop.published.glob("*.parquet"))}
+    files = sorted(shop.published.resolve().rglob("*.parquet"))
+    frames = {str(path.relative_to(shop.published.resolve()).with_suffix("")): pd.read_parquet(path) for path in files}
     return {n: f.drop(columns=OF_THE_RUN, errors="ignore") for n, f in frames.items() if n != "model_runs"}
 
 

@@ -4,20 +4,25 @@ import csv
 import hashlib
 import io
 import json
+import os
 import subprocess
 import threading
+import time
 import venv
 
 import duckdb
 import pytest
 
+from life_stage import publishing
+from life_stage.erasure import search_published, unpublish
 from life_stage.publishing import SMALL, publish
 
 OLD_READER = """
 import duckdb, sys
 reader = duckdb.connect(sys.argv[1], read_only=True)
-print(reader.sql("from user_stages").fetchall())
+print(reader.sql("from user_stages").fetchall(), reader.sql("from user_stage_months").fetchall())
 """
+HISTORY = {"2017-01": "('anna', 0.7)", "2017-02": "('anna', 0.8), ('bea', 0.9)"}
 
 
 class Shop:
@@ -27,12 +32,22 @@ class Shop:
         self.published, self.connection, self.run = published, duckdb.connect(), 0
 
     def publish(
-        self, rows="('anna', 'newborn', 0.8)", columns="user_id, stage, probability", descriptions=None, **marts
+        self,
+        rows="('anna', 'newborn', 0.8)",
+        columns="user_id, stage, probability",
+        descriptions=None,
+        history=HISTORY,
+        **marts,
     ):
         """Publish one run: `rows` are those of user_stages; `marts` replaces whole marts by other SQL."""
         self.run += 1
+        months = [
+            f"select date '{month}-01' as month, * from (values {users}) as v(user_id, probability)"
+            for month, users in history.items()
+        ]
         queries = {
             "user_stages": f"from (values {rows}) as v({columns})" if rows else "select 'x' as user_id where false",
+            "user_stage_months": " union all ".join(months),
             "stages": "from (values (2, 'newborn'), (1, 'pregnancy')) as v(stage_no, stage)",
             "model_runs": f"""
                 select printf('%08d', n) as run_id, make_timestamp(2017, 1, n, 0, 0, 0) as started_at
@@ -48,8 +63,13 @@ class Shop:
     def users(self):
         return duckdb.sql(f"select user_id from '{self.published}/user_stages.parquet'").fetchall()
 
+    def months(self):
+        """{file of a month: inode}."""
+        return {path.name: path.stat().st_ino for path in (self.published / "user_stage_months").iterdir()}
+
     def users_of_view(self):
         with duckdb.connect(self.published / "life_stage.duckdb", read_only=True) as connection:
+            assert connection.sql("from user_stage_months").fetchall()
             return connection.sql("select user_id from user_stages").fetchall()
 
 
@@ -79,17 +99,87 @@ def test_a_new_set_is_a_folder_of_its_own_behind_the_link(shop):
     assert matches_manifest(first) and matches_manifest(shop.published)
 
 
-def test_the_returned_manifest_lists_path_and_content_of_each_mart(shop):
-    rows = {row["mart"]: row for row in shop.publish("('anna', 'newborn', 0.8), ('bea', 'infant', 0.9)")}
-    assert {name: row["n_rows"] for name, row in rows.items()} == {"user_stages": 2, "stages": 2, "model_runs": 1}
-    for name, row in rows.items():
-        assert row["path"] == str(shop.published / f"{name}.parquet") and row["run_id"] == "00000001"
-        assert row["sha256"] == hashlib.sha256((shop.published / f"{name}.parquet").read_bytes()).hexdigest()
+def test_the_returned_manifest_lists_mart_and_content_of_each_file(shop):
+    rows = {row["path"]: row for row in shop.publish("('anna', 'newborn', 0.8), ('bea', 'infant', 0.9)")}
+    files = {"user_stages": 2, "user_stage_months/2017-01": 1, "user_stage_months/2017-02": 2}
+    files |= {"stages": 2, "model_runs": 1}
+    assert {path: row["n_rows"] for path, row in rows.items()} == {
+        f"{shop.published}/{name}.parquet": n_rows for name, n_rows in files.items()
+    }
+    for name in files:
+        row, file = rows[f"{shop.published}/{name}.parquet"], shop.published / f"{name}.parquet"
+        assert row["mart"] == name.split("/")[0] and row["run_id"] == "00000001"
+        assert row["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def test_marts_lie_in_key_order(shop):
     shop.publish("('c', 's', .1), ('a', 's', .2), ('b', 's', .3)")
     assert shop.users() == [("a",), ("b",), ("c",)]
+
+
+@pytest.mark.parametrize(
+    ("change", "written"),
+    [
+        ({"2017-03": "('cleo', 0.6)"}, {"2017-03.parquet"}),
+        ({"2017-01": "('anna', 0.6)"}, {"2017-01.parquet"}),
+        ({"2017-01": None}, set()),
+    ],
+    ids=["new", "changed", "removed"],
+)
+def test_a_month_that_changed_is_written_and_the_others_are_linked(shop, change, written):
+    shop.publish()
+    first, before = shop.published.resolve(), shop.months()
+    history = {month: users for month, users in (HISTORY | change).items() if users}
+    reader = duckdb.sql(f"from '{first}/user_stage_months/*.parquet'")
+    with (first / "user_stage_months" / "2017-01.parquet").open("rb") as opened:
+        shop.publish(history=history)
+        after = shop.months()
+        assert set(after) == {f"{month}.parquet" for month in history}
+        assert {month for month, inode in after.items() if before.get(month) != inode} == written
+        links = {month: (shop.published / "user_stage_months" / month).stat().st_nlink for month in after}
+        assert links == {month: 1 if month in written else 2 for month in after}
+        assert opened.read() == (first / "user_stage_months" / "2017-01.parquet").read_bytes()
+    assert matches_manifest(first) and matches_manifest(shop.published)
+    assert reader.aggregate("user_id, count(*)").order("user_id").fetchall() == [("anna", 2), ("bea", 1)]
+    with duckdb.connect(shop.published / "life_stage.duckdb", read_only=True) as views:
+        rows = views.sql("select distinct strftime(month, '%Y-%m') from user_stage_months order by 1").fetchall()
+    assert rows == [(month,) for month in sorted(history)]
+
+
+def test_unchanged_months_are_copied_where_the_file_system_refuses_links(shop, monkeypatch):
+    def refuse(*_):
+        raise PermissionError("Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    shop.publish()
+    shop.publish("('bea', 'infant', 0.9)")
+    assert matches_manifest(shop.published) and shop.users_of_view() == [("bea",)]
+
+
+def test_an_erased_user_is_in_no_set_and_months_without_the_user_stay_linked(shop):
+    shop.publish()
+    shop.publish("('bea', 'infant', 0.9)")
+    before = shop.months()
+    time.sleep(1)  # sets are named by the second
+    shop.connection.execute("create table erased as select 'bea' as user_id")
+    unpublish(shop.connection, shop.published, "erased")
+    assert search_published(shop.connection, shop.published, "erased") == 5
+    after = shop.months()
+    assert after["2017-01.parquet"] == before["2017-01.parquet"]
+    assert after["2017-02.parquet"] != before["2017-02.parquet"]
+    assert len(shop.sets()) == 1 and matches_manifest(shop.published) and shop.users_of_view() == []
+    shop.connection.execute("insert into erased values ('anna')")
+    with pytest.raises(ValueError, match=r"user_stage_months/.* still contains the user"):
+        search_published(shop.connection, shop.published, "erased")
+
+
+def test_a_set_with_the_history_in_one_file_is_replaced_with_its_views(shop, monkeypatch):
+    with monkeypatch.context() as before:
+        before.setattr(publishing, "split_into_files", lambda marts: (marts, {}))
+        shop.publish()
+        assert (shop.published / "user_stage_months.parquet").exists() and shop.users_of_view() == [("anna",)]
+    shop.publish()
+    assert not (shop.published / "user_stage_months.parquet").exists() and shop.users_of_view() == [("anna",)]
 
 
 def test_unchanged_marts_are_not_published_again(shop):
@@ -121,7 +211,7 @@ def test_an_empty_user_stages_replaces_nothing(shop):
     assert shop.publish(rows="") == [] and not shop.published.exists()
     shop.publish()
     folder = shop.published.resolve()
-    assert [row["run_id"] for row in shop.publish(rows="")] == ["00000002"] * 3
+    assert [row["run_id"] for row in shop.publish(rows="")] == ["00000002"] * 5
     assert shop.published.resolve() == folder and shop.users() == [("anna",)]
 
 
@@ -225,9 +315,13 @@ def test_column_descriptions_are_in_the_views_and_in_the_dictionary(shop):
         ]
 
 
-@pytest.mark.parametrize("name", ["stages.csv", "user_stages.parquet", "dictionary.csv", "manifest.json"])
+@pytest.mark.parametrize(
+    "name",
+    ["stages.csv", "user_stages.parquet", "user_stage_months/2017-01.parquet", "dictionary.csv", "manifest.json"],
+)
 @pytest.mark.parametrize("damage", ["lost", "emptied", "changed"])
 def test_a_file_that_was_lost_or_damaged_is_published_again(shop, name, damage):
+    shop.publish("('bea', 'infant', 0.9)")
     shop.publish()
     file = shop.published / name
     whole = file.read_bytes()
@@ -237,7 +331,7 @@ def test_a_file_that_was_lost_or_damaged_is_published_again(shop, name, damage):
         file.write_bytes(whole[:50] + b"\0" * 30 + whole[80:] if damage == "changed" else b"")
     shop.publish()
     mended = (shop.published / name).read_bytes()
-    assert len(mended) == len(whole) and (name == "manifest.json" or mended == whole)
+    assert matches_manifest(shop.published) and (name == "manifest.json" or mended == whole)
 
 
 @pytest.mark.fault("Kills", "kill -9 between swap and view file", "next run creates the view file")
@@ -287,7 +381,7 @@ def test_readers_always_see_one_complete_set(shop):
     assert len(set(passes)) > 3, "the readers saw too few sets to prove anything"
 
 
-@pytest.mark.parametrize("name", ["it's here", 'log_progress "hi"', "two  blanks", "größe 岁"])
+@pytest.mark.parametrize("name", ["it's here", 'log_progress "hi"', "two  blanks", "größe 岁", "[a-z]*"])
 def test_a_path_may_hold_quotes_blanks_and_letters_of_any_script(tmp_path, name):
     shop = Shop(tmp_path / name / f"published {name}")
     shop.publish()
@@ -303,7 +397,7 @@ def test_a_path_given_relative_is_read_from_anywhere(tmp_path, monkeypatch):
     rows = shop.publish()
     shop.published = absolute
     monkeypatch.chdir(tmp_path)
-    assert {row["path"] for row in rows} == {str(path) for path in absolute.glob("*.parquet")}
+    assert {row["path"] for row in rows} == {str(path) for path in absolute.rglob("*.parquet")}
     assert shop.users_of_view() == [("anna",)]
 
 

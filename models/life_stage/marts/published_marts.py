@@ -1,4 +1,4 @@
-# Publication of the marts as one set of files, one row per mart. It runs after the tests of all upstream models.
+# Publication of the marts as one set of files, one row per file. It runs after the tests of all upstream models.
 from life_stage.publishing import descriptions_of, publish
 
 
