@@ -9,7 +9,9 @@ with
             stages_of_month.month,
             max(case when stages_of_month.is_in_stage then 1 else 0 end) = 1 as is_in_stage
             {% for name in names %}
-                , round(sum({{ exact("stages_of_month.p_" ~ name) }}) / count(*), 6) as p_{{ name }}
+                ,
+                -- Half of a sixth decimal is no tie at eight decimals.
+                round(sum({{ exact("stages_of_month.p_" ~ name) }}) / count(*), 8) as p_{{ name }}
             {% endfor %}
         from {{ ref("user_stage_months") }} as stages_of_month
         where stages_of_month.month in {{ pending_months() }}
