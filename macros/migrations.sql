@@ -188,25 +188,26 @@
 {% endmacro %}
 
 {% macro rounded_in_version_6() %}
-    {# Statements of version 6: stage_scores in single precision, results rounded to six decimals. The other tables of
-       results are computed again by version 5, or keep their digits. checkout_examples and checkout_neighbours are views
-       now. #}
-    {% set schema, existing = (
-        api.Relation.create(target.database or none, target.schema),
-        tables_there(target.schema) if execute else [],
-    ) %}
-    {% set statements, results = [], ["graduated_probability = round(graduated_probability, 6)"] %}
-    {% for name in stage_names() %} {% do results.append("p_" ~ name ~ " = round(p_" ~ name ~ ", 6)") %} {% endfor %}
-    {% if "dynamic_fusion" in existing %}
-        {% do statements.append("update " ~ schema ~ ".dynamic_fusion set " ~ results | join(", ")) %}
-    {% endif %}
-    {% for bin in age_bins() if "stage_scores" in existing %}
-        {% do statements.append("alter table " ~ schema ~ ".stage_scores alter bin_" ~ bin.name ~ " type float") %}
+    {# Statements of version 6: stage_scores in single precision; the next run computes the tracks of dynamic_fusion again
+       from them. Other results of older months are computed again by version 5, or keep more than six decimals.
+       checkout_examples and checkout_neighbours are views now. #}
+    {% set schema, statements = api.Relation.create(target.database or none, target.schema), [] %}
+    {% for bin in age_bins() %}
+        {% do statements.append(
+            "alter table if exists " ~ schema ~ ".stage_scores alter column bin_" ~ bin.name ~ " type float"
+        ) %}
     {% endfor %}
-    {% do statements.append(
-        "delete from " ~ build_log() ~ " where model in ('checkout_examples', 'checkout_neighbours')"
+    {% do return(
+        statements
+        + [
+            "delete from "
+            ~ build_log()
+            ~ " where model= 'dynamic_fusion' and month >= date '"
+            ~ archived_before()
+            ~ "'",
+            "delete from " ~ build_log() ~ " where model in ('checkout_examples', 'checkout_neighbours')",
+        ]
     ) %}
-    {% do return(statements) %}
 {% endmacro %}
 
 {% macro state_version() %}
