@@ -306,7 +306,7 @@ def test_stages_are_those_of_the_month_before(checkout, tables):
     users = tables["users"].query("stage != 'unknown'")
     before = users["month"] - pd.DateOffset(months=1)
     np.testing.assert_allclose(
-        users["p_toddler"], share.loc[list(zip(users["user_id"], before, strict=True))], atol=1e-9
+        users["p_toddler"], share.loc[list(zip(users["user_id"], before, strict=True))], rtol=0, atol=1e-8
     )
 
 
