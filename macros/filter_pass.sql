@@ -49,7 +49,9 @@
 {% macro fusion_pass() %}
     {# Input of the pass of dynamic_fusion: the rows of a month. #}
     {% set columns = ["user_id", "month"] %}
-    {% for stage in stages() %} {% do columns.append(stage_mass("bin_", stage) ~ " as m_" ~ stage.name) %} {% endfor %}
+    {% for stage in stages() %}
+        {% do columns.append("cast(" ~ stage_mass("bin_", stage) ~ " as double) as m_" ~ stage.name) %}
+    {% endfor %}
     {% set rows = (
         "select " ~ columns | join(", ") ~ " from " ~ ref("stage_scores") ~ " where month = " ~ this_month()
     ) %}
@@ -153,7 +155,7 @@
     {# Statements that replace the months by the rows of the pass, sorted by user, and drop its tables. #}
     {% set statements, published = [], adapter.get_columns_in_relation(target_relation) %}
     {% for row in updating %}
-        {% set columns, of_month = [], where_month(row) ~ sorted_by_user() %}
+        {% set columns, of_month = [], where_month(row) ~ stored_in_order("user_id") %}
         {% set of_run = {"model_version": quoted([row.model_version]), "run_id": quoted([invocation_id])} %}
         {% for column in published %}
             {% do columns.append(of_run.get(column.name, column.name) ~ " as " ~ column.name) %}

@@ -12,6 +12,7 @@
             3: renamed_in_version_3(),
             4: sums_of_version_4(),
             5: households_of_version_5(),
+            6: rounded_in_version_6(),
         }
     ) %}
 {% endmacro %}
@@ -186,9 +187,32 @@
     {% do return(statements) %}
 {% endmacro %}
 
+{% macro rounded_in_version_6() %}
+    {# Statements of version 6: stage_scores in single precision; the next run computes the tracks of dynamic_fusion again
+       from them. Other results of older months are computed again by version 5, or keep more than six decimals.
+       checkout_examples and checkout_neighbours are views now. #}
+    {% set schema, statements = api.Relation.create(target.database or none, target.schema), [] %}
+    {% for bin in age_bins() %}
+        {% do statements.append(
+            "alter table if exists " ~ schema ~ ".stage_scores alter column bin_" ~ bin.name ~ " type float"
+        ) %}
+    {% endfor %}
+    {% do return(
+        statements
+        + [
+            "delete from "
+            ~ build_log()
+            ~ " where model= 'dynamic_fusion' and month >= date '"
+            ~ archived_before()
+            ~ "'",
+            "delete from " ~ build_log() ~ " where model in ('checkout_examples', 'checkout_neighbours')",
+        ]
+    ) %}
+{% endmacro %}
+
 {% macro state_version() %}
     {# The version of the stored tables that this project reads and writes. #}
-    {% do return(5) %}
+    {% do return(6) %}
 {% endmacro %}
 
 {% macro state_version_found() %}

@@ -407,9 +407,9 @@
     {% do return(emptied + ["insert into " ~ relation ~ " by name " ~ sql]) %}
 {% endmacro %}
 
-{% macro sorted_by_user() -%}
+{% macro stored_in_order(columns) -%}
     {#- SQL: the order of a month's rows in the table, by which DuckDB compresses and skips blocks. -#}
-    {{ return("" if target.type == "spark" else " order by user_id") }}
+    {{ return("" if target.type == "spark" else " order by " ~ columns) }}
 {%- endmacro %}
 
 {% macro empty_month(relation, month) %}

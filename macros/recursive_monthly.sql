@@ -105,7 +105,7 @@
     {% set shares = [] %}
     {% for column in columns if column.startswith("p_") %} {% do shares.append(column) %} {% endfor %}
     {% if not shares %} {% do return("") %} {% endif %}
-    {% set whole = "coalesce(abs(" ~ shares | join(" + ") ~ " - 1) < 1e-9, false)" %}
+    {% set whole = "coalesce(abs(" ~ shares | join(" + ") ~ " - 1) < 1e-5, false)" %}
     {% set n_wrong = run_query("select count(*) as n from " ~ step_table ~ " where not " ~ whole).rows[0]["n"] %}
     {% if n_wrong %}
         {% do exceptions.raise_compiler_error(
@@ -169,7 +169,7 @@
         {% set of_step = "select " ~ published | join(", ") ~ " from " ~ step_table %}
         {% if loop.first %} {% do create_when_absent(target_relation, of_step) %} {% endif %}
         {% for row in months if updating %}
-            {% set rows_of_month = of_step ~ where_month(row) ~ " and " ~ is_published ~ sorted_by_user() %}
+            {% set rows_of_month = of_step ~ where_month(row) ~ " and " ~ is_published ~ stored_in_order("user_id") %}
             {% set state = "select " ~ state_columns ~ " from " ~ step_table ~ where_month(row) %}
             {% set is_kept = loop.last or row.month[5:7] == "12" %}
             {% do run_as_one(

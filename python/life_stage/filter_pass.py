@@ -71,7 +71,7 @@ def run(session: duckdb.DuckDBPyConnection, make: Callable[..., Arithmetic], pla
         batch = users.slice(start, plan.users_per_batch)
         published, stored = of_batch(session, plan, batch, arithmetic)
         check(published, plan.model)
-        store(session, {plan.published: published, plan.stored: stored})
+        store(session, {plan.published: rounded(published), plan.stored: stored})
 
 
 class Progress:
@@ -148,6 +148,17 @@ def check(published: pa.Table, identifier: str) -> None:
             f"LS-STA-004 {n_wrong} posteriors of {month} in {identifier} do not sum to one, because the newest model or"
             " the month's log-likelihoods are invalid: restore a backup; the month was not written"
         )
+
+
+def rounded(rows: pa.Table) -> pa.Table:
+    """The rows with every double rounded to six decimals, as in the SQL of a month."""
+    return pa.table(
+        [
+            pc.round(column, 6, "half_towards_infinity") if column.type == pa.float64() else column
+            for column in rows.columns
+        ],
+        rows.column_names,
+    )
 
 
 def store(session: duckdb.DuckDBPyConnection, tables: dict[str, pa.Table]) -> None:

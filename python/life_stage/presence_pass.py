@@ -51,7 +51,7 @@ class Pass:
             inside = sums[points]
             peak = inside.max(axis=0)
             mean = np.exp((inside - peak) / 1000).sum(axis=0) / len(inside)
-            found[f"presence_{name}"] = (peak / 1000 + np.log(mean)).astype(np.float32)
+            found[f"presence_{name}"] = np.round(peak / 1000 + np.log(mean), 3).astype(np.float32)
             found[f"age_{name}"] = points.start - 1 + self.layout.ages.first + inside.argmax(axis=0)
         outer = (sums[[0, -1]] / 1000).astype(np.float32)
         return found | {"presence_not_yet": outer[0], "presence_aged_out": outer[1]}

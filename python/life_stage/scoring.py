@@ -40,12 +40,13 @@ def score(
 ) -> pa.RecordBatchReader:
     """One row per user active in the month (YYYY-MM-DD) or a year before, in batches.
 
-    Columns user_id, month, model_version and one bin_<age_bin> per bin, which sum to 1. No rows without a model.
+    Columns user_id, month, model_version and one bin_<age_bin> per bin in single precision, which sum to 1. No rows
+    without a model.
     """
     bins = [name for (name,) in age_bins.order("bin_no").project("age_bin").fetchall()]
     schema = pa.schema(
         [("user_id", pa.string()), ("month", pa.date32()), ("model_version", pa.string())]
-        + [(f"bin_{name}", pa.float64()) for name in bins]
+        + [(f"bin_{name}", pa.float32()) for name in bins]
     )
     version = models.filter(f"month = date '{month}'").project("model_version").fetchall()
     if not version:
@@ -103,7 +104,7 @@ class Scorer(NamedTuple):
             users.cast(pa.string()),
             pa.array(np.full(len(users), self.month)),
             pa.array([self.regression.model_version] * len(users)),
-            *(pa.array(column) for column in scores.T),
+            *(pa.array(column) for column in scores.T.astype(np.float32)),
         ]
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
 

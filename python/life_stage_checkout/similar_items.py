@@ -45,4 +45,4 @@ def similar(catalogue: duckdb.DuckDBPyRelation, others: np.ndarray | None = None
         cosines = (matrix[batch] @ matrix[allowed].T).toarray().astype(float)
         cosines[batch[:, None] == allowed] = 0.0
         item, other, score = nearest(cosines)
-        yield pa.table([item_no[batch[item]], item_no[allowed[other]], score], schema=SCHEMA)
+        yield pa.table([item_no[batch[item]], item_no[allowed[other]], score.round(6)], schema=SCHEMA)

@@ -93,6 +93,16 @@ def test_a_pass_equals_the_sql_of_its_months(model, base, tmp_path):
     assert_equal(base, shop, model)
 
 
+@pytest.mark.parametrize(
+    "table", ["birth_month_filter", "dynamic_fusion", "stage_log_likelihoods", "user_stage_months", "user_stages"]
+)
+def test_results_are_stored_with_six_decimals(table, base):
+    described = f"select column_name from (describe {table}) where column_type = 'DOUBLE'"
+    names = [name for (name,) in base.query(described)]
+    more_digits = " or ".join(f"{name} <> round({name}, 6)" for name in names)
+    assert len(names) > 5 and base.query(f"select count(*) from {table} where {more_digits}") == [(0,)]
+
+
 @pytest.mark.parametrize("corrected", ["2016-04-01", "2017-01-01"])
 def test_a_pass_restarts_from_the_december_before_a_correction(in_a_pass, by_months, tmp_path, corrected):
     shops = [copy_shop(shop, tmp_path / name) for name, shop in (("pass", in_a_pass), ("months", by_months))]

@@ -387,7 +387,8 @@ def test_the_share_of_childless_shoppers_moves_all_users_alike(evaluated, tmp_pa
     np.testing.assert_array_equal(before[stages], after[stages])
     old, new = (frame["no_child_probability"].to_numpy(float) for frame in (before, after))
     inside = (old > 0.001) & (new < 0.999)
-    shift = np.log(new / (1 - new))[inside] - np.log(old / (1 - old))[inside]
+    old, new = old[inside], new[inside]
+    shift = np.log(new / (1 - new)) - np.log(old / (1 - old))
     share = evaluated.query("select max(childless_share) from household_weights")[0][0]
     of_prior = np.log((0.5 + share / 2) / (0.5 - share / 2)) - np.log(share / (1 - share))
     assert inside.sum() > 1000

@@ -50,7 +50,7 @@ def assert_posteriors_follow_the_formula(shop: Shop) -> None:
         found[f"{age}_age"] = 12.0 * (found["month"].dt.year - born.dt.year) + found["month"].dt.month - born.dt.month
     found = found[expected.columns].sort_values(KEYS, ignore_index=True)
     found["month"] = found["month"].astype(expected["month"].dtype)
-    pd.testing.assert_frame_equal(found, expected, check_exact=False, rtol=0, atol=1e-9)
+    pd.testing.assert_frame_equal(found, expected, check_exact=False, rtol=0, atol=1e-6)
 
 
 def synthetic_log_likelihoods(bins: list[str]) -> pd.DataFrame:
@@ -226,7 +226,7 @@ def test_every_user_has_a_row_in_every_month_from_the_first_active_on(synthetic)
 def test_probabilities_sum_to_one(synthetic):
     frame = synthetic.frame("birth_month_filter")
     p = frame[[name for name in frame.columns if name.startswith("p_")]]
-    np.testing.assert_allclose(p.sum(axis=1), 1, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(p.sum(axis=1), 1, rtol=0, atol=1e-5)  # six rounded shares
     outside = frame["not_yet_expecting_probability"] + frame["graduated_probability"]
     assert p.min().min() > 0, "no stage is ever ruled out"
     assert outside.between(0, 1 + 1e-12).all()
@@ -256,8 +256,8 @@ def test_a_user_without_log_likelihoods_has_the_prior(synthetic):
     found = of_user(synthetic, "nothing but neutral", MONTHS[-1]).iloc[0]
     tenure = len(MONTHS) - 1 - 5
     prior = synthetic.frame("prior_by_tenure", f"model_version = 'v2' and tenure_months = {tenure}").iloc[0]
-    assert found["not_yet_expecting_probability"] == pytest.approx(prior["prior_not_yet"], abs=1e-12)
-    assert found["graduated_probability"] == pytest.approx(prior["prior_graduated"], abs=1e-12)
+    assert found["not_yet_expecting_probability"] == pytest.approx(prior["prior_not_yet"], abs=1e-6)
+    assert found["graduated_probability"] == pytest.approx(prior["prior_graduated"], abs=1e-6)
 
 
 @pytest.mark.parametrize(

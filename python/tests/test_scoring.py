@@ -116,7 +116,7 @@ def test_scores_can_be_checked_by_hand():
         "unknown": [0, 0, 0],
     }
     assert found["user_id"].tolist() == list(expected)
-    np.testing.assert_allclose(predicted(found), softmax(logits + np.array([*expected.values()])), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(predicted(found), softmax(logits + np.array([*expected.values()])), rtol=1e-6)
     assert set(found["model_version"]) == {"v1"} and set(found["month"].astype(str)) == {FEBRUARY}
 
 
@@ -145,8 +145,8 @@ def test_scores_of_random_users_are_the_softmax_of_observed_features(random_shop
     tables = (shop.relations[name].df() for name in ("features", "coefficients"))
     expected = oracle(*tables, month, BINS)
     assert found["user_id"].tolist() == list(expected.index) and len(found) > 10
-    np.testing.assert_allclose(predicted(found), expected, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(predicted(found).sum(axis=1), 1, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(predicted(found), expected, rtol=1e-6)  # single precision
+    np.testing.assert_allclose(predicted(found).sum(axis=1), 1, rtol=1e-6)
     active = {
         user for user, met_in, *_ in features if str(met_in)[:7] in (month[:7], f"{int(month[:4]) - 1}{month[4:7]}")
     }
@@ -177,7 +177,7 @@ def test_scores_of_the_demo_are_the_softmax_of_observed_features(base):
         expected = oracle(features, coefficients, str(month)[:10], bins)
         scores = rows.set_index("user_id")[expected.columns].sort_index()
         assert list(scores.index) == list(expected.index)
-        np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(scores, expected, rtol=1e-6)
     assert found["month"].nunique() == 8 and len(found) > 1000
     assert (coefficients["feature"].str.startswith("last_year:")).sum() == 0, "eight months have no year before"
 
@@ -189,4 +189,4 @@ def test_users_are_scored_who_acted_in_the_month_or_a_year_before(base):
     scored = "select user_id, month from stage_scores"
     assert base.query(f"({wanted}) except ({scored})") == [] == base.query(f"({scored}) except ({wanted})")
     bins = " + ".join(f"bin_{name}" for (name,) in base.query("select age_bin from age_bins"))
-    assert base.query(f"select count(*) from stage_scores where not abs({bins} - 1) < 1e-12") == [(0,)]
+    assert base.query(f"select count(*) from stage_scores where not abs({bins} - 1) < 1e-6") == [(0,)]

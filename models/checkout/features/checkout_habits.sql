@@ -8,8 +8,8 @@ select
     user_id,
     item_no,
     count(*) as n_baskets,
-    sum({{ exact(decayed(days_between(this_month(), "acted_on"))) }}) as score,
-    sum({{ exact(decayed(days_between(this_month(), "acted_on"), 4)) }}) as recent_score,
+    round(sum({{ exact(decayed(days_between(this_month(), "acted_on"))) }}), 6) as score,
+    round(sum({{ exact(decayed(days_between(this_month(), "acted_on"), 4)) }}), 6) as recent_score,
     min(acted_on) as first_on,
     max(acted_on) as last_on
 from {{ ref("checkout_lines") }}

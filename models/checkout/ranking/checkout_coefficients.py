@@ -6,7 +6,7 @@ def model(dbt, session):
     dbt.config(materialized="monthly")
     dbt.ref("checkout_months")  # determines the months
     return coefficients(
-        examples=dbt.ref("checkout_examples"),
+        examples=dbt.ref("checkout_training_examples"),
         month="__month__",
         options=dbt.config.meta_get("options"),
     )

@@ -48,7 +48,7 @@ select
     query_id,
     cast(rank as integer) as rank,
     item_no,
-    1 / (1 + exp(- log_odds)) as probability,
+    round(1 / (1 + exp(- log_odds)), 6) as probability,
     is_relevant = 1 as is_relevant,
     is_new,
     cast(n_ranked as integer) as n_ranked

@@ -32,4 +32,4 @@ inner join names on observed_days.feature_id = names.feature_id
         {{ finite_value(feature_group) }} as value
     from {{ ref(feature_group) }}
     where month = {{ this_month() }}
-{% endfor %}
+    {% endfor %} {{ stored_in_order("value") }}

@@ -15,7 +15,11 @@
 {% set delta = months_between(this_month(), "matched_month") %}
 with
     stage_masses as (
-        select user_id {% for stage in stages() %}, {{ stage_mass("bin_", stage) }} as m_{{ stage.name }} {% endfor %}
+        select
+            user_id
+            {% for stage in stages() %}
+                , cast({{ stage_mass("bin_", stage) }} as double) as m_{{ stage.name }}
+            {% endfor %}
         from {{ ref("stage_scores") }}
         where month = {{ this_month() }}
     ),
@@ -140,10 +144,10 @@ select
     {% for name in names %}
         -- A fully graduated track is assigned the last stage.
         case
-            when in_stages > 0 then s_{{ name }} / in_stages else {{ "1.0" if name == last.name else "0.0" }}
+            when in_stages > 0 then round(s_{{ name }} / in_stages, 6) else {{ "1.0" if name == last.name else "0.0" }}
         end as p_{{ name }},
     {% endfor %}
-    s_graduated as graduated_probability,
+    round(s_graduated, 6) as graduated_probability,
     -- As of the last merge: elapsed time confirms no birth.
     {{ first_greatest("c_", names, 12) }} not in ({{ quoted(prenatal_stages()) }}) as birth_confirmed,
     '__model_version__' as model_version,

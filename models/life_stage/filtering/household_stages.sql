@@ -26,25 +26,32 @@ select
     {% for stage in stage_names() %}
         -- At least the probability that the first child is in the stage.
         cast(
-            greatest(
-                terms.share_{{ stage }},
-                1 / (
-                    1 + exp(
-                        - (
-                            {% for term in household_terms() %}
-                                weights.{{ stage }}_{{ term }} * terms.{{ term }} {%- if not loop.last %} + {% endif %}
-                            {% endfor %}
+            round(
+                greatest(
+                    terms.share_{{ stage }},
+                    1 / (
+                        1 + exp(
+                            - (
+                                {% for term in household_terms() %}
+                                    weights.{{ stage }}_{{ term }} * terms.{{ term }}
+                                    {%- if not loop.last %} + {% endif %}
+                                {% endfor %}
+                            )
                         )
                     )
-                )
+                ),
+                6
             ) as float
         ) as h_{{ stage }},
         terms.age_{{ stage }},
     {% endfor %}
     cast(
-        weights.childless_share / (
-            weights.childless_share
-            + (1 - weights.childless_share) * exp(greatest(least(- terms.no_child_log_ratio, 500), -500))
+        round(
+            weights.childless_share / (
+                weights.childless_share
+                + (1 - weights.childless_share) * exp(greatest(least(- terms.no_child_log_ratio, 500), -500))
+            ),
+            6
         ) as float
     ) as no_child_probability,
     terms.model_version

@@ -49,13 +49,16 @@ select
     {% for stage in stages() %}
         {% set inside = cells_within(stage.from_month, stage.to_month) %}
         cast(
-            0.001 * peak_{{ stage.name }} + ln(
-                (
-                    {% for cell in inside %}
-                        exp(0.001 * (c_{{ cell }} - peak_{{ stage.name }})) {%- if not loop.last %} + {% endif %}
-                    {% endfor %}
-                )
-                / {{ inside | length }}
+            round(
+                0.001 * peak_{{ stage.name }} + ln(
+                    (
+                        {% for cell in inside %}
+                            exp(0.001 * (c_{{ cell }} - peak_{{ stage.name }})) {%- if not loop.last %} + {% endif %}
+                        {% endfor %}
+                    )
+                    / {{ inside | length }}
+                ),
+                3
             ) as float
         ) as presence_{{ stage.name }},
         case

@@ -44,13 +44,15 @@ select
     users.user_id,
     {{ this_month() }} as month,
     '__model_version__' as model_version,
-    1 - users.n_known_actions / cast(users.n_actions as double) as out_of_vocabulary_share,
+    round(1 - users.n_known_actions / cast(users.n_actions as double), 6) as out_of_vocabulary_share,
     {% for bin in age_bins() %}
-        coalesce(weighted_features.ll_{{ bin.name }}, 0) + {{ exact("intercept.w_" ~ bin.name) }} as ll_{{ bin.name }},
+        round(
+            coalesce(weighted_features.ll_{{ bin.name }}, 0) + {{ exact("intercept.w_" ~ bin.name) }}, 6
+        ) as ll_{{ bin.name }},
     {% endfor %}
-    coalesce(weighted_features.days, 0) as days,
-    coalesce(weighted_features.unspecific_days, 0) as unspecific_days,
-    coalesce(weighted_features.purchase_days, 0) as purchase_days
+    round(coalesce(weighted_features.days, 0), 6) as days,
+    round(coalesce(weighted_features.unspecific_days, 0), 6) as unspecific_days,
+    round(coalesce(weighted_features.purchase_days, 0), 6) as purchase_days
 from users
 cross join (select * from weights where feature = '') as intercept
 left join weighted_features on users.user_id = weighted_features.user_id

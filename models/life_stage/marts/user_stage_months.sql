@@ -410,7 +410,7 @@ select
     {% endfor %}
     round(1 - has_child, 6) as no_child_probability,
     cast(count(case when is_in_stage then 1 end) over (partition by user_id, month) as integer) as n_children,
-    {{ entropy("d_", states) }} as entropy,
+    round({{ entropy("d_", states) }}, 6) as entropy,
     case
         when registration_weight >= 0.5 then {{ month_of("birth_date") }} else expected_birth_month
     end as expected_birth_month,
