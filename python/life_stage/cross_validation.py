@@ -44,7 +44,7 @@ def cross_validate(
             fitted = regression.fit(matrix[~held_out], truth[~held_out], len(stages), inverse_penalty)
             predicted[held_out] = posterior(fitted.of(matrix[held_out]), fitted.prior)
             shares[held_out] = fitted.prior
-        scores.append(("model_name", repeat, (predicted.argmax(axis=1) == truth).mean(), log_loss(predicted, truth)))
+        scores.append(("regression", repeat, (predicted.argmax(axis=1) == truth).mean(), log_loss(predicted, truth)))
         # The majority class of all rows: an upper bound of a constant prediction from the training folds.
         scores.append(("majority", repeat, np.bincount(truth).max() / len(truth), log_loss(shares, truth)))
     return pd.DataFrame(scores, columns=["method", "repeat", "accuracy", "log_loss"])

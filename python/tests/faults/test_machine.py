@@ -27,7 +27,7 @@ LOG_LIKELIHOODS = ["stage_log_likelihoods", "birth_month_filter"]
 
 def published_bytes(shop):
     """The published set, and the digest of each of its files."""
-    files = sorted(path for path in shop.folder.glob("published.sets/*/*"))
+    files = sorted(path for path in shop.folder.glob("published.sets/**/*") if path.is_file())
     return shop.published_set(), [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
 
 
