@@ -25,7 +25,7 @@ STAGE_COLUMNS = ("popular_in_stage", "popular_in_stage_rank_score", "stage_lift"
 MODELS = ("popular", "popular_in_stage", "habit", "together", "alike", "linear", "hybrid_without_stage", "hybrid")
 DEEP_COLUMNS = ("deep", "deep_rank_score")  # not used by the hybrids, because recommend() has no network
 ONE_IN = 10  # sampling rate of irrelevant examples, which are weighted by it
-# Condition of the training rows in DuckDB and pandas; the prime varies the sampled items between queries.
+# Condition of the rows of checkout_training_examples in pandas; the prime varies the sampled items between queries.
 TRAINING_ROWS = f"is_relevant == 1 or (query_id * 7919 + item_no) % {ONE_IN} == 0"
 MIN_RELEVANT = 10
 
@@ -44,15 +44,15 @@ class RankerSettings(NamedTuple):
 def coefficients(*, examples: duckdb.DuckDBPyRelation, month: str, options: dict[str, float]) -> pa.Table:
     """One row per kind and model of the month: cost_no, intercept and, for every column of the examples, w_<column>.
 
-    examples: checkout_examples. options: RankerSettings of the cart hybrids; `even_stages`; `n_months`, the number of
-    months before the month that the models are trained on.
+    examples: checkout_training_examples. options: RankerSettings of the cart hybrids; `even_stages`; `n_months`, the
+    number of months before the month that the models are trained on.
     """
     use_one_thread()
     columns = [name for name in examples.columns if name not in KEYS]
     models = [*MODELS, *["hybrid_even"] * options["even_stages"], *["deep"] * ("deep" in columns)]
     setting = RankerSettings(options["penalty"], options["most_counted"])
     since = f"month >= date '{month}' - interval {options['n_months']} month and month < date '{month}'"
-    rows = examples.filter(since).filter(TRAINING_ROWS).order("query_id, item_no").df()
+    rows = examples.filter(since).order("query_id, item_no").df()
     trained, day = [], date.fromisoformat(month)
     for kind in ("cart", "user"):
         before = rows[rows["kind"] == kind]

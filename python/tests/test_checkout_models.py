@@ -13,7 +13,16 @@ from life_stage_checkout.export import linear_model
 from life_stage_checkout.leaderboard import comparisons, leaderboard
 from life_stage_checkout.linear_model import gram_matrix, weights_of
 from life_stage_checkout.nearest import NEAREST, nearest
-from life_stage_checkout.ranker import MODELS, ONE_IN, RankerSettings, coefficients, even, fit, order
+from life_stage_checkout.ranker import (
+    MODELS,
+    ONE_IN,
+    TRAINING_ROWS,
+    RankerSettings,
+    coefficients,
+    even,
+    fit,
+    order,
+)
 from life_stage_checkout.similar_items import similar_items, similar_new_items
 from life_stage_checkout.tuning import PENALTIES, bayesian, precision
 
@@ -83,7 +92,7 @@ def examples(n_queries=16_000, seed=1, n_newborn=0):
 def trained(frame, **options):
     """The coefficients by model."""
     with duckdb.connect() as connection:
-        connection.register("frame", frame)
+        connection.register("frame", frame.query(TRAINING_ROWS))
         rows = connection.sql("select * replace (month::date as month) from frame")
         found = coefficients(examples=rows, month="2017-03-01", options=OPTIONS | options)
         return found.to_pandas().set_index("model")

@@ -1,5 +1,5 @@
 -- Ranking examples that train the rankers, one row per query and candidate item: all relevant items, and one in ten of
--- the others, as in TRAINING_ROWS of python/life_stage_checkout/ranker.py. In single precision.
+-- the others. In single precision. Tuning reads all examples and repeats the condition (TRAINING_ROWS in ranker.py).
 {{ config(materialized="monthly", meta={"months": "checkout_months_closed", "reads": {}}) }}
 -- depends on: {{ ref("checkout_months") }}
 select
