@@ -62,214 +62,27 @@
 {% endmacro %}
 
 {% macro check_vars() %}
-    {# Fails on unknown vars, and on values outside their pattern or range: only checked values reach SQL. #}
-    {% set patterns = {
-        "source_schema": "([A-Za-z_][A-Za-z0-9_]*)?",
-        "business_timezone": "[A-Za-z0-9_+/-]+",
-        "run_clock": "([0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2})?",
-        "consent_purpose": "[A-Za-z0-9_. -]+",
-        "fusion_method": "birth_month_filter|dynamic_fusion",
-        "fusion_merge": "mean|product",
-        "through_month": "([0-9]{4}-(0[1-9]|1[0-2]))?",
-        "backfill_from": "([0-9]{4}-(0[1-9]|1[0-2]))?",
-        "evaluation_from": "([0-9]{4}-(0[1-9]|1[0-2]))?",
+    {# Fails on unknown vars and wrong values (python/life_stage/settings.py). #}
+    {% set values, contract, feature_files = {}, [], {} %}
+    {% for name in modules.life_stage.setting_names() %} {% do values.update({name: value_of(name)}) %} {% endfor %}
+    {% for node in graph.nodes.values() if node.resource_type == "model" %}
+        {% if node.name == "user_stages" %} {% do contract.extend(node.columns) %} {% endif %}
+        {% if node.fqn[1:3] == ["life_stage", "features"] and node.name.startswith("feature_") %}
+            {% do feature_files.update({node.name: node.original_file_path}) %}
+        {% endif %}
+    {% endfor %}
+    {% set run = {
+        "schema": target.schema,
+        "clock": clock_text(),
+        "timezones": modules.pytz.all_timezones,
+        "states_outside": states_outside(),
+        "columns_of_user_stages": contract,
+        "feature_files": feature_files,
+        "first_actions_month": retained_from("keep_actions_months"),
+        "first_features_month": retained_from("keep_features_months"),
     } %}
-    {% set ranges = {
-        "max_quantity": [1, 1000000],
-        "max_rejected_share": [0, 1],
-        "train_share": [0.1, 1],
-        "validation_share": [0, 0.5],
-        "max_withdrawn_share": [0, 1],
-        "min_probability": [0.05, 0.95],
-        "min_first_probability": [0.05, 0.999],
-        "min_further_probability": [0.05, 0.999],
-        "min_training_users": [1, 10000000],
-        "min_feature_support": [1, 1000000],
-        "retrain_every_months": [0, 1200],
-        "min_evidence": [0, 1200],
-        "keep_actions_months": [0, 1200],
-        "keep_features_months": [0, 1200],
-        "stale_after_months": [1, 1200],
-        "min_cell_users": [1, 1000000],
-        "quality_floor": [0, 1],
-        "checkout_stage_floor": [0, 1],
-        "checkout_months": [0, 120],
-        "checkout_queries": [1, 10000000],
-        "checkout_label_days": [1, 28],
-        "checkout_half_life_days": [1, 3650],
-        "checkout_min_support": [1, 1000000],
-        "checkout_seed": [0, 1000000],
-        "checkout_new_places": [0, 10],
-        "checkout_items": [2, 50000],
-    } %}
-    {% set switches = [
-        "filter_tuning",
-        "tune_penalties",
-        "infer_pregnancy",
-        "checkout_even_stages",
-        "checkout_deep",
-        "consents_required",
-    ] %}
-    {% set lists = ["stages", "age_bin_edges", "features", "experiments"] %}
-    {% set known = patterns.keys() | list + ranges.keys() | list + switches + lists %}
-    {% set accepted = known + renamed_vars().values() | list %}
-    {% set wrong = [] %}
-    {% for name in invocation_args_dict.get("vars", {}) if name not in accepted %}
-        {% do wrong.append("LS-VAR-001 unknown var " ~ name ~ ": known are " ~ known | join(", ")) %}
-    {% endfor %}
-    {% for name, pattern in patterns.items() if not modules.re.fullmatch(pattern, value_of(name) | string) %}
-        {% do wrong.append(invalid_var(name, "match " ~ pattern)) %}
-    {% endfor %}
-    {% for name, range in ranges.items() if value_of(name) is boolean or value_of(name) is not number or not range[0] <= value_of(name) <= range[1] %}
-        {% do wrong.append(invalid_var(name, "be a number from " ~ range[0] ~ " to " ~ range[1])) %}
-    {% endfor %}
-    {% for name in switches if var(name) is not boolean %}
-        {% do wrong.append(invalid_var(name, "be true or false")) %}
-    {% endfor %}
-    {% if var("keep_features_months") is number and 0 < var("keep_features_months") < 13 %}
-        {% do wrong.append(
-            invalid_var(
-                "keep_features_months",
-                "be 0 or at least 13, because a month is compared with the same month a year before",
-            )
-        ) %}
-    {% endif %}
-    {% if var("source_schema") == target.schema %}
-        {% do wrong.append(invalid_var("source_schema", "name a schema other than the warehouse's own")) %}
-    {% endif %}
-    {% do fail_all(wrong) %}
-    {% do check_calendar() %}
-    {% do check_retention() %}
-    {% do check_stages() %}
-    {% do check_experiments() %}
-    {% do check_features() %}
-{% endmacro %}
-
-{% macro invalid_var(name, targets) -%}
-    {#- The message of a var with an invalid value. -#}
-    {{ "LS-VAR-002 var " ~ name ~ " is '" ~ value_of(name) ~ "': it must " ~ targets }}
-{%- endmacro %}
-
-{% macro check_features() %}
-    {# Fails if a feature file is not listed in var features, since its loss would go unnoticed. dbt checks the
-       reverse. #}
-    {% set names = var("features") %}
-    {% if names is string or names is not sequence or names | unique | list | length != names | length %}
-        {% do fail("LS-VAR-002", "var features is " ~ names, "give a list of distinct names") %}
-    {% endif %}
-    {% for node in graph.nodes.values() if node.resource_type == "model" and node.fqn[1:3] == ["life_stage", "features"] %}
-        {% if node.name.startswith("feature_") and node.name not in names %}
-            {% do fail(
-                "LS-FEA-001",
-                node.original_file_path ~ " is not listed",
-                "add " ~ node.name ~ " to var features in dbt_project.yml, or remove the file",
-            ) %}
-        {% endif %}
-    {% endfor %}
-{% endmacro %}
-
-{% macro check_calendar() %}
-    {# Fails if a time, a time zone or a month in the vars is invalid. #}
-    {% if run_query("select try_cast('" ~ clock_text() ~ "' as timestamp) as now").rows[0]["now"] is none %}
-        {% do fail("LS-VAR-002", "var run_clock is '" ~ var("run_clock") ~ "'", "give a valid time") %}
-    {% endif %}
-    {% if business_timezone() not in modules.pytz.all_timezones %}
-        {% do fail("LS-VAR-002", "var business_timezone is '" ~ business_timezone() ~ "'", "give an IANA name") %}
-    {% endif %}
-    {% for name in ["through_month", "backfill_from", "evaluation_from"] if value_of(name) > clock_text()[:7] %}
-        {% do fail("LS-VAR-002", "var " ~ name ~ " is '" ~ value_of(name) ~ "'", "it must not lie in the future") %}
-    {% endfor %}
-{% endmacro %}
-
-{% macro check_retention() %}
-    {# Fails if a var needs months past retention. #}
-    {% set needed = [["backfill_from", value_of("backfill_from"), archived_before()]] %}
-    {% do needed.append(["evaluation_from", var("evaluation_from"), retained_from("keep_features_months")]) %}
-    {% for experiment in var("experiments") if experiment is mapping %}
-        {% do needed.append(["experiments", experiment.first_month | string, retained_from("keep_actions_months")]) %}
-    {% endfor %}
-    {% for name, month, kept in needed if month and month < kept[:7] %}
-        {% do fail(
-            "LS-VAR-005",
-            "var "
-            ~ name
-            ~ " needs "
-            ~ month
-            ~ ", but actions or features of months before "
-            ~ kept[:7]
-            ~ " were dropped",
-            "give a later month (var keep_actions_months, keep_features_months)",
-        ) %}
-    {% endfor %}
-{% endmacro %}
-
-{% macro check_experiments() %}
-    {# Fails if an entry of var experiments is invalid. #}
-    {% set targets, wrong = var("experiments") if var("experiments") is sequence else [{}], [] %}
-    {% for experiment in targets %}
-        {% if experiment is not mapping or not (
-            modules.re.fullmatch("[a-z][a-z0-9_]*", experiment.name | string)
-            and modules.re.fullmatch("[0-9]{4}-(0[1-9]|1[0-2])", experiment.first_month | string)
-            and experiment.treated_share is number
-            and 0 < experiment.treated_share < 1
-            and targets | selectattr("name", "equalto", experiment.name) | list | length == 1
-        ) %}
-            {% do wrong.append(
-                "LS-VAR-004 experiment "
-                ~ experiment
-                ~ " in var experiments is invalid: give each a distinct name in lower case, a first_month YYYY-MM and a treated_share between 0 and 1"
-            ) %}
-        {% endif %}
-    {% endfor %}
-    {% do fail_all(wrong) %}
-{% endmacro %}
-
-{% macro check_stages() %}
-    {# Fails if var stages or age_bin_edges is invalid or differs from the contract of user_stages. #}
-    {% set edges, names = var("age_bin_edges"), stages() | map(attribute="name") | list %}
-    {% if edges | reject(
-        "number"
-    ) | list or edges | sort != edges or edges | unique | list | length != edges | length %}
-        {% do fail("LS-VAR-003", "var age_bin_edges is " ~ edges, "give months in ascending order") %}
-    {% endif %}
-    {% for stage in stages() %}
-        {% set is_named = (
-            modules.re.match("^[a-z][a-z0-9_]*$", stage.name | string)
-            and names.count(stage.name) == 1
-            and stage.name not in ["not_yet", "graduated"] + states_outside()
-        ) %}
-        {% set has_ages = (
-            stage.from_month is number and stage.to_month is number and stage.from_month < stage.to_month
-        ) %}
-        {% set follows = loop.first or stage.from_month == loop.previtem.to_month %}
-        {% set is_of_one_kind = var("infer_pregnancy") or stage.from_month >= 0 %}
-        {% if not (
-            is_named
-            and has_ages
-            and is_of_one_kind
-            and follows
-            and edges[1] <= stage.from_month
-            and stage.to_month <= edges[-2]
-        ) %}
-            {% do fail(
-                "LS-VAR-003",
-                "stage " ~ stage ~ " is invalid",
-                "give distinct names in lower case, begin each stage where the one before ends, stay within the inner age_bin_edges, and let no stage span birth if infer_pregnancy is false",
-            ) %}
-        {% endif %}
-    {% endfor %}
-    {% for node in graph.nodes.values() if node.name == "user_stages" %}
-        {% set promised = [] %}
-        {% for column in node.columns if column.startswith("p_") %} {% do promised.append(column[2:]) %} {% endfor %}
-        {% set promised = promised | reject("in", states_outside()) | list %}
-        {% if promised | sort != names | sort %}
-            {% do fail(
-                "LS-VAR-003",
-                "var stages names " ~ names | join(", "),
-                "models/life_stage/marts/_marts.yml has other p_ columns: run `make stages`",
-            ) %}
-        {% endif %}
-    {% endfor %}
+    {% set given = (invocation_args_dict.get("vars") or {}).keys() | reject("in", renamed_vars().values()) | list %}
+    {% do fail_all(modules.life_stage.wrong_settings(values, given, run)) %}
 {% endmacro %}
 
 {% macro check_source(table) %}

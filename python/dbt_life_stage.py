@@ -1,8 +1,23 @@
-"""dbt plugin (dbt loads every module named dbt_*): dbt-spark runs Python models in its SQL session."""
+"""dbt plugin (dbt loads every module named dbt_*): functions for Jinja; dbt-spark runs Python models in its session."""
 
 import contextlib
 import os
 import sys
+
+import dbt.context.base
+
+from life_stage import settings
+
+FUNCTIONS = {"setting_names": settings.setting_names, "wrong_settings": settings.wrong_settings}
+_modules_of_dbt = dbt.context.base.get_context_modules
+
+
+def modules() -> dict[str, dict]:
+    """The `modules` of dbt's Jinja context, with `modules.life_stage`."""
+    return _modules_of_dbt() | {"life_stage": FUNCTIONS}
+
+
+dbt.context.base.get_context_modules = modules
 
 with contextlib.suppress(ImportError):  # the extra `spark` is not installed
     from dbt.adapters.base import PythonJobHelper

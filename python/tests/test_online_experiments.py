@@ -62,20 +62,14 @@ def test_assignments_are_stable_and_experiments_independent(shop):
     assert after.equals(before[before["experiment"] == "trial_0"].reset_index(drop=True))
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        [
-            {"name": "x' or 1 = 1 --", "first_month": "2016-09", "treated_share": 0.5},
-            {"name": "a", "first_month": "2016-13", "treated_share": 0.5},
-            {"name": "b", "first_month": "2016-09", "treated_share": 1.5},
-            *[{"name": "c", "first_month": "2016-09", "treated_share": 0.5}] * 2,
-            "d",
-        ],
-        pytest.param("a", marks=pytest.mark.slow),
-    ],
-)
-def test_invalid_experiments_stop_the_run_and_are_all_named(shop, wrong):
+def test_invalid_experiments_stop_the_run_and_are_all_named(shop):
+    wrong = [
+        {"name": "x' or 1 = 1 --", "first_month": "2016-09", "treated_share": 0.5},
+        {"name": "a", "first_month": "2016-13", "treated_share": 0.5},
+        {"name": "b", "first_month": "2016-09", "treated_share": 1.5},
+        *[{"name": "c", "first_month": "2016-09", "treated_share": 0.5}] * 2,
+        "d",
+    ]
     finished = shop.start(experiments=wrong)
     assert finished.exit_code != 0 and finished.output.count("LS-VAR-004") == len(wrong)
     with duckdb.connect(shop.warehouse, read_only=True) as connection:

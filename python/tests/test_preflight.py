@@ -51,6 +51,7 @@ def test_invalid_settings_stop_the_run_and_are_all_named(shop):
         "keep_features_months": 12,
         "filter_tuning": "yes",
         "tune_penalties": 1,
+        "experiments": "a",
     }
     facts = [
         "LS-VAR-001 unknown var min_trainig_users",

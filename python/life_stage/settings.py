@@ -1,0 +1,203 @@
+"""Checks of the project's vars before a run changes anything: only checked values reach SQL.
+
+macros/preflight.sql calls `wrong_settings` through the modules of dbt's Jinja context (python/dbt_life_stage.py).
+"""
+
+import re
+from datetime import datetime
+from typing import Any
+
+MONTH = "([0-9]{4}-(0[1-9]|1[0-2]))?"
+NAME = "[a-z][a-z0-9_]*"
+PATTERNS = {
+    "source_schema": "([A-Za-z_][A-Za-z0-9_]*)?",
+    "business_timezone": "[A-Za-z0-9_+/-]+",
+    "run_clock": "([0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2})?",
+    "consent_purpose": "[A-Za-z0-9_. -]+",
+    "fusion_method": "birth_month_filter|dynamic_fusion",
+    "fusion_merge": "mean|product",
+    "through_month": MONTH,
+    "backfill_from": MONTH,
+    "evaluation_from": MONTH,
+}
+RANGES = {
+    "max_quantity": (1, 1_000_000),
+    "max_rejected_share": (0, 1),
+    "train_share": (0.1, 1),
+    "validation_share": (0, 0.5),
+    "max_withdrawn_share": (0, 1),
+    "min_probability": (0.05, 0.95),
+    "min_first_probability": (0.05, 0.999),
+    "min_further_probability": (0.05, 0.999),
+    "min_training_users": (1, 10_000_000),
+    "min_feature_support": (1, 1_000_000),
+    "retrain_every_months": (0, 1200),
+    "min_evidence": (0, 1200),
+    "keep_actions_months": (0, 1200),
+    "keep_features_months": (0, 1200),
+    "stale_after_months": (1, 1200),
+    "min_cell_users": (1, 1_000_000),
+    "quality_floor": (0, 1),
+    "checkout_stage_floor": (0, 1),
+    "checkout_months": (0, 120),
+    "checkout_queries": (1, 10_000_000),
+    "checkout_label_days": (1, 28),
+    "checkout_half_life_days": (1, 3650),
+    "checkout_min_support": (1, 1_000_000),
+    "checkout_seed": (0, 1_000_000),
+    "checkout_new_places": (0, 10),
+    "checkout_items": (2, 50_000),
+}
+SWITCHES = (
+    "filter_tuning",
+    "tune_penalties",
+    "infer_pregnancy",
+    "checkout_even_stages",
+    "checkout_deep",
+    "consents_required",
+)
+LISTS = ("stages", "age_bin_edges", "features", "experiments")
+NAMES = (*PATTERNS, *RANGES, *SWITCHES, *LISTS)
+MONTHS_OF_A_YEAR = 12
+
+
+def setting_names() -> tuple[str, ...]:
+    """The names of all vars."""
+    return NAMES
+
+
+def wrong_settings(values: dict[str, Any], given: list[str], run: dict[str, Any]) -> list[str]:
+    """Messages with error codes about every wrong var; empty: all are right.
+
+    values: {var: value}; given: names of the vars on the command line; run: `schema` of the warehouse, `clock` of the
+    run, `timezones`, `states_outside` (names that no stage may have), `columns_of_user_stages`, `feature_files`
+    ({model: path}), and `first_actions_month` and `first_features_month` that retention left (YYYY-MM-DD).
+    """
+    wrong = [f"LS-VAR-001 unknown var {name}: known are {', '.join(NAMES)}" for name in given if name not in NAMES]
+    wrong += [invalid(values, name, must) for name, must in unmet(values, run["schema"])]
+    return wrong or [
+        *calendar(values, run),
+        *retention(values, run),
+        *stages(values, run),
+        *experiments(values["experiments"]),
+        *features(values["features"], run["feature_files"]),
+    ]
+
+
+def invalid(values: dict[str, Any], name: str, must: str) -> str:
+    """The message about a var with an invalid value."""
+    return f"LS-VAR-002 var {name} is '{values[name]}': it must {must}"
+
+
+def unmet(values: dict[str, Any], schema: str) -> list[tuple[str, str]]:
+    """Each var whose value breaks its rule, with the rule."""
+    wrong = [(n, f"match {p}") for n, p in PATTERNS.items() if not re.fullmatch(p, str(values[n]))]
+    for name, (least, most) in RANGES.items():
+        value = values[name]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+            wrong.append((name, f"be a number from {least} to {most}"))
+        elif name == "keep_features_months" and 0 < value <= MONTHS_OF_A_YEAR:
+            wrong.append((name, "be 0 or at least 13, because a month is compared with the same month a year before"))
+    wrong += [(name, "be true or false") for name in SWITCHES if not isinstance(values[name], bool)]
+    wrong += [(name, "be a list") for name in LISTS if not isinstance(values[name], list)]
+    if values["source_schema"] == schema:
+        wrong.append(("source_schema", "name a schema other than the warehouse's own"))
+    return wrong
+
+
+def calendar(values: dict[str, Any], run: dict[str, Any]) -> list[str]:
+    """Messages about a time, a time zone or a month that does not exist or lies in the future."""
+    wrong = []
+    try:
+        datetime.fromisoformat(run["clock"])
+    except ValueError:
+        wrong.append(invalid(values, "run_clock", "be a valid time"))
+    if values["business_timezone"] not in run["timezones"]:
+        wrong.append(invalid(values, "business_timezone", "be an IANA name"))
+    for name in ("through_month", "backfill_from", "evaluation_from"):
+        if values[name] > run["clock"][:7]:
+            wrong.append(invalid(values, name, "not lie in the future"))
+    return wrong
+
+
+def retention(values: dict[str, Any], run: dict[str, Any]) -> list[str]:
+    """Messages about vars that need months past retention."""
+    actions, features = run["first_actions_month"], run["first_features_month"]
+    needed = [
+        ("backfill_from", values["backfill_from"], max(actions, features)),
+        ("evaluation_from", values["evaluation_from"], features),
+    ]
+    needed += [
+        ("experiments", str(e.get("first_month")), actions) for e in values["experiments"] if isinstance(e, dict)
+    ]
+    return [
+        f"LS-VAR-005 var {name} needs {month}, but actions or features of months before {first[:7]} were dropped:"
+        " give a later month (var keep_actions_months, keep_features_months)"
+        for name, month, first in needed
+        if month and month < first[:7]
+    ]
+
+
+def experiments(entries: list) -> list[str]:
+    """Messages about invalid entries of var experiments."""
+    names = [entry.get("name") for entry in entries if isinstance(entry, dict)]
+    wrong = []
+    for entry in entries:
+        match entry:
+            case {"name": str(name), "first_month": month, "treated_share": int(share) | float(share)} if (
+                re.fullmatch(NAME, name)
+                and names.count(name) == 1
+                and re.fullmatch(MONTH, str(month or "-"))
+                and 0 < share < 1
+            ):
+                continue
+        wrong.append(
+            f"LS-VAR-004 experiment {entry} in var experiments is invalid: give each a distinct name in lower case,"
+            " a first_month YYYY-MM and a treated_share between 0 and 1"
+        )
+    return wrong
+
+
+def stages(values: dict[str, Any], run: dict[str, Any]) -> list[str]:
+    """Messages about vars stages and age_bin_edges, invalid or other than the contract of user_stages."""
+    edges, outside = values["age_bin_edges"], run["states_outside"]
+    if not all(isinstance(edge, int) for edge in edges) or edges != sorted(set(edges)):
+        return [f"LS-VAR-003 var age_bin_edges is {edges}: give months in ascending order"]
+    wrong, names, end = [], [], None
+    for stage in values["stages"]:
+        match stage:
+            case {"to_month": int(last)} if last <= 0 and not values["infer_pregnancy"]:
+                continue
+            case {"name": str(name), "from_month": int(first), "to_month": int(last)} if (
+                re.fullmatch(NAME, name)
+                and name not in ("not_yet", "graduated", *outside, *names)
+                and end in (None, first)
+                and edges[1] <= first < last <= edges[-2]
+                and (first >= 0 or values["infer_pregnancy"])
+            ):
+                names.append(name)
+                end = last
+            case _:
+                wrong.append(
+                    f"LS-VAR-003 stage {stage} is invalid: give distinct names in lower case, begin each stage where"
+                    " the one before ends, stay within the inner age_bin_edges, and let no stage span birth if"
+                    " infer_pregnancy is false"
+                )
+    published = {name.removeprefix("p_") for name in run["columns_of_user_stages"] if name.startswith("p_")}
+    if not wrong and published - set(outside) != set(names):
+        wrong.append(
+            f"LS-VAR-003 var stages names {', '.join(names)}: models/life_stage/marts/_marts.yml has other p_ columns:"
+            " run `make stages`"
+        )
+    return wrong
+
+
+def features(names: list, files: dict[str, str]) -> list[str]:
+    """Messages about var features: a file that is not listed would be lost unnoticed. dbt checks the reverse."""
+    if len(set(map(str, names))) != len(names):
+        return [f"LS-VAR-002 var features is {names}: give a list of distinct names"]
+    return [
+        f"LS-FEA-001 {path} is not listed: add {name} to var features in dbt_project.yml, or remove the file"
+        for name, path in files.items()
+        if name not in names
+    ]
