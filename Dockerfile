@@ -7,7 +7,7 @@ WORKDIR /opt/life_stage
 COPY requirements.lock ./
 RUN python -m pip install --no-cache-dir --require-hashes -r requirements.lock
 
-COPY pyproject.toml LICENSE dbt_project.yml profiles.yml ./
+COPY pyproject.toml LICENSE dbt_project.yml profiles.yml selectors.yml ./
 COPY python python
 COPY models models
 COPY macros macros

@@ -25,7 +25,7 @@ from kill_runner import Watch
 from reliability import observe
 
 PROJECT = Path(__file__).parents[2]
-PROJECT_FILES = ("dbt_project.yml", "profiles.yml", "models", "macros", "seeds", "tests")
+PROJECT_FILES = ("dbt_project.yml", "profiles.yml", "selectors.yml", "models", "macros", "seeds", "tests")
 SMALL = {"min_training_users": 60, "min_feature_support": 20, "retrain_every_months": 0, "checkout_months": 0}
 # Tables by month that are built again after a change by hand.
 DERIVED = "(checkout_|registered_births|user_stage_months).*"
@@ -145,7 +145,7 @@ class Shop:
         or given an environment. `environment` and `file_bytes` as in run_dbt.
         """
         words = ["--vars", json.dumps(SMALL | variables)]
-        words += [] if checked else ["--exclude-resource-type", "test"]
+        words += ["--exclude-resource-type", "unit_test"] + ([] if checked else ["--exclude-resource-type", "test"])
         words += [] if checked or environment else ["--log-level-file", "none", "--no-write-json"]
         words += ["--select", *only.split()] if only else []
         excluded = [] if checked or evaluated else ["path:models/life_stage/evaluation", "path:models/monitoring"]
