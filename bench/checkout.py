@@ -138,7 +138,7 @@ def journey(name: str, until: str, **tables: str) -> Path:
 
 def build(source: Path, select: str, exclude: str = "", **variables: float) -> duckdb.DuckDBPyConnection:
     """A read-only connection to the source's warehouse, after a build of the selected models."""
-    arguments = ["--exclude-resource-type", "test", "--select", *select.split()]
+    arguments = ["--exclude-resource-type", "test", "unit_test", "--select", *select.split()]
     arguments += ["--exclude", *exclude.split()] if exclude else []
     dbt(source, source.name, "build", *arguments, **variables)
     return duckdb.connect(str(WORK / f"{source.name}.duckdb"), read_only=True)

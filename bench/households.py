@@ -140,7 +140,9 @@ def measured(seed: int, share: float) -> dict[str, object]:
     """Figures and groups of one source."""
     source, name = hidden_source(seed, share), f"households{seed}_{int(100 * share)}"
     warehouse = build(source, name, checkout_months=0, through_month=TRAINED_THROUGH)
-    dbt(source, name, "build", "--exclude-resource-type", "test", checkout_months=0, retrain_every_months=0)
+    dbt(
+        source, name, "build", "--exclude-resource-type", "test", "unit_test", checkout_months=0, retrain_every_months=0
+    )
     with duckdb.connect(str(warehouse), read_only=True) as connection:
         stages = [stage for (stage,) in connection.sql("select stage from stages order by stage_no").fetchall()]
         probability = " ".join(f"when '{stage}' then h_{stage}" for stage in stages)

@@ -145,7 +145,7 @@ class Shop:
         or given an environment. `environment` and `file_bytes` as in run_dbt.
         """
         words = ["--vars", json.dumps(SMALL | variables)]
-        words += ["--exclude-resource-type", "unit_test"] + ([] if checked else ["--exclude-resource-type", "test"])
+        words += ["--exclude-resource-type", "unit_test", *([] if checked else ["test"])]
         words += [] if checked or environment else ["--log-level-file", "none", "--no-write-json"]
         words += ["--select", *only.split()] if only else []
         excluded = [] if checked or evaluated else ["path:models/life_stage/evaluation", "path:models/monitoring"]

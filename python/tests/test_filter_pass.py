@@ -140,7 +140,7 @@ def test_a_pass_stops_before_posteriors_that_are_no_distribution(in_a_pass, tmp_
 
 
 TABLES = ["birth_month_filter", "birth_month_filter_cells"]
-BUILD = ("build", "--select", "birth_month_filter", "--exclude-resource-type", "test", "--threads", "1")
+BUILD = ("build", "--select", "birth_month_filter", "--exclude-resource-type", "test", "unit_test", "--threads", "1")
 BUILD += ("--vars", json.dumps(SMALL), "--log-level-file", "none", "--no-write-json")
 APPEND, GATHER = (rf'^insert into \S+"birth_month_filter_pass{part}" by name' for part in ("", "_rows"))
 

@@ -81,7 +81,7 @@ def test_both_workers_of_a_cluster_work_and_the_tables_are_equal(cluster, tmp_pa
     defaults = SETTINGS | {"spark.eventLog.dir": events.as_uri()}
     (settings / "spark-defaults.conf").write_text("\n".join(f"{name} {value}" for name, value in defaults.items()))
     paths = {"LIFE_STAGE_SPARK_MASTER": cluster, "SPARK_CONF_DIR": str(settings)}
-    spark.build("--exclude-resource-type", "test", "--select", *PARTS.split(), **paths)
+    spark.build("--exclude-resource-type", "test", "unit_test", "--select", *PARTS.split(), **paths)
     (log,) = events.iterdir()
     ended = [event for event in map(json.loads, log.open()) if event["Event"] == "SparkListenerTaskEnd"]
     done = [event["Task Info"]["Executor ID"] for event in ended if event["Task End Reason"]["Reason"] == "Success"]

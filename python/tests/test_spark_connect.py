@@ -32,5 +32,5 @@ def test_tables_are_equal_through_spark_connect(tmp_path):
     words += [word for name, value in settings.items() for word in ("--conf", f"{name}={value}")]
     with running(shop.folder, *words, "spark-internal"):
         paths = {"LIFE_STAGE_TARGET": "spark_connect", "LIFE_STAGE_SPARK_REMOTE": f"sc://127.0.0.1:{port}"}
-        spark.build("--exclude-resource-type", "test", "--select", *PARTS.split(), **paths)
+        spark.build("--exclude-resource-type", "test", "unit_test", "--select", *PARTS.split(), **paths)
     assert_equal(shop, spark, tmp_path / "tables", WITHOUT_ROWS_YET)

@@ -59,7 +59,17 @@ def version_2(base, tmp_path_factory):
     project_of(BEFORE, shop.folder)
     newest = shutil.ignore_patterns(f"month={NEW_MONTH}")
     shutil.copytree(base.source, shop.source, ignore=newest)
-    words = ["build", "--vars", str(SMALL), "--exclude-resource-type", "test", "--project-dir", ".", "--exclude"]
+    words = [
+        "build",
+        "--vars",
+        str(SMALL),
+        "--exclude-resource-type",
+        "test",
+        "unit_test",
+        "--project-dir",
+        ".",
+        "--exclude",
+    ]
     words += ["path:models/life_stage/evaluation", "path:models/monitoring", "path:models/checkout"]
     environment = os.environ | PATHS | {"PYTHONPATH": str(shop.folder / "python")}
     run = subprocess.run(
