@@ -82,8 +82,8 @@
                 "input_hash": row.input_hash,
                 "model_version": row.model_version,
                 "is_published": row.month in changed,
-                "is_stored": loop.last or row.month[5:7] == "12",
-                "rows": sql_of_months(rows_sql, [row]),
+                "is_stored": loop.last or modules.life_stage.keeps_state(row.month),
+                "rows": modules.life_stage.sql_of_months(rows_sql, [row]),
             }
         ) %}
     {% endfor %}

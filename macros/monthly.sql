@@ -68,22 +68,15 @@
     {% do return(unrecord_month(relation.identifier, month) + empty_month(relation, month)) %}
 {% endmacro %}
 
-{% macro sql_of_months(sql, rows) %}
-    {# The model's SQL for a step: placeholders are replaced by the values of its first month, and by all its months. #}
-    {% set text, months = namespace(sql=sql), rows | map(attribute="month") | join("', date '") %}
-    {% for name, value in dict(rows[0], pending_months="date '" ~ months ~ "'").items() %}
-        {% set text.sql = text.sql | replace("__" ~ name ~ "__", value | string) %}
-    {% endfor %}
-    {% do return(text.sql) %}
-{% endmacro %}
-
 {% macro target_months() %}
     {# The model's target months, oldest first: [{month, input_hash, ...}], from the macro that its meta.months names.
        A row without an input hash only serves to create the empty table. With meta.reads the input hash covers code
        and parents (macros/unchanged.sql). #}
     {% set rows = context[config.get("meta").months]() or [{"month": "1970-01-01", "input_hash": none}] %}
-    {% if is_derived(model) %} {% do return(with_input_hashes(rows)) %} {% endif %}
-    {% do return(rows if "staging" in model["fqn"] else archived(rows, input_hashes_of(this.identifier))) %}
+    {% if modules.life_stage.is_derived(model) %}
+        {% do return(with_input_hashes(rows)) %} {% elif "staging" in model["fqn"] %} {% do return(rows) %}
+    {% endif %}
+    {% do return(modules.life_stage.with_retention(rows, input_hashes_of(this.identifier), archived_before())) %}
 {% endmacro %}
 
 {% macro valid_months(relation) %}
@@ -95,7 +88,7 @@
         or not skips_unchanged()
         or load_relation(this) is none
     ) %}
-    {% do return({} if is_derived(model) and rebuilds else input_hashes_of(relation.identifier)) %}
+    {% do return({} if modules.life_stage.is_derived(model) and rebuilds else input_hashes_of(relation.identifier)) %}
 {% endmacro %}
 
 {% macro drop_untargeted_months(relation, targets, built) %}
@@ -108,7 +101,7 @@
 
 {% macro drop_derived(relations, is_rebuilt) %}
     {# Drops a derived table and its records before all its months are built anew, also with other columns. #}
-    {% if is_derived(model) and is_rebuilt %}
+    {% if modules.life_stage.is_derived(model) and is_rebuilt %}
         {% for relation in relations %}
             {% for month in input_hashes_of(relation.identifier) %}
                 {% do run_as_one(unrecord_month(relation.identifier, month)) %}
@@ -150,10 +143,8 @@
        one month too. dbt lets only the materialization run it, so its rows are written to a step table first. #}
     {% set target_relation = this.incorporate(type="table") %}
     {% set step_table = step_relation() %}
-    {% set targets, built, pending = target_months(), valid_months(this), [] %}
-    {% for row in targets if row.input_hash is not none and built.get(row.month) != row.input_hash %}
-        {% do pending.append(row) %}
-    {% endfor %}
+    {% set targets = target_months() %}
+    {% set pending = modules.life_stage.pending(targets, valid_months(this)) %}
     {% set timer = namespace(start=modules.datetime.datetime.now(), shown=modules.datetime.datetime.now()) %}
     {{ run_hooks(pre_hooks) }}
     {% do drop_derived([this], pending | length == targets | length) %}
@@ -161,7 +152,7 @@
     {% for rows in steps %}
         {% do show_progress(timer, rows[0], loop.index, steps | length) %}
         {% set has_step_table = model["language"] == "python" or rows | length > 1 %}
-        {% set month_rows = sql_of_months(model["compiled_code"], rows) %}
+        {% set month_rows = modules.life_stage.sql_of_months(model["compiled_code"], rows) %}
         {% if model["language"] == "python" %}
             {% do drop_relation_if_exists(step_table) %}
             {% do commit_so_far() %}

@@ -371,7 +371,7 @@
 
 {% macro is_partitioned(relation) %}
     {# True on Spark for tables by month, except derived ones: they are built anew by every run. #}
-    {% do return(target.type == "spark" and not (is_derived(model) and relation.identifier == this.identifier)) %}
+    {% do return(target.type == "spark" and not (modules.life_stage.is_derived(model) and relation.identifier == this.identifier)) %}
 {% endmacro %}
 
 {% macro months_without_rows(relation, sql) -%}

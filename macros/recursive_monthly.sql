@@ -50,36 +50,6 @@
     (select * from {{ state_relation() if this.identifier else "state" }} where month = date '__previous_month__')
 {%- endmacro %}
 
-{% macro chain_hashes(targets) %}
-    {# The rows with cumulative input hashes: a month counts as built only if its whole history is unchanged, so that a
-       killed run never leaves later months that look valid. #}
-    {% set before, rows = namespace(input_hash="", month="1900-01-01"), [] %}
-    {% for row in targets %}
-        {% if row.is_archived %} {% set before.input_hash = row.input_hash %}
-        {% elif row.input_hash is not none %}
-            {% set before.input_hash = local_md5(before.input_hash ~ row.input_hash) %}
-        {% endif %}
-        {% do rows.append(dict(row, previous_month=before.month, input_hash=before.input_hash)) %}
-        {% set before.month = row.month %}
-    {% endfor %}
-    {% do return(rows) %}
-{% endmacro %}
-
-{% macro months_to_update(rows, built, built_state) %}
-    {# The months after the newest usable state before the first change. Those before the change only rebuild the
-       state. #}
-    {% set changed, restart = [], namespace(at=0) %}
-    {% for row in rows if row.input_hash and (changed or built.get(row.month) != row.input_hash) %}
-        {% do changed.append(row.month) %}
-    {% endfor %}
-    {% for row in rows %}
-        {% if row.month not in changed and built_state.get(row.month) == row.input_hash %}
-            {% set restart.at = loop.index %}
-        {% endif %}
-    {% endfor %}
-    {% do return((rows[restart.at :] if changed else [], changed)) %}
-{% endmacro %}
-
 {% macro published_columns(step_table) %}
     {# The names of the columns that are not carried sums alone. #}
     {% set published = [] %}
@@ -94,7 +64,7 @@
        a December. None: the rows stay as they are; the state is not kept. #}
     {% set statements = write_month(target_relation, row, rows) if rows else [] %}
     {% if state %} {% do statements.extend(write_month(state_table, row, state)) %} {% endif %}
-    {% if row.previous_month[5:7] != "12" %}
+    {% if not modules.life_stage.keeps_state(row.previous_month) %}
         {% do statements.extend(drop_month(state_table, row.previous_month)) %}
     {% endif %}
     {% do return(statements) %}
@@ -128,8 +98,8 @@
     {% set state_columns = state_types.keys() | join(", ") %}
     {% set is_published = config.get("meta").get("published", "true") %}
     {% set targets = target_months() %}
-    {% set rows = chain_hashes(targets) %}
-    {% set updating, changed = months_to_update(rows, valid_months(this), valid_months(state_table)) %}
+    {% set rows = modules.life_stage.with_cumulative_hashes(targets) %}
+    {% set updating, changed = modules.life_stage.to_update(rows, valid_months(this), valid_months(state_table)) %}
     {% set timer = namespace(start=modules.datetime.datetime.now(), shown=modules.datetime.datetime.now()) %}
     {{ run_hooks(pre_hooks) }}
     {% do drop_derived([target_relation, state_table], changed | length == targets | length) %}
@@ -147,7 +117,11 @@
     {% if not is_one_pass %} {% do drop_unfinished_pass() %}
     {% else %}
         {% if load_relation(target_relation) is none %}
-            {% do create_from_month(target_relation, step_table, sql_of_months(model["compiled_code"], updating[:1])) %}
+            {% do create_from_month(
+                target_relation,
+                step_table,
+                modules.life_stage.sql_of_months(model["compiled_code"], updating[:1]),
+            ) %}
         {% endif %}
         {% set inputs = context[config.get("meta").get("pass")]() %}
         {% set months = months_of_pass(updating, changed, inputs.rows) %}
@@ -163,7 +137,7 @@
     {% set steps = in_steps(updating or (rows[:1] if is_absent else [])) if not is_one_pass else [] %}
     {% for months in steps %}
         {% do show_progress(timer, months[0], loop.index, steps | length) %}
-        {% do build_step(step_table, sql_of_months(model["compiled_code"], months)) %}
+        {% do build_step(step_table, modules.life_stage.sql_of_months(model["compiled_code"], months)) %}
         {% if loop.first %} {% do published.extend(published_columns(step_table)) %} {% endif %}
         {% do check_step(step_table, months[0].month, published) %}
         {% set of_step = "select " ~ published | join(", ") ~ " from " ~ step_table %}
@@ -171,7 +145,7 @@
         {% for row in months if updating %}
             {% set rows_of_month = of_step ~ where_month(row) ~ " and " ~ is_published ~ stored_in_order("user_id") %}
             {% set state = "select " ~ state_columns ~ " from " ~ step_table ~ where_month(row) %}
-            {% set is_kept = loop.last or row.month[5:7] == "12" %}
+            {% set is_kept = loop.last or modules.life_stage.keeps_state(row.month) %}
             {% do run_as_one(
                 write_update(
                     target_relation,

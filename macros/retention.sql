@@ -20,17 +20,6 @@
     {% do return([retained_from("keep_actions_months"), retained_from("keep_features_months")] | max) %}
 {% endmacro %}
 
-{% macro archived(rows, built) %}
-    {# The rows of months; months past retention count as built if the table holds them, and are dropped otherwise. #}
-    {% set first, kept = archived_before(), [] %}
-    {% for row in rows %}
-        {% if row.month >= first or row.input_hash is none %} {% do kept.append(row) %}
-        {% elif row.month in built %} {% do kept.append(dict(row, input_hash=built[row.month], is_archived=true)) %}
-        {% endif %}
-    {% endfor %}
-    {% do return(kept or [dict(rows[-1], input_hash=none)]) %}
-{% endmacro %}
-
 {% macro drop_old_months(results) %}
     {# Drops months past retention, after a complete run only. #}
     {% if execute and is_whole(results) %}

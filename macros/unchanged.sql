@@ -16,7 +16,7 @@
     {# Statements that cause every node to be built again. Operations that change tables need them. #}
     {% if not skips_unchanged() %} {% do return([]) %} {% endif %}
     {% set models = [] %}
-    {% for node in graph.nodes.values() if is_derived(node) %}
+    {% for node in graph.nodes.values() if modules.life_stage.is_derived(node) %}
         {% do models.extend([node.name, node.name ~ "_cells"]) %}
     {% endfor %}
     {% set months = "delete from " ~ build_log() ~ " where model in (" ~ quoted(models) ~ ")" %}
@@ -34,13 +34,6 @@
     {% do run_as_one([forget_hash(node), "insert into " ~ node_hashes() ~ row]) %}
 {% endmacro %}
 
-{% macro is_always_built(node) %}
-    {# True if a node reads more than its parents: sources, the clock (meta.always_built), its own last state. #}
-    {% set sources = [] %}
-    {% for id in node.depends_on.nodes if id.startswith("source.") %} {% do sources.append(id) %} {% endfor %}
-    {% do return(sources | length > 0 or node.config.meta.always_built is true) %}
-{% endmacro %}
-
 {% macro known_hashes(nodes) %}
     {# {node: output hash} of these nodes and of the project. #}
     {% set known = {} %}
@@ -50,18 +43,12 @@
     {% do return(known) %}
 {% endmacro %}
 
-{% macro parents_of(node) %}
-    {# The nodes that a node reads. #}
-    {% set parents = [] %}
-    {% for id in node.depends_on.nodes | sort if id in graph.nodes %}
-        {% do parents.append(graph.nodes[id]) %}
-    {% endfor %}
-    {% do return(parents) %}
-{% endmacro %}
-
 {% macro input_hash_of(node) %}
     {# Hash of everything that determines the rows of a node, which is `model` in a materialization. #}
-    {% set parents, parts = parents_of(node), [node.raw_code, invocation_args_dict.get("vars") | string] %}
+    {% set parents, parts = modules.life_stage.parents_of(node, graph.nodes), [
+        node.raw_code,
+        invocation_args_dict.get("vars") | string,
+    ] %}
     {% set known = known_hashes(parents | map(attribute="name") | list) %}
     {% do parts.append(known["project"]) %}
     {% for parent in parents if not parent.config.meta.grows %}
@@ -74,54 +61,17 @@
     {% do return(local_md5(parts | join("\n"))) %}
 {% endmacro %}
 
-{% macro is_derived(node) %}
-    {# True for a table by month that is derived from other tables of the warehouse and can be rebuilt at any time. #}
-    {% do return(node.config.meta.reads is defined) %}
-{% endmacro %}
-
-{% macro parents_by_month(node, reads) %}
-    {# What determines a month of a derived table: {texts, tables, months: [[monthly parent, which months]]}. meta.reads
-       tells it for parents that are not read in the same month: `before` the month, a number of months before it, or
-       `never`: the month's own input hash covers it. A view stands for its parents. Tables of months with
-       meta.calendar determine which months there are, and nothing in them. #}
-    {% set found = {"texts": [node.raw_code], "tables": [], "months": []} %}
-    {% for parent in parents_of(node) %}
-        {% set which = reads.get(parent.name, "same") %}
-        {% if which == "never" or parent.config.meta.calendar %}
-        {% elif parent.resource_type == "seed" %} {% do found.texts.append(parent.checksum.checksum) %}
-        {% elif parent.config.materialized in ("monthly", "recursive_monthly") %}
-            {% do found.months.append([parent.name, which]) %}
-        {% elif parent.config.materialized == "view" %}
-            {% set of_view = parents_by_month(parent, {}) %}
-            {% do found.texts.extend(of_view.texts) %} {% do found.tables.extend(of_view.tables) %}
-            {% for name, own in of_view.months %} {% do found.months.append([name, reads.get(name, which)]) %}
-            {% endfor %}
-        {% else %} {% do found.tables.append(parent.name) %}
-        {% endif %}
-    {% endfor %}
-    {% do return(found) %}
-{% endmacro %}
-
 {% macro with_input_hashes(rows) %}
     {# The months with an input hash of the code, the project, the vars and the parents of `model`. #}
     {% if not skips_unchanged() %} {% do return(rows) %} {% endif %}
-    {% set built, hashed, inputs = {}, [], parents_by_month(model, config.get("meta").reads) %}
+    {% set inputs, built = modules.life_stage.inputs_by_month(model, graph.nodes), {} %}
     {% set known = known_hashes(inputs.tables) %}
     {% set fixed = inputs.texts + [known["project"], invocation_args_dict.get("vars") | string] %}
-    {% for table in inputs.tables %} {% do fixed.append(known.get(table) | string) %} {% endfor %}
+    {% for table in inputs.tables %} {% do fixed.append(known.get(table)) %} {% endfor %}
     {% for name, which in inputs.months if name not in built %}
         {% do built.update({name: input_hashes_of(name)}) %}
     {% endfor %}
-    {% for row in rows if row.input_hash is not none %}
-        {% set parts = fixed + [row.input_hash] %}
-        {% for name, which in inputs.months %}
-            {% set earlier = built[name].keys() | select("lt", row.month) | sort %}
-            {% set read = [row.month] if which == "same" else earlier if which == "before" else earlier[-which:] %}
-            {% for month in read %} {% do parts.append(built[name].get(month) | string) %} {% endfor %}
-        {% endfor %}
-        {% do hashed.append(dict(row, input_hash=local_md5(parts | join("\n")))) %}
-    {% endfor %}
-    {% do return(hashed or rows) %}
+    {% do return(modules.life_stage.with_input_hashes(rows, fixed, inputs.months, built)) %}
 {% endmacro %}
 
 {% macro contents_of(relation) %}
@@ -147,7 +97,7 @@
         load_relation(this),
         input_hash_of(model),
     ) %}
-    {% if not is_always_built(model) and is_unchanged(input_hash) %}
+    {% if not modules.life_stage.is_always_built(model) and is_unchanged(input_hash) %}
         {% call noop_statement("main", "unchanged", "SKIP", 0) %} {% endcall %}
         {{ return({"relations": [target_relation]}) }}
     {% endif %}

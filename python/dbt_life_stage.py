@@ -6,9 +6,26 @@ import sys
 
 import dbt.context.base
 
-from life_stage import settings
+from life_stage.engine import months, settings
 
-FUNCTIONS = {"setting_names": settings.setting_names, "wrong_settings": settings.wrong_settings}
+FUNCTIONS = {
+    function.__name__: function
+    for function in (
+        settings.setting_names,
+        settings.wrong_settings,
+        months.inputs_by_month,
+        months.is_always_built,
+        months.is_derived,
+        months.keeps_state,
+        months.parents_of,
+        months.pending,
+        months.sql_of_months,
+        months.to_update,
+        months.with_cumulative_hashes,
+        months.with_input_hashes,
+        months.with_retention,
+    )
+}
 _modules_of_dbt = dbt.context.base.get_context_modules
 
 

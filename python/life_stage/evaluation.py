@@ -62,9 +62,9 @@ def predictions(
 
 def empty(ages: Ages) -> pd.DataFrame:
     """The columns and their types, without rows."""
-    types = {"method": "object", "user_id": "object", "month": "datetime64[s]", "has_prediction": "bool"}
+    types = {"method": "string", "user_id": "string", "month": "datetime64[s]", "has_prediction": "bool"}
     types |= dict.fromkeys([*(f"p_{stage}" for stage in ages.stages), "expected_age_months"], "float64")
-    return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in {**types, "model_version": "object"}.items()})
+    return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in {**types, "model_version": "string"}.items()})
 
 
 @dataclass(frozen=True)

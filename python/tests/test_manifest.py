@@ -11,6 +11,8 @@ import pytest
 import yaml
 from project import PARSED_VARS, PATHS
 
+from life_stage.engine.settings import setting_names
+
 PROJECT = Path(__file__).parents[2]
 FOLDERS = ("models", "macros", "tests")
 SQL = {path: path.read_text(encoding="utf-8") for folder in FOLDERS for path in (PROJECT / folder).rglob("*.sql")}
@@ -248,11 +250,7 @@ def test_a_test_begins_with_its_claim_in_a_sentence():
 
 def test_every_var_is_declared_validated_and_used():
     project = yaml.safe_load((PROJECT / "dbt_project.yml").read_text(encoding="utf-8"))
-    guards = SQL[PROJECT / "macros" / "preflight.sql"].split("macro check_vars()")[1].split("endmacro")[0]
-    guarded = re.findall(r'"([a-z_]+)": ["\[]', guards)
-    for names in ("switches", "lists"):
-        guarded += re.findall(r'"([a-z_]+)"', re.search(rf"set {names} = \[.*?\]", guards, re.DOTALL).group())
-    assert set(guarded) == set(project["vars"])
+    assert set(setting_names()) == set(project["vars"])
     texts = [
         *SQL.values(),
         *(path.read_text(encoding="utf-8") for path in (PROJECT / "models").rglob("*.yml")),

@@ -1,0 +1,1 @@
+"""Connection of the Python parts with dbt and the engines."""
