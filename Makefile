@@ -37,9 +37,8 @@ audit: sample-rows
 	@echo "make audit is called make sample-rows now" >&2
 
 erase: export LIFE_STAGE_ERASED = $(value USER_ID)
-erase: $(VENV)/runtime ## erase a user: make erase USER_ID=42; dbt writes no log of it
-	@$(BIN)/dbt --log-level-file none --no-write-json run-operation erase_user --project-dir . --profiles-dir . \
-	  --args "$$($(BIN)/python -c 'import json, os; print(json.dumps({"user_id": os.environ["LIFE_STAGE_ERASED"]}))')"
+erase: $(VENV)/runtime ## erase a user: make erase USER_ID=42
+	@$(BIN)/life-stage erase -- "$$LIFE_STAGE_ERASED"
 
 docs: $(VENV)/runtime ## write published_docs.html: all models, columns and dependencies
 	$(BIN)/dbt docs generate --static --project-dir . --profiles-dir .
@@ -49,13 +48,13 @@ feature: $(VENV)/runtime ## start a feature group: make feature NAME=evening_hou
 	@$(BIN)/python -m life_stage.new_feature $(NAME)
 
 backup: $(VENV)/runtime ## save the warehouse to warehouse/backups
-	@$(BIN)/python -m life_stage.backup save
+	@$(BIN)/life-stage backup
 
 restore: $(VENV)/runtime ## restore a backup: make restore FROM=FILE
-	@$(BIN)/python -m life_stage.backup restore $(FROM)
+	@$(BIN)/life-stage restore $(FROM)
 
 pseudonyms: $(VENV)/runtime ## write pseudonyms.csv, the mapping of user ids to pseudonyms; needs the key
-	@umask 077; LIFE_STAGE_TARGET=duckdb $(BIN)/dbt run-operation write_pseudonyms --args '{path: pseudonyms.csv}' --project-dir . --profiles-dir .
+	@$(BIN)/life-stage pseudonyms
 
 sbom: usable-python ## write sbom.json, the software bill of materials in CycloneDX format
 	test -x .venv-sbom/bin/cyclonedx-py || "$(PYTHON)" -m venv .venv-sbom

@@ -44,15 +44,15 @@
 
 {% macro erase_users_without_consent() %}
     {# Erases the users whose consent was revoked since the last run, before any other step. #}
-    {% set before = input_hashes_of("consents").values() | list if load_relation(build_log()) else [] %}
-    {% if not has_source("consents") %}
-        {% if before %}
-            {% do fail(
-                "LS-CON-002",
-                "the source table consents is gone, although earlier runs excluded users by it",
-                "restore it, or start a new warehouse by LIFE_STAGE_WAREHOUSE",
-            ) %}
-        {% endif %}
+    {% set before = input_hashes_of("consents") if load_relation(build_log()) else {} %}
+    {% if has_source("consents") %} {% do operate("erase_without_consent") %}
+    {% elif before %}
+        {% do fail(
+            "LS-CON-002",
+            "the source table consents is gone, although earlier runs excluded users by it",
+            "restore it, or start a new warehouse by LIFE_STAGE_WAREHOUSE",
+        ) %}
+    {% else %}
         {% set unread = [] if var("source_schema") else files_in_folders_like("consents") %}
         {% if unread or var("consents_required") %}
             {% do fail(
@@ -61,53 +61,5 @@
                 "deliver them as consents.parquet, consents.csv or files in a folder consents",
             ) %}
         {% endif %}
-        {% do return("") %}
     {% endif %}
-    {% set consenting = consenting_users() %}
-    {% set users = run_query(
-        "select coalesce("
-        ~ order_free_hash(["user_id"])
-        ~ ", 'nobody') as users from ("
-        ~ consenting
-        ~ ") as consenting"
-    ).rows[0]["users"] %}
-    {% set tables = tables_holding("user_id") %}
-    {% set record %} {{ create_build_log() }}; {{ record_month_sql("consents", "1970-01-01", users) }} {% endset %}
-    {% if tables and before[:1] != [users] %}
-        {% set known = "select distinct user_id from (" ~ users_of(tables) ~ ") as known where user_id is not null" %}
-        {% set users_sql = (
-            "select user_id from ("
-            ~ known
-            ~ ") as known where user_id not in (select user_id from ("
-            ~ consenting
-            ~ ") as consenting)"
-        ) %}
-        {% if count_revoked(known, users_sql) %}
-            {% do erase_users(users_sql, "no_consent", record) %} {% do return("") %}
-        {% endif %}
-    {% endif %}
-    {% if before[:1] != [users] %}
-        {% call statement("consents") %} {{ record }} {% endcall %} {% do adapter.commit() %}
-    {% endif %}
-{% endmacro %}
-
-{% macro count_revoked(known, users_sql) %}
-    {# The number of users to erase. Too many stop the run: an incomplete file of consents looks like many revocations.
-       #}
-    {% set n_known = run_query("select count(*) as n from (" ~ known ~ ") as known").rows[0]["n"] %}
-    {% set n_revoked = run_query("select count(*) as n from (" ~ users_sql ~ ") as users").rows[0]["n"] %}
-    {% if n_revoked > var("max_withdrawn_share") * n_known %}
-        {% do fail(
-            "LS-CON-001",
-            n_revoked
-            ~ " of "
-            ~ n_known
-            ~ " users have no valid consent to '"
-            ~ var("consent_purpose")
-            ~ "' and would be deleted, more than max_withdrawn_share "
-            ~ var("max_withdrawn_share"),
-            "check that the table of consents is complete; if it is, run once with a greater max_withdrawn_share",
-        ) %}
-    {% endif %}
-    {% do return(n_revoked) %}
 {% endmacro %}

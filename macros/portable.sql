@@ -86,23 +86,6 @@
     {% endif %}
 {% endmacro %}
 
-{% macro tables_with(column, schema) -%}
-    {#- SQL: the tables of a schema that have the column. -#}
-    select columns.table_name
-    from information_schema.columns as columns
-    inner join
-        information_schema.tables as tables
-        on columns.table_catalog = tables.table_catalog
-        and columns.table_schema = tables.table_schema
-        and columns.table_name = tables.table_name
-    where
-        columns.table_catalog = current_database()
-        and columns.table_schema = '{{ schema }}'
-        and columns.column_name = '{{ column }}'
-        and tables.table_type = 'BASE TABLE'
-    order by columns.table_name
-{%- endmacro %}
-
 {% macro every_month(first_month, last_month, relation) -%}
     {#- SQL: one row per month of the interval. -#}
     {%- if target.type == "spark" -%}
@@ -160,11 +143,6 @@
     {#- SQL: the key mixed with a pad, a variable of the connection. -#}
     getvariable('id_key_{{ pad }}')
 {%- endmacro %}
-
-{% macro write_csv(sql, path) %}
-    {# SQL that writes the rows of a query to a CSV file. #}
-    {% do return("copy (" ~ sql ~ ") to '" ~ path ~ "' (header)") %}
-{% endmacro %}
 
 {% macro sum_of_hashes(text) -%}
     {#- SQL: the sum of hashes given as text, as text. -#}
@@ -432,13 +410,6 @@
     {% do return(["insert into " ~ build_log() ~ " values (" ~ key ~ facts ~ ")"]) %}
 {% endmacro %}
 
-{% macro record_month_sql(model_name, month, input_hash) %}
-    {# SQL: replaces the month's record, within a transaction. #}
-    {% do return(
-        (unrecord_month(model_name, month) + record_month(model_name, month, input_hash)) | join(";\n") ~ ";"
-    ) %}
-{% endmacro %}
-
 {% macro unrecord_month(model_name, month) %}
     {# Statements that remove the month's record from the build log. #}
     {% if target.type == "spark" %}
@@ -454,13 +425,6 @@
     {% set location = {"database": this.database, "schema": this.schema} %}
     {% if target.type == "duckdb" %} {% set location = {"database": "scratch", "schema": "main"} %} {% endif %}
     {% do return(api.Relation.create(identifier=this.identifier ~ "__dbt_step", type="table", **location)) %}
-{% endmacro %}
-
-{% macro users_to_erase() %}
-    {# The table of users to erase, in memory, because their ids must not stay on disk. #}
-    {% set location = {"database": target.database, "schema": target.schema} %}
-    {% if target.type == "duckdb" %} {% set location = {"database": "scratch", "schema": "main"} %} {% endif %}
-    {% do return(api.Relation.create(identifier="users_to_erase", type="table", **location)) %}
 {% endmacro %}
 
 {% macro order_statistic(column, share) -%}

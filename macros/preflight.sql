@@ -204,7 +204,7 @@
             (
                 "use the newer project"
                 if found > state_version()
-                else "keep a copy of the file and run dbt run-operation migrate_state"
+                else "run life-stage backup, then life-stage migrate"
             ),
         ) %}
     {% endif %}
@@ -249,7 +249,7 @@
         {% do fail(
             "LS-STA-001",
             "state table " ~ name ~ " is missing although model_runs records a finished run",
-            "restore the warehouse from a backup (make restore), rebuild the state of a recursive model by dbt run-operation rebuild_posteriors, or start a new warehouse by LIFE_STAGE_WAREHOUSE",
+            "restore the warehouse from a backup (make restore), rebuild the state of a recursive model by life-stage rebuild-posteriors, or start a new warehouse by LIFE_STAGE_WAREHOUSE",
         ) %}
     {% endfor %}
 {% endmacro %}

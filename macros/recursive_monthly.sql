@@ -15,27 +15,6 @@
     ) %}
 {% endmacro %}
 
-{% macro rebuild_posteriors() %}
-    {# An operation: the next run recomputes all posteriors from the stored log-likelihoods, also if a state was lost.
-       #}
-    {% do check_version() %}
-    {% if archived_before() > "0001-01-01" %}
-        {% do fail(
-            "LS-KEP-001",
-            "posteriors cannot be rebuilt from the first month, because actions or features before "
-            ~ archived_before()
-            ~ " were dropped",
-            "restore a backup",
-        ) %}
-    {% endif %}
-    {% set statements = [] %}
-    {% for name in recursive_models() | sum(start=[]) %}
-        {% for month in input_hashes_of(name) %} {% do statements.extend(unrecord_month(name, month)) %} {% endfor %}
-    {% endfor %}
-    {% do run_as_one(statements + forget_hashes()) %}
-    {% do log("The next run rebuilds the posteriors of all months.", info=true) %}
-{% endmacro %}
-
 {% macro recursive_models() %}
     {# The tables of every recursive model: [published columns, state, unfinished pass]. #}
     {% set found = [] %}

@@ -1,4 +1,4 @@
-{# Old names of vars, operations and targets, accepted for one version with a warning. #}
+{# Old names of vars and targets, accepted for one version with a warning. #}
 {% macro renamed_vars() %}
     {# {new name: old name} of vars. #}
     {% do return({"backfill_from": "restate_from", "checkout_queries": "checkout_cases"}) %}
@@ -19,10 +19,4 @@
     {% if target.name == "hardened" %}
         {% do log("LS-VAR-007 target hardened is called sandboxed now: use the new name", info=true) %}
     {% endif %}
-{% endmacro %}
-
-{% macro rebuild_beliefs() %}
-    {# The old name of the operation rebuild_posteriors. #}
-    {% do log("LS-VAR-007 operation rebuild_beliefs is called rebuild_posteriors now: use the new name", info=true) %}
-    {% do rebuild_posteriors() %}
 {% endmacro %}

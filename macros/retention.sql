@@ -22,37 +22,7 @@
 
 {% macro drop_old_months(results) %}
     {# Drops months past retention, after a complete run only. #}
-    {% if execute and is_whole(results) %}
-        {% for layer, n_months in layers().items() %}
-            {% set newest = "select max(month) as month from " ~ target.schema ~ ".month_calendar where is_closed" %}
-            {% set sql %}
-                select concat(substr(cast({{ months_after("month", 1 - n_months) }} as string), 1, 4), '-01-01') as month
-                from ({{ newest }}) as newest
-            {% endset %}
-            {% set month = run_query(sql).rows[0]["month"] %}
-            {% if month is not none and month > retained_from(layer) %}
-                {% do drop_months_before(month, layer) %}
-            {% endif %}
-        {% endfor %}
-    {% endif %}
-{% endmacro %}
-
-{% macro drop_months_before(month, layer) %}
-    {# Drops the months of a layer before the given one, and records the limit. #}
-    {% call statement("retention") %}
-        {% for node in graph.nodes.values() if node.config.get("meta", {}).get("keep") == layer %}
-            {% set layer_table = adapter.get_relation(target.database, node.schema, node.alias) %}
-            {% if layer_table is not none %}
-                delete from {{ layer_table }}
-                where month < date '{{ month }}'
-                ;
-            {% endif %}
-        {% endfor %}
-        {{ erase_unused_terms() }} {{ forget_hashes() | join(";") }}
-        ;
-        {{ record_month_sql(layer, month, "kept from here on") }}
-    {% endcall %}
-    {% do adapter.commit() %}
+    {% if execute and layers() and is_whole(results) %} {% do operate("drop_old_months") %} {% endif %}
 {% endmacro %}
 
 {% macro is_whole(results) %}

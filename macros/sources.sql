@@ -108,25 +108,6 @@
     {{ pseudonym(id_of(column)) if has_id_key() else id_of(column) }}
 {%- endmacro %}
 
-{% macro write_pseudonyms(path) %}
-    {# An operation: writes every user id of the source with its pseudonym as CSV, which reverses the pseudonymisation.
-       #}
-    {% if not has_id_key() %}
-        {% do fail("LS-PRI-002", "no key for pseudonyms is set", "set LIFE_STAGE_ID_KEY") %}
-    {% endif %}
-    {% set ids = [] %}
-    {% do check_settings() %}
-    {% for table in ["actions", "children", "consents"] if has_source(table) %}
-        {% do ids.append("select " ~ id_of("user_id") ~ " as id from (" ~ source_rows(table) ~ ")") %}
-    {% endfor %}
-    {% set sql = (
-        "select distinct id as user_id, " ~ pseudonym("id") ~ " as pseudonym from (" ~ ids
-        | join(" union all ") ~ ") where id is not null order by id"
-    ) %}
-    {% do run_query(write_csv(sql, path)) %}
-    {% do log("Wrote user ids with their pseudonyms to " ~ path ~ ": keep the file as secret as the key.", info=true) %}
-{% endmacro %}
-
 {% macro id_of(column) -%}
     {#- SQL: the id as text; blanks are null. A whole number written as 123.0, as pandas does beside nulls, is 123. -#}
     nullif(

@@ -12,17 +12,6 @@
     ) %}
 {% endmacro %}
 
-{% macro forget_hashes() %}
-    {# Statements that cause every node to be built again. Operations that change tables need them. #}
-    {% if not skips_unchanged() %} {% do return([]) %} {% endif %}
-    {% set models = [] %}
-    {% for node in graph.nodes.values() if modules.life_stage.is_derived(node) %}
-        {% do models.extend([node.name, node.name ~ "_cells"]) %}
-    {% endfor %}
-    {% set months = "delete from " ~ build_log() ~ " where model in (" ~ quoted(models) ~ ")" %}
-    {% do return([create_node_hashes(), "delete from " ~ node_hashes(), create_build_log(), months]) %}
-{% endmacro %}
-
 {% macro forget_hash(node) %}
     {# SQL: causes the node to be built again. #}
     {% do return("delete from " ~ node_hashes() ~ " where node = '" ~ node ~ "'") %}

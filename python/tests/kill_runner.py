@@ -1,6 +1,6 @@
 """Runner that kills dbt before a given step of a model.
 
-LIFE_STAGE_KILL_MODELS names the models to watch: every SQL statement they issue, BEGIN and COMMIT included, and every
+LIFE_STAGE_KILL_MODELS names the models to watch, "operation" those of life_stage.operations: every SQL statement they issue, BEGIN and COMMIT included, and every
 file operation below LIFE_STAGE_PUBLISHED is a boundary. LIFE_STAGE_KILL_AT=n kills the process before the n-th; without
 it, each boundary is printed with the files that a kill there would leave on disk.
 """
@@ -36,10 +36,10 @@ class Watch:
         self.count, self.lock, self.looking = 0, threading.Lock(), False
 
     def model(self) -> str | None:
-        """The watched model that this thread is running."""
+        """The watched model that this thread is running, "operation" without one."""
         from dbt_common.events.contextvars import get_node_info
 
-        name = (get_node_info().get("unique_id") or "").split(".")[-1]
+        name = get_node_info().get("unique_id", "operation").split(".")[-1]
         return name if name in self.models else None
 
     def reach(self, model: str, coming: str) -> None:
@@ -69,7 +69,10 @@ class Watch:
 
         def one_by_one(wrapper, sql, bindings=None):
             model = self.model()
-            if model is None or bindings is not None:
+            if model is None:
+                return execute(wrapper, sql, bindings)
+            if bindings is not None:
+                self.reach(model, sql.strip())
                 return execute(wrapper, sql, bindings)
             for statement in wrapper.extract_statements(sql):
                 self.reach(model, statement.query.strip())

@@ -1,7 +1,7 @@
 """Separate project folder for every test: the project's files, a source, a warehouse and the published marts.
 
-Every run is `dbt build` in a separate process, forked from one that has loaded dbt. All folders look alike from
-inside, so that dbt parses the project once.
+Every run is `dbt build`, or an operation of `life-stage`, in a separate process, forked from one that has loaded dbt.
+All folders look alike from inside, so that dbt parses the project once.
 """
 
 import fcntl
@@ -68,13 +68,15 @@ LOADED = ["dbt.cli.main", "dbt.task.build", "dbt.adapters.duckdb", "pandas", "sc
 FORKS.set_forkserver_preload(LOADED)
 
 
-def run_dbt(words: list[str], folder: Path, output: Path, environment: dict[str, str], file_bytes: int | None) -> None:
-    """Run dbt in a folder, in a forked process with a clean environment.
+def run(words: list[str], folder: Path, output: Path, environment: dict[str, str], file_bytes: int | None) -> None:
+    """Run dbt or life-stage in a folder, in a forked process with a clean environment.
 
     No file of it may grow beyond file_bytes, which simulates a full disk.
     """
     from dbt.cli.main import cli
     from dbt.parser.manifest import ManifestLoader
+
+    from life_stage.operations.command_line import main
 
     describe = ManifestLoader.build_manifest_state_check
 
@@ -96,8 +98,8 @@ def run_dbt(words: list[str], folder: Path, output: Path, environment: dict[str,
     os.chdir(folder)
     if "LIFE_STAGE_KILL_MODELS" in environment:
         Watch().watch()
-    sys.argv = ["dbt", *words]  # dbt reads flags there too
-    cli(words)
+    sys.argv = words  # dbt reads flags there too
+    (cli if words[0] == "dbt" else main)(words[1:])
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ class Shop:
 
         Slow steps of interest to few tests are skipped: data tests unless `checked`, evaluation unless that or
         `evaluated`, the checkout unless `only` names a part of it, dbt's log and its record of the run unless `checked`
-        or given an environment. `environment` and `file_bytes` as in run_dbt.
+        or given an environment. `environment` and `file_bytes` as in run.
         """
         words = ["--vars", json.dumps(SMALL | variables)]
         words += ["--exclude-resource-type", "unit_test", *([] if checked else ["test"])]
@@ -153,10 +155,9 @@ class Shop:
         words += ["--exclude", *excluded] if excluded else []
         return self.dbt("build", *words, environment=environment or {}, file_bytes=file_bytes)
 
-    def operate(self, operation: str, environment: dict[str, str] | None = None, **arguments) -> Finished:
-        """Run one of the project's operations and wait for its end."""
-        words = ["run-operation", operation, "--args", json.dumps(arguments), "--vars", json.dumps(SMALL)]
-        return self.dbt(*words, environment=environment)
+    def operate(self, operation: str, *words: str, environment: dict[str, str] | None = None) -> Finished:
+        """Run an operation of life-stage and wait for its end."""
+        return self.run("life-stage", operation, "--vars", json.dumps(SMALL), *words, environment=environment)
 
     def dbt(
         self,
@@ -167,9 +168,19 @@ class Shop:
     ) -> Finished:
         """Any dbt command in the shop's folder, to its end or until it is killed after some seconds."""
         words = ["--no-use-colors", *words, "--project-dir", ".", "--target-path", "target", "--log-path", "logs"]
+        return self.run("dbt", *words, environment=environment, file_bytes=file_bytes, seconds=seconds)
+
+    def run(
+        self,
+        *words: str,
+        environment: dict[str, str] | None = None,
+        file_bytes: int | None = None,
+        seconds: float = 600,
+    ) -> Finished:
+        """A program and its words in the shop's folder, to its end or until it is killed after some seconds."""
         with TemporaryDirectory() as folder:
             output = Path(folder) / "output.txt"
-            process = FORKS.Process(target=run_dbt, args=(words, self.folder, output, environment or {}, file_bytes))
+            process = FORKS.Process(target=run, args=(list(words), self.folder, output, environment or {}, file_bytes))
             process.start()
             process.join(seconds)
             process.kill()

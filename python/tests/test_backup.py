@@ -8,7 +8,7 @@ import duckdb
 import pytest
 from project import assert_same
 
-from life_stage.backup import digest_of, restore, save
+from life_stage.operations.backup import digest_of, restore, save
 
 WRITER = """
 import duckdb, os, signal, sys
@@ -37,7 +37,7 @@ def notes(path):
 
 def in_process(code, *arguments):
     """The lock is held until a process ends, so each operation gets one of its own."""
-    command = [sys.executable, "-m", "life_stage.backup", code, *map(str, arguments)]
+    command = [sys.executable, "-m", "life_stage.operations.command_line", code, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True)
 
 
@@ -107,7 +107,7 @@ def test_a_missing_warehouse_and_a_missing_copy_are_errors(tmp_path):
 def test_while_a_run_holds_the_warehouse_nothing_is_copied_or_replaced(warehouse, tmp_path, monkeypatch):
     copy = save(warehouse, tmp_path / "backups")  # this process now holds the lock
     monkeypatch.setenv("LIFE_STAGE_WAREHOUSE", str(warehouse))
-    for words in (("save", "--into", tmp_path / "more"), ("restore", copy)):
+    for words in (("backup", "--into", tmp_path / "more"), ("restore", copy)):
         refused = in_process(*words)
         assert refused.returncode == 1 and "LS-RUN-001" in refused.stderr
     assert not (tmp_path / "more").exists()
@@ -125,7 +125,7 @@ def test_posteriors_are_rebuilt_from_stored_log_likelihoods(base, shop, lost):
     """Changed or lost posteriors are rebuilt unchanged; no month is scored again."""
     scored = shop.run_of_months("stage_log_likelihoods")
     shop.change("update birth_month_filter set log_marginal_likelihood = -1", f"drop table if exists {lost}")
-    finished = shop.dbt("run-operation", "rebuild_posteriors")
+    finished = shop.operate("rebuild-posteriors")
     assert finished.exit_code == 0, finished.output
     shop.build(only="birth_month_filter dynamic_fusion presence_filter household_children")
     assert_same(shop, base, ["birth_month_filter", "dynamic_fusion", "presence_filter", "household_children"])

@@ -633,7 +633,7 @@ def test_an_erased_user_leaves_no_row_under_a_query_id(checkout, tmp_path):
     theirs = f"query_id in ({', '.join(map(str, numbers))})"
     before = {name: shop.query(f"select count(*) from {name} where {theirs}")[0][0] for name in numbered}
     assert before["checkout_training_examples"] > 0 and before["checkout_rankings"] > 0
-    assert shop.operate("erase_user", user_id=user).exit_code == 0
+    assert shop.operate("erase", user).exit_code == 0
     assert {shop.query(f"select count(*) from {name} where {theirs}")[0][0] for name in numbered} == {0}
 
 

@@ -40,7 +40,7 @@ PREFIXES = {"stg", "feature", "checkout"}
 
 # Files that may hold engine-specific SQL. Removal of rows is not supported on Spark, where such a run fails.
 ENGINE_FILES = {"portable.sql"}
-ROWS_TAKEN_AWAY = {"erasure.sql", "retention.sql", "migrations.sql", "checkout_champions.sql", "unchanged.sql"}
+ROWS_TAKEN_AWAY = {"checkout_champions.sql", "unchanged.sql"}
 ROWS_CHANGED = r"\b(delete from|update \S+ set|merge into|truncate|alter table|create or replace)\b"
 ENGINE_SPECIFIC = "|".join(
     [

@@ -1,4 +1,4 @@
-"""Old names of vars, targets and operations: accepted with a warning, with the effect of the new ones."""
+"""Old names of vars and targets: accepted with a warning, with the effect of the new ones."""
 
 import pytest
 from project import assert_stops
@@ -27,9 +27,3 @@ def test_the_old_target_is_the_sandbox(shop):
     """It requires a key, unlike the default target."""
     old = shop.start(environment={"LIFE_STAGE_TARGET": "hardened"})
     assert old.exit_code != 0 and "LS-PRI-002" in old.output
-
-
-def test_the_old_operation_is_the_new_one(shop):
-    finished = shop.operate("rebuild_beliefs")
-    assert finished.exit_code == 0 and f"{WARNING} operation rebuild_beliefs" in finished.output
-    assert shop.run_of_months("birth_month_filter") == {}

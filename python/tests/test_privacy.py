@@ -81,8 +81,8 @@ def test_an_id_is_known_again_by_who_holds_the_key(keyed, base):
     """Also for a user with a consent only."""
     consents = "select 'somebody' as user_id, 'life_stages' as purpose, '2016-01-01' as granted_at, '' as withdrawn_at"
     keyed.write("consents.csv", consents)
-    words = ("run-operation", "write_pseudonyms", "--args", "{path: pseudonyms.csv}")
-    finished = keyed.dbt(*words, environment=KEY)
+    finished = keyed.operate("pseudonyms", environment=SANDBOXED)
+    assert (keyed.folder / "pseudonyms.csv").stat().st_mode & 0o777 == 0o600
     assert finished.exit_code == 0, finished.output
     with (keyed.folder / "pseudonyms.csv").open() as file:
         rows = {row["user_id"]: row["pseudonym"] for row in csv.DictReader(file)}
@@ -91,7 +91,7 @@ def test_an_id_is_known_again_by_who_holds_the_key(keyed, base):
     assert all(pseudonym(KEY["LIFE_STAGE_ID_KEY"].encode(), user) == result for user, result in rows.items())
     (keyed.folder / "pseudonyms.csv").unlink()
     (keyed.source / "consents.csv").unlink()
-    refused = keyed.dbt(*words)
+    refused = keyed.operate("pseudonyms")
     assert refused.exit_code == 1 and "LS-PRI-002" in refused.output
 
 
@@ -101,7 +101,7 @@ def test_another_key_or_none_stops_the_run(keyed, shop):
     for environment in ({}, {"LIFE_STAGE_ID_KEY": "another key of thirty-two bytes."}):
         finished = keyed.start(only=STAGING, environment=environment)
         assert finished.exit_code != 0 and "LS-STA-002" in finished.output
-        erased = keyed.operate("erase_user", environment=environment, user_id="42")
+        erased = keyed.operate("erase", "42", environment=environment)
         assert erased.exit_code != 0 and "LS-STA-002" in erased.output
     assert keyed.contents() == before
     finished = shop.start(only=STAGING, environment=KEY)
@@ -167,7 +167,7 @@ def test_on_the_sandboxed_target_erasure_and_consents_use_pseudonyms(keyed, base
     shop, key = copy_shop(keyed, tmp_path / "shop"), KEY["LIFE_STAGE_ID_KEY"].encode()
     raw, other = [u for (u,) in base.query("select user_id from user_stages group by 1 order by 1 limit 2")]
     erased, silent = pseudonym(key, raw), pseudonym(key, other)
-    finished = shop.operate("erase_user", environment=SANDBOXED, user_id=raw)  # by the id of the shop
+    finished = shop.operate("erase", raw, environment=SANDBOXED)  # by the id of the shop
     assert finished.exit_code == 0, finished.output[-3000:]
     assert "erased 1 of 1 users" in finished.output and "searched and not found" in finished.output
     digests = "select count(*) from erased_users where user_digest = sha256(concat(salt, '{}'))"
@@ -175,7 +175,7 @@ def test_on_the_sandboxed_target_erasure_and_consents_use_pseudonyms(keyed, base
         "ids can be tried"
     )
     assert shop.query("select count(*) from erased_users") == [(1,)]
-    again = shop.operate("erase_user", environment=SANDBOXED, user_id=silent)  # or by the pseudonym in a table
+    again = shop.operate("erase", silent, environment=SANDBOXED)  # or by the pseudonym in a table
     assert "erased 1 of 1 users" in again.output
     other = base.query("select user_id from user_stages group by 1 order by 1 limit 1 offset 2")[0][0]
     silent = pseudonym(key, other)

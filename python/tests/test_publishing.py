@@ -14,7 +14,7 @@ import duckdb
 import pytest
 
 from life_stage import publishing
-from life_stage.erasure import search_published, unpublish
+from life_stage.operations.erased_files import search_published, unpublish
 from life_stage.publishing import SMALL, publish
 
 OLD_READER = """

@@ -191,7 +191,7 @@ def test_after_an_erasure_every_count_is_computed_again(base, tmp_path):
     # Without a registration, no table that is always built tells of the user.
     users = "select min(user_id) from user_stages where user_id not in (select user_id from stg_children)"
     ((user,),) = shop.query(users)
-    assert shop.operate("erase_user", user_id=user).exit_code == 0
+    assert shop.operate("erase", user).exit_code == 0
     shop.build()
     assert not is_poisoned(shop, "stage_totals")
 

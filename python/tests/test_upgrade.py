@@ -100,12 +100,12 @@ def posteriors_of(shop: Shop) -> pd.DataFrame:
 @pytest.mark.fault(
     "State",
     "tables of an older project version",
-    "LS-STA-003, no change; `migrate_state` upgrades them",
+    "LS-STA-003, no change; `life-stage migrate` upgrades them",
 )
 def test_a_warehouse_of_version_2_is_migrated_and_carried_on_as_if_built_by_this_version(base, version_2, tmp_path):
     shop = copy_shop(version_2, tmp_path / "shop")
-    assert_stops(shop, "LS-STA-003", "of version 2", "migrate_state", "nothing was changed")
-    assert shop.operate("migrate_state").exit_code == 0
+    assert_stops(shop, "LS-STA-003", "of version 2", "life-stage migrate", "nothing was changed")
+    assert shop.operate("migrate").exit_code == 0
     named = "case when parameter_type in ('setting', 'diagnostic') then feature end"
     parameters = f"select distinct model_name, parameter_type, {named} from stage_coefficients"
     parameters += " where model_name <> 'readout' and coalesce(feature, '') not in ('n_readout_users', 'label_noise')"
@@ -138,16 +138,16 @@ def test_a_warehouse_of_version_1_becomes_the_same_tables_as_one_of_version_2(ve
     shops = [copy_shop(version_2, tmp_path / name) for name in ("first", "second")]
     shops[0].change(*TO_VERSION_1)
     for shop in shops:
-        assert shop.operate("migrate_state").exit_code == 0
+        assert shop.operate("migrate").exit_code == 0
     assert shops[0].query(described) == shops[1].query(described)
     assert_same(*shops, ["stage_coefficients", "stage_log_likelihoods", "month_model_assignments"], ignore=())
 
 
-@pytest.mark.parametrize("operation", ["erase_user", "rebuild_posteriors"])
+@pytest.mark.parametrize("operation", [["erase", "u1"], ["rebuild-posteriors"]])
 def test_operations_stop_before_the_migration(version_2, tmp_path, operation):
     shop = copy_shop(version_2, tmp_path / "shop")
     before = shop.contents()
-    run = shop.operate(operation, **({"user_id": "u1"} if operation == "erase_user" else {}))
+    run = shop.operate(*operation)
     assert run.exit_code != 0 and "LS-STA-003" in run.output
     assert shop.contents() == before
 
@@ -156,5 +156,5 @@ def test_a_migration_that_fails_changes_nothing(version_2, tmp_path):
     shop = copy_shop(version_2, tmp_path / "shop")
     shop.change("create table build_log (model varchar)")  # blocks the last renames
     before = shop.contents()
-    assert shop.operate("migrate_state").exit_code != 0
+    assert shop.operate("migrate").exit_code != 0
     assert shop.contents() == before

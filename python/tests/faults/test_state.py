@@ -22,7 +22,7 @@ def test_tables_of_a_newer_version_stop_the_run(shop):
 
 
 def test_stored_columns_change_only_with_the_version_of_the_state(base):
-    """After a change add a migration to macros/migrations.sql and update state_columns.json."""
+    """After a change add a migration to python/life_stage/operations/migrations.py and update state_columns.json."""
     ((version,),) = base.query("select input_hash from build_log where model = 'state'")
     recorded = {name for (name,) in base.query("select distinct model from build_log")} & set(base.tables())
     names = [name for name in recorded if not re.fullmatch(DERIVED, name)]  # others are built anew after a change

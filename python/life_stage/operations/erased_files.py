@@ -1,7 +1,7 @@
 """Erasure of users from published files, and rewrite of the warehouse so that no freed block contains their data.
 
-macros/erasure.sql deletes their rows and calls `Plugin.store`, in the process that holds the warehouse's lock. DuckDB
-keeps deleted rows in freed blocks, so only a new file is free of them. It is searched before it replaces the old one.
+DuckDB keeps deleted rows in freed blocks, so only a new file is free of them. It is searched before it replaces the old
+one. `users` is the name of a table of their ids.
 """
 
 import html
@@ -10,11 +10,7 @@ import shutil
 from pathlib import Path
 
 import duckdb
-from dbt.adapters.duckdb.plugins import BasePlugin
-from dbt.adapters.duckdb.utils import TargetConfig
-from dbt_common.exceptions import DbtRuntimeError
 
-from life_stage import paths
 from life_stage.paths import read_manifest
 from life_stage.publishing import content_hash, sets_of, sql_literal, write_set
 
@@ -24,36 +20,6 @@ TEXTS = """
     where database_name = 'rewritten' and not internal and (column_name = 'user_id' or data_type = 'VARCHAR')
     and table_oid in (select table_oid from duckdb_tables() where database_name = 'rewritten')
 """
-REMEDIES = {
-    "published": "nothing was deleted yet: remove the cause and repeat the command",
-    "warehouse": "their rows are deleted, but old copies may remain: remove the cause and run erase_user again",
-}
-
-
-class Plugin(BasePlugin):
-    """Replaces published files, and the warehouse by a copy without freed blocks; SQL can do neither."""
-
-    def configure_connection(self, conn: duckdb.DuckDBPyConnection) -> None:
-        """Keep the connection, to read the erased users."""
-        self.connection = conn
-
-    def store(self, target_config: TargetConfig) -> None:
-        """Erase the users in the relation from the target in the location's format: `published` or `warehouse`."""
-        link = paths.published().absolute()
-        users, session = str(target_config.relation), self.connection.cursor()
-        try:
-            if target_config.location.format == "published":
-                unpublish(session, link, users)
-            else:
-                warehouse = Path(self.creds.path).resolve()
-                tables = rewrite(session, warehouse, users)
-                remove_leftovers(warehouse)
-                files = search_published(session, link, users)
-                print(f"searched and not found: {tables} tables of the project, {files} files")
-        except (OSError, ValueError, duckdb.Error) as error:
-            raise DbtRuntimeError(f"LS-ERA-002 {error}: {REMEDIES[target_config.location.format]}") from None
-        finally:
-            session.close()
 
 
 def unpublish(session: duckdb.DuckDBPyConnection, link: Path, users: str) -> None:

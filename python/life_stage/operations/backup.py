@@ -1,17 +1,13 @@
-"""Backup of the warehouse as one checked file, and its restore: python -m life_stage.backup save | restore FILE."""
+"""Backup of the warehouse as one checked file, and its restore."""
 
-import argparse
 import os
 import shutil
-import sys
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
-from dbt_common.exceptions import DbtRuntimeError
 
-from life_stage import paths
 from life_stage.publishing import sync_to_disk
 from life_stage.warehouse_lock import take_lock
 
@@ -80,27 +76,3 @@ def write_digest(copy: Path, sha256: str) -> None:
 def file_digest(path: Path) -> str:
     """SHA-256 of a file after fsync; empty if it does not exist."""
     return str(sync_to_disk(path)["sha256"]) if path.exists() else ""
-
-
-def main(arguments: list[str]) -> None:
-    """Save or restore as the arguments request, and print the paths."""
-    parser = argparse.ArgumentParser(prog="python -m life_stage.backup", description=__doc__)
-    actions = parser.add_subparsers(dest="action", required=True)
-    actions.add_parser("save", help="copy the warehouse").add_argument("--into", type=Path, default="warehouse/backups")
-    actions.add_parser("restore", help="restore a copy").add_argument("copy", type=Path)
-    options = parser.parse_args(arguments)
-    warehouse = paths.warehouse()
-    if options.action == "save":
-        print(f"saved {warehouse} as {save(warehouse, options.into)}")
-    else:
-        previous = restore(options.copy, warehouse)
-        print(f"restored {warehouse}" + (f"; the previous one is {previous}" if previous else ""))
-
-
-if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except (ValueError, DbtRuntimeError) as error:
-        sys.exit(str(error))
-    except (OSError, duckdb.Error) as error:
-        sys.exit(f"LS-BAK-003 {error}: remove the cause and repeat the command; the warehouse was not replaced")

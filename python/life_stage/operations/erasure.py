@@ -1,0 +1,166 @@
+"""Erasure of users, on request or without consent: their rows leave every table and every published file."""
+
+import duckdb
+
+from life_stage import paths
+from life_stage.operations import Warehouse
+from life_stage.operations.erased_files import remove_leftovers, rewrite, search_published, unpublish
+
+USERS = "users_to_erase"  # a temporary table, because their ids must not stay on disk
+THEIRS = f"user_id::varchar in (select user_id from {USERS})"
+VALID = "reasons is null and not is_duplicate"
+BEFORE = "nothing was deleted yet: remove the cause and repeat the command"
+AFTER = "their rows are deleted, but old copies may remain: remove the cause and repeat life-stage erase"
+TOMBSTONES = f"""
+    insert into erased_users
+    with salts as (select coalesce(max(salt), ?) as salt from erased_users)
+    select sha256(concat(salt, user_id)) as user_digest, salt, ? from {USERS} cross join salts
+    where user_digest not in (select user_digest from erased_users)
+"""
+COUNTS = f"""
+    select month, count(*) filter (where {VALID}) as n_actions, count(*) filter (where reasons is null) as n_rejected,
+        count(*) filter (where is_duplicate) as n_duplicates
+    from stg_action_rows where {THEIRS} group by month
+"""
+HASHES = f"""
+    insert into erased_action_hashes
+    select month, {{action_hash}}, max(acted_on) filter (where {VALID}) from stg_action_rows where {THEIRS}
+    group by month having count(*) filter (where {VALID}) > 0
+"""
+UNCOUNT = """
+    update {table} as counts set n_actions = counts.n_actions - erased.n_actions,
+        n_rejected = counts.n_rejected + erased.n_rejected, n_duplicates = counts.n_duplicates - erased.n_duplicates
+    from ({counts}) as erased where counts.month = erased.month
+"""
+REJECT = f"""
+    insert into stg_action_rows (month, source_file, is_duplicate, reasons)
+    select month, source_file, false, ? from stg_action_rows where {THEIRS}
+"""
+UNUSED_TERMS = """
+    delete from search_terms as terms where month in (select month from stg_action_rows) and not exists (
+        select 1 from stg_action_rows as actions
+        where actions.month = terms.month and actions.search_term = terms.search_term
+    )
+"""
+UNUSED_TEXTS = """
+    delete from text_ages where text not in (select search_term from search_terms)
+    and text not in (select title from stg_item_rows where title is not null)
+"""
+
+
+def erase(warehouse: Warehouse, users: list[str], cleaned: str, stored: str) -> None:
+    """Erase users for good: tombstones keep them from being staged again, and no freed block holds their rows.
+
+    cleaned, stored: SQL of an id as text, and as in the tables. With a key a pseudonym from a table is accepted too.
+    Tombstones are digests of ids in tables, because digests of plain ids can be guessed. Raises ValueError LS-ERA-001
+    without an id, LS-ERA-002 if a file cannot be replaced.
+    """
+    session, link = warehouse.session, paths.published().absolute()
+    session.execute("create temp table given_users as select unnest(?::varchar[]) as user_id", [users])
+    named = f"select {stored} as user_id from given_users"
+    if stored != cleaned:  # with a key
+        known = f"select user_id from ({users_of(warehouse)})"
+        named += f" union all {known} where user_id in (select {cleaned} from given_users)"
+    session.execute(f"create temp table {USERS} as select distinct user_id from ({named}) where user_id is not null")
+    if warehouse.values(f"select count(*) from {USERS}") == [0]:
+        raise ValueError("LS-ERA-001 no user was given: name at least one id; nothing was changed")
+    n_known = erase_rows(warehouse, "user_erased")
+    print(f"erased {n_known} of" if n_known else "not found, but excluded from now on:", len(users), "users")
+    try:
+        n_tables = rewrite(session, warehouse.path, USERS)
+        remove_leftovers(warehouse.path)
+        n_files = search_published(session, link, USERS)
+    except (OSError, ValueError, duckdb.Error) as error:
+        raise ValueError(f"LS-ERA-002 {error}: {AFTER}") from None
+    print(f"searched and not found: {n_tables} tables of the project, {n_files} files")
+
+
+def erase_without_consent(warehouse: Warehouse, consenting: str, purpose: str, max_share: float) -> None:
+    """Erase the users whose consent was revoked since the last run; consenting: SQL of all users with consent.
+
+    Raises ValueError LS-CON-001 if they are more than max_share: an incomplete file looks like many revocations.
+    """
+    session = warehouse.session
+    session.execute(f"create temp table consenting_users as {consenting}")
+    sql = "select coalesce(sum(hash(user_id)::hugeint)::varchar, 'nobody') from consenting_users"
+    (consents,) = warehouse.values(sql)
+    if warehouse.has("build_log") and list(warehouse.recorded("consents").values()) == [consents]:
+        return
+    known = f"select distinct user_id from ({users_of(warehouse)}) where user_id is not null"
+    revoked = f"{known} and user_id not in (select user_id from consenting_users)"
+    session.execute(f"create temp table {USERS} as {revoked}")
+    (n_known,), (n_revoked,) = (warehouse.values(f"select count(*) from ({rows})") for rows in (known, f"from {USERS}"))
+    if n_revoked > max_share * n_known:
+        raise ValueError(
+            f"LS-CON-001 {n_revoked} of {n_known} users have no valid consent to '{purpose}' and would be deleted, more"
+            f" than max_withdrawn_share {max_share}: check that the table of consents is complete; if it is, run once"
+            " with a greater max_withdrawn_share; nothing was changed"
+        )
+    if n_revoked:
+        erase_rows(warehouse, "no_consent", consents)
+    else:
+        with warehouse.transaction():
+            warehouse.run(warehouse.created)
+            warehouse.record("consents", "1970-01-01", consents)
+
+
+def erase_rows(warehouse: Warehouse, reason: str, consents: str | None = None) -> int:
+    """Delete the users of USERS from published files and tables; returns how many of them were in a table.
+
+    Published files come first: after a kill in between, the operation must run again. The tables follow in one
+    transaction, with tombstones, or with the record of the consents. Raises ValueError LS-ERA-002.
+    """
+    session = warehouse.session
+    warehouse.run(warehouse.created)
+    try:
+        unpublish(session, paths.published().absolute(), USERS)
+    except (OSError, ValueError, duckdb.Error) as error:
+        raise ValueError(f"LS-ERA-002 {error}: {BEFORE}") from None
+    tables = warehouse.tables_with("user_id")
+    (n_known,) = warehouse.values(f"select count(distinct user_id) from ({users_of(warehouse)}) where {THEIRS}")
+    with warehouse.transaction():
+        if consents is None:
+            session.execute(TOMBSTONES, [warehouse.run_id, warehouse.started_at])
+        else:
+            warehouse.record("consents", "1970-01-01", consents)
+        if warehouse.has("stg_action_rows"):
+            reject_actions(warehouse, reason)
+        if warehouse.has("checkout_queries"):
+            queries = f"select query_id from checkout_queries where {THEIRS}"
+            for table in warehouse.tables_with("query_id"):
+                if table not in tables:
+                    session.execute(f"delete from {table} where query_id in ({queries})")
+        for table in tables:
+            session.execute(f"delete from {table} where {THEIRS}")
+        erase_unused_terms(warehouse)
+        warehouse.rebuild_derived()
+    return n_known
+
+
+def users_of(warehouse: Warehouse) -> str:
+    """SQL: the user ids of all tables."""
+    tables = warehouse.tables_with("user_id")
+    of_tables = [f"select cast(user_id as varchar) as user_id from {table}" for table in tables]
+    return " union all ".join(of_tables) or "select null::varchar as user_id where false"
+
+
+def reject_actions(warehouse: Warehouse, reason: str) -> None:
+    """Replace the users' actions by rejected rows with file and reason alone; content hashes of months stay."""
+    session = warehouse.session
+    session.execute(HASHES.format(action_hash=warehouse.action_hash))
+    for table in ("action_months", "month_calendar"):
+        if warehouse.has(table):
+            session.execute(UNCOUNT.format(table=table, counts=COUNTS))
+    session.execute(REJECT, [reason])
+
+
+def erase_unused_terms(warehouse: Warehouse) -> None:
+    """Erase search terms that no remaining action holds."""
+    if not warehouse.has("stg_action_rows", "search_terms", "search_words", "text_ages", "stg_item_rows"):
+        return
+    warehouse.session.execute(UNUSED_TERMS)
+    for table in warehouse.tables_with("search_term"):
+        if table not in ('"stg_action_rows"', '"search_terms"'):
+            unused = "search_term not in (select search_term from search_terms)"
+            warehouse.session.execute(f"delete from {table} where {unused}")
+    warehouse.session.execute(UNUSED_TEXTS)

@@ -1,0 +1,171 @@
+"""Migrations of stored tables from an older version of the project to this one.
+
+Every change of stored columns or their meaning needs a new version; a test compares the stored columns with the version
+(macro `state_version`).
+"""
+
+from life_stage.operations import Warehouse
+
+Step = tuple[str, str]  # a table, "" for none, and a statement that runs if the table exists
+
+KIND = """
+    select case table_type when 'VIEW' then 'view' else 'table' end from information_schema.tables
+    where table_catalog = current_database() and table_schema = current_schema() and table_name = ?
+"""
+COEFFICIENTS = ("stage_coefficients", "evaluation_coefficients")
+RENAMED_COLUMNS = {
+    "built_months": {"fingerprint": "input_hash"},
+    "forgotten_actions": {"contents": "content_hash"},
+    "action_months": {"contents": "content_hash"},
+    "stage_coefficients": {"regression": "model_name", "kind": "parameter_type"},
+    "evaluation_coefficients": {"regression": "model_name", "kind": "parameter_type"},
+    "birth_month_filter": {"log_evidence": "log_marginal_likelihood"},
+    "birth_month_filter_cells": {"c_birth_evidence": "c_birth_log_ratio"},
+    "dynamic_fusion": {"place": "rank"},
+    "checkout_champions": {"evenness": "worst_to_best_ratio"},
+}
+RENAMED_VALUES = [
+    "model_name = 'log_likelihood' where model_name = 'evidence'",
+    "parameter_type = 'initial_prior' where parameter_type = 'start'",
+    "feature = 'anchor_inverse_penalty' where feature = 'filter_freedom' and {of_settings}",
+    "feature = 'regression_iterations' where feature = 'evidence_iterations' and {of_settings}",
+]
+RENAMED_TABLES = {
+    "built_months": "build_log",
+    "forgotten_actions": "erased_action_hashes",
+    "stage_evidence": "stage_log_likelihoods",
+    "month_models": "month_model_assignments",
+}
+# Old names of tables and views that every run rebuilds.
+REBUILT = [
+    "belief_priors",
+    "checkout_case_habits",
+    "checkout_case_items",
+    "checkout_case_scores",
+    "checkout_cases",
+    "checkout_gaps",
+    "checkout_shown",
+    "checkout_targets",
+    "days",
+    "evidence_weights",
+    "fusion_gain",
+    "halfway_ages",
+    "learning_features",
+    "learning_matrix",
+    "learning_rows",
+    "learning_vocabulary",
+    "month_ledger",
+    "numbered_features",
+    "retraining_reasons",
+    "stage_beliefs",
+    "stage_contributions",
+    "stage_models",
+    "stage_weights",
+    "unit_evidence",
+]
+SECOND_CHILD = ("pair_filter", "pair_filter_cells", "second_child_thresholds")
+
+
+def migrate(warehouse: Warehouse, found: int, wanted: int, **columns: list[str] | dict[str, str]) -> None:
+    """Migrate the stored tables from the version found to the one wanted, in one transaction; columns: of `versions`.
+
+    Raises ValueError LS-STA-003 if there is nothing to migrate.
+    """
+    if not 0 < found <= wanted:
+        tables = f"of version {found}" if found else "not there"
+        raise ValueError(
+            f"LS-STA-003 there is nothing to migrate, the tables are {tables}: name the warehouse by"
+            " LIFE_STAGE_WAREHOUSE, or use the newer project; nothing was changed"
+        )
+    with warehouse.transaction():
+        for version, steps in versions(warehouse.first_month, **columns).items():
+            for table, statement in steps if version > found else ():
+                kind = warehouse.values(KIND, table)
+                if kind or not table:
+                    warehouse.session.execute(statement.format(table=table, kind="".join(kind)))
+        warehouse.record("state", "1970-01-01", wanted)
+    print(f"Migrated the stored tables from version {found} to version {wanted}.")
+
+
+def versions(
+    first_month: str,
+    bins: list[str],
+    readout_terms: list[str],
+    birth_month_state: dict[str, str],
+    household_weights: dict[str, str],
+) -> dict[int, list[Step]]:
+    """The steps from the version before, by version. Months before first_month are archived: none is computed again.
+
+    bins: names of the age bins; the others: columns of birth_month_filter, its state, and household_weights.
+    """
+    evidence = {"stage_evidence": {f"e_{name}": f"ll_{name}" for name in bins}}
+    likelihood_days = {name: "double" for name in ("days", "unspecific_days", "purchase_days")}
+    terms = {"activity_code": "integer"} | {name: "float" for name in readout_terms}
+    return {
+        2: [
+            add_column("source_file_months", "n_rejected", "bigint"),
+            create("erased_users", {"user_digest": "string", "salt": "string", "erased_at": "timestamp"}),
+            create("forgotten_actions", {"month": "date", "contents": "string", "last_acted_on": "date"}),
+        ],
+        # The terms of docs/glossary.md. No value is computed again.
+        3: [
+            *(
+                (table, f"alter table {{table}} rename column {old} to {new}")
+                for table, names in (RENAMED_COLUMNS | evidence).items()
+                for old, new in names.items()
+            ),
+            *((table, f"update {{table}} set {value}") for table in COEFFICIENTS for value in renamed_values()),
+            ("built_months", "update {table} set model = 'stage_log_likelihoods' where model = 'stage_evidence'"),
+            *((old, f"alter table {{table}} rename to {new}") for old, new in RENAMED_TABLES.items()),
+            *((table, "drop {kind} {table}") for table in REBUILT),
+        ],
+        # Terms of the readout and the activity model. The next run scores all months again, each with its own model,
+        # and rebuilds the sums: probabilities stay the same.
+        4: [
+            *(add_column("stage_log_likelihoods", name, type_) for name, type_ in likelihood_days.items()),
+            *(add_column("birth_month_filter", name, type_) for name, type_ in terms.items()),
+            *(add_column("birth_month_filter_cells", name, type_) for name, type_ in birth_month_state.items()),
+            *(
+                unrecord(table, first_month)
+                for table in ("stage_log_likelihoods", "birth_month_filter", "birth_month_filter_cells")
+            ),
+        ],
+        # The household readout replaces the second-child filter; the next run computes the posteriors again, with the
+        # same probabilities.
+        5: [
+            add_column("birth_month_filter", "no_child_log_ratio", "double"),
+            create("household_weights", household_weights),
+            unrecord("birth_month_filter", first_month),
+            *((table, "drop table {table}") for table in SECOND_CHILD),
+            *(unrecord(table) for table in SECOND_CHILD),
+        ],
+        # Single precision: the next run computes the tracks of dynamic_fusion again. Other results of older months are
+        # computed again by version 5, or keep more than six decimals. Two tables are views now.
+        6: [
+            *(("stage_scores", f"alter table {{table}} alter column bin_{name} type float") for name in bins),
+            unrecord("dynamic_fusion", first_month),
+            unrecord("checkout_examples"),
+            unrecord("checkout_neighbours"),
+        ],
+    }
+
+
+def add_column(table: str, name: str, type_: str) -> Step:
+    """A step that adds a column if it is missing."""
+    return table, f"alter table {{table}} add column if not exists {name} {type_}"
+
+
+def create(table: str, columns: dict[str, str]) -> Step:
+    """A step that creates a table if it is missing."""
+    described = ", ".join(f"{name} {type_}" for name, type_ in columns.items())
+    return "", f"create table if not exists {table} ({described})"
+
+
+def unrecord(table: str, first_month: str = "0001-01-01") -> Step:
+    """A step that causes the next run to build the months of a table again."""
+    return "", f"delete from build_log where model = '{table}' and month >= date '{first_month}'"
+
+
+def renamed_values() -> list[str]:
+    """The values of a table of coefficients under their new names."""
+    return [value.format(of_settings="parameter_type in ('setting', 'diagnostic')") for value in RENAMED_VALUES]
