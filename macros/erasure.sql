@@ -72,6 +72,7 @@
        `record`. Published files come first: after a kill in between, the operation must run again. #}
     {% call statement("users_to_erase") %} create or replace table {{ users_to_erase() }} as {{ users_sql }}
     {% endcall %}
+    {% do drop_leftovers() %}
     {% do adapter.commit() %}
     {% do run_as_one(create_tombstones()) %}
     {% do adapter.store_relation("erasure", users_to_erase(), [], "", "published", {}) %}

@@ -33,7 +33,7 @@ def project_digest(project: Path, patterns: Iterable[str] = SETTINGS) -> str:
     places = paths.source(), paths.warehouse(), paths.published(), os.environ.get("LIFE_STAGE_TARGET", "duckdb")
     settings = [str(place) for place in places]
     found = hashlib.md5(repr([settings, [(name, version(name)) for name in PACKAGES]]).encode())
-    for file in [*files_of(project, patterns), *files_of(PYTHON, ("life_stage*/*.py",))]:
+    for file in [*files_of(project, patterns), *files_of(PYTHON, ("life_stage*/**/*.py",))]:
         found.update(f"{file.name} ".encode() + file.read_bytes())
     return found.hexdigest()
 
