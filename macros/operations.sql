@@ -18,7 +18,7 @@
         "first_month": archived_before(),
         "action_hash": order_free_hash(action_contents(), "reasons is null and not is_duplicate"),
     } %}
-    {% do commit_so_far() %}
+    {% do drop_leftovers() %} {% do commit_so_far() %}
     {% set config = {"facts": facts, "arguments": dict(own, **arguments)} %}
     {% do adapter.store_relation("operations", build_log(), [], "", operation, config) %}
 {% endmacro %}

@@ -437,17 +437,6 @@
     {% if target.type == "spark" %} explode({{ list }}) {% else %} unnest({{ list }}) {% endif %}
 {%- endmacro %}
 
-{% macro replace_every(text, pattern, replacement) -%}
-    {#- SQL: the text with every match of the pattern replaced. -#}
-    {%- set every = "" if target.type == "spark" else ", 'g'" -%}
-    regexp_replace({{ text }}, '{{ pattern }}', '{{ replacement }}'{{ every }})
-{%- endmacro %}
-
-{% macro composed(text) -%}
-    {#- SQL: the text in Unicode NFC; unchanged on Spark, which has no such function. -#}
-    {% if target.type == "spark" %} {{ text }} {% else %} nfc_normalize({{ text }}) {% endif %}
-{%- endmacro %}
-
 {% macro json_entries(text, name) -%}
     {#- SQL: one row per key of a JSON object given as text: <name>_key, <name>_value; none if it is no object. -#}
     {%- if target.type == "spark" -%}
@@ -543,27 +532,22 @@
     {# An incremental table on Spark: rows are appended; with a unique key the whole table is rewritten. #}
     {% set target_relation, new, language = this.incorporate(type="table"), step_relation(), model["language"] %}
     {% set key, is_first = config.get("unique_key"), load_relation(this) is none or should_full_refresh() %}
-    {% set code = model["compiled_code"] %}
     {{ run_hooks(pre_hooks) }}
-    {% if key and not is_first %}
-        {% set names = adapter.get_columns_in_relation(this) | map(attribute="name") | join(", ") %}
-        {% set kept = (
-            "select "
-            ~ names
-            ~ " from "
-            ~ this
-            ~ " where "
-            ~ key
-            ~ " not in (select "
-            ~ key
-            ~ " from new_rows)"
-        ) %}
-        {% set code = "with new_rows as (" ~ code ~ ") select " ~ names ~ " from new_rows union all " ~ kept %}
-    {% endif %}
     {% do adapter.drop_relation(new) %}
-    {% set writing = create_table_as(false, new, code, language) %}
+    {% set writing = create_table_as(false, new, model["compiled_code"], language) %}
     {% call statement("main", language=language) %} {{ writing }}{% endcall %}
-    {% if key or is_first %} {% do swap_in(new, target_relation) %}
+    {% if is_first %} {% do swap_in(new, target_relation) %}
+    {% elif key %}
+        {% set all_rows = api.Relation.create(
+            schema=this.schema, identifier=this.identifier ~ "__dbt_rows", type="table"
+        ) %}
+        {% set names = adapter.get_columns_in_relation(this) | map(attribute="name") | join(", ") %}
+        {% set kept = key ~ " not in (select " ~ key ~ " from " ~ new ~ ")" %}
+        {% set rows = "select " ~ names ~ " from " ~ new ~ " union all select " ~ names ~ " from " ~ this %}
+        {% do adapter.drop_relation(all_rows) %}
+        {% do run_query(create_step(all_rows, rows ~ " where " ~ kept)) %}
+        {% do swap_in(all_rows, target_relation) %}
+        {% do adapter.drop_relation(new) %}
     {% else %}
         {% do run_query("insert into " ~ this ~ " by name select * from " ~ new) %} {% do adapter.drop_relation(new) %}
     {% endif %}

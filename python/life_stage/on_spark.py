@@ -51,6 +51,14 @@ class Relation:
         """The distinct rows."""
         return self.sql("select distinct * from {rows}")
 
+    def union(self, other: "Relation") -> "Relation":
+        """The rows of both."""
+        return Relation(self.frame.union(other.frame))
+
+    def except_(self, other: "Relation") -> "Relation":
+        """The distinct rows that the other does not have."""
+        return Relation(self.frame.subtract(other.frame))
+
     def limit(self, n: int) -> "Relation":
         """The first rows."""
         return self.sql(f"select * from {{rows}} limit {n}")

@@ -1,70 +1,73 @@
 """Age reader: phrases that are ages and phrases that are not; age_phrases.csv is the list to extend."""
 
 import csv
-import shutil
 from pathlib import Path
 
 import duckdb
 import pytest
-from dbt.cli.main import dbtRunner
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from life_stage.text import new_texts
+from life_stage.text.reader import AgeReader
 
 PROJECT = Path(__file__).parents[2]
 FEATURES = PROJECT / "models" / "life_stage" / "features"
-FEATURE_FILES = [FEATURES / f"{name}.sql" for name in ("text_ages", "feature_title_ages", "feature_search_ages")]
+DICTIONARY = PROJECT / "seeds" / "age_words.csv"
 with (Path(__file__).parent / "age_phrases.csv").open(encoding="utf-8", newline="") as phrase_file:
     PHRASES = {row["phrase"]: set(row["age_words"].split()) for row in csv.DictReader(phrase_file)}
 PIECES = [piece for phrase in PHRASES for piece in (phrase, phrase[:2], phrase[-2:])]
 NUMBERS = st.integers(0, 250).map(str)
 UNITS = st.sampled_from(["岁", "个月", "岁半", " months", "y", "m+", "-", "至", " "])
 TEXTS = st.lists(st.one_of(st.sampled_from(PIECES), NUMBERS, UNITS, st.text(max_size=6)), max_size=6).map("".join)
-SCRATCH_FILES = {
-    "dbt_project.yml": "name: ages\nprofile: ages\nflags: {send_anonymous_usage_stats: false}\n",
-    "profiles.yml": "ages: {target: t, outputs: {t: {type: duckdb, path: ages.duckdb, threads: 1}}}\n",
-    "seeds/phrases.csv": "phrase\n3岁\n",
-    "seeds/stg_items.csv": "item_id,title\n1,宝宝3岁玩具\n2,宝宝3岁玩具\n3,iPhone 6\n",
-    "seeds/search_terms.csv": "search_term\n孕妇 0-6个月\n连衣裙\n",
-    "models/phrase_ages.sql": "{{ config(materialized='view') }} {{ read_ages(ref('phrases'), 'phrase') }}",
+TABLES = {
+    "age_words": f"select * from read_csv('{DICTIONARY}', all_varchar = true)",
+    "stg_items": "values (1, '宝宝3岁玩具'), (2, '宝宝3岁玩具'), (3, 'iPhone 6'), (4, null)",
+    "search_terms": "values (date '2017-01-01', '孕妇 0-6个月'), (date '2017-01-01', '连衣裙')",
+}
+COLUMNS = {
+    "age_words": "word, age_word, from_month, to_month, note",
+    "stg_items": "item_id, title",
+    "search_terms": "month, search_term",
 }
 
 
 @pytest.fixture(scope="module")
-def connection(tmp_path_factory):
-    """A warehouse in which the view phrase_ages reads whatever the table phrases holds."""
-    scratch = tmp_path_factory.mktemp("ages")
-    for folder in ("seeds", "models", "macros"):
-        (scratch / folder).mkdir()
-    for name, text in SCRATCH_FILES.items():
-        (scratch / name).write_text(text, encoding="utf-8")
-    shutil.copy(PROJECT / "seeds" / "age_words.csv", scratch / "seeds")
-    for model in FEATURE_FILES:
-        shutil.copy(model, scratch / "models")
-    for macros in [PROJECT / "macros" / "read_ages.sql", *(PROJECT / "macros").glob("*portable.sql")]:
-        shutil.copy(macros, scratch / "macros")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(scratch)
-        result = dbtRunner().invoke(["build", "--project-dir", ".", "--profiles-dir", ".", "--quiet"])
-    assert result.success, result.exception or [node.message for node in result.result]
-    with duckdb.connect(scratch / "ages.duckdb") as warehouse:
-        yield warehouse
+def connection():
+    """A database with the dictionary, items and search terms."""
+    with duckdb.connect() as database:
+        for table, rows in TABLES.items():
+            database.execute(f"create table {table} as select * from ({rows}) as rows ({COLUMNS[table]})")
+        database.execute("alter table age_words alter from_month type integer")
+        database.execute("alter table age_words alter to_month type integer")
+        yield database
 
 
-def read_ages(connection, texts):
+@pytest.fixture(scope="module")
+def reader(connection):
+    """The reader of ages with the project's dictionary."""
+    return AgeReader(connection.table("age_words").project("word, age_word, from_month, to_month").fetchall())
+
+
+def read_ages(reader, texts):
     """The ages of each text: {text: {age_word: (from_month, to_month)}}."""
-    connection.execute("delete from phrases")
-    connection.execute("insert into phrases select unnest(?::varchar[])", [list(texts)])
-    ages = {text: {} for text in texts}
-    for text, age_word, *interval in connection.execute(
-        "select text, age_word, from_month, to_month from phrase_ages"
-    ).fetchall():
-        assert age_word not in ages[text], f"{text!r} has {age_word} twice"
-        ages[text][age_word] = tuple(interval)
+    ages = {}
+    for text in texts:
+        found = reader.read(text)
+        ages[text] = {age_word: tuple(interval) for age_word, *interval in found}
+        assert len(ages[text]) == len(found), f"{text!r} has an age twice"
     return ages
 
 
-def test_every_phrase_of_the_table_is_read_as_expected(connection):
-    ages = read_ages(connection, PHRASES)
+def rows_of_text_ages(connection, known=None):
+    """Rows of text_ages: those of all texts, or of texts that are not in the table `known`."""
+    inputs = {"items": "stg_items", "terms": "search_terms", "dictionary": "age_words"}
+    relations = {name: connection.table(table) for name, table in inputs.items()}
+    return new_texts.read_ages(connection, **relations, known=known and connection.table(known)).read_all()
+
+
+def test_every_phrase_of_the_table_is_read_as_expected(reader):
+    ages = read_ages(reader, PHRASES)
     misread = {phrase: set(ages[phrase]) for phrase in PHRASES if set(ages[phrase]) != PHRASES[phrase]}
     assert misread == {}
 
@@ -81,16 +84,16 @@ def test_every_phrase_of_the_table_is_read_as_expected(connection):
         ("3段", "1-3y", (12, 36)),
     ],
 )
-def test_an_age_word_covers_the_months_it_names(connection, text, age_word, interval):
-    assert read_ages(connection, [text])[text] == {age_word: interval}
+def test_an_age_word_covers_the_months_it_names(reader, text, age_word, interval):
+    assert read_ages(reader, [text])[text] == {age_word: interval}
 
 
-def test_an_age_word_covers_the_same_months_however_it_was_written(connection):
+def test_an_age_word_covers_the_same_months_however_it_was_written(connection, reader):
     months_covered = {}
     dictionary = connection.execute("select age_word, from_month, to_month from age_words").fetchall()
     for age_word, *interval in dictionary:
         months_covered.setdefault(age_word, set()).add(tuple(interval))
-    for ages in read_ages(connection, PHRASES).values():
+    for ages in read_ages(reader, PHRASES).values():
         for age_word, interval in ages.items():
             months_covered.setdefault(age_word, set()).add(interval)
     assert {age_word: found for age_word, found in months_covered.items() if len(found) > 1} == {}
@@ -110,27 +113,43 @@ def test_a_dictionary_word_without_age_hides_a_shorter_word(connection):
 
 
 @pytest.mark.fault("Text", "any text, parsed for ages", "only possible ages")
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, deadline=None)
 @given(texts=st.lists(TEXTS, max_size=40, unique=True))
-def test_any_text_gives_only_ages_between_conception_and_fourteen_years(connection, texts):
-    texts = [text.replace("\0", "") for text in texts]
-    for ages in read_ages(connection, set(texts)).values():
+def test_any_text_gives_only_ages_between_conception_and_fourteen_years(reader, texts):
+    for ages in read_ages(reader, texts).values():
         for from_month, to_month in ages.values():
             assert -9 <= from_month < to_month <= 168
             assert to_month - from_month <= 72
 
 
 @pytest.mark.parametrize("piece", ["宝宝3岁 ", "1", "a", "one", "3m", "0-", "孕", " ", "age ", "1岁半-"])
-def test_a_megabyte_of_text_is_read(connection, piece):
+def test_a_megabyte_of_text_is_read(reader, piece):
     text = (piece * 1_000_000)[:1_000_000] + " 孕晚期"
-    assert "pregnancy_late" in read_ages(connection, [text])[text]
+    assert "pregnancy_late" in read_ages(reader, [text])[text]
+
+
+def rows_of_feature(connection, name):
+    """Rows of a feature group on the texts' ages, in order."""
+    ages = rows_of_text_ages(connection)
+    sql = (FEATURES / f"{name}.sql").read_text(encoding="utf-8").replace('{{ ref("', "").replace('") }}', "")
+    return connection.register("text_ages", ages).sql(sql).order("all").fetchall()
 
 
 def test_items_with_the_same_title_get_the_same_age_and_others_none(connection):
-    rows = connection.execute("select item_id, feature from feature_title_ages order by item_id").fetchall()
-    assert rows == [(1, "title_age=3y"), (2, "title_age=3y")]
+    assert rows_of_feature(connection, "feature_title_ages") == [(1, "title_age=3y"), (2, "title_age=3y")]
 
 
 def test_a_search_term_carries_every_age_it_names(connection):
-    rows = connection.execute("select * from feature_search_ages order by feature").fetchall()
+    rows = rows_of_feature(connection, "feature_search_ages")
     assert rows == [("孕妇 0-6个月", "search_age=0-6m"), ("孕妇 0-6个月", "search_age=pregnancy")]
+
+
+def test_a_text_is_read_once_and_again_by_another_reader(connection):
+    read = rows_of_text_ages(connection)
+    assert set(read["text"].to_pylist()) == {"宝宝3岁玩具", "iPhone 6", "孕妇 0-6个月", "连衣裙"}
+    assert [row["age_word"] for row in read.to_pylist() if row["text"] == "连衣裙"] == [None]
+    connection.register("read", read)
+    connection.execute("create or replace table known as from read where text <> '连衣裙'")
+    assert rows_of_text_ages(connection, "known")["text"].to_pylist() == ["连衣裙"]
+    connection.execute("update known set reader = 'another' where text = 'iPhone 6'")
+    assert set(rows_of_text_ages(connection, "known")["text"].to_pylist()) == {"连衣裙", "iPhone 6"}

@@ -41,7 +41,6 @@ OWN = {
     "published_marts": {"bytes", "path", "run_id", "sha256"},
     "source_file_months": {"version"},
     "stage_posteriors": {"run_id"},
-    "text_ages": {"reader"},
     "user_stage_months": {"run_id"},
     "user_stages": {"run_id"},
 }

@@ -1,0 +1,1 @@
+"""Ages and words in item titles and search terms."""
