@@ -139,11 +139,6 @@ def wrong_labels(examples: Examples, share: float) -> Examples:
     return replace(examples, months=replace(months, age=age))
 
 
-def fewer_users(examples: Examples, n_users: int) -> Examples:
-    """The first n_users users."""
-    return examples[np.isin(examples.months.user, np.unique(examples.months.user)[:n_users])]
-
-
 def thinned(examples: Examples, share: float) -> Examples:
     """A share of the months removed, as if they were inactive, except each user's first one."""
     kept = np.random.default_rng(0).random(len(examples.months)) >= share
@@ -203,7 +198,6 @@ def changes_of(samples: Samples) -> dict[str, tuple[Samples, dict]]:
             changed = samples.changed(lambda examples, amount=amount: change(examples, amount), *parts)
             found[name.format(amount)] = (changed, {})
 
-    add("{:,} training users", fewer_users, (300, 1_000, 3_000), "training")
     add("{:.0%} more wrong labels in training", wrong_labels, (0.1, 0.2), "training", "validation")
     add("{:.0%} of the active months left out", thinned, (0.25, 0.5, 0.75))
     add("{:.0%} of test months from another user", exchanged, (0.1, 0.3), "test")
@@ -238,11 +232,9 @@ def with_few_labels(n_users: int) -> dict[str, dict[str, float]]:
         truth = connection.sql("select user_id, month, true_stage from stage_predictions where method = 'prior'").df()
     stages = [column for column in predicted if column.startswith("p_")]
     predicted["stage"] = predicted[stages].idxmax(axis=1).str.removeprefix("p_")
-    found = {}
-    for method, rows in predicted.merge(truth, on=["user_id", "month"]).groupby("method"):
-        user = rows["user_id"].astype("category").cat.codes.to_numpy()
-        found[method] = mean("accuracy", (rows["stage"] == rows["true_stage"]).to_numpy(float), user)
-    return found
+    predicted = predicted.merge(truth, on=["user_id", "month"])
+    accuracy = (predicted["stage"] == predicted["true_stage"]).groupby(predicted["method"]).mean().round(5)
+    return {method: {"accuracy": value} for method, value in accuracy.items()}
 
 
 def readout_parts(seed: int) -> dict[str, dict[str, dict[str, float]]]:

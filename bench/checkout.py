@@ -14,14 +14,9 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pages
-import pandas as pd
 import yaml
 from checkout_peers import ahead, months_of, scores_of
 from harness import CASES, QUICK, WORK, dbt, keep, queries
-from sklearn.ensemble import HistGradientBoostingClassifier
-
-from life_stage_checkout.ranker import KEYS, ONE_IN, TRAINING_ROWS, columns_of, standard_candidates
-from life_stage_checkout.tuning import precisions
 
 HALF_LIVES = (15, 30, 60, 120, 240)  # days
 N_CARTS = 200 if QUICK else 2000  # a month
@@ -92,30 +87,6 @@ def cart_scores(warehouse: duckdb.DuckDBPyConnection, model: str) -> np.ndarray:
     return np.array(rows.fetchall())
 
 
-def boosted(warehouse: duckdb.DuckDBPyConnection) -> np.ndarray:
-    """cart_scores of gradient boosting on the columns and training rows of the hybrid."""
-    examples = warehouse.execute(
-        """select examples.*, queries.n_relevant from checkout_examples as examples
-        inner join checkout_queries as queries using (query_id)
-        where examples.kind = 'cart' order by query_id, item_no"""
-    ).df()
-    examples = standard_candidates(examples)
-    columns = columns_of("hybrid", "cart", [name for name in examples if name not in (*KEYS, "n_relevant")])
-    found = []
-    is_training = examples.eval(TRAINING_ROWS)
-    for month in sorted(examples["month"].unique())[2:]:
-        before, now = examples[is_training & (examples["month"] < month)], examples[examples["month"] == month]
-        model = HistGradientBoostingClassifier(
-            max_iter=100, learning_rate=0.08, max_leaf_nodes=15, min_samples_leaf=200, early_stopping=False
-        )
-        model.fit(before[columns], before["is_relevant"], np.where(before["is_relevant"] == 1, 1, ONE_IN))
-        precision = precisions(now.assign(odds=model.predict_proba(now[columns])[:, 1]))
-        sums = pd.DataFrame({"hits": precision > 0, "precision": precision}).groupby(now["query_id"]).sum()
-        n_relevant = now.groupby("query_id")["n_relevant"].first()
-        found.append(np.column_stack([sums["hits"] / n_relevant, sums["precision"] / n_relevant.clip(upper=10)]))
-    return np.concatenate(found)
-
-
 def over_seeds(source: Path, variables: dict, settings: dict[str, dict]) -> Iterator[dict]:
     """After each random seed: recall@10 and MAP@10 by seed and model, and the hybrid's lead over all seeds so far."""
     means, scores, users = {}, {}, []
@@ -159,8 +130,6 @@ def main() -> None:
     with build(source, "checkout_months checkout_rankings+", EXCLUDED, checkout_deep=True, **variables) as warehouse:
         for name in ("leaderboard", "hybrid against habit", "catalogue coverage"):
             result[name.replace(" ", "_")] = nested(warehouse, name)
-        users = [user for month in months_of(warehouse) for user in month.user_ids]
-        result["hybrid_ahead_of_boosting"] = ahead(cart_scores(warehouse, "hybrid"), boosted(warehouse), users)
     result["stages_of_families"] = gain_from_stages(variables)
     for figures in over_seeds(source, variables, {peer: setting for peer, (setting, _) in peers.items()}):
         keep("checkout", result | figures)

@@ -14,15 +14,6 @@ from truth import scores_of, stages_of
 
 SHARES = (0.04, 0.5)
 TRAINED_THROUGH, NEWEST = "2016-08", "2017-02"
-GROUPS = {
-    "all rows": "true",
-    "newest month": f"month = date '{NEWEST}-01'",
-    "first children": "is_primary",
-    "further children": "not is_primary",
-    "confidence high": "confidence = 'high'",
-    "confidence medium": "confidence = 'medium'",
-    "confidence low": "confidence = 'low'",
-}
 
 
 def hidden_source(seed: int, share: float) -> Path:
@@ -46,19 +37,14 @@ def measured(seed: int, share: float) -> dict[str, object]:
         sql = queries("households", source=source, trained_through=TRAINED_THROUGH, stages=stages)
         del sql["registered and not hidden"]
         connection.execute(sql.pop("population"))
+        groups = connection.sql(sql.pop("groups")).df()
         of_one_child = one_child(connection.sql(sql.pop("one child")).df(), stages)
         figures = {name: connection.sql(query).fetchall()[0][0] for name, query in sql.items()} | of_one_child
-        groups = GROUPS | {stage: f"stage = '{stage}'" for stage in stages}
-        numbers = "count(*) as n_rows, avg(cast(is_right as int)) as right_share, avg(probability) as probability"
-        found = pd.concat(
-            connection.sql(f"select '{name}' as \"group\", {numbers} from published where {condition}").df()
-            for name, condition in groups.items()
-        )
     return {
         "seed": seed,
         "childless_share": share,
         "figures": {name: round(float(value), 4) for name, value in figures.items()},
-        "groups": found.round(4).to_dict("split", index=False),
+        "groups": groups.round(4).to_dict("split", index=False),
     }
 
 

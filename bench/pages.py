@@ -16,13 +16,6 @@ from life_stage import charts
 
 DEFAULT, UPPER_BOUND = "birth_month_filter", "attainable"
 IN_GROUPS = ["memory_less", "carry_last", "rolling_6_months", "dynamic_fusion", DEFAULT]
-KINDS = (
-    "first build",
-    "one new month",
-    "one new month, model due",
-    "nothing new, dbt build",
-    "nothing new, make build",
-)
 N_DEAREST = 12  # nodes and tables
 
 
@@ -55,8 +48,7 @@ TEMPLATES = Environment(
     keep_trailing_newline=True,
     undefined=StrictUndefined,
 )
-TEMPLATES.globals["zip"] = zip
-TEMPLATES.tests["missing"] = pd.isna
+TEMPLATES.globals |= {"zip": zip, "nan": np.nan}
 TEMPLATES.filters |= {
     "number": number,
     "percent": percent,
@@ -126,7 +118,7 @@ def methods_page() -> dict[str, str]:
     seeds = experiment["figures"]["seeds"]
     accuracy = over_seeds(seeds, "accuracy", "period", "cohort", "method")
     monthly = accuracy.xs("all", level="cohort").drop(index="all").reset_index()
-    intervals = pd.concat([pd.DataFrame(**seed["intervals"]) for seed in seeds]).query("by == 'predicted_stage'")
+    intervals = pd.concat([pd.DataFrame(**seed["intervals"]) for seed in seeds])
     intervals = intervals.assign(held=intervals["n_user_months"] * intervals["coverage"])
     text = rendered(
         "results.md",
@@ -188,7 +180,7 @@ def readout_parts(seeds: list[dict]) -> dict[str, list[pd.Series]]:
 
 def medians(runs: list[dict]) -> dict[str, float]:
     """Medians of runs; the peak, which is stored in mebibytes, in millions of bytes."""
-    found = pd.DataFrame(runs, columns=["cpu_s", "wall_s", "peak_mb"]).median()
+    found = pd.DataFrame(runs)[["cpu_s", "wall_s", "peak_mb"]].median()
     return dict(found) | {"peak_mb": found["peak_mb"] * 2**20 / 1e6}
 
 
@@ -213,9 +205,8 @@ def whole_runs() -> list[dict]:
     missing = dict.fromkeys(("source", "warehouse", "n_user_months", "bytes_a_user_month"), np.nan)
     found = by_size("whole_runs")
     for figures in found:
-        runs, of_kinds = figures["runs"], figures["medians"]
-        figures["medians"] = {kind: of_kinds.get(kind, medians([])) for kind in KINDS}
-        figures["most_mb"] = max(of_kinds[kind]["peak_mb"] for kind in of_kinds if kind in KINDS)
+        runs = figures["runs"]
+        figures["most_mb"] = max(of["peak_mb"] for kind, of in figures["medians"].items() if kind != "scan")
         figures["storage"] = runs.get("one new month", [{}])[-1].get("storage", missing)
         figures["tables"] = list(figures["storage"].get("tables", {}).items())[:N_DEAREST]
         figures["dearest"] = {
@@ -234,7 +225,6 @@ def performance_page() -> dict[str, str]:
     stored = [results(name) | {"name": name} for name in sorted(names)]
     text = rendered(
         "performance.md",
-        kinds=KINDS,
         whole_runs=runs,
         with_24_months=with_24_months,
         small=with_24_months[0],
@@ -246,7 +236,7 @@ def performance_page() -> dict[str, str]:
         pythons=[f"Python {of['python']}" for of in stored],
         packages=[f"{package} {version}" for of in stored for package, version in of["versions"].items()],
     )
-    readme = rendered("readme.md", kinds=KINDS, with_24_months=with_24_months)
+    readme = rendered("readme.md", with_24_months=with_24_months)
     return {"docs/performance.md": text, "README.md": between_marks("README.md", readme)}
 
 

@@ -16,8 +16,6 @@ from harness import dbt, queries
 
 from life_stage.calibration import calibration_error
 
-BANDS = {1: "1 active month", 2: "2-3", 4: "4-8", 9: "9 or more"}
-
 
 def error_of_mean(values: np.ndarray, user: np.ndarray) -> float:
     """Standard error of the mean, clustered by user."""
@@ -59,38 +57,14 @@ def stages_of(connection: duckdb.DuckDBPyConnection) -> list[str]:
 
 def scores_on_truth(connection: duckdb.DuckDBPyConnection) -> dict[str, pd.DataFrame]:
     """Tables `truth` (one row per method), `intervals` (per stage and band of active months), `births`."""
-    sql, stages = queries("truth"), stages_of(connection)
-    p = [f"p_{stage}" for stage in stages]
-    predicted, published = (connection.sql(sql[name]).df() for name in ("predicted", "published"))
-    published["predicted_stage"] = np.array(stages)[published[p].to_numpy().argmax(axis=1)]
+    stages = stages_of(connection)
+    sql, p = queries("truth", stages=stages), [f"p_{stage}" for stage in stages]
     truth = [
         {"method": method, **scores_of(rows, rows[p].to_numpy(), stages)}
-        for method, rows in predicted.groupby("method")
+        for method, rows in connection.sql(sql["predicted"]).df().groupby("method")
     ]
-    return {"truth": pd.DataFrame(truth), "intervals": intervals(published), "births": births(published)}
-
-
-def intervals(published: pd.DataFrame) -> pd.DataFrame:
-    """Share of the user-months in a stage whose interval holds the true birth month, by stage and active months."""
-    known = published[published["true_stage"].notna() & published["expected_birth_month"].notna()]
-    band = pd.cut(known["months_of_evidence"], [*BANDS, np.inf], right=False, labels=list(BANDS.values()))
-    groups = known.assign(stage=known["predicted_stage"], band=band.astype(str), holds=known["holds"].astype(float))
-    found = groups.groupby(["stage", "band"])["holds"].agg(n_user_months="size", coverage="mean")
-    return found.reset_index().assign(by="predicted_stage")
-
-
-def births(published: pd.DataFrame) -> pd.DataFrame:
-    """Confirmation of births: newborns without it, and children not yet born with it."""
-    newborn, unborn = published["age"].between(0, 5), published["age"] < 0
-    acted, confirmed = published["months_since_birth"] > 0, published["birth_confirmed"]
-    is_published = confirmed & (published["predicted_stage"] != "pregnancy")
-    shares = {
-        "newborns withheld": 1 - confirmed[newborn].mean(),
-        "newborns withheld, with an action since birth": 1 - confirmed[newborn & acted].mean(),
-        "newborns without an action since birth": 1 - acted[newborn].mean(),
-        "unborn children with a confirmed birth": is_published[unborn].mean(),
-    }
-    return pd.DataFrame(shares.items(), columns=["figure", "share"])
+    connection.execute(sql["published"])
+    return {"truth": pd.DataFrame(truth)} | {name: connection.sql(sql[name]).df() for name in ("intervals", "births")}
 
 
 def confirmed_births(source: Path, warehouse: Path, **variables: object) -> pd.DataFrame:

@@ -57,6 +57,30 @@ join months using (month)
 cross join stages
 left join truth on (truth.user_id, truth.month, truth.stage) = (households.user_id, households.month, stages.stage)
 ;
+-- name: groups
+{% set groups = {
+    "all rows": "true",
+    "newest month": "month = (select max(month) from months)",
+    "first children": "is_primary",
+    "further children": "not is_primary",
+    "confidence high": "confidence = 'high'",
+    "confidence medium": "confidence = 'medium'",
+    "confidence low": "confidence = 'low'",
+} %}
+{% for stage in stages %} {% set _ = groups.update({stage: "stage = '" ~ stage ~ "'"}) %} {% endfor %}
+{% for name, condition in groups.items() %}
+    {% if not loop.first %}
+        union all
+    {% endif %}
+    select
+        '{{ name }}' as "group",
+        count(*) as n_rows,
+        avg(cast(is_right as integer)) as right_share,
+        avg(probability) as probability
+    from published
+    where {{ condition }}
+{% endfor %}
+;
 -- name: one child
 select truth.stage as true_stage, rows.*
 from user_stage_months as rows

@@ -1,4 +1,5 @@
 -- Queries of bench/truth.py and bench/oracle_bound.py: the simulator's truth beside predictions and published rows.
+{% set p = "p_" ~ stages | join(", p_") %}
 {% set is_test_user = "cast('0x' || left(md5(user_id), 8) as bigint) / 4294967296.0 >= 0.65" %}
 -- name: only children
 create temp table only_children as
@@ -16,24 +17,66 @@ join stages on datediff('month', birth_date, month) between from_month and to_mo
 order by method, user_id, month
 ;
 -- name: published
--- A test user by the same hash as in stage_labels.
+-- Rows of the published filter; a test user by the same hash as in stage_labels.
+create temp table published as
 select
     filter.*,
     datediff('month', birth_date, month) as age,
     stages.stage as true_stage,
+    predicted.stage as predicted_stage,
     date_trunc('month', birth_date) between earliest_birth_month and latest_birth_month as holds,
-    (
-        select count(*)
+    exists (
+        select 1
         from user_months as acted
         where
             acted.user_id = filter.user_id
             and acted.month <= filter.month
             and acted.month >= date_trunc('month', birth_date)
-    ) as months_since_birth
+    ) as acted_since_birth
 from (from birth_month_filter where {{ is_test_user }}) as filter
 join only_children using (user_id)
 join evaluation_window using (month)
 left join stages on datediff('month', birth_date, month) between from_month and to_month - 1
+join stages as predicted on predicted.stage_no = list_position([{{ p }}], greatest({{ p }}))
+;
+-- name: intervals
+-- Share of the user-months in a stage whose interval holds the true birth month, by stage and active months.
+select
+    predicted_stage as stage,
+    case
+        when months_of_evidence >= 9
+        then '9 or more'
+        when months_of_evidence >= 4
+        then '4-8'
+        when months_of_evidence >= 2
+        then '2-3'
+        else '1 active month'
+    end as band,
+    count(*) as n_user_months,
+    avg(cast(holds as integer)) as coverage
+from published
+where true_stage is not null and expected_birth_month is not null
+group by all
+order by all
+;
+-- name: births
+-- Confirmation of births: newborns without it, and children not yet born with it.
+select 'newborns withheld' as figure, avg(cast(not birth_confirmed as integer)) as share
+from published
+where age between 0 and 5
+union all
+select 'newborns withheld, with an action since birth', avg(cast(not birth_confirmed as integer))
+from published
+where age between 0 and 5 and acted_since_birth
+union all
+select 'newborns without an action since birth', avg(cast(not acted_since_birth as integer))
+from published
+where age between 0 and 5
+union all
+select
+    'unborn children with a confirmed birth', avg(cast(birth_confirmed and predicted_stage <> 'pregnancy' as integer))
+from published
+where age < 0
 ;
 -- name: true ages
 select distinct user_no, datediff('month', birth_date, (select max(month) from evaluation_window))
