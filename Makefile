@@ -7,7 +7,7 @@ VENV = .venv
 BIN = $(VENV)/bin
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 DBT_BUILD = $(BIN)/dbt build --warn-error --project-dir . --profiles-dir .
-SQL = models macros tests
+SQL = models macros tests bench/cases
 
 export DO_NOT_TRACK = 1
 export DBT_SEND_ANONYMOUS_USAGE_STATS = false
@@ -89,7 +89,7 @@ test-spark: $(VENV)/dev ## compare DuckDB with Spark, also on two workers; needs
 pytest: $(VENV)/dev ## run the tests without lint
 	$(BIN)/pytest -n 2 --dist worksteal
 
-BENCHES = $(if $(QUICK),,scoring_cost learning_quality analyst_feature) whole_runs peers $(if $(QUICK),,performance_page)
+BENCHES = $(if $(QUICK),,scoring_cost) whole_runs peers pages
 
 bench: $(VENV)/runtime ## measure steps, whole runs, other engines; needs Java (two hours; QUICK=1: 4 minutes)
 	$(if $(QUICK),,$(PIP_INSTALL) --no-build-isolation -e '.[peers]')

@@ -1,21 +1,18 @@
 """Ablation study of the method and its robustness, one change at a time: make ablation
 
-On 14,000 simulated users, 35 % of them test users, with the months and data of the project's own evaluation.
+On the warehouses of bench/experiment.py, built if missing, with the months and data of the project's own evaluation.
 """
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import duckdb
 import numpy as np
-import results_page
-from held_out import error_of_mean
-from learning_quality import PUSH_DOWN_COUNTS
-from measuring import WORK, build, demo_source, folder_of, keep
+import pages
+from experiment import source_of, warehouse_of
+from harness import SEEDS, keep, progress, queries
 from scipy.sparse import csr_matrix, diags_array, hstack
-from truth import ONLY_CHILDREN
+from truth import error_of_mean, with_truth
 
 from life_stage import activity, calibration, train_through_filter, training
 from life_stage.birth_months import Ages, BirthMonths, Months, last_months
@@ -29,7 +26,6 @@ from life_stage.regularisation import choose_inverse_penalty
 from life_stage.retraining import read_age_divisions
 
 SUPPORT = 50
-SEEDS = (1, 2, 3)  # warehouses of make experiment
 LABEL_COUNTS = (100, 300, 1_000, 3_000)
 
 
@@ -44,73 +40,44 @@ class Samples:
     ages: Ages
     n_months: int
     features: list[str]
-    inverse_penalty: float = 0.0
+    inverse_penalty: float
 
     def changed(self, change: Callable[[Examples], Examples], *parts: str) -> "Samples":
-        """A copy with changed examples of some parts."""
+        """A copy with changed examples of some parts, by default of all."""
+        parts = parts or ("training", "validation", "test")
         return replace(self, **{part: change(getattr(self, part)) for part in parts})
 
+    def of_this_month(self) -> "Samples":
+        """Active months alone, without the features of last year's month."""
+        return self.changed(lambda examples: examples.active(self.this_month))
 
-def samples_of(warehouse: Path, matrix: dict[str, np.ndarray] | None = None) -> Samples:
-    """The training tables as the evaluation uses them; matrix: instead of design_matrix."""
-    with duckdb.connect(str(warehouse), read_only=True) as connection:
+    def births(self) -> BirthMonths:
+        """The filter with the prior of the training users."""
+        months, n_months = self.training.months, 1 + int(max(of.months.lag.max() for of in (self.training, self.test)))
+        return BirthMonths(self.ages, n_months, initial_prior_of(months, self.ages), hazard_of(months, self.ages))
+
+
+def samples_of(seed: int, inverse_penalty: float | None = None, count_events: bool = False) -> Samples:
+    """The training tables of a seed as the evaluation uses them; None: the penalty is chosen by cross-validation."""
+    with duckdb.connect(str(warehouse_of(seed)), read_only=True) as connection:
         rows = connection.sql("from training_rows order by row_no").df()
         vocabulary = connection.sql("from training_vocabulary order by feature_id").df()
-        matrix = matrix or connection.table("design_matrix").fetchnumpy()
+        events = queries("ablation")["event counts"]
+        matrix = connection.sql(events if count_events else "from design_matrix").fetchnumpy()
         ages = read_age_divisions(connection.table("age_bins"), connection.table("stages"))
-        first, last, n_months = connection.sql(
-            "select min(month), max(month), count(*) from evaluation_window"
-        ).fetchall()[0]
+        window = connection.sql("select min(month), max(month), count(*) from evaluation_window")
+        first, last, n_months = window.fetchall()[0]
     past, past_matrix, known = known_before(rows, matrix, vocabulary, first, SUPPORT)
     before = examples_of(past, past_matrix, len(known), month_before(first))
     examples = examples_of(rows, matrix, len(vocabulary), last)
     scale = diags_array(vocabulary["scale"][known.index] / known["scale"])  # of the time before the window
     examples = replace(examples, matrix=csr_matrix(examples.matrix[:, known.index] @ scale))
-    split, past_split = rows["split"].to_numpy(), past["split"].to_numpy()
-    return Samples(
-        before[past_split == "train"].plausible(ages),
-        before[past_split == "validation"],
-        examples[split == "test"],
-        of_this_month(known),
-        ages,
-        n_months,
-        list(known["feature"][of_this_month(known)]),
-    )
-
-
-@dataclass(frozen=True)
-class Steps:
-    """Variants of training and readout; the defaults are the project's."""
-
-    log_likelihood: Callable[[Samples, BirthMonths], LogLikelihood] | None = None
-    settings: ReadoutSettings | None = None
-    last_year: bool = False
-    history: int | None = None
-
-
-def evaluate_default(samples: Samples, steps: Steps = Steps()) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Correctness, log-loss and user of the predictions with the plain readout, one per evaluated user-month."""
-
-    def used(examples: Examples) -> Examples:
-        return examples if steps.last_year else examples.active(samples.this_month)
-
-    train = used(samples.training)
-    n_months = 1 + int(max(train.months.lag.max(), samples.test.months.lag.max()))
-    births = BirthMonths(
-        samples.ages, n_months, initial_prior_of(train.months, samples.ages), hazard_of(train.months, samples.ages)
-    )
-    log_likelihood = (steps.log_likelihood or plain)(replace(samples, training=train), births)
-    validation = used(samples.validation)
-    settings = steps.settings or training.plain_readout(validation, births, log_likelihood)
-    test = used(samples.test)
-    readouts = last_months(samples.test.months, samples.n_months)
-    if steps.history:
-        test = newest(test, steps.history)
-        readouts = replace(readouts, tenure=np.minimum(readouts.tenure, steps.history - 1 - readouts.lag))
-    scored = Readouts.plain(test, log_likelihood.of(test.matrix), readouts, births).scored()
-    predicted = scored.probabilities(ReadoutWeights.plain(settings, len(samples.ages.bins)))
-    probability = predicted[np.arange(len(predicted)), scored.stage]
-    return predicted.argmax(axis=1) == scored.stage, -np.log(probability), scored.months.user
+    split, past_split, this_month = rows["split"].to_numpy(), past["split"].to_numpy(), of_this_month(known)
+    parts = before[past_split == "train"].plausible(ages), before[past_split == "validation"], examples[split == "test"]
+    found = Samples(*parts, this_month, ages, n_months, list(known["feature"][this_month]), inverse_penalty or 0.0)
+    if inverse_penalty:
+        return found
+    return replace(found, inverse_penalty=choose_inverse_penalty(found.of_this_month().training, ages))
 
 
 def plain(samples: Samples, births: BirthMonths) -> LogLikelihood:
@@ -130,6 +97,31 @@ def with_prior(samples: Samples, births: BirthMonths) -> LogLikelihood:
     return replace(found, intercepts=found.intercepts + np.log(found.prior))
 
 
+def scores(
+    samples: Samples,
+    log_likelihood_of: Callable[[Samples, BirthMonths], LogLikelihood] = plain,
+    settings: ReadoutSettings | None = None,
+    last_year: bool = False,
+    history: int | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Correctness, log-loss and user of the predictions with the plain readout, one per evaluated user-month.
+
+    The defaults are the project's.
+    """
+    readouts = last_months(samples.test.months, samples.n_months)
+    used = samples if last_year else samples.of_this_month()
+    births, test = used.births(), used.test
+    log_likelihood = log_likelihood_of(used, births)
+    settings = settings or training.plain_readout(used.validation, births, log_likelihood)
+    if history:
+        test = newest(test, history)
+        readouts = replace(readouts, tenure=np.minimum(readouts.tenure, history - 1 - readouts.lag))
+    scored = Readouts.plain(test, log_likelihood.of(test.matrix), readouts, births).scored()
+    predicted = scored.probabilities(ReadoutWeights.plain(settings, len(samples.ages.bins)))
+    probability = predicted[np.arange(len(predicted)), scored.stage]
+    return predicted.argmax(axis=1) == scored.stage, -np.log(probability), scored.months.user
+
+
 def in_stages(samples: Samples) -> Samples:
     """Six stages and the two outer bins instead of 20 bins."""
     ages = samples.ages
@@ -137,230 +129,135 @@ def in_stages(samples: Samples) -> Samples:
     return replace(samples, ages=Ages(("not_yet", *ages.stages, "grown"), edges, ages.stages, ages.stage_edges))
 
 
-def wrong_labels(share: float) -> Callable[[Examples], Examples]:
+def wrong_labels(examples: Examples, share: float) -> Examples:
     """A share of additional users whose child's age is sampled from another user."""
-
-    def change(examples: Examples) -> Examples:
-        rng, months = np.random.default_rng(0), examples.months
-        birth = months.age + months.lag
-        users, first = np.unique(months.user, return_index=True)
-        sampled = dict(zip(users, rng.permutation(birth[first]), strict=True))
-        wrong = set(users[rng.random(len(users)) < share])
-        age = [
-            sampled[u] - lag if u in wrong else age
-            for u, lag, age in zip(months.user, months.lag, months.age, strict=True)
-        ]
-        return replace(examples, months=Months(months.user, months.lag, np.array(age), months.tenure))
-
-    return change
+    rng, months = np.random.default_rng(0), examples.months
+    users, first, user = np.unique(months.user, return_index=True, return_inverse=True)
+    sampled = rng.permutation((months.age + months.lag)[first])
+    is_wrong = rng.random(len(users)) < share
+    age = np.where(is_wrong[user], sampled[user] - months.lag, months.age)
+    return replace(examples, months=replace(months, age=age))
 
 
-def fewer_users(n_users: int) -> Callable[[Examples], Examples]:
-    """The first n_users users."""
-    return lambda examples: examples[np.isin(examples.months.user, np.unique(examples.months.user)[:n_users])]
-
-
-def thinned(share: float) -> Callable[[Examples], Examples]:
+def thinned(examples: Examples, share: float) -> Examples:
     """A share of the months removed, as if they were inactive, except each user's first one."""
-
-    def change(examples: Examples) -> Examples:
-        kept = np.random.default_rng(0).random(len(examples.months)) >= share
-        kept[examples.months.first_of_users] = True
-        return examples[kept]
-
-    return change
+    kept = np.random.default_rng(0).random(len(examples.months)) >= share
+    kept[examples.months.first_of_users] = True
+    return examples[kept]
 
 
-def exchanged(share: float) -> Callable[[Examples], Examples]:
+def exchanged(examples: Examples, share: float) -> Examples:
     """A share of the active months with the actions of another user."""
-
-    def change(examples: Examples) -> Examples:
-        rng = np.random.default_rng(0)
-        source = np.arange(len(examples.months))
-        moved = np.flatnonzero((rng.random(len(source)) < share) & examples.is_active)
-        source[moved] = rng.permutation(moved)
-        return replace(examples, matrix=examples.matrix[source])
-
-    return change
+    rng = np.random.default_rng(0)
+    source = np.arange(len(examples.months))
+    moved = np.flatnonzero((rng.random(len(source)) < share) & examples.is_active)
+    source[moved] = rng.permutation(moved)
+    return replace(examples, matrix=examples.matrix[source])
 
 
-def presence(examples: Examples) -> Examples:
+def binary(examples: Examples) -> Examples:
     """Binary features instead of the number of days."""
     found = examples.matrix.copy()
     found.data = np.where(found.data > 0, np.log(2), found.data)
     return replace(examples, matrix=found)
 
 
-def with_inactive_months(samples: Samples) -> Samples:
-    """Inactive months as additional rows, marked by one feature."""
-
-    def change(examples: Examples) -> Examples:
-        all_months = last_months(examples.months, 1 + int(examples.months.lag.max()))
-        keys = [months.user * 1000 - months.lag for months in (all_months, examples.months)]
-        index = np.searchsorted(keys[0], keys[1])
-        inactive = np.ones(len(all_months), bool)
-        inactive[index[examples.is_active]] = False
-        into = csr_matrix(
-            (np.ones(len(index)), (index, np.arange(len(index)))), shape=(len(all_months), len(examples.months))
-        )
-        column = csr_matrix(inactive.astype(float)[:, None])
-        matrix = hstack([into @ examples.matrix, column], format="csr")
-        return Examples(all_months, matrix, np.ones(len(all_months), bool))
-
-    changed = samples.changed(change, "training", "validation", "test")
-    return replace(changed, this_month=np.append(samples.this_month, True))
+def inactive_months_added(examples: Examples) -> Examples:
+    """Inactive months as additional rows, marked by one more feature."""
+    all_months = last_months(examples.months, 1 + int(examples.months.lag.max()))
+    keys = [months.user * 1000 - months.lag for months in (all_months, examples.months)]
+    index = np.searchsorted(keys[0], keys[1])
+    inactive = np.ones(len(all_months), bool)
+    inactive[index[examples.is_active]] = False
+    shape = (len(all_months), len(examples.months))
+    into = csr_matrix((np.ones(len(index)), (index, np.arange(len(index)))), shape)
+    matrix = hstack([into @ examples.matrix, csr_matrix(inactive.astype(float)[:, None])], format="csr")
+    return Examples(all_months, matrix, np.ones(len(all_months), bool))
 
 
-def event_counts(warehouse: Path) -> dict[str, np.ndarray]:
-    """ln(1 + events) instead of ln(1 + days), for the features of the month itself."""
-    with duckdb.connect(str(warehouse), read_only=True) as connection:
-        found = connection.sql(PUSH_DOWN_COUNTS).fetchnumpy()
-    return found | {"value": np.log1p(found["value"])}
+def changes_of(samples: Samples) -> dict[str, tuple[Samples, dict]]:
+    """Samples and arguments of `scores` by change."""
+    with_inactive = samples.changed(inactive_months_added)
+    with_inactive = replace(with_inactive, this_month=np.append(samples.this_month, True))
+    events = samples_of(SEEDS[0], samples.inverse_penalty, count_events=True)
+    found = {
+        "6 stages instead of 20 age bins": (in_stages(samples), {}),
+        "end-to-end fine-tuning (step 2, anchor penalty 100)": (samples, {"log_likelihood_of": through_filter}),
+        "no prior correction (posteriors multiplied)": (samples, {"log_likelihood_of": with_prior}),
+        "without calibration": (samples, {"settings": UNCALIBRATED}),
+        "event counts instead of active days": (events, {}),
+        "binary features instead of active days": (samples.changed(binary), {}),
+        "log-likelihood of inactive months added": (with_inactive, {}),
+        "features of last year's month added": (samples, {"last_year": True}),
+    }
+    for months in (6, 12, 18):
+        found[f"history of {months} months"] = (samples, {"history": months})
 
+    def add(name: str, change: Callable[[Examples, float], Examples], amounts: tuple, *parts: str) -> None:
+        for amount in amounts:
+            changed = samples.changed(lambda examples, amount=amount: change(examples, amount), *parts)
+            found[name.format(amount)] = (changed, {})
 
-def with_few_labels(warehouse: Path, n_users: int) -> dict[str, dict[str, float]]:
-    """Accuracy of every method on the same test users, with n_users training and 0.3 n_users validation users."""
-    limits = {"train": n_users, "validation": round(0.3 * n_users)}
-    names = {"rows": "training_rows", "matrix": "design_matrix", "vocabulary": "training_vocabulary"}
-    names |= {"age_bins": "age_bins", "stages": "stages", "registry": "stage_coefficients"}
-    with duckdb.connect(str(warehouse), read_only=True) as connection:
-        tables = {name: connection.table(table) for name, table in names.items()}
-        window = connection.table("evaluation_window")
-        ranks = "select user_no, row_number() over (partition by split order by user_no) as user_rank"
-        few = connection.sql(
-            f"""with ranks as ({ranks} from (select distinct user_no, split from training_rows))
-            select training_rows.* replace (
-                case when user_rank > case split when 'train' then {limits["train"]}
-                    when 'validation' then {limits["validation"]} else user_rank end
-                then 'unused' else split end as split)
-            from training_rows join ranks using (user_no)"""
-        )
-        options = {"min_training_users": 1, "min_feature_support": SUPPORT, "retrain_every_months": 0}
-        model = train_evaluation_model_if_due(
-            **(tables | {"rows": few}), window=window, known=None, options=options | {"filter_tuning": True}
-        )
-        predicted = predictions(
-            **tables, window=window, coefficients=connection.from_arrow(model), options={"fusion_merge": "mean"}
-        )
-        truth = connection.sql("select user_id, month, true_stage from stage_predictions where method = 'prior'").df()
-    stages = [column for column in predicted if column.startswith("p_")]
-    predicted_stages = predicted.assign(stage=predicted[stages].idxmax(axis=1).str.removeprefix("p_")).merge(
-        truth, on=["user_id", "month"]
-    )
-    found = {}
-    for method, rows in predicted_stages.groupby("method"):
-        user = rows["user_id"].astype("category").cat.codes.to_numpy()
-        found[method] = difference("accuracy", (rows["stage"] == rows["true_stage"]).to_numpy(float), user)
+    add("{:.0%} more wrong labels in training", wrong_labels, (0.1, 0.2), "training", "validation")
+    add("{:.0%} of the active months left out", thinned, (0.25, 0.5, 0.75))
+    add("{:.0%} of test months from another user", exchanged, (0.1, 0.3), "test")
     return found
 
 
-def main() -> None:
-    """Every change against the default, on the same user-months; every method with fewer labels."""
-    source = demo_source("demo14", users=14_000, months=24, through="2017-02")
-    warehouse = WORK / "experiment1.duckdb"
-    if not warehouse.exists():
-        warehouse = build(source, "experiment1", train_share=0.5, validation_share=0.15)
-    samples = samples_of(warehouse)
-    c = choose_inverse_penalty(samples.training.active(samples.this_month), samples.ages)
-    samples = replace(samples, inverse_penalty=c)
-    events = replace(samples_of(warehouse, event_counts(warehouse)), inverse_penalty=c)
-    all_parts = ("training", "validation", "test")
-    changes: dict[str, tuple[Samples, Steps]] = {
-        "6 stages in place of 20 age bins": (in_stages(samples), Steps()),
-        "end-to-end fine-tuning (step 2, anchor penalty 100)": (
-            samples,
-            Steps(log_likelihood=through_filter),
-        ),
-        "without prior correction: posteriors multiplied": (samples, Steps(log_likelihood=with_prior)),
-        "without calibration": (samples, Steps(settings=UNCALIBRATED)),
-        "events counted in place of days": (events, Steps()),
-        "presence in place of days": (samples.changed(presence, *all_parts), Steps()),
-        "log-likelihood of inactive months added": (with_inactive_months(samples), Steps()),
-        "features of last year's month added": (samples, Steps(last_year=True)),
-        **{f"history of {n} months": (samples, Steps(history=n)) for n in (6, 12, 18)},
-        **{
-            f"{n:,} training users": (samples.changed(fewer_users(n), "training"), Steps()) for n in (300, 1_000, 3_000)
-        },
-        **{
-            f"{share:.0%} more wrong labels in training": (
-                samples.changed(wrong_labels(share), "training", "validation"),
-                Steps(),
-            )
-            for share in (0.1, 0.2)
-        },
-        **{
-            f"{share:.0%} of the active months left out": (samples.changed(thinned(share), *all_parts), Steps())
-            for share in (0.25, 0.5, 0.75)
-        },
-        **{
-            f"{share:.0%} of the test users' months are somebody else's": (
-                samples.changed(exchanged(share), "test"),
-                Steps(),
-            )
-            for share in (0.1, 0.3)
-        },
-    }
-    right, loss, user = evaluate_default(samples)
-    print(f"the default: accuracy {100 * right.mean():.1f} %, log-loss {loss.mean():.3f}", flush=True)
-    figures = {}
-    for number, (name, (other, steps)) in enumerate(changes.items(), 1):
-        other_right, other_loss, other_user = evaluate_default(other, steps)
+def differences(samples: Samples) -> dict[str, dict[str, float]]:
+    """Every change against the default, on the same user-months."""
+    right, loss, user = scores(samples)
+    found = {}
+    for name, (changed, arguments) in changes_of(samples).items():
+        other_right, other_loss, other_user = scores(changed, **arguments)
         assert (other_user == user).all(), "the same user-months"
-        figures[name] = {
-            **difference("accuracy", other_right * 1.0 - right, user),
-            **difference("log_loss", other_loss - loss, user),
-        }
-        row = figures[name]
-        print(
-            f"{name}: {100 * row['accuracy']:+.1f} ± {100 * row['accuracy_error']:.1f} points,",
-            f"log-loss {row['log_loss']:+.3f}",
-            flush=True,
-        )
-        print(f"  {number} of {len(changes)}", file=sys.stderr, flush=True)
-    few_labels = {}
-    for n_users in LABEL_COUNTS:
-        few_labels[f"{n_users:,}"] = with_few_labels(warehouse, n_users)
-        print(
-            f"{n_users:,} training users:",
-            {m: round(100 * row["accuracy"], 1) for m, row in few_labels[f"{n_users:,}"].items()},
-        )
-    readout = []
-    for seed in SEEDS:
-        readout.append(readout_parts(seed))
-        print(f"  readout, seed {seed} of {len(SEEDS)} done", file=sys.stderr, flush=True)
-    default = {"accuracy": float(right.mean()), "log_loss": float(loss.mean())}
-    keep("ablation", {"default": default, "changes": figures, "few labels": few_labels, "readout": readout})
-    results_page.write()
+        found[name] = mean("accuracy", other_right * 1.0 - right, user) | mean("log_loss", other_loss - loss, user)
+        print(name, found[name], flush=True)
+    return found
 
 
-def readout_parts(seed: int) -> dict[str, dict[str, float]]:
+def with_few_labels(n_users: int) -> dict[str, dict[str, float]]:
+    """Accuracy of every method on the same test users, with n_users training and 0.3 n_users validation users."""
+    names = {"rows": "training_rows", "matrix": "design_matrix", "vocabulary": "training_vocabulary"}
+    names |= {name: name for name in ("age_bins", "stages")}
+    options = {"min_training_users": 1, "min_feature_support": SUPPORT, "retrain_every_months": 0}
+    options |= {"filter_tuning": True, "fusion_merge": "mean"}
+    with duckdb.connect(str(warehouse_of(SEEDS[0])), read_only=True) as connection:
+        tables = {name: connection.table(table) for name, table in names.items()}
+        few = {**tables, "rows": connection.sql(queries("ablation", n_users=n_users)["few labels"])}
+        window, registry = connection.table("evaluation_window"), connection.table("stage_coefficients")
+        model = train_evaluation_model_if_due(**few, window=window, registry=registry, known=None, options=options)
+        coefficients = connection.from_arrow(model)
+        predicted = predictions(**tables, window=window, coefficients=coefficients, options=options)
+        truth = connection.sql("select user_id, month, true_stage from stage_predictions where method = 'prior'").df()
+    stages = [column for column in predicted if column.startswith("p_")]
+    predicted["stage"] = predicted[stages].idxmax(axis=1).str.removeprefix("p_")
+    predicted = predicted.merge(truth, on=["user_id", "month"])
+    accuracy = (predicted["stage"] == predicted["true_stage"]).groupby(predicted["method"]).mean().round(5)
+    return {method: {"accuracy": value} for method, value in accuracy.items()}
+
+
+def readout_parts(seed: int) -> dict[str, dict[str, dict[str, float]]]:
     """Gains of the readout's parts, each alone and together, over the plain readout, on the truth and on registrations.
 
     The plain readout is calibrated by the log-loss of the registrations as they are.
     """
-    warehouse = WORK / f"experiment{seed}.duckdb"
-    samples = samples_of(warehouse)
-    active, validation = (of.active(samples.this_month) for of in (samples.training, samples.validation))
-    c = choose_inverse_penalty(active, samples.ages)
-    n_months = 1 + int(max(active.months.lag.max(), samples.test.months.lag.max()))
-    births = BirthMonths(
-        samples.ages, n_months, initial_prior_of(active.months, samples.ages), hazard_of(active.months, samples.ages)
-    )
-    first = training.fit(active, samples.ages, c)
-    log_likelihood, anchor = training.tune_through_filter(active, births, first, c, training.Options(1))
+    samples = samples_of(seed).of_this_month()
+    births, active, c = samples.births(), samples.training, samples.inverse_penalty
+    fitted = plain(samples, births)
+    log_likelihood, anchor = training.tune_through_filter(active, births, fitted, c, training.Options(1))
     kinds = day_kinds(samples.features, log_likelihood.weights)
-    table = activity.fit(activity.activity_of(active.months, n_months), samples.ages)
+    table = activity.fit(activity.activity_of(active.months, len(births.tables)), samples.ages)
 
     def readouts(of: Examples, fitted: LogLikelihood, n_last: int) -> Readouts:
         return Readouts.of(of, fitted.of(of.matrix), last_months(of.months, n_last), births, kinds, table)
 
-    parts = [(validation, log_likelihood), *training.cross_fitted(active, births, c, anchor, training.READOUT_USERS)]
+    parts = [(samples.validation, log_likelihood)]
+    parts += training.cross_fitted(active, births, c, anchor, training.READOUT_USERS)
     held_out = Readouts.joined([readouts(*part, training.READOUT_MONTHS).scored() for part in parts])
     held_out = held_out.of_users(training.READOUT_USERS)
-    test = readouts(samples.test.active(samples.this_month), log_likelihood, samples.n_months)
-    plain, aware = (
-        calibration.best_settings(held_out.of_users(training.GRID_USERS), noise) for noise in (0.0, calibration.NOISE)
-    )
+    of_grid = held_out.of_users(training.GRID_USERS)
+    unaware, aware = (calibration.best_settings(of_grid, noise) for noise in (0.0, calibration.NOISE))
     noise = calibration.noise_of(held_out, aware)
 
     def cut(of: Readouts, with_terms: bool, with_activity: bool) -> Readouts:
@@ -382,39 +279,45 @@ def readout_parts(seed: int) -> dict[str, dict[str, float]]:
         "the same, and biases by all terms": learned(True, True, False),
         "all (the default)": learned(True, True, True),
     }
-    month_of_birth = true_ages(seed, warehouse)
-    age = np.array([month_of_birth.get(user, -1000) for user in test.months.user]) - test.months.lag
-    found = {name: {} for name in changes}
-    for labels, of in {"truth": replace(test, months=replace(test.months, age=age)), "registrations": test}.items():
-        scored = of.scored()
-        base, index, user = of_settings(plain)(scored), (np.arange(len(scored)), scored.stage), scored.months.user
+    test, found = readouts(samples.test, log_likelihood, samples.n_months), {name: {} for name in changes}
+    for labels, months in {"truth": true_months(seed, test.months), "registrations": test.months}.items():
+        scored = replace(test, months=months).scored()
+        base, index, user = of_settings(unaware)(scored), (np.arange(len(scored)), scored.stage), scored.months.user
         for name, predict in changes.items():
             predicted = predict(scored)
             right = (predicted.argmax(axis=1) == scored.stage) * 1.0 - (base.argmax(axis=1) == scored.stage)
             found[name][labels] = {
-                **difference("accuracy", right, user),
-                **difference("log_loss", np.log(base[index]) - np.log(predicted[index]), user),
+                **mean("accuracy", right, user),
+                **mean("log_loss", np.log(base[index]) - np.log(predicted[index]), user),
                 "calibration_error": calibration_error(predicted, scored.stage),
                 "plain_calibration_error": calibration_error(base, scored.stage),
             }
     return found
 
 
-def true_ages(seed: int, warehouse: Path) -> dict[int, int]:
-    """Age in the newest month of the true only child, by user_no."""
-    source = folder_of("demo14" if seed == 1 else f"demo14_{seed}")
-    with duckdb.connect(str(warehouse), read_only=True) as connection:
-        connection.execute(ONLY_CHILDREN.format(source=source))
-        rows = connection.sql(
-            """select distinct user_no, datediff('month', birth_date, (select max(month) from evaluation_window))
-            from training_rows join only_children using (user_id)"""
-        ).fetchall()
-    return dict(rows)
+def true_months(seed: int, months: Months) -> Months:
+    """The months with the age of the true only child; users without one get an age in no stage."""
+    with with_truth(source_of(seed), warehouse_of(seed)) as connection:
+        age = dict(connection.sql(queries("truth")["true ages"]).fetchall())
+    return replace(months, age=np.array([age.get(user, -1000) for user in months.user]) - months.lag)
 
 
-def difference(name: str, values: np.ndarray, user: np.ndarray) -> dict[str, float]:
+def mean(name: str, values: np.ndarray, user: np.ndarray) -> dict[str, float]:
     """The mean and its standard error over users."""
     return {name: round(float(values.mean()), 5), f"{name}_error": round(error_of_mean(values, user), 5)}
+
+
+def main() -> None:
+    """Every change against the default, every method with fewer labels, the parts of the readout."""
+    changes, few_labels, readout = differences(samples_of(SEEDS[0])), {}, []
+    for n_users in LABEL_COUNTS:
+        few_labels[f"{n_users:,}"] = with_few_labels(n_users)
+        print(f"{n_users:,} training users:", few_labels[f"{n_users:,}"], flush=True)
+    for seed in SEEDS:
+        readout.append(readout_parts(seed))
+        progress(f"readout, seed {seed} of {len(SEEDS)} done")
+    keep("ablation", {"changes": changes, "few_labels": few_labels, "readout": readout})
+    pages.write()
 
 
 if __name__ == "__main__":

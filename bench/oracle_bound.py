@@ -10,6 +10,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pandas as pd
+from harness import queries
 
 from life_stage_demo.ages import AGES
 from life_stage_demo.catalogue import Catalogue
@@ -17,27 +18,10 @@ from life_stage_demo.oracle import SessionViews, birth_prior, child_log_likeliho
 from life_stage_demo.parameters import Parameters
 
 TEMPERATURES = (0.4, 0.55, 0.7, 0.85, 1.0)  # below 1, because a user's sessions are correlated through tastes
-SESSIONS = """
-    with observed as (
-        select user_no, session_id, month, item_no, term_no
-        from stg_actions
-        join evaluated using (user_id)
-        left join catalogue_items using (item_id)
-        left join catalogue_terms using (search_term)
-        where session_id is not null
-    )
-    select
-        dense_rank() over (order by user_no, session_id) - 1 as session_no,
-        user_no,
-        min(month) over (partition by user_no, session_id) as month,
-        max(coalesce(term_no, -1)) over (partition by user_no, session_id) as term_no,
-        item_no
-    from observed
-"""
 
 
 def oracle_probabilities(
-    source: Path, warehouse: Path, users: np.ndarray, spine: pd.DataFrame, stage_edges: list[int]
+    source: Path, connection: duckdb.DuckDBPyConnection, users: np.ndarray, spine: pd.DataFrame, stage_edges: list[int]
 ) -> list[np.ndarray]:
     """Stage probabilities (user-months x stages), one array per temperature.
 
@@ -46,7 +30,7 @@ def oracle_probabilities(
     facts = json.loads((source / "truth" / "parameters.json").read_text())
     parameters, start = Parameters(**facts["parameters"]), pd.Period(facts["start"], "M")
     catalogue = Catalogue(facts["seed"], parameters)
-    views, sessions = sessions_of(warehouse, users, catalogue)
+    views, sessions = sessions_of(connection, users, catalogue)
     observed = SessionViews(
         views["session_no"].to_numpy(), views["item_no"].to_numpy(int), sessions["term_no"].to_numpy()
     )
@@ -64,15 +48,16 @@ def oracle_probabilities(
     return found
 
 
-def sessions_of(warehouse: Path, users: np.ndarray, catalogue: Catalogue) -> tuple[pd.DataFrame, pd.DataFrame]:
+def sessions_of(
+    connection: duckdb.DuckDBPyConnection, users: np.ndarray, catalogue: Catalogue
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Distinct items of each session, and the sessions with their month and search term (-1: none)."""
-    items = pd.DataFrame({"item_id": catalogue.item_id.astype(str), "item_no": np.arange(len(catalogue.item_id))})
-    terms = pd.DataFrame({"search_term": catalogue.terms, "term_no": np.arange(len(catalogue.terms))})
-    with duckdb.connect(str(warehouse), read_only=True) as connection:
-        connection.register("evaluated", pd.DataFrame({"user_id": users, "user_no": np.arange(len(users))}))
-        connection.register("catalogue_items", items)
-        connection.register("catalogue_terms", terms)
-        rows = connection.sql(SESSIONS).df()
+    evaluated = pd.DataFrame({"user_id": users}).rename_axis("user_no").reset_index()
+    items = pd.DataFrame({"item_id": catalogue.item_id.astype(str)}).rename_axis("item_no").reset_index()
+    terms = pd.DataFrame({"search_term": catalogue.terms}).rename_axis("term_no").reset_index()
+    for name, frame in {"evaluated": evaluated, "catalogue_items": items, "catalogue_terms": terms}.items():
+        connection.register(name, frame)
+    rows = connection.sql(queries("truth")["sessions"]).df()
     sessions = rows.drop_duplicates("session_no").sort_values("session_no", ignore_index=True)
     views = rows.dropna(subset="item_no").drop_duplicates(["session_no", "item_no"])
     return views.sort_values(["session_no", "item_no"]), sessions

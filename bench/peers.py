@@ -12,13 +12,12 @@ from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from time import monotonic
 
 import duckdb
+import harness
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
-from measuring import COMMIT, IS_CHANGED, QUICK, WORK, build, compiled, demo_source, in_turn, keep, ratio
 from scipy.sparse import csr_array
 
 MONTH, USERS_PER_MILLION = "2016-11-01", 58_800
@@ -42,18 +41,20 @@ MAX_EXPLODE = 5  # million actions, beyond which exploded frames exceed the memo
 def inputs(millions: float) -> Path:
     """The folder of the four input files and the models' compiled SQL, written once by a run of the monthly job."""
     name = f"peers_{millions:g}".replace(".", "_")  # also the name of the database, without dots
-    folder = WORK / f"{name}_{COMMIT}"
-    if IS_CHANGED or not (folder / "stage_log_likelihoods.sql").exists():
-        source = demo_source(f"{name}_source", users=int(USERS_PER_MILLION * millions), months=1, through="2016-11")
-        warehouse = build(source, name)
+    folder = harness.WORK / f"{name}_{harness.COMMIT}"
+    if harness.IS_CHANGED or not (folder / "stage_log_likelihoods.sql").exists():
+        source = harness.demo_source(
+            f"{name}_source", users=int(USERS_PER_MILLION * millions), months=1, through="2016-11"
+        )
+        warehouse = harness.build(source, name)
         folder.mkdir(exist_ok=True)
         with duckdb.connect(str(warehouse), read_only=True) as connection:
             for table, sql in INPUTS.items():
                 connection.execute(f"copy ({sql}) to '{folder / table}.parquet'")
             ((version,),) = connection.execute("select max(model_version) from model_registry").fetchall()
         for model in MODELS:
-            sql = compiled(name, model).replace("__month__", MONTH).replace("__model_version__", version)
-            (folder / f"{model}.sql").write_text(sql.replace(f'"{name}"."main".', ""))
+            sql = harness.compiled(name, model, MONTH, version).replace(f'"{name}"."main".', "")
+            (folder / f"{model}.sql").write_text(sql)
     return folder
 
 
@@ -63,12 +64,19 @@ def read(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.Dat
     return actions, items, terms, weights.drop(columns="model_version").set_index("feature")
 
 
+def connect(folder: Path) -> duckdb.DuckDBPyConnection:
+    """A connection on two threads with a view of each file."""
+    connection = duckdb.connect()
+    connection.execute("set threads = 2")
+    for table in INPUTS:
+        connection.execute(f"create view {table} as from '{folder / table}.parquet'")
+    return connection
+
+
 def project(folder: Path) -> None:
     """The SQL of the project's models, as `dbt build` runs it."""
-    with duckdb.connect() as connection:
-        connection.execute("set threads = 2; set preserve_insertion_order = false")
-        for table in INPUTS:
-            connection.execute(f"create view {table} as from '{folder / table}.parquet'")
+    with connect(folder) as connection:
+        connection.execute("set preserve_insertion_order = false")
         # Session-category groups are not compared.
         connection.execute("create view stg_items as select '' as item_id, '' as leaf_category where false")
         for model, kind in MODELS.items():
@@ -76,35 +84,16 @@ def project(folder: Path) -> None:
         connection.execute(f"copy stage_log_likelihoods to '{folder}/by_project.parquet'")
 
 
+def by_hand(folder: Path) -> str:
+    """Hand-written SQL for DuckDB and Spark: distinct days per feature, joined with the weights."""
+    columns = pq.read_schema(folder / "model_weights.parquet").names
+    return harness.queries("peers", bins=[name[2:] for name in columns if name.startswith("w_")])["by hand"]
+
+
 def duckdb_script(folder: Path) -> None:
-    """A hand-written DuckDB script: distinct days per feature, joined with the weights."""
-    bins = [c for c in pq.read_schema(folder / "model_weights.parquet").names if c.startswith("w_")]
-    sums = ", ".join(f"sum(ln(1 + n_days) * {b}) as ll{b[1:]}" for b in bins)
-    total = ", ".join(
-        f"coalesce(ll{b[1:]}, 0) + (select {b} from weights where feature = '') as ll{b[1:]}" for b in bins
-    )
-    with duckdb.connect() as connection:
-        connection.execute("set threads = 2")
-        for name, table in zip(("actions", "items", "terms", "weights"), INPUTS, strict=True):
-            connection.execute(f"create view {name} as from '{folder / table}.parquet'")
-        connection.execute(f"""
-            copy (
-                with observed as (
-                    select user_id, acted_on, feature from actions join items using (item_id)
-                    union all
-                    select user_id, acted_on, feature || ':' || action
-                    from actions join items using (item_id) where action <> 'click'
-                    union all select user_id, acted_on, feature from actions join terms using (search_term)
-                ),
-                days as (
-                    select user_id, feature, count(distinct acted_on) as n_days from observed group by all
-                    union all
-                    select user_id, 'n_actions=' || action, count(*) from actions group by user_id, action
-                ),
-                summed as (select user_id, {sums} from days join weights using (feature) group by user_id)
-                select user_id, {total}
-                from (select distinct user_id from actions) left join summed using (user_id)
-            ) to '{folder}/by_duckdb_script.parquet'""")
+    """The hand-written SQL in DuckDB."""
+    with connect(folder) as connection:
+        connection.sql(by_hand(folder)).write_parquet(f"{folder}/by_duckdb_script.parquet")
 
 
 def pandas_merge(folder: Path) -> None:
@@ -194,28 +183,14 @@ def polars(folder: Path) -> None:
 
 
 def spark(folder: Path) -> None:
-    """The same in PySpark on local[2]: DataFrames, no UDF."""
+    """The hand-written SQL in PySpark on local[2]."""
     from pyspark.sql import SparkSession
-    from pyspark.sql import functions as f
 
     session = SparkSession.builder.master("local[2]").config("spark.driver.memory", "8g")
     session = session.config("spark.ui.enabled", "false").config("spark.sql.shuffle.partitions", "8").getOrCreate()
-    actions, items, terms, weights = (session.read.parquet(str(folder / f"{table}.parquet")) for table in INPUTS)
-    weights = weights.drop("model_version")
-    bins = [name for name in weights.columns if name != "feature"]
-    acted = actions.join(f.broadcast(items), "item_id").select("user_id", "acted_on", "action", "feature")
-    intended = acted.where("action <> 'click'").withColumn("feature", f.concat_ws(":", "feature", "action"))
-    searched = actions.join(f.broadcast(terms), "search_term").select("user_id", "acted_on", "feature")
-    observed = acted.drop("action").unionByName(intended.drop("action")).unionByName(searched)
-    counts = actions.select("user_id", f.concat(f.lit("n_actions="), "action").alias("feature"))
-    days = observed.groupBy("user_id", "feature").agg(f.countDistinct("acted_on").alias("n"))
-    days = days.unionByName(counts.groupBy("user_id", "feature").agg(f.count("*").alias("n")))
-    scaled = days.join(f.broadcast(weights), "feature")
-    summed = scaled.groupBy("user_id").agg(*[f.sum(f.log1p("n") * f.col(b)).alias(b) for b in bins])
-    intercept = weights.where("feature = ''").first()
-    scores = actions.select("user_id").distinct().join(summed, "user_id", "left")
-    sums = [(f.coalesce(b, f.lit(0.0)) + intercept[b]).alias(f"ll{b[1:]}") for b in bins]
-    scores.select("user_id", *sums).write.mode("overwrite").parquet(str(folder / "by_spark.parquet"))
+    for table in INPUTS:
+        session.read.parquet(str(folder / f"{table}.parquet")).createOrReplaceTempView(table)
+    session.sql(by_hand(folder)).write.mode("overwrite").parquet(str(folder / "by_spark.parquet"))
     gateway = session.sparkContext._gateway
     session.stop()
     gateway.shutdown()
@@ -242,17 +217,9 @@ NEEDS = {"polars": "polars", "spark": "pyspark"}
 
 
 def as_a_process(peer: str, folder: Path) -> dict[str, float]:
-    """CPU and wall seconds of a process and its children, and the peak memory of the largest of them."""
-    began = monotonic()
-    process = subprocess.Popen([sys.executable, __file__, "--run", peer, str(folder)], stdout=subprocess.DEVNULL)
-    _, status, used = os.wait4(process.pid, 0)
-    if status:
-        raise RuntimeError(f"{peer} ended with {os.waitstatus_to_exitcode(status)}")
-    return {
-        "cpu_s": used.ru_utime + used.ru_stime,
-        "wall_s": monotonic() - began,
-        "peak_mb": used.ru_maxrss / 1024,
-    }
+    """Figures of a process and its children."""
+    command = [sys.executable, __file__, "--run", peer, str(folder)]
+    return harness.measured(harness.of_children, partial(subprocess.run, command, check=True))
 
 
 def assert_equal(folder: Path, peer: str) -> None:
@@ -271,24 +238,20 @@ def main(sizes: list[float]) -> None:
         peers = [p for p in PEERS if find_spec(NEEDS.get(p, "duckdb"))]
         peers = [p for p in peers if p != "pandas_explode" or millions <= MAX_EXPLODE]
         print(f"not run on {millions:g} million: {', '.join(p for p in PEERS if p not in peers) or 'none'}")
-        found = in_turn({peer: partial(as_a_process, peer, folder) for peer in peers})
+        found = harness.in_turn({peer: partial(as_a_process, peer, folder) for peer in peers})
         for peer in peers:
             assert_equal(folder, peer)
         n_actions = pq.read_metadata(folder / "stg_actions.parquet").num_rows
-        ratios = {peer: ratio(found, peer, "project") for peer in peers}
+        ratios = {peer: harness.ratio(found, peer, "project") for peer in peers}
         figures = {"n_actions": n_actions, "runs": found, "ratio_to_project": ratios}
-        keep(f"peers_{millions:g}", figures, "pandas", *(package for package in NEEDS.values() if find_spec(package)))
-        print(f"One month, {n_actions:,} actions, whole processes; medians of {len(found['project'])} rounds:")
-        for peer, runs in found.items():
-            middle = {key: np.median([run[key] for run in runs]) for key in runs[0]}
-            print(
-                f"  {peer:16} {middle['cpu_s']:7.1f} CPU-s {middle['wall_s']:7.1f} s {middle['peak_mb']:8,.0f} MiB"
-                f" {ratios[peer]:6.2f} x the project"
-            )
+        harness.keep(
+            f"peers_{millions:g}", figures, "pandas", *(package for package in NEEDS.values() if find_spec(package))
+        )
+        harness.show(f"One month, {n_actions:,} actions, whole processes", found, ratios)
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--run"]:
         PEERS[sys.argv[2]](Path(sys.argv[3]))
     else:
-        main([float(word) for word in sys.argv[1:]] or [1 if QUICK else 4])
+        main([float(word) for word in sys.argv[1:]] or [1 if harness.QUICK else 4])

@@ -16,34 +16,14 @@ from functools import partial
 from pathlib import Path
 
 import duckdb
-import numpy as np
-from measuring import (
-    COMMIT,
-    IS_CHANGED,
-    MEMORY,
-    PROJECT,
-    QUICK,
-    RESULTS,
-    RUNS,
-    WORK,
-    child_usage,
-    cpu,
-    demo_source,
-    environment_of,
-    in_turn,
-    keep,
-    measured,
-    options_of,
-    ratio,
-    self_cpu,
-)
+import harness
 
 USERS_PER_MILLION, MONTHS, NEWEST = 4_000, 24, "2017-02"
 DUE = "2017-03"  # month after those that are counted; with a model every second month one is due
 EVERY = {"retrain_every_months": 2}
 # A hundred million actions: a million users with 40 % of their simulated actions, so many users with low activity.
 MANY, USERS_OF_MANY, KEPT_OF_MANY, MEMORY_OF_MANY = 100, 1_000_000, 0.4, "2GB"
-SHORT, ROUNDS = 12, min(RUNS, 3)  # months of the short history
+SHORT, ROUNDS = 12, min(harness.RUNS, 3)  # months of the short history
 DEAREST = 30  # nodes and tables that are stored
 POSTERIORS = ("birth_month_filter", "presence_filter", "household_stages", "household_children", "dynamic_fusion")
 POSTERIORS += ("stage_scores", "stage_log_likelihoods", "user_stage_months")  # and the tables of cells
@@ -51,7 +31,7 @@ POSTERIORS += ("stage_scores", "stage_log_likelihoods", "user_stage_months")  # 
 
 def scan(source: Path) -> dict[str, float]:
     """Figures of a query that reads every value of the actions on two threads."""
-    with cpu() as figures, duckdb.connect() as connection:
+    with harness.cpu() as figures, duckdb.connect() as connection:
         connection.execute("set threads = 2; set preserve_insertion_order = false")
         actions = connection.read_parquet(f"{source}/actions/*/*.parquet")
         actions.aggregate(", ".join(f"bit_xor(hash({column}))" for column in actions.columns)).fetchall()
@@ -68,18 +48,18 @@ def job(source: Path, name: str) -> dict[str, float]:
         nonlocal last
         if event.info.name not in ("NodeStart", "NodeFinished"):
             return
-        before, last = last, self_cpu()
+        before, last = last, harness.self_cpu()
         if event.info.name == "NodeFinished":
             node = event.data.node_info
             nodes["data tests" if node.resource_type == "test" else node.node_name] += last - before
 
-    os.environ.update(environment_of(source, name))
-    os.chdir(PROJECT)
-    words = ["--quiet", "--warn-error", "build", "--threads", "1", *options_of(name, **EVERY)]
+    os.environ.update(harness.environment_of(source, name))
+    os.chdir(harness.PROJECT)
+    words = ["--quiet", "--warn-error", "build", "--threads", "1", *harness.options_of(name, **EVERY)]
     ended = dbtRunner(callbacks=[attribute]).invoke(words)
     if not ended.success:
         raise RuntimeError(f"dbt build of {name} failed: {ended.exception}")
-    total = self_cpu()
+    total = harness.self_cpu()
     nodes["dbt itself"] = total - nodes.total()
     return {"cpu_s": total, "nodes": {node: round(spent, 3) for node, spent in nodes.most_common(DEAREST)}}
 
@@ -87,15 +67,15 @@ def job(source: Path, name: str) -> dict[str, float]:
 def unchanged(source: Path, name: str, *words: str, check: bool = True) -> None:
     """The comparison of files with those of the published run, with which `make build` begins."""
     command = [sys.executable, "-m", "life_stage.unchanged", *words]
-    environment = os.environ | environment_of(source, name)
-    subprocess.run(command, check=check, env=environment, cwd=PROJECT, stdout=sys.stderr)
+    environment = os.environ | harness.environment_of(source, name)
+    subprocess.run(command, check=check, env=environment, cwd=harness.PROJECT, stdout=sys.stderr)
 
 
 def runs_of(name: str, source: Path, *, all_kinds: bool) -> dict[str, dict]:
     """Figures of the first build without the newest month and, with all_kinds, of the runs after it."""
-    for path in WORK.glob(f"{name}[._]*"):  # warehouse, published sets, dbt's files
+    for path in harness.WORK.glob(f"{name}[._]*"):  # warehouse, published sets, dbt's files
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-    run = partial(measured, job, source, name)
+    run = partial(harness.measured, job, source, name)
     withhold(source, NEWEST, DUE)
     runs = {"first build": run() | {"storage": storage(source, name)}}
     withhold(source, DUE)
@@ -106,7 +86,7 @@ def runs_of(name: str, source: Path, *, all_kinds: bool) -> dict[str, dict]:
         runs["nothing new, dbt build"] = run()
         unchanged(source, name, check=False)
         unchanged(source, name, "--published")
-        runs["nothing new, make build"] = measured(child_usage, partial(unchanged, source, name))
+        runs["nothing new, make build"] = harness.measured(harness.of_children, partial(unchanged, source, name))
         withhold(source, DUE)
     return runs
 
@@ -123,7 +103,7 @@ def withhold(source: Path, *months: str) -> None:
 
 def storage(source: Path, name: str) -> dict:
     """Bytes of source, warehouse, its tables (in whole blocks), and of the posteriors per row of user_stage_months."""
-    warehouse, others = WORK / f"{name}.duckdb", {source / "truth", source / "withheld"}
+    warehouse, others = harness.WORK / f"{name}.duckdb", {source / "truth", source / "withheld"}
     files = [file for file in source.rglob("*.parquet") if others.isdisjoint(file.parents)]
     with duckdb.connect(str(warehouse), read_only=True) as connection:
         ((block_size,),) = connection.execute("select block_size from pragma_database_size()").fetchall()
@@ -145,9 +125,11 @@ def storage(source: Path, name: str) -> dict:
 
 def runs_kept(name: str) -> dict[str, list[dict]]:
     """The stored runs of the same commit; none after a change of the code."""
-    file = RESULTS / f"{name}.json"
-    kept = json.loads(file.read_text()) if file.exists() and not QUICK and not IS_CHANGED else {"commit": None}
-    return kept["figures"]["runs"] if kept["commit"] == COMMIT else {}
+    file = harness.RESULTS / f"{name}.json"
+    kept = (
+        {"commit": None} if harness.QUICK or harness.IS_CHANGED or not file.exists() else json.loads(file.read_text())
+    )
+    return kept["figures"]["runs"] if kept["commit"] == harness.COMMIT else {}
 
 
 def measure(millions: float, months: int) -> None:
@@ -158,39 +140,23 @@ def measure(millions: float, months: int) -> None:
     """
     is_many = millions == MANY
     users, share = (USERS_OF_MANY, KEPT_OF_MANY) if is_many else (int(USERS_PER_MILLION * millions), 1.0)
-    os.environ["LIFE_STAGE_MEMORY"] = MEMORY_OF_MANY if is_many else MEMORY
+    os.environ["LIFE_STAGE_MEMORY"] = MEMORY_OF_MANY if is_many else harness.MEMORY
     name, result = f"whole_{millions:g}_{users}_{months}".replace(".", "_"), f"whole_runs_{millions:g}_{months}"
-    source = demo_source(f"source_of_{name}", users=users, months=months + 1, through=DUE, kept=share)
+    source = harness.demo_source(f"source_of_{name}", users=users, months=months + 1, through=DUE, kept=share)
     withhold(source, DUE)
     ((n_actions,),) = duckdb.sql(f"select count(*) from '{source}/actions/*/*.parquet'").fetchall()
     runs = runs_kept(result) if is_many else {}
     for number in range(len(runs.get("scan", ())) + 1, ROUNDS + 1):
-        print(f"{name}: round {number} of {ROUNDS}", file=sys.stderr, flush=True)
-        this_round = {"scan": in_turn({"scan": partial(measured, scan, source)}, runs=1)["scan"][0]}
+        harness.progress(f"{name}: round {number} of {ROUNDS}")
+        this_round = {"scan": harness.in_turn({"scan": partial(harness.measured, scan, source)}, runs=1)["scan"][0]}
         this_round |= runs_of(name, source, all_kinds=number == ROUNDS or not is_many)
         for kind, figures in this_round.items():
             runs.setdefault(kind, []).append(figures)
         if is_many or number == ROUNDS:
             kept = {"n_actions": n_actions, "n_users": users, "months": months, "runs": runs}
-            kept["ratio_to_scan"] = {"first build": ratio(runs, "first build", "scan")}
-            keep(result, kept)
-            show(kept)
-
-
-def show(figures: dict) -> None:
-    """Print the figures of one source."""
-    print(f"{figures['n_actions']:,} actions, {figures['n_users']:,} users, {figures['months']} months")
-    for kind, runs in figures["runs"].items():
-        middle = {key: np.median([run[key] for run in runs]) for key in ("cpu_s", "wall_s", "peak_mb")}
-        print(f"  {kind:24} {middle['cpu_s']:8.2f} CPU-s {middle['wall_s']:8.1f} s {middle['peak_mb']:8,.0f} MiB")
-        for node, spent in list(runs[-1].get("nodes", {}).items())[:12]:
-            print(f"    {spent:8.2f} CPU-s {node}")
-        if stored := runs[-1].get("storage"):
-            print(
-                f"    warehouse {stored['warehouse'] / stored['source']:.1f} x the source;"
-                f" posteriors {stored['bytes_a_user_month']:.0f} bytes a user-month"
-            )
-    print(f"  first build {figures['ratio_to_scan']['first build']:.0f} x the scan")
+            kept["ratio_to_scan"] = {"first build": harness.ratio(runs, "first build", "scan")}
+            harness.keep(result, kept)
+            harness.show(f"{n_actions:,} actions, {users:,} users, {months} months", runs, kept["ratio_to_scan"])
 
 
 def main(sizes: list[float]) -> None:
@@ -201,4 +167,4 @@ def main(sizes: list[float]) -> None:
 
 
 if __name__ == "__main__":
-    main([float(word) for word in sys.argv[1:]] or ([1] if QUICK else [4, 20]))
+    main([float(word) for word in sys.argv[1:]] or ([1] if harness.QUICK else [4, 20]))

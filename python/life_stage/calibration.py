@@ -84,7 +84,7 @@ def fit(readouts: Readouts, settings: ReadoutSettings, noise: float, with_bias: 
     n_bins, n_stages, n_terms = len(readouts.ages.bins), len(readouts.ages.stages), len(TERMS)
     n_users = len(readouts.months.counts)
     centre, spread = readouts.terms.mean(axis=0), readouts.terms.std(axis=0)
-    centre[0], spread[0], spread[spread == 0] = 0.0, 1.0, 1.0
+    centre[0], spread[0], spread[spread < 1e-9] = 0.0, 1.0, 1.0  # below: the rounding error of a constant term
     # Single precision for speed; losses are in double precision.
     terms = ((readouts.terms - centre) / spread).astype(np.float32)
     total = (readouts.total - readouts.total.max(axis=1, keepdims=True)).astype(np.float32)

@@ -551,6 +551,15 @@ def test_a_learned_readout_finds_whose_log_likelihoods_are_too_steep():
     assert weights.log_tau[TERMS.index("unspecific_share")] < -0.3
 
 
+def test_a_term_that_is_constant_but_for_rounding_has_no_weight():
+    """With one month of history, recent_share is 1/6 for everybody, and the rounding error of its mean is no spread."""
+    readouts, recent = learned_readouts(300, seed=5), TERMS.index("recent_share")
+    readouts.terms[:, recent] = 1 / 6
+    assert 0 < readouts.terms[:, recent].std() < 1e-15
+    weights = calibration.fit(readouts, ReadoutSettings(), 0.04)
+    assert np.abs(weights.log_tau).max() < 10 and abs(weights.log_tau[recent]) < 1e-9
+
+
 def test_with_few_users_the_learned_readout_stays_near_the_plain_one(honest):
     readouts = readouts_at(*honest)
     read = calibration.best_settings(readouts)

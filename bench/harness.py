@@ -1,4 +1,4 @@
-"""Shared code of the benchmarks: cached data and warehouses, timing in separate processes, stored results.
+"""Shared code of the benchmarks: simulated sources, warehouses, timing in separate processes, stored results.
 
 Compared pieces of work run in turn, several times, because timings are noisy. Ratios are medians over the rounds.
 """
@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import resource
 import subprocess
 import sys
@@ -17,17 +18,18 @@ from importlib.metadata import version
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from statistics import median
 
 import duckdb
+import numpy as np
 
 PROJECT = Path(__file__).parents[1]
-WORK = PROJECT / "bench" / "work"  # data and warehouses, git-ignored
-RESULTS = PROJECT / "bench" / "results"
-QUICK = bool(os.environ.get("QUICK"))  # a million actions, one round, no stored results
+BENCH = PROJECT / "bench"
+WORK, RESULTS, CASES = BENCH / "work", BENCH / "results", BENCH / "cases"  # work: data and warehouses, git-ignored
+QUICK = bool(os.environ.get("QUICK"))  # small sources, one round or seed, no stored results
 RUNS = 1 if QUICK else 5
+SEEDS, N_USERS = ((1,), 2_000) if QUICK else ((1, 2, 3), 14_000)  # of the studies of quality
 MEMORY = "3GB"  # DuckDB's memory limit where memory is measured
-CODE = ("bench/*.py", "macros", "models", "python", "seeds", "*.yml")
+CODE = ("bench/*.py", "bench/cases", "macros", "models", "python", "seeds", "*.yml")
 
 
 def _git(*words: str) -> str:
@@ -43,30 +45,17 @@ SIMULATOR = hashlib.md5(
 ).hexdigest()[:8]
 
 
-def folder_of(name: str) -> Path:
-    """Folder of a demo source, a separate one for each version of the simulator."""
-    return WORK / f"{name}_{SIMULATOR}"
+def demo_source(name: str, kept: float = 1.0, **options: object) -> Path:
+    """A folder of simulated shoppers, generated if missing, a separate one for each version of the simulator.
 
-
-def demo_source(
-    name: str,
-    *,
-    users: int,
-    months: int,
-    through: str,
-    seed: int = 1,
-    jobs: int = 2,
-    kept: float = 1.0,
-    childless: float = 0.3,
-) -> Path:
-    """A folder of simulated shoppers, generated if missing; kept: share of the actions to keep."""
-    folder = folder_of(name)
+    kept: share of the actions to keep; options: those of life_stage_demo.generate.
+    """
+    folder = WORK / f"{name}_{SIMULATOR}"
     if not folder.exists():
         whole = folder.with_name(f"{name}_whole")
-        arguments = {"out": whole, "users": users, "months": months, "through": through, "seed": seed, "jobs": jobs}
-        arguments["childless-share"] = childless
+        options = {"out": whole, "jobs": 2} | options
         command = [sys.executable, "-m", "life_stage_demo.generate"]
-        command += [word for key, value in arguments.items() for word in (f"--{key}", str(value))]
+        command += [word for key, value in options.items() for word in (f"--{key.replace('_', '-')}", str(value))]
         subprocess.run(command, check=True)
         for file in whole.glob("actions/*/*.parquet") if kept < 1 else ():
             chosen = f"select * from '{file}' where hash(action_id) % 1000 < {1000 * kept}"
@@ -76,20 +65,20 @@ def demo_source(
     return folder
 
 
-def build(source: Path, name: str, project: Path = PROJECT, **variables: object) -> Path:
+def build(source: Path, name: str, **variables: object) -> Path:
     """A new warehouse of a source, by `dbt build` without data tests."""
     warehouse = WORK / f"{name}.duckdb"
     warehouse.unlink(missing_ok=True)
-    print(f"dbt build of {source.name} into {warehouse.name}", file=sys.stderr, flush=True)
-    dbt(source, name, "build", "--exclude-resource-type", "test", project=project, **variables)
+    progress(f"dbt build of {source.name} into {warehouse.name}")
+    dbt(source, name, "build", "--exclude-resource-type", "test", **variables)
     return warehouse
 
 
-def dbt(source: Path, name: str, *words: str, project: Path = PROJECT, **variables: object) -> None:
+def dbt(source: Path, name: str, *words: str, **variables: object) -> None:
     """Run a dbt command on the warehouse of that name; its output goes to stderr."""
-    command = [str(Path(sys.executable).with_name("dbt")), "--quiet", *words, *options_of(name, project, **variables)]
+    command = [str(Path(sys.executable).with_name("dbt")), "--quiet", *words, *options_of(name, **variables)]
     environment = os.environ | environment_of(source, name)
-    subprocess.run(command, check=True, env=environment, cwd=project, stdout=sys.stderr)
+    subprocess.run(command, check=True, env=environment, cwd=PROJECT, stdout=sys.stderr)
 
 
 def environment_of(source: Path, name: str) -> dict[str, str]:
@@ -98,20 +87,29 @@ def environment_of(source: Path, name: str) -> dict[str, str]:
     return {f"LIFE_STAGE_{key}": str(path) for key, path in paths.items()}
 
 
-def options_of(name: str, project: Path = PROJECT, **variables: object) -> list[str]:
+def options_of(name: str, **variables: object) -> list[str]:
     """Options of dbt in the runs of that name."""
-    options = ["--project-dir", str(project), "--profiles-dir", str(project), "--vars", json.dumps(variables)]
+    options = ["--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT), "--vars", json.dumps(variables)]
     return [*options, "--target-path", str(WORK / f"{name}_target"), "--log-path", str(WORK / f"{name}_logs")]
 
 
-def run_results(name: str) -> list[dict]:
-    """dbt's run results of the last build of that name."""
-    return json.loads((WORK / f"{name}_target" / "run_results.json").read_text())["results"]
+def compiled(name: str, model: str, month: str, model_version: str) -> str:
+    """The compiled SQL of a model in the build of that name, for a month and a model version."""
+    sql = next((WORK / f"{name}_target" / "compiled").rglob(f"{model}.sql")).read_text()
+    return sql.replace("__month__", month).replace("__model_version__", model_version)
 
 
-def compiled(name: str, model: str) -> str:
-    """The compiled SQL of a model in the build of that name; month and model version are placeholders."""
-    return next((WORK / f"{name}_target" / "compiled").rglob(f"{model}.sql")).read_text()
+def queries(case: str, **values: object) -> dict[str, str]:
+    """The queries of cases/<case>.sql by the name in the comment above each, with values for its Jinja."""
+    import jinja2  # measured processes import this file
+
+    text = jinja2.Template((CASES / f"{case}.sql").read_text()).render(values)
+    return dict(re.findall(r"^-- name: (.+)\n((?:(?!-- name: ).*\n?)*)", text, flags=re.M))
+
+
+def progress(text: str) -> None:
+    """Print a line to stderr."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def measured(work: Callable, *arguments: object) -> dict[str, float]:
@@ -153,8 +151,8 @@ def self_cpu() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def child_usage(work: Callable) -> dict[str, float]:
-    """CPU seconds and peak memory of the child processes of some work."""
+def of_children(work: Callable) -> dict[str, float]:
+    """CPU seconds of the child processes of some work, and peak memory of the largest."""
     work()
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return {"cpu_s": used.ru_utime + used.ru_stime, "peak_mb": used.ru_maxrss / 1024}
@@ -168,13 +166,21 @@ def in_turn(pieces: dict[str, Callable[[], dict]], runs: int = RUNS) -> dict[str
             figures = work()
             if number:
                 found[name].append(figures)
-            print(f"  round {number} of {runs}: {name} {figures['cpu_s']:.2f} CPU-s", file=sys.stderr, flush=True)
+            progress(f"  round {number} of {runs}: {name} {figures['cpu_s']:.2f} CPU-s")
     return found
 
 
 def ratio(found: dict[str, list[dict]], of: str, to: str) -> float:
     """Median over the rounds of the ratio of CPU seconds of two pieces of work."""
-    return median(a["cpu_s"] / b["cpu_s"] for a, b in zip(found[of], found[to], strict=True))
+    return float(np.median([a["cpu_s"] / b["cpu_s"] for a, b in zip(found[of], found[to], strict=True)]))
+
+
+def show(title: str, found: dict[str, list[dict]], ratios: dict[str, float]) -> None:
+    """Print medians over the rounds, and ratios."""
+    print(f"{title}; medians of {len(next(iter(found.values())))} rounds:")
+    for name, runs in found.items():
+        cpu_s, wall_s, peak_mb = (np.median([run[key] for run in runs]) for key in ("cpu_s", "wall_s", "peak_mb"))
+        print(f"  {name:28} {cpu_s:8.2f} CPU-s {wall_s:8.1f} s {peak_mb:8,.0f} MiB {ratios.get(name, 0):8.2f} x")
 
 
 def machine() -> str:

@@ -1,0 +1,138 @@
+-- Queries of bench/checkout.py: the households' purchases in the format of the data contract, and baby goods.
+-- name: views
+create view transactions as from read_parquet('{{ data }}/transactions.parquet')
+;
+create view products as from read_parquet('{{ data }}/products.parquet')
+;
+create view chosen as
+select product_id
+from transactions
+group by product_id
+having count(distinct household_id) >= 25
+;
+-- name: actions
+-- A product may have several lines in a basket; a number distinguishes equal lines.
+select
+    concat(
+        basket_id,
+        '-',
+        product_id,
+        '-',
+        row_number() over (
+            partition by basket_id, product_id order by transaction_timestamp, store_id, quantity, sales_value
+        )
+    ) as action_id,
+    household_id as user_id,
+    transaction_timestamp as occurred_at,
+    'purchase' as action,
+    product_id as item_id,
+    case when quantity between 1 and 1000 then quantity else 1 end as quantity,
+    basket_id as session_id
+from transactions
+semi join chosen using (product_id)
+where transaction_timestamp < timestamp '{{ until }}'
+order by action_id
+;
+-- name: items
+select
+    product_id as item_id,
+    product_type as title,
+    department as category,
+    coalesce(product_category, department) as leaf_category,
+    concat(brand, ' ', manufacturer_id) as brand,
+    package_size as size
+from products
+semi join chosen using (product_id)
+order by item_id
+;
+-- name: no children
+select cast(null as varchar) as user_id, cast(null as date) as birth_date
+where false
+;
+-- name: children by first food
+-- A child is five months old at the first purchase of beginner's food, after two months without such a purchase.
+select
+    household_id as user_id,
+    date_trunc('month', first_food) - interval 5 month as birth_date,
+    first_food as registered_at
+from
+    (
+        select
+            household_id,
+            min(transaction_timestamp) as first_seen,
+            min(case when product_type = 'BABY FOOD - BEGINNER' then transaction_timestamp end) as first_food,
+            min(case when product_type = 'BABY FOOD JUNIOR ALL BRANDS' then transaction_timestamp end) as later_food
+        from transactions
+        inner join products using (product_id)
+        where transaction_timestamp < timestamp '2017-10-01'
+        group by household_id
+    )
+where first_food > first_seen + interval 60 day and (later_food is null or later_food >= first_food)
+order by household_id
+;
+-- name: has bought baby goods
+select count(items.item_no) > 0
+from checkout_queries as queries
+left join checkout_lines as lines on queries.user_id = lines.user_id and lines.acted_on < queries.queried_on
+left join
+    checkout_catalogue as items
+    on lines.item_no = items.item_no
+    and items.leaf_category in ('BABY FOODS', 'DIAPERS & DISPOSABLES', 'INFANT FORMULA')
+where queries.kind = 'cart' and queries.month in (select month from checkout_months where is_evaluated)
+group by queries.query_id
+order by queries.query_id
+;
+-- name: leaderboard
+select kind, model, metric, [value, lowest, highest] as figures
+from checkout_leaderboard
+where period = 'all' and segment = 'all'
+order by all
+;
+-- name: hybrid against habit
+select kind, metric, [difference, lowest, highest, relative_difference] as figures
+from checkout_comparisons
+where model = 'hybrid' and other_model = 'habit' and period = 'all' and segment = 'all'
+order by all
+;
+-- name: catalogue coverage
+-- Share of the catalogue among the top ten items of the evaluated carts.
+select model, count(distinct item_no) * 1.0 / (select count(*) from checkout_catalogue)
+from checkout_rankings
+inner join checkout_queries using (query_id)
+where kind = 'cart' and rank <= 10
+group by model
+order by model
+;
+-- name: recall of habits
+with
+    scores as (
+        select
+            queries.query_id,
+            lines.item_no,
+            sum(power(0.5, (queries.queried_on - lines.acted_on) / {{ half_life }}.0)) as score
+        from checkout_queries as queries
+        inner join checkout_lines as lines on queries.user_id = lines.user_id and lines.acted_on < queries.queried_on
+        anti join
+            checkout_query_items as known
+            on queries.query_id = known.query_id
+            and lines.item_no = known.item_no
+            and known.context = 'cart'
+        where queries.kind = 'cart' and queries.month in (select month from checkout_months where is_evaluated)
+        group by queries.query_id, lines.item_no
+    ),
+    served as (
+        select query_id, item_no
+        from scores
+        qualify row_number() over (partition by query_id order by score desc, item_no) <= 10
+    )
+select avg(found * 1.0 / n_relevant)
+from
+    (
+        select queries.query_id, queries.n_relevant, count(served.item_no) as found
+        from checkout_queries as queries
+        inner join checkout_relevant_items as relevant_items on queries.query_id = relevant_items.query_id
+        left join served on relevant_items.query_id = served.query_id and relevant_items.item_no = served.item_no
+        where queries.kind = 'cart' and queries.month in (select month from checkout_months where is_evaluated)
+        group by all
+    )
+;
