@@ -44,9 +44,8 @@
 
 {% macro erase_users_without_consent() %}
     {# Erases the users whose consent was revoked since the last run, before any other step. #}
-    {% set before = input_hashes_of("consents") if load_relation(build_log()) else {} %}
     {% if has_source("consents") %} {% do operate("erase_without_consent") %}
-    {% elif before %}
+    {% elif state_of("consents") %}
         {% do fail(
             "LS-CON-002",
             "the source table consents is gone, although earlier runs excluded users by it",

@@ -44,8 +44,3 @@
     {#- SQL: the stability index above which the level is error. -#}
     (0.25 + 3 * by_chance)
 {%- endmacro %}
-
-{% macro table_of_last_run(name) %}
-    {# The table of the run before, or none. It is no dbt ancestor, so it may be built later in the run. #}
-    {% do return(adapter.get_relation(target.database, target.schema, name) if execute else none) %}
-{% endmacro %}

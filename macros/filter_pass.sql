@@ -93,26 +93,26 @@
 {% macro start_pass(months, target_relation, state_table) %}
     {# Creates the tables of the pass, unless they are those of an unfinished pass of the same months. #}
     {% set hash, relation = local_md5(tojson(months) ~ state_version()), pass_relation() %}
-    {% if input_hashes_of(relation.identifier).values() | list != [hash] %}
+    {% if state_of(relation.identifier) != hash %}
         {% set statements = drop_pass() %}
         {% set tables = {"": target_relation, "_cells": state_table, "_rows": "(" ~ months[0].rows ~ ")"} %}
         {% for part, rows in tables.items() %}
             {% do statements.append("create table " ~ pass_relation(part) ~ " as select * from " ~ rows ~ " limit 0") %}
         {% endfor %}
-        {% do run_as_one(statements + record_month(relation.identifier, "1970-01-01", hash)) %}
+        {% do run_as_one(statements + record_state(relation.identifier, hash)) %}
     {% endif %}
 {% endmacro %}
 
 {% macro drop_unfinished_pass() %}
     {# Drops the tables of a pass that its months no longer need. #}
-    {% if runs_python_in_batches() and input_hashes_of(pass_relation().identifier) %}
+    {% if runs_python_in_batches() and state_of(pass_relation().identifier) %}
         {% do run_as_one(drop_pass()) %}
     {% endif %}
 {% endmacro %}
 
 {% macro drop_pass() %}
     {# Statements that drop the tables of a pass and its record. #}
-    {% set statements = unrecord_month(pass_relation().identifier, "1970-01-01") %}
+    {% set statements = forget_state(pass_relation().identifier) %}
     {% for part in ["", "_cells", "_rows"] %}
         {% do statements.append("drop table if exists " ~ pass_relation(part)) %}
     {% endfor %}

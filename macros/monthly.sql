@@ -27,32 +27,6 @@
     {% do return(" where month = date '" ~ row.month ~ "'") %}
 {% endmacro %}
 
-{% macro build_log() %}
-    {# The table of the input hash of every month of every monthly table. #}
-    {% do return(api.Relation.create(target.database or none, target.schema, "build_log", type="table")) %}
-{% endmacro %}
-
-{% macro create_build_log() %}
-    {# SQL: creates the build log. A record is written in the same transaction as its month. #}
-    {% set columns = "model string, month date, input_hash string, run_id string, built_at timestamp" %}
-    {% do return(
-        "create table if not exists "
-        ~ build_log()
-        ~ " ("
-        ~ columns
-        ~ ")"
-        ~ partitioned_by_month("model, month")
-    ) %}
-{% endmacro %}
-
-{% macro input_hashes_of(model_name) %}
-    {# {month: input hash} of the months that the table holds. #}
-    {% set built = {} %}
-    {% set sql = "select month, input_hash from " ~ build_log() ~ " where model= '" ~ model_name ~ "'" %}
-    {% for row in run_query(sql).rows %} {% do built.update({row["month"] | string: row["input_hash"]}) %} {% endfor %}
-    {% do return(built) %}
-{% endmacro %}
-
 {% macro write_month(relation, row, sql) %}
     {# Statements that replace the month by the rows of the query. The record is removed first and written last, so that
        only complete months count as built, also without transactions. #}

@@ -24,7 +24,7 @@
         if staged
         else []
     ) %}
-    {% set kept = retained_from("keep_actions_months") %}
+    {% set kept = retained_from("actions") %}
     {% set sql %}
         select
             month,

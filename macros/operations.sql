@@ -12,7 +12,7 @@
     {% set facts = {
         "run_id": invocation_id,
         "started_at": run_started_at.strftime("%Y-%m-%d %H:%M:%S.%f"),
-        "created": [create_build_log(), create_node_hashes()] + create_tombstones(),
+        "created": [create_build_log(), create_project_state(), create_node_hashes()] + create_tombstones(),
         "derived": derived,
         "recursive": recursive_models() | sum(start=[]),
         "first_month": archived_before(),
@@ -82,18 +82,4 @@
         {% do ids.append("select " ~ id_of("user_id") ~ " as id from (" ~ source_rows(table) ~ ")") %}
     {% endfor %}
     {% do return({"ids": ids | join(" union all "), "pseudonym": pseudonym("id")}) %}
-{% endmacro %}
-
-{% macro state_version() %}
-    {# The version of the stored tables that this project reads and writes. #}
-    {% do return(6) %}
-{% endmacro %}
-
-{% macro state_version_found() %}
-    {# The version of the stored tables; 0: none. Version 1 did not record itself. #}
-    {% if load_relation(build_log()) %} {% do return(input_hashes_of("state").get("1970-01-01", 1) | int) %} {% endif %}
-    {% set before_3 = adapter.get_relation(target.database, target.schema, "built_months") %}
-    {% if before_3 is none %} {% do return(0) %} {% endif %}
-    {% set sql = "select max(fingerprint) as version from " ~ before_3 ~ " where model= 'state'" %}
-    {% do return((run_query(sql).rows[0]["version"] or 1) | int) %}
 {% endmacro %}

@@ -59,7 +59,7 @@
     {% set months %}
         select model as node, md5(string_agg(concat(month, input_hash), ' ' order by month)) as output_hash
         from {{ build_log() }}
-        where month > date '1970-01-01' and model in ({{ quoted(nodes) }})
+        where model in ({{ quoted(nodes) }})
         group by model
     {% endset %}
     {% set tables %}
@@ -202,7 +202,7 @@
     {#- SQL: the path as LIFE_STAGE_SOURCE begins it; Spark returns absolute paths. A relative name may occur twice in
         a path: the source is the one that a table's name follows. -#}
     {%- set directory = source_directory() ~ "/" -%}
-    {%- set tables = graph.sources.values() | map(attribute="name") | join("|") if execute -%}
+    {%- set tables = graph.sources.values() | selectattr("source_name", "equalto", "shop") | map(attribute="name") | join("|") if execute -%}
     {%- set is_whole = directory.startswith("/") or "://" in directory -%}
     {%- if is_whole -%} substr({{ path }}, instr({{ path }}, '{{ directory }}'))
     {%- else -%} regexp_extract({{ path }}, r'/(\Q{{ directory }}\E({{ tables }})[/.].*)', 1)
@@ -349,7 +349,10 @@
 
 {% macro is_partitioned(relation) %}
     {# True on Spark for tables by month, except derived ones: they are built anew by every run. #}
-    {% do return(target.type == "spark" and not (modules.life_stage.is_derived(model) and relation.identifier == this.identifier)) %}
+    {% do return(
+        target.type == "spark"
+        and not (modules.life_stage.is_derived(model) and relation.identifier == this.identifier)
+    ) %}
 {% endmacro %}
 
 {% macro months_without_rows(relation, sql) -%}
@@ -418,6 +421,31 @@
     {% endif %}
     {% set key = "model= '" ~ model_name ~ "' and month = date '" ~ month ~ "'" %}
     {% do return(["delete from " ~ build_log() ~ " where " ~ key]) %}
+{% endmacro %}
+
+{% macro record_state(key, value) %}
+    {# Statements that record a fact in project_state. #}
+    {% if target.type == "spark" %}
+        {% do return(
+            [
+                "insert overwrite table "
+                ~ project_state()
+                ~ " partition (key= '"
+                ~ key
+                ~ "') select '"
+                ~ value
+                ~ "'"
+            ]
+        ) %}
+    {% endif %}
+    {% do return(
+        forget_state(key) + ["insert into " ~ project_state() ~ " values ('" ~ key ~ "', '" ~ value ~ "')"]
+    ) %}
+{% endmacro %}
+
+{% macro forget_state(key) %}
+    {# Statements that remove a fact from project_state; DuckDB only. #}
+    {% do return(["delete from " ~ project_state() ~ " where key = '" ~ key ~ "'"]) %}
 {% endmacro %}
 
 {% macro step_relation() %}

@@ -22,15 +22,14 @@
         {% for table in ["consents", "requests"] if has_source(table) %} {% do check_source(table) %} {% endfor %}
         {% do check_spark() %}
         {% do erase_users_without_consent() %}
-        {% do run_as_one([create_build_log()] + create_tombstones()) %}
+        {% do run_as_one([create_project_state(), create_build_log()] + create_tombstones()) %}
         {% if skips_unchanged() %} {% do run_as_one([create_node_hashes()]) %} {% endif %}
-        {% if var("source_schema") and not input_hashes_of("source_schema") %}
-            {% do run_as_one(record_month("source_schema", "1970-01-01", var("source_schema"))) %}
+        {% if var("source_schema") and not state_of("source_schema") %}
+            {% do run_as_one(record_state("source_schema", var("source_schema"))) %}
         {% endif %}
-        {% if not input_hashes_of("settings") %}
+        {% if not state_of("settings") %}
             {% do run_as_one(
-                record_month("settings", "1970-01-01", settings_hash())
-                + record_month("state", "1970-01-01", state_version())
+                record_state("settings", settings_hash()) + record_state("state_version", state_version())
             ) %}
         {% endif %}
     {% endif %}
@@ -78,8 +77,8 @@
         "states_outside": states_outside(),
         "columns_of_user_stages": contract,
         "feature_files": feature_files,
-        "first_actions_month": retained_from("keep_actions_months"),
-        "first_features_month": retained_from("keep_features_months"),
+        "first_actions_month": retained_from("actions"),
+        "first_features_month": retained_from("features"),
     } %}
     {% set given = (invocation_args_dict.get("vars") or {}).keys() | reject("in", renamed_vars().values()) | list %}
     {% do fail_all(modules.life_stage.wrong_settings(values, given, run)) %}
@@ -120,11 +119,11 @@
     {# Fails if the source is not the one that the warehouse was built from, since months of two shops would be mixed.
        #}
     {% set inventory = adapter.get_relation(target.database, target.schema, "source_file_months") %}
-    {% set known = input_hashes_of("source_schema").values() | list if load_relation(build_log()) else [] %}
-    {% if var("source_schema") and known and known[0] != var("source_schema") %}
+    {% set known = state_of("source_schema") %}
+    {% if var("source_schema") and known and known != var("source_schema") %}
         {% do fail(
             "LS-SRC-005",
-            "this warehouse was built from another source, the schema " ~ known[0],
+            "this warehouse was built from another source, the schema " ~ known,
             "set LIFE_STAGE_WAREHOUSE to another file and LIFE_STAGE_PUBLISHED to another path",
         ) %}
     {% endif %}
@@ -195,9 +194,8 @@
 
 {% macro check_version() %}
     {# Fails if the stored tables are of another version of the project. #}
-    {% set built = load_relation(build_log()) %}
     {% set found = state_version_found() %}
-    {% if found not in (0, state_version()) and (not built or input_hashes_of("settings")) %}
+    {% if found not in (0, state_version()) %}
         {% do fail(
             "LS-STA-003",
             "the tables of this warehouse are of version " ~ found ~ ", the project's of " ~ state_version(),
@@ -214,8 +212,8 @@
     {# Fails if the stored tables are of another version, or settings differ from those of the warehouse: stored months
        and pseudonyms would not match new ones. #}
     {% do check_version() %}
-    {% set recorded = input_hashes_of("settings").values() | list if load_relation(build_log()) else [] %}
-    {% if recorded and recorded[0] != settings_hash() %}
+    {% set recorded = state_of("settings") %}
+    {% if recorded and recorded != settings_hash() %}
         {% do fail(
             "LS-STA-002",
             "stages, age_bin_edges, business_timezone, train_share, validation_share or the key LIFE_STAGE_ID_KEY differ from those this warehouse was built with",
@@ -232,9 +230,12 @@
     {% if runs is none or run_query("select count(*) as n from " ~ runs).rows[0]["n"] == 0 %}
         {% do return("") %}
     {% endif %}
-    {% set names, by_month = ["build_log", "erased_users", "erased_action_hashes"], recursive_models() | sum(
-        start=[]
-    ) %}
+    {% set names, by_month = [
+        "build_log",
+        "project_state",
+        "erased_users",
+        "erased_action_hashes",
+    ], recursive_models() | sum(start=[]) %}
     {% for node in graph.nodes.values() if node.resource_type == "model" and node.config.full_refresh is false %}
         {% if node.config.materialized == "monthly" %} {% do by_month.append(node.name) %}
         {% elif node.config.materialized != "recursive_monthly" %} {% do names.append(node.name) %}

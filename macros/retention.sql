@@ -2,22 +2,8 @@
    Months are dropped only after a complete run, so that no pending computation needs them. #}
 {% macro layers() %}
     {# {layer: months to keep} of the layers with limited retention. #}
-    {% set months = {
-        "keep_actions_months": var("keep_actions_months"),
-        "keep_features_months": var("keep_features_months"),
-    } %}
+    {% set months = {"actions": var("keep_actions_months"), "features": var("keep_features_months")} %}
     {% do return(dict(months.items() | selectattr(1))) %}
-{% endmacro %}
-
-{% macro retained_from(layer) %}
-    {# The first month that the layer holds, as text. Earlier months are never read or recomputed. #}
-    {% set recorded = input_hashes_of(layer) if execute and load_relation(build_log()) else {} %}
-    {% do return(recorded.keys() | max if recorded else "0001-01-01") %}
-{% endmacro %}
-
-{% macro archived_before() %}
-    {# The first month that every layer still holds, as text. #}
-    {% do return([retained_from("keep_actions_months"), retained_from("keep_features_months")] | max) %}
 {% endmacro %}
 
 {% macro drop_old_months(results) %}

@@ -64,3 +64,8 @@
         ) %}
     {% endif %}
 {% endmacro %}
+
+{% macro existing(relation) %}
+    {# The relation, or none before the run that first builds it. #}
+    {% do return(load_relation(relation) if execute else none) %}
+{% endmacro %}

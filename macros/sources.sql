@@ -59,7 +59,7 @@
 
 {% macro contract_columns(table) %}
     {# The columns that models/sources.yml declares for the table: a list of nodes with name, data_type, meta. #}
-    {% for node in graph.sources.values() if node.name == table %}
+    {% for node in graph.sources.values() if node.name == table and node.source_name == "shop" %}
         {% do return(node.columns.values() | list) %}
     {% endfor %}
 {% endmacro %}

@@ -3,7 +3,7 @@ with
     rows_delivered as (
         select month, sum(n_rows) as n_rows
         from {{ ref("source_file_months") }}
-        where is_present and month >= date '{{ retained_from("keep_actions_months") }}'
+        where is_present and month >= date '{{ retained_from("actions") }}'
         group by month
     )
 select rows_delivered.month, rows_delivered.n_rows, staged.n_actions, staged.n_rejected, staged.n_duplicates

@@ -18,7 +18,7 @@ with
         from counted
         union all
         select last_acted_on, content_hash
-        from {{ erased_action_hashes() }}
+        from {{ source("state", "erased_action_hashes") }}
         where month = {{ this_month() }}
     ),
     hashed as (

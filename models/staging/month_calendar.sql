@@ -23,7 +23,7 @@ select
     case
         when coalesce(action_months.n_rows, 0) = 0
         then 'missing'
-        when absent.month is not null or calendar.month < date '{{ retained_from("keep_actions_months") }}'
+        when absent.month is not null or calendar.month < date '{{ retained_from("actions") }}'
         then 'archived'
         when action_months.n_actions = 0
         then 'unusable'

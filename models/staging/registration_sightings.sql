@@ -1,7 +1,7 @@
 -- Registrations without a time, one row per user, child number and birth date, with the newest closed month of the run
 -- that first saw them. They count from that month on, so that later runs leave earlier months as they are.
 {{ config(meta={"always_built": true}) }}
-{% set last_run = table_of_last_run("registration_sightings") %}
+{% set last_run = existing(this) %}
 with
     newest as (select max(month) as month from {{ ref("month_calendar") }} where is_closed),
     registrations as (

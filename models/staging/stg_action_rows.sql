@@ -1,10 +1,6 @@
 -- Raw actions with their validation result, one row per raw row: valid, rejected (with reasons) or duplicate.
 -- Validation comes first; valid rows are then deduplicated by action_id within the month.
-{{
-    config(
-        materialized="monthly", full_refresh=false, meta={"months": "months_to_stage", "keep": "keep_actions_months"}
-    )
-}}
+{{ config(materialized="monthly", full_refresh=false, meta={"months": "months_to_stage", "keep": "actions"}) }}
 -- depends_on: {{ ref("source_file_months") }} {{ ref("stg_consents") }} {% do source("shop", "actions") %}
 with
     dated as ({{ dated_actions("__source_rows__") }}),

@@ -4,13 +4,15 @@ import json
 
 import pytest
 from kill_runner import run
-from project import SMALL, Shop, copy_shop
+from project import SMALL, Shop
 from reliability import observe
 from test_erasure import CONSENTS, holding, published_rows
 from test_kills import assert_equal, published, put, tables
 
 AS_OF_VERSION_4 = [
-    "update build_log set input_hash = '4' where model = 'state'",
+    "update project_state set key = 'state', value = '4' where key = 'state_version'",
+    "insert into build_log (model, month, input_hash) select key, date '1970-01-01', value from project_state",
+    "drop table project_state",
     "drop table household_weights",
     "alter table birth_month_filter drop column no_child_log_ratio",
 ]

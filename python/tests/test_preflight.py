@@ -182,7 +182,7 @@ def test_the_schema_of_another_shop_stops_the_run(shop):
         "create schema shop_a",
         *(f"create table shop_a.{table} as select 1 as x" for table in ("actions", "items", "children")),
         "delete from source_file_months",
-        "insert into build_log (model, month, input_hash) values ('source_schema', '1970-01-01', 'shop_b')",
+        "insert into project_state values ('source_schema', 'shop_b')",
     )
     assert_stops(shop, "LS-SRC-005", "the schema shop_b", source_schema="shop_a")
 
@@ -207,6 +207,7 @@ def test_the_source_of_another_shop_stops_the_run(shop):
         pytest.param("dynamic_fusion_cells", marks=pytest.mark.slow),
         pytest.param("stage_scores", marks=pytest.mark.slow),
         "build_log",
+        "project_state",
         pytest.param("search_terms", marks=pytest.mark.slow),
     ],
 )

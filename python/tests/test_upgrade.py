@@ -46,7 +46,9 @@ def project_of(commit: str, folder: Path) -> None:
     if found.returncode != 0:
         pytest.skip(f"commit {commit} is not in this checkout's history")
     archive = folder.with_suffix(".tar")
-    command = ["git", "archive", "--output", str(archive), commit, "--", *PROJECT_FILES, "python/life_stage"]
+    names = subprocess.run(["git", "ls-tree", "--name-only", commit], cwd=PROJECT, capture_output=True, text=True)
+    files = [name for name in PROJECT_FILES if name in names.stdout.splitlines()]
+    command = ["git", "archive", "--output", str(archive), commit, "--", *files, "python/life_stage"]
     subprocess.run([*command, "python/dbt_life_stage.py"], cwd=PROJECT, check=True)
     folder.mkdir()
     subprocess.run(["tar", "-xf", str(archive), "-C", str(folder)], check=True)
@@ -65,7 +67,6 @@ def version_2(base, tmp_path_factory):
         str(SMALL),
         "--exclude-resource-type",
         "test",
-        "unit_test",
         "--project-dir",
         ".",
         "--exclude",
@@ -83,7 +84,7 @@ def version_2(base, tmp_path_factory):
     assert run.returncode == 0, run.stdout[-5000:]
     for name in [*PROJECT_FILES, "python", "target", "logs"]:
         path = shop.folder / name
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     fresh = make_shop(shop.folder.with_name("fresh"), like=base)
     for name in [*PROJECT_FILES, "python", "target"]:
         shutil.move(fresh.folder / name, shop.folder / name)

@@ -1,9 +1,5 @@
 -- Distinct search terms, one row per month and term.
-{{
-    config(
-        materialized="monthly", full_refresh=false, meta={"months": "closed_months", "keep": "keep_actions_months"}
-    )
-}}
+{{ config(materialized="monthly", full_refresh=false, meta={"months": "closed_months", "keep": "actions"}) }}
 -- depends_on: {{ ref("month_calendar") }}
 select distinct {{ this_month() }} as month, search_term
 from {{ ref("stg_actions") }}

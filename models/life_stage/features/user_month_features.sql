@@ -1,10 +1,6 @@
 -- Features per user and month: number of active days per feature, or the value of a feature group. Days are robust to
 -- click bursts and bulk purchases.
-{{
-    config(
-        materialized="monthly", full_refresh=false, meta={"months": "months_to_count", "keep": "keep_features_months"}
-    )
-}}
+{{ config(materialized="monthly", full_refresh=false, meta={"months": "months_to_count", "keep": "features"}) }}
 -- depends_on: {{ ref("month_calendar") }}
 with
     observed_days as (

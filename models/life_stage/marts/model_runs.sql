@@ -17,7 +17,7 @@ with
     -- Months built by an earlier unfinished run count for this one.
     months_built as (
         select model, month
-        from {{ build_log() }}
+        from {{ source("state", "build_log") }}
         {% if is_incremental() %}
             where built_at > (select coalesce(max(started_at), timestamp '1970-01-01') from {{ this }})
         {% endif %}

@@ -1,7 +1,10 @@
 -- Retraining triggers, one row per trigger, month and measure: feature drift above the error level, or accuracy below
 -- quality_floor.
 {{ config(materialized="view") }}
-{% set models, quality = table_of_last_run("stage_coefficients"), table_of_last_run("monitor_quality") %}
+{% set models, quality = (
+    existing(source("last_run", "stage_coefficients")),
+    existing(source("last_run", "monitor_quality")),
+) %}
 select 'drift' as reason, month, feature as measure, stability_index as value, {{ error_threshold() }} as threshold
 from {{ ref("model_drift") }}
 where level = 'error'

@@ -39,7 +39,7 @@ with
             and months_of_users.month = {{ months_after("last_year.month", 12) }}
         where
             (this_year.month is not null or last_year.month is not null)
-            and months_of_users.month >= date '{{ retained_from("keep_features_months") }}'
+            and months_of_users.month >= date '{{ retained_from("features") }}'
     )
 select
     cast(row_number() over (order by user_id, month) as integer) as row_no,

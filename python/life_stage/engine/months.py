@@ -84,8 +84,8 @@ def is_derived(node: Node) -> bool:
 
 
 def is_always_built(node: Node) -> bool:
-    """Whether a node reads more than its parents: sources, the clock (meta.always_built), its own last state."""
-    reads_source = any(name.startswith("source.") for name in node["depends_on"]["nodes"])
+    """Whether a node reads more than its parents: the shop, the clock (meta.always_built), its own last state."""
+    reads_source = any(".shop." in name for name in node["depends_on"]["nodes"] if name.startswith("source."))
     return reads_source or node["config"]["meta"].get("always_built") is True
 
 

@@ -98,16 +98,16 @@ class Warehouse:
         sql += " and schema_name = current_schema() and list_contains(?, table_name)"
         return self.values(sql, tables) == [len(tables)]
 
-    def record(self, model: str, month: str, input_hash: object) -> None:
-        """Replace the record of a month in the build log."""
-        self.session.execute("delete from build_log where model = ? and month = ?", [model, month])
-        row = [model, month, str(input_hash), self.run_id, self.started_at]
-        self.session.execute("insert into build_log values (?, ?, ?, ?, ?)", row)
+    def record(self, key: str, value: object) -> None:
+        """Record a fact in project_state."""
+        self.session.execute("delete from project_state where key = ?", [key])
+        self.session.execute("insert into project_state values (?, ?)", [key, str(value)])
 
-    def recorded(self, model: str) -> dict[str, str]:
-        """{month: input hash} of a model in the build log."""
-        sql = "select month::varchar, input_hash from build_log where model = ?"
-        return dict(self.session.execute(sql, [model]).fetchall())
+    def recorded(self, key: str) -> str | None:
+        """A fact in project_state; None without one."""
+        if not self.has("project_state"):
+            return None
+        return next(iter(self.values("select value from project_state where key = ?", key)), None)
 
     def rebuild_derived(self) -> None:
         """Cause the next run to build every node again, and every month of derived tables."""

@@ -84,7 +84,7 @@ def erase_without_consent(warehouse: Warehouse, consenting: str, purpose: str, m
     session.execute(f"create temp table consenting_users as {consenting}")
     sql = "select coalesce(sum(hash(user_id)::hugeint)::varchar, 'nobody') from consenting_users"
     (consents,) = warehouse.values(sql)
-    if warehouse.has("build_log") and list(warehouse.recorded("consents").values()) == [consents]:
+    if warehouse.recorded("consents") == consents:
         return
     known = f"select distinct user_id from ({users_of(warehouse)}) where user_id is not null"
     revoked = f"{known} and user_id not in (select user_id from consenting_users)"
@@ -101,7 +101,7 @@ def erase_without_consent(warehouse: Warehouse, consenting: str, purpose: str, m
     else:
         with warehouse.transaction():
             warehouse.run(warehouse.created)
-            warehouse.record("consents", "1970-01-01", consents)
+            warehouse.record("consents", consents)
 
 
 def erase_rows(warehouse: Warehouse, reason: str, consents: str | None = None) -> int:
@@ -122,7 +122,7 @@ def erase_rows(warehouse: Warehouse, reason: str, consents: str | None = None) -
         if consents is None:
             session.execute(TOMBSTONES, [warehouse.run_id, warehouse.started_at])
         else:
-            warehouse.record("consents", "1970-01-01", consents)
+            warehouse.record("consents", consents)
         if warehouse.has("stg_action_rows"):
             reject_actions(warehouse, reason)
         if warehouse.has("checkout_queries"):

@@ -12,6 +12,9 @@ KIND = """
     select case table_type when 'VIEW' then 'view' else 'table' end from information_schema.tables
     where table_catalog = current_database() and table_schema = current_schema() and table_name = ?
 """
+MOVE = """
+    insert into project_state select '{new}', max({value}) from build_log where model = '{old}' having count(*) > 0
+"""
 COEFFICIENTS = ("stage_coefficients", "evaluation_coefficients")
 RENAMED_COLUMNS = {
     "built_months": {"fingerprint": "input_hash"},
@@ -64,6 +67,8 @@ REBUILT = [
     "unit_evidence",
 ]
 SECOND_CHILD = ("pair_filter", "pair_filter_cells", "second_child_thresholds")
+LIMITS = {"keep_actions_months": "first_actions_month", "keep_features_months": "first_features_month"}
+FACTS = {"state": "state_version", "settings": "settings", "source_schema": "source_schema", "consents": "consents"}
 
 
 def migrate(warehouse: Warehouse, found: int, wanted: int, **columns: list[str] | dict[str, str]) -> None:
@@ -78,12 +83,12 @@ def migrate(warehouse: Warehouse, found: int, wanted: int, **columns: list[str] 
             " LIFE_STAGE_WAREHOUSE, or use the newer project; nothing was changed"
         )
     with warehouse.transaction():
-        for version, steps in versions(warehouse.first_month, **columns).items():
+        for version, steps in versions(first_month(warehouse), **columns).items():
             for table, statement in steps if version > found else ():
                 kind = warehouse.values(KIND, table)
                 if kind or not table:
                     warehouse.session.execute(statement.format(table=table, kind="".join(kind)))
-        warehouse.record("state", "1970-01-01", wanted)
+        warehouse.record("state_version", wanted)
     print(f"Migrated the stored tables from version {found} to version {wanted}.")
 
 
@@ -147,7 +152,22 @@ def versions(
             unrecord("checkout_examples"),
             unrecord("checkout_neighbours"),
         ],
+        # Facts about the warehouse leave the build log.
+        7: [
+            create("project_state", {"key": "string", "value": "string"}),
+            *(("", MOVE.format(value="input_hash", old=old, new=new)) for old, new in FACTS.items()),
+            *(("", MOVE.format(value="month::varchar", old=old, new=new)) for old, new in LIMITS.items()),
+            *(unrecord(name) for name in LIMITS),
+            ("", "delete from build_log where month = date '1970-01-01'"),
+        ],
     }
+
+
+def first_month(warehouse: Warehouse) -> str:
+    """The first month that retention has not dropped, from the log of versions 1 to 6."""
+    log = "build_log" if warehouse.has("build_log") else "built_months"
+    limits = f"select coalesce(max(month), date '0001-01-01')::varchar from {log} where list_contains(?, model)"
+    return warehouse.values(limits, list(LIMITS))[0]
 
 
 def add_column(table: str, name: str, type_: str) -> Step:

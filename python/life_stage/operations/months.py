@@ -18,13 +18,13 @@ def drop_old_months(warehouse: Warehouse, layers: dict[str, dict]) -> None:
     """
     for layer, kept in layers.items():
         (month,) = warehouse.values(JANUARY, kept["months"])
-        if month is not None and month > max(warehouse.recorded(layer), default=NEVER):
+        if month is not None and month > (warehouse.recorded(limit := f"first_{layer}_month") or NEVER):
             with warehouse.transaction():
                 for table in kept["tables"]:
                     warehouse.session.execute(f"delete from {table} where month < ?::date", [month])
                 erase_unused_terms(warehouse)
                 warehouse.rebuild_derived()
-                warehouse.record(layer, month, "kept from here on")
+                warehouse.record(limit, month)
 
 
 def rebuild_posteriors(warehouse: Warehouse) -> None:

@@ -17,17 +17,18 @@ POSTERIORS = ["stage_log_likelihoods", "birth_month_filter", "dynamic_fusion"]
 @pytest.mark.fault("State", "tables of a newer project version", "LS-STA-003, no change")
 @pytest.mark.slow
 def test_tables_of_a_newer_version_stop_the_run(shop):
-    shop.change("update build_log set input_hash = '99' where model = 'state'")
+    shop.change("update project_state set value = '99' where key = 'state_version'")
     assert_stops(shop, "LS-STA-003", "of version 99", "use the newer project", "nothing was changed")
 
 
 def test_stored_columns_change_only_with_the_version_of_the_state(base):
     """After a change add a migration to python/life_stage/operations/migrations.py and update state_columns.json."""
-    ((version,),) = base.query("select input_hash from build_log where model = 'state'")
+    ((version,),) = base.query("select value from project_state where key = 'state_version'")
     recorded = {name for (name,) in base.query("select distinct model from build_log")} & set(base.tables())
     names = [name for name in recorded if not re.fullmatch(DERIVED, name)]  # others are built anew after a change
     names += [
         "build_log",
+        "project_state",
         "model_runs",
         "source_file_months",
         "stage_coefficients",
