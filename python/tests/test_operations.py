@@ -4,7 +4,7 @@ import json
 
 import pytest
 from kill_runner import run
-from project import SMALL, Shop, copy_shop
+from project import SMALL, Shop
 from reliability import observe
 from test_erasure import CONSENTS, holding, published_rows
 from test_kills import assert_equal, published, put, tables
@@ -16,9 +16,7 @@ AS_OF_VERSION_4 = [
 ]
 
 
-def operate(
-    shop: Shop, operation: str, kill_at: int | None = None, watch: str = "operation", **arguments
-) -> list[dict]:
+def operate(shop: Shop, operation: str, kill_at: int | None = None, watch: str = "operation", **arguments) -> list:
     """Run an operation, to its end or to a boundary; returns the boundaries."""
     variables = SMALL | {"keep_actions_months": 1}  # of 2017-02: January is the first month to keep
     call = json.dumps({"operation": operation, "arguments": arguments})
