@@ -1,8 +1,8 @@
 """Runner that kills dbt before a given step of a model.
 
-LIFE_STAGE_KILL_MODELS names the models to watch, "operation" those of life_stage.operations: every SQL statement they issue, BEGIN and COMMIT included, and every
-file operation below LIFE_STAGE_PUBLISHED is a boundary. LIFE_STAGE_KILL_AT=n kills the process before the n-th; without
-it, each boundary is printed with the files that a kill there would leave on disk.
+LIFE_STAGE_KILL_MODELS names the models to watch, or "operation": every SQL statement they issue, BEGIN and COMMIT
+included, and every file operation below LIFE_STAGE_PUBLISHED is a boundary. LIFE_STAGE_KILL_AT=n kills the process
+before the n-th; without it, each boundary is printed with the files that a kill there would leave on disk.
 """
 
 import json

@@ -33,6 +33,7 @@ CONSENTS = """
     from (select user_id from '{source}/actions/*/*.parquet' union select user_id from '{source}/children.parquet')
 """
 NAME = "Zoë of 7c1f-9e02"  # an id that no other text contains by chance
+LETTERS = b"7c1f-9e02"  # of it, however a file writes the others
 WORD = "zqxvzoeskind"  # of a search made only by this user
 MODELS = ["user_month_features", "stage_scores", "birth_month_filter", "dynamic_fusion"]
 MODELS += ["presence_filter", "household_stages", "household_children"]
@@ -147,6 +148,12 @@ def erase(base: Shop, folder: Path) -> None:
     show_published(shop)
     seen["bytes_after"] = files_naming(shop, NAME) | files_naming(shop, WORD)
     seen["word_after"] = tables_naming(shop, WORD)  # a run would rebuild some of the tables
+    seen["logged"] = [
+        file.name
+        for folder in ("logs", "target")
+        for file in (shop.folder / folder).rglob("*.*")
+        if file.is_file() and LETTERS in file.read_bytes()
+    ]
     seen["leftovers"] = [path.name for path in leftovers(shop) if path.exists()]
     seen["sets"] = len(list(shop.published.with_name("published.sets").iterdir()))
     os.utime(next((shop.source / "actions" / "month=2017-01").iterdir()))
@@ -183,6 +190,10 @@ def test_an_erased_user_is_in_no_table_and_no_published_file(erasure):
 def test_no_byte_of_the_files_names_an_erased_user(erasure):
     assert {"warehouse.duckdb", "user_stages.parquet", "2017-01.parquet", "published.html"} <= erasure["bytes"]
     assert erasure["bytes_after"] == set() and erasure["leftovers"] == []
+
+
+def test_no_log_of_an_erasure_names_the_user(erasure):
+    assert erasure["logged"] == []
 
 
 def test_a_search_made_only_by_an_erased_user_is_erased_with_its_words(erasure):

@@ -18,9 +18,7 @@ AS_OF_VERSION_4 = [
 ]
 
 
-def operate(
-    shop: Shop, operation: str, kill_at: int | None = None, watch: str = "operation", **arguments
-) -> list[dict]:
+def operate(shop: Shop, operation: str, kill_at: int | None = None, watch: str = "operation", **arguments) -> list:
     """Run an operation, to its end or to a boundary; returns the boundaries."""
     variables = SMALL | {"keep_actions_months": 1}  # of 2017-02: January is the first month to keep
     call = json.dumps({"operation": operation, "arguments": arguments})
@@ -67,5 +65,5 @@ def test_an_operation_killed_at_any_boundary_is_finished_by_the_next(shop, opera
         operate(shop, operation, kill_at=number, **arguments)
         operate(shop, operation, watch="", **arguments)
         assert_equal(outcome(shop), wanted)
-    assert len(states) > 1
+    assert len(boundaries) > 3
     observe(f"{len(states)} distinct disk states at {len(boundaries)} kill points")

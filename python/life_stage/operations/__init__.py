@@ -70,13 +70,9 @@ class Warehouse:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """One transaction, rolled back by an error."""
+        """One transaction; an error ends the session, which rolls it back."""
         self.session.execute("begin")
-        try:
-            yield
-        except BaseException:
-            self.session.execute("rollback")
-            raise
+        yield
         self.session.execute("commit")
 
     def run(self, statements: Iterable[str]) -> None:
