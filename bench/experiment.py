@@ -4,8 +4,6 @@ Half of the users for training, 15 % for validation, the rest for testing on the
 exactly one child. Figures are those of the evaluation tables, plus the oracle upper bound. QUICK=1: one small seed
 """
 
-import json
-from itertools import pairwise
 from pathlib import Path
 
 import duckdb
@@ -16,12 +14,8 @@ import pandas as pd
 from harness import N_USERS, SEEDS, WORK, build, demo_source, keep, progress, queries
 from truth import confirmed_births, scores_of, scores_on_truth, with_truth
 
-from life_stage_demo.ages import AGES
-from life_stage_demo.catalogue import Catalogue
-from life_stage_demo.oracle import SessionViews, birth_prior, child_log_likelihood, posteriors, session_log_likelihood
-from life_stage_demo.parameters import Parameters
+from life_stage_demo.oracle import stage_probabilities
 
-TEMPERATURES = (0.4, 0.55, 0.7, 0.85, 1.0)  # below 1, because a user's sessions are correlated through tastes
 VARIABLES = {"train_share": 0.5, "validation_share": 0.15}
 
 
@@ -51,41 +45,6 @@ def measured(seed: int) -> dict:
     return {"seed": seed, **{name: frame.to_dict("split", index=False) for name, frame in tables.items()}}
 
 
-def oracle_probabilities(
-    source: Path, connection: duckdb.DuckDBPyConnection, spine: pd.DataFrame, stage_edges: list[int]
-) -> list[np.ndarray]:
-    """Stage probabilities (user-months x stages) from the simulator's own likelihoods, one array per temperature.
-
-    Users' tastes and the targets of sessions are unknown, as they are to every method. spine: columns user_id and
-    month; stage_edges: ages in months.
-    """
-    facts = json.loads((source / "truth" / "parameters.json").read_text())
-    parameters = Parameters(**facts["parameters"])
-    catalogue = Catalogue(facts["seed"], parameters)
-    users, user = np.unique(spine["user_id"], return_inverse=True)
-    connection.register("evaluated", numbered("user_id", users))
-    connection.register("catalogue_items", numbered("item_id", catalogue.item_id.astype(str)))
-    connection.register("catalogue_terms", numbered("search_term", catalogue.terms))
-    sql = queries("truth", start=facts["start"])
-    sessions, items = (connection.execute(sql[name]).fetchnumpy() for name in ("sessions", "session items"))
-    views = SessionViews(items["session_no"], items["item_no"], sessions["term_no"])
-    log_p = child_log_likelihood(session_log_likelihood(views, catalogue, parameters), parameters)
-    now = (spine["month"].to_numpy().astype("datetime64[M]") - np.datetime64(facts["start"], "M")).astype(int)
-    ages = np.minimum(now[:, None] - birth_prior(parameters)[0][None, :], AGES[-1])
-    of_sessions, shape = (sessions["user_no"], sessions["month_no"], log_p), (len(users), facts["months"], parameters)
-    found = []
-    for temperature in TEMPERATURES:
-        posterior = posteriors(*of_sessions, *shape, temperature)[now, user]
-        masses = [(posterior * ((ages >= low) & (ages < high))).sum(axis=1) for low, high in pairwise(stage_edges)]
-        found.append(np.stack(masses, axis=1) / np.maximum(sum(masses), 1e-12)[:, None])
-    return found
-
-
-def numbered(column: str, values: np.ndarray) -> pd.DataFrame:
-    """Values with their index, column `number`."""
-    return pd.DataFrame({column: values, "number": np.arange(len(values))})
-
-
 def bounds_of(source: Path, connection: duckdb.DuckDBPyConnection) -> dict[str, pd.DataFrame]:
     """The oracle upper bound: rows like those of stage_accuracy, on registrations, and like scores_on_truth."""
     stages = connection.sql("select stage, from_month, to_month from stages order by stage_no").fetchall()
@@ -95,7 +54,7 @@ def bounds_of(source: Path, connection: duckdb.DuckDBPyConnection) -> dict[str, 
     on_truth = connection.sql(queries("truth", source=source)["predicted"]).filter("method = 'prior'").df()
     prior = connection.sql("select avg(columns('p_.*')) from evaluation_predictions where method = 'prior'")
     prior = np.array(prior.fetchall()[0])
-    oracle = oracle_probabilities(source, connection, spine, edges)
+    oracle = stage_probabilities(source, connection, spine, edges)
 
     def scores(rows: pd.DataFrame, of: list[np.ndarray], label_noise: float) -> list[dict]:
         """Scores by period at the temperature of the least log-loss, mixed with the prior to allow for label noise."""

@@ -28,13 +28,8 @@ INPUTS = {
     "search_term_features": "from search_term_features",
     "model_weights": "from model_weights where model_version = (select max(model_version) from model_registry)",
 }
-MODELS = {
-    "indexed_features": "table",
-    "observed_features": "view",
-    "feature_activity": "view",
-    "user_month_features": "table",
-    "stage_log_likelihoods": "table",
-}
+VIEWS = ("observed_features", "feature_activity")
+MODELS = ("indexed_features", *VIEWS, "user_month_features", "stage_log_likelihoods")
 MAX_EXPLODE = 5  # million actions, beyond which exploded frames exceed the memory
 
 
@@ -79,8 +74,9 @@ def project(folder: Path) -> None:
         connection.execute("set preserve_insertion_order = false")
         # Session-category groups are not compared.
         connection.execute("create view stg_items as select '' as item_id, '' as leaf_category where false")
-        for model, kind in MODELS.items():
-            connection.execute(f"create {kind} {model} as {(folder / f'{model}.sql').read_text()}")
+        for model in MODELS:
+            kind, sql = "view" if model in VIEWS else "table", (folder / f"{model}.sql").read_text()
+            connection.execute(f"create {kind} {model} as {sql}")
         connection.execute(f"copy stage_log_likelihoods to '{folder}/by_project.parquet'")
 
 

@@ -138,27 +138,3 @@ truncate birth_month_filter_cells
 delete from build_log
 where model like 'birth_month_filter%'
 ;
--- name: sessions
-create temp table observed as
-select
-    dense_rank() over (order by evaluated.number, session_id) - 1 as session_no,
-    evaluated.number as user_no,
-    datediff('month', date '{{ start }}-01', min(month) over (partition by evaluated.number, session_id)) as month_no,
-    max(coalesce(terms.number, -1)) over (partition by evaluated.number, session_id) as term_no,
-    items.number as item_no
-from stg_actions
-join evaluated using (user_id)
-left join catalogue_items as items using (item_id)
-left join catalogue_terms as terms using (search_term)
-where session_id is not null
-;
-select distinct session_no, user_no, month_no, term_no
-from observed
-order by session_no
-;
--- name: session items
-select distinct session_no, item_no
-from observed
-where item_no is not null
-order by all
-;
