@@ -179,7 +179,8 @@ def show(title: str, found: dict[str, list[dict]], ratios: dict[str, float]) -> 
     print(f"{title}; medians of {len(next(iter(found.values())))} rounds:")
     for name, runs in found.items():
         cpu_s, wall_s, peak_mb = (np.median([run[key] for run in runs]) for key in ("cpu_s", "wall_s", "peak_mb"))
-        print(f"  {name:28} {cpu_s:8.2f} CPU-s {wall_s:8.1f} s {peak_mb:8,.0f} MiB {ratios.get(name, 0):8.2f} x")
+        times = f"{ratios[name]:8.2f} x" if name in ratios else ""
+        print(f"  {name:28} {cpu_s:8.2f} CPU-s {wall_s:8.1f} s {peak_mb:8,.0f} MiB {times}")
 
 
 def machine() -> str:

@@ -72,8 +72,10 @@ def project(folder: Path) -> None:
     """The SQL of the project's models, as `dbt build` runs it."""
     with connect(folder) as connection:
         connection.execute("set preserve_insertion_order = false")
-        # Session-category groups are not compared.
+        # Session-category groups and action ids are not compared.
         connection.execute("create view stg_items as select '' as item_id, '' as leaf_category where false")
+        actions = f"from '{folder}/stg_actions.parquet'"
+        connection.execute(f"create or replace view stg_actions as select *, '' as action_id {actions}")
         for model in MODELS:
             kind, sql = "view" if model in VIEWS else "table", (folder / f"{model}.sql").read_text()
             connection.execute(f"create {kind} {model} as {sql}")
