@@ -103,6 +103,7 @@ bench-checkout: $(VENV)/runtime ## evaluate the checkout and other libraries on 
 	$(BIN)/python bench/checkout.py
 
 experiment: $(VENV)/runtime ## compare the methods on 3 x 14,000 simulated users; writes docs/results.md (15 minutes)
+	$(BIN)/python bench/households.py
 	$(BIN)/python bench/experiment.py
 
 ablation: $(VENV)/runtime ## run the ablation study; writes its table into docs/results.md (15 minutes)

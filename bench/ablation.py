@@ -10,10 +10,9 @@ import duckdb
 import numpy as np
 import pages
 import pandas as pd
-from experiment import source_of, warehouse_of
+from experiment import error_of_mean, source_of, warehouse_of, with_truth
 from harness import SEEDS, keep, progress, queries
 from scipy.sparse import csr_matrix, diags_array, hstack
-from truth import error_of_mean, with_truth
 
 from life_stage import activity, calibration, train_through_filter, training
 from life_stage.birth_months import Ages, BirthMonths, last_months
@@ -105,10 +104,7 @@ def scores(
     last_year: bool = False,
     history: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Correctness, log-loss and user of the predictions with the plain readout, one per evaluated user-month.
-
-    The defaults are the project's.
-    """
+    """Correctness, log-loss and user of each evaluated user-month with the plain readout; defaults: the project's."""
     readouts = last_months(samples.test.months, samples.n_months)
     used = samples if last_year else samples.of_this_month()
     births, test = used.births(), used.test
@@ -220,7 +216,7 @@ def differences(samples: Samples) -> dict[str, dict[str, float]]:
 def with_few_labels(n_users: int) -> dict[str, dict[str, float]]:
     """Accuracy of every method on the same test users, with n_users training and 0.3 n_users validation users."""
     names = {"rows": "training_rows", "matrix": "design_matrix", "vocabulary": "training_vocabulary"}
-    names |= {name: name for name in ("age_bins", "stages")}
+    names |= {"age_bins": "age_bins", "stages": "stages"}
     options = {"min_training_users": 1, "min_feature_support": SUPPORT, "retrain_every_months": 0}
     options |= {"filter_tuning": True, "fusion_merge": "mean"}
     with duckdb.connect(str(warehouse_of(SEEDS[0])), read_only=True) as connection:
@@ -239,10 +235,7 @@ def with_few_labels(n_users: int) -> dict[str, dict[str, float]]:
 
 
 def readout_parts(seed: int) -> pd.DataFrame:
-    """Gains of the readout's parts, each alone and together, over the plain readout, on truth and on registrations.
-
-    The plain readout is calibrated by the log-loss of the registrations as they are.
-    """
+    """Gains of the readout's parts over the plain one, calibrated by the log-loss of the registrations as they are."""
     samples = samples_of(seed).of_this_month()
     births, active, c = samples.births(), samples.training, samples.inverse_penalty
     fitted = plain(samples, births)

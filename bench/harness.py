@@ -197,11 +197,7 @@ def keep(name: str, figures: dict, *more_packages: str) -> None:
     if QUICK:
         return
     packages = (*more_packages, "duckdb", "dbt-core", "dbt-duckdb", "numpy", "scipy", "scikit-learn")
-    facts = {
-        "commit": COMMIT,
-        "python": platform.python_version(),
-        "machine": machine(),
-        "versions": {package: version(package) for package in packages},
-    }
+    stored = {"commit": COMMIT, "python": platform.python_version(), "machine": machine()}
+    stored |= {"versions": {package: version(package) for package in packages}, "figures": figures}
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(facts | {"figures": figures}, indent=1) + "\n")
+    (RESULTS / f"{name}.json").write_text(json.dumps(stored, indent=1) + "\n")

@@ -149,34 +149,26 @@ def methods_page() -> dict[str, str]:
 
 def household_tables(runs: list[dict]) -> dict[str, list]:
     """Figures by share of childless shoppers over the seeds, and groups of rows with all seeds together."""
-    shares = [run["childless_share"] for run in runs]
-    figures = pd.DataFrame([run["figures"] for run in runs], index=shares)
+    figures = pd.DataFrame([run["figures"] for run in runs], index=[run["childless_share"] for run in runs])
     groups = pd.concat([pd.DataFrame(**run["groups"]).assign(share=run["childless_share"]) for run in runs])
-    groups["right"] = groups["right_share"] * groups["n_rows"]
-    groups["expected"] = groups["probability"] * groups["n_rows"]
+    groups["right"], groups["expected"] = (groups[of] * groups["n_rows"] for of in ("right_share", "probability"))
     groups = groups.groupby(["group", "share"], sort=False)[["n_rows", "right", "expected"]].sum()
+    ranges = {name: values.groupby(level=0).agg(["mean", "min", "max"]) for name, values in figures.items()}
     return {
-        "household_figures": [
-            (name, values.groupby(level=0).agg(["mean", "min", "max"]).to_dict("records"))
-            for name, values in figures.items()
-        ],
+        "household_figures": [(name, of.to_dict("records")) for name, of in ranges.items()],
         "household_groups": [(name, groups.loc[name].to_dict("records")) for name in groups.index.unique("group")],
     }
 
 
-def medians(runs: list[dict]) -> dict[str, float]:
-    """Medians of runs; the peak, which is stored in mebibytes, in millions of bytes."""
-    found = pd.DataFrame(runs)[["cpu_s", "wall_s", "peak_mb"]].median()
-    return dict(found) | {"peak_mb": found["peak_mb"] * 2**20 / 1e6}
-
-
 def measured(name: str) -> dict:
-    """Stored figures with medians of each kind of run, and the size in words."""
+    """Stored figures with the size in words, and medians of each kind of run: the peak in millions of bytes."""
     stored = results(name)
     figures = stored["figures"] | {"commit": stored["commit"]}
     users = f", {figures['n_users']:,} users" if "n_users" in figures else ""
     figures["size"] = f"{figures['n_actions'] / 1e6:,.0f} million actions{users}"
-    figures["medians"] = {kind: medians(runs) for kind, runs in figures["runs"].items()}
+    columns = ["cpu_s", "wall_s", "peak_mb"]
+    medians = {kind: pd.DataFrame(runs)[columns].median() for kind, runs in figures["runs"].items()}
+    figures["medians"] = {kind: dict(of) | {"peak_mb": of["peak_mb"] * 2**20 / 1e6} for kind, of in medians.items()}
     return figures
 
 

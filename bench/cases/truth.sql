@@ -1,4 +1,4 @@
--- Queries of bench/truth.py and bench/experiment.py: the simulator's truth beside predictions and published rows.
+-- Queries of bench/experiment.py: the simulator's truth beside predictions and published rows.
 {% set p = "p_" ~ stages | join(", p_") %}
 {% set is_test_user = "cast('0x' || left(md5(user_id), 8) as bigint) / 4294967296.0 >= 0.65" %}
 -- name: only children
