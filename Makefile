@@ -102,6 +102,7 @@ bench-checkout: $(VENV)/runtime ## evaluate the checkout and other libraries on 
 	$(BIN)/python bench/checkout.py
 
 experiment: $(VENV)/runtime ## compare the methods on 3 x 14,000 simulated users; writes docs/results.md (15 minutes)
+	$(BIN)/python bench/households.py
 	$(BIN)/python bench/experiment.py
 
 ablation: $(VENV)/runtime ## run the ablation study; writes its table into docs/results.md (15 minutes)
@@ -113,11 +114,13 @@ reliability: $(VENV)/dev ## run all fault tests; writes docs/reliability.md (an 
 errors: $(VENV)/dev ## write docs/errors.md from the error codes in the code
 	$(BIN)/python python/tests/errors_page.py
 
-lint: $(VENV)/dev ## check Python, SQL, the Dockerfile and the prose, change nothing
+lint: $(VENV)/dev ## check Python, SQL, the Dockerfile, dbt's conventions and the prose, change nothing
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/sqlfmt --check $(SQL)
 	$(BIN)/hadolint Dockerfile
+	$(BIN)/dbt --quiet parse --project-dir . --profiles-dir . --target-path target/lint
+	$(BIN)/dbt-bouncer run
 	$(BIN)/python python/tests/prose.py
 
 format: $(VENV)/dev ## format Python and SQL

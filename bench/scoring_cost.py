@@ -9,8 +9,8 @@ from functools import partial
 import duckdb
 from harness import QUICK, WORK, build, compiled, cpu, demo_source, in_turn, keep, measured, queries, ratio, show
 
+MODELS = ("user_month_features", "stage_log_likelihoods")
 NAME, MONTH, USERS = "month", "2016-11-01", 24_500 if QUICK else 245_000
-COLUMNS = ("user_id", "acted_on", "action", "item_id", "search_term")
 
 
 def connect() -> duckdb.DuckDBPyConnection:
@@ -24,12 +24,11 @@ def connect() -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def run(*statements: str) -> dict[str, float]:
+def run(sql: str) -> dict[str, float]:
     """CPU seconds of the statements, without opening the files."""
     connection = connect()
     with cpu() as figures:
-        for statement in statements:
-            connection.execute(statement).fetchall()
+        connection.execute(sql).fetchall()
     return figures
 
 
@@ -37,35 +36,19 @@ def main() -> None:
     """Measure and print."""
     build(demo_source(f"{NAME}_{USERS}", users=USERS, months=1, through="2016-11"), NAME)
     with connect() as connection:
-        ((version, n_actions),) = connection.execute(
-            f"select (select max(model_version) from {NAME}.model_registry), count(*) from {NAME}.stg_actions"
-        ).fetchall()
-        bins = [
-            name for (name,) in connection.execute(f"select age_bin from {NAME}.age_bins order by bin_no").fetchall()
-        ]
-    features, log_likelihoods = (
-        compiled(NAME, model, MONTH, version).replace(f'"{NAME}"."main"."user_month_features"', "scratch.features")
-        for model in ("user_month_features", "stage_log_likelihoods")
-    )
-    assert "scratch.features" in log_likelihoods
-    columns = ", ".join(f"max({column})" for column in COLUMNS)
-    pieces = {
-        "bare scan": [f"select {columns} from {NAME}.stg_actions where month = '{MONTH}'"],
-        "features and log-likelihoods": [
-            f"create table scratch.features as {features}",
-            f"create table scratch.stage_log_likelihoods as {log_likelihoods}",
-        ],
-        **{
-            name: [sql]
-            for name, sql in queries(
-                "scoring_cost", warehouse=NAME, month=MONTH, model_version=version, bins=bins
-            ).items()
-        },
+        version, n_actions, bins = connection.execute(
+            f"""select (select max(model_version) from {NAME}.model_registry),
+            (select count(*) from {NAME}.stg_actions), (select list(age_bin order by bin_no) from {NAME}.age_bins)"""
+        ).fetchone()
+    models = {
+        model: compiled(NAME, model, MONTH, version).replace(f'"{NAME}"."main"."{MODELS[0]}"', f"scratch.{MODELS[0]}")
+        for model in MODELS
     }
-    found = in_turn({name: partial(measured, run, *statements) for name, statements in pieces.items()})
+    pieces = queries("scoring_cost", warehouse=NAME, month=MONTH, model_version=version, bins=bins, **models)
+    found = in_turn({name: partial(measured, run, sql) for name, sql in pieces.items()})
     ratios = {name: ratio(found, name, "bare scan") for name in pieces}
     keep("scoring_cost", {"n_actions": n_actions, "runs": found, "ratio_to_bare_scan": ratios})
-    show(f"One month, {n_actions:,} actions, {len(COLUMNS)} columns read, {len(bins)} age bins", found, ratios)
+    show(f"One month, {n_actions:,} actions, {len(bins)} age bins", found, ratios)
 
 
 if __name__ == "__main__":

@@ -126,9 +126,8 @@ def storage(source: Path, name: str) -> dict:
 def runs_kept(name: str) -> dict[str, list[dict]]:
     """The stored runs of the same commit; none after a change of the code."""
     file = harness.RESULTS / f"{name}.json"
-    kept = (
-        {"commit": None} if harness.QUICK or harness.IS_CHANGED or not file.exists() else json.loads(file.read_text())
-    )
+    is_comparable = file.exists() and not harness.QUICK and not harness.IS_CHANGED
+    kept = json.loads(file.read_text()) if is_comparable else {"commit": None}
     return kept["figures"]["runs"] if kept["commit"] == harness.COMMIT else {}
 
 

@@ -30,7 +30,7 @@ select
     basket_id as session_id
 from transactions
 semi join chosen using (product_id)
-where transaction_timestamp < timestamp '{{ until }}'
+where transaction_timestamp < timestamp '2018-01-02'
 order by action_id
 ;
 -- name: items
@@ -102,37 +102,4 @@ inner join checkout_queries using (query_id)
 where kind = 'cart' and rank <= 10
 group by model
 order by model
-;
--- name: recall of habits
-with
-    scores as (
-        select
-            queries.query_id,
-            lines.item_no,
-            sum(power(0.5, (queries.queried_on - lines.acted_on) / {{ half_life }}.0)) as score
-        from checkout_queries as queries
-        inner join checkout_lines as lines on queries.user_id = lines.user_id and lines.acted_on < queries.queried_on
-        anti join
-            checkout_query_items as known
-            on queries.query_id = known.query_id
-            and lines.item_no = known.item_no
-            and known.context = 'cart'
-        where queries.kind = 'cart' and queries.month in (select month from checkout_months where is_evaluated)
-        group by queries.query_id, lines.item_no
-    ),
-    served as (
-        select query_id, item_no
-        from scores
-        qualify row_number() over (partition by query_id order by score desc, item_no) <= 10
-    )
-select avg(found * 1.0 / n_relevant)
-from
-    (
-        select queries.query_id, queries.n_relevant, count(served.item_no) as found
-        from checkout_queries as queries
-        inner join checkout_relevant_items as relevant_items on queries.query_id = relevant_items.query_id
-        left join served on relevant_items.query_id = served.query_id and relevant_items.item_no = served.item_no
-        where queries.kind = 'cart' and queries.month in (select month from checkout_months where is_evaluated)
-        group by all
-    )
 ;

@@ -1,5 +1,16 @@
--- Push-down in bench/scoring_cost.py: sum over distinct (day, action, item) of the item's summed weights.
+-- Scoring of one month in bench/scoring_cost.py, three pieces of work.
+-- name: bare scan
+select max(user_id), max(acted_on), max(action), max(item_id), max(search_term)
+from {{ warehouse }}.stg_actions
+where month = '{{ month }}'
+;
+-- name: features and log-likelihoods
+create table scratch.user_month_features as {{ user_month_features }}
+;
+create table scratch.stage_log_likelihoods as {{ stage_log_likelihoods }}
+;
 -- name: push-down
+-- Sum over distinct (day, action, item) of the item's summed weights.
 create table scratch.pushed_down as
 with
     weights as (from {{ warehouse }}.model_weights where model_version = '{{ model_version }}'),

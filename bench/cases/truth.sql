@@ -1,4 +1,4 @@
--- Queries of bench/truth.py and bench/oracle_bound.py: the simulator's truth beside predictions and published rows.
+-- Queries of bench/experiment.py: the simulator's truth beside predictions and published rows.
 {% set p = "p_" ~ stages | join(", p_") %}
 {% set is_test_user = "cast('0x' || left(md5(user_id), 8) as bigint) / 4294967296.0 >= 0.65" %}
 -- name: only children
@@ -137,22 +137,4 @@ truncate birth_month_filter_cells
 ;
 delete from build_log
 where model like 'birth_month_filter%'
-;
--- name: sessions
-with
-    observed as (
-        select user_no, session_id, month, item_no, term_no
-        from stg_actions
-        join evaluated using (user_id)
-        left join catalogue_items using (item_id)
-        left join catalogue_terms using (search_term)
-        where session_id is not null
-    )
-select
-    dense_rank() over (order by user_no, session_id) - 1 as session_no,
-    user_no,
-    min(month) over (partition by user_no, session_id) as month,
-    max(coalesce(term_no, -1)) over (partition by user_no, session_id) as term_no,
-    item_no
-from observed
 ;

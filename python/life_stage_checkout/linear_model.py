@@ -8,6 +8,7 @@ from datetime import date
 
 import duckdb
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from life_stage.regression import use_one_thread
@@ -41,9 +42,7 @@ def frequent_items(items: duckdb.DuckDBPyRelation, month: str, n_items: int) -> 
 
 def positions_of(numbers: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Index of each number in `reference`; -1 if it is missing."""
-    found = np.full(max(numbers.max(initial=0), reference.max(initial=0)) + 1, -1)
-    found[reference] = np.arange(len(reference))
-    return found[numbers]
+    return pd.Index(reference).get_indexer(numbers)
 
 
 def gram_matrix(item_no, n_lines, item, other, n_baskets) -> np.ndarray:

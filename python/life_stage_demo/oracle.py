@@ -5,14 +5,35 @@ any method: the targets of sessions, the user's tastes, the duration of spells. 
 item have no likelihood.
 """
 
+import json
 from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
 
+import duckdb
 import numpy as np
+import pandas as pd
 
 from .ages import AGES, N_ROWS, NO_AGE, age_row
 from .catalogue import Catalogue
 from .parameters import Parameters
 from .sessions import seeming_age
+
+TEMPERATURES = (0.4, 0.55, 0.7, 0.85, 1.0)  # below 1, because a user's sessions are correlated through tastes
+SESSIONS = """
+    create temp table observed as
+    select
+        dense_rank() over (order by evaluated.number, session_id) - 1 as session_no,
+        evaluated.number as user_no,
+        datediff('month', $start, min(month) over (partition by evaluated.number, session_id)) as month_no,
+        max(coalesce(terms.number, -1)) over (partition by evaluated.number, session_id) as term_no,
+        items.number as item_no
+    from stg_actions
+    join evaluated using (user_id)
+    left join catalogue_items as items using (item_id)
+    left join catalogue_terms as terms using (search_term)
+    where session_id is not null
+"""
 
 
 @dataclass
@@ -106,3 +127,39 @@ def posteriors(
         p = np.exp(carried - carried.max(axis=(1, 2), keepdims=True)).sum(axis=1)
         result[now] = p / p.sum(axis=1, keepdims=True)
     return result
+
+
+def stage_probabilities(
+    source: Path, connection: duckdb.DuckDBPyConnection, spine: pd.DataFrame, stage_edges: list[int]
+) -> list[np.ndarray]:
+    """Stage probabilities (user-months x stages) of simulated users in a warehouse, one array per temperature.
+
+    spine: columns user_id and month; stage_edges: ages in months.
+    """
+    facts = json.loads((source / "truth" / "parameters.json").read_text())
+    parameters = Parameters(**facts["parameters"])
+    catalogue, start = Catalogue(facts["seed"], parameters), np.datetime64(facts["start"], "M")
+    users, user = np.unique(spine["user_id"], return_inverse=True)
+    connection.register("evaluated", numbered("user_id", users))
+    connection.register("catalogue_items", numbered("item_id", catalogue.item_id.astype(str)))
+    connection.register("catalogue_terms", numbered("search_term", catalogue.terms))
+    connection.execute(SESSIONS, {"start": start.astype("datetime64[D]").item()})
+    sessions = "select distinct session_no, user_no, month_no, term_no from observed order by session_no"
+    items = "select distinct session_no, item_no from observed where item_no is not null order by all"
+    sessions, items = (connection.execute(sql).fetchnumpy() for sql in (sessions, items))
+    views = SessionViews(items["session_no"], items["item_no"], sessions["term_no"])
+    log_p = child_log_likelihood(session_log_likelihood(views, catalogue, parameters), parameters)
+    now = (spine["month"].to_numpy().astype("datetime64[M]") - start).astype(int)
+    ages = np.minimum(now[:, None] - birth_prior(parameters)[0][None, :], AGES[-1])
+    of_sessions, shape = (sessions["user_no"], sessions["month_no"], log_p), (len(users), facts["months"], parameters)
+    found = []
+    for temperature in TEMPERATURES:
+        posterior = posteriors(*of_sessions, *shape, temperature)[now, user]
+        masses = [(posterior * ((ages >= low) & (ages < high))).sum(axis=1) for low, high in pairwise(stage_edges)]
+        found.append(np.stack(masses, axis=1) / np.maximum(sum(masses), 1e-12)[:, None])
+    return found
+
+
+def numbered(column: str, values: np.ndarray) -> pd.DataFrame:
+    """Values with their index, column `number`."""
+    return pd.DataFrame({column: values, "number": np.arange(len(values))})

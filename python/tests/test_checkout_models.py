@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from life_stage_checkout.export import linear_model
 from life_stage_checkout.leaderboard import comparisons, leaderboard
-from life_stage_checkout.linear_model import gram_matrix, weights_of
+from life_stage_checkout.linear_model import gram_matrix, positions_of, weights_of
 from life_stage_checkout.nearest import NEAREST, nearest
 from life_stage_checkout.ranker import (
     MODELS,
@@ -25,6 +25,12 @@ from life_stage_checkout.ranker import (
 )
 from life_stage_checkout.similar_items import similar_items, similar_new_items
 from life_stage_checkout.tuning import PENALTIES, bayesian, precision
+
+
+def test_numbers_of_any_size_have_a_position():
+    """Ids of queries begin with the month: 201708000401 of them would not fit into memory."""
+    known = np.array([201708000401, 7, 12])
+    assert positions_of(np.array([12, 5, 201708000401]), known).tolist() == [2, -1, 0]
 
 
 @settings(max_examples=25, deadline=None)
