@@ -30,9 +30,11 @@ INPUTS = {
     "model_weights": "from model_weights where model_version = (select max(model_version) from model_registry)",
 }
 MODELS = {
-    "indexed_features": "table",
+    "item_feature_index": "table",
+    "term_feature_index": "table",
     "observed_features": "view",
     "feature_activity": "view",
+    "user_features": "view",
     "user_month_features": "table",
     "stage_log_likelihoods": "table",
 }

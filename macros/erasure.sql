@@ -72,8 +72,8 @@
        `record`. Published files come first: after a kill in between, the operation must run again. #}
     {% call statement("users_to_erase") %} create or replace table {{ users_to_erase() }} as {{ users_sql }}
     {% endcall %}
-    {% do drop_leftovers() %}
     {% do adapter.commit() %}
+    {% do drop_leftovers() %}
     {% do run_as_one(create_tombstones()) %}
     {% do adapter.store_relation("erasure", users_to_erase(), [], "", "published", {}) %}
     {% set tables = tables_holding("user_id") %}
@@ -213,17 +213,11 @@
     {%- endif -%}
 {%- endmacro %}
 
-{% macro excluded_users(users, consents) %}
-    {# SQL: users to exclude, with the reason, one row per user. #}
-    select user_id, case when is_erased then 'user_erased' else 'no_consent' end as reason
-    from
-        (
-            select
-                users.user_id,
-                {{ is_erased("users.user_id") }} as is_erased,
-                {{ "consents.user_id is not null" if has_source("consents") else "true" }} as has_consent
-            from ({{ users }}) as users
-            left join {{ consents }} as consents on users.user_id = consents.user_id
-        ) as checked_users
-    where is_erased or not has_consent
-{% endmacro %}
+{% macro exclusion_reason(user_id, consenting_user_id) -%}
+    {#- SQL: why a user is excluded; null: not at all. A null consenting_user_id means no valid consent. -#}
+    case
+        when {{ is_erased(user_id) }}
+        then 'user_erased'
+        {% if has_source("consents") %} when {{ consenting_user_id }} is null then 'no_consent' {% endif %}
+    end
+{%- endmacro %}

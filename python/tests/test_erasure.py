@@ -189,7 +189,7 @@ def test_no_byte_of_the_files_names_an_erased_user(erasure):
 
 
 def test_a_search_made_only_by_an_erased_user_is_erased_with_its_words(erasure):
-    words = {"search_terms", "search_words", "text_ages", "search_term_features", "indexed_features"}
+    words = {"search_terms", "search_words", "text_ages", "search_term_features", "term_feature_index"}
     assert words < erasure["word"]
     assert erasure["word_after"] == tables_naming(erasure["shop"], WORD) == set()
 
