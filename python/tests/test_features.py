@@ -413,7 +413,7 @@ def test_a_faulty_feature_group_stops_before_training_and_leaves_no_trace_after_
         shop,
         [table for table in STATE if table != "user_month_features"],
         "LS-FEA-003 models/life_stage/features/feature_evening_share.sql returns a value that is NaN, infinite or null",
-        "leave such rows out",
+        "exclude such rows",
     )
     assert "2017-03" not in shop.run_of_months("user_month_features")
     assert shop.query(f"select count(*) from user_month_features where not ({PAST})") == [(0,)]
