@@ -21,17 +21,6 @@
     {% do return(found) %}
 {% endmacro %}
 
-{% macro features_and_activity() -%}
-    {#- SQL: features of active user-months, plus a feature with an empty name: the intercept of being active. -#}
-    (
-        select user_id, month, feature, value
-        from {{ ref("user_month_features") }}
-        union all
-        select user_id, month, '' as feature, 1 as value
-        from {{ ref("stage_log_likelihoods") }}
-    )
-{%- endmacro %}
-
 {% macro named_feature(family) -%}
     {#- SQL: the feature, checked. An empty name would mean the intercept, `last_year:` the same month a year before.
         -#}

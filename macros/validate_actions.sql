@@ -1,31 +1,20 @@
 {# Validation of raw actions: types and rejection reasons, for the inventory of files and for staging. #}
-{% macro dated_actions(raw_rows) -%}
-    {#- SQL: raw actions with their time in UTC; other columns of the source than those of the contract are left out.
-        -#}
-    {%- set columns = contract_columns("actions") | map(attribute="name") if execute else [] -%}
-    select {{ columns | join(", ") }}, source_file, {{ utc_timestamp("occurred_at") }} as utc_time
-    from ({{ raw_rows }}) as raw_rows
-{%- endmacro %}
-
-{% macro typed_actions(dated_rows, user_id=none) -%}
-    {#- SQL: dated actions with the types and the action names of the project, one row per raw row. -#}
-    select
-        raw_actions.source_file,
-        {{ id_of("raw_actions.action_id") }} as action_id,
-        {{ user_id or user_id_of("raw_actions.user_id") }} as user_id,
-        raw_actions.utc_time as occurred_at,
-        coalesce(synonyms.action, 'unknown') as action,
-        {{ id_of("raw_actions.item_id") }} as item_id,
-        nullif(trim(raw_actions.search_term), '') as search_term,
-        try_cast(raw_actions.quantity as double) as quantity,
-        raw_actions.session_id,
-        raw_actions.device,
-        try_cast(raw_actions.dwell_seconds as double) as dwell_seconds,
-        cast(raw_actions.occurred_at as string) as raw_occurred_at,
-        raw_actions.action as raw_action,
-        nullif(trim(raw_actions.quantity), '') as raw_quantity
-    from ({{ dated_rows }}) as raw_actions
-    left join {{ ref("action_synonyms") }} as synonyms on lower(trim(raw_actions.action)) = synonyms.word
+{% macro typed_action_columns(user_id) -%}
+    {#- SQL: the columns of raw_actions, with their time in UTC, and of its synonyms, in the types of the project. -#}
+    raw_actions.source_file,
+    {{ id_of("raw_actions.action_id") }} as action_id,
+    {{ user_id }} as user_id,
+    raw_actions.utc_time as occurred_at,
+    coalesce(synonyms.action, 'unknown') as action,
+    {{ id_of("raw_actions.item_id") }} as item_id,
+    nullif(trim(raw_actions.search_term), '') as search_term,
+    try_cast(raw_actions.quantity as double) as quantity,
+    raw_actions.session_id,
+    raw_actions.device,
+    try_cast(raw_actions.dwell_seconds as double) as dwell_seconds,
+    cast(raw_actions.occurred_at as string) as raw_occurred_at,
+    raw_actions.action as raw_action,
+    nullif(trim(raw_actions.quantity), '') as raw_quantity
 {%- endmacro %}
 
 {% macro action_rejection_reasons() -%}
@@ -51,37 +40,6 @@
         ),
         ''
     )
-{%- endmacro %}
-
-{% macro counted_actions(raw_rows) -%}
-    {#- SQL: one row per file and month: the number of rows, the number of rejected rows, and their content hash. -#}
-    {%- set in_month = (
-        "case when occurred_at >= timestamp '2000-01-01' then "
-        ~ month_of(business_time("occurred_at"))
-        ~ " end"
-    ) -%}
-    {%- set content_hash = [
-        "action_id",
-        "user_id",
-        "raw_occurred_at",
-        "raw_action",
-        "item_id",
-        "search_term",
-        "raw_quantity",
-    ] -%}
-    select
-        source_file as file,
-        {{ in_month }} as occurred_month,
-        count(*) as n_rows,
-        count(reasons) as n_rejected,
-        max(reasons) as a_reason,
-        {{ order_free_hash(content_hash) if var("source_schema") else "''" }} as content_hash
-    from
-        (
-            select *, {{ action_rejection_reasons() }} as reasons
-            from ({{ typed_actions(dated_actions(raw_rows), id_of("raw_actions.user_id")) }}) as typed
-        ) as validated
-    group by source_file, {{ in_month }}
 {%- endmacro %}
 
 {% macro validation_rules() %}

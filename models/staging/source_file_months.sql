@@ -6,10 +6,49 @@
 {% set from_tables = var("source_schema") != "" %}
 {% set files = source_files("actions") if execute and not from_tables else [] %}
 {% set unread = files_to_read("actions", files) if execute else [] %}
+{% set delivered_contents = [
+    "action_id",
+    "user_id",
+    "raw_occurred_at",
+    "raw_action",
+    "item_id",
+    "search_term",
+    "raw_quantity",
+] %}
 {% set inventory = load_relation(this) if not from_tables else none %}
 {% set this_calendar_month = month_of(business_time(clock())) %}
+{% set columns = contract_columns("actions") | map(attribute="name") if execute else [] %}
 with
-    months_read as ({{ counted_actions(source_rows("actions", unread)) }}),
+    dated as (
+        select {{ columns | join(", ") }}, source_file, {{ utc_timestamp("occurred_at") }} as utc_time
+        from ({{ source_rows("actions", unread) }}) as source_rows
+    ),
+    typed as (
+        -- No pseudonyms: users are only counted.
+        select {{ typed_action_columns(id_of("raw_actions.user_id")) }}
+        from dated as raw_actions
+        left join {{ ref("action_synonyms") }} as synonyms on lower(trim(raw_actions.action)) = synonyms.word
+    ),
+    validated as (
+        select
+            *,
+            case
+                when occurred_at >= timestamp '2000-01-01' then {{ month_of(business_time("occurred_at")) }}
+            end as occurred_month,
+            {{ action_rejection_reasons() }} as reasons
+        from typed
+    ),
+    months_read as (
+        select
+            source_file as file,
+            occurred_month,
+            count(*) as n_rows,
+            count(reasons) as n_rejected,
+            max(reasons) as a_reason,
+            {{ order_free_hash(delivered_contents) if from_tables else "''" }} as content_hash
+        from validated
+        group by source_file, occurred_month
+    ),
     file_months as (
         {% if from_tables %}
             select

@@ -2,8 +2,12 @@
 -- Validation comes first; valid rows are then deduplicated by action_id within the month.
 {{ config(materialized="monthly", full_refresh=false, meta={"months": "months_to_stage", "keep": "actions"}) }}
 -- depends_on: {{ ref("source_file_months") }} {{ ref("stg_consents") }} {% do source("shop", "actions") %}
+{% set columns = contract_columns("actions") | map(attribute="name") if execute else [] %}
 with
-    dated as ({{ dated_actions("__source_rows__") }}),
+    dated as (
+        select {{ columns | join(", ") }}, source_file, {{ utc_timestamp("occurred_at") }} as utc_time
+        from (__source_rows__) as source_rows
+    ),
     -- Rows of other months are left out before anything else is parsed: a file may hold many months.
     month_rows as (
         select *
@@ -17,7 +21,11 @@ with
                 else source_file in (__home_files__)
             end
     ),
-    typed as ({{ typed_actions("select * from month_rows") }}),
+    typed as (
+        select {{ typed_action_columns(user_id_of("raw_actions.user_id")) }}
+        from month_rows as raw_actions
+        left join {{ ref("action_synonyms") }} as synonyms on lower(trim(raw_actions.action)) = synonyms.word
+    ),
     validated as (select *, {{ action_rejection_reasons() }} as reasons from typed),
     duplicate_ids as (select action_id from validated where reasons is null group by action_id having count(*) > 1),
     ranked_duplicates as (
@@ -73,7 +81,12 @@ with
         from all_rows
     ),
     -- Exclusion comes last, so that the choice among duplicates does not depend on erasures.
-    excluded as ({{ excluded_users("select distinct user_id from staged", ref("stg_consents")) }})
+    users as (
+        select staged.user_id, {{ exclusion_reason("staged.user_id", "consents.user_id") }} as reason
+        from (select distinct user_id from staged) as staged
+        left join {{ ref("stg_consents") }} as consents on staged.user_id = consents.user_id
+    ),
+    excluded as (select user_id, reason from users where reason is not null)
 select
     {{ this_month() }} as month,
     {% for column in action_facts() %}

@@ -49,7 +49,12 @@ with
             )
     ),
     delivered as (select count(*) as n_rows, count(reason) as n_rejected, max(reason) as a_reason from validated),
-    excluded as ({{ excluded_users("select distinct user_id from ranked", ref("stg_consents")) }})
+    users as (
+        select ranked.user_id, {{ exclusion_reason("ranked.user_id", "consents.user_id") }} as reason
+        from (select distinct user_id from ranked) as ranked
+        left join {{ ref("stg_consents") }} as consents on ranked.user_id = consents.user_id
+    ),
+    excluded as (select user_id, reason from users where reason is not null)
 -- Rows of erased users and users without consent keep only the reason.
 select
     {% for column in ["user_id", "registered_child_no", "birth_date", "raw_birth_date", "registered_at"] %}

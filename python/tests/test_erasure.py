@@ -197,7 +197,7 @@ def test_no_log_of_an_erasure_names_the_user(erasure):
 
 
 def test_a_search_made_only_by_an_erased_user_is_erased_with_its_words(erasure):
-    words = {"search_terms", "search_words", "text_ages", "search_term_features", "indexed_features"}
+    words = {"search_terms", "search_words", "text_ages", "search_term_features", "term_feature_index"}
     assert words < erasure["word"]
     assert erasure["word_after"] == tables_naming(erasure["shop"], WORD) == set()
 

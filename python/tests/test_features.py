@@ -269,12 +269,14 @@ class CountedMonth:
 
     def __init__(self, base) -> None:
         self.connection = duckdb.connect()
-        file = next(base.folder.glob("target/compiled/**/user_month_features.sql"))
-        self.sql = file.read_bytes().decode().replace("__month__", "2017-01-01")
+        compiled = {file.stem: file.read_bytes().decode() for file in base.folder.glob("target/compiled/**/user_*.sql")}
+        self.sql = compiled["user_month_features"].replace("__month__", "2017-01-01")
+        self.values = compiled["user_features"]
         self.connection.execute("attach ':memory:' as warehouse")
         for table, columns in {
             "observed_features": "current_date as month, 'anna' as user_id, 1 as feature_id, 1 as day_bit",
-            "indexed_features": "1 as feature_id, 'n=x' as feature",
+            "item_feature_index": "1 as feature_id, 'n=x' as feature",
+            "term_feature_index": "1 as feature_id, 'n=x' as feature",
         }.items():
             self.connection.execute(f"create table warehouse.main.{table} as select {columns} limit 0")
 
@@ -282,6 +284,7 @@ class CountedMonth:
         """The counted features if the group returns these rows for anna: (user, month, feature, days, value)."""
         row = f"select 'anna' as user_id, {month} as month, {feature} as feature, {value} as value"
         self.connection.execute(f"create or replace table warehouse.main.feature_activity as {row}")
+        self.connection.execute(f"create or replace view warehouse.main.user_features as {self.values}")
         return self.connection.execute(self.sql).fetchall()
 
 
@@ -410,7 +413,7 @@ def test_a_faulty_feature_group_stops_before_training_and_leaves_no_trace_after_
         shop,
         [table for table in STATE if table != "user_month_features"],
         "LS-FEA-003 models/life_stage/features/feature_evening_share.sql returns a value that is NaN, infinite or null",
-        "leave such rows out",
+        "exclude such rows",
     )
     assert "2017-03" not in shop.run_of_months("user_month_features")
     assert shop.query(f"select count(*) from user_month_features where not ({PAST})") == [(0,)]

@@ -54,8 +54,9 @@ def test_group_log_likelihood_is_the_sum_over_observed_features(base):
     weighed[columns] = weighed[columns].mul(np.log1p(weighed["n"]), axis=0)
     expected = weighed.groupby(["user_id", "leaf_category"])[columns].sum()
     found = base.frame("group_log_likelihoods", month)
-    ids = base.frame("indexed_features").merge(items, how="left").fillna({"leaf_category": ""})
+    ids = base.frame("item_feature_index").merge(items, how="left")
     names = ids[["group_id", "leaf_category"]].drop_duplicates()
+    names.loc[len(ids)] = 0, ""  # searches
     assert len(names) == names["group_id"].nunique() == names["leaf_category"].nunique()
     found = found.merge(names).set_index(["user_id", "leaf_category"]).sort_index()
     assert list(found.index) == list(expected.index) and len(found) > 300

@@ -23,6 +23,8 @@ WITHOUT_KEY = {"stg_action_rows", "stg_item_rows", "stg_child_rows"}
 # Views over the whole history, read for a few users or when training is due: testing their key is too expensive.
 READ_ON_DEMAND = {
     "observed_features": "month, action_id, feature_id",
+    "user_features": "user_id, month, feature",
+    "attributed_features": "user_id, month, feature",
     "training_features": "row_no, feature",
     "training_vocabulary": "feature",
     "design_matrix": "row_no, feature_id",

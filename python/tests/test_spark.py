@@ -30,17 +30,20 @@ VARS = SMALL | {
     "checkout_months": 0,
     "experiments": [{"name": "one", "first_month": "2016-11", "treated_share": 0.5}],
 }
-# Engine-specific values: the run, its clock, content hashes, versions of files.
+# Engine-specific values: the run, its clock, hashes, versions of files.
 OWN = {
     "action_months": {"content_hash"},
     "birth_month_filter": {"run_id"},
     "build_log": {"input_hash", "run_id", "built_at"},
     "dynamic_fusion": {"run_id"},
+    "item_feature_index": {"feature_id"},
     "model_runs": {"run_id", "started_at", "seconds"},
     "month_calendar": {"content_hash"},
+    "observed_features": {"feature_id"},
     "published_marts": {"bytes", "path", "run_id", "sha256"},
     "source_file_months": {"version"},
     "stage_posteriors": {"run_id"},
+    "term_feature_index": {"feature_id"},
     "user_stage_months": {"run_id"},
     "user_stages": {"run_id"},
 }

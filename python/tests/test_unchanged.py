@@ -17,7 +17,7 @@ from life_stage import unchanged
 
 RUN = {"model_runs", "build_log", "published_marts"}  # differ by run
 # Hold every search term ever seen.
-TERMS = {"search_terms", "search_words", "text_ages", "search_term_features", "indexed_features"}
+TERMS = {"search_terms", "search_words", "text_ages", "search_term_features", "term_feature_index"}
 
 
 def poison(shop: Shop, *tables: str) -> None:

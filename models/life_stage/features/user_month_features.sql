@@ -9,7 +9,13 @@ with
         where month = {{ this_month() }}
         group by user_id, feature_id
     ),
-    names as (select distinct feature_id, feature from {{ ref("indexed_features") }})
+    names as (
+        select feature_id, feature
+        from {{ ref("item_feature_index") }}
+        union
+        select feature_id, feature
+        from {{ ref("term_feature_index") }}
+    )
 select
     observed_days.user_id,
     {{ this_month() }} as month,
@@ -18,14 +24,7 @@ select
     ln(1 + observed_days.n_days) as value
 from observed_days
 inner join names on observed_days.feature_id = names.feature_id
-{% for feature_group in feature_families(["feature", "month", "user_id", "value"]) %}
-    union all
-    select
-        user_id,
-        {{ this_month() }} as month,
-        {{ named_feature(feature_group) }} as feature,
-        cast(null as integer) as n_days,
-        {{ finite_value(feature_group) }} as value
-    from {{ ref(feature_group) }}
-    where month = {{ this_month() }}
-    {% endfor %} {{ stored_in_order("value") }}
+union all
+select user_id, {{ this_month() }} as month, feature, cast(null as integer) as n_days, value
+from {{ ref("user_features") }}
+where month = {{ this_month() }} {{ stored_in_order("value") }}

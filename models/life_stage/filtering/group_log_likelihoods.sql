@@ -6,8 +6,7 @@ with
         select user_id, month, group_id, feature_id, ln(1 + bit_count(bit_or(day_bit))) as value
         from {{ ref("observed_features") }}
         group by user_id, month, group_id, feature_id
-    ),
-    names as (select distinct feature_id, feature from {{ ref("indexed_features") }})
+    )
 select
     observed_days.user_id,
     observed_days.month,
@@ -19,9 +18,8 @@ select
     {% endfor %}
 from observed_days
 inner join {{ ref("month_model_assignments") }} as models on observed_days.month = models.month
-inner join names on observed_days.feature_id = names.feature_id
 inner join
     {{ ref("model_weights") }} as weights
     on models.model_version = weights.model_version
-    and names.feature = weights.feature
+    and observed_days.feature_id = {{ id_of_text("weights.feature") }}
 group by observed_days.user_id, observed_days.month, observed_days.group_id, models.model_version

@@ -15,7 +15,7 @@ with
                 {{ mean_over_stage("weights.w_", stage, "features.value * ") }} as contribution
             from {{ ref("stage_log_likelihoods") }} as log_likelihoods
             inner join
-                {{ features_and_activity() }} as features
+                {{ ref("attributed_features") }} as features
                 on log_likelihoods.user_id = features.user_id
                 and log_likelihoods.month = features.month
             inner join

@@ -46,7 +46,7 @@ with
                     and children.month = behaviour.month
                 inner join {{ ref("midpoint_posteriors") }} as midpoint on children.user_id = midpoint.user_id
                 inner join
-                    {{ features_and_activity() }} as features
+                    {{ ref("attributed_features") }} as features
                     on children.user_id = features.user_id
                     and children.month = features.month
                 inner join

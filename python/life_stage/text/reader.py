@@ -85,7 +85,10 @@ def words_of(term: str) -> set[str]:
     words = set()
     for piece in PIECE.finditer(normalise(term)):
         signs = piece["signs"] or ""
-        words.update(signs[n : n + 2] for n in range(len(signs) - 1)) if len(signs) > 2 else words.add(piece[0])
+        if len(signs) > 2:
+            words.update(signs[n : n + 2] for n in range(len(signs) - 1))
+        else:
+            words.add(piece[0])
     return {word for word in words if len(word) <= MAX_LETTERS}
 
 

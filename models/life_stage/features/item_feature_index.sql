@@ -1,0 +1,33 @@
+-- Features that an action on an item counts for, one row per item, kind of action (empty: any kind) and feature.
+-- Millions of rows are grouped by the integers of features and session-category groups, which is faster than by names.
+{{ config(materialized="table") }}
+with
+    kinds as (
+        select 'collect' as action
+        union all
+        select 'cart' as action
+        union all
+        select 'purchase' as action
+    ),
+    -- Collects, carts and purchases are more informative than clicks: each has its own coefficient.
+    features_by_action as (
+        select item_id, '' as action, feature
+        from {{ ref("item_features") }}
+        union all
+        select features.item_id, kinds.action, concat(features.feature, ':', kinds.action) as feature
+        from {{ ref("item_features") }} as features
+        cross join kinds
+    ),
+    leaf_categories as (
+        select item_id, cast(dense_rank() over (order by leaf_category) as integer) as group_id
+        from {{ ref("stg_items") }}
+    )
+select
+    features.item_id,
+    features.action,
+    features.feature,
+    {{ id_of_text("features.feature") }} as feature_id,
+    -- Unlisted items are one group.
+    coalesce(leaf_categories.group_id, -1) as group_id
+from features_by_action as features
+left join leaf_categories on features.item_id = leaf_categories.item_id
