@@ -217,8 +217,8 @@ def with_few_labels(n_users: int) -> dict[str, dict[str, float]]:
     """Accuracy of every method on the same test users, with n_users training and 0.3 n_users validation users."""
     names = {"rows": "training_rows", "matrix": "design_matrix", "vocabulary": "training_vocabulary"}
     names |= {"age_bins": "age_bins", "stages": "stages"}
-    options = {"min_training_users": 1, "min_feature_support": SUPPORT, "retrain_every_months": 0}
-    options |= {"filter_tuning": True, "fusion_merge": "mean"}
+    options = {"min_users": 1, "min_feature_support": SUPPORT, "every_months": 0}
+    options |= {"fine_tuning": True, "fusion_merge": "mean"}
     with duckdb.connect(str(warehouse_of(SEEDS[0])), read_only=True) as connection:
         tables = {name: connection.table(table) for name, table in names.items()}
         few = {**tables, "rows": connection.sql(queries("ablation", n_users=n_users)["few labels"])}

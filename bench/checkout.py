@@ -19,7 +19,7 @@ from harness import QUICK, WORK, dbt, keep, queries
 N_CARTS = 200 if QUICK else 2000  # a month
 EVALUATION = {"checkout_months": 3, "checkout_queries": N_CARTS, "checkout_items": N_CARTS}
 SEEDS = range(1 if QUICK else 5)
-FEW_LABELS = {"min_training_users": 60, "min_feature_support": 10}  # about a hundred children are registered by rule
+FEW_LABELS = {"training_min_users": 60, "training_min_feature_support": 10}  # some hundred registered
 EXCLUDED = "path:models/life_stage"  # published_marts, which depends on all models
 # Models that do not depend on the random seed of the carts.
 SEED_FREE = (

@@ -19,7 +19,7 @@ from harness import N_USERS, SEEDS, WORK, build, dbt, demo_source, keep, progres
 from life_stage.calibration import calibration_error
 from life_stage_demo.oracle import stage_probabilities
 
-VARIABLES = {"train_share": 0.5, "validation_share": 0.15}
+VARIABLES = {"training_share": 0.5, "training_validation_share": 0.15}
 
 
 def source_of(seed: int) -> Path:

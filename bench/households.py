@@ -1,7 +1,7 @@
 """Published rows of everybody against the simulator's truth, for shops with few and with many childless shoppers.
 
 A third of the users have their registrations hidden: they are scored. The models are trained through August 2016; the
-six months after it are scored by them, as in production with retrain_every_months 0. python bench/households.py
+six months after it are scored by them, as in production with training_every_months 0. python bench/households.py
 """
 
 from pathlib import Path
@@ -39,7 +39,7 @@ def measured(seed: int, share: float) -> dict[str, object]:
         "test",
         "unit_test",
         checkout_months=0,
-        retrain_every_months=0,
+        training_every_months=0,
     )
     with duckdb.connect(str(warehouse), read_only=True) as connection:
         stages = stages_of(connection)

@@ -20,7 +20,7 @@ import harness
 
 USERS_PER_MILLION, MONTHS, NEWEST = 4_000, 24, "2017-02"
 DUE = "2017-03"  # month after those that are counted; with a model every second month one is due
-EVERY = {"retrain_every_months": 2}
+EVERY = {"training_every_months": 2}
 # A hundred million actions: a million users with 40 % of their simulated actions, so many users with low activity.
 MANY, USERS_OF_MANY, KEPT_OF_MANY, MEMORY_OF_MANY = 100, 1_000_000, 0.4, "2GB"
 SHORT, ROUNDS = 12, min(harness.RUNS, 3)  # months of the short history

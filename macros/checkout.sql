@@ -14,7 +14,7 @@
         "novel_cart",
         "novel_history",
     ] %}
-    {% do return(generators + ["deep"] if var("checkout_deep") else generators) %}
+    {% do return(generators + ["deep"] if setting("checkout_deep") else generators) %}
 {% endmacro %}
 
 {% macro checkout_history() %}
@@ -71,14 +71,28 @@
     )
 {%- endmacro %}
 
+{% macro label_days() %}
+    {# First days of a month in which a purchased item is relevant: four whole weeks, so that no weekday counts more. #}
+    {% do return(28) %}
+{% endmacro %}
+
+{% macro min_support() %}
+    {# Baskets that a pair of items must share: a pair of one basket is no pattern, and half of all pairs. #}
+    {% do return(2) %}
+{% endmacro %}
+
 {% macro sample_uniform(text) -%}
     {#- SQL: a number in [0, 1) that samples queries and splits their baskets; var checkout_seed is the random seed. -#}
-    {{ hash_share(text if var("checkout_seed") == 0 else "concat(" ~ text ~ ", ' " ~ var("checkout_seed") ~ "')") }}
+    {{
+        hash_share(
+            text if setting("checkout_seed") == 0 else "concat(" ~ text ~ ", ' " ~ setting("checkout_seed") ~ "')"
+        )
+    }}
 {%- endmacro %}
 
 {% macro decayed(days, faster=1) -%}
     {#- SQL: the time decay of 1 after so many days, by var checkout_half_life_days or a fraction of it. -#}
-    power(0.5, {{ days }} * {{ faster }} / cast({{ var("checkout_half_life_days") }} as double))
+    power(0.5, {{ days }} * {{ faster }} / cast({{ setting("checkout_half_life_days") }} as double))
 {%- endmacro %}
 
 {% macro pairs_in_baskets(lines) -%}

@@ -23,7 +23,7 @@
                 end as withdrawn_at,
                 length(trim(cast(raw_consents.withdrawn_at as string))) <= 10 as is_day
             from ({{ source_rows("consents") }}) as raw_consents
-            where trim(raw_consents.purpose) = '{{ var("consent_purpose") }}'
+            where trim(raw_consents.purpose) = '{{ setting("consents_purpose") }}'
         ) as consents
     where user_id is not null and not {{ is_erased("user_id") }}
     group by user_id
@@ -53,7 +53,7 @@
         ) %}
     {% else %}
         {% set unread = [] if var("source_schema") else files_in_folders_like("consents") %}
-        {% if unread or var("consents_required") %}
+        {% if unread or setting("consents_required") %}
             {% do fail(
                 "LS-CON-003",
                 (unread[0] ~ " is not read" if unread else "the source has no consents"),

@@ -33,17 +33,11 @@
     {%- endif -%}
 {%- endmacro %}
 
-{% macro excluded_users(users, consents) %}
-    {# SQL: users to exclude, with the reason, one row per user. #}
-    select user_id, case when is_erased then 'user_erased' else 'no_consent' end as reason
-    from
-        (
-            select
-                users.user_id,
-                {{ is_erased("users.user_id") }} as is_erased,
-                {{ "consents.user_id is not null" if has_source("consents") else "true" }} as has_consent
-            from ({{ users }}) as users
-            left join {{ consents }} as consents on users.user_id = consents.user_id
-        ) as checked_users
-    where is_erased or not has_consent
-{% endmacro %}
+{% macro exclusion_reason(user_id, consenting_user_id) -%}
+    {#- SQL: why a user is excluded; null: not at all. A null consenting_user_id means no valid consent. -#}
+    case
+        when {{ is_erased(user_id) }}
+        then 'user_erased'
+        {% if has_source("consents") %} when {{ consenting_user_id }} is null then 'no_consent' {% endif %}
+    end
+{%- endmacro %}

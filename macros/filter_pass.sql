@@ -55,7 +55,7 @@
     {% set rows = (
         "select " ~ columns | join(", ") ~ " from " ~ ref("stage_scores") ~ " where month = " ~ this_month()
     ) %}
-    {% do return({"rows": rows, "parameters": {}, "settings": {"fusion_merge": var("fusion_merge")}}) %}
+    {% do return({"rows": rows, "parameters": {}, "settings": {"fusion_merge": setting("fusion_merge")}}) %}
 {% endmacro %}
 
 {% macro pass_relation(part="") %}

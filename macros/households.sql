@@ -27,7 +27,8 @@
 
 {% macro may_be_published(is_born) -%}
     {#- SQL: true for a child that is born or in a stage before birth, of a user with enough active months. -#}
-    months_of_evidence >= {{ var("min_evidence") }} and ({{ is_born }} or stage in ({{ quoted(prenatal_stages()) }}))
+    months_of_evidence >= {{ setting("marts_min_evidence") }}
+    and ({{ is_born }} or stage in ({{ quoted(prenatal_stages()) }}))
 {%- endmacro %}
 
 {% macro confidence(probability, is_stale) -%}

@@ -15,7 +15,7 @@
 {% macro months_to_stage() %}
     {# Months of the source files. A month is staged again when its files or the validation rules change (part of a
        file's version), and once it is over: rows in the future of an earlier run are validated again. Months absent
-       from the source keep their rows, months past var keep_actions_months are never read again, and a month whose
+       from the source keep their rows, months past var retention_actions_months are never read again, and a month whose
        rows were corrected away is emptied. #}
     {% set inventory, built = ref("source_file_months"), input_hashes_of(this.identifier) %}
     {% set staged = load_relation(this.incorporate(path={"identifier": "action_months"})) %}
@@ -181,7 +181,12 @@
     {% do return(
         months_built(
             "household_stages",
-            " " ~ [var("min_probability"), var("min_first_probability"), var("min_further_probability")]
+            " "
+            ~ [
+                setting("marts_min_probability"),
+                setting("marts_min_first_probability"),
+                setting("marts_min_further_probability"),
+            ]
             | join(" "),
         )
     ) %}
@@ -218,7 +223,7 @@
     {# Months of dynamic_fusion, whose tracks also depend on var fusion_merge. #}
     {% set rows = [] %}
     {% for row in months_to_score() %}
-        {% do rows.append(dict(row, input_hash=row.input_hash ~ " " ~ var("fusion_merge"))) %}
+        {% do rows.append(dict(row, input_hash=row.input_hash ~ " " ~ setting("fusion_merge"))) %}
     {% endfor %}
     {% do return(rows) %}
 {% endmacro %}

@@ -33,8 +33,8 @@
     {% do return(
         {
             "consenting": consenting_users(),
-            "purpose": var("consent_purpose"),
-            "max_share": var("max_withdrawn_share"),
+            "purpose": setting("consents_purpose"),
+            "max_share": setting("consents_max_withdrawn_share"),
         }
     ) %}
 {% endmacro %}

@@ -14,7 +14,7 @@
     {% if execute %}
         {% do check_vars() %}
         {% do check_flags() %}
-        {% do warn_of_plain_ids() %} {% do warn_of_old_names() %}
+        {% do warn_of_plain_ids() %}
         {% do recover_swap() %}
         {% do check_state() %}
         {% do check_same_source() %}
@@ -46,7 +46,7 @@
     {# Fails if the run needs a feature that is not supported on Spark. #}
     {% if has_source("consents") %} {% do fail_on_spark("a source with consents") %} {% endif %}
     {% for layer in layers() %} {% do fail_on_spark("var " ~ layer) %} {% endfor %}
-    {% if var("checkout_months") %} {% do fail_on_spark("var checkout_months") %} {% endif %}
+    {% if setting("checkout_months") %} {% do fail_on_spark("var checkout_months") %} {% endif %}
     {% if env_var("LIFE_STAGE_ID_KEY", "") %} {% do fail_on_spark("LIFE_STAGE_ID_KEY") %} {% endif %}
 {% endmacro %}
 
@@ -63,7 +63,8 @@
 {% macro check_vars() %}
     {# Fails on unknown vars and wrong values (python/life_stage/settings.py). #}
     {% set values, contract, feature_files = {}, [], {} %}
-    {% for name in modules.life_stage.setting_names() %} {% do values.update({name: value_of(name)}) %} {% endfor %}
+    {% for name in modules.life_stage.var_names() %} {% do values.update({name: var(name)}) %} {% endfor %}
+    {% for name in modules.life_stage.setting_names() %} {% do values.update({name: setting(name)}) %} {% endfor %}
     {% for node in graph.nodes.values() if node.resource_type == "model" %}
         {% if node.name == "user_stages" %} {% do contract.extend(node.columns) %} {% endif %}
         {% if node.fqn[1:3] == ["life_stage", "features"] and node.name.startswith("feature_") %}
@@ -80,7 +81,10 @@
         "first_actions_month": retained_from("actions"),
         "first_features_month": retained_from("features"),
     } %}
-    {% set given = (invocation_args_dict.get("vars") or {}).keys() | reject("in", renamed_vars().values()) | list %}
+    {% set given = (invocation_args_dict.get("vars") or {}).keys() | list %}
+    {% for group in modules.life_stage.group_names() %}
+        {% for key in var(group) %} {% do given.append(group ~ "_" ~ key) %} {% endfor %}
+    {% endfor %}
     {% do fail_all(modules.life_stage.wrong_settings(values, given, run)) %}
 {% endmacro %}
 
@@ -216,7 +220,7 @@
     {% if recorded and recorded != settings_hash() %}
         {% do fail(
             "LS-STA-002",
-            "stages, age_bin_edges, business_timezone, train_share, validation_share or the key LIFE_STAGE_ID_KEY differ from those this warehouse was built with",
+            "stages, age_bin_edges, business_timezone, training_share, training_validation_share or the key LIFE_STAGE_ID_KEY differ from those this warehouse was built with",
             "restore them, or start a new warehouse by LIFE_STAGE_WAREHOUSE",
         ) %}
     {% endif %}
@@ -257,7 +261,13 @@
 
 {% macro settings_hash() %}
     {# The hash of the settings of all stored months; the key for user ids enters by the pseudonym of a fixed text. #}
-    {% set settings = [stages(), age_bins(), business_timezone(), var("train_share"), var("validation_share")] %}
+    {% set settings = [
+        stages(),
+        age_bins(),
+        business_timezone(),
+        setting("training_share"),
+        setting("training_validation_share"),
+    ] %}
     {% if has_id_key() %}
         {% do settings.append(run_query("select " ~ pseudonym("'life_stage'") ~ " as mark").rows[0]["mark"]) %}
     {% endif %}

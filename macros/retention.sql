@@ -2,7 +2,10 @@
    Months are dropped only after a complete run, so that no pending computation needs them. #}
 {% macro layers() %}
     {# {layer: months to keep} of the layers with limited retention. #}
-    {% set months = {"actions": var("keep_actions_months"), "features": var("keep_features_months")} %}
+    {% set months = {
+        "actions": setting("retention_actions_months"),
+        "features": setting("retention_features_months"),
+    } %}
     {% do return(dict(months.items() | selectattr(1))) %}
 {% endmacro %}
 

@@ -1,4 +1,9 @@
 {# Facts of the run: its clock, its time zone, its final steps. #}
+{% macro setting(name) %}
+    {# The value of a setting, named by its group and its key: the var of that name, else the entry of the group. #}
+    {% set group, _, key = name.partition("_") %} {% do return(var(name, var(group).get(key))) %}
+{% endmacro %}
+
 {% macro clock_text() %}
     {# The run clock in UTC as text; var run_clock fixes it for tests and reruns. #}
     {% do return(var("run_clock") or run_started_at.strftime("%Y-%m-%d %H:%M:%S")) %}
@@ -53,10 +58,10 @@
         {% do log(
             "LS-ML-001 no model was trained: "
             ~ n_users
-            ~ " training users with one registered child, min_training_users is "
-            ~ var("min_training_users")
+            ~ " training users with one registered child, training_min_users is "
+            ~ setting("training_min_users")
             ~ ", "
-            ~ [var("min_training_users") - n_users, 0]
+            ~ [setting("training_min_users") - n_users, 0]
             | max
             ~ " are missing. The quality tables"
             ~ " are built, the stage tables are empty, published files are unchanged.",

@@ -34,7 +34,7 @@
                 when
                     action = 'purchase'
                     and raw_quantity is not null
-                    and not coalesce(quantity between 1 and {{ var("max_quantity") }}, false)
+                    and not coalesce(quantity between 1 and {{ setting("rejections_max_quantity") }}, false)
                 then 'quantity_absurd'
             end
         ),
@@ -48,20 +48,20 @@
     {# No ref: preflight checks call this before any model is built. #}
     {% set synonyms = api.Relation.create(target.database or none, target.schema, "action_synonyms") %}
     {% set words = "select " ~ order_free_hash(["word", "action"]) ~ " as words from " ~ synonyms %}
-    {% do return(run_query(words).rows[0]["words"] ~ " " ~ var("max_quantity")) %}
+    {% do return(run_query(words).rows[0]["words"] ~ " " ~ setting("rejections_max_quantity")) %}
 {% endmacro %}
 
 {% macro fail_if_too_many_rejected(value, rows, n_rejected, n_rows, reason) -%}
-    {#- SQL: the value, or an error if more than max_rejected_share of the rows would be rejected: that is a broken
+    {#- SQL: the value, or an error if more than rejections_max_share of the rows would be rejected: that is a broken
         delivery. Below 100 rows the share is not reliable. -#}
     {%- set what -%}
         concat(
             'LS-SRC-007 ', {{ n_rejected }}, ' of ', {{ n_rows }}, ' rows of ', {{ rows }}, ' would be rejected, for instance as ',
-            {{ reason }}, '; max_rejected_share is {{ var("max_rejected_share") }}: correct the delivery, or allow more; nothing was changed'
+            {{ reason }}, '; rejections_max_share is {{ setting("rejections_max_share") }}: correct the delivery, or allow more; nothing was changed'
         )
     {%- endset -%}
     case
-        when {{ n_rows }} >= 100 and {{ n_rejected }} > {{ var("max_rejected_share") }} * {{ n_rows }}
+        when {{ n_rows }} >= 100 and {{ n_rejected }} > {{ setting("rejections_max_share") }} * {{ n_rows }}
         then {{ fail_query(what) }}
         else {{ value }}
     end

@@ -11,7 +11,9 @@ from life_stage.engine import months, settings
 FUNCTIONS = {
     function.__name__: function
     for function in (
+        settings.group_names,
         settings.setting_names,
+        settings.var_names,
         settings.wrong_settings,
         months.inputs_by_month,
         months.is_always_built,

@@ -39,12 +39,12 @@ with
             and registered.month_before = posteriors.month
         left join models on posteriors.model_version = models.model_version
         where
-            posteriors.method = '{{ var("fusion_method") }}'
+            posteriors.method = '{{ setting("fusion_method") }}'
             and posteriors.is_primary
             and registered.stage is not null
             and (registered.split = 'test' or cast(registered.registered_at as date) > models.made_on)
     ),
-    {% if var("checkout_months") %}
+    {% if setting("checkout_months") %}
         recommended as (
             select
                 concat('checkout_', scores.kind) as subject,
@@ -68,7 +68,7 @@ with
     predictions as (
         select *
         from posteriors
-        {% if var("checkout_months") %}
+        {% if setting("checkout_months") %}
             union all
             select *
             from recommended

@@ -1,6 +1,6 @@
 -- Inventory of the action files, one row per file, version and month of its rows. A run reads only new or changed
 -- files, detected by size and modification time; a source table has neither and is read by every run. The run fails if
--- more than max_rejected_share of a new file would be rejected. Items and children are checked first.
+-- more than rejections_max_share of a new file would be rejected. Items and children are checked first.
 {{ config(meta={"always_built": true}) }}
 -- depends_on: {{ ref("stg_child_rows") }} {{ ref("stg_item_rows") }}
 {% set from_tables = var("source_schema") != "" %}

@@ -122,7 +122,7 @@ def train_before(
     """Rows of stage_coefficients of a model that is trained on `tables`, those of known_before."""
     from life_stage.training import Options, train  # scikit-learn takes over a second to load
 
-    training_options = Options(options["min_training_users"], options["filter_tuning"], **penalties)
+    training_options = Options(options["min_users"], options["fine_tuning"], **penalties)
     return train(*tables, ages, through, training_options, partial(log_progress, "evaluation_coefficients"))
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from life_stage import charts
 
-FEW = "Counts of few users are suppressed (var min_cell_users)."
+FEW = "Counts of few users are suppressed (var marts_min_cell_users)."
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,8 @@ PANELS = [
     ),
     ReportPanel(
         "Precision and recall",
-        "The same households: stages predicted from a probability on. Vars min_probability and min_first_probability "
-        "are such thresholds.",
+        "The same households: stages predicted from a probability on. Vars marts_min_probability and "
+        "marts_min_first_probability are such thresholds.",
         """
         select threshold, precision_share as "precision", recall, n_predicted from household_precision_recall
         where n_predicted > 0 order by threshold

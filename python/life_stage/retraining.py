@@ -38,15 +38,13 @@ def train_if_due(
 ) -> pa.Table:
     """Rows of a new model through the last closed month; no rows if none is due or the training data is too small.
 
-    options: `min_training_users`, `retrain_every_months`, `filter_tuning`, `tune_penalties`, numbers and booleans.
+    options: `min_users`, `every_months`, `fine_tuning`, `tune_penalties`, numbers and booleans.
     retraining_triggers: the table; one row causes an early model, at most one per month.
     """
     last_closed = newest_date(calendar.filter("is_closed"), "month")
     newest = newest_date(known, "trained_through") if known is not None else None
-    if not is_due(last_closed, newest, options["retrain_every_months"]):
-        may_be_early = retraining_triggers is not None and is_due(
-            last_closed, newest, min(options["retrain_every_months"], 1)
-        )
+    if not is_due(last_closed, newest, options["every_months"]):
+        may_be_early = retraining_triggers is not None and is_due(last_closed, newest, min(options["every_months"], 1))
         triggers = describe_triggers(retraining_triggers) if may_be_early else []
         if not triggers:
             return SCHEMA.empty_table()
@@ -56,7 +54,7 @@ def train_if_due(
     ages = read_age_divisions(age_bins, stages)
     penalties = {} if options["tune_penalties"] or newest is None else penalties_of(known, newest)
     previous = known.filter(f"trained_through = date '{newest}'").df() if newest else None
-    training_options = Options(options["min_training_users"], options["filter_tuning"], **penalties)
+    training_options = Options(options["min_users"], options["fine_tuning"], **penalties)
     try:
         model = train(
             rows.df(),

@@ -42,8 +42,8 @@ READOUT_MONTHS = 8  # readouts per user, the newest
 class Options:
     """Values of the project's vars, and the penalties of the previous model (None: chosen by cross-validation)."""
 
-    min_training_users: int
-    filter_tuning: bool = True
+    min_users: int
+    fine_tuning: bool = True
     inverse_penalty: float | None = None
     anchor_inverse_penalty: float | None = None
 
@@ -70,8 +70,8 @@ def train(
     split, of_this_month = rows["split"].to_numpy(), ~vocabulary["feature"].str.startswith(LAST_YEAR).to_numpy()
     training = examples[split == "train"].plausible(ages)
     active = training.active(of_this_month)
-    if active.n_users < options.min_training_users:
-        raise NotTrainedError(f"{active.n_users} training users, min_training_users is {options.min_training_users}")
+    if active.n_users < options.min_users:
+        raise NotTrainedError(f"{active.n_users} training users, training_min_users is {options.training_min_users}")
 
     def log_step(text: str) -> None:
         log_progress(f"{text}, {time.monotonic() - began:.0f} s")
@@ -100,7 +100,7 @@ def train(
     log_step(f"calibrated the readout ({', '.join(f'{name} {value:g}' for name, value in of_readout.items())})")
 
     settings = {**of_readout, "birth_hazard": births.hazard, "inverse_penalty": c}
-    if options.filter_tuning:  # later models inherit the penalty only if it was chosen here
+    if options.fine_tuning:  # later models inherit the penalty only if it was chosen here
         settings["anchor_inverse_penalty"] = anchor_inverse_penalty
     diagnostics = {
         "n_training_users": active.n_users,
@@ -148,7 +148,7 @@ def tune_through_filter(
 
     The regression itself and 0 where fine-tuning is off or does not reduce the log-loss.
     """
-    anchor_inverse_penalty = options.anchor_inverse_penalty if options.filter_tuning else 0.0
+    anchor_inverse_penalty = options.anchor_inverse_penalty if options.fine_tuning else 0.0
     if anchor_inverse_penalty is None:
         anchor_inverse_penalty = regularisation.choose_anchor_inverse_penalty(active, births, inverse_penalty)
     if anchor_inverse_penalty == 0:

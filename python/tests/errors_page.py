@@ -26,7 +26,7 @@ Error codes of the monthly job, the command-line tools and the recommender, as t
 `make errors` writes this page. An error has a code, a message and a remedy:
 
 ```
-LS-VAR-002 var max_quantity is '0': it must be a number from 1 to 1000000; nothing was changed
+LS-VAR-002 var rejections_max_quantity is '0': it must be a number from 1 to 1000000; nothing was changed
 ```
 
 - An error ends the program with a nonzero exit code. A notice does not change the exit code.

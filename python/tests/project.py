@@ -26,7 +26,7 @@ from reliability import observe
 
 PROJECT = Path(__file__).parents[2]
 PROJECT_FILES = ("dbt_project.yml", "profiles.yml", "selectors.yml", "models", "macros", "seeds", "tests")
-SMALL = {"min_training_users": 60, "min_feature_support": 20, "retrain_every_months": 0, "checkout_months": 0}
+SMALL = {"training_min_users": 60, "training_min_feature_support": 20, "training_every_months": 0, "checkout_months": 0}
 # Tables by month that are built again after a change by hand.
 DERIVED = "(checkout_|registered_births|user_stage_months).*"
 # Monthly tables of posteriors, and what they are computed from.
@@ -57,11 +57,11 @@ PARSED_VARS = {
         "checkout_months",
         "experiments",
         "features",
-        "filter_tuning",
+        "training_fine_tuning",
         "fusion_merge",
     ),
-    *("fusion_method", "min_feature_support", "min_training_users", "retrain_every_months"),
-    *("source_schema", "tune_penalties"),
+    *("fusion_method", "training_min_feature_support", "training_min_users", "training_every_months"),
+    *("source_schema", "training_tune_penalties"),
 }
 FORKS = multiprocessing.get_context("forkserver")
 LOADED = ["dbt.cli.main", "dbt.task.build", "dbt.adapters.duckdb", "pandas", "scipy.optimize", "sklearn.linear_model"]

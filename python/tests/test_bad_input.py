@@ -158,7 +158,7 @@ def evaluated(base, tmp_path_factory):
         [row[1:] for row in CHILDREN],
     )
     write_csv(shop.source / "items.csv", ["item_id", "leaf_category"], [row[1:] for row in ITEMS])
-    shop.build(max_rejected_share=1)
+    shop.build(rejections_max_share=1)
     return shop
 
 

@@ -418,7 +418,7 @@ def test_the_marts_are_published_only_where_a_checkout_is_made(checkout, base):
 
 def test_only_pairs_with_enough_users_are_published(checkout, tables, tmp_path):
     shop = copy_shop(checkout, tmp_path / "few")
-    shop.build(only="path:models/checkout/marts/cart_complements.sql", **MONTHS, min_cell_users=2)
+    shop.build(only="path:models/checkout/marts/cart_complements.sql", **MONTHS, marts_min_cell_users=2)
     lines = tables["lines"][["month", "basket_id", "user_id", "item_id"]]
     both = lines.merge(lines, on=["month", "basket_id", "user_id"])
     n_users = both.groupby(["item_id_x", "item_id_y"])["user_id"].nunique()

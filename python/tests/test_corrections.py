@@ -75,7 +75,7 @@ def test_ids_written_as_decimals_are_the_same_ids(base, new_shop):
 
 @pytest.mark.fault(
     "Rows",
-    "file without a readable time, `max_rejected_share` = 1",
+    "file without a readable time, `rejections_max_share` = 1",
     "rejected, month's status `unusable`",
 )
 @pytest.mark.slow
@@ -85,7 +85,7 @@ def test_a_file_without_one_readable_time_is_counted_in_the_month_of_its_folder(
     bare_shop.write(
         "actions/month=2016-08/all.csv", f"select * replace ({unreadable}) from ({month_of(base, '2016-08')})"
     )
-    bare_shop.build(max_rejected_share=1)
+    bare_shop.build(rejections_max_share=1)
     ((n_rows,),) = bare_shop.query("select count(*) from stg_action_rows where month = date '2016-08-01'")
     assert calendar(bare_shop, "status")["2016-08"] == "unusable"
     assert calendar(bare_shop, "n_rejected")["2016-08"] == n_rows > 1000

@@ -160,7 +160,7 @@ def evaluated_model(shop, registry: str, known: str | None = None) -> pd.DataFra
     """What evaluation_coefficients would get, for other models in production (SQL) and known ones."""
     tables = {"window": "evaluation_window", "age_bins": "age_bins", "stages": "stages", "rows": "training_rows"}
     tables |= {"matrix": "design_matrix", "vocabulary": "training_vocabulary"}
-    options = {"min_training_users": 10, "min_feature_support": 20, "filter_tuning": True}
+    options = {"min_users": 10, "min_feature_support": 20, "fine_tuning": True}
     with duckdb.connect(shop.warehouse, read_only=True) as connection:
         return train_evaluation_model_if_due(
             **{name: connection.table(table) for name, table in tables.items()},

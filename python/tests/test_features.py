@@ -339,7 +339,7 @@ def add_march(shop: Shop) -> None:
 def assert_stops_before_training(shop: Shop, tables: list[str], *facts: str) -> None:
     """Assert that the run fails with the facts, and that tables and published set are unchanged."""
     before = shop.contents()
-    finished = shop.start(retrain_every_months=1)
+    finished = shop.start(training_every_months=1)
     assert finished.exit_code != 0
     predicted = " ".join(finished.output.split())
     assert [fact for fact in facts if fact not in predicted] == [], predicted[-3000:]
@@ -366,7 +366,7 @@ def extended(base, tmp_path_factory):
         shop = copy_shop(base, folder)
         add_march(shop)
         add_feature_group(shop, EVENING_SHARE.format(value=SHARE))
-        shop.build(retrain_every_months=1)
+        shop.build(training_every_months=1)
 
     return Shop(made_once(tmp_path_factory, "extended", make))
 
@@ -418,7 +418,7 @@ def test_a_faulty_feature_group_stops_before_training_and_leaves_no_trace_after_
     assert "2017-03" not in shop.run_of_months("user_month_features")
     assert shop.query(f"select count(*) from user_month_features where not ({PAST})") == [(0,)]
     add_feature_group(shop, EVENING_SHARE.format(value=SHARE))
-    shop.build(retrain_every_months=1)
+    shop.build(training_every_months=1)
     assert_same(shop, extended, [*STATE, "user_stages"])
 
 

@@ -23,7 +23,7 @@ POSTERIORS += " presence_filter household_weights household_stages household_chi
 WATCHED = f"{STATE} {POSTERIORS} user_stages model_runs published_marts"
 # Evaluation and checkout write nothing that a later run reads.
 BUILD = ("build", "--exclude-resource-type", "test", "unit_test", "--exclude", "path:models/life_stage/evaluation")
-BUILD += ("path:models/checkout", "--vars", json.dumps(SMALL | {"retrain_every_months": 1}))
+BUILD += ("path:models/checkout", "--vars", json.dumps(SMALL | {"training_every_months": 1}))
 BUILD += ("--log-level-file", "none", "--no-write-json")
 # Columns of the run and its time: the only differences a kill may leave.
 OF_THE_RUN = ["run_id", "built_at", "started_at", "seconds", "registered_at", "sha256", "bytes"]

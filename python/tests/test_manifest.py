@@ -11,7 +11,7 @@ import pytest
 import yaml
 from project import PARSED_VARS, PATHS
 
-from life_stage.engine.settings import setting_names
+from life_stage.engine.settings import GROUPS, NAMES, RENAMED
 
 PROJECT = Path(__file__).parents[2]
 FOLDERS = ("models", "macros", "tests")
@@ -251,11 +251,13 @@ def test_a_test_begins_with_its_claim_in_a_sentence():
 
 
 def test_every_var_is_declared_validated_and_used():
-    project = yaml.safe_load((PROJECT / "dbt_project.yml").read_text(encoding="utf-8"))
-    assert set(setting_names()) == set(project["vars"])
+    declared = yaml.safe_load((PROJECT / "dbt_project.yml").read_text(encoding="utf-8"))["vars"]
+    of_groups = {f"{group}_{key}" for group in GROUPS for key in declared[group]}
+    assert set(NAMES) == of_groups | (declared.keys() - set(GROUPS))
+    assert set(RENAMED.values()) <= set(NAMES) and not set(RENAMED) & set(NAMES)
     texts = [
         *SQL.values(),
         *(path.read_text(encoding="utf-8") for path in (PROJECT / "models").rglob("*.yml")),
     ]
-    used = re.findall(r"""\b(?:var|value_of|retained_from)\(["']([a-z_]+)["']""", "".join(texts))
-    assert set(used) == set(project["vars"])
+    used = re.findall(r"""\b(?:var|setting)\(["']([a-z_]+)["']""", "".join(texts))
+    assert set(used) - set(GROUPS) == set(NAMES)

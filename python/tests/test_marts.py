@@ -35,7 +35,7 @@ def stages(evaluated):
 def open_shop(evaluated, tmp_path_factory):
     """The shop with counts published from three users on."""
     shop = copy_shop(evaluated, tmp_path_factory.mktemp("open") / "shop")
-    shop.build(only="stage_totals stage_interests", min_cell_users=FEW)
+    shop.build(only="stage_totals stage_interests", marts_min_cell_users=FEW)
     return shop
 
 
@@ -155,7 +155,7 @@ def close_shop(evaluated, history, tmp_path_factory):
     shop = copy_shop(evaluated, tmp_path_factory.mktemp("close") / "shop")
     newest = history[(history["month"] == NEWEST) & history["is_in_stage"]]
     few = 1 + int(newest.groupby("published")["user_id"].nunique().min())
-    shop.build(only="stage_totals", min_cell_users=few)
+    shop.build(only="stage_totals", marts_min_cell_users=few)
     return shop, few
 
 
@@ -217,7 +217,7 @@ def test_flows_do_not_reveal_suppressed_counts_of_the_month_before(shop):
         f"""create table user_stage_months as
         select *, true as is_in_stage from (values {", ".join(rows)}) as v(user_id, stage, month)""",
     )
-    shop.build(only="stage_totals", min_cell_users=20)
+    shop.build(only="stage_totals", marts_min_cell_users=20)
     published = shop.frame("stage_totals", "stage = 'infant'").sort_values("month")
     assert list(published["is_suppressed"]) == [True, False] and published["n_users"].iloc[1] == 43
     assert published[["n_moved_in", "n_moved_out"]].isna().all(axis=None)
@@ -238,7 +238,7 @@ def test_a_warehouse_with_the_history_as_a_view_is_upgraded(base, shop):
 def test_rejected_registrations_of_enough_users_are_counted(shop):
     users, rows = shop.query("select count(distinct id), count(*) from stg_rejected_registrations")[0]
     for few, published in ((users, rows), (users + 1, None)):
-        shop.build(only="model_runs", min_cell_users=few)
+        shop.build(only="model_runs", marts_min_cell_users=few)
         newest = "select n_rejected_registrations from model_runs order by started_at desc limit 1"
         assert shop.query(newest) == [(published,)]
 
@@ -328,7 +328,7 @@ def test_attributions_are_small_where_a_registration_dominates(evaluated):
 def test_attributions_exist_for_primary_children_only(evaluated, tmp_path):
     shop = copy_shop(evaluated, tmp_path / "shop")
     only = "household_children user_stage_months user_stages stage_reasons"
-    shop.build(only=only, min_further_probability=0.2, min_probability=0.2)
+    shop.build(only=only, marts_min_further_probability=0.2, marts_min_probability=0.2)
     others = shop.frame("user_stages", "not is_primary")[["user_id", "child_no"]]
     ranks = shop.frame("stage_reasons").merge(others, on=["user_id", "child_no"])["place"]
     assert len(others) > 5 and set(ranks) == {7}

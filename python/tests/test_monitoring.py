@@ -21,7 +21,7 @@ CHANGED = pd.date_range("2010-01-01", periods=20, freq="MS")
 def watched(base, tmp_path_factory):
     """The base with its monitors; drift and retraining triggers are views: copy it."""
     shop = copy_shop(base, tmp_path_factory.mktemp("watched") / "shop")
-    shop.build(only="model_drift retraining_triggers", quality_floor=0.5)
+    shop.build(only="model_drift retraining_triggers", training_quality_floor=0.5)
     return shop
 
 
@@ -82,7 +82,7 @@ def test_a_run_retrains_early_only_after_feature_drift(watched, tmp_path):
     shop = copy_shop(watched, tmp_path / "shop")
     shop.change("update stage_coefficients set trained_through = date '2016-11-01'")
     models = "select distinct trained_through::varchar from stage_coefficients order by 1"
-    wanted = {"only": "stage_coefficients", "retrain_every_months": 6, "filter_tuning": False}
+    wanted = {"only": "stage_coefficients", "training_every_months": 6, "training_fine_tuning": False}
     shop.build(**wanted)
     assert shop.query(models) == [("2016-11-01",)]
     shop.change("update user_month_features set feature = 'size=' || feature where month > '2016-11-01'")
@@ -97,7 +97,7 @@ def test_quality_is_a_retraining_trigger_only_if_significantly_below_the_floor_s
     made = "update monitor_quality set subject = 'life_stage', month = '{}', n_cases = {}, accuracy = {}"
     found = {}
     shop.change("delete from monitor_quality where rowid > 0")
-    shop.build(only="retraining_triggers", quality_floor=0.5)
+    shop.build(only="retraining_triggers", training_quality_floor=0.5)
     for facts in [
         ("2017-03-01", 100, 0.39),
         ("2017-03-01", 70, 0.39),

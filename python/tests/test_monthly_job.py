@@ -328,7 +328,7 @@ def test_without_registered_children_an_older_model_stays_in_use(base, new_shop)
     new_shop.write("children.parquet", f"from '{base.source}/children.parquet' limit 0")
     new_shop.change("update stage_coefficients set trained_through = date '2016-06-01'")
     # A single month of behaviour alone makes no child more probable than one half.
-    output = new_shop.build(retrain_every_months=1, min_first_probability=0.3).output
+    output = new_shop.build(training_every_months=1, marts_min_first_probability=0.3).output
     assert "LS-ML-001" not in output
     compared = [name for name in POSTERIORS if name != "household_children"]  # which depends on the threshold
     assert_same(new_shop, base, compared, where="month = date '2016-07-01'")

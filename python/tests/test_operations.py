@@ -20,7 +20,7 @@ AS_OF_VERSION_4 = [
 
 def operate(shop: Shop, operation: str, kill_at: int | None = None, watch: str = "operation", **arguments) -> list:
     """Run an operation, to its end or to a boundary; returns the boundaries."""
-    variables = SMALL | {"keep_actions_months": 1}  # of 2017-02: January is the first month to keep
+    variables = SMALL | {"retention_actions_months": 1}  # of 2017-02: January is the first month to keep
     call = json.dumps({"operation": operation, "arguments": arguments})
     words = ("run-operation", "operate", "--args", call, "--vars", json.dumps(variables))
     return run(shop, *words, "--log-level-file", "none", "--no-write-json", watch=watch, kill_at=kill_at)

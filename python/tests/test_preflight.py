@@ -45,12 +45,12 @@ def test_invalid_settings_stop_the_run_and_are_all_named(shop):
         "business_timezone": "UTC'); drop table birth_month_filter; --",
         "run_clock": "2017-03-01 00:00:00'; drop table birth_month_filter; --",
         "through_month": "2017-13",
-        "min_training_users": "1 or 1=1",
-        "train_share": 1.5,
-        "min_feature_support": True,
-        "keep_features_months": 12,
-        "filter_tuning": "yes",
-        "tune_penalties": 1,
+        "training_min_users": "1 or 1=1",
+        "training_share": 1.5,
+        "training_min_feature_support": True,
+        "retention_features_months": 12,
+        "training_fine_tuning": "yes",
+        "training_tune_penalties": 1,
         "experiments": "a",
     }
     facts = [
@@ -72,7 +72,7 @@ def test_invalid_settings_stop_the_run_and_are_all_named(shop):
         ),
         ("LS-VAR-003", {"stages": STAGES}),  # the contracts of the marts have other columns
         ("LS-VAR-002 var source_schema", {"source_schema": "main"}),  # erasing users would empty the source
-        ("LS-STA-002", {"train_share": 0.4}),  # training users would become test users
+        ("LS-STA-002", {"training_share": 0.4}),  # training users would become test users
         ("LS-STA-002", {"business_timezone": "Asia/Shanghai"}),
     ],
 )

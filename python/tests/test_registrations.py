@@ -267,7 +267,7 @@ def test_registered_and_inferred_children_are_matched_by_birth_month(evaluated, 
     With low thresholds, so that there are many further children.
     """
     shop = copy_shop(evaluated, tmp_path / "shop")
-    low = dict.fromkeys(("min_probability", "min_first_probability", "min_further_probability"), 0.1)
+    low = dict.fromkeys(("marts_min_probability", "marts_min_first_probability", "marts_min_further_probability"), 0.1)
     shop.build(only="household_children user_stage_months", **low)
     weights = shop.frame("household_weights").to_dict("records")
     late = {(row["model_version"], stage): row[f"registered_late_{stage}"] for row in weights for stage in STAGES}

@@ -1,11 +1,11 @@
-"""Retention by vars keep_actions_months and keep_features_months: dropped months stay dropped, predictions stay."""
+"""Retention by the vars of group retention: dropped months stay dropped, predictions stay."""
 
 import duckdb
 import pytest
 from project import POSTERIORS, Shop, assert_same, assert_stops, copy_shop, made_once
 
 pytestmark = pytest.mark.slow
-KEPT = {"keep_actions_months": 12, "keep_features_months": 13}  # of 2018-01: both reach into January 2017
+KEPT = {"retention_actions_months": 12, "retention_features_months": 13}  # of 2018-01: both reach into January 2017
 BASKETS = {"checkout_lines", "checkout_labels"}
 LAYERS = {"stg_action_rows", "search_terms", "user_month_features", *BASKETS}
 RECURSIVE = "+household_children +dynamic_fusion user_stage_months"

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.spark
 
 VARS = SMALL | {
     "evaluation_from": "2017-01",
-    "min_cell_users": 2,
+    "marts_min_cell_users": 2,
     "checkout_months": 0,
     "experiments": [{"name": "one", "first_month": "2016-11", "treated_share": 0.5}],
 }

@@ -23,8 +23,8 @@ from life_stage.training import Options, train
 
 C = 0.3
 TRUE_WEIGHTS = np.array([[1.5, -0.5, -1.0], [-1.0, 1.2, -0.2], [0.0, -1.0, 1.0]])
-PLAIN = Options(min_training_users=10, filter_tuning=False, inverse_penalty=C)
-TUNED = replace(PLAIN, filter_tuning=True, anchor_inverse_penalty=0.1)
+PLAIN = Options(min_users=10, fine_tuning=False, inverse_penalty=C)
+TUNED = replace(PLAIN, fine_tuning=True, anchor_inverse_penalty=0.1)
 N_USERS = 1200
 
 
@@ -386,9 +386,9 @@ def test_a_user_whose_child_is_never_within_the_age_bins_does_not_train(tables, 
 def test_too_few_training_users_are_reported_with_both_numbers(tables):
     rows, matrix, _ = tables
     n_users = rows["user_no"][(rows["split"] == "train") & rows["is_active"]].nunique()
-    with pytest.raises(NotTrainedError, match=f"{n_users} training users, min_training_users is {n_users + 1}"):
-        train(*tables, AGES, THROUGH, replace(PLAIN, min_training_users=n_users + 1))
-    assert not train(*tables, AGES, THROUGH, replace(PLAIN, min_training_users=n_users)).empty
+    with pytest.raises(NotTrainedError, match=f"{n_users} training users, training_min_users is {n_users + 1}"):
+        train(*tables, AGES, THROUGH, replace(PLAIN, min_users=n_users + 1))
+    assert not train(*tables, AGES, THROUGH, replace(PLAIN, min_users=n_users)).empty
     nothing = {name: column[:0] for name, column in matrix.items()}
     with pytest.raises(NotTrainedError, match="0 training users"):
         train(rows[:0], nothing, vocabulary_of(rows[:0], nothing)[:0], AGES, THROUGH, PLAIN)
@@ -472,7 +472,7 @@ def test_the_matrix_is_the_features_of_the_vocabulary_on_their_scale(base):
         .groupby("feature")
         .agg(n_rows=("value", "size"), days=("n_days", "count"), largest=("value", lambda value: value.abs().max()))
     )
-    trains = trains[trains["n_rows"] >= SMALL["min_feature_support"]].sort_index()
+    trains = trains[trains["n_rows"] >= SMALL["training_min_feature_support"]].sort_index()
     scale = trains["largest"].where(trains["days"] == 0, 1.0)
     vocabulary = vocabulary.sort_values("feature_id")
     assert vocabulary["feature_id"].tolist() == list(range(1, len(trains) + 1))
@@ -509,7 +509,7 @@ class Warehouse:
         self.relations["calendar"] = self.connection.sql(f"from {months} as v(month, is_closed)")
 
     def train_if_due(self, known: pd.DataFrame | None = None, **options) -> pd.DataFrame:
-        defaults = {"min_training_users": 10, "retrain_every_months": 1, "filter_tuning": True, "tune_penalties": False}
+        defaults = {"min_users": 10, "every_months": 1, "fine_tuning": True, "tune_penalties": False}
         known = None if known is None else self.connection.from_df(known)
         table = train_if_due(**self.relations, known=known, options=defaults | options)
         assert table.column_names == COLUMNS
@@ -525,7 +525,7 @@ def test_a_build_passes_the_values_of_the_vars(base):
     """Numbers and booleans, not texts: a text "False" would be true, and "True" is not True."""
     compiled = next(base.folder.glob("target/compiled/**/stage_coefficients.py")).read_text()
     options = ast.literal_eval(re.search(r"^meta_dict = (.*)$", compiled, flags=re.MULTILINE).group(1))["options"]
-    handed_over = SMALL["min_training_users"], SMALL["retrain_every_months"], True, False
+    handed_over = SMALL["training_min_users"], SMALL["training_every_months"], True, False
     assert list(options.values()) == list(handed_over)
     assert [type(value) for value in options.values()] == [int, int, bool, bool]
     settings = base.query(
@@ -562,8 +562,8 @@ def test_training_is_due(last_closed, newest, every_months, due):
 
 def test_no_model_is_added_while_training_is_not_due(warehouse, tuned):
     assert warehouse.train_if_due(known=tuned).empty
-    assert warehouse.train_if_due(known=older(tuned), retrain_every_months=0).empty
-    assert warehouse.train_if_due(known=older(tuned), retrain_every_months=2).empty
+    assert warehouse.train_if_due(known=older(tuned), every_months=0).empty
+    assert warehouse.train_if_due(known=older(tuned), every_months=2).empty
     assert not warehouse.train_if_due(known=older(tuned)).empty
 
 
@@ -572,12 +572,12 @@ def test_a_retraining_trigger_gives_an_early_model_only_with_a_new_month_and_ret
 ):
     facts = "'drift' as reason, date '2017-02-01' as month, 'leaf' as measure, 0.5 as value, 0.3 as threshold"
     warehouse.relations["retraining_triggers"] = warehouse.connection.sql(f"select {facts}")
-    assert warehouse.train_if_due(known=tuned, retrain_every_months=2).empty
-    assert warehouse.train_if_due(known=older(tuned), retrain_every_months=0).empty
-    assert not warehouse.train_if_due(known=older(tuned), retrain_every_months=2).empty
+    assert warehouse.train_if_due(known=tuned, every_months=2).empty
+    assert warehouse.train_if_due(known=older(tuned), every_months=0).empty
+    assert not warehouse.train_if_due(known=older(tuned), every_months=2).empty
     assert "early retraining: drift of leaf in 2017-02 is 0.500, limit 0.300" in capsys.readouterr().err
     warehouse.relations["retraining_triggers"] = warehouse.relations["retraining_triggers"].filter("false")
-    assert warehouse.train_if_due(known=older(tuned), retrain_every_months=2).empty
+    assert warehouse.train_if_due(known=older(tuned), every_months=2).empty
 
 
 def test_the_new_model_is_the_one_trained_on_all_closed_months(warehouse, tables, capsys):
@@ -594,9 +594,9 @@ def test_the_new_model_is_the_one_trained_on_all_closed_months(warehouse, tables
 )
 def test_too_little_training_data_adds_no_rows_and_names_the_cause(warehouse, tuned, capsys):
     for known in (None, older(tuned)):
-        assert warehouse.train_if_due(known=known, min_training_users=5000).empty
+        assert warehouse.train_if_due(known=known, min_users=5000).empty
         predicted = capsys.readouterr().err
-        assert "LS-ML-002 no new model: " in predicted and "training users, min_training_users is 5000" in predicted
+        assert "LS-ML-002 no new model: " in predicted and "training users, training_min_users is 5000" in predicted
 
 
 def test_a_new_model_has_the_regularisation_of_the_newest_one(warehouse, tuned, monkeypatch):
@@ -610,7 +610,7 @@ def test_a_new_model_has_the_regularisation_of_the_newest_one(warehouse, tuned, 
 
 def test_the_search_for_a_new_model_begins_at_the_weights_of_the_newest_one(warehouse, plain):
     """On the same rows it ends there at once."""
-    again = warehouse.train_if_due(known=older(plain), filter_tuning=False)
+    again = warehouse.train_if_due(known=older(plain), fine_tuning=False)
     assert named(again, "diagnostic")["regression_iterations"] <= 1
     np.testing.assert_allclose(wide(again, "coefficient"), wide(plain, "coefficient"), rtol=0, atol=1e-3)
 
@@ -646,5 +646,5 @@ def test_a_regression_that_was_better_alone_is_not_fine_tuned_every_month(wareho
 def test_without_filter_tuning_the_log_likelihoods_are_those_of_the_regression(warehouse, tables, plain, monkeypatch):
     monkeypatch.setattr(regularisation, "choose_inverse_penalty", lambda *_: C)
     monkeypatch.setattr(train_through_filter, "fine_tune", lambda *_: pytest.fail("trained through the filter"))
-    model = warehouse.train_if_due(filter_tuning=False)
+    model = warehouse.train_if_due(fine_tuning=False)
     pd.testing.assert_frame_equal(model, plain, check_dtype=False, check_exact=True)

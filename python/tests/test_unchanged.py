@@ -45,7 +45,7 @@ def test_a_run_with_nothing_new_builds_no_model(base, tmp_path):
     poison(shop, "stage_reasons")
     shop.build(only="stage_totals")
     assert not is_poisoned(shop, "stage_totals"), "a selection is built"
-    shop.build(min_probability=0.41)
+    shop.build(marts_min_probability=0.41)
     assert not is_poisoned(shop, "user_stage_months") and not is_poisoned(shop, "stage_reasons")
 
 

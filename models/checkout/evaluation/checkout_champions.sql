@@ -43,8 +43,9 @@ with
     allowed as (
         select
             *,
-            worst_to_best_ratio
-            >= least({{ var("checkout_stage_floor") }}, max(worst_to_best_ratio) over (partition by kind)) as is_allowed
+            worst_to_best_ratio >= least(
+                {{ setting("checkout_stage_floor") }}, max(worst_to_best_ratio) over (partition by kind)
+            ) as is_allowed
         from candidates
     ),
     ranked_models as (

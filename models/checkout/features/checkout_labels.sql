@@ -7,5 +7,5 @@ inner join
     on users.user_id = lines.user_id
     and users.month = lines.month
     and lines.is_purchased
-    and {{ days_between("lines.acted_on", "users.month") }} < {{ var("checkout_label_days") }}
+    and {{ days_between("lines.acted_on", "users.month") }} < {{ label_days() }}
 group by users.month, users.user_id, lines.item_no

@@ -1,6 +1,6 @@
 -- Months of the checkout, one row per month: evaluated months and, last, the target month. Features of a month use
 -- earlier months only.
-{% set n = var("checkout_months") %}
+{% set n = setting("checkout_months") %}
 with
     closed as (
         select min(month) as first_month, max(month) as last_month from {{ ref("month_calendar") }} where is_closed
@@ -21,7 +21,7 @@ select
     calendar.month < span.made_for
     and calendar.month > span.first_month
     and calendar.month >= span.first_evaluated_month as is_evaluated,
-    cast({{ var("checkout_half_life_days") }} as double) as half_life_days,
-    cast({{ var("checkout_new_places") }} as integer) as n_new_places
+    cast({{ setting("checkout_half_life_days") }} as double) as half_life_days,
+    cast({{ setting("checkout_new_places") }} as integer) as n_new_places
 from calendar
 cross join span

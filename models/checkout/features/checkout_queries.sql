@@ -56,4 +56,4 @@ select
     coalesce(users.n_baskets, 0) as n_baskets
 from sampled
 left join users on sampled.user_id = users.user_id
-where sampled.sample_rank <= {{ value_of("checkout_queries") }}
+where sampled.sample_rank <= {{ setting("checkout_queries") }}

@@ -1,5 +1,5 @@
 -- Cart complements, one row per item and place: ten neighbours by the basket measure with the highest recall, then by
--- description. Pairs from baskets need at least var min_cell_users shoppers, because a rare pair could identify a
+-- description. Pairs from baskets need at least var marts_min_cell_users shoppers, because a rare pair could identify a
 -- family.
 with
     measures as (
@@ -16,7 +16,7 @@ with
         select item_no, other_item_no
         from ({{ pairs_in_baskets(ref("checkout_lines")) }}) as of_baskets
         group by item_no, other_item_no
-        having count(distinct user_id) >= {{ var("min_cell_users") }}
+        having count(distinct user_id) >= {{ setting("marts_min_cell_users") }}
     ),
     eligible as (
         select

@@ -5,4 +5,4 @@ select {{ this_month() }} as month, item_no, other_item_no, count(*) as n_basket
 from ({{ pairs_in_baskets(ref("checkout_lines")) }}) as of_baskets
 where month < {{ this_month() }}
 group by item_no, other_item_no
-having count(*) >= {{ var("checkout_min_support") }}
+having count(*) >= {{ min_support() }}

@@ -2,7 +2,7 @@
 -- items.
 {{ config(materialized="monthly", meta={"months": "checkout_months_evaluated", "reads": {}}) }}
 -- depends on: {{ ref("checkout_months") }}
-{% set n_new = var("checkout_new_places") %}
+{% set n_new = setting("checkout_new_places") %}
 with
     scored as (
         select

@@ -67,7 +67,7 @@ select
         and min(case when gains.cohort = 'not active in the window' then gains.n_users end) over (
             partition by gains.method, gains.period
         )
-        < {{ var("min_cell_users") }}
+        < {{ setting("marts_min_cell_users") }}
     ) as is_suppressed
 from gains
 inner join errors on gains.method = errors.method and gains.period = errors.period and gains.cohort = errors.cohort

@@ -1,5 +1,5 @@
 -- Precision and recall of the household readout on registered test households, one row per threshold: what
--- another var min_probability would give.
+-- another var marts_min_probability would give.
 with
     thresholds as (select cast(n as double) / 20 as threshold from ({{ every_integer(2, 19) }}) as steps),
     counted as (
@@ -20,4 +20,4 @@ select
     cast(n_right as double) / nullif(n_predicted, 0) as precision_share,
     cast(n_right as double) / nullif(n_children, 0) as recall
 from counted
-where n_users >= {{ var("min_cell_users") }}
+where n_users >= {{ setting("marts_min_cell_users") }}

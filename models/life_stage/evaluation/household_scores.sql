@@ -12,7 +12,7 @@ with
     children as (
         select *, {{ first_greatest("p_", stage_names()) }} as stage
         from {{ ref("stage_posteriors") }}
-        where method = '{{ var("fusion_method") }}'
+        where method = '{{ setting("fusion_method") }}'
     ),
     -- The rules of user_stage_months for a user without a registration, without the limit on a stage's duration.
     published as (
@@ -29,7 +29,7 @@ with
                 '{{ stage }}' as stage,
                 (1 - children.no_child_probability) * children.h_{{ stage }} as probability,
                 {{ months_between("children.month", "children.last_active_month") }}
-                >= {{ var("stale_after_months") }} as is_stale
+                >= {{ setting("marts_stale_after_months") }} as is_stale
             from children
             inner join test_months on children.user_id = test_months.user_id and children.month = test_months.month
             where children.is_primary
@@ -44,7 +44,8 @@ select
     probabilities.stage,
     truths.user_id is not null as has_child,
     probabilities.probability,
-    published.user_id is not null and probabilities.probability >= {{ var("min_probability") }} as is_published,
+    published.user_id is not null
+    and probabilities.probability >= {{ setting("marts_min_probability") }} as is_published,
     coalesce(published.is_primary, false) as is_primary,
     {{ confidence("probabilities.probability", "probabilities.is_stale") }} as confidence,
     {{

@@ -34,4 +34,6 @@ with
     )
 select month, measure, share
 from measures
-where n_users >= {{ var("min_cell_users") }} and (n_others = 0 or n_others >= {{ var("min_cell_users") }})
+where
+    n_users >= {{ setting("marts_min_cell_users") }}
+    and (n_others = 0 or n_others >= {{ setting("marts_min_cell_users") }})

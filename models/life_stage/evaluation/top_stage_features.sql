@@ -35,7 +35,7 @@ with
         from {{ ref("user_month_features") }}
         where feature in (select feature from candidates)
         group by feature
-        having count(distinct user_id) >= {{ var("min_cell_users") }}
+        having count(distinct user_id) >= {{ setting("marts_min_cell_users") }}
     ),
     top as (
         select

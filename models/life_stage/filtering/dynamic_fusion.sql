@@ -70,7 +70,7 @@ with
         select
             *,
             {% for name in names %}
-                {{ merged(name, var("fusion_merge")) }} as f_{{ name }} {%- if not loop.last %},{% endif %}
+                {{ merged(name, setting("fusion_merge")) }} as f_{{ name }} {%- if not loop.last %},{% endif %}
             {% endfor %}
         from compared
     ),

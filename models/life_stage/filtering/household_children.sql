@@ -28,7 +28,7 @@ with
             from households
             where
                 first_stage = '{{ stage.name }}'
-                or (1 - no_child_probability) * h_{{ stage.name }} >= {{ var("min_probability") }}
+                or (1 - no_child_probability) * h_{{ stage.name }} >= {{ setting("marts_min_probability") }}
             {% if not loop.last %}
                 union all
             {% endif %}
@@ -119,9 +119,10 @@ with
             first_children.user_id,
             first_children.child_no,
             first_children.is_primary,
-            first_children.probability >= {{ var("min_first_probability") }}
+            first_children.probability >= {{ setting("marts_min_first_probability") }}
             or (
-                first_children.probability >= {{ var("min_probability") }} and coalesce(carried.is_published, false)
+                first_children.probability >= {{ setting("marts_min_probability") }}
+                and coalesce(carried.is_published, false)
             ) as is_published,
             first_children.stage,
             first_children.probability,
@@ -137,7 +138,7 @@ with
             ) as child_no,
             false as is_primary,
             further_children.was_published
-            or further_children.probability >= {{ var("min_further_probability") }} as is_published,
+            or further_children.probability >= {{ setting("marts_min_further_probability") }} as is_published,
             further_children.stage,
             further_children.probability,
             further_children.birth_month
@@ -150,7 +151,7 @@ with
             further_children.child_no is not null
             or (
                 further_children.rank = 1
-                and further_children.probability >= {{ var("min_further_probability") }}
+                and further_children.probability >= {{ setting("marts_min_further_probability") }}
                 and neighbours.user_id is null
             )
     )

@@ -33,7 +33,7 @@ with
         where months_built.model = 'stg_action_rows'
     ),
     months_updated as (
-        select count(*) as n_months_updated from months_built where model = '{{ var("fusion_method") }}'
+        select count(*) as n_months_updated from months_built where model = '{{ setting("fusion_method") }}'
     ),
     closed as (
         select max(month) as through_month, count(case when status = 'missing' then 1 end) as n_months_missing

@@ -1,7 +1,7 @@
 -- Feature attributions of the published stage, one row per user, child and place: the five largest contributions of the
 -- newest month, its other features, and the prior. The log posterior is a sum over months. A contribution is therefore
 -- the log-likelihood for the stage's ages minus that for other ages, weighted by the midpoint posterior.
-{% set has_attributions = var("fusion_method") == "birth_month_filter" %}
+{% set has_attributions = setting("fusion_method") == "birth_month_filter" %}
 with
     children as (
         select

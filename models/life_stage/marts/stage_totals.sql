@@ -52,8 +52,8 @@ with
             *,
             not is_suppressed
             and not lag(is_suppressed) over (partition by stage order by month)
-            and n_moved_in >= {{ var("min_cell_users") }}
-            and n_moved_out >= {{ var("min_cell_users") }} as flows_are_published
+            and n_moved_in >= {{ setting("marts_min_cell_users") }}
+            and n_moved_out >= {{ setting("marts_min_cell_users") }} as flows_are_published
         from suppression
     )
 select

@@ -21,7 +21,7 @@ with
     inferred as (
         select *
         from {{ ref("stage_posteriors") }}
-        where method = '{{ var("fusion_method") }}' and month in {{ pending_months() }}
+        where method = '{{ setting("fusion_method") }}' and month in {{ pending_months() }}
     ),
     registered as (
         select *
@@ -296,7 +296,7 @@ with
             case
                 stage {% for name in names %} when '{{ name }}' then round(household_{{ name }}, 6) {% endfor %}
             end as probability,
-            {{ months_between("month", "last_active_month") }} >= {{ var("stale_after_months") }} as is_stale,
+            {{ months_between("month", "last_active_month") }} >= {{ setting("marts_stale_after_months") }} as is_stale,
             coalesce(registration_weight >= 0.5 and {{ stage_at("age_months") }} = stage, false) as is_registered_stage
             {% for name in names %}
                 , case when stage = '{{ name }}' then cast(-1 as double) else d_{{ name }} end as r_{{ name }}
@@ -309,12 +309,12 @@ with
             (
                 is_published
                 or registration_weight >= 0.5
-                or (is_primary and probability >= {{ var("min_first_probability") }})
+                or (is_primary and probability >= {{ setting("marts_min_first_probability") }})
             )
             and probability >= case
                 when has_registrations and registered_no is null
-                then {{ var("min_further_probability") }}
-                else {{ var("min_probability") }}
+                then {{ setting("marts_min_further_probability") }}
+                else {{ setting("marts_min_probability") }}
             end
             and {{ may_be_published("is_born") }} as is_probable
         from assigned

@@ -1,6 +1,6 @@
 -- Model assignment, one row per closed month: the oldest model trained through the month or later, else the newest.
 -- Months from var backfill_from on get the newest model.
-{% set backfilled = value_of("backfill_from") and "calendar.month >= date '" ~ value_of("backfill_from") ~ "-01'" %}
+{% set backfilled = var("backfill_from") and "calendar.month >= date '" ~ var("backfill_from") ~ "-01'" %}
 {{
     config(
         materialized="incremental",

@@ -1,5 +1,5 @@
 -- Retraining triggers, one row per trigger, month and measure: feature drift above the error level, or accuracy below
--- quality_floor.
+-- training_quality_floor.
 {{ config(materialized="view") }}
 {% set models, quality = (
     existing(source("last_run", "stage_coefficients")),
@@ -16,7 +16,7 @@ where level = 'error'
         month,
         'accuracy' as measure,
         accuracy as value,
-        cast({{ var("quality_floor") }} as double) as threshold
+        cast({{ setting("training_quality_floor") }} as double) as threshold
     from
         (
             select max(month) as month, sum(n_cases) as n_cases, sum(accuracy * n_cases) / sum(n_cases) as accuracy
@@ -24,6 +24,6 @@ where level = 'error'
             where subject = 'life_stage' and month > (select max(trained_through) from {{ models }})
         ) as since
     where
-        n_cases >= {{ var("min_cell_users") }}
-        and accuracy + 2 * sqrt(accuracy * (1 - accuracy) / n_cases) < {{ var("quality_floor") }}
+        n_cases >= {{ setting("marts_min_cell_users") }}
+        and accuracy + 2 * sqrt(accuracy * (1 - accuracy) / n_cases) < {{ setting("training_quality_floor") }}
 {% endif %}

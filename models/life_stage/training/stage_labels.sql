@@ -10,9 +10,11 @@ select
     -- A registration without a time counts from the beginning.
     children.registered_at,
     case
-        when {{ hash_share("children.user_id") }} < {{ var("train_share") }}
+        when {{ hash_share("children.user_id") }} < {{ setting("training_share") }}
         then 'train'
-        when {{ hash_share("children.user_id") }} < {{ var("train_share") + var("validation_share") }}
+        when
+            {{ hash_share("children.user_id") }}
+            < {{ setting("training_share") + setting("training_validation_share") }}
         then 'validation'
         else 'test'
     end as split

@@ -9,4 +9,4 @@ select
 from {{ ref("training_features") }}
 where split = 'train'
 group by feature
-having count(*) >= {{ var("min_feature_support") }}
+having count(*) >= {{ setting("training_min_feature_support") }}

@@ -13,7 +13,7 @@ PATTERNS = {
     "source_schema": "([A-Za-z_][A-Za-z0-9_]*)?",
     "business_timezone": "[A-Za-z0-9_+/-]+",
     "run_clock": "([0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2})?",
-    "consent_purpose": "[A-Za-z0-9_. -]+",
+    "consents_purpose": "[A-Za-z0-9_. -]+",
     "fusion_method": "birth_month_filter|dynamic_fusion",
     "fusion_merge": "mean|product",
     "through_month": MONTH,
@@ -21,36 +21,34 @@ PATTERNS = {
     "evaluation_from": MONTH,
 }
 RANGES = {
-    "max_quantity": (1, 1_000_000),
-    "max_rejected_share": (0, 1),
-    "train_share": (0.1, 1),
-    "validation_share": (0, 0.5),
-    "max_withdrawn_share": (0, 1),
-    "min_probability": (0.05, 0.95),
-    "min_first_probability": (0.05, 0.999),
-    "min_further_probability": (0.05, 0.999),
-    "min_training_users": (1, 10_000_000),
-    "min_feature_support": (1, 1_000_000),
-    "retrain_every_months": (0, 1200),
-    "min_evidence": (0, 1200),
-    "keep_actions_months": (0, 1200),
-    "keep_features_months": (0, 1200),
-    "stale_after_months": (1, 1200),
-    "min_cell_users": (1, 1_000_000),
-    "quality_floor": (0, 1),
+    "rejections_max_quantity": (1, 1_000_000),
+    "rejections_max_share": (0, 1),
+    "training_share": (0.1, 1),
+    "training_validation_share": (0, 0.5),
+    "consents_max_withdrawn_share": (0, 1),
+    "marts_min_probability": (0.05, 0.95),
+    "marts_min_first_probability": (0.05, 0.999),
+    "marts_min_further_probability": (0.05, 0.999),
+    "training_min_users": (1, 10_000_000),
+    "training_min_feature_support": (1, 1_000_000),
+    "training_every_months": (0, 1200),
+    "marts_min_evidence": (0, 1200),
+    "retention_actions_months": (0, 1200),
+    "retention_features_months": (0, 1200),
+    "marts_stale_after_months": (1, 1200),
+    "marts_min_cell_users": (1, 1_000_000),
+    "training_quality_floor": (0, 1),
     "checkout_stage_floor": (0, 1),
     "checkout_months": (0, 120),
     "checkout_queries": (1, 10_000_000),
-    "checkout_label_days": (1, 28),
     "checkout_half_life_days": (1, 3650),
-    "checkout_min_support": (1, 1_000_000),
     "checkout_seed": (0, 1_000_000),
     "checkout_new_places": (0, 10),
     "checkout_items": (2, 50_000),
 }
 SWITCHES = (
-    "filter_tuning",
-    "tune_penalties",
+    "training_fine_tuning",
+    "training_tune_penalties",
     "infer_pregnancy",
     "checkout_even_stages",
     "checkout_deep",
@@ -58,22 +56,57 @@ SWITCHES = (
 )
 LISTS = ("stages", "age_bin_edges", "features", "experiments")
 NAMES = (*PATTERNS, *RANGES, *SWITCHES, *LISTS)
+GROUPS = ("consents", "rejections", "retention", "training", "fusion", "marts", "checkout")
+RENAMED = {  # version 0.1: 0.2
+    "checkout_cases": "checkout_queries",
+    "consent_purpose": "consents_purpose",
+    "filter_tuning": "training_fine_tuning",
+    "keep_actions_months": "retention_actions_months",
+    "keep_features_months": "retention_features_months",
+    "max_quantity": "rejections_max_quantity",
+    "max_rejected_share": "rejections_max_share",
+    "max_withdrawn_share": "consents_max_withdrawn_share",
+    "min_cell_users": "marts_min_cell_users",
+    "min_evidence": "marts_min_evidence",
+    "min_feature_support": "training_min_feature_support",
+    "min_first_probability": "marts_min_first_probability",
+    "min_further_probability": "marts_min_further_probability",
+    "min_probability": "marts_min_probability",
+    "min_training_users": "training_min_users",
+    "quality_floor": "training_quality_floor",
+    "restate_from": "backfill_from",
+    "retrain_every_months": "training_every_months",
+    "stale_after_months": "marts_stale_after_months",
+    "train_share": "training_share",
+    "tune_penalties": "training_tune_penalties",
+    "validation_share": "training_validation_share",
+}
 MONTHS_OF_A_YEAR = 12
 
 
-def setting_names() -> tuple[str, ...]:
-    """The names of all vars."""
-    return NAMES
+def group_names() -> tuple[str, ...]:
+    """The names of the groups of settings."""
+    return GROUPS
+
+
+def var_names() -> list[str]:
+    """The names of the vars without a group."""
+    return [name for name in NAMES if name.partition("_")[0] not in GROUPS]
+
+
+def setting_names() -> list[str]:
+    """The names of the settings in groups, `group_key`."""
+    return [name for name in NAMES if name.partition("_")[0] in GROUPS]
 
 
 def wrong_settings(values: dict[str, Any], given: list[str], run: dict[str, Any]) -> list[str]:
     """Messages with error codes about every wrong var; empty: all are right.
 
-    values: {var: value}; given: names of the vars on the command line; run: `schema` of the warehouse, `clock` of the
+    values: {var: value}; given: names on the command line and in groups; run: `schema` of the warehouse, `clock` of the
     run, `timezones`, `states_outside` (names that no stage may have), `columns_of_user_stages`, `feature_files`
     ({model: path}), and `first_actions_month` and `first_features_month` that retention left (YYYY-MM-DD).
     """
-    wrong = [f"LS-VAR-001 unknown var {name}: known are {', '.join(NAMES)}" for name in given if name not in NAMES]
+    wrong = [unknown(name) for name in given if name not in (*NAMES, *GROUPS)]
     wrong += [invalid(values, name, must) for name, must in unmet(values, run["schema"])]
     return wrong or [
         *calendar(values, run),
@@ -82,6 +115,13 @@ def wrong_settings(values: dict[str, Any], given: list[str], run: dict[str, Any]
         *experiments(values["experiments"]),
         *features(values["features"], run["feature_files"]),
     ]
+
+
+def unknown(name: str) -> str:
+    """The message about a var that does not exist."""
+    if name in RENAMED:
+        return f"LS-VAR-001 unknown var {name}: it is called {RENAMED[name]} since version 0.2"
+    return f"LS-VAR-001 unknown var {name}: known are {', '.join(NAMES)}"
 
 
 def invalid(values: dict[str, Any], name: str, must: str) -> str:
@@ -96,7 +136,7 @@ def unmet(values: dict[str, Any], schema: str) -> list[tuple[str, str]]:
         value = values[name]
         if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
             wrong.append((name, f"be a number from {least} to {most}"))
-        elif name == "keep_features_months" and 0 < value <= MONTHS_OF_A_YEAR:
+        elif name == "retention_features_months" and 0 < value <= MONTHS_OF_A_YEAR:
             wrong.append((name, "be 0 or at least 13, because a month is compared with the same month a year before"))
     wrong += [(name, "be true or false") for name in SWITCHES if not isinstance(values[name], bool)]
     wrong += [(name, "be a list") for name in LISTS if not isinstance(values[name], list)]
@@ -132,7 +172,7 @@ def retention(values: dict[str, Any], run: dict[str, Any]) -> list[str]:
     ]
     return [
         f"LS-VAR-005 var {name} needs {month}, but actions or features of months before {first[:7]} were dropped:"
-        " give a later month (var keep_actions_months, keep_features_months)"
+        " give a later month (var retention_actions_months, retention_features_months)"
         for name, month, first in needed
         if month and month < first[:7]
     ]

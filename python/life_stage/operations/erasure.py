@@ -93,8 +93,8 @@ def erase_without_consent(warehouse: Warehouse, consenting: str, purpose: str, m
     if n_revoked > max_share * n_known:
         raise ValueError(
             f"LS-CON-001 {n_revoked} of {n_known} users have no valid consent to '{purpose}' and would be deleted, more"
-            f" than max_withdrawn_share {max_share}: check that the table of consents is complete; if it is, run once"
-            " with a greater max_withdrawn_share; nothing was changed"
+            f" than consents_max_withdrawn_share {max_share}: check that the table of consents is complete; if it is,"
+            " run once with a greater consents_max_withdrawn_share; nothing was changed"
         )
     if n_revoked:
         erase_rows(warehouse, "no_consent", consents)

@@ -67,7 +67,7 @@ REBUILT = [
     "unit_evidence",
 ]
 SECOND_CHILD = ("pair_filter", "pair_filter_cells", "second_child_thresholds")
-LIMITS = {"keep_actions_months": "first_actions_month", "keep_features_months": "first_features_month"}
+LIMITS = {"retention_actions_months": "first_actions_month", "retention_features_months": "first_features_month"}
 FACTS = {"state": "state_version", "settings": "settings", "source_schema": "source_schema", "consents": "consents"}
 
 

@@ -50,17 +50,17 @@ def write_over(shop, path, change):
 )
 def test_a_mostly_broken_delivery_stops_the_run(shop, path, change, fact):
     write_over(shop, path, change)
-    assert_stops(shop, "LS-SRC-007", fact, "max_rejected_share is 0.5", "nothing was changed")
+    assert_stops(shop, "LS-SRC-007", fact, "rejections_max_share is 0.5", "nothing was changed")
 
 
 @pytest.mark.fault("Rows", "accepted high rejection share", "staged months not checked again")
 def test_the_rejected_share_is_checked_for_new_deliveries_only(shop):
     write_over(shop, FEBRUARY, "case when hash(action_id) % 10 < 7 then null else user_id end as user_id")
-    shop.build(only="+source_file_months", max_rejected_share=0.8)
+    shop.build(only="+source_file_months", rejections_max_share=0.8)
     shop.build(only="+source_file_months")
     ((share,),) = shop.query("select sum(n_rejected) / sum(n_rows) from source_file_months where month = '2017-02-01'")
     assert 0.6 < share < 0.8
-    observe("70 % rejected, accepted once with `max_rejected_share` = 0.8")
+    observe("70 % rejected, accepted once with `rejections_max_share` = 0.8")
 
 
 @pytest.mark.fault(
