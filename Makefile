@@ -19,19 +19,19 @@ help: ## list the targets
 
 demo: $(VENV)/runtime data/demo ## generate the demo data and run the monthly job on it
 	LIFE_STAGE_SOURCE=data/demo $(DBT_BUILD)
-	@LIFE_STAGE_SOURCE=data/demo $(BIN)/python -m life_stage.summary
-	@$(BIN)/python -m life_stage.report
+	@LIFE_STAGE_SOURCE=data/demo $(BIN)/python -m life_stage.commands.summary
+	@$(BIN)/python -m life_stage.report.report
 
 build: $(VENV)/runtime ## run the monthly job on LIFE_STAGE_SOURCE (default: the demo data), if there is anything new
-	@$(BIN)/python -m life_stage.unchanged || { echo "$(DBT_BUILD)" && $(DBT_BUILD) && \
-	  $(BIN)/python -m life_stage.unchanged --published && $(BIN)/python -m life_stage.summary && \
-	  $(BIN)/python -m life_stage.report; }
+	@$(BIN)/python -m life_stage.engine.unchanged || { echo "$(DBT_BUILD)" && $(DBT_BUILD) && \
+	  $(BIN)/python -m life_stage.engine.unchanged --published && $(BIN)/python -m life_stage.commands.summary && \
+	  $(BIN)/python -m life_stage.report.report; }
 
 doctor: $(VENV)/runtime ## check the environment, source, disk and locks before a run
-	@$(BIN)/python -m life_stage.doctor
+	@$(BIN)/python -m life_stage.commands.doctor
 
 sample-rows: $(VENV)/runtime ## print 50 random valid rows and 50 random rejected rows
-	@$(BIN)/python -m life_stage.sample_rows
+	@$(BIN)/python -m life_stage.commands.sample_rows
 
 audit: sample-rows
 	@echo "make audit is called make sample-rows now" >&2
@@ -45,7 +45,7 @@ docs: $(VENV)/runtime ## write published_docs.html: all models, columns and depe
 	cp target/static_index.html published_docs.html
 
 feature: $(VENV)/runtime ## start a feature group: make feature NAME=evening_hours
-	@$(BIN)/python -m life_stage.new_feature $(NAME)
+	@$(BIN)/python -m life_stage.commands.new_feature $(NAME)
 
 backup: $(VENV)/runtime ## save the warehouse to warehouse/backups
 	@$(BIN)/life-stage backup
@@ -62,7 +62,7 @@ sbom: usable-python ## write sbom.json, the software bill of materials in Cyclon
 	.venv-sbom/bin/cyclonedx-py requirements requirements.lock --output-reproducible --output-file sbom.json
 
 stages: $(VENV)/runtime ## write the stage columns of the marts after a change of var stages or infer_pregnancy
-	@$(BIN)/python -m life_stage.stage_columns
+	@$(BIN)/python -m life_stage.commands.stage_columns
 
 test: lint pytest ## run lint and tests, as in CI
 

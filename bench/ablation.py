@@ -14,16 +14,23 @@ from experiment import error_of_mean, source_of, warehouse_of, with_truth
 from harness import SEEDS, keep, progress, queries
 from scipy.sparse import csr_matrix, diags_array, hstack
 
-from life_stage import activity, calibration, train_through_filter, training
-from life_stage.birth_months import Ages, BirthMonths, last_months
-from life_stage.calibration import UNCALIBRATED, calibration_error
-from life_stage.evaluation import predictions
-from life_stage.evaluation_model import known_before, month_before, newest, of_this_month, train_evaluation_model_if_due
-from life_stage.examples import Examples, examples_of, hazard_of, initial_prior_of
-from life_stage.readout import TERMS, Readouts, ReadoutSettings, ReadoutWeights, day_kinds
-from life_stage.regression import LogLikelihood
-from life_stage.regularisation import choose_inverse_penalty
-from life_stage.retraining import read_age_divisions
+from life_stage.evaluation.evaluation import predictions
+from life_stage.evaluation.evaluation_model import (
+    known_before,
+    month_before,
+    newest,
+    of_this_month,
+    train_evaluation_model_if_due,
+)
+from life_stage.filtering.birth_months import Ages, BirthMonths, last_months
+from life_stage.readout import activity, calibration
+from life_stage.readout.calibration import UNCALIBRATED, calibration_error
+from life_stage.readout.readout import TERMS, Readouts, ReadoutSettings, ReadoutWeights, day_kinds
+from life_stage.training import train_through_filter, training
+from life_stage.training.examples import Examples, examples_of, hazard_of, initial_prior_of
+from life_stage.training.regression import LogLikelihood
+from life_stage.training.regularisation import choose_inverse_penalty
+from life_stage.training.retraining import read_age_divisions
 
 SUPPORT = 50
 LABEL_COUNTS = (100, 300, 1_000, 3_000)

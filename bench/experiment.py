@@ -16,7 +16,7 @@ import pages
 import pandas as pd
 from harness import N_USERS, SEEDS, WORK, build, dbt, demo_source, keep, progress, queries
 
-from life_stage.calibration import calibration_error
+from life_stage.readout.calibration import calibration_error
 from life_stage_demo.oracle import stage_probabilities
 
 VARIABLES = {"training_share": 0.5, "training_validation_share": 0.15}

@@ -12,7 +12,7 @@ import pandas as pd
 from harness import PROJECT, RESULTS
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from life_stage import charts
+from life_stage.report import charts
 
 DEFAULT, UPPER_BOUND = "birth_month_filter", "attainable"
 IN_GROUPS = ["memory_less", "carry_last", "rolling_6_months", "dynamic_fusion", DEFAULT]

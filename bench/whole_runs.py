@@ -66,7 +66,7 @@ def job(source: Path, name: str) -> dict[str, float]:
 
 def unchanged(source: Path, name: str, *words: str, check: bool = True) -> None:
     """The comparison of files with those of the published run, with which `make build` begins."""
-    command = [sys.executable, "-m", "life_stage.unchanged", *words]
+    command = [sys.executable, "-m", "life_stage.engine.unchanged", *words]
     environment = os.environ | harness.environment_of(source, name)
     subprocess.run(command, check=check, env=environment, cwd=harness.PROJECT, stdout=sys.stderr)
 

@@ -1,5 +1,5 @@
 {# A recursive model with more than two months to update, in one pass over batches of users instead of month by month
-   (python/life_stage/filter_pass.py, DuckDB only). meta.pass names the Python module of its arithmetic and the macro
+   (python/life_stage/filtering/filter_pass.py, DuckDB only). meta.pass names the Python module of its arithmetic and the macro
    of its input. The tables of an unfinished pass stay, recorded in the build log with the hash of what it computes. #}
 {% macro users_per_batch() %}
     {# Users whose rows are computed in memory and stored at once. #}
@@ -141,7 +141,7 @@
     } %}
     {% do return(
         [
-            "from life_stage import filter_pass, " ~ config.get("meta").get("pass") ~ " as arithmetic",
+            "from life_stage.filtering import filter_pass, " ~ config.get("meta").get("pass") ~ " as arithmetic",
             "plan_text = " ~ tojson(tojson(plan)),
             "def dbtObj(load): return load",
             "def model(dbt, session): filter_pass.run(session, arithmetic.Pass, plan_text)",

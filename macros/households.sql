@@ -1,4 +1,4 @@
-{# Household readout: its terms, and the shape of its weights (python/life_stage/households.py). #}
+{# Household readout: its terms, and the shape of its weights (python/life_stage/readout/households.py). #}
 {% macro presence_terms() %}
     {# Columns of presence_filter that are terms of the readout, with weights by the first child's stage. #}
     {% set terms = [] %}

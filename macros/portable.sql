@@ -54,7 +54,7 @@
 {% endmacro %}
 
 {% macro output_hashes(nodes) %}
-    {# SQL: the hash of the contents of these nodes, and that of the project, from python/life_stage/unchanged_nodes.py.
+    {# SQL: the hash of the contents of these nodes, and that of the project, from python/life_stage/engine/unchanged_nodes.py.
        #}
     {% set months %}
         select model as node, md5(string_agg(concat(month, input_hash), ' ' order by month)) as output_hash
@@ -509,7 +509,7 @@
 {% macro spark__create_table_as(temporary, relation, compiled_code, language="sql") %}
     {# SQL, or the text of a Python model, that creates a Parquet table. #}
     {% if language == "python" %}
-        {% set writing = "from life_stage.on_spark import write\nwrite(model, dbtObj, '" ~ relation ~ "')\n" %}
+        {% set writing = "from life_stage.spark.on_spark import write\nwrite(model, dbtObj, '" ~ relation ~ "')\n" %}
         {% do return(compiled_code ~ "\n" ~ writing) %}
     {% endif %}
     {% if config.get("contract").enforced %}

@@ -1,4 +1,4 @@
-{# Posterior readout: the terms of its weights, and the context of the activity model (python/life_stage/readout.py). #}
+{# Posterior readout: the terms of its weights, and the context of the activity model (python/life_stage/readout/readout.py). #}
 {% macro readout_terms() %}
     {# {term: SQL} of the terms of readout_weights, from columns of birth_month_filter. #}
     {% set terms = {"constant": "1.0", "log_active_months": "ln(greatest(months_of_evidence, 1))"} %}

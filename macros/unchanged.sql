@@ -1,5 +1,5 @@
 {# Models and data tests whose inputs are unchanged are skipped, on DuckDB. The input hash of a node covers its code, the
-   project (project_digest in python/life_stage/unchanged.py), its vars, and the contents of its parents. #}
+   project (project_digest in python/life_stage/engine/unchanged.py), its vars, and the contents of its parents. #}
 {% macro node_hashes() %}
     {# The table of the hashes of every node: of the inputs it was built from, and of its output. #}
     {% do return(api.Relation.create(target.database or none, target.schema, "node_hashes", type="table")) %}

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from life_stage.regression import use_one_thread
+from life_stage.training.regression import use_one_thread
 from life_stage_checkout.nearest import nearest
 
 SCHEMA = pa.schema(

@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 from scipy.optimize import minimize
 
-from life_stage.regression import use_one_thread
+from life_stage.training.regression import use_one_thread
 
 KEYS = ("month", "kind", "query_id", "item_no", "is_relevant", "is_new", "stage")
 QUERY_COLUMNS = ("frequency", "recency")  # equal for all candidates of a query: no effect on the order

@@ -2,7 +2,7 @@
 
 Five-fold split of the users of the closed months. A grid by default; --search bayesian uses Optuna (extra `tuning`). It
 prints every setting, the best last, and changes nothing: settings are options of checkout_coefficients in
-models/checkout/ranking/_ranking.yml.
+models/checkout/candidates/_candidates.yml and ranking/_ranking.yml.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from life_stage import paths
-from life_stage.regression import use_one_thread
+from life_stage.training.regression import use_one_thread
 from life_stage_checkout.ranker import KEYS, TRAINING_ROWS, RankerSettings, columns_of, fit, standard_candidates
 
 PENALTIES, COUNTED = (1e-4, 1e-3, 1e-2, 1e-1), (1, 3, 10)

@@ -17,7 +17,7 @@ PAGE = PROJECT / "docs" / "errors.md"
 FOLDERS = ("macros", "models", "python/life_stage", "python/life_stage_checkout", "python/life_stage_demo")
 CODE = re.compile(r"LS-[A-Z]+-[0-9]{3}")
 MESSAGE = re.compile(rf"'?({CODE.pattern}) (.*)", flags=re.S)
-CHECKS = PROJECT / "python/life_stage/doctor.py"  # `make doctor` prints code and remedy; the message is the run's
+CHECKS = PROJECT / "python/life_stage/commands/doctor.py"  # prints code and remedy; the message is that of the run
 UNCHANGED = re.compile(r"[;:] (nothing|no month) was (changed|written)$")  # true of every error
 HEAD = """\
 # Error codes

@@ -76,7 +76,7 @@ def run(words: list[str], folder: Path, output: Path, environment: dict[str, str
     from dbt.cli.main import cli
     from dbt.parser.manifest import ManifestLoader
 
-    from life_stage.operations.command_line import main
+    from life_stage.commands.command_line import main
 
     describe = ManifestLoader.build_manifest_state_check
 

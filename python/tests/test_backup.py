@@ -37,7 +37,7 @@ def notes(path):
 
 def in_process(code, *arguments):
     """The lock is held until a process ends, so each operation gets one of its own."""
-    command = [sys.executable, "-m", "life_stage.operations.command_line", code, *map(str, arguments)]
+    command = [sys.executable, "-m", "life_stage.commands.command_line", code, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True)
 
 

@@ -181,7 +181,9 @@ def test_features_of_a_month_are_independent_of_its_actions(checkout, tmp_path):
         """update stg_action_rows set item_id = (select max(item_id) from stg_items)
         where month = '2017-02-01' and action = 'purchase'"""
     )
-    changed.build(only="path:models/checkout/features path:models/checkout/ranking", **MONTHS)
+    changed.build(
+        only="path:models/checkout/queries path:models/checkout/candidates path:models/checkout/ranking", **MONTHS
+    )
     until = "month <= '2017-02-01'"
     queried = "(select month, query_key from checkout_queries where kind = 'user')"
     of_all = f"{until} and (month, user_id) in {queried}"

@@ -14,10 +14,10 @@ from dbt.cli.main import dbtRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from life_stage.birth_months import Ages
-from life_stage.fusion_pass import Pass
-from life_stage.pass_grid import Month, dates_of, numbers_of
-from life_stage.tracks import primary_tracks
+from life_stage.filtering.birth_months import Ages
+from life_stage.filtering.fusion_pass import Pass
+from life_stage.filtering.pass_grid import Month, dates_of, numbers_of
+from life_stage.filtering.tracks import primary_tracks
 
 PROJECT = Path(__file__).parents[2]
 MACROS = ["stages.sql", "fusion_tracks.sql", "birth_months.sql"]

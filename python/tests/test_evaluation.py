@@ -11,10 +11,15 @@ from conftest import EVALUATED_FROM
 from project import copy_shop, make_shop
 from scipy.sparse import csr_matrix
 
-from life_stage.birth_months import Months
-from life_stage.evaluation import predictions
-from life_stage.evaluation_model import ROLLING_MONTHS, known_before, rolled_features, train_evaluation_model_if_due
-from life_stage.examples import Examples
+from life_stage.evaluation.evaluation import predictions
+from life_stage.evaluation.evaluation_model import (
+    ROLLING_MONTHS,
+    known_before,
+    rolled_features,
+    train_evaluation_model_if_due,
+)
+from life_stage.filtering.birth_months import Months
+from life_stage.training.examples import Examples
 
 METHODS = {
     "prior",
@@ -172,7 +177,7 @@ def evaluated_model(shop, registry: str, known: str | None = None) -> pd.DataFra
 
 def test_the_evaluated_model_is_the_one_that_was_in_production_before_the_window(evaluated, monkeypatch, capsys):
     """Its rows as they are, beside baselines of its time; a later model is not read, and none is trained."""
-    monkeypatch.setattr("life_stage.training.train", lambda *_: pytest.fail("a model was trained"))
+    monkeypatch.setattr("life_stage.training.training.train", lambda *_: pytest.fail("a model was trained"))
     ((first,),) = evaluated.query("select min(month) from evaluation_window")
     ages_of = {"old": 5, "newer": 1, "later": 0}
     versions = {

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from project import PROJECT, Shop, assert_same, copy_shop, made_once, make_shop
 
-from life_stage.new_feature import FOLDER, new_feature
+from life_stage.commands.new_feature import FOLDER, new_feature
 
 STATE = [
     "user_month_features",
@@ -475,7 +475,7 @@ def test_a_file_without_entry_and_a_project_without_list_are_refused_and_nothing
 @pytest.mark.parametrize(("names", "word"), [([], "exactly one name is needed"), (["a", "b"], "name"), (["B"], "'B'")])
 def test_the_command_names_the_remedy_and_fails(checkout, names, word):
     before = texts(checkout)
-    command = [sys.executable, "-m", "life_stage.new_feature", *names]
+    command = [sys.executable, "-m", "life_stage.commands.new_feature", *names]
     environment = {"PYTHONPATH": str(PROJECT / "python")}
     done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True)
     assert done.returncode == 1 and "LS-FEA-004" in done.stderr and word in done.stderr

@@ -10,10 +10,10 @@ from filter_oracle import Divisions, Readout, log_likelihood_at, prior_after, pu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from life_stage import birth_month_pass, presence_pass
-from life_stage.birth_months import Ages
-from life_stage.filter_pass import check
-from life_stage.pass_grid import Month
+from life_stage.filtering import birth_month_pass, presence_pass
+from life_stage.filtering.birth_months import Ages
+from life_stage.filtering.filter_pass import check
+from life_stage.filtering.pass_grid import Month
 
 BIN_EDGES = (-8, -3, 0, 2, 5, 9, 14)
 BINS = ("not_yet", "m3", "0", "2", "5", "grown")

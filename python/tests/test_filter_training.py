@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 from training_data import AGES, THROUGH, months_of, training_tables
 
-from life_stage import activity, calibration, regression, regularisation, train_through_filter
-from life_stage.birth_months import (
+from life_stage.filtering.birth_months import (
     Ages,
     BirthMonths,
     Months,
@@ -21,11 +20,13 @@ from life_stage.birth_months import (
     prior_by_tenure,
     readout_of,
 )
-from life_stage.calibration import DELTAS, UNCALIBRATED
-from life_stage.examples import Examples, examples_of
-from life_stage.model_rows import read_readout
-from life_stage.readout import TERMS, Readouts, ReadoutSettings, ReadoutWeights
-from life_stage.regression import LogLikelihood
+from life_stage.readout import activity, calibration
+from life_stage.readout.calibration import DELTAS, UNCALIBRATED
+from life_stage.readout.readout import TERMS, Readouts, ReadoutSettings, ReadoutWeights
+from life_stage.training import regression, regularisation, train_through_filter
+from life_stage.training.examples import Examples, examples_of
+from life_stage.training.model_rows import read_readout
+from life_stage.training.regression import LogLikelihood
 
 N_MONTHS, N_BINS = 6, len(AGES.bins)
 LAGS = st.sets(st.integers(0, N_MONTHS - 1), max_size=N_MONTHS)

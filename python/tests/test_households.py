@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from project import Shop, copy_shop
 
-from life_stage.birth_months import BirthMonths, Months
-from life_stage.households import (
+from life_stage.filtering.birth_months import BirthMonths, Months
+from life_stage.readout.households import (
     CONTEXT,
     childless_share,
     design_of,
@@ -24,7 +24,7 @@ from life_stage.households import (
     readout_weights,
     terms_of,
 )
-from life_stage.retraining import read_age_divisions
+from life_stage.training.retraining import read_age_divisions
 
 STAGES = ("pregnancy", "newborn", "infant", "toddler", "nursery", "kindergarten")
 EDGES = np.array([-9, 0, 6, 12, 24, 36, 84])

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from life_stage.readout import day_kinds
+from life_stage.readout.readout import day_kinds
 
 KEYS = ["user_id", "month"]
 

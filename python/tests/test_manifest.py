@@ -126,7 +126,9 @@ def other_than(value):
 
 
 def test_the_parsed_project_is_the_same_for_all_values_of_vars_not_read_in_parsing(manifest, tmp_path):
-    given = yaml.safe_load((PROJECT / "dbt_project.yml").read_text())["vars"]
+    declared = yaml.safe_load((PROJECT / "dbt_project.yml").read_text())["vars"]
+    settings = {f"{group}_{key}": value for group in GROUPS for key, value in declared[group].items()}
+    given = {name: value for name, value in declared.items() if name not in GROUPS} | settings
     assert given.keys() >= PARSED_VARS
     others = parsed(tmp_path, **{name: other_than(v) for name, v in given.items() if name not in PARSED_VARS})
     for name, node in (manifest["nodes"] | manifest["sources"]).items():

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from project import assert_same, copy_shop
 
-from life_stage.birth_months import Ages
-from life_stage.model_rows import read_readout
-from life_stage.readout import TERMS
+from life_stage.filtering.birth_months import Ages
+from life_stage.readout.readout import TERMS
+from life_stage.training.model_rows import read_readout
 
 FEW = 3
 NEWEST = pd.Timestamp("2017-02-01")

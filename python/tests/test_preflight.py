@@ -10,13 +10,13 @@ import pytest
 import yaml
 from project import PATHS, PROJECT, SMALL, assert_stops
 
-from life_stage.stage_columns import MARTS, write_stage_columns
+from life_stage.commands.stage_columns import MARTS, write_stage_columns
 
 ROW = "select 1 as action_id, 2 as user_id, timestamp '2017-02-03' as occurred_at, 'pv' as action, 3 as item_id"
 HOLD = """
 import sys
 from pathlib import Path
-from life_stage.warehouse_lock import take_lock
+from life_stage.engine.warehouse_lock import take_lock
 take_lock(Path(sys.argv[1]))
 print("held", flush=True)
 sys.stdin.read()

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from project import copy_shop
 
-from life_stage.engine_errors import explained
-from life_stage.pseudonyms import padded, pseudonym
+from life_stage.engine.engine_errors import explained
+from life_stage.engine.pseudonyms import padded, pseudonym
 
 KEY = {"LIFE_STAGE_ID_KEY": "a key of thirty-two random bytes"}
 STAGING = "path:seeds path:models/staging"

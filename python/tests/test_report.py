@@ -9,8 +9,8 @@ import duckdb
 import pandas as pd
 import pytest
 
-from life_stage import report
-from life_stage.report_panels import PANELS, ReportPanel
+from life_stage.report import report
+from life_stage.report.report_panels import PANELS, ReportPanel
 
 # Keys of the results, and the groups in which suppressed counts must reach the limit together.
 HIDING = {

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from life_stage import charts
+from life_stage.report import charts
 
 PROJECT = Path(__file__).parents[2]
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from project import PROJECT
 
-from life_stage import doctor
-from life_stage.sample_rows import audit
-from life_stage.warehouse_lock import take_lock
+from life_stage.commands import doctor
+from life_stage.commands.sample_rows import audit
+from life_stage.engine.warehouse_lock import take_lock
 
 
 def test_an_audit_shows_rows_of_both_kinds_and_how_many_there_are(base):

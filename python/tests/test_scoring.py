@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from life_stage import scoring
-from life_stage.scoring import score
+from life_stage.filtering import scoring
+from life_stage.filtering.scoring import score
 
 KEYS = ["user_id", "month"]
 BINS = ["young", "middle", "old"]

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pytest
 from test_scoring import FEBRUARY, Shop, random_shop  # noqa: F401  (a fixture)
 
-from life_stage import on_spark
-from life_stage.scoring import score
+from life_stage.filtering.scoring import score
+from life_stage.spark import on_spark
 
 sql = pytest.importorskip("pyspark.sql")
 pytestmark = pytest.mark.spark

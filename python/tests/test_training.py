@@ -15,11 +15,11 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_info, threadpool_limits
 from training_data import AGES, FEATURES, THROUGH, months_of, training_tables, vocabulary_of
 
-from life_stage import examples, regression, regularisation, train_through_filter, training
-from life_stage.model_rows import COLUMNS
-from life_stage.regression import NotTrainedError
-from life_stage.retraining import is_due, train_if_due
-from life_stage.training import Options, train
+from life_stage.training import examples, regression, regularisation, train_through_filter, training
+from life_stage.training.model_rows import COLUMNS
+from life_stage.training.regression import NotTrainedError
+from life_stage.training.retraining import is_due, train_if_due
+from life_stage.training.training import Options, train
 
 C = 0.3
 TRUE_WEIGHTS = np.array([[1.5, -0.5, -1.0], [-1.0, 1.2, -0.2], [0.0, -1.0, 1.0]])

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from project import PROJECT, Shop, assert_same, copy_shop, make_shop, pin_model
 
-from life_stage import unchanged
+from life_stage.engine import unchanged
 
 RUN = {"model_runs", "build_log", "published_marts"}  # differ by run
 # Hold every search term ever seen.

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from dbt_common.exceptions import DbtRuntimeError
 
-from life_stage.warehouse_lock import take_lock
+from life_stage.engine.warehouse_lock import take_lock
 
 PYTHON_FOLDER = Path(__file__).parents[1]
 HOLDER = """
 import sys, time
 from pathlib import Path
-from life_stage.warehouse_lock import take_lock
+from life_stage.engine.warehouse_lock import take_lock
 take_lock(Path(sys.argv[1]))
 print("taken", flush=True)
 time.sleep(600)

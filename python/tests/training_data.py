@@ -5,7 +5,7 @@ from datetime import date
 import numpy as np
 import pandas as pd
 
-from life_stage.birth_months import Ages, Months
+from life_stage.filtering.birth_months import Ages, Months
 
 AGES = Ages(
     ("not_yet", "unborn", "baby", "child", "grown"),

@@ -1,6 +1,6 @@
 # Evaluated models in long format, one row per parameter: each was in production before its evaluation window, or was
 # trained on the months before it.
-from life_stage.evaluation_model import train_evaluation_model_if_due
+from life_stage.evaluation.evaluation_model import train_evaluation_model_if_due
 
 
 def model(dbt, session):

@@ -1,5 +1,5 @@
 # Predictions of all methods, one row per method, test user and month of the evaluation window.
-from life_stage.evaluation import predictions
+from life_stage.evaluation.evaluation import predictions
 
 
 def model(dbt, session):

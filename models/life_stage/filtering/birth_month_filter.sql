@@ -1,6 +1,7 @@
 -- Posterior over the birth month, one row per user and month. The materialization in macros/recursive_monthly.sql runs
 -- this text for each pending month, oldest first; more than two months on DuckDB are computed by the same formulas in
--- python/life_stage/birth_month_pass.py. A birth month is constant: the shift (Equation 1) renames each grid point to
+-- python/life_stage/filtering/birth_month_pass.py. A birth month is constant: the shift (Equation 1) renames each
+-- grid point to
 -- the next age, the merge (Equation 2) adds the month's log-likelihood, and the normalisation (Equation 3) is a softmax
 -- over the grid points in the readout.
 {{

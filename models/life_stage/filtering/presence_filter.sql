@@ -1,7 +1,7 @@
 -- Presence log-likelihood, one row per user and month: log-likelihood that some child of the household is in each
 -- stage. The recursion of birth_month_filter over presence_log_likelihoods; macros/recursive_monthly.sql runs this text
 -- for each pending month, oldest first; more than two months on DuckDB are computed by the same formulas in
--- python/life_stage/presence_pass.py.
+-- python/life_stage/filtering/presence_pass.py.
 {{
     config(
         materialized="recursive_monthly",

@@ -1,5 +1,5 @@
 # Weights of the household readout, one row per model and stage of the first child. Fitted once per model and appended.
-from life_stage.households import fit_new_models
+from life_stage.readout.households import fit_new_models
 
 
 def model(dbt, session):

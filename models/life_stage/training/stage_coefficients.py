@@ -1,5 +1,5 @@
 # Model registry in long format, one row per parameter. A due model is trained on all closed months and appended.
-from life_stage.retraining import train_if_due
+from life_stage.training.retraining import train_if_due
 
 
 def model(dbt, session):

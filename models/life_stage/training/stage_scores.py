@@ -1,6 +1,6 @@
 # Predictions of the stateless baseline, one row per user and month: age-bin probabilities from the month and the same
 # month last year. The materialization in macros/monthly.sql runs this text for each pending month.
-from life_stage.scoring import score
+from life_stage.filtering.scoring import score
 
 
 def model(dbt, session):

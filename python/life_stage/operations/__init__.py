@@ -17,7 +17,7 @@ from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt.adapters.duckdb.utils import TargetConfig
 from dbt_common.exceptions import DbtRuntimeError
 
-from life_stage.engine_errors import explained
+from life_stage.engine.engine_errors import explained
 from life_stage.publishing import sql_literal
 
 MODULES = {

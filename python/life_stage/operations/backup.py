@@ -8,8 +8,8 @@ from pathlib import Path
 
 import duckdb
 
+from life_stage.engine.warehouse_lock import take_lock
 from life_stage.publishing import sync_to_disk
-from life_stage.warehouse_lock import take_lock
 
 
 def save(warehouse: Path, folder: Path) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from life_stage import on_spark
+from life_stage.spark import on_spark
 from life_stage.text import reader
 
 Relation = duckdb.DuckDBPyRelation | on_spark.Relation

@@ -14,7 +14,7 @@ from dbt_common.exceptions import DbtRuntimeError
 from project import assert_same, assert_stops
 from reliability import observe
 
-from life_stage.engine_errors import explain_engine_errors, explained
+from life_stage.engine.engine_errors import explain_engine_errors, explained
 
 READER = """
 import sys, duckdb

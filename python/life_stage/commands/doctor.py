@@ -1,0 +1,105 @@
+"""Preflight checks of the environment, source, disk and locks, with remedies: python -m life_stage.commands.doctor"""
+
+import fcntl
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from life_stage import paths
+from life_stage.publishing import refuse_foreign
+
+TABLES = ("actions", "items", "children")
+DISK_FACTOR = 3  # free disk per source size: the warehouse, its log, two published sets
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A check, its result, and the remedy of a failure."""
+
+    check: str
+    is_ok: bool
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        return f"ok      {self.check}" if self.is_ok else f"WRONG   {self.check}: {self.remedy}"
+
+
+def findings(project: Path, source: Path, warehouse: Path, published: Path) -> Iterator[Finding]:
+    """Every check, in the order in which a run would fail."""
+    found = sys.version_info[:2]
+    yield Finding(f"Python {found[0]}.{found[1]}", (3, 11) <= found <= (3, 13), "use Python 3.11, 3.12 or 3.13")
+    others = other_versions(project / "requirements.lock")
+    yield Finding(f"{others or 'the locked'} versions of packages", not others, "remove .venv and run make demo")
+    for table in TABLES:
+        files = [path for path in [*source.glob(f"{table}.*"), *(source / table).rglob("*.*")] if path.is_file()]
+        yield Finding(
+            f"{len(files)} files of {table} in {source}", bool(files), "LS-SRC-001 set LIFE_STAGE_SOURCE, or add it"
+        )
+    size = sum(path.stat().st_size for path in source.rglob("*") if path.is_file())
+    parent = next(folder for folder in warehouse.absolute().parents if folder.exists())
+    free = shutil.disk_usage(parent).free
+    yield Finding(
+        f"{free / 1e9:.1f} GB free in {parent} for a source of {size / 1e9:.1f} GB",
+        free >= DISK_FACTOR * size,
+        "free disk space",
+    )
+    yield Finding(f"{parent} is writable", os.access(parent, os.W_OK), "set another LIFE_STAGE_WAREHOUSE")
+    holder = holder_of(warehouse)
+    yield Finding(
+        f"{warehouse} is {'in use by ' + holder if holder else 'free'}",
+        not holder,
+        "LS-RUN-001 wait until it has ended",
+    )
+    try:
+        refuse_foreign(published.absolute())
+        yield Finding(f"{published} is free or a link to marts", True)
+    except ValueError as error:
+        yield Finding(str(published), False, str(error))
+
+
+def other_versions(lock: Path) -> str:
+    """Installed packages whose version differs from the lock file's."""
+    found = []
+    for name, locked in re.findall(r"^([A-Za-z0-9_.-]+)==(\S+)", lock.read_text(), flags=re.M):
+        try:
+            if version(name) != locked:
+                found.append(f"{name} {version(name)} in place of {locked}")
+        except PackageNotFoundError:  # not needed by this version of Python
+            continue
+    return ", ".join(found)
+
+
+def holder_of(warehouse: Path) -> str:
+    """The run that holds the warehouse's lock; empty if it is free."""
+    lock = warehouse.with_name(warehouse.name + ".lock")
+    if not lock.exists():
+        return ""
+    with lock.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return file.read() or "another process"
+    return ""
+
+
+def main() -> int:
+    """Print the findings; returns the number of failures."""
+    n_wrong = 0
+    for finding in findings(
+        Path(),
+        paths.source(),
+        paths.warehouse(),
+        paths.published(),
+    ):
+        print(finding)
+        n_wrong += not finding.is_ok
+    return n_wrong
+
+
+if __name__ == "__main__":
+    sys.exit(min(main(), 1))

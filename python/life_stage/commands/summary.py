@@ -1,0 +1,144 @@
+"""Summary of the last run: warehouse, row counts, stages, accuracy, published files."""
+
+import sys
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+
+from life_stage import paths
+from life_stage.paths import mart_paths, read_manifest
+
+ACCURACY = """
+    with newest as (from stage_accuracy where cohort = 'all' and period <> 'all' qualify period = max(period) over ())
+    select method, newest.accuracy, months.accuracy, newest.accuracy_error, months.accuracy_error, newest.n_users
+    from newest join stage_accuracy as months using (method) where months.cohort = 'all' and months.period = 'all'
+"""
+HOUSEHOLDS = """
+    select right_share, recall, right_share_error, recall_error, n_users from household_accuracy
+    where group_name = 'all' and not is_suppressed and n_rows > 0
+"""
+CHILDLESS = """
+    select childless_share from household_weights
+    where model_version = (select max(model_version) from user_stage_months) and n_unregistered > 0 limit 1
+"""
+ON_TRUTH = """
+    with children as (
+        select cast(user_id as string) as user_id, birth_date from read_parquet('{truth}')
+    ),
+    rows as (
+        select user_stages.user_id, source, exists (
+            from children where children.user_id = user_stages.user_id
+            and datediff('month', birth_date, month) between from_month and to_month - 1
+        ) as is_right
+        from user_stages join stages using (stage)
+    ),
+    childless as (
+        select user_id from user_months where user_id not in (select user_id from children) group by user_id
+    )
+    select
+        avg(cast(is_right as integer)),
+        avg(case when source = 'inferred' then cast(is_right as integer) end),
+        (select avg(cast(user_id in (select user_id from rows) as integer)) from childless)
+    from rows
+"""
+SIMULATOR = "life_stage_demo.generate"
+
+
+def summary(warehouse: Path, published: Path, source: Path) -> str:
+    """The last lines of a run's output, from its warehouse (read only) and its published marts."""
+    with duckdb.connect(str(warehouse), read_only=True) as connection:
+        run = connection.sql("from model_runs order by started_at desc, run_id limit 1").df().iloc[0]
+        accuracy = {method: figures for method, *figures in connection.sql(ACCURACY).fetchall()}
+        households = connection.sql(HOUSEHOLDS).fetchall()
+        childless = connection.sql(CHILDLESS).fetchall()
+        truth = source / "truth" / "children.parquet"
+        has_truth = is_simulated(source) and truth.exists()
+        on_truth = connection.sql(ON_TRUTH.format(truth=truth)).fetchall() if has_truth else []
+        n_rows, n_rejected, n_duplicates = connection.sql(
+            "select sum(n_rows), sum(n_rejected), sum(n_duplicates) from action_months"
+        ).fetchall()[0]
+    lines = [
+        f"Warehouse   {warehouse} (model_runs, month_calendar, stg_rejected_actions, ...)",
+        f"Rows        {n_rows or 0:,.0f} of {source}, {n_rejected or 0:,.0f} rejected,"
+        f" {n_duplicates or 0:,.0f} duplicates",
+    ]
+    if run["n_users"] == 0 and run["n_users_left_out"] == 0:
+        return "\n".join([*lines, "Stages      none: no model could be trained (LS-ML-001); nothing was published"])
+    month = f"{run['through_month']:%Y-%m}"
+    lines.append(
+        f"Stages      {user_count(run['n_users'])} users have a stage as of {month},"
+        f" {user_count(run['n_users_left_out'])} have none"
+    )
+    simulated = "simulated " * is_simulated(source)
+    if on_truth and on_truth[0][0] is not None:
+        right, right_of_inferred, told = on_truth[0]
+        lines += [
+            f"Right       {percent(right)} of the rows of user_stages, {percent(right_of_inferred)} of the inferred"
+            " ones (by the simulator's truth);",
+            f"            {100 * told:.1f} % of the shoppers without a child have a row",
+        ]
+    if households:
+        right, recall, right_error, recall_error, n_users = households[0]
+        lines += [
+            f"Households  {percent(right)} of the rows right, {percent(recall)} of the children found: by behaviour"
+            " alone,",
+            f"            of {n_users:,} held-out {simulated}households in all evaluated months; standard errors"
+            f" {100 * right_error:.0f} and {100 * recall_error:.0f} points",
+        ]
+    if childless:
+        lines.append(
+            f"Childless   {percent(childless[0][0])} of the users without a registration have no child, as estimated"
+        )
+    if accuracy:
+        percents = {
+            method: f"{100 * newest:.0f} % ({100 * all_months:.0f} %)"
+            for method, (newest, all_months, *_) in accuracy.items()
+        }
+        *_, error, error_all_months, n_users = accuracy["birth_month_filter"]
+        lines += [
+            f"One child   accuracy: birth-month filter {percents['birth_month_filter']},"
+            f" stateless baseline {percents['memory_less']}, majority class {percents['prior']}",
+            f"            of {n_users:,} held-out {simulated}users in {month}"
+            f" (in all evaluated months); standard error {100 * error:.0f} ({100 * error_all_months:.0f}) points",
+        ]
+    manifest = read_manifest(published)
+    if manifest is None:
+        return "\n".join([*lines, "Published   nothing"])
+    lines.append(f"Published   {published} by run {manifest['run_id'][:8]}:")
+    for name, path in mart_paths(manifest).items():
+        files = {file: facts for file, facts in manifest["files"].items() if file.split("/")[0] == name}
+        also = f", and as {name}.csv" if any("csv_bytes" in facts for facts in files.values()) else ""
+        lines.append(f"              {path}  {sum(facts['n_rows'] for facts in files.values()):,} rows{also}")
+    lines.append("              life_stage.duckdb  the same as views, for any DuckDB since 1.0")
+    return "\n".join(lines)
+
+
+def percent(share: float) -> str:
+    """A share as text."""
+    return f"{100 * share:.0f} %"
+
+
+def user_count(n_users: float) -> str:
+    """A number of users; "few" where the count is suppressed."""
+    return "few" if pd.isna(n_users) else f"{n_users:,.0f}"
+
+
+def is_simulated(source: Path) -> bool:
+    """True for a source that the demo's simulator wrote."""
+    made_by = source / "made_by.json"
+    return made_by.exists() and SIMULATOR in made_by.read_text()
+
+
+if __name__ == "__main__":
+    folders = {
+        "warehouse": paths.warehouse(),
+        "published": paths.published(),
+        "source": paths.source(),
+    }
+    try:
+        print(summary(**folders))
+    except duckdb.Error as error:
+        sys.exit(
+            f"LS-SUM-001 {folders['warehouse']} cannot be read: {error}: run make build, or set LIFE_STAGE_WAREHOUSE"
+        )

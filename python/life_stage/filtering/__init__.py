@@ -1,0 +1,1 @@
+"""Recursive filters on arrays: birth months, presence, tracks."""

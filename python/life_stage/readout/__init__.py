@@ -1,0 +1,1 @@
+"""Parameters of the readout: calibration, activity, households."""

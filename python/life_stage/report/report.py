@@ -1,0 +1,127 @@
+"""Report of a warehouse as one HTML file, without scripts or network access: python -m life_stage.report.report"""
+
+import html
+import os
+import sys
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+
+from life_stage import paths
+from life_stage.commands.summary import is_simulated
+from life_stage.report import charts
+from life_stage.report.report_panels import PANELS, ReportPanel
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 84rem; padding: 1rem; color: #1a1a1a; background: #fff }
+main { display: grid; gap: 2rem 3rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 34rem), 1fr)) }
+section { min-width: 0 }
+.wide { grid-column: 1 / -1 }
+h1 { line-height: 1.2 }
+h2 { margin: 0; font-size: 1.25rem }
+p { margin: .25rem 0 .75rem }
+figure, .rows { margin: 0; overflow-x: auto }
+svg { max-width: 100%; min-width: 24rem; height: auto }
+table { border-collapse: collapse; font-size: .875rem }
+th, td { padding: .2rem .6rem; text-align: left; vertical-align: top; border-bottom: 1px solid #ddd }
+td { max-width: 40rem }
+.number { text-align: right; font-variant-numeric: tabular-nums }
+summary { cursor: pointer; color: #00558c }
+.empty { color: #555; font-style: italic }
+"""  # noqa: E501
+REASONS = """
+    with children as (
+        select user_id, child_no from stage_reasons where place = 5 order by md5(user_id), child_no limit 12
+    )
+    select user_id, child_no, stage, place, reason, contribution, log_odds
+    from stage_reasons join children using (user_id, child_no) order by md5(user_id), child_no, place
+"""
+
+
+def write(warehouse: Path, report: Path, simulated: bool = False) -> int:
+    """Write the report, marked as simulated where the data is; returns the number of its charts."""
+    with duckdb.connect(str(warehouse), read_only=True) as connection:
+        stages = [stage for (stage,) in connection.sql("select stage from stages order by stage_no").fetchall()]
+        sections = [section(panel, connection.sql(panel.sql).df(), stages) for panel in PANELS]
+        month = connection.sql("select max(month) from user_stages").fetchall()[0][0]
+        sections.append(attributions(connection.sql(REASONS).df()))
+    report.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = report.with_name(report.name + ".new")
+    title = f"Life stages as of {month:%B %Y}" if month else "Life stages: none published yet"
+    title += " (simulated data)" if simulated else ""
+    unfinished.write_text(page(title, sections), encoding="utf-8")
+    os.replace(unfinished, report)
+    return sum(text.count("<figure") for text in sections)
+
+
+def section(panel: ReportPanel, rows: pd.DataFrame, stages: list[str]) -> str:
+    """The panel's chart with its rows, which also serve readers who cannot see the chart."""
+    if rows.empty:
+        body = '<p class="empty">Nothing to show yet.</p>'
+    elif panel.draw is None:
+        body = table(rows) if len(rows) <= 12 else f"<details><summary>Show them</summary>{table(rows)}</details>"
+    else:
+        chart = charts.svg(panel.draw(rows, stages))
+        label = html.escape(f"Chart: {panel.title}", quote=True)
+        body = f'<figure role="img" aria-label="{label}">{chart}</figure>'
+        body += f"<details><summary>The rows behind it</summary>{table(rows)}</details>"
+    kind = ' class="wide"' if panel.draw is None else ""
+    return f"<section{kind}><h2>{html.escape(panel.title)}</h2><p>{html.escape(panel.text)}</p>{body}</section>"
+
+
+def attributions(rows: pd.DataFrame) -> str:
+    """Feature attributions of a dozen children, collapsed."""
+    children = [
+        f"<details><summary>User {html.escape(user)}, child {child_no}: {html.escape(group['stage'].iloc[0])}, "
+        f"log-odds {group['log_odds'].iloc[0]:+.2f}</summary>{table(group[['reason', 'contribution']])}</details>"
+        for (user, child_no), group in rows.groupby(["user_id", "child_no"], sort=False)
+    ]
+    text = "A sample of users active in the newest month; the rows of a child add up to the log-odds of its stage."
+    return f"<section><h2>Feature attributions</h2><p>{text}</p>{''.join(children) or '<p>None yet.</p>'}</section>"
+
+
+def table(rows: pd.DataFrame) -> str:
+    """The rows as HTML."""
+    head = "".join(f'<th scope="col">{html.escape(name.replace("_", " "))}</th>' for name in rows.columns)
+    lines = ("".join(cell(value) for value in row) for row in rows.itertuples(index=False))
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
+    return f'<div class="rows"><table><tr>{head}</tr>{body}</table></div>'
+
+
+def cell(value: object) -> str:
+    """A table cell; numbers are right-aligned."""
+    if pd.isna(value):
+        return "<td></td>"
+    if isinstance(value, float):
+        return f'<td class="number">{value:,.0f}</td>' if value.is_integer() else f'<td class="number">{value:.3f}</td>'
+    if isinstance(value, int):
+        return f'<td class="number">{value:,}</td>'
+    return f"<td>{html.escape(str(value))}</td>"
+
+
+def page(title: str, sections: list[str]) -> str:
+    """The whole file. Its content security policy blocks every request."""
+    policy = "default-src 'none'; style-src 'unsafe-inline'"
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>'
+        f'<body data-ready="true"><h1>{title}</h1><main>{"".join(sections)}</main></body></html>'
+    )
+
+
+def main() -> None:
+    """Write the report of LIFE_STAGE_WAREHOUSE next to LIFE_STAGE_PUBLISHED."""
+    warehouse = paths.warehouse()
+    published = paths.published()
+    report = published.with_name(published.name + ".html")
+    try:
+        n_charts = write(warehouse, report, is_simulated(paths.source()))
+    except duckdb.Error as error:
+        sys.exit(f"LS-SUM-002 no report of {warehouse} can be written: {error}: run make build first")
+    print(f"Report      {report} ({n_charts} charts)")
+
+
+if __name__ == "__main__":
+    main()

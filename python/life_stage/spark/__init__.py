@@ -1,0 +1,1 @@
+"""Python models on Spark."""

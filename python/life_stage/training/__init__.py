@@ -1,0 +1,1 @@
+"""Regressions and fine-tuning: from labelled user-months to coefficients."""
