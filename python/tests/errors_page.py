@@ -18,21 +18,15 @@ FOLDERS = ("macros", "models", "python/life_stage", "python/life_stage_checkout"
 CODE = re.compile(r"LS-[A-Z]+-[0-9]{3}")
 MESSAGE = re.compile(rf"'?({CODE.pattern}) (.*)", flags=re.S)
 CHECKS = PROJECT / "python/life_stage/commands/doctor.py"  # prints code and remedy; the message is that of the run
+TEXTS = ast.Constant | ast.JoinedStr  # constants whose text stands in messages
+NOTICES = re.compile(r"log_progress|.*warn")  # functions that log a message
 UNCHANGED = re.compile(r"[;:] (nothing|no month) was (changed|written)$")  # true of every error
 HEAD = """\
 # Error codes
 
-Error codes of the monthly job, the command-line tools and the recommender, as the code raises them.
-`make errors` writes this page. An error has a code, a message and a remedy:
-
-```
-LS-VAR-002 var rejections_max_quantity is '0': it must be a number from 1 to 1000000; nothing was changed
-```
-
-- An error ends the program with a nonzero exit code. A notice does not change the exit code.
-- After an error all tables and published marts are unchanged, unless the row states otherwise.
-- dbt prints the error and writes it to `logs/dbt.log`. `make doctor` checks source, disk and locks before a run.
-- Placeholders such as `<name>` vary.
+Error codes of the job, the command-line tools and the recommender, collected from the code by `make errors`. An error
+ends the program with a nonzero exit code and leaves all tables and published marts unchanged, unless its row states
+otherwise; a notice is only logged. Placeholders such as `<name>` vary.
 
 | code | message | remedy |
 |---|---|---|
@@ -115,7 +109,7 @@ def in_python(node: ast.AST, constants: dict[str, ast.expr]) -> str:
             return "".join(in_python(value, constants) for value in node.values)
         case ast.FormattedValue():
             return in_python(node.value, constants)
-        case ast.Name() if node.id in constants:
+        case ast.Name() if isinstance(constants.get(node.id), TEXTS):
             return in_python(constants[node.id], constants)
         case ast.Name():
             return placeholder(node.id)
@@ -151,10 +145,10 @@ def of_python(text: str) -> Iterator[Raised]:
 def level_of(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> str:
     """Whether a text ends the program or is only logged."""
     while not isinstance(node, ast.stmt):
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "sys.exit":
-            return "error"
+        if isinstance(node, ast.Call) and NOTICES.match(ast.unparse(node.func)):
+            return "notice"
         node = parents[node]
-    return "error" if isinstance(node, ast.Raise | ast.Assign) else "notice"
+    return "error"
 
 
 def raised() -> list[Raised]:
