@@ -174,7 +174,7 @@ def newest_shares(histories: Histories, recency: int, month: Month) -> csr_matri
     return csr_matrix((shares, (rows, items)), (len(histories), month.users.shape[1]))
 
 
-# Settings: the best of five on the carts of September (docs/decisions/0022).
+# Settings: the best of five on the carts of September (docs/decisions/0021).
 PEERS: dict[str, tuple[Callable, dict]] = {
     "cornac ItemKNN": (item_knn, {"k": 50, "weighting": "bm25", "by": "baskets", "cart_weight": 3.0}),
     "cornac EASE": (ease, {"penalty": 30.0, "positive": False, "by": "users", "cart_weight": 1.0}),
