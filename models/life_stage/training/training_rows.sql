@@ -1,7 +1,7 @@
 -- Training, validation and test set, one row per user and month with actions in it or a year before. Only users with
 -- exactly one registered child: rows of several children contradict each other.
 {{ config(materialized="view") }}
-{% set most_users = 40000 %}  {# half as many: .2 points less accurate; more would cost memory and time (decision 0020) #}
+{% set most_users = 40000 %}  {# half as many: .2 points less accurate; more would cost memory and time (decision 0007) #}
 with
     -- This hash is independent of the hash that splits users into training and test.
     users as (
