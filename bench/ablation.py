@@ -27,7 +27,7 @@ from life_stage.readout import activity, calibration
 from life_stage.readout.calibration import UNCALIBRATED, calibration_error
 from life_stage.readout.readout import TERMS, Readouts, ReadoutSettings, ReadoutWeights, day_kinds
 from life_stage.training import train_through_filter, training
-from life_stage.training.examples import Examples, examples_of, hazard_of, initial_prior_of
+from life_stage.training.examples import Examples, TrainingData, hazard_of, initial_prior_of
 from life_stage.training.regression import LogLikelihood
 from life_stage.training.regularisation import choose_inverse_penalty
 from life_stage.training.retraining import read_age_divisions
@@ -74,9 +74,10 @@ def samples_of(seed: int, inverse_penalty: float | None = None, count_events: bo
         ages = read_age_divisions(connection.table("age_bins"), connection.table("stages"))
         window = connection.sql("select min(month), max(month), count(*) from evaluation_window")
         first, last, n_months = window.fetchall()[0]
-    past, past_matrix, known = known_before(rows, matrix, vocabulary, first, SUPPORT)
-    before = examples_of(past, past_matrix, len(known), month_before(first))
-    examples = examples_of(rows, matrix, len(vocabulary), last)
+    data = TrainingData(rows, matrix, vocabulary)
+    before_window = known_before(data, first, SUPPORT)
+    past, _, known = before_window
+    before, examples = before_window.examples(month_before(first)), data.examples(last)
     scale = diags_array(vocabulary["scale"][known.index] / known["scale"])  # of the time before the window
     examples = replace(examples, matrix=csr_matrix(examples.matrix[:, known.index] @ scale))
     split, past_split, this_month = rows["split"].to_numpy(), past["split"].to_numpy(), of_this_month(known)

@@ -141,7 +141,9 @@
     } %}
     {% do return(
         [
-            "from life_stage.filtering import filter_pass, " ~ config.get("meta").get("pass") ~ " as arithmetic",
+            "from life_stage.filtering import filter_pass, "
+            ~ config.get("meta").get("pass")
+            ~ " as arithmetic",
             "plan_text = " ~ tojson(tojson(plan)),
             "def dbtObj(load): return load",
             "def model(dbt, session): filter_pass.run(session, arithmetic.Pass, plan_text)",

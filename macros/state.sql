@@ -63,11 +63,15 @@
 {% macro state_version_found() %}
     {# The version of the stored tables; 0: none. Version 1 did not record itself. #}
     {% if load_relation(project_state()) %} {% do return((state_of("state_version") or 0) | int) %} {% endif %}
-    {% for log, hash in [["build_log", "input_hash"], ["built_months", "fingerprint"]] %}
+    {# Versions 1 to 6 recorded it in the log of months. A log without it has lost its project_state. #}
+    {% for log, hash, unrecorded in [
+        ["build_log", "input_hash", state_version()],
+        ["built_months", "fingerprint", 1],
+    ] %}
         {% set before = adapter.get_relation(target.database, target.schema, log) %}
         {% if before is not none %}
             {% set sql = "select max(" ~ hash ~ ") as version from " ~ before ~ " where model= 'state'" %}
-            {% do return((run_query(sql).rows[0]["version"] or 1) | int) %}
+            {% do return((run_query(sql).rows[0]["version"] or unrecorded) | int) %}
         {% endif %}
     {% endfor %}
     {% do return(0) %}

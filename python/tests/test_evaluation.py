@@ -19,7 +19,7 @@ from life_stage.evaluation.evaluation_model import (
     train_evaluation_model_if_due,
 )
 from life_stage.filtering.birth_months import Months
-from life_stage.training.examples import Examples
+from life_stage.training.examples import Examples, TrainingData
 
 METHODS = {
     "prior",
@@ -221,7 +221,7 @@ def test_predictions_use_only_what_was_available_at_their_time():
         "feature_id": np.array([1, 1, 1, 2, 2, 2, 3, 3]),
         "value": np.array([1.0, 2.0, 3.0, 1.0, 1.0, 1.0, 0.2, 0.4]),
     }
-    rows, matrix, vocabulary = known_before(rows, matrix, vocabulary, date(2016, 2, 1), min_support=2)
+    rows, matrix, vocabulary = known_before(TrainingData(rows, matrix, vocabulary), date(2016, 2, 1), 2)
     assert list(rows["user_id"]) == ["a", "c"], "b registered too late"
     assert list(vocabulary["feature"]) == ["x", "z"] and list(vocabulary["n_rows"]) == [2, 2]
     assert list(vocabulary["scale"]) == [1.0, 4.0]

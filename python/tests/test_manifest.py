@@ -41,7 +41,7 @@ FROM_VARS_ALONE = {"stages", "age_bins"}
 PREFIXES = {"stg", "feature", "checkout"}
 
 # Files that may hold engine-specific SQL. Removal of rows is not supported on Spark, where such a run fails.
-ENGINE_FILES = {"portable.sql"}
+ENGINE_FILES = {"expressions.sql", "statements.sql", "spark.sql"}
 ROWS_TAKEN_AWAY = {"checkout_champions.sql", "unchanged.sql"}
 ROWS_CHANGED = r"\b(delete from|update \S+ set|merge into|truncate|alter table|create or replace)\b"
 ENGINE_SPECIFIC = "|".join(
@@ -236,7 +236,7 @@ def test_names_state_the_grain(models):
             assert prefix in {folders[folder] for folder in node["fqn"] if folder in folders}, name
 
 
-def test_engines_differ_only_in_the_portable_macros():
+def test_engines_differ_only_in_the_engine_macros():
     models = {path: path.read_text(encoding="utf-8") for path in (PROJECT / "models").rglob("*.py")}
     found = {}
     for path, text in (SQL | models).items():

@@ -1,4 +1,4 @@
-"""Operations killed at every SQL statement and file operation: repeated, they end as without a kill."""
+"""Operations killed between SQL statements and file operations: repeated, they end as without a kill."""
 
 import json
 
@@ -33,7 +33,7 @@ def outcome(shop: Shop) -> dict:
 
 
 @pytest.mark.fault(
-    "Kills", "kill -9 at every SQL statement and file operation of an operation", "repeated, it ends as without a kill"
+    "Kills", "kill -9 at SQL statements and file operations of an operation", "repeated, it ends as without a kill"
 )
 @pytest.mark.parametrize(
     "operation",
@@ -44,7 +44,7 @@ def outcome(shop: Shop) -> dict:
     ],
 )
 def test_an_operation_killed_at_any_boundary_is_finished_by_the_next(shop, operation):
-    """Boundaries with the same files on disk are equivalent: each state is tested once."""
+    """Boundaries with the same files on disk are equivalent. Of the states of an erasure every tenth is tested."""
     ((user,),) = shop.query("select min(user_id) from user_stages where user_id in (select user_id from stg_children)")
     if operation == "migrate":
         shop.change(*AS_OF_VERSION_4)
@@ -59,11 +59,12 @@ def test_an_operation_killed_at_any_boundary_is_finished_by_the_next(shop, opera
         assert holding(shop, user) == {} and set(published_rows(shop, user).values()) == {0}
     with pytest.raises(AssertionError):
         assert_equal(wanted, before)
-    states = {boundary["on_disk"]: boundary["number"] for boundary in reversed(boundaries)}
-    for number in states.values():
+    states = list({boundary["on_disk"]: boundary["number"] for boundary in boundaries}.values())
+    tested = {*states[::10], *states[-2:]}
+    for number in tested:
         put(kept, shop.folder)
         operate(shop, operation, kill_at=number, **arguments)
         operate(shop, operation, watch="", **arguments)
         assert_equal(outcome(shop), wanted)
     assert len(boundaries) > 3
-    observe(f"{len(states)} distinct disk states at {len(boundaries)} kill points")
+    observe(f"{len(tested)} of {len(states)} distinct disk states at {len(boundaries)} kill points")

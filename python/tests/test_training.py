@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from training_data import AGES, FEATURES, THROUGH, months_of, training_tables, vocabulary_of
 
 from life_stage.training import examples, regression, regularisation, train_through_filter, training
+from life_stage.training.examples import TrainingData
 from life_stage.training.model_rows import COLUMNS
 from life_stage.training.regression import NotTrainedError
 from life_stage.training.retraining import is_due, train_if_due
@@ -207,18 +208,18 @@ def tables():
 
 @pytest.fixture(scope="module")
 def plain(tables):
-    return train(*tables, AGES, THROUGH, PLAIN)
+    return train(TrainingData(*tables), AGES, THROUGH, PLAIN)
 
 
 @pytest.fixture(scope="module")
 def tuned(tables):
-    return train(*tables, AGES, THROUGH, TUNED)
+    return train(TrainingData(*tables), AGES, THROUGH, TUNED)
 
 
 def test_the_rows_of_both_regressions_predict_what_scikit_learn_predicts(tables, monkeypatch):
     """At convergence, because the second regression begins at the weights of the first."""
     monkeypatch.setattr(regression, "TOLERANCE", 1e-6)
-    plain, (rows, matrix, _) = train(*tables, AGES, THROUGH, PLAIN), tables
+    plain, (rows, matrix, _) = train(TrainingData(*tables), AGES, THROUGH, PLAIN), tables
     values, age_bin = dense(rows, matrix), AGES.bin_of(rows["age_months"].to_numpy())
     trains = (rows["split"] == "train").to_numpy()
     this_month = [n for n, name in enumerate(FEATURES) if not name.startswith("last_year:")]
@@ -271,7 +272,7 @@ def test_same_input_gives_the_same_bits_in_any_order(tables, tuned):
         {name: column[order] for name, column in matrix.items()},
         vocabulary.sample(frac=1, random_state=4),
     )
-    pd.testing.assert_frame_equal(train(*shuffled, AGES, THROUGH, TUNED), tuned, check_exact=True)
+    pd.testing.assert_frame_equal(train(TrainingData(*shuffled), AGES, THROUGH, TUNED), tuned, check_exact=True)
 
 
 def test_a_finished_model_does_not_return_threads_while_others_train():
@@ -287,9 +288,9 @@ def test_another_model_has_another_name(tables, tuned):
     left = matrix["row_no"] <= len(fewer)
     without_last = fewer, {name: column[left] for name, column in matrix.items()}, vocabulary
     others = [
-        train(*without_last, AGES, THROUGH, TUNED),
-        train(*tables, AGES, THROUGH, replace(TUNED, anchor_inverse_penalty=0.03)),
-        train(*tables, AGES, date(2017, 3, 1), TUNED),
+        train(TrainingData(*without_last), AGES, THROUGH, TUNED),
+        train(TrainingData(*tables), AGES, THROUGH, replace(TUNED, anchor_inverse_penalty=0.03)),
+        train(TrainingData(*tables), AGES, date(2017, 3, 1), TUNED),
     ]
     names = [model["model_version"].iloc[0] for model in (tuned, *others)]
     assert len(set(names)) == len(names) and names[-1].startswith("2017-03-")
@@ -299,7 +300,7 @@ def test_a_scaled_value_gets_a_coefficient_for_the_unscaled_value(tables, tuned)
     """Bottles are in millilitres here: the matrix holds them divided by 500, the features do not."""
     rows, matrix, vocabulary = tables
     in_millilitres = vocabulary.assign(scale=np.where(vocabulary["feature"] == "bottle", 500.0, 1.0))
-    model = train(rows, matrix, in_millilitres, AGES, THROUGH, TUNED)
+    model = train(TrainingData(rows, matrix, in_millilitres), AGES, THROUGH, TUNED)
     expected = wide(tuned, "coefficient")
     expected.loc["bottle"] /= 500
     pd.testing.assert_frame_equal(wide(model, "coefficient"), expected)
@@ -318,7 +319,7 @@ def changed(tables, of: pd.Series) -> tuple:
 
 
 def test_validation_users_change_the_calibration_and_no_trained_weight(tables, tuned):
-    other = train(*changed(tables, tables[0]["split"] == "validation"), AGES, THROUGH, TUNED)
+    other = train(TrainingData(*changed(tables, tables[0]["split"] == "validation")), AGES, THROUGH, TUNED)
     is_read, is_read_in_other = (
         model["parameter_type"].isin(["setting", "diagnostic", "data"]) | (model["model_name"] == "readout")
         for model in (tuned, other)
@@ -344,7 +345,7 @@ def test_test_users_change_nothing(tables, tuned):
     of_test = tables[0]["split"] == "test"
     rows, matrix, vocabulary = changed(tables, of_test)
     for other in ((rows, tables[1], vocabulary), (tables[0], matrix, vocabulary)):
-        pd.testing.assert_frame_equal(train(*other, AGES, THROUGH, TUNED), tuned, check_exact=True)
+        pd.testing.assert_frame_equal(train(TrainingData(*other), AGES, THROUGH, TUNED), tuned, check_exact=True)
 
 
 def test_the_input_hash_depends_on_the_position_of_a_value(tables, tuned):
@@ -355,7 +356,7 @@ def test_the_input_hash_depends_on_the_position_of_a_value(tables, tuned):
     )
     moved = matrix["feature_id"].copy()
     moved[ends[0]] += 1  # the last value of a row: the values alone are the same list
-    model = train(rows, {**matrix, "feature_id": moved}, vocabulary, AGES, THROUGH, TUNED)
+    model = train(TrainingData(rows, {**matrix, "feature_id": moved}, vocabulary), AGES, THROUGH, TUNED)
     assert named(model, "data") != named(tuned, "data")
 
 
@@ -366,11 +367,11 @@ def test_a_user_whose_child_is_never_within_the_age_bins_does_not_train(tables, 
     is_wrong = rows["user_no"].isin(rows.loc[rows["split"] == "train", "user_no"].unique()[::9])
     ages = rows["age_months"].where(~is_wrong, rows["age_months"] + np.where(rows["user_no"] % 2 == 0, 240, -240))
     assert is_wrong.sum() > 100
-    found = train(rows.assign(age_months=ages), matrix, vocabulary, AGES, THROUGH, TUNED)
+    found = train(TrainingData(rows.assign(age_months=ages), matrix, vocabulary), AGES, THROUGH, TUNED)
     as_test_users = rows.assign(split=rows["split"].where(~is_wrong, "test"))
     pd.testing.assert_frame_equal(
         comparable_rows(found),
-        comparable_rows(train(as_test_users, matrix, vocabulary, AGES, THROUGH, TUNED)),
+        comparable_rows(train(TrainingData(as_test_users, matrix, vocabulary), AGES, THROUGH, TUNED)),
         check_exact=True,
     )
     n_users = rows["user_no"][~is_wrong & (rows["split"] == "train") & rows["is_active"]].nunique()
@@ -378,7 +379,7 @@ def test_a_user_whose_child_is_never_within_the_age_bins_does_not_train(tables, 
     grown = rows["user_no"] == rows.loc[(rows["split"] == "train") & (rows["age_months"] == 12), "user_no"].iloc[0]
     now_and_then = rows.assign(age_months=rows["age_months"].where(~grown, rows["age_months"] + 4))
     assert AGES.bin_of(now_and_then["age_months"][grown].to_numpy()).min() == -1
-    kept = train(now_and_then, matrix, vocabulary, AGES, THROUGH, TUNED)
+    kept = train(TrainingData(now_and_then, matrix, vocabulary), AGES, THROUGH, TUNED)
     assert named(kept, "diagnostic")["n_training_users"] == named(tuned, "diagnostic")["n_training_users"]
 
 
@@ -387,11 +388,11 @@ def test_too_few_training_users_are_reported_with_both_numbers(tables):
     rows, matrix, _ = tables
     n_users = rows["user_no"][(rows["split"] == "train") & rows["is_active"]].nunique()
     with pytest.raises(NotTrainedError, match=f"{n_users} training users, training_min_users is {n_users + 1}"):
-        train(*tables, AGES, THROUGH, replace(PLAIN, min_users=n_users + 1))
-    assert not train(*tables, AGES, THROUGH, replace(PLAIN, min_users=n_users)).empty
+        train(TrainingData(*tables), AGES, THROUGH, replace(PLAIN, min_users=n_users + 1))
+    assert not train(TrainingData(*tables), AGES, THROUGH, replace(PLAIN, min_users=n_users)).empty
     nothing = {name: column[:0] for name, column in matrix.items()}
     with pytest.raises(NotTrainedError, match="0 training users"):
-        train(rows[:0], nothing, vocabulary_of(rows[:0], nothing)[:0], AGES, THROUGH, PLAIN)
+        train(TrainingData(rows[:0], nothing, vocabulary_of(rows[:0], nothing)[:0]), AGES, THROUGH, PLAIN)
 
 
 def test_the_initial_prior_is_the_age_distribution_when_users_were_first_seen():
@@ -414,12 +415,12 @@ def test_too_few_validation_users_are_not_used_for_calibration(tables, monkeypat
     n_users = n_evaluated(tables[0])
     monkeypatch.setattr(training, "READOUT_USERS", n_users)  # no training users
     monkeypatch.setattr(training, "MIN_VALIDATION_USERS", n_users + 1)
-    model = train(*tables, AGES, THROUGH, PLAIN)
+    model = train(TrainingData(*tables), AGES, THROUGH, PLAIN)
     settings, diagnostics = named(model, "setting"), named(model, "diagnostic")
     assert (settings["tau"], settings["gamma"], settings["delta"]) == (1.3, 0.2, 0.02)
     assert diagnostics["n_validation_users"] == 0 and "log_loss_after" not in diagnostics
     monkeypatch.setattr(training, "MIN_VALIDATION_USERS", n_users)
-    diagnostics = named(train(*tables, AGES, THROUGH, PLAIN), "diagnostic")
+    diagnostics = named(train(TrainingData(*tables), AGES, THROUGH, PLAIN), "diagnostic")
     assert diagnostics["log_loss_after"] < diagnostics["log_loss_before"]
 
 
@@ -583,7 +584,7 @@ def test_a_retraining_trigger_gives_an_early_model_only_with_a_new_month_and_ret
 def test_the_new_model_is_the_one_trained_on_all_closed_months(warehouse, tables, capsys):
     model = warehouse.train_if_due()
     assert "stage_coefficients: calibrated the readout" in capsys.readouterr().err
-    expected = train(*tables, AGES, THROUGH, Options(10))
+    expected = train(TrainingData(*tables), AGES, THROUGH, Options(10))
     pd.testing.assert_frame_equal(model, expected, check_dtype=False, check_exact=True)
 
 

@@ -11,7 +11,7 @@ from scipy.sparse import csr_matrix
 
 from life_stage.filtering.birth_months import Ages, BirthMonths, Months, last_months
 from life_stage.filtering.scoring import LAST_YEAR
-from life_stage.training.examples import Examples, examples_of, initial_prior_of
+from life_stage.training.examples import Examples, TrainingData, initial_prior_of
 from life_stage.training.model_rows import COLUMNS, long_rows, named_values, read_log_likelihood, regression_rows
 from life_stage.training.regression import NotTrainedError
 from life_stage.training.retraining import SCHEMA, is_due, log_progress, newest_date, penalties_of, read_age_divisions
@@ -53,14 +53,13 @@ def train_evaluation_model_if_due(
     model = registry.filter(f"trained_through = date '{production}'").df() if production else None
     until = production or through
     try:
-        tables = known_before(
-            rows.df(), matrix.fetchnumpy(), vocabulary.df(), month_after(until), options["min_feature_support"]
-        )
+        data = TrainingData.read(rows, matrix, vocabulary)
+        data = known_before(data, month_after(until), options["min_feature_support"])
         if model is None:
             newest = newest_date(registry, "trained_through")
             penalties = penalties_of(registry, newest) if newest else {}
-            model = train_before(tables, ages, until, options, penalties)
-        model = with_baselines(model, *tables, ages, until)
+            model = train_before(data, ages, until, options, penalties)
+        model = with_baselines(model, data, ages, until)
     except NotTrainedError as error:
         log_progress("evaluation_coefficients", f"LS-ML-002 nothing is evaluated: {error}")
         return SCHEMA.empty_table()
@@ -82,15 +81,12 @@ def month_after(month: date) -> date:
     return (np.datetime64(month, "M") + 1).astype("datetime64[D]").item()
 
 
-def known_before(
-    rows: pd.DataFrame, matrix: dict[str, np.ndarray], vocabulary: pd.DataFrame, first: date, min_support: int
-) -> tuple[pd.DataFrame, dict[str, np.ndarray], pd.DataFrame]:
-    """training_rows, design_matrix and training_vocabulary as of `first`: only months and registrations before it.
+def known_before(data: TrainingData, first: date, min_support: int) -> TrainingData:
+    """The data as of `first`: only months and registrations before it.
 
     Feature selection and scales use the training rows of that time.
     """
-    rows = rows.sort_values("row_no", ignore_index=True)
-    vocabulary = vocabulary.sort_values("feature_id", ignore_index=True)
+    rows, matrix, vocabulary = data.in_order()
     is_later = (pd.to_datetime(rows["month"]) >= pd.Timestamp(first)) | (rows["registered_at"] >= pd.Timestamp(first))
     is_known = ~is_later.to_numpy()
     row, feature, value = matrix["row_no"] - 1, matrix["feature_id"] - 1, matrix["value"]
@@ -109,31 +105,20 @@ def known_before(
     kept = vocabulary.assign(n_rows=support, scale=vocabulary["scale"] * factor)[is_kept]
     kept = kept.assign(feature_id=np.arange(1, len(kept) + 1))
     rows = rows[is_known]
-    return rows.assign(row_no=np.arange(1, len(rows) + 1)), found, kept
+    return TrainingData(rows.assign(row_no=np.arange(1, len(rows) + 1)), found, kept)
 
 
 def train_before(
-    tables: tuple[pd.DataFrame, dict[str, np.ndarray], pd.DataFrame],
-    ages: Ages,
-    through: date,
-    options: dict[str, int | bool],
-    penalties: dict[str, float],
+    data: TrainingData, ages: Ages, through: date, options: dict[str, int | bool], penalties: dict[str, float]
 ) -> pd.DataFrame:
-    """Rows of stage_coefficients of a model that is trained on `tables`, those of known_before."""
+    """Rows of stage_coefficients of a model that is trained on the data of known_before."""
     from life_stage.training.training import Options, train  # scikit-learn takes over a second to load
 
     training_options = Options(options["min_users"], options["fine_tuning"], **penalties)
-    return train(*tables, ages, through, training_options, partial(log_progress, "evaluation_coefficients"))
+    return train(data, ages, through, training_options, partial(log_progress, "evaluation_coefficients"))
 
 
-def with_baselines(
-    model: pd.DataFrame,
-    rows: pd.DataFrame,
-    matrix: dict[str, np.ndarray],
-    vocabulary: pd.DataFrame,
-    ages: Ages,
-    through: date,
-) -> pd.DataFrame:
+def with_baselines(model: pd.DataFrame, data: TrainingData, ages: Ages, through: date) -> pd.DataFrame:
     """Rows of stage_coefficients, plus the models that only the evaluation needs.
 
     These are the regression over six months, and the filter's cold-start settings: COLD_MONTHS of history, with the
@@ -141,8 +126,8 @@ def with_baselines(
     """
     from life_stage.training.training import fit, plain_readout
 
-    examples = examples_of(rows, matrix, len(vocabulary), through)
-    split, this_month = rows["split"].to_numpy(), of_this_month(vocabulary)
+    examples, vocabulary = data.examples(through), data.vocabulary
+    split, this_month = data.rows["split"].to_numpy(), of_this_month(vocabulary)
     settings = model[model["parameter_type"] == "setting"].set_index("feature")["value"]
     training = examples[split == "train"].plausible(ages)
     memory_less = read_log_likelihood(model, "memory_less", vocabulary, ages)

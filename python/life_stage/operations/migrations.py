@@ -152,8 +152,9 @@ def versions(
             unrecord("checkout_examples"),
             unrecord("checkout_neighbours"),
         ],
-        # Facts about the warehouse leave the build log.
+        # Facts about the warehouse leave the build log; index tables replace indexed_features.
         7: [
+            ("indexed_features", "drop {kind} {table}"),
             create("project_state", {"key": "string", "value": "string"}),
             *(("", MOVE.format(value="input_hash", old=old, new=new)) for old, new in FACTS.items()),
             *(("", MOVE.format(value="month::varchar", old=old, new=new)) for old, new in LIMITS.items()),

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import date
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -42,6 +43,28 @@ class Examples:
     def plausible(self, ages: Ages) -> "Examples":
         """Without the users whose child is in no age bin in any month: such birthdays are wrong."""
         return self[np.isin(self.months.user, self.in_bins(ages)[0].months.user)]
+
+
+class TrainingData(NamedTuple):
+    """Tables of labelled user-months: training_rows by row_no, columns of design_matrix, and the vocabulary by id."""
+
+    rows: pd.DataFrame
+    matrix: dict[str, np.ndarray]
+    vocabulary: pd.DataFrame
+
+    @classmethod
+    def read(cls, rows: Any, matrix: Any, vocabulary: Any) -> "TrainingData":
+        """The data of three relations."""
+        return cls(rows.df(), matrix.fetchnumpy(), vocabulary.df()).in_order()
+
+    def in_order(self) -> "TrainingData":
+        """Sorted by the numbers that the matrix refers to."""
+        rows = self.rows.sort_values("row_no", ignore_index=True)
+        return TrainingData(rows, self.matrix, self.vocabulary.sort_values("feature_id", ignore_index=True))
+
+    def examples(self, through: date) -> "Examples":
+        """All months as arrays; `through`: the newest month."""
+        return examples_of(self.rows, self.matrix, len(self.vocabulary), through)
 
 
 def examples_of(rows: pd.DataFrame, matrix: dict[str, np.ndarray], n_features: int, through: date) -> Examples:

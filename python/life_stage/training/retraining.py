@@ -49,6 +49,7 @@ def train_if_due(
         if not triggers:
             return SCHEMA.empty_table()
         log_progress("stage_coefficients", f"early retraining: {', '.join(triggers)}")
+    from life_stage.training.examples import TrainingData
     from life_stage.training.training import Options, train  # scikit-learn takes over a second to load
 
     ages = read_age_divisions(age_bins, stages)
@@ -57,9 +58,7 @@ def train_if_due(
     training_options = Options(options["min_users"], options["fine_tuning"], **penalties)
     try:
         model = train(
-            rows.df(),
-            matrix.fetchnumpy(),
-            vocabulary.df(),
+            TrainingData.read(rows, matrix, vocabulary),
             ages,
             last_closed,
             training_options,

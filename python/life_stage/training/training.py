@@ -19,7 +19,7 @@ from life_stage.filtering.scoring import LAST_YEAR
 from life_stage.readout import activity, calibration
 from life_stage.readout.readout import Readouts, ReadoutSettings, ReadoutWeights, day_kinds
 from life_stage.training import regression, regularisation, train_through_filter
-from life_stage.training.examples import Examples, examples_of, hazard_of, initial_prior_of
+from life_stage.training.examples import Examples, TrainingData, hazard_of, initial_prior_of
 from life_stage.training.model_rows import (
     COLUMNS,
     content_digest,
@@ -50,9 +50,7 @@ class Options:
 
 
 def train(
-    rows: pd.DataFrame,
-    matrix: dict[str, np.ndarray],
-    vocabulary: pd.DataFrame,
+    data: TrainingData,
     ages: Ages,
     through: date,
     options: Options,
@@ -61,13 +59,12 @@ def train(
 ) -> pd.DataFrame:
     """Train one model; returns its rows with COLUMNS. Raises NotTrainedError when the training data is too small.
 
-    rows: training_rows; matrix: columns of design_matrix; vocabulary: training_vocabulary; log_progress: a line a step;
-    previous: rows of the model before, whose weights are the initial ones.
+    log_progress: a line a step; previous: rows of the model before, whose weights are the initial ones.
     """
     began = time.monotonic()
-    rows = rows.sort_values("row_no", ignore_index=True)
-    vocabulary = vocabulary.sort_values("feature_id", ignore_index=True)
-    examples = examples_of(rows, matrix, len(vocabulary), through)
+    data = data.in_order()
+    rows, _, vocabulary = data
+    examples = data.examples(through)
     split, of_this_month = rows["split"].to_numpy(), ~vocabulary["feature"].str.startswith(LAST_YEAR).to_numpy()
     training = examples[split == "train"].plausible(ages)
     active = training.active(of_this_month)

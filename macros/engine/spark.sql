@@ -1,0 +1,245 @@
+{# Spark alone: its source files, its months as partitions, its tables. dbt-spark's own seeds lose nulls, its tables
+   the old table, its incremental models deletions. #}
+{% macro spark_found_files(location) %}
+    {# SQL: all files in the folder or beside it. The whole source is listed once. #}
+    {% set options = "recursiveFileLookup 'true', path '" ~ source_directory() ~ "'" %}
+    {% do run_query("create or replace temporary view source_files using binaryFile options (" ~ options ~ ")") %}
+    {% set files = "select " ~ path_within_source("path") ~ " as file from source_files" %}
+    {% set beginnings = quoted([location ~ "/", location ~ "."]) %}
+    {% do return(
+        "select file from ("
+        ~ files
+        ~ ") where left(file, "
+        ~ (location | length + 1)
+        ~ ") in ("
+        ~ beginnings
+        ~ ")"
+    ) %}
+{% endmacro %}
+
+{% macro spark_file_versions(files) -%}
+    {#- SQL: size and modification time of each file, as its version. -#}
+    select file, version
+    from
+        (
+            select
+                {{ path_within_source("path") }} as file,
+                concat_ws(' ', length, unix_micros(modificationtime)) as version
+            from source_files
+        ) as listed
+    where file in ({{ quoted(files or [""]) }})
+{%- endmacro %}
+
+{% macro path_within_source(path) -%}
+    {#- SQL: the path as LIFE_STAGE_SOURCE begins it; Spark returns absolute paths. A relative name may occur twice in
+        a path: the source is the one that a table's name follows. -#}
+    {%- set directory = source_directory() ~ "/" -%}
+    {%- set tables = graph.sources.values() | selectattr("source_name", "equalto", "shop") | map(attribute="name") | join("|") if execute -%}
+    {%- set is_whole = directory.startswith("/") or "://" in directory -%}
+    {%- if is_whole -%} substr({{ path }}, instr({{ path }}, '{{ directory }}'))
+    {%- else -%} regexp_extract({{ path }}, r'/(\Q{{ directory }}\E({{ tables }})[/.].*)', 1)
+    {%- endif -%}
+{%- endmacro %}
+
+{% macro spark_read_files(files, table) %}
+    {# SQL for Spark: all Parquet files at once; each CSV file is a view, because its order of columns may differ. #}
+    {% set parquet, csv, parts = [], {}, [] %}
+    {% for file in files %}
+        {% if file.lower().endswith(".parquet") %} {% do parquet.append(file[source_directory() | length + 1 :]) %}
+        {% else %}
+            {% do csv.update({file: "csv_" ~ local_md5(file)}) %}
+            {% set options = "header 'true', multiLine 'true', quote '\"', escape '\"', path '" ~ file ~ "'" %}
+            {% do run_query("create or replace temporary view " ~ csv[file] ~ " using csv options (" ~ options ~ ")") %}
+        {% endif %}
+    {% endfor %}
+    {% set one = parquet[0] if parquet | length == 1 else "{" ~ parquet | join(",") ~ "}" %}
+    {% set all_parquet = "parquet.`" ~ source_directory() ~ "/" ~ one ~ "`" %}
+    {% if table is none %} {% do return("select * from " ~ (all_parquet if parquet else csv[files[0]])) %} {% endif %}
+    {% if parquet %}
+        {% set name = path_within_source("url_decode(replace(_metadata.file_path, '+', '%2B'))") %}
+        {% do parts.append(in_contract(all_parquet, table, name, csv | length > 0)) %}
+    {% endif %}
+    {% for file, view in csv.items() %}
+        {% do parts.append(in_contract(view, table, quoted([file]), true)) %}
+    {% endfor %}
+    {% do return(parts | join(" union all ") or empty_frame(table)) %}
+{% endmacro %}
+
+{% macro in_contract(relation, table, source_file, times_are_text) %}
+    {# SQL for Spark: the columns of a contract, in its order. Times beside texts become texts, so that no cast fails.
+       #}
+    {% set types, columns = {}, [] %}
+    {% for column in adapter.get_column_schema_from_query("select * from " ~ relation) %}
+        {% do types.update({column.name | lower: column.dtype | lower}) %}
+    {% endfor %}
+    {% for column in contract_columns(table) %}
+        {% set name, type = column.name, types.get(column.name, "void") %}
+        {% if type in ("double", "float") %}
+            {# 1e7 is 10000000.0, as on DuckDB #}
+            {% set value = (
+                "coalesce(cast(try_cast("
+                ~ name
+                ~ " as decimal(38, 1)) as string), cast("
+                ~ name
+                ~ " as string))"
+            ) %}
+            {% set value = (
+                "case when "
+                ~ name
+                ~ " = floor("
+                ~ name
+                ~ ") then "
+                ~ value
+                ~ " else cast("
+                ~ name
+                ~ " as string) end"
+            ) %}
+        {% elif name not in types %} {% set value = "cast(null as " ~ column.data_type ~ ")" %}
+        {% elif column.data_type == "string" or times_are_text or type == "string" %}
+            {% set value = "cast(" ~ name ~ " as string)" %}
+        {% else %} {% set value = name %}
+        {% endif %}
+        {% do columns.append(value ~ " as " ~ name) %}
+    {% endfor %}
+    {% do return("select " ~ columns | join(", ") ~ ", " ~ source_file ~ " as source_file from " ~ relation) %}
+{% endmacro %}
+
+{% macro spark_run(statements) %}
+    {# Runs the statements one by one. There are no transactions: any order must survive a kill. #}
+    {% for sql in statements %} {% call statement("part") %} {{ sql }} {% endcall %} {% endfor %}
+{% endmacro %}
+
+{% macro spark_partitions(relation) %}
+    {# True for tables by month, except derived ones: they are built anew by every run. #}
+    {% do return(
+        target.type == "spark"
+        and not (modules.life_stage.is_derived(model) and relation.identifier == this.identifier)
+    ) %}
+{% endmacro %}
+
+{% macro spark_fill_month(relation, month, sql) %}
+    {# Statements that replace the month of a table by the rows of the query. #}
+    {% if not spark_partitions(relation) %} {% do return(["insert into " ~ relation ~ " by name " ~ sql]) %} {% endif %}
+    {% set rows = "by name select * except (month) from (" ~ sql ~ ")" %}
+    {% do return(["insert overwrite table " ~ relation ~ spark_partition({"month": month}) ~ rows]) %}
+{% endmacro %}
+
+{% macro spark_put(relation, keys, values) %}
+    {# Statements that replace the row of these keys. #}
+    {% do return(["insert overwrite table " ~ relation ~ spark_partition(keys) ~ "select " ~ values]) %}
+{% endmacro %}
+
+{% macro spark_drop(relation, keys) %}
+    {# Statements that remove the rows of these keys. #}
+    {% do return(["alter table " ~ relation ~ " drop if exists" ~ spark_partition(keys)]) %}
+{% endmacro %}
+
+{% macro spark_partition(keys) %}
+    {# SQL: the partition of these keys; `month` is a date. #}
+    {% set parts = [] %}
+    {% for name, value in keys.items() %}
+        {% do parts.append(name ~ " = " ~ ("date " if name == "month" else "") ~ quoted([value])) %}
+    {% endfor %}
+    {% do return(" partition (" ~ parts | join(", ") ~ ") ") %}
+{% endmacro %}
+
+{% macro spark__load_csv_rows(model, agate_table) %}
+    {# Loads a seed with typed literals, because dbt-spark loses nulls. #}
+    {% set types, rows = model["config"].get("column_types", {}), [] %}
+    {% for row in agate_table.rows %}
+        {% set values = [] %}
+        {% for name in agate_table.column_names %}
+            {% set type = types.get(name, adapter.convert_type(agate_table, loop.index0)) %}
+            {% set text = "null" if row[name] is none else quoted([row[name] | string | replace("\\", "\\\\")]) %}
+            {% do values.append("cast(" ~ text ~ " as " ~ type ~ ")") %}
+        {% endfor %}
+        {% do rows.append("(" ~ values | join(", ") ~ ")") %}
+    {% endfor %}
+    {% set sql = "insert into " ~ this ~ " values " ~ rows | join(", ") %}
+    {% do adapter.add_query(sql, abridge_sql_log=True) %}
+    {% do return(sql) %}
+{% endmacro %}
+
+{% macro spark__create_table_as(temporary, relation, compiled_code, language="sql") %}
+    {# SQL, or the text of a Python model, that creates a Parquet table. #}
+    {% if language == "python" %}
+        {% set writing = "from life_stage.spark.on_spark import write\nwrite(model, dbtObj, '" ~ relation ~ "')\n" %}
+        {% do return(compiled_code ~ "\n" ~ writing) %}
+    {% endif %}
+    {% if config.get("contract").enforced %}
+        {% do get_assert_columns_equivalent(compiled_code) %}
+        {% set compiled_code = get_select_subquery(compiled_code) %}
+    {% endif %}
+    {% do return("create table " ~ relation ~ " using parquet " ~ comment_clause() ~ " as " ~ compiled_code) %}
+{% endmacro %}
+
+{% macro spark__alter_column_comment(relation, column_dict) %}
+    {# Sets the comments of columns, because dbt-spark does not for Parquet. #}
+    {% for name, column in column_dict.items() if relation.type == "table" and column.description %}
+        {% set comment = quoted([column.description]) %}
+        {% do run_query("alter table " ~ relation ~ " alter column " ~ name ~ " comment " ~ comment) %}
+    {% endfor %}
+{% endmacro %}
+
+{% macro swap_in(new, target_relation) %}
+    {# Replaces a table. The old one is dropped last, so that one of the two survives a kill; a view holds no rows. #}
+    {% set old = load_relation(target_relation) %}
+    {% set backup = make_backup_relation(target_relation, "table") %}
+    {% if old is not none and old.is_view %} {% do adapter.drop_relation(old) %}
+    {% elif old is not none %} {% do adapter.rename_relation(old, backup) %}
+    {% endif %}
+    {% do adapter.rename_relation(new, target_relation) %}
+    {% do adapter.drop_relation(backup) %}
+{% endmacro %}
+
+{% macro recover_swap() %}
+    {# Renames the backup of a missing table back, after a run was killed in swap_in. #}
+    {% set names = tables_there(target.schema) if target.type == "spark" else [] %}
+    {% for name in names if name.removesuffix("__dbt_backup") not in names %}
+        {% set backup = api.Relation.create(none, target.schema, name, type="table") %}
+        {% set location = backup.incorporate(path={"identifier": name.removesuffix("__dbt_backup")}) %}
+        {% do adapter.rename_relation(backup, location) %}
+    {% endfor %}
+    {% if names %} {% do drop_leftovers() %} {% endif %}
+{% endmacro %}
+
+{% materialization table, adapter = "spark", supported_languages = ["sql", "python"] %}
+    {# A table on Spark, swapped in when complete, because a model may read its own last state. #}
+    {% set target_relation, new, language = this.incorporate(type="table"), step_relation(), model["language"] %}
+    {{ run_hooks(pre_hooks) }}
+    {% do adapter.drop_relation(new) %}
+    {% set writing = create_table_as(false, new, model["compiled_code"], language) %}
+    {% call statement("main", language=language) %} {{ writing }}{% endcall %}
+    {% do swap_in(new, target_relation) %}
+    {% do persist_docs(target_relation, model) %}
+    {{ run_hooks(post_hooks) }}
+    {{ return({"relations": [target_relation]}) }}
+{% endmaterialization %}
+
+{% materialization incremental, adapter = "spark", supported_languages = ["sql", "python"] %}
+    {# An incremental table on Spark: rows are appended; with a unique key the whole table is rewritten. #}
+    {% set target_relation, new, language = this.incorporate(type="table"), step_relation(), model["language"] %}
+    {% set key, is_first = config.get("unique_key"), load_relation(this) is none or should_full_refresh() %}
+    {{ run_hooks(pre_hooks) }}
+    {% do adapter.drop_relation(new) %}
+    {% set writing = create_table_as(false, new, model["compiled_code"], language) %}
+    {% call statement("main", language=language) %} {{ writing }}{% endcall %}
+    {% if is_first %} {% do swap_in(new, target_relation) %}
+    {% elif key %}
+        {% set all_rows = api.Relation.create(
+            schema=this.schema, identifier=this.identifier ~ "__dbt_rows", type="table"
+        ) %}
+        {% set names = adapter.get_columns_in_relation(this) | map(attribute="name") | join(", ") %}
+        {% set kept = key ~ " not in (select " ~ key ~ " from " ~ new ~ ")" %}
+        {% set rows = "select " ~ names ~ " from " ~ new ~ " union all select " ~ names ~ " from " ~ this %}
+        {% do adapter.drop_relation(all_rows) %}
+        {% do run_query(create_step(all_rows, rows ~ " where " ~ kept)) %}
+        {% do swap_in(all_rows, target_relation) %}
+        {% do adapter.drop_relation(new) %}
+    {% else %}
+        {% do run_query("insert into " ~ this ~ " by name select * from " ~ new) %} {% do adapter.drop_relation(new) %}
+    {% endif %}
+    {% do persist_docs(target_relation, model) %}
+    {{ run_hooks(post_hooks) }}
+    {{ return({"relations": [target_relation]}) }}
+{% endmaterialization %}

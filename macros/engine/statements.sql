@@ -1,0 +1,203 @@
+{# Files, tables, months and transactions: on DuckDB here, on Spark in spark.sql. #}
+{% macro tables_there(schema) %}
+    {# The names of the tables in the catalogue, without dbt's cache; on Spark views are included. #}
+    {% if target.type == "spark" %}
+        {% do return(run_query("show tables in " ~ schema).columns["tableName"].values() | list) %}
+    {% endif %}
+    {% set sql = (
+        "select table_name from information_schema.tables where table_type = 'BASE TABLE' and table_schema = '"
+        ~ schema
+        ~ "'"
+    ) %}
+    {% do return(run_query(sql).columns["table_name"].values() | list) %}
+{% endmacro %}
+
+{% macro skips_unchanged() %}
+    {# True if the engine has the materializations of unchanged.sql. #}
+    {% do return(target.type == "duckdb") %}
+{% endmacro %}
+
+{% macro output_hashes(nodes) %}
+    {# SQL: the hash of the contents of these nodes, and that of the project, from python/life_stage/engine/unchanged_nodes.py.
+       #}
+    {% set months %}
+        select model as node, md5(string_agg(concat(month, input_hash), ' ' order by month)) as output_hash
+        from {{ build_log() }}
+        where model in ({{ quoted(nodes) }})
+        group by model
+    {% endset %}
+    {% set tables %}
+        select node, output_hash
+        from {{ node_hashes() }}
+        where node in ({{ quoted(nodes) }}) and node not in (select model from {{ build_log() }})
+    {% endset %}
+    {% do return([tables, months, "select 'project', getvariable('project_digest')"] | join(" union all ")) %}
+{% endmacro %}
+
+{% macro contents_hash(relation) %}
+    {# SQL: number of rows and a hash of them in any order. #}
+    {% do return(
+        "select concat(count(*), ' ', sum(cast(hash(contents) as hugeint))) as contents from "
+        ~ relation
+        ~ " as contents"
+    ) %}
+{% endmacro %}
+
+{% macro fail_on_spark(what) %}
+    {# Fails on Spark, so that no run silently omits an unsupported feature. #}
+    {% if target.type == "spark" %}
+        {% do fail("LS-SPA-001", what ~ " is not supported on Spark", "do without it, or use the target duckdb") %}
+    {% endif %}
+{% endmacro %}
+
+{% macro files_in_folders_like(table) %}
+    {# Files of folders whose names begin like a table's, such as Spark's consents.parquet, which are never read. #}
+    {% if target.type == "spark" %} {% do return([]) %} {% endif %}
+    {% set folders = quoted([source_directory() ~ "/" ~ table ~ "*/" ~ "**"]) %}
+    {% do return(run_query("select file from glob(" ~ folders ~ ") order by file").columns[0].values() | list) %}
+{% endmacro %}
+
+{% macro signs_of_patterns() %}
+    {# The wildcard characters of file names; Spark reads several files as {one,other}. #}
+    {% do return("*?[{,}" if target.type == "spark" else "*?[") %}
+{% endmacro %}
+
+{% macro found_files(table) %}
+    {# SQL: all files of a table, in the folder of its name or beside it. #}
+    {% set location = source_directory() ~ "/" ~ table %}
+    {% if target.type == "spark" %} {% do return(spark_found_files(location)) %} {% endif %}
+    {% do return("select file from glob([" ~ quoted([location ~ "/" ~ "**", location ~ ".*"]) ~ "])") %}
+{% endmacro %}
+
+{% macro file_versions(files) -%}
+    {#- SQL: size and modification time of each file, as its version. -#}
+    {%- if target.type == "spark" -%} {{ return(spark_file_versions(files)) }} {%- endif -%}
+    select filename as file, concat_ws(' ', size, epoch_us(last_modified)) as version
+    from read_blob([{{ quoted(files) }}])
+{%- endmacro %}
+
+{% macro read_files(files, table=none) -%}
+    {#- SQL: the rows of files with the columns of the table's contract, absent ones null; without a table, unchanged.
+        -#}
+    {%- if target.type == "spark" -%} {{ return(spark_read_files(files, table)) }} {%- endif -%}
+    {#- The empty frame comes first, because it has every column of the contract. -#}
+    {%- set options = "union_by_name = true, hive_partitioning = false, filename = 'source_file'" -%}
+    {%- set parquet, csv, parts = [], [], [empty_frame(table)] if table else [] -%}
+    {%- for file in files -%}
+        {%- do (parquet if file.lower().endswith(".parquet") else csv).append(file) -%}
+    {%- endfor -%}
+    {%- if parquet -%}
+        {%- do parts.append("select * from read_parquet([" ~ quoted(parquet) ~ "], " ~ options ~ ")") -%}
+    {%- endif -%}
+    {%- if csv -%}
+        {%- do parts.append(
+            "select * from read_csv(["
+            ~ quoted(csv)
+            ~ "], all_varchar = true, header = true, quote = '\"', escape = '\"', comment = '', "
+            ~ options
+            ~ ")"
+        ) -%}
+    {%- endif -%}
+    {{ parts | join(" union all by name ") }}
+{%- endmacro %}
+
+{% macro read_table(relation, table) %}
+    {# SQL: the rows of a source table, with the columns of its contract. #}
+    {% if target.type == "spark" %} {% do return(in_contract(relation, table, "'" ~ table ~ "'", false)) %} {% endif %}
+    {% do return(
+        empty_frame(table) ~ " union all by name select *, '" ~ table ~ "' as source_file from " ~ relation
+    ) %}
+{% endmacro %}
+
+{% macro run_as_one(statements) %}
+    {# Runs the statements, in one transaction on DuckDB. Spark has none: there any order must survive a kill. #}
+    {% if target.type == "spark" %} {% do spark_run(statements) %}
+    {% elif statements %}
+        {% call statement("all") %} {{ statements | join(";\n") }} {% endcall %} {% do adapter.commit() %}
+    {% endif %}
+{% endmacro %}
+
+{% macro commit_so_far() %}
+    {# Commits the open transaction on DuckDB. #}
+    {% if target.type == "duckdb" %} {% do adapter.commit() %} {% endif %}
+{% endmacro %}
+
+{% macro partitioned_by_month(columns="month") -%}
+    {#- SQL: the storage clause of a monthly table. -#}
+    {{ return(" using parquet partitioned by (" ~ columns ~ ")" if target.type == "spark" else "") }}
+{%- endmacro %}
+
+{% macro runs_python_in_batches() %}
+    {# True on DuckDB, where a recursive model can be one pass over batches of users (filter_pass.sql). #}
+    {% do return(target.type == "duckdb") %}
+{% endmacro %}
+
+{% macro months_without_rows(relation, sql) -%}
+    {#- SQL that creates a table of months with the columns of a query. -#}
+    {%- set no_rows = "select * from (" ~ sql ~ ") as months where false" -%}
+    {%- if spark_partitions(relation) -%}
+        {{ return("create table " ~ relation ~ partitioned_by_month() ~ " as " ~ no_rows) }}
+    {%- endif -%}
+    {{ return(create_table_as(false, relation, no_rows)) }}
+{%- endmacro %}
+
+{% macro create_step(relation, sql) %}
+    {# SQL that creates a step table. It has columns of the state that the contract of a model does not list. #}
+    {% do return("create table " ~ relation ~ (" using parquet" if target.type == "spark" else "") ~ " as " ~ sql) %}
+{% endmacro %}
+
+{% macro fill_month(relation, month, sql) %}
+    {# Statements that replace the month of a table by the rows of the query. #}
+    {% if target.type == "spark" %} {% do return(spark_fill_month(relation, month, sql)) %} {% endif %}
+    {% do return(empty_month(relation, month) + ["insert into " ~ relation ~ " by name " ~ sql]) %}
+{% endmacro %}
+
+{% macro stored_in_order(columns) -%}
+    {#- SQL: the order of a month's rows in the table, by which DuckDB compresses and skips blocks. -#}
+    {{ return("" if target.type == "spark" else " order by " ~ columns) }}
+{%- endmacro %}
+
+{% macro empty_month(relation, month) %}
+    {# Statements that remove the month's rows from a table. #}
+    {% if target.type == "spark" %} {% do return(spark_drop(relation, {"month": month})) %} {% endif %}
+    {% do return(["delete from " ~ relation ~ " where month = date '" ~ month ~ "'"]) %}
+{% endmacro %}
+
+{% macro record_month(model_name, month, input_hash) %}
+    {# Statements that record the month's input hash in the build log. #}
+    {% set facts = "'" ~ input_hash ~ "', '" ~ invocation_id ~ "', " ~ started_at() %}
+    {% if target.type == "spark" %}
+        {% do return(spark_put(build_log(), {"model": model_name, "month": month}, facts)) %}
+    {% endif %}
+    {% set key = "'" ~ model_name ~ "', date '" ~ month ~ "', " %}
+    {% do return(["insert into " ~ build_log() ~ " values (" ~ key ~ facts ~ ")"]) %}
+{% endmacro %}
+
+{% macro unrecord_month(model_name, month) %}
+    {# Statements that remove the month's record from the build log. #}
+    {% if target.type == "spark" %}
+        {% do return(spark_drop(build_log(), {"model": model_name, "month": month})) %}
+    {% endif %}
+    {% set key = "model= '" ~ model_name ~ "' and month = date '" ~ month ~ "'" %}
+    {% do return(["delete from " ~ build_log() ~ " where " ~ key]) %}
+{% endmacro %}
+
+{% macro record_state(key, value) %}
+    {# Statements that record a fact in project_state. #}
+    {% set text = "'" ~ value ~ "'" %}
+    {% if target.type == "spark" %} {% do return(spark_put(project_state(), {"key": key}, text)) %} {% endif %}
+    {% do return(forget_state(key) + ["insert into " ~ project_state() ~ " values ('" ~ key ~ "', " ~ text ~ ")"]) %}
+{% endmacro %}
+
+{% macro forget_state(key) %}
+    {# Statements that remove a fact from project_state. #}
+    {% if target.type == "spark" %} {% do return(spark_drop(project_state(), {"key": key})) %} {% endif %}
+    {% do return(["delete from " ~ project_state() ~ " where key = '" ~ key ~ "'"]) %}
+{% endmacro %}
+
+{% macro step_relation() %}
+    {# The step table: rows of one month before they are written. DuckDB holds them in memory and spills to disk. #}
+    {% set location = {"database": this.database, "schema": this.schema} %}
+    {% if target.type == "duckdb" %} {% set location = {"database": "scratch", "schema": "main"} %} {% endif %}
+    {% do return(api.Relation.create(identifier=this.identifier ~ "__dbt_step", type="table", **location)) %}
+{% endmacro %}
