@@ -17,10 +17,12 @@ GROUPS += ("Machine", "Settings")
 HEAD = """\
 # Fault tests
 
-{n_cases} cases and {n_inputs:,} random inputs (hypothesis), written by `make reliability`. `pytest -m fault --reliability
--k kill` renews the rows of the tests it runs. ⏳ marks cases of `make test-slow` only. A code: the run fails with that
-error of [errors.md](errors.md), or logs it if it is a notice. No change: all tables and published files equal those
-before the run. Rejected: in the quarantine with its reason. In parentheses: observations beyond the expected outcome.
+{n_cases} cases and {n_inputs:,} random inputs (hypothesis), written by `make reliability`.
+`pytest -m fault --reliability -k kill` renews the rows of the tests it runs.
+
+⏳ marks cases of `make test-slow` only. A code: the run fails with that error of [errors.md](errors.md), or logs it if
+it is a notice. No change: all tables and published files equal those before the run. Rejected: in the quarantine with
+its reason. In parentheses: observations beyond the expected outcome.
 
 """
 NOT_RUN = "not run yet"
