@@ -15,13 +15,8 @@ from harness import SEEDS, keep, progress, queries
 from scipy.sparse import csr_matrix, diags_array, hstack
 
 from life_stage.evaluation.evaluation import predictions
-from life_stage.evaluation.evaluation_model import (
-    known_before,
-    month_before,
-    newest,
-    of_this_month,
-    train_evaluation_model_if_due,
-)
+from life_stage.evaluation.evaluation_model import known_before, month_before, newest, of_this_month
+from life_stage.evaluation.evaluation_model import train_evaluation_model_if_due as train_if_due
 from life_stage.filtering.birth_months import Ages, BirthMonths, last_months
 from life_stage.readout import activity, calibration
 from life_stage.readout.calibration import UNCALIBRATED, calibration_error
@@ -75,8 +70,7 @@ def samples_of(seed: int, inverse_penalty: float | None = None, count_events: bo
         window = connection.sql("select min(month), max(month), count(*) from evaluation_window")
         first, last, n_months = window.fetchall()[0]
     data = TrainingData(rows, matrix, vocabulary)
-    before_window = known_before(data, first, SUPPORT)
-    past, _, known = before_window
+    past, _, known = before_window = known_before(data, first, SUPPORT)
     before, examples = before_window.examples(month_before(first)), data.examples(last)
     scale = diags_array(vocabulary["scale"][known.index] / known["scale"])  # of the time before the window
     examples = replace(examples, matrix=csr_matrix(examples.matrix[:, known.index] @ scale))
@@ -231,7 +225,7 @@ def with_few_labels(n_users: int) -> dict[str, dict[str, float]]:
         tables = {name: connection.table(table) for name, table in names.items()}
         few = {**tables, "rows": connection.sql(queries("ablation", n_users=n_users)["few labels"])}
         window, registry = connection.table("evaluation_window"), connection.table("stage_coefficients")
-        model = train_evaluation_model_if_due(**few, window=window, registry=registry, known=None, options=options)
+        model = train_if_due(**few, window=window, registry=registry, known=None, options=options)
         coefficients = connection.from_arrow(model)
         predicted = predictions(**tables, window=window, coefficients=coefficients, options=options)
         truth = connection.sql("select user_id, month, true_stage from stage_predictions where method = 'prior'").df()

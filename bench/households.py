@@ -1,7 +1,6 @@
 """Published rows of everybody against the simulator's truth, for shops with few and with many childless shoppers.
 
-A third of the users have their registrations hidden: they are scored. The models are trained through August 2016; the
-six months after it are scored by them, as in production with training_every_months 0. python bench/households.py
+A third of the users have hidden registrations and are scored, by models half a year old. python bench/households.py
 """
 
 from pathlib import Path
@@ -31,16 +30,7 @@ def measured(seed: int, share: float) -> dict[str, object]:
     """Figures and groups of one source."""
     source = hidden_source(seed, share)
     warehouse = build(source, source.name, checkout_months=0, through_month=TRAINED_THROUGH)
-    dbt(
-        source,
-        source.name,
-        "build",
-        "--exclude-resource-type",
-        "test",
-        "unit_test",
-        checkout_months=0,
-        training_every_months=0,
-    )
+    dbt(source, source.name, "build", "--exclude-resource-type", "test", checkout_months=0, training_every_months=0)
     with duckdb.connect(str(warehouse), read_only=True) as connection:
         stages = stages_of(connection)
         sql = queries("households", source=source, trained_through=TRAINED_THROUGH, stages=stages)

@@ -28,15 +28,8 @@ INPUTS = {
     "search_term_features": "from search_term_features",
     "model_weights": "from model_weights where model_version = (select max(model_version) from model_registry)",
 }
-MODELS = {
-    "item_feature_index": "table",
-    "term_feature_index": "table",
-    "observed_features": "view",
-    "feature_activity": "view",
-    "user_features": "view",
-    "user_month_features": "table",
-    "stage_log_likelihoods": "table",
-}
+VIEWS = ("observed_features", "feature_activity", "user_features")
+MODELS = ("item_feature_index", "term_feature_index", *VIEWS, "user_month_features", "stage_log_likelihoods")
 MAX_EXPLODE = 5  # million actions, beyond which exploded frames exceed the memory
 
 
@@ -82,8 +75,8 @@ def project(folder: Path) -> None:
         connection.execute("create view stg_items as select '' as item_id, '' as leaf_category where false")
         actions = f"from '{folder}/stg_actions.parquet'"
         connection.execute(f"create or replace view stg_actions as select *, '' as action_id {actions}")
-        for model, kind in MODELS.items():
-            sql = (folder / f"{model}.sql").read_text()
+        for model in MODELS:
+            kind, sql = "view" if model in VIEWS else "table", (folder / f"{model}.sql").read_text()
             connection.execute(f"create {kind} {model} as {sql}")
         connection.execute(f"copy stage_log_likelihoods to '{folder}/by_project.parquet'")
 
