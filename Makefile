@@ -12,7 +12,7 @@ SQL = models macros tests bench/cases
 export DO_NOT_TRACK = 1
 export DBT_SEND_ANONYMOUS_USAGE_STATS = false
 
-.PHONY: help demo build doctor sample-rows audit erase docs feature stages backup restore pseudonyms sbom test test-slow test-spark bench bench-checkout experiment ablation reliability errors pytest lint format lock clean usable-python
+.PHONY: help demo build doctor sample-rows erase docs feature stages backup restore pseudonyms sbom test test-slow test-spark bench bench-checkout experiment ablation reliability errors pytest lint format lock clean usable-python
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -32,9 +32,6 @@ doctor: $(VENV)/runtime ## check the environment, source, disk and locks before 
 
 sample-rows: $(VENV)/runtime ## print 50 random valid rows and 50 random rejected rows
 	@$(BIN)/python -m life_stage.commands.sample_rows
-
-audit: sample-rows
-	@echo "make audit is called make sample-rows now" >&2
 
 erase: export LIFE_STAGE_ERASED = $(value USER_ID)
 erase: $(VENV)/runtime ## erase a user: make erase USER_ID=42
