@@ -6,7 +6,7 @@ from project import POSTERIORS, Shop, assert_same, assert_stops, copy_shop, made
 
 pytestmark = pytest.mark.slow
 KEPT = {"keep_actions_months": 12, "keep_features_months": 13}  # of 2018-01: both reach into January 2017
-BASKETS = {"checkout_lines", "checkout_labels"}
+BASKETS = {"checkout_lines"}
 LAYERS = {"stg_action_rows", "search_terms", "user_month_features", *BASKETS}
 RECURSIVE = "+household_children +dynamic_fusion user_stage_months"
 SHIFTED = """
