@@ -1,5 +1,5 @@
 {# Feature groups of var `features`: those of items, of search terms and of users' months. #}
-{% macro feature_families(shape) %}
+{% macro feature_groups(shape) %}
     {# The feature groups with exactly these columns, in alphabetical order. Any other set of columns stops the run. #}
     {% set shapes = [["feature", "item_id"], ["feature", "search_term"], ["feature", "month", "user_id", "value"]] %}
     {% set found = [] %}

@@ -1,6 +1,6 @@
 {# A recursive model with more than two months to update, in one pass over batches of users instead of month by month
    (python/life_stage/filtering/filter_pass.py, DuckDB only). meta.pass names the Python module of its arithmetic and the macro
-   of its input. The tables of an unfinished pass stay, recorded in the build log with the hash of what it computes. #}
+   of its input. The tables of an unfinished pass stay, recorded in project_state with the hash of what it computes. #}
 {% macro users_per_batch() %}
     {# Users whose rows are computed in memory and stored at once. #}
     {% do return(20000) %}
@@ -93,7 +93,7 @@
 {% macro start_pass(months, target_relation, state_table) %}
     {# Creates the tables of the pass, unless they are those of an unfinished pass of the same months. #}
     {% set hash, relation = local_md5(tojson(months) ~ state_version()), pass_relation() %}
-    {% if state_of(relation.identifier) != hash %}
+    {% if state_of(relation.identifier) != hash or load_relation(relation) is none %}
         {% set statements = drop_pass() %}
         {% set tables = {"": target_relation, "_cells": state_table, "_rows": "(" ~ months[0].rows ~ ")"} %}
         {% for part, rows in tables.items() %}

@@ -54,7 +54,7 @@
 {% endmacro %}
 
 {% macro valid_months(relation) %}
-    {# {month: input hash} of the months that may stay as they are. A derived table is built anew if it is selected or
+    {# {month: input hash} of the months that may stay as they are. A derived table is rebuilt if it is selected or
        missing; without the hashes of its parents (Spark) always. #}
     {% set rebuilds = (
         invocation_args_dict.get("select")
@@ -74,7 +74,7 @@
 {% endmacro %}
 
 {% macro drop_derived(relations, is_rebuilt) %}
-    {# Drops a derived table and its records before all its months are built anew, also with other columns. #}
+    {# Drops a derived table and its records before all its months are rebuilt, also with other columns. #}
     {% if modules.life_stage.is_derived(model) and is_rebuilt %}
         {% for relation in relations %}
             {% for month in input_hashes_of(relation.identifier) %}

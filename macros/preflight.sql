@@ -45,7 +45,7 @@
 {% macro check_spark() %}
     {# Fails if the run needs a feature that is not supported on Spark. #}
     {% if has_source("consents") %} {% do fail_on_spark("a source with consents") %} {% endif %}
-    {% for layer in layers() %} {% do fail_on_spark("var " ~ layer) %} {% endfor %}
+    {% for layer in layers() %} {% do fail_on_spark("var retention_" ~ layer ~ "_months") %} {% endfor %}
     {% if setting("checkout_months") %} {% do fail_on_spark("var checkout_months") %} {% endif %}
     {% if env_var("LIFE_STAGE_ID_KEY", "") %} {% do fail_on_spark("LIFE_STAGE_ID_KEY") %} {% endif %}
 {% endmacro %}
@@ -61,7 +61,7 @@
 {% endmacro %}
 
 {% macro check_vars() %}
-    {# Fails on unknown vars and wrong values (python/life_stage/settings.py). #}
+    {# Fails on unknown vars and wrong values (python/life_stage/engine/settings.py). #}
     {% set values, contract, feature_files = {}, [], {} %}
     {% for name in modules.life_stage.var_names() %} {% do values.update({name: var(name)}) %} {% endfor %}
     {% for name in modules.life_stage.setting_names() %} {% do values.update({name: setting(name)}) %} {% endfor %}
@@ -84,6 +84,9 @@
     {% set given = (invocation_args_dict.get("vars") or {}).keys() | list %}
     {% for group in modules.life_stage.group_names() %}
         {% for key in var(group) %} {% do given.append(group ~ "_" ~ key) %} {% endfor %}
+    {% endfor %}
+    {% for name in modules.life_stage.old_names() if var(name, none) is not none and name not in given %}
+        {% do given.append(name) %}
     {% endfor %}
     {% do fail_all(modules.life_stage.wrong_settings(values, given, run)) %}
 {% endmacro %}

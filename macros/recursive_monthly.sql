@@ -2,7 +2,7 @@
    meta.pass, more than two months are one pass over batches of users instead (filter_pass.sql).
    meta.state names a macro that returns {column: type} of the carried state. The wide state has a table of its own.
    Columns that begin with c_ or a_ are state alone. meta.published is a condition of the published rows.
-   It is stored for the newest month and every December: a change in an older month restarts from there. #}
+   The state is stored for the newest month and every December: a change in an older month restarts from there. #}
 {% macro state_relation(recursive_model=this) %}
     {# The table of the carried state of a recursive model. #}
     {% do return(

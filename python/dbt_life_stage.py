@@ -12,6 +12,7 @@ FUNCTIONS = {
     function.__name__: function
     for function in (
         settings.group_names,
+        settings.old_names,
         settings.setting_names,
         settings.var_names,
         settings.wrong_settings,

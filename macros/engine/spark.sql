@@ -110,7 +110,7 @@
 {% endmacro %}
 
 {% macro spark_partitions(relation) %}
-    {# True for tables by month, except derived ones: they are built anew by every run. #}
+    {# True for tables by month, except derived ones: every run rebuilds them. #}
     {% do return(
         target.type == "spark"
         and not (modules.life_stage.is_derived(model) and relation.identifier == this.identifier)

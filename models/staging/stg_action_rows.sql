@@ -1,5 +1,7 @@
 -- Raw actions with their validation result, one row per raw row: valid, rejected (with reasons) or duplicate.
--- Validation comes first; valid rows are then deduplicated by action_id within the month.
+-- Validation comes first; valid rows are then deduplicated by action_id within the month. months_to_stage gives the
+-- values of __source_rows__, the rows of the files that hold the month, and __home_files__, those without a usable
+-- time.
 {{ config(materialized="monthly", full_refresh=false, meta={"months": "months_to_stage", "keep": "actions"}) }}
 -- depends_on: {{ ref("source_file_months") }} {{ ref("stg_consents") }} {% do source("shop", "actions") %}
 {% set columns = contract_columns("actions") | map(attribute="name") if execute else [] %}

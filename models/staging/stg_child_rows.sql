@@ -10,7 +10,7 @@ with
             cast(raw_children.birth_date as string) as raw_birth_date
         from ({{ source_rows("children") }}) as raw_children
     ),
-    -- A registration of unknown time is judged as of this run.
+    -- A registration of unknown time is validated as of this run.
     dated as (select *, cast(coalesce(registered_at, {{ clock() }}) as date) as known_on from typed),
     validated as (
         select

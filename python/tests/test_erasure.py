@@ -16,7 +16,8 @@ from project import PATHS, PROJECT, SMALL, Shop, assert_same, assert_stops, copy
 # Erases a user and dies at the given point: after the published set was replaced, or before the warehouse is.
 KILLED = """
 import os, signal, sys
-from life_stage.operations import command_line, erasure
+from life_stage.commands import command_line
+from life_stage.operations import erasure
 moment, name = sys.argv[1], sys.argv[2]
 real = getattr(erasure, name)
 def dies(*arguments):

@@ -92,7 +92,7 @@ class SmallWarehouse:
     def __init__(self, base, bins) -> None:
         self.connection, self.bins = duckdb.connect(), bins
         self.connection.execute("attach ':memory:' as warehouse")
-        names = ("stage_log_likelihoods", "stage_attributions")
+        names = ("stage_log_likelihoods", "attributed_features", "stage_attributions")
         self.sql = {name: next(base.folder.glob(f"target/compiled/**/{name}.sql")).read_text() for name in names}
 
     def put(self, name: str, frame: pd.DataFrame) -> None:
@@ -276,6 +276,7 @@ def test_attributions_can_be_checked_by_hand(small, bins, stages):
     features = [("anna", FEBRUARY, name, value) for name, value in met.items()]
     small.put("user_month_features", pd.DataFrame(features, columns=[*KEYS, "feature", "value"]))
     small.put("stage_log_likelihoods", pd.DataFrame([["anna", FEBRUARY, "v1"]], columns=[*KEYS, "model_version"]))
+    small.connection.execute(f"create view warehouse.main.attributed_features as {small.sql['attributed_features']}")
     found = {row[2:5]: row[5] for row in small.rows("stage_attributions")}
     assert {key[1:]: value for key, value in found.items() if key[0] == "newborn"} == {
         (1, "leaf=bike"): -4.5,

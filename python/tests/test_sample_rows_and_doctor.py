@@ -7,12 +7,12 @@ import pytest
 from project import PROJECT
 
 from life_stage.commands import doctor
-from life_stage.commands.sample_rows import audit
+from life_stage.commands.sample_rows import sample_rows
 from life_stage.engine.warehouse_lock import take_lock
 
 
 def test_an_audit_shows_rows_of_both_kinds_and_how_many_there_are(base):
-    text = audit(base.warehouse, n_rows=5)
+    text = sample_rows(base.warehouse, n_rows=5)
     n_valid, n_rejected = (
         base.query(f"select count(*) from {table}")[0][0] for table in ("stg_actions", "stg_rejected_actions")
     )

@@ -241,6 +241,19 @@ def test_any_change_is_something_new(published, change):
     assert unchanged.nothing_new(published / "project") is None
 
 
+def test_the_digest_covers_every_python_module_of_the_project(published, monkeypatch):
+    files = set(unchanged.files_of(unchanged.PYTHON, ("life_stage*/**/*.py",)))
+    assert files == {*unchanged.PYTHON.glob("life_stage*/**/*.py")} and Path(unchanged.__file__) in files
+    module = published / "python" / "life_stage" / "engine" / "module.py"
+    module.parent.mkdir(parents=True)
+    monkeypatch.setattr(unchanged, "PYTHON", published / "python")
+    digests = set()
+    for text in ("1", "2"):
+        module.write_text(text)
+        digests.add(unchanged.project_digest(published / "project"))
+    assert len(digests) == 2
+
+
 def test_a_month_that_ends_is_something_new_and_with_consents_a_day(published, monkeypatch):
     class Later(unchanged.datetime):
         @classmethod

@@ -22,6 +22,8 @@ from project import (
 )
 from reliability import observe
 
+from life_stage.engine.settings import RENAMED
+
 BEFORE = "ec97d488f728"  # the last commit with state version 2
 NEW_MONTH = "2017-02"
 TABLES = [
@@ -64,7 +66,7 @@ def version_2(base, tmp_path_factory):
     words = [
         "build",
         "--vars",
-        str(SMALL),
+        str({old: SMALL[new] for old, new in RENAMED.items() if new in SMALL} | {"checkout_months": 0}),
         "--exclude-resource-type",
         "test",
         "--project-dir",

@@ -1,6 +1,6 @@
 -- Features of all search terms from all feature groups, one row per term and feature.
 {{ config(materialized="table") }}
-{% for group in feature_families(["feature", "search_term"]) %}
+{% for group in feature_groups(["feature", "search_term"]) %}
     select distinct search_term, {{ named_feature(group) }} as feature
     from {{ ref(group) }}
     union all

@@ -1,5 +1,5 @@
 -- Features of users' months from all feature groups with values, one row per user, month and feature.
-{% for group in feature_families(["feature", "month", "user_id", "value"]) %}
+{% for group in feature_groups(["feature", "month", "user_id", "value"]) %}
     select user_id, month, {{ named_feature(group) }} as feature, {{ finite_value(group) }} as value
     from {{ ref(group) }}
     union all

@@ -1,9 +1,9 @@
--- Posterior over the birth month, one row per user and month. The materialization in macros/recursive_monthly.sql runs
--- this text for each pending month, oldest first; more than two months on DuckDB are computed by the same formulas in
--- python/life_stage/filtering/birth_month_pass.py. A birth month is constant: the shift (Equation 1) renames each
--- grid point to
--- the next age, the merge (Equation 2) adds the month's log-likelihood, and the normalisation (Equation 3) is a softmax
--- over the grid points in the readout.
+-- Posterior over the birth month, one row per user and month. macros/recursive_monthly.sql runs this text for each
+-- pending month, oldest first; more than two months on DuckDB are computed by the same formulas in
+-- python/life_stage/filtering/birth_month_pass.py. A birth month is constant: the shift (Equation 1) renames each grid
+-- point to the next age, the merge (Equation 2) adds the month's log-likelihood (both in aged_and_merged), and the
+-- normalisation (Equation 3) is a softmax over the grid points (log_posteriors to shares). Columns of a grid point:
+-- c_ carried sum, a_ of the activity, l_ log posterior, w_ weight; of a stage: s_ share, p_ probability.
 {{
     config(
         materialized="recursive_monthly",

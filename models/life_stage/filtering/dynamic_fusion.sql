@@ -1,9 +1,8 @@
 -- Dynamic fusion, the published method, one row per user, track and month: up to three tracks, each the running mean of
--- its matching months. The materialization in macros/recursive_monthly.sql runs this text for each pending month,
--- oldest first; more than two months on DuckDB are computed by the same formulas in
--- python/life_stage/filtering/fusion_pass.py. A
--- track is stored as of its last match and shifted from there: a shift spreads a stage's mass evenly,
--- so two shifts differ from one.
+-- its matching months. macros/recursive_monthly.sql runs this text for each pending month, oldest first; more than two
+-- months on DuckDB are computed by the same formulas in python/life_stage/filtering/fusion_pass.py. A track is stored
+-- as
+-- of its last match and shifted from there: a shift spreads a stage's mass evenly, so two shifts differ from one.
 {{
     config(
         materialized="recursive_monthly",
@@ -67,6 +66,7 @@ with
             and tracks_before.track_no = matching_tracks.track_no
             and matching_tracks.rank = 1
     ),
+    -- Equation 2: the matched track and the month.
     fused as (
         select
             *,

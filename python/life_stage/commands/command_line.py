@@ -18,6 +18,7 @@ from life_stage import paths
 from life_stage.engine.pseudonyms import key_of
 from life_stage.operations import backup
 
+HERE = ("--project-dir", ".", "--profiles-dir", ".")  # those of `make build`
 QUIET = ("--quiet", "--log-level-file", "none", "--no-write-json")  # dbt logs its arguments, which may be user ids
 
 
@@ -66,7 +67,7 @@ def operate(operation: str, given: argparse.Namespace, *options: str, **argument
     from dbt.cli.main import dbtRunner  # takes a second
 
     call = json.dumps({"operation": operation, "arguments": arguments})
-    words = [*QUIET, "run-operation", "operate", *options, "--args", call, "--vars", given.vars]
+    words = [*QUIET, "run-operation", "operate", *HERE, *options, "--args", call, "--vars", given.vars]
     if not dbtRunner().invoke(words).success:
         sys.exit(1)
 

@@ -21,7 +21,7 @@ REJECTED = """
 """
 
 
-def audit(warehouse: Path, n_rows: int = N_ROWS) -> str:
+def sample_rows(warehouse: Path, n_rows: int = N_ROWS) -> str:
     """Random rows as text, at most n_rows of each kind."""
     parts = []
     with duckdb.connect(str(warehouse), read_only=True) as connection:
@@ -37,6 +37,6 @@ def audit(warehouse: Path, n_rows: int = N_ROWS) -> str:
 if __name__ == "__main__":
     file = paths.warehouse()
     try:
-        print(audit(file))
+        print(sample_rows(file))
     except duckdb.Error as error:
         sys.exit(f"LS-SUM-003 {file} cannot be read: {error}: run make build first")

@@ -9,6 +9,7 @@ from typing import Any
 
 MONTH = "([0-9]{4}-(0[1-9]|1[0-2]))?"
 NAME = "[a-z][a-z0-9_]*"
+MIN_EDGES = 4  # of the bins below and above the stages
 PATTERNS = {
     "source_schema": "([A-Za-z_][A-Za-z0-9_]*)?",
     "business_timezone": "[A-Za-z0-9_+/-]+",
@@ -82,11 +83,17 @@ RENAMED = {  # version 0.1: 0.2
     "validation_share": "training_validation_share",
 }
 MONTHS_OF_A_YEAR = 12
+GROUP_WHOLE = "have a value: a var of a group replaces all its settings, a var `group_key` one of them"
 
 
 def group_names() -> tuple[str, ...]:
     """The names of the groups of settings."""
     return GROUPS
+
+
+def old_names() -> list[str]:
+    """The names of vars of version 0.1, also where dbt_project.yml sets them."""
+    return list(RENAMED)
 
 
 def var_names() -> list[str]:
@@ -131,6 +138,9 @@ def invalid(values: dict[str, Any], name: str, must: str) -> str:
 
 def unmet(values: dict[str, Any], schema: str) -> list[tuple[str, str]]:
     """Each var whose value breaks its rule, with the rule."""
+    wrong = [(name, GROUP_WHOLE) for name in NAMES if values[name] is None]
+    if wrong:
+        return wrong
     wrong = [(n, f"match {p}") for n, p in PATTERNS.items() if not re.fullmatch(p, str(values[n]))]
     for name, (least, most) in RANGES.items():
         value = values[name]
@@ -201,8 +211,8 @@ def experiments(entries: list) -> list[str]:
 def stages(values: dict[str, Any], run: dict[str, Any]) -> list[str]:
     """Messages about vars stages and age_bin_edges, invalid or other than the contract of user_stages."""
     edges, outside = values["age_bin_edges"], run["states_outside"]
-    if not all(isinstance(edge, int) for edge in edges) or edges != sorted(set(edges)):
-        return [f"LS-VAR-003 var age_bin_edges is {edges}: give months in ascending order"]
+    if not all(isinstance(edge, int) for edge in edges) or edges != sorted(set(edges)) or len(edges) < MIN_EDGES:
+        return [f"LS-VAR-003 var age_bin_edges is {edges}: give at least {MIN_EDGES} months in ascending order"]
     wrong, names, end = [], [], None
     for stage in values["stages"]:
         match stage:

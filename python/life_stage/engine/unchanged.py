@@ -19,7 +19,7 @@ import yaml
 
 from life_stage import paths
 
-PYTHON = Path(__file__).parents[1]
+PYTHON = Path(__file__).parents[2]
 PACKAGES = ("dbt-core", "dbt-duckdb", "duckdb", "numpy", "pandas", "scikit-learn", "scipy")
 SETTINGS = ("dbt_project.yml", "profiles.yml", "macros/**/*.sql", "models/**/*.yml", "models/**/*.md", "tests/**/*.yml")
 NODES = ("models/**/*.sql", "models/**/*.py", "tests/**/*.sql", "seeds/**/*.csv")

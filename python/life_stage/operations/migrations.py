@@ -67,6 +67,7 @@ REBUILT = [
     "unit_evidence",
 ]
 SECOND_CHILD = ("pair_filter", "pair_filter_cells", "second_child_thresholds")
+PASSES = ("birth_month_filter", "presence_filter", "dynamic_fusion")  # an unfinished one begins again
 LIMITS = {"retention_actions_months": "first_actions_month", "retention_features_months": "first_features_month"}
 FACTS = {"state": "state_version", "settings": "settings", "source_schema": "source_schema", "consents": "consents"}
 
@@ -155,6 +156,7 @@ def versions(
         # Facts about the warehouse leave the build log; index tables replace indexed_features.
         7: [
             ("indexed_features", "drop {kind} {table}"),
+            *((f"{table}_pass{part}", "drop {kind} {table}") for table in PASSES for part in ("", "_rows", "_cells")),
             create("project_state", {"key": "string", "value": "string"}),
             *(("", MOVE.format(value="input_hash", old=old, new=new)) for old, new in FACTS.items()),
             *(("", MOVE.format(value="month::varchar", old=old, new=new)) for old, new in LIMITS.items()),

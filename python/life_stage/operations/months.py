@@ -41,4 +41,5 @@ def rebuild_posteriors(warehouse: Warehouse) -> None:
     with warehouse.transaction():
         warehouse.rebuild_derived()
         warehouse.session.execute(f"delete from build_log where model in ({names})")
+        warehouse.session.execute(f"delete from project_state where key in ({names})")
     print("The next run rebuilds the posteriors of all months.")
