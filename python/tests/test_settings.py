@@ -1,0 +1,107 @@
+"""Rules of the vars, each broken once: only checked values reach SQL."""
+
+from datetime import datetime
+
+import pytest
+import pytz
+import yaml
+from project import PROJECT
+
+from life_stage.engine.settings import GROUPS, RENAMED, wrong_settings
+
+DECLARED = yaml.safe_load((PROJECT / "dbt_project.yml").read_text(encoding="utf-8"))["vars"]
+VALUES = {name: value for name, value in DECLARED.items() if name not in GROUPS}
+VALUES |= {f"{group}_{key}": value for group in GROUPS for key, value in DECLARED[group].items()}
+RUN = {
+    "schema": "main",
+    "clock": "2017-03-02 03:00:00",
+    "timezones": pytz.all_timezones,
+    "states_outside": ["no_child", "not_expecting", "aged_out"],
+    "columns_of_user_stages": ["user_id", "p_no_child", *(f"p_{stage['name']}" for stage in DECLARED["stages"])],
+    "feature_files": {name: f"models/life_stage/features/{name}.sql" for name in DECLARED["features"]},
+    "first_actions_month": "0001-01-01",
+    "first_features_month": "0001-01-01",
+}
+PREGNANCY, NEWBORN, *OLDER = DECLARED["stages"]
+TRIAL = {"name": "trial", "first_month": "2016-09", "treated_share": 0.5}
+
+
+def messages(changes=None, given=(), **run):
+    return wrong_settings(VALUES | (changes or {}), list(given), RUN | run)
+
+
+def test_the_declared_values_are_right():
+    assert messages(given=VALUES) == []
+
+
+@pytest.mark.parametrize(
+    ("beginning", "changes"),
+    [
+        ("LS-VAR-002 var source_schema", {"source_schema": "main"}),  # erasing users would empty the source
+        ("LS-VAR-002 var source_schema", {"source_schema": "shop; drop table x"}),
+        ("LS-VAR-002 var business_timezone", {"business_timezone": "Mars/Olympus"}),
+        ("LS-VAR-002 var run_clock", {"run_clock": "yesterday"}),
+        ("LS-VAR-002 var consents_purpose", {"consents_purpose": None}),  # a group replaced in part
+        ("LS-VAR-002 var through_month", {"through_month": "2017-04"}),  # in the future
+        ("LS-VAR-002 var training_min_users", {"training_min_users": "1 or 1=1"}),
+        ("LS-VAR-002 var training_min_users", {"training_min_users": True}),
+        ("LS-VAR-002 var training_share", {"training_share": float("nan")}),
+        ("LS-VAR-002 var retention_features_months", {"retention_features_months": 12}),
+        ("LS-VAR-002 var checkout_deep", {"checkout_deep": "yes"}),
+        ("LS-VAR-002 var features", {"features": ["feature_sizes", "feature_sizes"]}),
+        ("LS-VAR-002 var experiments", {"experiments": "a"}),
+        ("LS-FEA-001 models/life_stage/features/feature_activity.sql", {"features": DECLARED["features"][:-1]}),
+        ("LS-VAR-003 var age_bin_edges", {"age_bin_edges": []}),
+        ("LS-VAR-003 var age_bin_edges", {"age_bin_edges": [-34, 0, 84, 12, 110]}),
+        ("LS-VAR-003 stage", {"stages": [PREGNANCY, NEWBORN | {"to_month": 5}, *OLDER]}),  # a gap
+        ("LS-VAR-003 stage", {"stages": [PREGNANCY, NEWBORN | {"name": "newborn, 1 as x"}, *OLDER]}),
+        ("LS-VAR-003 stage", {"stages": [PREGNANCY, NEWBORN | {"name": "aged_out"}, *OLDER]}),
+        ("LS-VAR-003 stage", {"stages": [PREGNANCY, "newborn", *OLDER]}),
+        ("LS-VAR-003 stage", {"infer_pregnancy": False, "stages": [PREGNANCY | {"to_month": 6}, *OLDER]}),
+        ("LS-VAR-003 var stages", {"stages": [PREGNANCY, NEWBORN | {"name": "baby"}, *OLDER]}),  # other columns
+        ("LS-VAR-004 experiment", {"experiments": [TRIAL | {"name": "x' or 1 = 1 --"}]}),
+        ("LS-VAR-004 experiment", {"experiments": [TRIAL | {"first_month": "2016-13"}]}),
+        ("LS-VAR-004 experiment", {"experiments": [TRIAL | {"treated_share": 1.5}]}),
+        ("LS-VAR-004 experiment", {"experiments": [TRIAL, TRIAL]}),
+        ("LS-VAR-004 experiment", {"experiments": ["trial"]}),
+    ],
+)
+def test_a_wrong_value_has_a_message(beginning, changes):
+    found = messages(changes)
+    assert found and all(message.startswith(beginning) for message in found), found
+
+
+def test_a_clock_that_no_calendar_has_is_wrong():
+    with pytest.raises(ValueError):
+        datetime.fromisoformat("2017-02-30 00:00:00")
+    (message,) = messages({"run_clock": "2017-02-30 00:00:00"}, clock="2017-02-30 00:00:00")
+    assert message.startswith("LS-VAR-002 var run_clock")
+
+
+def test_all_wrong_values_are_named():
+    wrong = {"through_month": "2017-13", "training_share": 1.5, "training_fine_tuning": "yes"}
+    found = messages(wrong, given=["training_min_user", *wrong])
+    assert [message.split(":")[0] for message in found] == [
+        "LS-VAR-001 unknown var training_min_user",
+        *(f"LS-VAR-002 var {name} is '{value}'" for name, value in wrong.items()),
+    ]
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_an_old_name_is_answered_by_the_new_one(old, new):
+    assert messages(given=[old]) == [f"LS-VAR-001 unknown var {old}: it is called {new} since version 0.2"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"backfill_from": "2016-12"}, "backfill_from"),
+        ({"evaluation_from": "2016-06"}, "evaluation_from"),
+        ({"experiments": [TRIAL]}, "experiments"),
+    ],
+)
+def test_a_var_that_needs_a_dropped_month_is_wrong(changes, name):
+    kept = {"first_actions_month": "2017-01-01", "first_features_month": "2016-07-01"}
+    (message,) = messages(changes, **kept)
+    assert message.startswith(f"LS-VAR-005 var {name} needs ")
+    assert messages(changes) == []
