@@ -63,8 +63,10 @@
 {% macro check_vars() %}
     {# Fails on unknown vars and wrong values (python/life_stage/engine/settings.py). #}
     {% set values, contract, feature_files = {}, [], {} %}
-    {% for name in modules.life_stage.var_names() %} {% do values.update({name: var(name)}) %} {% endfor %}
-    {% for name in modules.life_stage.setting_names() %} {% do values.update({name: setting(name)}) %} {% endfor %}
+    {% for name in modules.life_stage.names %}
+        {% set is_in_a_group = name.split("_")[0] in modules.life_stage.groups %}
+        {% do values.update({name: setting(name) if is_in_a_group else var(name)}) %}
+    {% endfor %}
     {% for node in graph.nodes.values() if node.resource_type == "model" %}
         {% if node.name == "user_stages" %} {% do contract.extend(node.columns) %} {% endif %}
         {% if node.fqn[1:3] == ["life_stage", "features"] and node.name.startswith("feature_") %}
@@ -82,10 +84,10 @@
         "first_features_month": retained_from("features"),
     } %}
     {% set given = (invocation_args_dict.get("vars") or {}).keys() | list %}
-    {% for group in modules.life_stage.group_names() %}
+    {% for group in modules.life_stage.groups %}
         {% for key in var(group) %} {% do given.append(group ~ "_" ~ key) %} {% endfor %}
     {% endfor %}
-    {% for name in modules.life_stage.old_names() if var(name, none) is not none and name not in given %}
+    {% for name in modules.life_stage.renamed if var(name, none) is not none and name not in given %}
         {% do given.append(name) %}
     {% endfor %}
     {% do fail_all(modules.life_stage.wrong_settings(values, given, run)) %}

@@ -1,4 +1,4 @@
-"""dbt plugin (dbt loads every module named dbt_*): functions for Jinja; dbt-spark runs Python models in its session."""
+"""dbt plugin (dbt loads every module named dbt_*): Python for Jinja; dbt-spark runs Python models in its session."""
 
 import contextlib
 import os
@@ -8,13 +8,10 @@ import dbt.context.base
 
 from life_stage.engine import months, settings
 
+CONSTANTS = {"names": settings.NAMES, "groups": settings.GROUPS, "renamed": settings.RENAMED}
 FUNCTIONS = {
     function.__name__: function
     for function in (
-        settings.group_names,
-        settings.old_names,
-        settings.setting_names,
-        settings.var_names,
         settings.wrong_settings,
         months.inputs_by_month,
         months.is_always_built,
@@ -34,7 +31,7 @@ _modules_of_dbt = dbt.context.base.get_context_modules
 
 def modules() -> dict[str, dict]:
     """The `modules` of dbt's Jinja context, with `modules.life_stage`."""
-    return _modules_of_dbt() | {"life_stage": FUNCTIONS}
+    return _modules_of_dbt() | {"life_stage": CONSTANTS | FUNCTIONS}
 
 
 dbt.context.base.get_context_modules = modules

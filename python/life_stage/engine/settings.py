@@ -86,26 +86,6 @@ MONTHS_OF_A_YEAR = 12
 GROUP_WHOLE = "have a value: a var of a group replaces all its settings, a var `group_key` one of them"
 
 
-def group_names() -> tuple[str, ...]:
-    """The names of the groups of settings."""
-    return GROUPS
-
-
-def old_names() -> list[str]:
-    """The names of vars of version 0.1, also where dbt_project.yml sets them."""
-    return list(RENAMED)
-
-
-def var_names() -> list[str]:
-    """The names of the vars without a group."""
-    return [name for name in NAMES if name.partition("_")[0] not in GROUPS]
-
-
-def setting_names() -> list[str]:
-    """The names of the settings in groups, `group_key`."""
-    return [name for name in NAMES if name.partition("_")[0] in GROUPS]
-
-
 def wrong_settings(values: dict[str, Any], given: list[str], run: dict[str, Any]) -> list[str]:
     """Messages with error codes about every wrong var; empty: all are right.
 

@@ -10,7 +10,7 @@ from life_stage.evaluation.evaluation_model import days_of, newest, of_this_mont
 from life_stage.filtering.birth_months import Ages, BirthMonths, Months, last_months, softmax
 from life_stage.filtering.tracks import primary_tracks
 from life_stage.readout.readout import Readouts, ReadoutSettings, ReadoutWeights, day_kinds
-from life_stage.training.examples import Examples, examples_of
+from life_stage.training.examples import Examples, TrainingData
 from life_stage.training.model_rows import read_readout
 from life_stage.training.regression import LogLikelihood
 from life_stage.training.retraining import read_age_divisions
@@ -40,10 +40,9 @@ def predictions(
         return empty(ages)
     model = model[model["trained_through"] == model["trained_through"].max()]
     version = model["model_version"].min()
-    user_months = rows.df().sort_values("row_no", ignore_index=True)
-    features = vocabulary.df().sort_values("feature_id", ignore_index=True)
-    of_test_users = matrix.filter("split = 'test'").fetchnumpy()
-    examples = examples_of(user_months, of_test_users, len(features), last)
+    data = TrainingData.read(rows, matrix.filter("split = 'test'"), vocabulary).in_order()
+    user_months, _, features = data
+    examples = data.examples(last)
     is_evaluated = (user_months["split"] == "test").to_numpy()
     user_ids = user_months.loc[is_evaluated].drop_duplicates("user_no").set_index("user_no")["user_id"]
     if not is_evaluated.any():

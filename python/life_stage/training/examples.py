@@ -55,7 +55,7 @@ class TrainingData(NamedTuple):
     @classmethod
     def read(cls, rows: Any, matrix: Any, vocabulary: Any) -> "TrainingData":
         """The data of three relations."""
-        return cls(rows.df(), matrix.fetchnumpy(), vocabulary.df()).in_order()
+        return cls(rows.df(), matrix.fetchnumpy(), vocabulary.df())
 
     def in_order(self) -> "TrainingData":
         """Sorted by the numbers that the matrix refers to."""
