@@ -39,6 +39,17 @@ def test_a_changed_month_and_all_later_ones_are_updated_from_a_stored_state(befo
         assert updating == []
 
 
+def test_an_update_that_was_killed_leaves_no_later_month_that_looks_valid():
+    old, new = (with_cumulative_hashes(rows_of(contents)) for contents in ("aaa", "baa"))
+    killed_after_the_first = built_from(old) | built_from(new[:1])
+    updating, changed = to_update(new, killed_after_the_first, built_from(new[:1]))
+    assert changed == MONTHS[1:3] == [row["month"] for row in updating]
+
+
+def test_states_of_decembers_are_kept():
+    assert [month for month in MONTHS if keeps_state(month)] == ["2015-12-01", "2016-12-01"]
+
+
 @given(CONTENTS, CONTENTS)
 def test_of_an_independent_table_only_changed_months_are_pending(before, now):
     found = pending(rows_of(now), built_from(rows_of(before)))
