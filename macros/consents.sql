@@ -2,8 +2,8 @@
 {% macro has_source(table) %}
     {# True if the source holds the table. #}
     {% if not execute %} {% do return(false) %}
-    {% elif var("source_schema") %}
-        {% do return(adapter.get_relation(target.database, var("source_schema"), table) is not none) %}
+    {% elif setting("source_schema") %}
+        {% do return(adapter.get_relation(target.database, setting("source_schema"), table) is not none) %}
     {% else %} {% do return(source_files(table) | length > 0) %}
     {% endif %}
 {% endmacro %}
@@ -52,7 +52,7 @@
             "restore it, or start a new warehouse by LIFE_STAGE_WAREHOUSE",
         ) %}
     {% else %}
-        {% set unread = [] if var("source_schema") else files_in_folders_like("consents") %}
+        {% set unread = [] if setting("source_schema") else files_in_folders_like("consents") %}
         {% if unread or setting("consents_required") %}
             {% do fail(
                 "LS-CON-003",

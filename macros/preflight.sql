@@ -24,8 +24,8 @@
         {% do erase_users_without_consent() %}
         {% do run_as_one([create_project_state(), create_build_log()] + create_tombstones()) %}
         {% if skips_unchanged() %} {% do run_as_one([create_node_hashes()]) %} {% endif %}
-        {% if var("source_schema") and not state_of("source_schema") %}
-            {% do run_as_one(record_state("source_schema", var("source_schema"))) %}
+        {% if setting("source_schema") and not state_of("source_schema") %}
+            {% do run_as_one(record_state("source_schema", setting("source_schema"))) %}
         {% endif %}
         {% if not state_of("settings") %}
             {% do run_as_one(
@@ -95,12 +95,12 @@
 
 {% macro check_source(table) %}
     {# Fails if the table is missing in the source or violates the contract. #}
-    {% if var("source_schema") %}
-        {% set relation = adapter.get_relation(target.database, var("source_schema"), table) %}
+    {% if setting("source_schema") %}
+        {% set relation = adapter.get_relation(target.database, setting("source_schema"), table) %}
         {% if relation is none %}
             {% do fail(
                 "LS-SRC-001",
-                "table " ~ var("source_schema") ~ "." ~ table ~ " does not exist",
+                "table " ~ setting("source_schema") ~ "." ~ table ~ " does not exist",
                 "create it or correct var source_schema",
             ) %}
         {% endif %}
@@ -129,14 +129,14 @@
        #}
     {% set inventory = adapter.get_relation(target.database, target.schema, "source_file_months") %}
     {% set known = state_of("source_schema") %}
-    {% if var("source_schema") and known and known != var("source_schema") %}
+    {% if setting("source_schema") and known and known != setting("source_schema") %}
         {% do fail(
             "LS-SRC-005",
             "this warehouse was built from another source, the schema " ~ known,
             "set LIFE_STAGE_WAREHOUSE to another file and LIFE_STAGE_PUBLISHED to another path",
         ) %}
     {% endif %}
-    {% set source = "actions" if var("source_schema") else source_directory() ~ "/" %}
+    {% set source = "actions" if setting("source_schema") else source_directory() ~ "/" %}
     {% if inventory is not none %}
         {% set sql = (
             "select min(file) as file from " ~ inventory ~ " having count(case when left(file, " ~ source

@@ -78,7 +78,7 @@
     {% set relation = source("shop", table) %}
     {% if not execute %} {% do return("select 1") %}
     {% elif not has_source(table) %} {% do return(empty_frame(table)) %}
-    {% elif var("source_schema") %} {% do return(read_table(relation, table)) %}
+    {% elif setting("source_schema") %} {% do return(read_table(relation, table)) %}
     {% else %} {% do return(read_files(source_files(table) if files is none else files, table)) %}
     {% endif %}
 {% endmacro %}

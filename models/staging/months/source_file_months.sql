@@ -3,7 +3,7 @@
 -- more than rejections_max_share of a new file would be rejected. Items and children are checked first.
 {{ config(meta={"always_built": true}) }}
 -- depends_on: {{ ref("stg_child_rows") }} {{ ref("stg_item_rows") }}
-{% set from_tables = var("source_schema") != "" %}
+{% set from_tables = setting("source_schema") != "" %}
 {% set files = source_files("actions") if execute and not from_tables else [] %}
 {% set unread = files_to_read("actions", files) if execute else [] %}
 {% set delivered_contents = [

@@ -14,6 +14,8 @@ PATTERNS = {
     "source_schema": "([A-Za-z_][A-Za-z0-9_]*)?",
     "business_timezone": "[A-Za-z0-9_+/-]+",
     "run_clock": "([0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2})?",
+    "source_date_order": "ymd|dmy|mdy",
+    "source_action_codes": "(tianchi|tmall|jdata|ga360)?",
     "consents_purpose": "[A-Za-z0-9_. -]+",
     "fusion_method": "birth_month_filter|dynamic_fusion",
     "fusion_merge": "mean|product",
@@ -57,7 +59,7 @@ SWITCHES = (
 )
 LISTS = ("stages", "age_bin_edges", "features", "experiments")
 NAMES = (*PATTERNS, *RANGES, *SWITCHES, *LISTS)
-GROUPS = ("consents", "rejections", "retention", "training", "fusion", "marts", "checkout")
+GROUPS = ("source", "consents", "rejections", "retention", "training", "fusion", "marts", "checkout")
 RENAMED = {  # version 0.1: 0.2
     "checkout_cases": "checkout_queries",
     "consent_purpose": "consents_purpose",

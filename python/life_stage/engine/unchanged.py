@@ -74,7 +74,7 @@ def nothing_new(project: Path) -> str | None:
         known = None
     manifest = paths.read_manifest(link)
     is_there = link.is_symlink() and manifest is not None and paths.warehouse().exists()
-    if is_there and not variables["source_schema"] and known == {"digest": digest, "set": os.readlink(link)}:
+    if is_there and not variables["source"]["schema"] and known == {"digest": digest, "set": os.readlink(link)}:
         checked = datetime.fromtimestamp(notes_of(link).stat().st_mtime, UTC)
         return f"Nothing new since {checked:%Y-%m-%d %H:%M} UTC: {link} is that of {manifest['published_at']}"
     link.parent.mkdir(parents=True, exist_ok=True)
