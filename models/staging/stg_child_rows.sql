@@ -27,25 +27,86 @@ with
             end as reason
         from dated
     ),
-    -- The newest registration of a child is valid. A child without a number is identified by its birth date, also
-    -- against children with a number.
+    -- A child is known by its number. Registrations without one, less than 270 days apart by birth or from the newest
+    -- one with a number, are the same child.
+    numbered as (
+        select
+            *,
+            reason is null
+            and (
+                registered_child_no is null
+                or row_number() over (
+                    partition by user_id, registered_child_no, reason is null
+                    order by case when registered_at is null then 1 else 0 end, registered_at desc, birth_date desc
+                )
+                = 1
+            ) as is_counted
+        from validated
+    ),
+    spaced as (
+        select
+            *,
+            max(case when is_counted then birth_date end) over (
+                partition by user_id
+                order by birth_date, registered_child_no nulls last
+                rows between unbounded preceding and 1 preceding
+            ) as birth_before
+        from numbered
+    ),
+    births as (
+        select
+            *,
+            sum(case when {{ days_between("birth_date", "birth_before") }} < 270 then 0 else 1 end) over (
+                partition by user_id
+                order by birth_date, registered_child_no nulls last
+                rows between unbounded preceding and current row
+            ) as birth_no
+        from spaced
+    ),
+    identified as (
+        select
+            *,
+            -- Among twins with numbers a registration without one repeats a child, it does not correct it.
+            case
+                when registered_child_no is not null
+                then 1
+                when count(number) over of_birth > 1
+                then 3
+                when birth_date > known_on
+                then 2
+                else 1
+            end as precedence,
+            coalesce(registered_child_no, min(number) over of_birth) as child_no
+        from (select *, case when is_counted then registered_child_no end as number from births) as births
+        window of_birth as (partition by user_id, birth_no)
+    ),
+    -- The newest registration of a child is valid; a birth replaces a due date.
     ranked as (
         select
             *,
             first_value(birth_date) over newest_first as newest_birth_date,
             row_number() over newest_first as rank,
-            registered_child_no is null
-            and max(case when reason is null then registered_child_no end) over (partition by user_id, birth_date)
-            is not null as repeats_a_numbered_child
-        from validated
+            min(registered_at) over (
+                partition by
+                    user_id,
+                    coalesce(child_no, -1),
+                    case when child_no is null then birth_no end,
+                    reason is null
+            ) as first_registered_at
+        from identified
         window
             newest_first as (
                 partition by
                     user_id,
-                    coalesce(registered_child_no, -1),
-                    case when registered_child_no is null then birth_date end,
+                    coalesce(child_no, -1),
+                    case when child_no is null then birth_no end,
                     reason is null
-                order by case when registered_at is null then 1 else 0 end, registered_at desc, birth_date desc
+                order by
+                    precedence,
+                    case when registered_at is null then 1 else 0 end,
+                    registered_at desc,
+                    birth_date desc,
+                    registered_child_no nulls last
             )
     ),
     delivered as (select count(*) as n_rows, count(reason) as n_rejected, max(reason) as a_reason from validated),
@@ -57,9 +118,10 @@ with
     excluded as (select user_id, reason from users where reason is not null)
 -- Rows of erased users and users without consent keep only the reason.
 select
-    {% for column in ["user_id", "registered_child_no", "birth_date", "raw_birth_date", "registered_at"] %}
+    {% for column in ["user_id", "birth_date", "raw_birth_date", "registered_at", "first_registered_at"] %}
         case when excluded.reason is null then ranked.{{ column }} end as {{ column }},
     {% endfor %}
+    case when excluded.reason is null then ranked.child_no end as registered_child_no,
     {{
         fail_if_too_many_rejected(
             "coalesce(case when ranked.user_id is not null then excluded.reason end, ranked.reason, case when ranked.rank > 1 and ranked.birth_date <> ranked.newest_birth_date then 'superseded' end)",
@@ -72,9 +134,8 @@ select
     as reason,
     excluded.reason is null
     and ranked.reason is null
-    and (
-        ranked.repeats_a_numbered_child or (ranked.rank > 1 and ranked.birth_date = ranked.newest_birth_date)
-    ) as is_duplicate
+    and ranked.rank > 1
+    and ranked.birth_date = ranked.newest_birth_date as is_duplicate
 from ranked
 cross join delivered
 left join excluded on ranked.user_id is not distinct from excluded.user_id
