@@ -13,10 +13,10 @@
 {% endmacro %}
 
 {% macro months_to_stage() %}
-    {# Months of the source files. A month is staged again when its files or the validation rules change (part of a
-       file's version), and once it is over: rows in the future of an earlier run are validated again. Months absent
-       from the source keep their rows, months past var retention_actions_months are never read again, and a month whose
-       rows were corrected away is emptied. #}
+    {# Months of the source files. A month is staged again when its files, those of the two months before it or the
+       validation rules change (part of a file's version), and once it is over: rows in the future of an earlier run are
+       validated again. Months absent from the source keep their rows, months past var retention_actions_months are
+       never read again, and a month whose rows were corrected away is emptied. #}
     {% set inventory, built = ref("source_file_months"), input_hashes_of(this.identifier) %}
     {% set staged = load_relation(this.incorporate(path={"identifier": "action_months"})) %}
     {% set absent = (
@@ -37,14 +37,14 @@
         where is_present
         group by month
     {% endset %}
-    {% set targets = {} %}
+    {% set hashes = {} %}
     {% for row in rows_as_dicts(sql) if row.month not in absent and row.month >= kept %}
-        {% do targets.update({row.month: row.input_hash}) %}
+        {% do hashes.update({row.month: row.input_hash}) %}
     {% endfor %}
-    {% for month in built if month not in targets %}
-        {% do targets.update({month: built[month] if month in absent or month < kept else "no rows"}) %}
-    {% endfor %}
-    {% set rows = [] %}
+    {% set targets = modules.life_stage.with_months_before(hashes, built, absent, kept) %}
+    {% set first_month = "select min(month) as month from " ~ inventory ~ " where month = occurred_month" %}
+    {% set history_from = "date '" ~ (run_query(first_month).rows[0]["month"] or "2000-01-01") ~ "'" %}
+    {% set rows, is_there = [], load_relation(this) is not none %}
     {% for month, input_hash in targets | dictsort %}
         {% set sql = (
             "select distinct file, home_month from "
@@ -64,6 +64,8 @@
                 "input_hash": input_hash,
                 "source_rows": source,
                 "home_files": quoted(homes or [""]),
+                "history_from": history_from,
+                "months_before": valid_rows_before(month, is_there or not loop.first),
             }
         ) %}
     {% endfor %}
@@ -75,9 +77,26 @@
                 "input_hash": none,
                 "source_rows": empty_frame("actions"),
                 "home_files": "''",
+                "history_from": history_from,
+                "months_before": valid_rows_before("1970-01-01", is_there),
             }
         ]
     ) %}
+{% endmacro %}
+
+{% macro valid_rows_before(month, is_there) %}
+    {# SQL: the valid rows of the two months before, from the table itself if it is there. #}
+    {% if is_there %}
+        {% do return(
+            "select * from "
+            ~ this
+            ~ " where reasons is null and not is_duplicate and month < date '"
+            ~ month
+            ~ "' and month >= "
+            ~ months_after("date '" ~ month ~ "'", -2)
+        ) %}
+    {% endif %}
+    {% do return(empty_frame("actions")) %}
 {% endmacro %}
 
 {% macro months_absent_from_source(inventory, staged) %}

@@ -153,53 +153,9 @@
 {% endmacro %}
 
 {% macro check_columns(table, where, sql) %}
-    {# Fails if a required column is missing or a time column has another type. #}
-    {% set types = {} %}
-    {% for column in adapter.get_column_schema_from_query(sql) if column.name != "source_file" %}
-        {% do types.update({column.name | lower: column.dtype}) %}
-    {% endfor %}
-    {% if types.keys() | list == ["column0"] or "," in types | first %}
-        {% do fail(
-            "LS-SRC-006",
-            where ~ " is empty, or its rows differ in their number of columns",
-            "deliver the complete file again",
-        ) %}
-    {% endif %}
-    {% for column in contract_columns(table) %}
-        {% if column.name not in types and column.meta.get("required") %}
-            {% do fail(
-                "LS-SRC-002",
-                table ~ "." ~ column.name ~ " is missing in " ~ where ~ ": " ~ describe_columns(table, types),
-                "rename the column, or map it in a view named by var source_schema",
-            ) %}
-        {% elif column.data_type in ("timestamp", "date") and column.name in types and not is_time_type(
-            types[column.name]
-        ) %}
-            {% do fail(
-                "LS-SRC-003",
-                table ~ "." ~ column.name ~ " in " ~ where ~ " is " ~ types[column.name],
-                "give a timestamp, a date or ISO text",
-            ) %}
-        {% endif %}
-    {% endfor %}
+    {# Fails if a required column is missing, or a column has a type that its values cannot be read from. #}
+    {% do fail_all(modules.life_stage.wrong_columns(table, where, types_of(sql), contract_columns(table))) %}
 {% endmacro %}
-
-{% macro describe_columns(table, types) -%}
-    {#- The columns of a file as text. Without a header row they are data of a user, so they are not printed. -#}
-    {%- set known = contract_columns(table) | map(attribute="name") | select("in", types) | list -%}
-    {{
-        (
-            "its columns are " ~ types.keys() | join(", ")
-            if known
-            else "none of its column names is known, perhaps it has no header row"
-        )
-    }}
-{%- endmacro %}
-
-{% macro is_time_type(type) -%}
-    {#- True if the type holds a time, a date or text. -#}
-    {{ return((type | upper).startswith(("TIMESTAMP", "DATE", "VARCHAR", "STRING", "NULL"))) }}
-{%- endmacro %}
 
 {% macro check_version() %}
     {# Fails if the stored tables are of another version of the project. #}

@@ -59,6 +59,7 @@
 
 {% macro contract_columns(table) %}
     {# The columns that models/sources.yml declares for the table: a list of nodes with name, data_type, meta. #}
+    {% if not execute %} {% do return([]) %} {% endif %}
     {% for node in graph.sources.values() if node.name == table and node.source_name == "shop" %}
         {% do return(node.columns.values() | list) %}
     {% endfor %}
@@ -78,7 +79,8 @@
     {% set relation = source("shop", table) %}
     {% if not execute %} {% do return("select 1") %}
     {% elif not has_source(table) %} {% do return(empty_frame(table)) %}
-    {% elif setting("source_schema") %} {% do return(read_table(relation, table)) %}
+    {% elif setting("source_schema") %}
+        {% do return(in_contract(relation, table, types_of("select * from " ~ relation), quoted([table]))) %}
     {% else %} {% do return(read_files(source_files(table) if files is none else files, table)) %}
     {% endif %}
 {% endmacro %}
@@ -90,7 +92,7 @@
 
 {% macro files_to_read(table, files) %}
     {# Files whose name, size or time is new to the inventory; items and children are read completely in every run. #}
-    {% set inventory = adapter.get_relation(target.database, target.schema, "source_file_months") %}
+    {% set inventory = adapter.get_relation(target.database, target.schema, "source_row_counts") %}
     {% if table != "actions" or inventory is none or not files %} {% do return(files) %} {% endif %}
     {% set sql %}
         select listed.file
@@ -102,6 +104,57 @@
     {% do return(run_query(sql).columns[0].values() | list) %}
 {% endmacro %}
 
+{% macro types_of(sql) %}
+    {# {column in lower case: type} of a query. #}
+    {% set types = {} %}
+    {% for column in adapter.get_column_schema_from_query(sql) if column.name != "source_file" %}
+        {% do types.update({column.name | lower: column.dtype}) %}
+    {% endfor %}
+    {% do return(types) %}
+{% endmacro %}
+
+{% macro in_contract(relation, table, types, source_file, times_are_text=false) %}
+    {# SQL: the columns of a contract, in its order, from columns of these types. Times beside texts become texts, so
+       that no cast fails. #}
+    {% set columns = [] %}
+    {% for column in contract_columns(table) %}
+        {% set name, type = column.name, types.get(column.name) %}
+        {% set family = modules.life_stage.family(type or "") %}
+        {% if type is none %} {% set value = "cast(null as " ~ column.data_type ~ ")" %}
+        {% elif family == "nested" %} {% set value = "cast(to_json(" ~ name ~ ") as string)" %}
+        {% elif family in ("decimal", "float") %} {% set value = text_of_number(name, type, column.meta.get("kind")) %}
+        {% elif family in ("time", "date") and column.data_type != "string" and not times_are_text %}
+            {% set value = name %}
+        {% else %} {% set value = "cast(" ~ name ~ " as string)" %}
+        {% endif %}
+        {% do columns.append(value ~ " as " ~ name) %}
+    {% endfor %}
+    {% do return("select " ~ columns | join(", ") ~ ", " ~ source_file ~ " as source_file from " ~ relation) %}
+{% endmacro %}
+
+{% macro text_of_number(value, type, kind) -%}
+    {#- SQL: a decimal or floating number as text. A floating id beyond the whole numbers that its type can tell apart
+        is marked by E+0, which id_of does not read; NaN and infinity are null. -#}
+    {%- set is_decimal = modules.life_stage.family(type) == "decimal" -%}
+    {%- set exact = 16777216 if type | upper in ("FLOAT", "REAL") else 9007199254740992 -%}
+    case
+        {% if not is_decimal %}
+            when not ({{ value }} - {{ value }} = 0)
+            then null
+            {% if kind == "id" %}
+                when abs({{ value }}) >= {{ exact }}
+                then concat({{ value }}, 'E+0')
+            {% endif %}
+            when {{ value }} = floor({{ value }}) and abs({{ value }}) < {{ exact }}
+            then cast(cast({{ value }} as bigint) as string)
+        {% else %}
+            when {{ value }} = floor({{ value }})
+            then cast(cast({{ value }} as decimal(38, 0)) as string)
+        {% endif %}
+        else cast({{ value }} as string)
+    end
+{%- endmacro %}
+
 {% macro user_id_of(column) -%}
     {#- SQL: a user's id, or its pseudonym if there is a key. A connection without that key yields null, never the id.
         -#}
@@ -109,15 +162,44 @@
 {%- endmacro %}
 
 {% macro id_of(column) -%}
-    {#- SQL: the id as text; blanks are null. A whole number written as 123.0, as pandas does beside nulls, is 123. -#}
-    nullif(
-        trim(
-            case
-                when {{ column }} like '%.0' and try_cast({{ column }} as double) is not null
-                then substr({{ column }}, 1, length({{ column }}) - 2)
-                else {{ column }}
-            end
-        ),
-        ''
+    {#- SQL: the id as text, without what spreadsheets put around it; 123.0, as pandas writes beside nulls, is 123.
+        Blanks, placeholders of var source_placeholder_ids and ids that lost digits are null. -#}
+    {%- set text = "trim(" ~ column ~ ")" -%}
+    case
+        when lower({{ text }}) in ({{ quoted(setting("source_placeholder_ids") + [""]) }}) or {{ has_lost_digits(column) }}
+        then null
+        when {{ text }} like '%.0' and {{ matches(text, "^[0-9]+[.]0+$") }}
+        then regexp_extract({{ text }}, '^([0-9]+)[.]', 1)
+        when {{ text }} like '="%"'
+        then nullif(trim(substr({{ text }}, 3, length({{ text }}) - 3)), '')
+        when {{ text }} like '''%' and {{ matches(text, "^''[0-9]+$") }}
+        then substr({{ text }}, 2)
+        else {{ text }}
+    end
+{%- endmacro %}
+
+{% macro has_lost_digits(column) -%}
+    {#- SQL: true for an id such as 1.2345E+17, as spreadsheets and floating numbers write it: other ids look the same.
+        -#}
+    coalesce(
+        ({{ column }} like '%E+%' or {{ column }} like '%e+%') and {{ matches("trim(" ~ column ~ ")", "^[0-9.eE+]*[eE][+][0-9]+$") }}
+        or {{ column }} like '%.0' and {{ matches("trim(" ~ column ~ ")", "^[0-9]{16,}[.]0$") }},
+        false
+    )
+{%- endmacro %}
+
+{% macro matches(text, pattern) -%}
+    {#- SQL: true if the text matches the regular expression. -#}
+    regexp_extract({{ text }}, '{{ pattern }}', 0) <> ''
+{%- endmacro %}
+
+{% macro number_of(column) -%}
+    {#- SQL: the number that a text gives; 1,5 and 1,00 have a decimal comma, 1,000 is unreadable. -#}
+    try_cast(
+        case
+            when {{ column }} like '%,%' and {{ matches("trim(" ~ column ~ ")", "^[+-]?[0-9]+,[0-9]{1,2}$") }}
+            then replace({{ column }}, ',', '.')
+            else {{ column }}
+        end as double
     )
 {%- endmacro %}

@@ -6,12 +6,15 @@ import sys
 
 import dbt.context.base
 
-from life_stage.engine import months, settings
+from life_stage.engine import contract, months, settings
 
 CONSTANTS = {"names": settings.NAMES, "groups": settings.GROUPS, "renamed": settings.RENAMED}
 FUNCTIONS = {
     function.__name__: function
     for function in (
+        contract.family,
+        contract.file_groups,
+        contract.wrong_columns,
         settings.wrong_settings,
         months.inputs_by_month,
         months.is_always_built,
@@ -21,6 +24,7 @@ FUNCTIONS = {
         months.pending,
         months.sql_of_months,
         months.to_update,
+        months.with_months_before,
         months.with_cumulative_hashes,
         months.with_input_hashes,
         months.with_retention,

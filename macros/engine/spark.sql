@@ -57,51 +57,14 @@
     {% if table is none %} {% do return("select * from " ~ (all_parquet if parquet else csv[files[0]])) %} {% endif %}
     {% if parquet %}
         {% set name = path_within_source("url_decode(replace(_metadata.file_path, '+', '%2B'))") %}
-        {% do parts.append(in_contract(all_parquet, table, name, csv | length > 0)) %}
+        {% set types = types_of("select * from " ~ all_parquet) %}
+        {% do parts.append(in_contract(all_parquet, table, types, name, csv != {})) %}
     {% endif %}
     {% for file, view in csv.items() %}
-        {% do parts.append(in_contract(view, table, quoted([file]), true)) %}
+        {% set types = types_of("select * from " ~ view) %}
+        {% do parts.append(in_contract(view, table, types, quoted([file]), true)) %}
     {% endfor %}
     {% do return(parts | join(" union all ") or empty_frame(table)) %}
-{% endmacro %}
-
-{% macro in_contract(relation, table, source_file, times_are_text) %}
-    {# SQL for Spark: the columns of a contract, in its order. Times beside texts become texts, so that no cast fails.
-       #}
-    {% set types, columns = {}, [] %}
-    {% for column in adapter.get_column_schema_from_query("select * from " ~ relation) %}
-        {% do types.update({column.name | lower: column.dtype | lower}) %}
-    {% endfor %}
-    {% for column in contract_columns(table) %}
-        {% set name, type = column.name, types.get(column.name, "void") %}
-        {% if type in ("double", "float") %}
-            {# 1e7 is 10000000.0, as on DuckDB #}
-            {% set value = (
-                "coalesce(cast(try_cast("
-                ~ name
-                ~ " as decimal(38, 1)) as string), cast("
-                ~ name
-                ~ " as string))"
-            ) %}
-            {% set value = (
-                "case when "
-                ~ name
-                ~ " = floor("
-                ~ name
-                ~ ") then "
-                ~ value
-                ~ " else cast("
-                ~ name
-                ~ " as string) end"
-            ) %}
-        {% elif name not in types %} {% set value = "cast(null as " ~ column.data_type ~ ")" %}
-        {% elif column.data_type == "string" or times_are_text or type == "string" %}
-            {% set value = "cast(" ~ name ~ " as string)" %}
-        {% else %} {% set value = name %}
-        {% endif %}
-        {% do columns.append(value ~ " as " ~ name) %}
-    {% endfor %}
-    {% do return("select " ~ columns | join(", ") ~ ", " ~ source_file ~ " as source_file from " ~ relation) %}
 {% endmacro %}
 
 {% macro spark_run(statements) %}

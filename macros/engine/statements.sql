@@ -80,15 +80,20 @@
     {#- SQL: the rows of files with the columns of the table's contract, absent ones null; without a table, unchanged.
         -#}
     {%- if target.type == "spark" -%} {{ return(spark_read_files(files, table)) }} {%- endif -%}
-    {#- The empty frame comes first, because it has every column of the contract. -#}
     {%- set options = "union_by_name = true, hive_partitioning = false, filename = 'source_file'" -%}
-    {%- set parquet, csv, parts = [], [], [empty_frame(table)] if table else [] -%}
+    {%- set parquet, csv, parts = [], [], [] -%}
     {%- for file in files -%}
         {%- do (parquet if file.lower().endswith(".parquet") else csv).append(file) -%}
     {%- endfor -%}
-    {%- if parquet -%}
-        {%- do parts.append("select * from read_parquet([" ~ quoted(parquet) ~ "], " ~ options ~ ")") -%}
-    {%- endif -%}
+    {%- set groups = modules.life_stage.file_groups(parquet) if table else [{"files": parquet}] -%}
+    {%- for group in groups if group.files -%}
+        {%- set rows = "read_parquet([" ~ quoted(group.files) ~ "], " ~ options ~ ")" -%}
+        {%- do parts.append(
+            in_contract(rows, table, group.types, "source_file") if table else "select * from " ~ rows
+        ) -%}
+    {%- endfor -%}
+    {#- The empty frame has every column of the contract. -#}
+    {%- if table and (csv or not parts) -%} {%- do parts.append(empty_frame(table)) -%} {%- endif -%}
     {%- if csv -%}
         {%- do parts.append(
             "select * from read_csv(["
@@ -100,14 +105,6 @@
     {%- endif -%}
     {{ parts | join(" union all by name ") }}
 {%- endmacro %}
-
-{% macro read_table(relation, table) %}
-    {# SQL: the rows of a source table, with the columns of its contract. #}
-    {% if target.type == "spark" %} {% do return(in_contract(relation, table, "'" ~ table ~ "'", false)) %} {% endif %}
-    {% do return(
-        empty_frame(table) ~ " union all by name select *, '" ~ table ~ "' as source_file from " ~ relation
-    ) %}
-{% endmacro %}
 
 {% macro run_as_one(statements) %}
     {# Runs the statements, in one transaction on DuckDB. Spark has none: there any order must survive a kill. #}

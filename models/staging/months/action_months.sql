@@ -7,6 +7,7 @@ with
             count(case when reasons is null and not is_duplicate then 1 end) as n_actions,
             count(reasons) as n_rejected,
             count(case when is_duplicate then 1 end) as n_duplicates,
+            count(case when is_conflicting then 1 end) as n_conflicting,
             max(case when reasons is null then acted_on end) as last_acted_on,
             {{ order_free_hash(action_contents(), "reasons is null and not is_duplicate") }} as content_hash
         from {{ ref("stg_action_rows") }}
@@ -32,6 +33,7 @@ select
     counted.n_actions,
     counted.n_rejected,
     counted.n_duplicates,
+    counted.n_conflicting,
     hashed.last_acted_on,
     hashed.content_hash
 from counted

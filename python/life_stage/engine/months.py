@@ -134,3 +134,24 @@ def with_input_hashes(rows: list[Row], fixed: list, parents: list[list], built: 
             parts += [built[name].get(month) for month in read]
         hashed.append(row | {"input_hash": md5("\n".join(map(str, parts)))})
     return hashed or rows
+
+
+def with_months_before(hashes: dict[str, str], built: dict[str, str], absent: list[str], kept: str) -> dict[str, str]:
+    """Input hash of every month to stage: its own, then those of the two months before, in which ids are looked for.
+
+    hashes: the own ones of the months in the source; built: the recorded ones. A month that is absent from the source,
+    or before `kept`, stays as it is; another one without rows is emptied.
+    """
+    stays = {month for month in built if month not in hashes and (month in absent or month < kept)}
+    own = {month: built[month].split("|")[0] for month in stays} | hashes
+    targets = {month: built[month] for month in stays}
+    for month, input_hash in hashes.items():
+        before = [own.get(month_before(month, n), "") for n in (1, 2)]
+        targets[month] = f"{input_hash}|{md5(repr(before))[:12]}"
+    return targets | {month: "no rows" for month in built if month not in targets}
+
+
+def month_before(month: str, n: int) -> str:
+    """The month n months before, both as YYYY-MM-DD."""
+    year, index = divmod(int(month[:4]) * 12 + int(month[5:7]) - 1 - n, 12)
+    return f"{year:04}-{index + 1:02}-01"

@@ -16,6 +16,7 @@ PATTERNS = {
     "run_clock": "([0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2})?",
     "source_date_order": "ymd|dmy|mdy",
     "source_action_codes": "(tianchi|tmall|jdata|ga360)?",
+    "rejections_on_shift": "fail|warn",
     "consents_purpose": "[A-Za-z0-9_. -]+",
     "fusion_method": "birth_month_filter|dynamic_fusion",
     "fusion_merge": "mean|product",
@@ -26,6 +27,7 @@ PATTERNS = {
 RANGES = {
     "rejections_max_quantity": (1, 1_000_000),
     "rejections_max_share": (0, 1),
+    "rejections_max_lost_share": (0, 1),
     "training_share": (0.1, 1),
     "training_validation_share": (0, 0.5),
     "consents_max_withdrawn_share": (0, 1),
@@ -57,7 +59,7 @@ SWITCHES = (
     "checkout_deep",
     "consents_required",
 )
-LISTS = ("stages", "age_bin_edges", "features", "experiments")
+LISTS = ("stages", "age_bin_edges", "features", "experiments", "source_placeholder_ids")
 NAMES = (*PATTERNS, *RANGES, *SWITCHES, *LISTS)
 GROUPS = ("source", "consents", "rejections", "retention", "training", "fusion", "marts", "checkout")
 RENAMED = {  # version 0.1: 0.2

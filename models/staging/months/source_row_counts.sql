@@ -1,0 +1,125 @@
+-- Rows of the delivered action files, counted by month, action, device and what is wrong with them; the counts that
+-- delivery_checks judges. A run reads only new or changed files, detected by size and modification time; a source
+-- table has neither and is read by every run. The run fails if a check does. Items and children are checked first.
+{{ config(meta={"always_built": true}) }}
+-- depends_on: {{ ref("stg_child_rows") }} {{ ref("stg_item_rows") }}
+{% set from_tables = setting("source_schema") != "" %}
+{% set files = source_files("actions") if execute and not from_tables else [] %}
+{% set unread = files_to_read("actions", files) if execute else [] %}
+{% set inventory = load_relation(this) if not from_tables else none %}
+{% set this_calendar_month = month_of(business_time(clock())) %}
+{% set columns = contract_columns("actions") | map(attribute="name") if execute else [] %}
+{% set delivered_contents = [
+    "action_id",
+    "user_id",
+    "raw_occurred_at",
+    "raw_action",
+    "item_id",
+    "search_term",
+    "raw_quantity",
+] %}
+{% set counted = ["occurred_month", "action", "device", "reasons", "readings", "example", "n_rows", "content_hash"] %}
+with
+    dated as (
+        select {{ columns | join(", ") }}, source_file, {{ utc_timestamp("occurred_at") }} as utc_time
+        from ({{ source_rows("actions", unread) }}) as source_rows
+    ),
+    typed as (
+        -- No pseudonyms: users are only counted.
+        select {{ typed_action_columns(id_of("raw_actions.user_id")) }}, {{ readings_of_action() }} as readings
+        from dated as raw_actions
+        {{ join_action_words() }}
+    ),
+    validated as (select *, {{ action_rejection_reasons() }} as reasons from typed),
+    delivered as (
+        select
+            source_file as file,
+            case
+                when occurred_at >= timestamp '2000-01-01' then {{ month_of(business_time("occurred_at")) }}
+            end as occurred_month,
+            action,
+            -- Identifiers of devices have digits.
+            case when {{ matches("lower(device)", "^[a-z_ /-]{1,20}$") }} then lower(device) end as device,
+            reasons,
+            readings,
+            max({{ example_of_reason() }}) as example,
+            count(*) as n_rows,
+            {{ order_free_hash(delivered_contents) if from_tables else "''" }} as content_hash
+        from validated
+        group by 1, 2, 3, 4, 5, 6
+    ),
+    listed as (
+        {% if from_tables %}
+            select file, concat({{ sum_of_hashes("content_hash") }}, ' {{ validation_rules() }}') as version
+            from delivered
+            group by file
+        {% else %} {{ versions_of(files) }}
+        {% endif %}
+    ),
+    file_rows as (
+        select listed.file, listed.version, true as is_new, {{ counted | join(", ") }}
+        from delivered
+        inner join listed on delivered.file = listed.file
+        {% if inventory %}
+            union all
+            select known.file, known.version, false as is_new, {{ counted | join(", ") }}
+            from {{ inventory }} as known
+            inner join listed on known.file = listed.file and known.version = listed.version
+            where known.file not in ({{ quoted(unread or [""]) }})
+        {% endif %}
+    ),
+    busiest_months as (
+        select file, occurred_month, row_number() over (partition by file order by n_rows desc, occurred_month) as rank
+        from (
+            select file, occurred_month, sum(n_rows) as n_rows
+            from file_rows
+            where occurred_month <= {{ this_calendar_month }}
+            group by file, occurred_month
+        ) as file_months
+    ),
+    -- A row without a usable time counts for the most frequent month of its file, else for the folder's month.
+    home_months as (
+        select
+            files.file,
+            coalesce(
+                busiest_months.occurred_month,
+                try_cast(concat(nullif(regexp_extract(files.file, 'month=([0-9]{4}-[0-9]{2})', 1), ''), '-01') as date),
+                date '1970-01-01'
+            ) as home_month
+        from (select distinct file from file_rows) as files
+        left join busiest_months on files.file = busiest_months.file and busiest_months.rank = 1
+    ),
+    counts as (
+        select
+            file_rows.*,
+            home_months.home_month,
+            case
+                when file_rows.occurred_month <= {{ this_calendar_month }}
+                then file_rows.occurred_month
+                else home_months.home_month
+            end as month
+        from file_rows
+        inner join home_months on file_rows.file = home_months.file
+    ),
+    checks as ({{ checks_of_delivery("counts") }}),
+    failed as (
+        select max_by(message, n_found) as message, count(*) as n_failed
+        from checks
+        where is_wrong and {{ is_fatal("code") }}
+    )
+select
+    counts.file,
+    counts.version,
+    counts.is_new,
+    counts.occurred_month,
+    counts.action,
+    counts.device,
+    counts.reasons,
+    counts.readings,
+    counts.example,
+    {{ fail_if("failed.message is not null", failed_checks("failed"), "counts.n_rows") }} as n_rows,
+    counts.content_hash,
+    counts.home_month,
+    counts.month
+from counts
+cross join failed
