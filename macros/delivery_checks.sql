@@ -61,9 +61,9 @@
                     cast(null as string) as reasons,
                     cast(null as string) as example,
                     n,
-                    case when concat(' ', readings, ' ') like '% -{{ column }} %' then n else 0 end as n_found
+                    case when {{ was_not_read(column) }} then n else 0 end as n_found
                 from new_rows
-                where concat(' ', readings, ' ') like '%+{{ column }} %' or concat(' ', readings, ' ') like '%-{{ column }} %'
+                where {{ was_read(column) }} or {{ was_not_read(column) }}
             {% endfor %}
         ),
         by_reason as (
@@ -84,8 +84,7 @@
                 sums.n_found,
                 cast(null as double) as n_expected,
                 commonest.reasons,
-                commonest.n_reason,
-                nullif(concat_ws(', ', commonest.example, nullif(commonest.other_example, commonest.example)), '') as examples
+                commonest.example || coalesce(', ' || nullif(commonest.other_example, commonest.example), '') as examples
             from (select measure, value, sum(n) as n_rows, sum(n_found) as n_found from grouped group by measure, value) as sums
             left join commonest
                 on sums.measure = commonest.measure
@@ -94,15 +93,15 @@
         ),
         -- Against the months around it: what share of the rows has an action, a device, a reason or an unreadable column.
         valued as (
-            select month, 'share of action' as measure, action as value, n, is_new from rows_of
+            select month, 'action' as measure, action as value, n, is_new from rows_of
             union all
-            select month, 'share of device', device, n, is_new from rows_of where device is not null
+            select month, 'device', device, n, is_new from rows_of where device is not null
             union all
-            select month, 'share rejected as', reasons, n, is_new from rows_of where reasons is not null
+            select month, 'reason', reasons, n, is_new from rows_of where reasons is not null
             {% for column in columns_with_readings() %}
                 union all
-                select month, 'share of unreadable', '{{ column }}', n, is_new from rows_of
-                where concat(' ', readings, ' ') like '% -{{ column }} %'
+                select month, 'unreadable column', '{{ column }}', n, is_new from rows_of
+                where {{ was_not_read(column) }}
             {% endfor %}
         ),
         months_of_rows as (
@@ -155,11 +154,12 @@
                 n_found,
                 n_expected,
                 reasons,
-                n_reason,
                 examples,
                 case
                     when measure = 'column' and value in ({{ quoted(id_columns("actions")) }})
-                    then n_found > 0
+                    then {{ is_unreadable_too_often("n_found", "n_rows", true) }}
+                    when measure = 'column'
+                    then {{ is_unreadable_too_often("n_found", "n_rows") }}
                     when measure = 'unknown action'
                     then n_found >= 20 and n_found > least(0.01, {{ setting("rejections_max_share") }}) * n_rows
                     else n_rows >= 100 and n_found > {{ setting("rejections_max_share") }} * n_rows
@@ -174,14 +174,13 @@
                 n_rows,
                 n_found,
                 n_expected,
-                case when measure = 'share rejected as' then value end as reasons,
-                n_found as n_reason,
+                case when measure = 'reason' then value end as reasons,
                 cast(null as string) as examples,
                 case
                     when n_expected >= 20
                     then n_found > 3 * n_expected or n_found < n_expected / 3
                     -- A device may be new.
-                    else measure <> 'share of device' and n_found > 60
+                    else measure <> 'device' and n_found > 60
                 end as is_wrong
             from expected
         )
@@ -213,29 +212,35 @@
         ' of ',
         cast(n_rows as bigint),
         case
-            code
-            when 'LS-SRC-009'
-            then concat(' values of ', value, ' have lost digits, as in 1.2345E+17')
-            when 'LS-SRC-010'
-            then concat(' rows of ', left(cast(month as string), 7), ' are a ', measure, ' ', value, ', by the months around it ', cast(n_expected as bigint), ' are expected')
+            when code = 'LS-SRC-009'
+            then concat(' values of ', value, ' lost digits, as 1.2345E+17 did: export the column as text')
+            when code = 'LS-SRC-010'
+            then
+                concat(
+                    ' rows of ',
+                    left(cast(month as string), 7),
+                    ' for the ',
+                    measure,
+                    ' ',
+                    value,
+                    ', where the months around it let expect ',
+                    cast(n_expected as bigint),
+                    ': compare it with them'
+                )
+            when measure = 'column'
+            then concat(' values of ', value, ' are unreadable: give numbers')
             else
-                case
-                    measure
-                    when 'column'
-                    then concat(' values of ', value, ' cannot be read')
-                    when 'unknown action'
-                    then ' actions are not known'
-                    else concat(' actions in ', value, ' would be rejected')
-                end
-        end,
-        coalesce(concat(', most often as ', reasons, ' (', cast(n_reason as bigint), ' rows', coalesce(concat(', such as ', examples), ''), ')'), ''),
-        ': ',
-        coalesce(
-            known_reasons.remedy,
-            case
-                code when 'LS-SRC-009' then 'export the column as text' else 'compare the delivery with the months before'
-            end
-        )
+                concat(
+                    case
+                        when measure = 'unknown action' then ' actions are unknown' else concat(' rows of ', value, ' would be rejected')
+                    end,
+                    ', most often as ',
+                    reasons,
+                    coalesce(' (such as ' || examples || ')', ''),
+                    ': ',
+                    known_reasons.remedy
+                )
+        end
     )
 {%- endmacro %}
 
@@ -276,4 +281,118 @@
         'LS-SRC-007 ', {{ counts }}.n_conflicting, ' of ', {{ counts }}.n_rows, ' rows of ', left(cast({{ this_month() }} as string), 7),
         ' share their action_id with another action; rejections_max_share is {{ setting("rejections_max_share") }}: give each action an id of its own, or allow more; the month was not written'
     )
+{%- endmacro %}
+
+{% macro failed_checks_of(table, rows, columns, has_losses) -%}
+    {#- SQL: one row with the message of a failed check of a table's rows, null if none failed, and the number of them.
+        rows: a CTE of reason, readings and example; columns: those of readings; has_losses: there is a CTE of losses. -#}
+    {%- set ids = id_columns(table) -%}
+    select max_by(message, rank) as message, count(message) as n_failed
+    from
+        (
+            select
+                cast(n_rejected as double) as rank,
+                case
+                    when n_rows >= 100 and n_rejected > {{ setting("rejections_max_share") }} * n_rows
+                    then
+                        concat(
+                            'LS-SRC-007 ',
+                            n_rejected,
+                            ' of ',
+                            n_rows,
+                            ' {{ table }} would be rejected, most often as ',
+                            commonest.reason,
+                            coalesce(' (such as ' || commonest.example || ')', ''),
+                            ': ',
+                            known_reasons.remedy
+                        )
+                end as message
+            from (select count(*) as n_rows, count(reason) as n_rejected from {{ rows }}) as sums
+            cross join
+                (
+                    select reason, max(example) as example, row_number() over (order by count(*) desc, reason) as rank
+                    from {{ rows }}
+                    where reason is not null
+                    group by reason
+                ) as commonest
+            left join
+                {{ ref("rejection_reasons") }} as known_reasons
+                on known_reasons.table_name = '{{ table }}'
+                and known_reasons.reason = commonest.reason
+            where commonest.rank = 1
+            {% if has_losses %}
+                union all
+                select
+                    1e17 as rank,
+                    case
+                        when n_left >= 20 and n_left > {{ setting("rejections_max_lost_share") }} * n_known
+                        then
+                            concat(
+                                'LS-SRC-008 ',
+                                n_left,
+                                ' of ',
+                                n_known,
+                                ' {{ table }} left the source within 30 days, more than rejections_max_lost_share: deliver the complete table, or allow more once'
+                            )
+                    end as message
+                from losses
+            {% endif %}
+            {% for column in ids + columns %}
+                union all
+                select
+                    {{ "1e18" if column in ids else "n_unreadable" }} as rank,
+                    case
+                        when {{ is_unreadable_too_often("n_unreadable", "n_given", column in ids) }}
+                        then
+                            concat(
+                                '{{ "LS-SRC-009" if column in ids else "LS-SRC-007" }} ',
+                                n_unreadable,
+                                ' of ',
+                                n_given,
+                                ' values of {{ table }}.{{ column }} ',
+                                {% if column in ids %} 'lost digits, as 1.2345E+17 did: export the column as text'
+                                {% else %} 'are unreadable: give them in a form of docs/data_contract.md'
+                                {% endif %}
+                            )
+                    end as message
+                from
+                    (
+                        select
+                            count(case when {{ was_read(column) }} or {{ was_not_read(column) }} then 1 end) as n_given,
+                            count(case when {{ was_not_read(column) }} then 1 end) as n_unreadable
+                        from {{ rows }}
+                    ) as sums
+            {% endfor %}
+        ) as messages
+{%- endmacro %}
+
+{% macro is_unreadable_too_often(n_unreadable, n_given, is_id=false) -%}
+    {#- SQL: true if a column must stop the run: an id that lost digits, or a tenth of the share of rejected rows. -#}
+    {%- if is_id -%} {{ n_unreadable }} > 0
+    {%- else -%} {{ n_unreadable }} >= 20 and {{ n_unreadable }} > 0.1 * {{ setting("rejections_max_share") }} * {{ n_given }}
+    {%- endif -%}
+{%- endmacro %}
+
+{% macro was_read(column) -%} {#- SQL: true if the value of the column was read. -#} concat(' ', readings, ' ') like '% +{{ column }} %'{%- endmacro %}
+
+{% macro was_not_read(column) -%} {#- SQL: true if the value is given but unreadable. -#} concat(' ', readings, ' ') like '% -{{ column }} %'{%- endmacro %}
+
+
+{% macro losses(known, left) -%}
+    {#- SQL: one row with the number of rows that were delivered within the last 30 days, and of those that left since.
+        known: valid rows of the last run with left_on; left: those that are not delivered now. -#}
+    select
+        (select count(*) from {{ known }} and (left_on is null or left_on >= {{ window_of_losses() }})) as n_known,
+        (select count(*) from {{ left }} where left_on is null or left_on >= {{ window_of_losses() }}) as n_left
+{%- endmacro %}
+
+{% macro window_of_losses() -%} {#- SQL: the first day of the 30 days in which losses add up. -#} cast({{ clock() }} - interval '30' day as date){%- endmacro %}
+
+{% macro left_on(left) -%}
+    {#- SQL: the day on which a row left the source. A loss of more than a tenth was accepted by this run, so it counts
+        in no later one. -#}
+    case
+        when losses.n_left > 0.1 * losses.n_known then date '1970-01-01'
+        else coalesce({{ left }}.left_on, cast({{ clock() }} as date))
+    end
 {%- endmacro %}

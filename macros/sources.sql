@@ -203,3 +203,9 @@
         end as double
     )
 {%- endmacro %}
+
+{% macro whole_number_of(column) -%}
+    {#- SQL: the integer that a text gives; 2.0 is 2, 2.5 is unreadable. -#}
+    {%- set number = number_of(column) -%}
+    case when {{ number }} = floor({{ number }}) then try_cast({{ number }} as integer) end
+{%- endmacro %}

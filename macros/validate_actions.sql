@@ -98,19 +98,3 @@
     {% do rules.append(local_md5(setting("source_placeholder_ids") | join(" "))) %}
     {% do return(run_query(words).rows[0]["words"] ~ " " ~ rules | join(" ") | trim) %}
 {% endmacro %}
-
-{% macro fail_if_too_many_rejected(value, rows, n_rejected, n_rows, reason) -%}
-    {#- SQL: the value, or an error if more than rejections_max_share of the rows would be rejected: that is a broken
-        delivery. Below 100 rows the share is not reliable. -#}
-    {%- set what -%}
-        concat(
-            'LS-SRC-007 ', {{ n_rejected }}, ' of ', {{ n_rows }}, ' rows of ', {{ rows }}, ' would be rejected, for instance as ',
-            {{ reason }}, '; rejections_max_share is {{ setting("rejections_max_share") }}: correct the delivery, or allow more; nothing was changed'
-        )
-    {%- endset -%}
-    case
-        when {{ n_rows }} >= 100 and {{ n_rejected }} > {{ setting("rejections_max_share") }} * {{ n_rows }}
-        then {{ fail_query(what) }}
-        else {{ value }}
-    end
-{%- endmacro %}

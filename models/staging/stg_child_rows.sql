@@ -1,13 +1,28 @@
 -- Raw registrations of children with their validation result, one row per raw row: valid, rejected (with a reason) or
 -- duplicate.
+{{ config(meta={"always_built": true}) }}
+{% set known = existing(this) %}
+{% set was_registered = "((reason is null and not is_duplicate) or reason = 'withdrawn')" %}
+{% set birth_date = "try_cast(substr(cast(raw_children.birth_date as string), 1, 10) as date)" %}
 with
     typed as (
         select
             {{ user_id_of("raw_children.user_id") }} as user_id,
-            try_cast(raw_children.child_no as integer) as registered_child_no,
-            try_cast(substr(cast(raw_children.birth_date as string), 1, 10) as date) as birth_date,
+            {{ whole_number_of("raw_children.child_no") }} as registered_child_no,
+            {{ birth_date }} as birth_date,
             {{ utc_timestamp("raw_children.registered_at") }} as registered_at,
-            cast(raw_children.birth_date as string) as raw_birth_date
+            cast(raw_children.birth_date as string) as raw_birth_date,
+            raw_children.source_file,
+            {{
+                readings(
+                    {
+                        "user_id": ["raw_children.user_id", none],
+                        "child_no": ["raw_children.child_no", whole_number_of("raw_children.child_no")],
+                        "registered_at": ["raw_children.registered_at", utc_timestamp("raw_children.registered_at")],
+                        "birth_date": ["raw_children.birth_date", birth_date],
+                    }
+                )
+            }} as readings
         from ({{ source_rows("children") }}) as raw_children
     ),
     -- A registration of unknown time is validated as of this run.
@@ -109,7 +124,40 @@ with
                     registered_child_no nulls last
             )
     ),
-    delivered as (select count(*) as n_rows, count(reason) as n_rejected, max(reason) as a_reason from validated),
+    checked as (
+        select
+            reason,
+            readings,
+            case when reason = 'birth_date_unreadable' then {{ shape_of("raw_birth_date") }} end as example
+        from validated
+    ),
+    {% if known %}
+        -- Registrations that left the source. Of a user who has none left, a row without personal data stays for 30 days.
+        left_rows as (
+            select known.left_on
+            from {{ known }} as known
+            left join (select distinct user_id from validated) as users on known.user_id = users.user_id
+            where users.user_id is null and {{ was_registered }}
+        ),
+        losses as ({{ losses(known ~ " where " ~ was_registered, "left_rows") }}),
+    {% endif %}
+    failed as (
+        {{ failed_checks_of("children", "checked", ["child_no", "registered_at", "birth_date"], known is not none) }}
+    ),
+    -- Three and more children with numbers, born less than 270 days apart, are no family.
+    too_close as (
+        select user_id
+        from (
+            select
+                user_id,
+                {{ days_between("birth_date", "lag(birth_date) over (partition by user_id order by birth_date)") }} as days
+            from ranked
+            where reason is null and rank = 1
+        ) as gaps
+        where days between 2 and 269
+        group by user_id
+        having count(*) > 1
+    ),
     users as (
         select ranked.user_id, {{ exclusion_reason("ranked.user_id", "consents.user_id") }} as reason
         from (select distinct user_id from ranked) as ranked
@@ -122,20 +170,39 @@ select
         case when excluded.reason is null then ranked.{{ column }} end as {{ column }},
     {% endfor %}
     case when excluded.reason is null then ranked.child_no end as registered_child_no,
+    case when excluded.reason is null then ranked.readings end as readings,
+    ranked.source_file,
     {{
-        fail_if_too_many_rejected(
-            "coalesce(case when ranked.user_id is not null then excluded.reason end, ranked.reason, case when ranked.rank > 1 and ranked.birth_date <> ranked.newest_birth_date then 'superseded' end)",
-            "'children'",
-            "delivered.n_rejected",
-            "delivered.n_rows",
-            "delivered.a_reason",
+        fail_if(
+            "failed.message is not null",
+            failed_checks("failed"),
+            "coalesce(case when ranked.user_id is not null then excluded.reason end, ranked.reason, case when too_close.user_id is not null then 'children_too_close' when ranked.rank > 1 and ranked.birth_date <> ranked.newest_birth_date then 'superseded' end)",
         )
     }}
     as reason,
     excluded.reason is null
     and ranked.reason is null
+    and too_close.user_id is null
     and ranked.rank > 1
-    and ranked.birth_date = ranked.newest_birth_date as is_duplicate
+    and ranked.birth_date = ranked.newest_birth_date as is_duplicate,
+    cast(null as date) as left_on
 from ranked
-cross join delivered
+cross join failed
 left join excluded on ranked.user_id is not distinct from excluded.user_id
+left join too_close on ranked.user_id = too_close.user_id
+{% if known %}
+    union all
+    select
+        {% for column in ["user_id", "birth_date", "raw_birth_date", "registered_at", "first_registered_at"] %}
+            null as {{ column }},
+        {% endfor %}
+        null as registered_child_no,
+        null as readings,
+        null as source_file,
+        'withdrawn' as reason,
+        false as is_duplicate,
+        {{ left_on("left_rows") }} as left_on
+    from left_rows
+    cross join losses
+    where left_rows.left_on is null or left_rows.left_on >= {{ window_of_losses() }}
+{% endif %}

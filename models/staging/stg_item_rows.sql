@@ -1,14 +1,18 @@
--- Raw catalogue items with their validation result, one row per raw row: valid or rejected (with a reason).
+-- Raw catalogue items with their validation result, one row per raw row: valid or rejected (with a reason). Items that
+-- left the catalogue keep their newest attributes, so that a month that is staged again keeps its features.
+{{ config(meta={"always_built": true}) }}
+{% set known = existing(this) %}
+{% set attributes = ["title", "category", "leaf_category", "brand", "size", "properties"] %}
 with
     typed as (
         select
             {{ id_of("raw_items.item_id") }} as item_id,
-            nullif(trim(raw_items.title), '') as title,
-            nullif(trim(raw_items.category), '') as category,
-            nullif(trim(raw_items.leaf_category), '') as leaf_category,
-            nullif(trim(raw_items.brand), '') as brand,
-            nullif(trim(raw_items.size), '') as size,
-            nullif(trim(cast(raw_items.properties as string)), '') as properties
+            {% for attribute in attributes[:5] %}
+                nullif(trim(raw_items.{{ attribute }}), '') as {{ attribute }},
+            {% endfor %}
+            nullif(trim(cast(raw_items.properties as string)), '') as properties,
+            raw_items.source_file,
+            {{ readings({"item_id": ["raw_items.item_id", none]}) }} as readings
         from ({{ source_rows("items") }}) as raw_items
     ),
     ranked as (
@@ -26,24 +30,48 @@ with
             ) as rank
         from typed
     ),
-    delivered as (select count(*) as n_rows, count(case when item_id is null then 1 end) as n_rejected from typed)
+    delivered as (
+        select
+            *,
+            case when item_id is null then 'item_missing' when rank > 1 then 'superseded' end as reason,
+            cast(null as date) as left_on
+        from ranked
+    ),
+    checked as (select *, cast(null as string) as example from delivered where reason is distinct from 'superseded'),
+    {% if known %}
+        left_items as (
+            select known.*
+            from {{ known }} as known
+            left join delivered on known.item_id = delivered.item_id and delivered.reason is null
+            where known.reason is null and delivered.item_id is null
+        ),
+        losses as ({{ losses(known ~ " where reason is null", "left_items") }}),
+    {% endif %}
+    failed as ({{ failed_checks_of("items", "checked", [], known is not none) }}),
+    all_items as (
+        select item_id, {{ attributes | join(", ") }}, source_file, readings, reason, rank, left_on
+        from delivered
+        {% if known %}
+            union all
+            select
+                left_items.item_id,
+                {% for attribute in attributes %} left_items.{{ attribute }}, {% endfor %}
+                left_items.source_file,
+                left_items.readings,
+                left_items.reason,
+                left_items.rank,
+                {{ left_on("left_items") }} as left_on
+            from left_items
+            cross join losses
+        {% endif %}
+    )
 select
     item_id,
-    title,
-    category,
-    leaf_category,
-    brand,
-    size,
-    properties,
-    {{
-        fail_if_too_many_rejected(
-            "case when item_id is null then 'item_missing' when rank > 1 then 'superseded' end",
-            "'items'",
-            "delivered.n_rejected",
-            "delivered.n_rows",
-            "'item_missing'",
-        )
-    }} as reason,
-    rank
-from ranked
-cross join delivered
+    {{ attributes | join(", ") }},
+    {{ fail_if("failed.message is not null", failed_checks("failed"), "all_items.source_file") }} as source_file,
+    readings,
+    reason,
+    rank,
+    left_on
+from all_items
+cross join failed
