@@ -225,7 +225,7 @@
                     value,
                     ', where the months around it let expect ',
                     cast(n_expected as bigint),
-                    ': compare it with them'
+                    ': compare it with them; if it is right, run once with rejections_on_shift: warn'
                 )
             when measure = 'column'
             then concat(' values of ', value, ' are unreadable: give numbers')
@@ -238,7 +238,8 @@
                     reasons,
                     coalesce(' (such as ' || examples || ')', ''),
                     ': ',
-                    known_reasons.remedy
+                    known_reasons.remedy,
+                    '; rejections_max_share is {{ setting("rejections_max_share") }}'
                 )
         end
     )
@@ -271,7 +272,7 @@
     concat(
         {{ failed }}.message,
         case when {{ failed }}.n_failed > 1 then concat('; ', {{ failed }}.n_failed - 1, ' more checks failed') else '' end,
-        '; rejections_max_share is {{ setting("rejections_max_share") }}, rejections_on_shift is {{ setting("rejections_on_shift") }}; nothing was changed'
+        '; nothing was changed'
     )
 {%- endmacro %}
 
@@ -304,7 +305,8 @@
                             commonest.reason,
                             coalesce(' (such as ' || commonest.example || ')', ''),
                             ': ',
-                            known_reasons.remedy
+                            known_reasons.remedy,
+                            '; rejections_max_share is {{ setting("rejections_max_share") }}'
                         )
                 end as message
             from (select count(*) as n_rows, count(reason) as n_rejected from {{ rows }}) as sums

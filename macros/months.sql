@@ -133,6 +133,23 @@
     {% do return(months_built("stg_action_rows")) %}
 {% endmacro %}
 
+{% macro months_to_fit() %}
+    {# Months of catalogue_fit. One in which less than half of the actions were on known items is compared again with a
+       changed catalogue. #}
+    {% set poor, catalogue = [], "" %}
+    {% if load_relation(this) %}
+        {% set sql = "select month from " ~ this ~ " where n_in_catalogue < 0.5 * n_item_actions" %}
+        {% set poor = run_query(sql).columns[0].values() | map("string") | list %}
+        {% set items = "select " ~ order_free_hash(["item_id"]) ~ " as items from " ~ ref("stg_items") %}
+        {% set catalogue = " " ~ run_query(items).rows[0]["items"] if poor %}
+    {% endif %}
+    {% set rows = [] %}
+    {% for row in staged_months() %}
+        {% do rows.append(dict(row, input_hash=row.input_hash ~ (catalogue if row.month in poor else ""))) %}
+    {% endfor %}
+    {% do return(rows) %}
+{% endmacro %}
+
 {% macro closed_months() %}
     {# Closed months of the calendar, oldest first: [{month, input_hash}]. #}
     {% do return(

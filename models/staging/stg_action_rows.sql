@@ -36,7 +36,15 @@ with
         from validated
         where reasons is null
     ),
-    before as (select {{ facts | join(", ") }}, source_file, true as is_before from (__months_before__) as months_before),
+    before as (
+        select
+            {% for fact in facts %}
+                {{ "cast(" ~ fact ~ " as double) as " ~ fact if fact in ("quantity", "dwell_seconds") else fact }},
+            {% endfor %}
+            source_file,
+            true as is_before
+        from (__months_before__) as months_before
+    ),
     shared_ids as (
         select action_id
         from valid

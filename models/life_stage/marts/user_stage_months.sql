@@ -305,7 +305,7 @@ with
     ),
     probable as (
         select
-            *,
+            assigned.*,
             (
                 is_published
                 or registration_weight >= 0.5
@@ -316,8 +316,15 @@ with
                 then {{ setting("marts_min_further_probability") }}
                 else {{ setting("marts_min_probability") }}
             end
-            and {{ may_be_published("is_born") }} as is_probable
+            and {{ may_be_published("is_born") }}
+            and implausible.user_id is null as is_probable
         from assigned
+        left join
+            (
+                select user_id, min(month) as from_month from {{ ref("implausible_users") }} group by user_id
+            ) as implausible
+            on assigned.user_id = implausible.user_id
+            and assigned.month >= implausible.from_month
     ),
     -- The row of the month before: of a pending month, or carried.
     neighbours as (

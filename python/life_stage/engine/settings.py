@@ -28,6 +28,7 @@ RANGES = {
     "rejections_max_quantity": (1, 1_000_000),
     "rejections_max_share": (0, 1),
     "rejections_max_lost_share": (0, 1),
+    "rejections_min_fit": (0, 1),
     "training_share": (0.1, 1),
     "training_validation_share": (0, 0.5),
     "consents_max_withdrawn_share": (0, 1),
