@@ -35,6 +35,7 @@
             "consenting": consenting_users(),
             "purpose": setting("consents_purpose"),
             "max_share": setting("consents_max_withdrawn_share"),
+            "today": clock_text()[:10],
         }
     ) %}
 {% endmacro %}

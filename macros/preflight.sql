@@ -16,6 +16,7 @@
         {% do check_flags() %}
         {% do warn_of_plain_ids() %}
         {% do recover_swap() %}
+        {% do check_clock() %}
         {% do check_state() %}
         {% do check_same_source() %}
         {% for table in ["actions", "items", "children"] %} {% do check_source(table) %} {% endfor %}
@@ -27,11 +28,28 @@
         {% if setting("source_schema") and not state_of("source_schema") %}
             {% do run_as_one(record_state("source_schema", setting("source_schema"))) %}
         {% endif %}
+        {% if state_of("clock") != clock_text()[:10] %}
+            {% do run_as_one(record_state("clock", clock_text()[:10])) %}
+        {% endif %}
         {% if not state_of("settings") %}
             {% do run_as_one(
                 record_state("settings", settings_hash()) + record_state("state_version", state_version())
             ) %}
         {% endif %}
+    {% endif %}
+{% endmacro %}
+
+{% macro check_clock() %}
+    {# Fails if the clock is more than a day behind that of an earlier run: actions, births and consents would be judged
+       by two times. #}
+    {% set newest = state_of("clock") %}
+    {% set a_day_later = modules.datetime.datetime.fromisoformat(clock_text()) + modules.datetime.timedelta(days=1) %}
+    {% if newest and a_day_later.strftime("%Y-%m-%d") < newest %}
+        {% do fail(
+            "LS-RUN-006",
+            "the clock is at " ~ clock_text() ~ ", an earlier run's was at " ~ newest,
+            "correct the clock or var run_clock, or start a new warehouse by LIFE_STAGE_WAREHOUSE",
+        ) %}
     {% endif %}
 {% endmacro %}
 

@@ -30,8 +30,8 @@
 {%- endmacro %}
 
 {% macro finish_run(results) %}
-    {# Final steps of a run: leftovers, retention, the notice of a missing model. #}
-    {% do drop_leftovers() %} {% do drop_old_months(results) %} {% do report_missing_model() %}
+    {# Final steps of a run: leftovers, retention, notices. #}
+    {% do drop_leftovers() %} {% do drop_old_months(results) %} {% do report_missing_model() %} {% do report_shifts() %}
 {% endmacro %}
 
 {% macro drop_leftovers() %}
@@ -55,18 +55,27 @@
             ~ " and age_months < "
             ~ age_bins()[-1].to_month
         ).rows[0]["n"] %}
+        {% set n_missing = [setting("training_min_users") - n_users, 0] | max %}
         {% do log(
             "LS-ML-001 no model was trained: "
             ~ n_users
             ~ " training users with one registered child, training_min_users is "
             ~ setting("training_min_users")
             ~ ", "
-            ~ [setting("training_min_users") - n_users, 0]
-            | max
-            ~ " are missing. The quality tables"
-            ~ " are built, the stage tables are empty, published files are unchanged.",
+            ~ (n_missing ~ " are missing" if n_missing else "which is enough, but training failed (LS-ML-002)")
+            ~ ". The quality tables are built, the stage tables are empty, published files are unchanged.",
             info=true,
         ) %}
+    {% endif %}
+{% endmacro %}
+
+{% macro report_shifts() %}
+    {# Logs the shares unlike the months around them that var rejections_on_shift lets pass. #}
+    {% set checks = ref("delivery_checks") %}
+    {% if execute and load_relation(checks) %}
+        {% for message in run_query("select message from " ~ checks ~ " where is_wrong").columns[0].values() %}
+            {% do log(message, info=true) %}
+        {% endfor %}
     {% endif %}
 {% endmacro %}
 

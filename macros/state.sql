@@ -26,7 +26,7 @@
 {% endmacro %}
 
 {% macro project_state() %}
-    {# The table of facts about the warehouse, one row per key: state_version, settings, source_schema, consents,
+    {# The table of facts about the warehouse, one row per key: state_version, settings, clock, source_schema, consents, revocations,
        first_actions_month, first_features_month, and the unfinished pass of a recursive model. #}
     {% do return(api.Relation.create(target.database or none, target.schema, "project_state", type="table")) %}
 {% endmacro %}

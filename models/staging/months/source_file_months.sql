@@ -8,7 +8,10 @@ with
             version,
             occurred_month,
             sum(n_rows) as n_rows,
-            sum(case when reasons is not null then n_rows else 0 end) as n_rejected,
+            -- A row that counts for another month has no usable time.
+            sum(
+                case when reasons is not null or occurred_month is distinct from month then n_rows else 0 end
+            ) as n_rejected,
             true as is_present,
             home_month,
             month

@@ -68,12 +68,28 @@ with
             where known.file not in ({{ quoted(unread or [""]) }})
         {% endif %}
     ),
+    -- The history begins at most 24 months before the first month with as many rows as a count that is published, and
+    -- a hundredth of the median month.
+    months_found as (
+        select occurred_month, sum(n_rows) as n_rows
+        from file_rows
+        where occurred_month <= {{ this_calendar_month }}
+        group by occurred_month
+    ),
+    history as (
+        select coalesce({{ months_after("min(months_found.occurred_month)", -24) }}, date '2000-01-01') as first_month
+        from months_found
+        cross join (select {{ order_statistic("n_rows", 0.5) }} as n_rows from months_found) as median
+        where
+            months_found.n_rows >= {{ setting("marts_min_cell_users") }} and months_found.n_rows >= 0.01 * median.n_rows
+    ),
     busiest_months as (
         select file, occurred_month, row_number() over (partition by file order by n_rows desc, occurred_month) as rank
         from (
             select file, occurred_month, sum(n_rows) as n_rows
             from file_rows
-            where occurred_month <= {{ this_calendar_month }}
+            cross join history
+            where occurred_month between history.first_month and {{ this_calendar_month }}
             group by file, occurred_month
         ) as file_months
     ),
@@ -91,15 +107,19 @@ with
     ),
     counts as (
         select
-            file_rows.*,
+            file_rows.file,
+            file_rows.version,
+            file_rows.is_new,
+            {{ counted | join(", ") }},
             home_months.home_month,
             case
-                when file_rows.occurred_month <= {{ this_calendar_month }}
+                when file_rows.occurred_month between history.first_month and {{ this_calendar_month }}
                 then file_rows.occurred_month
                 else home_months.home_month
             end as month
         from file_rows
         inner join home_months on file_rows.file = home_months.file
+        cross join history
     ),
     checks as ({{ checks_of_delivery("counts") }}),
     failed as (

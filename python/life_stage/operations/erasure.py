@@ -1,5 +1,8 @@
 """Erasure of users, on request or without consent: their rows leave every table and every published file."""
 
+import json
+from datetime import date, timedelta
+
 import duckdb
 
 from life_stage import paths
@@ -8,6 +11,7 @@ from life_stage.operations.erased_files import remove_leftovers, rewrite, search
 
 USERS = "users_to_erase"  # a temporary table, because their ids must not stay on disk
 THEIRS = f"user_id::varchar in (select user_id from {USERS})"
+ACCEPTED_SHARE = 0.1  # of users; the default of consents_max_withdrawn_share
 VALID = "reasons is null and not is_duplicate"
 BEFORE = "nothing was deleted yet: remove the cause and repeat the command"
 AFTER = "their rows are deleted, but old copies may remain: remove the cause and repeat life-stage erase"
@@ -75,10 +79,11 @@ def erase(warehouse: Warehouse, users: list[str], cleaned: str, stored: str) -> 
     print(f"searched and not found: {n_tables} tables of the project, {n_files} files")
 
 
-def erase_without_consent(warehouse: Warehouse, consenting: str, purpose: str, max_share: float) -> None:
+def erase_without_consent(warehouse: Warehouse, consenting: str, purpose: str, max_share: float, today: str) -> None:
     """Erase the users whose consent was revoked since the last run; consenting: SQL of all users with consent.
 
-    Raises ValueError LS-CON-001 if they are more than max_share: an incomplete file looks like many revocations.
+    Raises ValueError LS-CON-001 if they are more than max_share, with those of the 30 days before today (YYYY-MM-DD):
+    an incomplete file looks like many revocations, also one that loses some users every day.
     """
     session = warehouse.session
     session.execute(f"create temp table consenting_users as {consenting}")
@@ -90,21 +95,33 @@ def erase_without_consent(warehouse: Warehouse, consenting: str, purpose: str, m
     revoked = f"{known} and user_id not in (select user_id from consenting_users)"
     session.execute(f"create temp table {USERS} as {revoked}")
     (n_known,), (n_revoked,) = (warehouse.values(f"select count(*) from ({rows})") for rows in (known, f"from {USERS}"))
-    if n_revoked > max_share * n_known:
+    recent = recent_revocations(warehouse, today)
+    n_before = sum(recent.values())
+    if n_revoked and n_revoked + n_before > max_share * (n_known + n_before):
         raise ValueError(
-            f"LS-CON-001 {n_revoked} of {n_known} users have no valid consent to '{purpose}' and would be deleted, more"
-            f" than consents_max_withdrawn_share {max_share}: check that the table of consents is complete; if it is,"
+            f"LS-CON-001 {n_revoked} of {n_known} users have no valid consent to '{purpose}' and would be deleted, with"
+            f" {n_before} in the 30 days before more than consents_max_withdrawn_share {max_share}: check that the table of consents is complete; if it is,"
             " run once with a greater consents_max_withdrawn_share; nothing was changed"
         )
     if n_revoked:
-        erase_rows(warehouse, "no_consent", consents)
+        is_accepted = n_revoked > ACCEPTED_SHARE * n_known  # by a greater max_share, once
+        recent[today] = recent.get(today, 0) + (0 if is_accepted else n_revoked)
+        erase_rows(warehouse, "no_consent", consents, recent)
     else:
         with warehouse.transaction():
             warehouse.run(warehouse.created)
             warehouse.record("consents", consents)
 
 
-def erase_rows(warehouse: Warehouse, reason: str, consents: str | None = None) -> int:
+def recent_revocations(warehouse: Warehouse, today: str) -> dict[str, int]:
+    """The numbers of users who were erased for lack of consent in the 30 days before today, by day."""
+    first = f"{date.fromisoformat(today) - timedelta(days=30):%Y-%m-%d}"
+    return {day: n for day, n in json.loads(warehouse.recorded("revocations") or "{}").items() if day >= first}
+
+
+def erase_rows(
+    warehouse: Warehouse, reason: str, consents: str | None = None, revocations: dict[str, int] | None = None
+) -> int:
     """Delete the users of USERS from published files and tables; returns how many of them were in a table.
 
     Published files come first: after a kill in between, the operation must run again. The tables follow in one
@@ -123,6 +140,7 @@ def erase_rows(warehouse: Warehouse, reason: str, consents: str | None = None) -
             session.execute(TOMBSTONES, [warehouse.run_id, warehouse.started_at])
         else:
             warehouse.record("consents", consents)
+            warehouse.record("revocations", json.dumps(revocations))
         if warehouse.has("stg_action_rows"):
             reject_actions(warehouse, reason)
         if warehouse.has("checkout_queries"):
