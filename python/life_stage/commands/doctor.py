@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import duckdb
+
 from life_stage import paths
 from life_stage.publishing import refuse_foreign
 
@@ -55,6 +57,8 @@ def findings(project: Path, source: Path, warehouse: Path, published: Path) -> I
         not holder,
         "LS-RUN-001 wait until it has ended",
     )
+    for message in () if holder else failed_checks(warehouse):
+        yield Finding("newest delivery", False, message)
     try:
         refuse_foreign(published.absolute())
         yield Finding(f"{published} is free or a link to marts", True)
@@ -72,6 +76,17 @@ def other_versions(lock: Path) -> str:
         except PackageNotFoundError:  # not needed by this version of Python
             continue
     return ", ".join(found)
+
+
+def failed_checks(warehouse: Path) -> list[str]:
+    """Messages of the checks that the newest delivery failed; none without a warehouse."""
+    if not warehouse.exists():
+        return []
+    try:
+        with duckdb.connect(str(warehouse), read_only=True) as connection:
+            return [text for (text,) in connection.sql("select message from delivery_checks where is_wrong").fetchall()]
+    except duckdb.Error:  # no run finished yet
+        return []
 
 
 def holder_of(warehouse: Path) -> str:

@@ -42,6 +42,13 @@ ON_TRUTH = """
         (select avg(cast(user_id in (select user_id from rows) as integer)) from childless)
     from rows
 """
+CHECKS = """
+    select
+        (select count(*) from delivery_checks), (select count(*) from delivery_checks where is_wrong),
+        (select sum(n_conflicting) from action_months), (select count(distinct user_id) from implausible_users),
+        (select sum(n_rows) from source_row_counts where action = 'ignored'),
+        (select count(*) from stg_child_rows where reason in ('superseded', 'children_too_close'))
+"""
 SIMULATOR = "life_stage_demo.generate"
 
 
@@ -55,6 +62,7 @@ def summary(warehouse: Path, published: Path, source: Path) -> str:
         truth = source / "truth" / "children.parquet"
         has_truth = is_simulated(source) and truth.exists()
         on_truth = connection.sql(ON_TRUTH.format(truth=truth)).fetchall() if has_truth else []
+        checks = connection.sql(CHECKS).fetchall()[0]
         n_rows, n_rejected, n_duplicates = connection.sql(
             "select sum(n_rows), sum(n_rejected), sum(n_duplicates) from action_months"
         ).fetchall()[0]
@@ -62,6 +70,7 @@ def summary(warehouse: Path, published: Path, source: Path) -> str:
         f"Warehouse   {warehouse} (model_runs, month_calendar, stg_rejected_actions, ...)",
         f"Rows        {n_rows or 0:,.0f} of {source}, {n_rejected or 0:,.0f} rejected,"
         f" {n_duplicates or 0:,.0f} duplicates",
+        checks_line(*checks),
     ]
     if run["n_users"] == 0 and run["n_users_left_out"] == 0:
         return "\n".join([*lines, "Stages      none: no model could be trained (LS-ML-001); nothing was published"])
@@ -112,6 +121,20 @@ def summary(warehouse: Path, published: Path, source: Path) -> str:
         lines.append(f"              {path}  {sum(facts['n_rows'] for facts in files.values()):,} rows{also}")
     lines.append("              life_stage.duckdb  the same as views, for any DuckDB since 1.0")
     return "\n".join(lines)
+
+
+def checks_line(
+    n_checks: int, n_failed: int, n_conflicting: int, n_users: int, n_ignored: int, n_registrations: int
+) -> str:
+    """What the checks of the newest delivery found, and what was set aside."""
+    found = {
+        "rows share an action_id with another action": n_conflicting,
+        "users have more actions than a person": n_users,
+        "rows are of ignored actions": n_ignored,
+        "registrations are superseded or impossible": n_registrations,
+    }
+    aside = "".join(f"; {number:,.0f} {what}" for what, number in found.items() if number)
+    return f"Checks      {n_checks} of the newest delivery, {n_failed} failed (delivery_checks){aside}"
 
 
 def percent(share: float) -> str:

@@ -228,6 +228,20 @@ PANELS = [
         rejected,
     ),
     ReportPanel(
+        "Checks of the source",
+        "How well its tables fit together, in the newest month, and checks that the newest delivery failed.",
+        """
+        select measure as "check", n_found as found, n_all as of, n_found / n_all as share, '' as warning
+        from source_fit qualify month = max(month) over (partition by measure) and n_found >= 20
+        union all
+        select measure || ' ' || value, n_found, n_rows, n_found / n_rows, message from delivery_checks where is_wrong
+        union all
+        select 'users with more actions than a person has', count(distinct user_id), null, null, ''
+        from implausible_users having count(distinct user_id) > 0
+        order by all
+        """,
+    ),
+    ReportPanel(
         "Drift",
         "A rising share of unknown features means new categories or spellings that the model was not trained on.",
         """
