@@ -62,7 +62,7 @@ with
         inner join listed on delivered.file = listed.file
         {% if inventory %}
             union all
-            select known.file, known.version, false as is_new, {{ counted | join(", ") }}
+            select known.file, known.version, {{ "false" if unread else "known.is_new" }} as is_new, {{ counted | join(", ") }}
             from {{ inventory }} as known
             inner join listed on known.file = listed.file and known.version = listed.version
             where known.file not in ({{ quoted(unread or [""]) }})
@@ -127,7 +127,7 @@ with
             max_by(message, case when code = 'LS-SRC-009' then 1e18 else n_found end) as message,
             count(*) as n_failed
         from checks
-        where is_wrong and {{ is_fatal("code") }}
+        where is_wrong and {{ is_fatal("code") if unread or from_tables else "false" }}
     )
 select
     counts.file,
