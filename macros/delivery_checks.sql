@@ -161,7 +161,7 @@
                     when measure = 'column'
                     then {{ is_unreadable_too_often("n_found", "n_rows") }}
                     when measure = 'unknown action'
-                    then n_found >= 20 and n_found > least(0.01, {{ setting("rejections_max_share") }}) * n_rows
+                    then {{ is_too_much("n_found", "n_rows", 0.02) }}
                     else n_rows >= 100 and n_found > {{ setting("rejections_max_share") }} * n_rows
                 end as is_wrong
             from within_delivery
@@ -288,11 +288,14 @@
     {#- SQL: one row with the message of a failed check of a table's rows, null if none failed, and the number of them.
         rows: a CTE of reason, readings and example; columns: those of readings; has_losses: there is a CTE of losses. -#}
     {%- set ids = id_columns(table) -%}
-    select max_by(message, rank) as message, count(message) as n_failed
+    select min(case when rank = 1 then message end) as message, count(*) as n_failed
     from
         (
+            select message, row_number() over (order by weight desc, message) as rank
+            from
+        (
             select
-                cast(n_rejected as double) as rank,
+                cast(n_rejected as double) as weight,
                 case
                     when n_rows >= 100 and n_rejected > {{ setting("rejections_max_share") }} * n_rows
                     then
@@ -325,7 +328,7 @@
             {% if has_losses %}
                 union all
                 select
-                    1e17 as rank,
+                    1e17 as weight,
                     case
                         when n_left >= 20 and n_left > {{ setting("rejections_max_lost_share") }} * n_known
                         then
@@ -342,7 +345,7 @@
             {% for column in ids + columns %}
                 union all
                 select
-                    {{ "1e18" if column in ids else "n_unreadable" }} as rank,
+                    {{ "1e18" if column in ids else "n_unreadable" }} as weight,
                     case
                         when {{ is_unreadable_too_often("n_unreadable", "n_given", column in ids) }}
                         then
@@ -366,13 +369,19 @@
                     ) as sums
             {% endfor %}
         ) as messages
+            where message is not null
+        ) as ranked
 {%- endmacro %}
 
 {% macro is_unreadable_too_often(n_unreadable, n_given, is_id=false) -%}
     {#- SQL: true if a column must stop the run: an id that lost digits, or a tenth of the share of rejected rows. -#}
-    {%- if is_id -%} {{ n_unreadable }} > 0
-    {%- else -%} {{ n_unreadable }} >= 20 and {{ n_unreadable }} > 0.1 * {{ setting("rejections_max_share") }} * {{ n_given }}
-    {%- endif -%}
+    {{ n_unreadable ~ " > 0" if is_id else is_too_much(n_unreadable, n_given, 0.1) }}
+{%- endmacro %}
+
+{% macro is_too_much(n_found, n_all, part) -%}
+    {#- SQL: true if the rows found are more than a part of rejections_max_share, which of 1 allows all. -#}
+    {{ n_found }} >= 20
+    and {{ n_found }} > {{ part * setting("rejections_max_share") if setting("rejections_max_share") < 1 else 1 }} * {{ n_all }}
 {%- endmacro %}
 
 {% macro was_read(column) -%} {#- SQL: true if the value of the column was read. -#} concat(' ', readings, ' ') like '% +{{ column }} %'{%- endmacro %}

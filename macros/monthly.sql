@@ -10,9 +10,19 @@
 {%- endmacro %}
 
 {% macro in_steps(rows) %}
-    {# The pending months in steps, each run at once: one month a step, or all months in one if the model can do so. #}
-    {% if "__pending_months__" in model["compiled_code"] %} {% do return([rows] if rows else []) %} {% endif %}
-    {% do return(rows | batch(1) | list) %}
+    {# The pending months in steps, each run at once: one month a step, or as many as have a million user-months if the
+       model can do so, because wide rows beyond the memory limit go to disk. #}
+    {% if "__pending_months__" not in model["compiled_code"] %} {% do return(rows | batch(1) | list) %} {% endif %}
+    {% set n_users = users_of_a_month() if rows | length > 1 else 0 %}
+    {% do return(rows | batch([1000000 // [n_users, 1] | max, 1] | max) | list) %}
+{% endmacro %}
+
+{% macro users_of_a_month() %}
+    {# The largest number of users with a posterior in a month. #}
+    {% set posteriors = load_relation(this.incorporate(path={"identifier": "birth_month_filter"})) %}
+    {% if not posteriors %} {% do return(0) %} {% endif %}
+    {% set by_month = "select count(*) as n from " ~ posteriors ~ " group by month" %}
+    {% do return(run_query("select coalesce(max(n), 0) as n from (" ~ by_month ~ ") as months").rows[0]["n"] | int) %}
 {% endmacro %}
 
 {% macro build_step(step_table, sql) %}

@@ -81,5 +81,5 @@
 
 {% macro existing(relation) %}
     {# The relation, or none before the run that first builds it. #}
-    {% do return(load_relation(relation) if execute else none) %}
+    {% do return(load_relation(relation) if execute and relation else none) %}
 {% endmacro %}

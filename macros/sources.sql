@@ -127,7 +127,8 @@
             {% set value = name %}
         {% else %} {% set value = "cast(" ~ name ~ " as string)" %}
         {% endif %}
-        {% do columns.append(value ~ " as " ~ name) %}
+        {# On one line: the text also replaces a placeholder in comments. #}
+        {% do columns.append(value.split() | join(" ") ~ " as " ~ name) %}
     {% endfor %}
     {% do return("select " ~ columns | join(", ") ~ ", " ~ source_file ~ " as source_file from " ~ relation) %}
 {% endmacro %}

@@ -123,11 +123,16 @@ with
     ),
     checks as ({{ checks_of_delivery("counts") }}),
     failed as (
-        select
-            max_by(message, case when code = 'LS-SRC-009' then 1e18 else n_found end) as message,
-            count(*) as n_failed
-        from checks
-        where is_wrong and {{ is_fatal("code") if unread or from_tables else "false" }}
+        select min(case when rank = 1 then message end) as message, count(*) as n_failed
+        from (
+            select
+                message,
+                row_number() over (
+                    order by case when code = 'LS-SRC-009' then 0 else 1 end, n_found desc, message
+                ) as rank
+            from checks
+            where is_wrong and {{ is_fatal("code") if unread or from_tables else "false" }}
+        ) as ranked
     )
 select
     counts.file,
