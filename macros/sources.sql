@@ -59,7 +59,7 @@
 
 {% macro contract_columns(table) %}
     {# The columns that models/sources.yml declares for the table: a list of nodes with name, data_type, meta. #}
-    {% if not execute %} {% do return([]) %} {% endif %}
+    {% if not execute or not graph.sources %} {% do return([]) %} {% endif %}  {# parsing; a unit test #}
     {% for node in graph.sources.values() if node.name == table and node.source_name == "shop" %}
         {% do return(node.columns.values() | list) %}
     {% endfor %}
