@@ -178,7 +178,7 @@
             {% do fail(
                 "LS-SRC-003",
                 table ~ "." ~ column.name ~ " in " ~ where ~ " is " ~ types[column.name],
-                "give a timestamp, a date or ISO text",
+                "give a timestamp, a date, or a text or number of a form in docs/data_contract.md",
             ) %}
         {% endif %}
     {% endfor %}
@@ -197,8 +197,20 @@
 {%- endmacro %}
 
 {% macro is_time_type(type) -%}
-    {#- True if the type holds a time, a date or text. -#}
-    {{ return((type | upper).startswith(("TIMESTAMP", "DATE", "VARCHAR", "STRING", "NULL"))) }}
+    {#- True if the type may hold a time: a time, a date, a text or a number exact enough. -#}
+    {%- set numbers = (
+        "BIGINT",
+        "INT",
+        "INTEGER",
+        "UINTEGER",
+        "UBIGINT",
+        "HUGEINT",
+        "UHUGEINT",
+        "DOUBLE",
+        "DECIMAL",
+    ) -%}
+    {%- set times = ("TIMESTAMP", "DATE", "VARCHAR", "STRING", "NULL") -%}
+    {{ return((type | upper).startswith(times) or (type | upper).split("(")[0] in numbers) }}
 {%- endmacro %}
 
 {% macro check_version() %}

@@ -68,7 +68,9 @@
     {# SQL: the columns of the table's contract, without rows. #}
     {% set columns = [] %}
     {% for column in contract_columns(table) %}
-        {% do columns.append("cast(null as " ~ column.data_type ~ ") as " ~ column.name) %}
+        {# A time keeps its type of the source: it may be a number. #}
+        {% set value = "cast(null as string)" if column.data_type == "string" else "null" %}
+        {% do columns.append(value ~ " as " ~ column.name) %}
     {% endfor %}
     {% do return("select " ~ columns | join(", ") ~ ", cast(null as string) as source_file where false") %}
 {% endmacro %}

@@ -48,7 +48,13 @@
     {# No ref: preflight checks call this before any model is built. #}
     {% set synonyms = api.Relation.create(target.database or none, target.schema, "action_synonyms") %}
     {% set words = "select " ~ order_free_hash(["word", "action"]) ~ " as words from " ~ synonyms %}
-    {% do return(run_query(words).rows[0]["words"] ~ " " ~ setting("rejections_max_quantity")) %}
+    {% do return(
+        run_query(words).rows[0]["words"]
+        ~ " "
+        ~ setting("rejections_max_quantity")
+        ~ " "
+        ~ setting("source_date_order")
+    ) %}
 {% endmacro %}
 
 {% macro fail_if_too_many_rejected(value, rows, n_rejected, n_rows, reason) -%}

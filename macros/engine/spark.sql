@@ -94,6 +94,7 @@
                 ~ name
                 ~ " as string) end"
             ) %}
+        {% elif type.startswith(("map", "struct")) %} {% set value = "to_json(" ~ name ~ ")" %}
         {% elif name not in types %} {% set value = "cast(null as " ~ column.data_type ~ ")" %}
         {% elif column.data_type == "string" or times_are_text or type == "string" %}
             {% set value = "cast(" ~ name ~ " as string)" %}

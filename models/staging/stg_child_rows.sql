@@ -5,8 +5,8 @@ with
         select
             {{ user_id_of("raw_children.user_id") }} as user_id,
             try_cast(raw_children.child_no as integer) as registered_child_no,
-            try_cast(substr(cast(raw_children.birth_date as string), 1, 10) as date) as birth_date,
-            {{ utc_timestamp("raw_children.registered_at") }} as registered_at,
+            {{ day("raw_children.birth_date") }} as birth_date,
+            {{ moment("raw_children.registered_at") }} as registered_at,
             cast(raw_children.birth_date as string) as raw_birth_date
         from ({{ source_rows("children") }}) as raw_children
     ),

@@ -8,8 +8,19 @@ with
             nullif(trim(raw_items.leaf_category), '') as leaf_category,
             nullif(trim(raw_items.brand), '') as brand,
             nullif(trim(raw_items.size), '') as size,
-            nullif(trim(cast(raw_items.properties as string)), '') as properties
+            nullif(nullif(trim({{ text_of_properties("raw_items.properties") }}), ''), 'null') as given_properties
         from ({{ source_rows("items") }}) as raw_items
+    ),
+    with_properties as (
+        select
+            *,
+            case
+                when {{ json_map("given_properties") }} is not null
+                then given_properties
+                when {{ matches("given_properties", '[^:=;|{}\\[\\]"]+[:=][^;|]*(?:[;|][^:=;|]+[:=][^;|]*)*[;|]?') }}
+                then {{ json_of_pairs("given_properties") }}
+            end as properties
+        from typed
     ),
     ranked as (
         select
@@ -22,9 +33,9 @@ with
                     title nulls last,
                     brand nulls last,
                     size nulls last,
-                    properties nulls last
+                    given_properties nulls last
             ) as rank
-        from typed
+        from with_properties
     ),
     delivered as (select count(*) as n_rows, count(case when item_id is null then 1 end) as n_rejected from typed)
 select
@@ -35,6 +46,7 @@ select
     brand,
     size,
     properties,
+    case when properties is null then given_properties end as raw_properties,
     {{
         fail_if_too_many_rejected(
             "case when item_id is null then 'item_missing' when rank > 1 then 'superseded' end",

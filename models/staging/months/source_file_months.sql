@@ -20,7 +20,7 @@
 {% set columns = contract_columns("actions") | map(attribute="name") if execute else [] %}
 with
     dated as (
-        select {{ columns | join(", ") }}, source_file, {{ utc_timestamp("occurred_at") }} as utc_time
+        select {{ columns | join(", ") }}, source_file, {{ moment("occurred_at") }} as utc_time
         from ({{ source_rows("actions", unread) }}) as source_rows
     ),
     typed as (
