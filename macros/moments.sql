@@ -47,9 +47,9 @@
 {%- endmacro %}
 
 {% macro moment_forms() %}
-    {# Patterns of whole texts, in any case: `iso`, which engines cast fast; `epoch`, seconds, milli-, micro- or
-       nanoseconds from 2001-09-09 on; `any` other form; `with_offset`, those with an offset; `date`, those without a
-       time. #}
+    {# Patterns of whole texts, in any case: `iso` and `iso_with_offset`, which engines cast fast; `epoch`, seconds,
+       milli-, micro- or nanoseconds from 2001-09-09 on; `any` other form; `with_offset`, those with an offset; `date`,
+       those without a time. #}
     {% set year, month, day, minute = "[0-9]{4}", "[01]?[0-9]", "[0-3]?[0-9]", "[0-5][0-9]" %}
     {% set names = [] %}
     {% for name in month_names() %} {% do names.append(name[:3] ~ "(?:" ~ name[3:] ~ ")?") %} {% endfor %}
@@ -90,8 +90,8 @@
     {% set iso_hour, iso_seconds = "[ T]" ~ full_hour ~ ":" ~ minute, ":" ~ minute ~ "(?:[.][0-9]{1,9})?" %}
     {% do return(
         {
-            "iso": iso_date ~ "(?:" ~ iso_hour ~ "(?:" ~ iso_seconds ~ "Z?)?)?",
-            "iso_with_offset": iso_date ~ iso_hour ~ iso_seconds ~ "[+-](?:0[0-9]|1[0-4]):" ~ minute,
+            "iso": "(?-i)" ~ iso_date ~ "(?:" ~ iso_hour ~ "(?:" ~ iso_seconds ~ "Z?)?)?",
+            "iso_with_offset": "(?-i)" ~ iso_date ~ iso_hour ~ iso_seconds ~ "[+-](?:0[0-9]|1[0-4]):" ~ minute,
             "epoch": "[0-9]{10}(?:[0-9]{3}){0,3}(?:[.][0-9]*)?",
             "any": date ~ "(?:" ~ separator ~ "(?:" ~ zoned
             | join("?|") ~ "?|" ~ full_hour ~ "))?|" ~ compact ~ "?",
