@@ -12,12 +12,12 @@ MACROS = Path(__file__).parents[2] / "macros"
 FILES = (MACROS / "moments.sql", MACROS / "engine" / "expressions.sql")
 
 
-class _Returned(Exception):
+class ReturnError(Exception):
     """The value of a macro that ends with return()."""
 
 
 def _return(value: object) -> NoReturn:
-    raise _Returned(value)
+    raise ReturnError(value)
 
 
 def project_macros(engine: str = "duckdb", date_order: str = "ymd", timezone: str = "UTC") -> dict[str, Callable]:
@@ -36,7 +36,7 @@ def project_macros(engine: str = "duckdb", date_order: str = "ymd", timezone: st
         def call(*arguments: object) -> object:
             try:
                 return getattr(template.module, name)(*arguments)
-            except _Returned as returned:
+            except ReturnError as returned:
                 return returned.args[0]
 
         return call

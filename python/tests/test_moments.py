@@ -110,6 +110,15 @@ def test_any_text_is_read_or_unreadable_and_never_an_error(connection, texts):
     read(connection, reader("birth_date", date_order="mdy", timezone="America/Sao_Paulo"), texts)
 
 
+@pytest.mark.parametrize("text", ["2016-05-03", " 2016/5/3", "2016年5月3日", "20160503", "3 May 2016", "03-MAY-16"])
+def test_a_date_without_a_time_of_day_is_known_in_any_form(connection, text):
+    sql = str(project_macros()["is_date_only"]("x"))
+    for value, expected in {text: True, f"{text} 00:00:00": False, f"{text} soon": False, None: False}.items():
+        assert read(connection, sql, [value]) == [expected], value
+    typed = "values (date '2016-05-03'), (cast(null as date))"
+    assert connection.execute(f"select {sql} from ({typed}) as t(x)").fetchall() == [(True,), (False,)]
+
+
 def test_only_the_reader_of_moments_casts_a_text_of_the_source_to_a_time():
     """Else a column would read other forms than the contract lists."""
     nested = "[^()]*"
