@@ -109,42 +109,52 @@
 
 {% macro in_iso(text) -%}
     {#- SQL: a text of a known form as YYYY-M-D h:mm:ss.f+hh:mm, where the hours of a half day count from 0. -#}
-    {%- set separator, order = "(?:,? |t|:)?", "$3-$2-$1 " if setting("source_date_order") == "dmy" else "$3-$1-$2 " -%}
-    {%- set numbers = namespace(text=text) -%}
-    {%- for pattern, replacement in [
-        ("^([0-9]{4})[^0-9]?([0-9]{1,2})[^0-9]?([0-9]{1,2})日?" ~ separator, "$1-$2-$3 "),
-        ("^([0-9]{1,2})[^0-9]([0-9]{1,2})[^0-9]([0-9]{4})" ~ separator, order),
+    {%- set end, order = "(?:,? |t|:)?", "$3-$2-$1 " if setting("source_date_order") == "dmy" else "$3-$1-$2 " -%}
+    {%- set of_numbers = [
+        ("^([0-9]{4})[^0-9]?([0-9]{1,2})[^0-9]?([0-9]{1,2})日?" ~ end, "$1-$2-$3 "),
+        ("^([0-9]{1,2})[^0-9]([0-9]{1,2})[^0-9]([0-9]{4})" ~ end, order),
     ] -%}
-        {%- set numbers.text = replaced(numbers.text, pattern, replacement) -%}
-    {%- endfor -%}
-    {%- set names = namespace(text=text) -%}
-    {%- for pattern, replacement in [
-        ("^(?:[a-z]+,? )?([0-9]{1,2})[-/ ]([a-z]{3})[a-z]*[.]?,?[-/ ]([0-9]{4}|[0-9]{2})" ~ separator, "$3-$2-$1 "),
-        ("^(?:[a-z]+,? )?([a-z]{3})[a-z]*[.]? ([0-9]{1,2}),? ([0-9]{4})" ~ separator, "$3-$1-$2 "),
+    {%- set of_names = [
+        ("^(?:[a-z]+,? )?([0-9]{1,2})[-/ ]([a-z]{3})[a-z]*[.]?,?[-/ ]([0-9]{4}|[0-9]{2})" ~ end, "$3-$2-$1 "),
+        ("^(?:[a-z]+,? )?([a-z]{3})[a-z]*[.]? ([0-9]{1,2}),? ([0-9]{4})" ~ end, "$3-$1-$2 "),
         ("^([0-9]{2})-", "20$1-"),
     ] -%}
-        {%- set names.text = replaced(names.text, pattern, replacement) -%}
-    {%- endfor -%}
     {%- for name in month_names() -%}
-        {%- set names.text = replaced(names.text, "-" ~ name[:3] ~ "-", "-" ~ loop.index ~ "-") -%}
+        {%- do of_names.append(("-" ~ name[:3] ~ "-", "-" ~ loop.index ~ "-")) -%}
     {%- endfor -%}
-    {%- set has_name = matches(text, "(?:[a-z]|[0-9]{1,2}[-/ ][a-z]).*") -%}
-    {%- set all = namespace(text="case when " ~ has_name ~ " then " ~ names.text ~ " else " ~ numbers.text ~ " end") -%}
-    {%- for pattern, replacement in [
-        (" ?[(\\[].*$", ""),
-        (",([0-9])", ".$1"),
-        (" ([0-9]{1,2})[.]?([0-9]{2})[.]?([0-9]{2})", " $1:$2:$3"),
-        (" $", " 00:00:00"),
-        (" ([0-9]{2})$", " $1:00:00"),
-        (" 12([0-9:.]+ ?[ap][.]?m\\b)", " 0$1"),
-        ("([0-9]) ?[ap][.]?m\\b[.]?", "$1"),
-        ("( [0-9]{1,2}:[0-9]{2})($|[^0-9:])", "$1:00$2"),
-        ("([0-9]) ?(?:z|utc|gmt)$", "$1+00:00"),
-        ("([0-9]) ?(?:utc|gmt)?([+-][0-9]{1,2})$", "$1$2:00"),
-        ("([0-9]) ?(?:utc|gmt)?([+-][0-9]{1,2}):?([0-9]{2})$", "$1$2:$3"),
-        ("([+-])([0-9]:[0-9]{2})$", "$10$2"),
-    ] -%}
-        {%- set all.text = replaced(all.text, pattern, replacement) -%}
+    {%- set date -%}
+        case
+            when {{ matches(text, "(?:[a-z]|[0-9]{1,2}[-/ ][a-z]).*") }}
+            then {{ replaced_in_turn(text, of_names) }}
+            else {{ replaced_in_turn(text, of_numbers) }}
+        end
+    {%- endset -%}
+    {{
+        replaced_in_turn(
+            date,
+            [
+                (" ?[(\\[].*$", ""),
+                (",([0-9])", ".$1"),
+                (" ([0-9]{1,2})[.]?([0-9]{2})[.]?([0-9]{2})", " $1:$2:$3"),
+                (" $", " 00:00:00"),
+                (" ([0-9]{2})$", " $1:00:00"),
+                (" 12([0-9:.]+ ?[ap][.]?m\\b)", " 0$1"),
+                ("([0-9]) ?[ap][.]?m\\b[.]?", "$1"),
+                ("( [0-9]{1,2}:[0-9]{2})($|[^0-9:])", "$1:00$2"),
+                ("([0-9]) ?(?:z|utc|gmt)$", "$1+00:00"),
+                ("([0-9]) ?(?:utc|gmt)?([+-][0-9]{1,2})$", "$1$2:00"),
+                ("([0-9]) ?(?:utc|gmt)?([+-][0-9]{1,2}):?([0-9]{2})$", "$1$2:$3"),
+                ("([+-])([0-9]:[0-9]{2})$", "$10$2"),
+            ],
+        )
+    }}
+{%- endmacro %}
+
+{% macro replaced_in_turn(text, rules) -%}
+    {#- SQL: the text after all replacements, pairs of a pattern and a replacement. -#}
+    {%- set result = namespace(sql=text) -%}
+    {%- for pattern, replacement in rules -%}
+        {%- set result.sql = replaced(result.sql, pattern, replacement) -%}
     {%- endfor -%}
-    {{ all.text }}
+    {{ result.sql }}
 {%- endmacro %}
