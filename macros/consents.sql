@@ -16,12 +16,12 @@
         (
             select
                 {{ user_id_of("raw_consents.user_id") }} as user_id,
-                {{ utc_timestamp("raw_consents.granted_at") }} as granted_at,
+                {{ moment("raw_consents.granted_at") }} as granted_at,
                 case
                     when nullif(trim(cast(raw_consents.withdrawn_at as string)), '') is not null
-                    then coalesce({{ utc_timestamp("raw_consents.withdrawn_at") }}, {{ clock() }})
+                    then coalesce({{ moment("raw_consents.withdrawn_at") }}, {{ clock() }})
                 end as withdrawn_at,
-                length(trim(cast(raw_consents.withdrawn_at as string))) <= 10 as is_day
+                {{ is_date_only("raw_consents.withdrawn_at") }} as is_day
             from ({{ source_rows("consents") }}) as raw_consents
             where trim(raw_consents.purpose) = '{{ setting("consents_purpose") }}'
         ) as consents

@@ -69,7 +69,9 @@
     {# SQL: the columns of the table's contract, without rows. #}
     {% set columns = [] %}
     {% for column in contract_columns(table) %}
-        {% do columns.append("cast(null as " ~ column.data_type ~ ") as " ~ column.name) %}
+        {# A time keeps its type of the source: it may be a number. #}
+        {% set value = "cast(null as string)" if column.data_type == "string" else "null" %}
+        {% do columns.append(value ~ " as " ~ column.name) %}
     {% endfor %}
     {% do return("select " ~ columns | join(", ") ~ ", cast(null as string) as source_file where false") %}
 {% endmacro %}
@@ -187,11 +189,6 @@
         or {{ column }} like '%.0' and {{ matches("trim(" ~ column ~ ")", "^[0-9]{16,}[.]0$") }},
         false
     )
-{%- endmacro %}
-
-{% macro matches(text, pattern) -%}
-    {#- SQL: true if the text matches the regular expression. -#}
-    regexp_extract({{ text }}, '{{ pattern }}', 0) <> ''
 {%- endmacro %}
 
 {% macro number_of(column) -%}

@@ -4,7 +4,7 @@ with
     requests as (
         select
             trim(model) as model,
-            cast({{ business_time(utc_timestamp("requested_at")) }} as date) as requested_on,
+            cast({{ business_time(moment("requested_at")) }} as date) as requested_on,
             try_cast(milliseconds as double) as milliseconds,
             try_cast(n_candidates as double) as n_candidates,
             try_cast(n_shown as double) as n_shown

@@ -8,7 +8,7 @@
 {% set columns = contract_columns("actions") | map(attribute="name") if execute else [] %}
 with
     dated as (
-        select {{ columns | join(", ") }}, source_file, {{ utc_timestamp("occurred_at") }} as utc_time
+        select {{ columns | join(", ") }}, source_file, {{ moment("occurred_at") }} as utc_time
         from (__source_rows__) as source_rows
     ),
     -- Rows of other months are left out before anything else is parsed: a file may hold many months.

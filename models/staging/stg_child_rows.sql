@@ -3,14 +3,14 @@
 {{ config(meta={"always_built": true}) }}
 {% set known = existing(this) %}
 {% set was_registered = "((reason is null and not is_duplicate) or reason = 'withdrawn')" %}
-{% set birth_date = "try_cast(substr(cast(raw_children.birth_date as string), 1, 10) as date)" %}
+{% set birth_date = day("raw_children.birth_date") %}
 with
     typed as (
         select
             {{ user_id_of("raw_children.user_id") }} as user_id,
             {{ whole_number_of("raw_children.child_no") }} as registered_child_no,
             {{ birth_date }} as birth_date,
-            {{ utc_timestamp("raw_children.registered_at") }} as registered_at,
+            {{ moment("raw_children.registered_at") }} as registered_at,
             cast(raw_children.birth_date as string) as raw_birth_date,
             raw_children.source_file,
             {{
@@ -18,7 +18,7 @@ with
                     {
                         "user_id": ["raw_children.user_id", none],
                         "child_no": ["raw_children.child_no", whole_number_of("raw_children.child_no")],
-                        "registered_at": ["raw_children.registered_at", utc_timestamp("raw_children.registered_at")],
+                        "registered_at": ["raw_children.registered_at", moment("raw_children.registered_at")],
                         "birth_date": ["raw_children.birth_date", birth_date],
                     }
                 )

@@ -10,14 +10,30 @@ with
             {% for attribute in attributes[:5] %}
                 nullif(trim(raw_items.{{ attribute }}), '') as {{ attribute }},
             {% endfor %}
-            nullif(trim(cast(raw_items.properties as string)), '') as properties,
-            raw_items.source_file,
-            {{ readings({"item_id": ["raw_items.item_id", none]}) }} as readings
+            nullif(nullif(trim({{ text_of_properties("raw_items.properties") }}), ''), 'null') as given_properties,
+            raw_items.item_id as raw_item_id,
+            raw_items.source_file
         from ({{ source_rows("items") }}) as raw_items
+    ),
+    with_properties as (
+        select
+            *,
+            case
+                when {{ json_map("given_properties") }} is not null
+                then given_properties
+                when {{ matches("given_properties", '[^:=;|{}\\[\\]"]+[:=][^;|]*(?:[;|][^:=;|]+[:=][^;|]*)*[;|]?') }}
+                then {{ json_of_pairs("given_properties") }}
+            end as properties
+        from typed
     ),
     ranked as (
         select
             *,
+            {{
+                readings(
+                    {"item_id": ["raw_item_id", none], "properties": ["given_properties", "properties"]}
+                )
+            }} as readings,
             row_number() over (
                 partition by item_id
                 order by
@@ -26,9 +42,9 @@ with
                     title nulls last,
                     brand nulls last,
                     size nulls last,
-                    properties nulls last
+                    given_properties nulls last
             ) as rank
-        from typed
+        from with_properties
     ),
     delivered as (
         select
@@ -47,7 +63,7 @@ with
         ),
         losses as ({{ losses(known ~ " where reason is null", "left_items") }}),
     {% endif %}
-    failed as ({{ failed_checks_of("items", "checked", [], known is not none) }}),
+    failed as ({{ failed_checks_of("items", "checked", ["properties"], known is not none) }}),
     all_items as (
         select item_id, {{ attributes | join(", ") }}, source_file, readings, reason, rank, left_on
         from delivered

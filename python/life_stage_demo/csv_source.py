@@ -46,8 +46,14 @@ def write_months(connection: duckdb.DuckDBPyConnection, query: str, folder: Path
     query: the action columns of the data contract; files are sorted by time, then action_id.
     """
     connection.execute(f"create temp table rows_to_write as {query}")
-    if not connection.execute("select count(*) from rows_to_write").fetchall()[0][0]:
+    ((n_rows, n_times),) = connection.execute("select count(*), count(occurred_at) from rows_to_write").fetchall()
+    if not n_rows:
         raise InputError("LS-DEMO-012 the source has no rows: pass files with rows; nothing was written")
+    if not n_times:
+        raise InputError(
+            f"LS-DEMO-014 none of the {n_rows} times is readable: "
+            "write them in a form of docs/data_contract.md; nothing was written"
+        )
     actions = folder / "actions"
     actions.mkdir()
     connection.execute(f"""
@@ -69,5 +75,7 @@ def write_table(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -
 
 
 def connect() -> duckdb.DuckDBPyConnection:
-    """An in-memory database on one thread, so that equal input gives equal files."""
-    return duckdb.connect(config={"threads": 1})
+    """An in-memory database in UTC, on one thread, so that equal input gives equal files."""
+    connection = duckdb.connect(config={"threads": 1})
+    connection.execute("set TimeZone = 'UTC'")
+    return connection

@@ -1,9 +1,9 @@
 """Importer of a public click, collect, cart and purchase log into the project's data contract.
 
-The log has the columns user_id, item_id, behavior_type, item_category and time like '2014-12-06 02'. An optional item
-file has item_id and item_category. Action words (1 .. 4, pv, fav, cart, buy) stay unchanged, because they are in the
-project's dictionary of synonyms. The log's single category level fills both levels. children.parquet has no rows. An
-invalid time becomes null.
+The log has the columns user_id, item_id, behavior_type, item_category and time. An optional item file has item_id and
+item_category. Action words (1 .. 4, pv, fav, cart, buy) stay unchanged, because they are in the project's dictionary of
+synonyms. The log's single category level fills both levels. children.parquet has no rows. An unreadable time becomes
+null.
 """
 
 import argparse
@@ -14,22 +14,19 @@ import pyarrow.parquet as pq
 
 from .contract import CHILDREN_SCHEMA, InputError, replacing, run_program
 from .csv_source import connect, header, open_csv, write_months, write_table
+from .project_macros import moment
 
 LOG_COLUMNS = ("user_id", "item_id", "behavior_type", "item_category", "time")
 ITEM_COLUMNS = ("item_id", "item_category")
 
 # Times are in hours, so equal rows are separate actions; an occurrence number distinguishes their ids.
-_ACTIONS = """
+_ACTIONS = f"""
     select
         md5(concat_ws('|', user_id, item_id, behavior_type, item_category, time, row_number() over (
             partition by user_id, item_id, behavior_type, item_category, time
         ))) as action_id,
         user_id,
-        cast(coalesce(
-            try_strptime(time, '%Y-%m-%d %H'),
-            try_strptime(time, '%Y-%m-%d %H:%M:%S'),
-            try_strptime(time, '%Y-%m-%d')
-        ) as timestamp) as occurred_at,
+        {moment("time")} as occurred_at,
         behavior_type as action,
         item_id,
         cast(null as varchar) as search_term,

@@ -11,18 +11,19 @@ from pathlib import Path
 
 from .contract import InputError, replacing, run_program
 from .csv_source import connect, header, open_csv, write_months, write_table
+from .project_macros import moment
 
 TRADE_COLUMNS = ("user_id", "auction_id", "category_2", "category_1", "buy_mount", "day")
 BABY_COLUMNS = ("user_id", "birthday", "gender")
 
 # An occurrence number distinguishes equal rows, so ids do not depend on the order of the file.
-_PURCHASES = """
+_PURCHASES = f"""
     select
         md5(concat_ws('|', user_id, auction_id, category_2, category_1, buy_mount, day, row_number() over (
             partition by user_id, auction_id, category_2, category_1, buy_mount, day
         ))) as action_id,
         user_id,
-        cast(try_strptime(day, '%Y%m%d') as timestamp) + interval 12 hour as occurred_at,
+        {moment("day")} + interval 12 hour as occurred_at,
         'purchase' as action,
         auction_id as item_id,
         cast(null as varchar) as search_term,
@@ -73,9 +74,9 @@ _PROPERTIES = """
     group by item_id
 """
 
-_CHILDREN = """
+_CHILDREN = f"""
     with first_purchases as (
-        select user_id, min(cast(try_strptime(day, '%Y%m%d') as timestamp)) as registered_at
+        select user_id, min({moment("day")}) as registered_at
         from trade
         group by user_id
     )
@@ -84,7 +85,7 @@ _CHILDREN = """
         cast(row_number() over (
             partition by baby.user_id order by baby.birthday, baby.gender
         ) as integer) as child_no,
-        cast(try_strptime(baby.birthday, '%Y%m%d') as date) as birth_date,
+        cast({moment("baby.birthday")} as date) as birth_date,
         first_purchases.registered_at
     from baby
     left join first_purchases on baby.user_id = first_purchases.user_id

@@ -134,6 +134,22 @@ def test_every_logged_action_arrives_with_its_own_word(tmp_path):
     ]
 
 
+def test_seconds_since_1970_are_read(tmp_path):
+    (tmp_path / "log.csv").write_text(
+        "user_id,item_id,item_category,behavior_type,time\n1,2268318,2520377,pv,1511544070\n"
+    )
+    import_actions([tmp_path], tmp_path / "out")
+    found = read(tmp_path / "out", "actions/*/*.parquet", "month, occurred_at::varchar")
+    assert found == [("2017-11", "2017-11-24 17:21:10")]
+
+
+def test_a_log_without_one_readable_time_is_not_imported(tmp_path):
+    (tmp_path / "log.csv").write_text(LOG.replace("2014-", "14-"))
+    with pytest.raises(InputError, match="LS-DEMO-014 none of the 4 times"):
+        import_actions([tmp_path], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_log_without_children_gets_an_empty_children_table(tmp_path):
     (tmp_path / "log.csv").write_text(LOG)
     import_actions([tmp_path / "log.csv"], tmp_path / "out")

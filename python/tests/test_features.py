@@ -150,11 +150,12 @@ def entries(properties: str | None) -> dict[str, str]:
     return {key: text for key, text in texts.items() if found[key] is not None and len(text) <= 40}
 
 
-def test_properties_are_read_from_json_objects_alone_and_long_values_left_out(corner):
+def test_properties_are_read_from_json_objects_and_pairs_and_long_values_left_out(corner):
     expected = {(i[0], f"property={key}|{text}") for i in ITEMS for key, text in entries(i[-1]).items()}
+    expected.add(("4", "property=material|cotton"))
     assert of_items(corner, "feature_properties") == expected
     assert {("1", "property=pieces|60"), ("1", "property=organic|true"), ("3", 'property=fits|{"from":3}')} < expected
-    assert len(expected) == 7
+    assert len(expected) == 8
 
 
 def test_no_item_is_lost_for_its_properties(corner):

@@ -21,7 +21,7 @@
 {% set counted = ["occurred_month", "action", "device", "reasons", "readings", "example", "n_rows", "content_hash"] %}
 with
     dated as (
-        select {{ columns | join(", ") }}, source_file, {{ utc_timestamp("occurred_at") }} as utc_time
+        select {{ columns | join(", ") }}, source_file, {{ moment("occurred_at") }} as utc_time
         from ({{ source_rows("actions", unread) }}) as source_rows
     ),
     typed as (
