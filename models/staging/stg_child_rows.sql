@@ -12,7 +12,6 @@ with
             {{ birth_date }} as birth_date,
             {{ moment("raw_children.registered_at") }} as registered_at,
             cast(raw_children.birth_date as string) as raw_birth_date,
-            raw_children.source_file,
             {{
                 readings(
                     {
@@ -171,7 +170,6 @@ select
     {% endfor %}
     case when excluded.reason is null then ranked.child_no end as registered_child_no,
     case when excluded.reason is null then ranked.readings end as readings,
-    ranked.source_file,
     {{
         fail_if(
             "failed.message is not null",
@@ -198,7 +196,6 @@ left join too_close on ranked.user_id = too_close.user_id
         {% endfor %}
         null as registered_child_no,
         null as readings,
-        null as source_file,
         'withdrawn' as reason,
         false as is_duplicate,
         {{ left_on("left_rows") }} as left_on

@@ -11,8 +11,7 @@ with
                 nullif(trim(raw_items.{{ attribute }}), '') as {{ attribute }},
             {% endfor %}
             nullif(nullif(trim({{ text_of_properties("raw_items.properties") }}), ''), 'null') as given_properties,
-            raw_items.item_id as raw_item_id,
-            raw_items.source_file
+            raw_items.item_id as raw_item_id
         from ({{ source_rows("items") }}) as raw_items
     ),
     with_properties as (
@@ -65,14 +64,13 @@ with
     {% endif %}
     failed as ({{ failed_checks_of("items", "checked", ["properties"], known is not none) }}),
     all_items as (
-        select item_id, {{ attributes | join(", ") }}, source_file, readings, reason, rank, left_on
+        select item_id, {{ attributes | join(", ") }}, readings, reason, rank, left_on
         from delivered
         {% if known %}
             union all
             select
                 left_items.item_id,
                 {% for attribute in attributes %} left_items.{{ attribute }}, {% endfor %}
-                left_items.source_file,
                 left_items.readings,
                 left_items.reason,
                 left_items.rank,
@@ -84,8 +82,7 @@ with
 select
     item_id,
     {{ attributes | join(", ") }},
-    {{ fail_if("failed.message is not null", failed_checks("failed"), "all_items.source_file") }} as source_file,
-    readings,
+    {{ fail_if("failed.message is not null", failed_checks("failed"), "readings") }} as readings,
     reason,
     rank,
     left_on
