@@ -30,7 +30,7 @@
             month,
             concat_ws(
                 ' ',
-                {{ order_free_hash(["file", "version", "occurred_month", "n_rows"]) }},
+                {{ files_hash() }},
                 case when month < {{ month_of(business_time(clock())) }} then 'over' else 'open' end
             ) as input_hash
         from {{ inventory }}
@@ -79,6 +79,11 @@
         ]
     ) %}
 {% endmacro %}
+
+{% macro files_hash() -%}
+    {#- SQL: the hash of the files of a month. -#}
+    {{ order_free_hash(["file", "version", "occurred_month", "n_rows"]) }}
+{%- endmacro %}
 
 {% macro months_absent_from_source(inventory, staged) %}
     {# SQL: months that left the source: no file holds their rows, or their own file is gone and others hold fewer rows

@@ -71,6 +71,7 @@
             "readout_terms": readout_term_columns().keys() | list,
             "birth_month_state": birth_month_state(),
             "household_weights": household_weights,
+            "files_hash": files_hash(),
         }
     ) %}
 {% endmacro %}

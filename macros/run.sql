@@ -30,8 +30,12 @@
 {%- endmacro %}
 
 {% macro finish_run(results) %}
-    {# Final steps of a run: leftovers, retention, the notice of a missing model. #}
-    {% do drop_leftovers() %} {% do drop_old_months(results) %} {% do report_missing_model() %}
+    {# Final steps of a run: leftovers, the place of the source, retention, the notice of a missing model. #}
+    {% do drop_leftovers() %}
+    {% for result in results if result.node.name == "source_file_months" and result.status == "success" %}
+        {% do record_source() %}
+    {% endfor %}
+    {% do drop_old_months(results) %} {% do report_missing_model() %}
 {% endmacro %}
 
 {% macro drop_leftovers() %}

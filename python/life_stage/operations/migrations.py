@@ -4,7 +4,11 @@ Every change of stored columns or their meaning needs a new version; a test comp
 (macro `state_version`).
 """
 
+import os
+
 from life_stage.operations import Warehouse
+from life_stage.paths import SOURCE, source_identity
+from life_stage.publishing import sql_literal
 
 Step = tuple[str, str]  # a table, "" for none, and a statement that runs if the table exists
 
@@ -69,6 +73,16 @@ REBUILT = [
 SECOND_CHILD = ("pair_filter", "pair_filter_cells", "second_child_thresholds")
 PASSES = ("birth_month_filter", "presence_filter", "dynamic_fusion")  # an unfinished one begins again
 LIMITS = {"retention_actions_months": "first_actions_month", "retention_features_months": "first_features_month"}
+# Which files a month was staged from enters its input hash, before and after their names change.
+FILES_HASHES = """
+    create temp table files_hashes_{when} as
+    select month, {files_hash} as files_hash from {{table}} where is_present group by month
+"""
+REPLACE_FILES_HASHES = """
+    update build_log set input_hash = replace(input_hash, before.files_hash, after.files_hash)
+    from files_hashes_before as before join files_hashes_after as after using (month)
+    where build_log.month = before.month and starts_with(input_hash, concat(before.files_hash, ' '))
+"""
 FACTS = {"state": "state_version", "settings": "settings", "source_schema": "source_schema", "consents": "consents"}
 
 
@@ -89,7 +103,10 @@ def migrate(warehouse: Warehouse, found: int, wanted: int, **columns: list[str] 
                 kind = warehouse.values(KIND, table)
                 if kind or not table:
                     warehouse.session.execute(statement.format(table=table, kind="".join(kind)))
+        refuse_absolute_names(warehouse)
         warehouse.record("state_version", wanted)
+        for key, place in source_identity().items():
+            warehouse.record(key, place)
     print(f"Migrated the stored tables from version {found} to version {wanted}.")
 
 
@@ -99,10 +116,12 @@ def versions(
     readout_terms: list[str],
     birth_month_state: dict[str, str],
     household_weights: dict[str, str],
+    files_hash: str,
 ) -> dict[int, list[Step]]:
     """The steps from the version before, by version. Months before first_month are archived: none is computed again.
 
-    bins: names of the age bins; the others: columns of birth_month_filter, its state, and household_weights.
+    bins: names of the age bins; files_hash: SQL of the hash of a month's files; the others: columns of
+    birth_month_filter, its state, and household_weights.
     """
     evidence = {"stage_evidence": {f"e_{name}": f"ll_{name}" for name in bins}}
     likelihood_days = {name: "double" for name in ("days", "unspecific_days", "purchase_days")}
@@ -163,6 +182,14 @@ def versions(
             *(unrecord(name) for name in LIMITS),
             ("", "delete from build_log where month = date '1970-01-01'"),
         ],
+        # Names of files are relative to the source. No month is staged again.
+        8: [
+            ("source_file_months", FILES_HASHES.format(when="before", files_hash=files_hash)),
+            relative_names("source_file_months", "file"),
+            relative_names("stg_action_rows", "source_file"),
+            ("source_file_months", FILES_HASHES.format(when="after", files_hash=files_hash)),
+            ("source_file_months", REPLACE_FILES_HASHES),
+        ],
     }
 
 
@@ -171,6 +198,29 @@ def first_month(warehouse: Warehouse) -> str:
     log = "build_log" if warehouse.has("build_log") else "built_months"
     limits = f"select coalesce(max(month), date '0001-01-01')::varchar from {log} where list_contains(?, model)"
     return warehouse.values(limits, list(LIMITS))[0]
+
+
+def relative_names(table: str, column: str) -> Step:
+    """A step that removes the source from names of files, as LIFE_STAGE_SOURCE or DuckDB spelled it."""
+    spellings = {os.environ.get("LIFE_STAGE_SOURCE") or SOURCE, *source_identity().values()}
+    names = column
+    for spelling in sorted(spellings, key=len):
+        prefix = sql_literal(f"{spelling.rstrip('/')}/").replace("{", "{{").replace("}", "}}")
+        names = f"if(starts_with({column}, {prefix}), substr({column}, length({prefix}) + 1), {names})"
+    return table, f"alter table {{table}} alter column {column} type string using {names}"
+
+
+def refuse_absolute_names(warehouse: Warehouse) -> None:
+    """Raise ValueError LS-SRC-005 if a name of a file is not relative to the source."""
+    if not warehouse.has("source_file_months"):
+        return
+    sql = "select min(file) from source_file_months where not regexp_matches(file, '^actions([/.]|$)')"
+    (file,) = warehouse.values(sql)
+    if file is not None:
+        raise ValueError(
+            f"LS-SRC-005 this warehouse was built from another source, which held {file}: set LIFE_STAGE_SOURCE as in"
+            " the last run; nothing was changed"
+        )
 
 
 def add_column(table: str, name: str, type_: str) -> Step:
