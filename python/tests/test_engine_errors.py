@@ -2,14 +2,17 @@
 
 import gzip
 import random
+from types import SimpleNamespace
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from dbt.adapters.duckdb import connections
+from dbt_common.exceptions import DbtRuntimeError
 
 from life_stage import paths
-from life_stage.engine.engine_errors import explained
+from life_stage.engine.engine_errors import explain_engine_errors, explained
 from life_stage.publishing import sql_literal
 
 OPTIONS = "union_by_name = true, hive_partitioning = false, filename = 'source_file')"
@@ -148,3 +151,16 @@ def test_parquet_text_without_a_mark_is_read_as_text(tmp_path, monkeypatch):
     assert duckdb.sql(
         f"select max(user_id) from ({statement(tmp_path / 'a.parquet').partition('from (')[2]}"
     ).fetchall()
+
+
+def test_no_value_of_the_source_reaches_the_log_of_dbt(monkeypatch):
+    explain_engine_errors()
+    logged = []
+    monkeypatch.setattr(connections.logger, "debug", logged.append)
+    manager = SimpleNamespace(rollback_if_open=lambda: logged.append("rolled back"))
+    with (
+        pytest.raises(DbtRuntimeError, match=r"LS-SRC-006 /shop/actions.csv cannot be read"),
+        connections.DuckDBConnectionManager.exception_handler(manager, SQL),
+    ):
+        raise duckdb.InvalidInputException("CSV Error on Line: 7\nOriginal Line: anna\nanna")
+    assert "rolled back" in logged and "CSV Error" in str(logged) and "anna" not in str(logged)

@@ -140,7 +140,9 @@ def test_a_folder_that_cannot_be_listed_is_named(source, monkeypatch):
     )
 
 
-@pytest.mark.fault("Files and columns", "wildcards, quotes, blanks, accents, placeholders in names", "the file is read")
+@pytest.mark.fault(
+    "Files and columns", "wildcards, quotes, blanks, accents, placeholders in names", "the file is read, and no other"
+)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_file_of_any_name_is_read_and_no_other(tmp_path, monkeypatch, name):
     """Beside it lie files that it matches as a pattern."""

@@ -30,7 +30,9 @@ CAUSES = {  # in this order: a full disk also breaks files
     ),
 }
 OF_A_FILE = r"CSV Error|[Pp]arquet (file|reader)|magic bytes"  # of a view of var source_schema that reads files
-NOT_OF_SOURCE = r"(Catalog|Parser|INTERRUPT|TransactionContext|Constraint) Error"  # of the statement, or the run
+NOT_OF_SOURCE = (  # of the statement, or of the run
+    r"(Catalog|Parser|INTERRUPT|TransactionContext|Constraint) Error|Binder Error: Referenced"
+)
 LITERAL = r"'(?:[^']|'')*'"
 READER = re.compile(rf"(read_parquet|read_csv)\(\[({LITERAL}(?:, {LITERAL})*)\]((?:[^')]|{LITERAL})*)\)")
 
@@ -40,7 +42,7 @@ def explained(message: str, sql: str = "") -> str:
 
     sql: the statement that failed, if it is known.
     """
-    if "LS-" in message or "disabled by configuration" in message:
+    if re.search(r"LS-[A-Z]+-\d{3} ", message) or "disabled by configuration" in message:
         return message
     for pattern, cause in CAUSES.items():
         if re.search(pattern, message):
@@ -106,23 +108,25 @@ def files_in(literals: str) -> list[str]:
 
 @contextmanager
 def explaining(sql: str = "") -> Iterator[None]:
-    """Adds code and remedy to dbt's errors; sql: the statement that is run."""
+    """Adds code and remedy to errors; sql: the statement that is run."""
     try:
         yield
     except DbtRuntimeError as error:
         error.msg = explained(str(error.msg), sql)
         raise
+    except Exception as error:
+        raise RuntimeError(explained(str(error), sql)) from None
 
 
 def explain_engine_errors() -> None:
-    """Wrap dbt's error handling in this process."""
+    """Wrap dbt's error handling in this process: dbt gets, and logs, errors that are explained."""
     handle, submit = DuckDBConnectionManager.exception_handler, DuckDBAdapter.submit_python_job
     if submit.__module__ == __name__:
         return
 
     @contextmanager
     def exception_handler(manager: DuckDBConnectionManager, sql: str, *arguments: Any, **named: Any) -> Iterator[None]:
-        with explaining(sql), handle(manager, sql, *arguments, **named):
+        with handle(manager, sql, *arguments, **named), explaining(sql):
             yield
 
     def submit_python_job(*arguments: Any, **named: Any) -> Any:
