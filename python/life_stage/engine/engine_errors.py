@@ -46,7 +46,7 @@ def explained(message: str, sql: str = "") -> str:
         return message
     for pattern, cause in CAUSES.items():
         if re.search(pattern, message):
-            return f"{cause}\n{message}"
+            return f"{cause}\n{message.partition('Original Line:')[0]}"
     is_of_source = READER.search(sql) or re.search(OF_A_FILE, message)
     if is_of_source and not re.match(NOT_OF_SOURCE, message):
         return unreadable_source(message, sql)
