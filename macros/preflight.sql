@@ -31,6 +31,7 @@
         {% if state_of("clock") != clock_text()[:10] %}
             {% do run_as_one(record_state("clock", clock_text()[:10])) %}
         {% endif %}
+        {% if not state_of("source_path") %} {% do record_source() %} {% endif %}
         {% if not state_of("settings") %}
             {% do run_as_one(
                 record_state("settings", settings_hash()) + record_state("state_version", state_version())
@@ -144,30 +145,67 @@
 
 {% macro check_same_source() %}
     {# Fails if the source is not the one that the warehouse was built from, since months of two shops would be mixed.
-       #}
+       A folder is known by its path, by its real path, or by its files. #}
     {% set inventory = adapter.get_relation(target.database, target.schema, "source_file_months") %}
-    {% set known = state_of("source_schema") %}
-    {% if setting("source_schema") and known and known != setting("source_schema") %}
+    {% set schema, known = setting("source_schema"), state_of("source_schema") %}
+    {% set other = namespace(source="the schema " ~ known if schema and known and known != schema else none) %}
+    {% if inventory is not none and other.source is none %}
+        {% set is_of_source = "(file = 'actions') = " ~ ("true" if schema else "false") %}
+        {% set sql = "select min(file) as file from " ~ inventory %}
+        {% for row in run_query(
+            sql ~ " having count(case when " ~ is_of_source ~ " then 1 end) = 0"
+        ).rows if row["file"] is not none %}
+            {% set other.source = "which held " ~ row["file"] %}
+        {% endfor %}
+        {% if not schema and not is_known_path() and other.source is none %}
+            {% set found = run_query(files_still_there(inventory)).rows[0] %}
+            {% if found["n_found"] * 2 < found["n_files"] %}
+                {% set other.source = (
+                    "in "
+                    ~ (state_of("source_path") or "another folder")
+                    ~ ": "
+                    ~ found["n_found"]
+                    ~ " of its "
+                    ~ found["n_files"]
+                    ~ " files are in "
+                    ~ source_directory()
+                ) %}
+            {% endif %}
+        {% endif %}
+    {% endif %}
+    {% if other.source is not none %}
         {% do fail(
             "LS-SRC-005",
-            "this warehouse was built from another source, the schema " ~ known,
-            "set LIFE_STAGE_WAREHOUSE to another file and LIFE_STAGE_PUBLISHED to another path",
+            "this warehouse was built from another source, " ~ other.source,
+            "set LIFE_STAGE_WAREHOUSE to another file and LIFE_STAGE_PUBLISHED to another path or, if the folder was moved, link its old name to it",
         ) %}
     {% endif %}
-    {% set source = "actions" if setting("source_schema") else source_directory() ~ "/" %}
-    {% if inventory is not none %}
-        {% set sql = (
-            "select min(file) as file from " ~ inventory ~ " having count(case when left(file, " ~ source
-            | length ~ ") = " ~ quoted([source]) ~ " then 1 end) = 0"
-        ) %}
-        {% for row in run_query(sql).rows if row["file"] is not none %}
-            {% do fail(
-                "LS-SRC-005",
-                "this warehouse was built from another source, which held " ~ row["file"],
-                "set LIFE_STAGE_WAREHOUSE to another file and LIFE_STAGE_PUBLISHED to another path or, if the folder was moved, link its old name to it",
-            ) %}
-        {% endfor %}
-    {% endif %}
+{% endmacro %}
+
+{% macro is_known_path() %}
+    {# True if the path of the source, or its real path, is that of the last run. #}
+    {% for key, place in modules.life_stage.source_identity().items() if state_of(key) == place %}
+        {% do return(true) %}
+    {% endfor %}
+    {% do return(false) %}
+{% endmacro %}
+
+{% macro files_still_there(inventory) %}
+    {# SQL: the number of files of the last run, and of those that the source holds with the same name and size. #}
+    select count(*) as n_files, count(listed.file) as n_found
+    from (select distinct file, split_part(version, ' ', 1) as size from {{ inventory }} where is_present) as known
+    left join
+        ({{ file_versions(source_files("actions")) }}) as listed
+        on known.file = listed.file
+        and known.size = split_part(listed.version, ' ', 1)
+{% endmacro %}
+
+{% macro record_source() %}
+    {# Records where the source is, for check_same_source. #}
+    {% set places = {} if setting("source_schema") else modules.life_stage.source_identity() %}
+    {% for key, place in places.items() if state_of(key) != place %}
+        {% do run_as_one(record_state(key, place)) %}
+    {% endfor %}
 {% endmacro %}
 
 {% macro check_columns(table, where, sql) %}

@@ -30,8 +30,12 @@
 {%- endmacro %}
 
 {% macro finish_run(results) %}
-    {# Final steps of a run: leftovers, retention, notices. #}
-    {% do drop_leftovers() %} {% do drop_old_months(results) %} {% do report_missing_model() %} {% do report_shifts() %}
+    {# Final steps of a run: leftovers, the place of the source, retention, notices. #}
+    {% do drop_leftovers() %}
+    {% for result in results if result.node.name == "source_file_months" and result.status == "success" %}
+        {% do record_source() %}
+    {% endfor %}
+    {% do drop_old_months(results) %} {% do report_missing_model() %} {% do report_shifts() %}
 {% endmacro %}
 
 {% macro drop_leftovers() %}

@@ -7,36 +7,9 @@
 {% endmacro %}
 
 {% macro source_directory() -%}
-    {#- The directory of the source, without a slash at its end. -#}
-    {{ return(env_var("LIFE_STAGE_SOURCE", "data/demo").rstrip("/")) }}
+    {#- The directory of the source: absolute, without links and without a slash at its end. -#}
+    {{ return(modules.life_stage.source_directory()) }}
 {%- endmacro %}
-
-{% macro source_files(table) %}
-    {# The data files of one table, in name order: <table>/ with all its folders, or <table>.parquet, <table>.csv. #}
-    {% set files = [] %}
-    {% for row in run_query(found_files(table)).rows %}
-        {% set name = row["file"][source_directory() | length :] %}
-        {% if "/." in name or "/_" in name %}  {# hidden, or unfinished #}
-        {% elif modules.re.search("[" ~ modules.re.escape(signs_of_patterns()) ~ "]|__[a-z_]+__", name) %}
-            {% do fail(
-                "LS-SRC-004",
-                row["file"]
-                ~ " has one of "
-                ~ signs_of_patterns()
-                ~ " or a word between two __ in its name, which are wildcards and placeholders",
-                "rename it",
-            ) %}
-        {% elif name.lower().endswith((".parquet", ".csv", ".csv.gz")) %} {% do files.append(row["file"]) %}
-        {% else %}
-            {% do fail(
-                "LS-SRC-004",
-                row["file"] ~ " is neither Parquet nor CSV",
-                "remove it from the source or convert it",
-            ) %}
-        {% endif %}
-    {% endfor %}
-    {% do return(files | sort) %}
-{% endmacro %}
 
 {% macro action_contents() %}
     {# The columns of an action that enter content hashes. #}

@@ -26,8 +26,9 @@
 {% endmacro %}
 
 {% macro project_state() %}
-    {# The table of facts about the warehouse, one row per key: state_version, settings, clock, source_schema, consents, revocations,
-       first_actions_month, first_features_month, and the unfinished pass of a recursive model. #}
+    {# The table of facts about the warehouse, one row per key: state_version, settings, clock, source_schema, source_path,
+       source_real_path, consents, revocations, first_actions_month, first_features_month, and the unfinished pass of a
+       recursive model. #}
     {% do return(api.Relation.create(target.database or none, target.schema, "project_state", type="table")) %}
 {% endmacro %}
 
@@ -57,7 +58,7 @@
 
 {% macro state_version() %}
     {# The version of the stored tables that this project reads and writes. #}
-    {% do return(7) %}
+    {% do return(8) %}
 {% endmacro %}
 
 {% macro state_version_found() %}

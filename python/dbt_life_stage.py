@@ -6,6 +6,7 @@ import sys
 
 import dbt.context.base
 
+from life_stage import paths
 from life_stage.engine import contract, months, settings
 
 CONSTANTS = {"names": settings.NAMES, "groups": settings.GROUPS, "renamed": settings.RENAMED}
@@ -16,6 +17,12 @@ FUNCTIONS = {
         contract.file_groups,
         contract.wrong_columns,
         settings.wrong_settings,
+        paths.file_versions,
+        paths.files_in_folders_like,
+        paths.source_directory,
+        paths.source_files,
+        paths.source_identity,
+        paths.source_patterns,
         months.inputs_by_month,
         months.is_always_built,
         months.is_derived,

@@ -1,20 +1,22 @@
 {# Spark alone: its source files, its months as partitions, its tables. dbt-spark's own seeds lose nulls, its tables
    the old table, its incremental models deletions. #}
-{% macro spark_found_files(location) %}
-    {# SQL: all files in the folder or beside it. The whole source is listed once. #}
+{% macro spark_source_files(table) %}
+    {# Names, within the source, of the data files of one table. The whole source is listed, into a view. #}
     {% set options = "recursiveFileLookup 'true', path '" ~ source_directory() ~ "'" %}
     {% do run_query("create or replace temporary view source_files using binaryFile options (" ~ options ~ ")") %}
-    {% set files = "select " ~ path_within_source("path") ~ " as file from source_files" %}
-    {% set beginnings = quoted([location ~ "/", location ~ "."]) %}
-    {% do return(
-        "select file from ("
-        ~ files
-        ~ ") where left(file, "
-        ~ (location | length + 1)
-        ~ ") in ("
-        ~ beginnings
-        ~ ")"
-    ) %}
+    {% set sql = "select " ~ name_within_source("path") ~ " as file from source_files" %}
+    {% set files = [] %}
+    {% for file in run_query(sql).columns[0].values()
+        if file.startswith((table ~ "/", table ~ ".")) and "/_" not in file and "/." not in file %}
+        {# Spark reads several files as {one,other}. #}
+        {% if modules.re.search("[*?[{,}]", file) %}
+            {% do fail("LS-SRC-004", file ~ " has one of *?[{,} in its name, which are wildcards", "rename it") %}
+        {% elif not file.lower().endswith((".parquet", ".csv", ".csv.gz")) %}
+            {% do fail("LS-SRC-004", file ~ " is neither Parquet nor CSV", "remove it from the source or convert it") %}
+        {% endif %}
+        {% do files.append(file) %}
+    {% endfor %}
+    {% do return(files | sort) %}
 {% endmacro %}
 
 {% macro spark_file_versions(files) -%}
@@ -23,32 +25,28 @@
     from
         (
             select
-                {{ path_within_source("path") }} as file,
+                {{ name_within_source("path") }} as file,
                 concat_ws(' ', length, unix_micros(modificationtime)) as version
             from source_files
         ) as listed
     where file in ({{ quoted(files or [""]) }})
 {%- endmacro %}
 
-{% macro path_within_source(path) -%}
-    {#- SQL: the path as LIFE_STAGE_SOURCE begins it; Spark returns absolute paths. A relative name may occur twice in
-        a path: the source is the one that a table's name follows. -#}
+{% macro name_within_source(path) -%}
+    {#- SQL: the name of a file within the source. Spark returns whole paths, with a scheme in front. -#}
     {%- set directory = source_directory() ~ "/" -%}
-    {%- set tables = graph.sources.values() | selectattr("source_name", "equalto", "shop") | map(attribute="name") | join("|") if execute -%}
-    {%- set is_whole = directory.startswith("/") or "://" in directory -%}
-    {%- if is_whole -%} substr({{ path }}, instr({{ path }}, '{{ directory }}'))
-    {%- else -%} regexp_extract({{ path }}, r'/(\Q{{ directory }}\E({{ tables }})[/.].*)', 1)
-    {%- endif -%}
+    substr({{ path }}, instr({{ path }}, '{{ directory }}') + {{ directory | length }})
 {%- endmacro %}
 
 {% macro spark_read_files(files, table) %}
     {# SQL for Spark: all Parquet files at once; each CSV file is a view, because its order of columns may differ. #}
     {% set parquet, csv, parts = [], {}, [] %}
     {% for file in files %}
-        {% if file.lower().endswith(".parquet") %} {% do parquet.append(file[source_directory() | length + 1 :]) %}
+        {% if file.lower().endswith(".parquet") %} {% do parquet.append(file) %}
         {% else %}
             {% do csv.update({file: "csv_" ~ local_md5(file)}) %}
-            {% set options = "header 'true', multiLine 'true', quote '\"', escape '\"', path '" ~ file ~ "'" %}
+            {% set path = source_directory() ~ "/" ~ file %}
+            {% set options = "header 'true', multiLine 'true', quote '\"', escape '\"', path '" ~ path ~ "'" %}
             {% do run_query("create or replace temporary view " ~ csv[file] ~ " using csv options (" ~ options ~ ")") %}
         {% endif %}
     {% endfor %}
@@ -56,7 +54,7 @@
     {% set all_parquet = "parquet.`" ~ source_directory() ~ "/" ~ one ~ "`" %}
     {% if table is none %} {% do return("select * from " ~ (all_parquet if parquet else csv[files[0]])) %} {% endif %}
     {% if parquet %}
-        {% set name = path_within_source("url_decode(replace(_metadata.file_path, '+', '%2B'))") %}
+        {% set name = name_within_source("url_decode(replace(_metadata.file_path, '+', '%2B'))") %}
         {% set types = types_of("select * from " ~ all_parquet) %}
         {% do parts.append(in_contract(all_parquet, table, types, name, csv != {})) %}
     {% endif %}

@@ -50,30 +50,29 @@
     {% endif %}
 {% endmacro %}
 
+{% macro source_files(table) %}
+    {# Names, within the source, of the data files of one table: <table>/ with all its folders, or <table>.parquet,
+       <table>.csv. Fails on a file that is neither Parquet nor CSV. #}
+    {% if target.type == "spark" %} {% do return(spark_source_files(table)) %} {% endif %}
+    {% set files, wrong = modules.life_stage.source_files(table) %}
+    {% do fail_all(wrong) %} {% do return(files) %}
+{% endmacro %}
+
 {% macro files_in_folders_like(table) %}
     {# Files of folders whose names begin like a table's, such as Spark's consents.parquet, which are never read. #}
-    {% if target.type == "spark" %} {% do return([]) %} {% endif %}
-    {% set folders = quoted([source_directory() ~ "/" ~ table ~ "*/" ~ "**"]) %}
-    {% do return(run_query("select file from glob(" ~ folders ~ ") order by file").columns[0].values() | list) %}
-{% endmacro %}
-
-{% macro signs_of_patterns() %}
-    {# The wildcard characters of file names; Spark reads several files as {one,other}. #}
-    {% do return("*?[{,}" if target.type == "spark" else "*?[") %}
-{% endmacro %}
-
-{% macro found_files(table) %}
-    {# SQL: all files of a table, in the folder of its name or beside it. #}
-    {% set location = source_directory() ~ "/" ~ table %}
-    {% if target.type == "spark" %} {% do return(spark_found_files(location)) %} {% endif %}
-    {% do return("select file from glob([" ~ quoted([location ~ "/" ~ "**", location ~ ".*"]) ~ "])") %}
+    {% do return([] if target.type == "spark" else modules.life_stage.files_in_folders_like(table)) %}
 {% endmacro %}
 
 {% macro file_versions(files) -%}
     {#- SQL: size and modification time of each file, as its version. -#}
     {%- if target.type == "spark" -%} {{ return(spark_file_versions(files)) }} {%- endif -%}
-    select filename as file, concat_ws(' ', size, epoch_us(last_modified)) as version
-    from read_blob([{{ quoted(files) }}])
+    {%- set rows = ["(cast(null as string), cast(null as string))"] -%}
+    {%- for file in modules.life_stage.file_versions(files).items() -%}
+        {%- do rows.append("(" ~ quoted(file) ~ ")") -%}
+    {%- endfor -%}
+    select file, version
+    from (values {{ rows | join(", ") }}) as listed(file, version)
+    where file is not null
 {%- endmacro %}
 
 {% macro read_files(files, table=none) -%}
@@ -81,23 +80,23 @@
         -#}
     {%- if target.type == "spark" -%} {{ return(spark_read_files(files, table)) }} {%- endif -%}
     {%- set options = "union_by_name = true, hive_partitioning = false, filename = 'source_file'" -%}
+    {%- set name = "substr(source_file, " ~ (source_directory() | length + 2) ~ ")" -%}
+    {%- set rows = "select * replace (" ~ name ~ " as source_file) from " -%}
     {%- set parquet, csv, parts = [], [], [] -%}
-    {%- for file in files -%}
-        {%- do (parquet if file.lower().endswith(".parquet") else csv).append(file) -%}
-    {%- endfor -%}
+    {%- for file in files -%} {%- do (parquet if file.lower().endswith(".parquet") else csv).append(file) -%} {%- endfor -%}
     {%- set groups = modules.life_stage.file_groups(parquet) if table else [{"files": parquet}] -%}
     {%- for group in groups if group.files -%}
-        {%- set rows = "read_parquet([" ~ quoted(group.files) ~ "], " ~ options ~ ")" -%}
-        {%- do parts.append(
-            in_contract(rows, table, group.types, "source_file") if table else "select * from " ~ rows
-        ) -%}
+        {%- set patterns = quoted(modules.life_stage.source_patterns(group.files)) -%}
+        {%- set relation = "read_parquet([" ~ patterns ~ "], binary_as_string = true, " ~ options ~ ")" -%}
+        {%- do parts.append(in_contract(relation, table, group.types, name) if table else rows ~ relation) -%}
     {%- endfor -%}
     {#- The empty frame has every column of the contract. -#}
     {%- if table and (csv or not parts) -%} {%- do parts.append(empty_frame(table)) -%} {%- endif -%}
     {%- if csv -%}
         {%- do parts.append(
-            "select * from read_csv(["
-            ~ quoted(csv)
+            rows
+            ~ "read_csv(["
+            ~ quoted(modules.life_stage.source_patterns(csv))
             ~ "], all_varchar = true, header = true, quote = '\"', escape = '\"', comment = '', "
             ~ options
             ~ ")"
@@ -181,7 +180,7 @@
 
 {% macro record_state(key, value) %}
     {# Statements that record a fact in project_state. #}
-    {% set text = "'" ~ value ~ "'" %}
+    {% set text = quoted([value]) %}
     {% if target.type == "spark" %} {% do return(spark_put(project_state(), {"key": key}, text)) %} {% endif %}
     {% do return(forget_state(key) + ["insert into " ~ project_state() ~ " values ('" ~ key ~ "', " ~ text ~ ")"]) %}
 {% endmacro %}

@@ -2,7 +2,7 @@
 
 Readers see a complete old or new set, never the working database. `published` is a link to the newest set in
 `published.sets`; the previous set stays until the next publication, for readers that have it open. Sets share unchanged
-files by hard links, so a published file is never written to.
+files by hard links, so a published file is never written to. Only files that the manifest of a set names are deleted.
 """
 
 import csv
@@ -12,16 +12,17 @@ import json
 import os
 import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
-from life_stage.paths import mart_paths, read_manifest
+from life_stage.paths import is_link_to_set, mart_paths, published, read_manifest, sets_of
 from life_stage.spark import on_spark
 
-VIEW_FILE = "life_stage.duckdb"
+VIEW_FILE, MANIFEST = "life_stage.duckdb", "manifest.json"
 DICTIONARY, DICTIONARY_COLUMNS = "dictionary.csv", ("mart", "column", "type", "description")
 SMALL = ("stages", "stage_totals", "stage_interests", "model_runs")  # also as CSV, for spreadsheets
 RUN_LOG = "model_runs"  # grows with every run, so its change alone does not cause a publication
@@ -48,7 +49,7 @@ def publish(marts: Marts, options: dict[str, str], descriptions: Descriptions | 
     options: `published` (the link's path); descriptions: from descriptions_of. An empty user_stages replaces nothing:
     there is no model. Raises as refuse_foreign.
     """
-    link = Path(options["published"]).absolute()
+    link = published(options["published"])
     refuse_foreign(link)
     if isinstance(marts["user_stages"], on_spark.Relation):
         return on_spark.with_files(marts, link.parent, lambda files: publish(files, options, descriptions))
@@ -63,8 +64,8 @@ def publish(marts: Marts, options: dict[str, str], descriptions: Descriptions | 
         manifest = write_set(files, link, {"run_id": run_id, **target}, manifest)
     if manifest is None:
         return SCHEMA.empty_table()
-    if not (link / VIEW_FILE).exists():
-        create_views(link, manifest)
+    if manifest.get("folder") != str(link.resolve()):
+        manifest = write_views(link.resolve(), manifest)
     rows = [
         {"mart": file.split("/")[0], "path": str(link / f"{file}.parquet"), "run_id": manifest["run_id"], **facts}
         for file, facts in manifest["files"].items()
@@ -90,14 +91,8 @@ def descriptions_of(marts: Marts, session: duckdb.DuckDBPyConnection | on_spark.
 
 def refuse_foreign(link: Path, outcome: str = "nothing was published") -> None:
     """Raise ValueError LS-PUB-001 if the link's path is occupied by anything but a link to a published set."""
-    is_ours = link.is_symlink() and link.readlink().parent.name == sets_of(link).name
-    if os.path.lexists(link) and not is_ours:
+    if os.path.lexists(link) and not is_link_to_set(link):
         raise ValueError(f"LS-PUB-001 {link} is not a link to marts: move it or set LIFE_STAGE_PUBLISHED; {outcome}")
-
-
-def sets_of(link: Path) -> Path:
-    """The folder of published sets, next to the link."""
-    return link.with_name(link.name + ".sets")
 
 
 def split_into_files(marts: Marts) -> tuple[Marts, dict[str, str]]:
@@ -134,10 +129,14 @@ def is_published(link: Path, manifest: dict | None, target: dict) -> bool:
     """True if the published set has the target's columns, descriptions and contents, and its files are intact."""
     if manifest is None or any(manifest.get(key) != value for key, value in target.items()):
         return False
-    files = {f"{name}.parquet": facts["sha256"] for name, facts in manifest["files"].items()}
-    files |= {f"{name}.csv": facts["csv_sha256"] for name, facts in manifest["files"].items() if name in SMALL}
-    files[DICTIONARY] = manifest.get("dictionary_sha256")
-    return all(is_intact(link / file, sha256) for file, sha256 in files.items())
+    return all(is_intact(link / file, sha256) for file, sha256 in digests(manifest).items())
+
+
+def digests(manifest: dict) -> dict[str, str | None]:
+    """{file: its digest} of the set, without the manifest itself."""
+    files = {f"{name}.parquet": facts.get("sha256") for name, facts in manifest["files"].items()}
+    files |= {f"{name}.csv": facts.get("csv_sha256") for name, facts in manifest["files"].items() if name in SMALL}
+    return files | {DICTIONARY: manifest.get("dictionary_sha256"), VIEW_FILE: manifest.get("views_sha256")}
 
 
 def is_intact(file: Path, sha256: str | None) -> bool:
@@ -151,28 +150,44 @@ def write_set(files: Marts, link: Path, facts: dict, previous: dict | None) -> d
     new = sets / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{facts['run_id'][:8]}"
     keep = {new.name, link.resolve().name}
     new.mkdir(parents=True)
-    if previous and any(previous.get(key) != facts[key] for key in ("columns", "descriptions")):
+    if previous and previous.get("columns") != facts["columns"]:
         previous = None
     try:
         manifest = fill_set(files, new, facts, link, previous)
-        # The views depend on columns, descriptions and paths; after a change they are created once the link is set.
-        if previous and mart_paths(previous) == mart_paths(manifest) and (link / VIEW_FILE).exists():
-            shutil.copyfile(link / VIEW_FILE, new / VIEW_FILE)
         swap_link(link, new)
     except BaseException:
-        shutil.rmtree(new, ignore_errors=True)
+        with suppress(OSError):
+            remove_set(new)
         raise
-    for old in sets.iterdir():
-        if old.is_dir() and old.name not in keep:
-            shutil.rmtree(old)
+    remove_sets(link, keep)
     return manifest
 
 
-def fill_set(files: Marts, folder: Path, facts: dict, link: Path, previous: dict | None) -> dict:
-    """Write the Parquet files in key order, small marts also as CSV, and last the manifest; returns it.
+def remove_sets(link: Path, keep: set[str]) -> None:
+    """Remove the sets but those of the names to keep."""
+    for old in sets_of(link).glob("*/"):
+        if old.name not in keep:
+            remove_set(old)
 
-    Intact files with the same contents are linked from the previous set.
+
+def remove_set(folder: Path) -> None:
+    """Remove the files that the set's manifest names, the manifest last; other files stay, with their folders."""
+    manifest = read_manifest(folder)
+    names = [] if manifest is None else [*digests(manifest), f"{VIEW_FILE}.new", f"{VIEW_FILE}.new.wal", MANIFEST]
+    for name in (f"{MANIFEST}.new", *names):
+        file = folder / name
+        file.unlink(missing_ok=True)
+        with suppress(OSError):  # the folder of the months, or the set, is not empty
+            file.parent.rmdir()
+
+
+def fill_set(files: Marts, folder: Path, facts: dict, link: Path, previous: dict | None) -> dict:
+    """Write the Parquet files in key order, small marts also as CSV, the views, and last the manifest; returns it.
+
+    Intact files with the same contents are linked from the previous set. A first manifest names the files alone, so
+    that a set that was never finished can be removed.
     """
+    write_manifest(folder, {"files": {name: {} for name in files}})
     unchanged = dict(previous["contents"].items() & facts["contents"].items()) if previous else {}
     written = {}
     for name, rows in files.items():
@@ -190,9 +205,15 @@ def fill_set(files: Marts, folder: Path, facts: dict, link: Path, previous: dict
     path = write_csv(DICTIONARY_COLUMNS, dictionary(facts["columns"], facts["descriptions"]), folder / DICTIONARY)
     facts = {**facts, "dictionary_sha256": sync_to_disk(path)["sha256"]}
     manifest = {**facts, "published_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "files": written}
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2))
-    sync_to_disk(folder / "manifest.json")
-    return manifest
+    return write_views(folder, manifest)
+
+
+def write_manifest(folder: Path, manifest: dict) -> None:
+    """Write the manifest of a set, by an atomic rename."""
+    unfinished = folder / f"{MANIFEST}.new"
+    unfinished.write_text(json.dumps(manifest, indent=2))
+    sync_to_disk(unfinished)
+    os.replace(unfinished, folder / MANIFEST)
 
 
 def link_intact(old: Path, new: Path, sha256: str) -> bool:
@@ -245,20 +266,28 @@ def swap_link(link: Path, folder: Path) -> None:
     os.replace(new_link, link)
 
 
-def create_views(link: Path, manifest: dict) -> None:
-    """Write a database file with one view per mart and its comments, in the storage format of DuckDB 1.0."""
-    unfinished = link / f"{VIEW_FILE}.new"
+def write_views(folder: Path, manifest: dict) -> dict:
+    """Write the set's view file, for the folder where the set is, and the manifest with its digest; returns it.
+
+    A database file with one view per mart and its comments, in the storage format of DuckDB 1.0. Its paths are
+    absolute: DuckDB has no others that do not depend on the reader's folder.
+    """
+    folder = folder.resolve()
+    unfinished = folder / f"{VIEW_FILE}.new"
     unfinished.unlink(missing_ok=True)
     with duckdb.connect() as connection:
         connection.execute(f"attach {sql_literal(unfinished)} as views (storage_version 'v1.0.0')")
         for name, path in mart_paths(manifest).items():
-            pattern = f"{glob.escape(str(link))}/{path}"
+            pattern = f"{glob.escape(str(folder))}/{path}"
             connection.execute(f"create view views.{name} as from read_parquet({sql_literal(pattern)})")
             for column, description in manifest.get("descriptions", {}).get(name, {}).items():
                 target = f'column views.{name}."{column}"' if column else f"view views.{name}"
                 connection.execute(f"comment on {target} is {sql_literal(description)}")
         connection.execute("detach views")
-    os.replace(unfinished, link / VIEW_FILE)
+    os.replace(unfinished, folder / VIEW_FILE)
+    manifest = {**manifest, "folder": str(folder), "views_sha256": sync_to_disk(folder / VIEW_FILE)["sha256"]}
+    write_manifest(folder, manifest)
+    return manifest
 
 
 def sql_literal(text: Path | str) -> str:

@@ -73,3 +73,5 @@ def test_placeholders_are_those_of_the_first_month_and_the_list_of_all():
     rows = [{"month": "2015-01-01", "input_hash": "a"}, {"month": "2015-02-01", "input_hash": "b"}]
     sql = sql_of_months("select date '__month__' where month in (__pending_months__)", rows)
     assert sql == "select date '2015-01-01' where month in (date '2015-01-01', date '2015-02-01')"
+    rows[0] |= {"files": "'a__month__.csv'"}
+    assert sql_of_months("__files__, '__month__'", rows) == "'a__month__.csv', '2015-01-01'", "a value is kept"

@@ -19,11 +19,14 @@ SANDBOXED = {"LIFE_STAGE_TARGET": "sandboxed", **KEY}
 
 @pytest.fixture(scope="module")
 def keyed(base, tmp_path_factory):
-    """A shop built with a key on the sandboxed target, uncompressed: copy it, never change it."""
+    """A shop built with a key, sandboxed, uncompressed, one month behind a link: copy it, never change it."""
     shop = copy_shop(base, tmp_path_factory.mktemp("keyed") / "shop")
     for path in shop.folder.glob("warehouse.duckdb*"):
         path.unlink()
     shop.published.unlink()
+    month = shop.source / "actions" / "month=2016-08"
+    month.rename(shop.folder / "elsewhere [1]")
+    month.symlink_to("../../elsewhere [1]")
     profiles = shop.folder / "profiles.yml"
     profiles.write_text(
         profiles.read_text().replace(

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import threading
 import time
@@ -13,9 +14,10 @@ import venv
 import duckdb
 import pytest
 
-from life_stage import publishing
+from life_stage import paths, publishing
+from life_stage.commands import command_line
 from life_stage.operations.erased_files import search_published, unpublish
-from life_stage.publishing import SMALL, publish
+from life_stage.publishing import SMALL, publish, refuse_foreign
 
 OLD_READER = """
 import duckdb, sys
@@ -84,9 +86,12 @@ def matches_manifest(folder):
     tables = {
         n: hashlib.sha256((folder / f"{n}.csv").read_bytes()).hexdigest() for n in SMALL if n in manifest["files"]
     }
-    return tables == {n: manifest["files"][n]["csv_sha256"] for n in tables} and files == {
-        name: facts["sha256"] for name, facts in manifest["files"].items()
-    }
+    views = hashlib.sha256((folder / "life_stage.duckdb").read_bytes()).hexdigest()
+    return (
+        views == manifest["views_sha256"]
+        and tables == {n: manifest["files"][n]["csv_sha256"] for n in tables}
+        and files == {name: facts["sha256"] for name, facts in manifest["files"].items()}
+    )
 
 
 def test_a_new_set_is_a_folder_of_its_own_behind_the_link(shop):
@@ -252,13 +257,27 @@ def test_a_link_to_a_missing_set_is_published_again(shop):
     assert matches_manifest(shop.published) and shop.users_of_view() == [("anna",)]
 
 
-def test_views_read_through_the_link(shop):
+def test_views_read_their_own_set(shop):
+    """A reader sees one set, until the second publication after it opened the views."""
     shop.publish()
     with duckdb.connect(shop.published / "life_stage.duckdb", read_only=True) as reader:
-        assert reader.sql("select user_id from user_stages").fetchall() == [("anna",)]
         shop.publish("('bea', 'infant', 0.9)")
-        assert reader.sql("select user_id from user_stages").fetchall() == [("bea",)]
+        assert reader.sql("select user_id from user_stages").fetchall() == [("anna",)]
     assert shop.users_of_view() == [("bea",)]
+
+
+def test_the_views_of_a_copied_set_read_the_copy_once_they_are_written_again(shop, tmp_path, capsys):
+    shop.publish()
+    copy = shutil.copytree(shop.published, tmp_path / "it's a [copy]")
+    shop.publish("('bea', 'infant', 0.9)")
+    command_line.main(["views", str(copy)])
+    assert "life_stage.duckdb" in capsys.readouterr().out
+    shutil.rmtree(shop.published.parent)
+    with duckdb.connect(copy / "life_stage.duckdb", read_only=True) as reader:
+        assert reader.sql("select user_id from user_stages").fetchall() == [("anna",)]
+    assert matches_manifest(copy)
+    with pytest.raises(SystemExit, match="LS-PUB-002"):
+        command_line.main(["views", str(tmp_path)])
 
 
 def test_an_added_column_is_in_the_views_after_the_publication(shop):
@@ -317,7 +336,14 @@ def test_column_descriptions_are_in_the_views_and_in_the_dictionary(shop):
 
 @pytest.mark.parametrize(
     "name",
-    ["stages.csv", "user_stages.parquet", "user_stage_months/2017-01.parquet", "dictionary.csv", "manifest.json"],
+    [
+        "stages.csv",
+        "user_stages.parquet",
+        "user_stage_months/2017-01.parquet",
+        "dictionary.csv",
+        "life_stage.duckdb",
+        "manifest.json",
+    ],
 )
 @pytest.mark.parametrize("damage", ["lost", "emptied", "changed"])
 def test_a_file_that_was_lost_or_damaged_is_published_again(shop, name, damage):
@@ -331,26 +357,25 @@ def test_a_file_that_was_lost_or_damaged_is_published_again(shop, name, damage):
         file.write_bytes(whole[:50] + b"\0" * 30 + whole[80:] if damage == "changed" else b"")
     shop.publish()
     mended = (shop.published / name).read_bytes()
-    assert matches_manifest(shop.published) and (name == "manifest.json" or mended == whole)
+    assert matches_manifest(shop.published) and (name in ("life_stage.duckdb", "manifest.json") or mended == whole)
 
 
-@pytest.mark.fault("Kills", "kill -9 between swap and view file", "next run creates the view file")
-def test_views_that_a_kill_left_out_are_made_by_the_next_run(shop):
+@pytest.mark.fault("Kills", "publication killed at any step", "its files are removed by the next, all else stays")
+@pytest.mark.parametrize("killed_in", ["fill_set", "write_csv", "write_views", "swap_link"])
+def test_files_of_a_killed_publication_are_removed_by_the_next(shop, monkeypatch, killed_in):
+    def kill(*_):
+        raise KeyboardInterrupt
+
     shop.publish()
-    (shop.published / "life_stage.duckdb").rename(shop.published / "life_stage.duckdb.new")
-    shop.publish()
-    assert shop.users_of_view() == [("anna",)]
-    assert not (shop.published / "life_stage.duckdb.new").exists()
-
-
-def test_files_of_a_killed_publication_are_removed_by_the_next(shop):
-    shop.publish()
-    litter = shop.published.with_name("published.sets") / "20170101T000000-killed00"
-    litter.mkdir()
-    (litter / "user_stages.parquet").write_bytes(b"half a fi")
-    shop.published.with_name("published.new").symlink_to("published.sets/20170101T000000-killed00")
+    with monkeypatch.context() as killed:
+        killed.setattr(publishing, "remove_set", lambda folder: None)
+        killed.setattr(publishing, killed_in, kill)
+        with pytest.raises(KeyboardInterrupt):
+            shop.publish("('bea', 'infant', 0.9)")
+    shop.published.with_name("published.new").symlink_to("published.sets/killed")
+    assert len(shop.sets()) == 2
     shop.publish("('bea', 'infant', 0.9)")
-    assert len(shop.sets()) == 2 and litter.name not in shop.sets()
+    assert len(shop.sets()) == 2 and matches_manifest(shop.published) and shop.users_of_view() == [("bea",)]
     assert sorted(path.name for path in shop.published.parent.iterdir()) == ["published", "published.sets"]
 
 
@@ -402,9 +427,81 @@ def test_a_path_given_relative_is_read_from_anywhere(tmp_path, monkeypatch):
 
 
 def test_the_folder_may_move_with_its_link(shop):
+    """The next publication writes the views again, and only them."""
     shop.publish()
-    moved = shop.published.parent.rename(shop.published.parent.with_name("moved"))
-    assert matches_manifest(moved / "published")
+    before = shop.published.resolve().name
+    shop.published = shop.published.parent.rename(shop.published.parent.with_name("moved")) / "published"
+    assert matches_manifest(shop.published)
+    shop.publish()
+    assert shop.sets() == [before] and matches_manifest(shop.published) and shop.users_of_view() == [("anna",)]
+
+
+def linked_folder(published):
+    """The folder by another name."""
+    link = published.parent.with_name("linked")
+    link.symlink_to(published.parent)
+    return link / published.name
+
+
+def linked_link(published):
+    """The link by another name."""
+    link = published.parent.parent / "www" / "marts"
+    link.parent.mkdir()
+    link.symlink_to(os.path.relpath(published, link.parent))
+    return link
+
+
+def linked_sets(published):
+    """The folder of the sets on another disk."""
+    sets = published.with_name("published.sets")
+    sets.rename(published.parent.with_name("disk"))
+    sets.symlink_to("../disk")
+    return published
+
+
+@pytest.mark.fault("Machine", "published path through links", "read and replaced as without them")
+@pytest.mark.parametrize("reach", [linked_folder, linked_link, linked_sets])
+def test_a_set_that_is_reached_by_a_link_is_replaced_and_erased_from(shop, reach):
+    shop.publish("('anna', 'newborn', 0.8), ('bea', 'infant', 0.9)")
+    link = paths.published(reach(shop.published))
+    shop.published, real = link, shop.published
+    shop.publish("('anna', 'newborn', 0.7), ('bea', 'infant', 0.9)")
+    assert link == real and link.is_symlink() and shop.users_of_view() == [("anna",), ("bea",)]
+    time.sleep(1)  # sets are named by the second
+    shop.connection.execute("create table erased as select 'bea' as user_id")
+    unpublish(shop.connection, link, "erased")
+    assert search_published(shop.connection, link, "erased") == 5
+    assert len(shop.sets()) == 1 and matches_manifest(link) and shop.users_of_view() == [("anna",)]
+
+
+def test_a_link_into_the_sets_of_another_link_is_left_alone(shop):
+    shop.publish()
+    other = shop.published.parent.with_name("other") / "published"
+    other.parent.mkdir()
+    other.symlink_to(shop.published.resolve())
+    with pytest.raises(ValueError, match="LS-PUB-001"):
+        refuse_foreign(paths.published(other))
+
+
+def test_a_search_that_finds_no_file_of_a_published_set_fails(shop):
+    shop.publish()
+    shop.connection.execute("create table erased as select 'bea' as user_id")
+    shutil.rmtree(shop.published.resolve())
+    with pytest.raises(ValueError, match="is published, but no file was found"):
+        search_published(shop.connection, shop.published, "erased")
+
+
+def test_files_that_no_manifest_names_stay_when_sets_are_removed(shop):
+    shop.publish()
+    first, sets = shop.published.resolve(), shop.published.with_name("published.sets")
+    (sets / "mine").mkdir()
+    for file in (first / "notes.txt", sets / "mine" / "user_stages.parquet"):
+        file.write_text("precious")
+    for name in ("bea", "cleo", "dora"):
+        shop.publish(f"('{name}', 'newborn', 0.8)")
+    assert [path.name for path in first.iterdir()] == ["notes.txt"]
+    assert [path.name for path in (sets / "mine").iterdir()] == ["user_stages.parquet"]
+    assert len(shop.sets()) == 4
 
 
 def test_the_view_file_is_written_in_the_format_of_duckdb_1_0(shop):

@@ -47,6 +47,25 @@ def test_a_missing_table_is_named(look, tmp_path):
     assert len(wrong) == 2 and "actions" in wrong[0] and "children" in wrong[1] and "LS-SRC-001" in wrong[0]
 
 
+def test_a_linked_source_is_ok_with_the_number_of_its_files_and_its_links(look, base, tmp_path):
+    (tmp_path / "disk").symlink_to(base.source)
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "actions").symlink_to("../disk/actions")
+    for table in ("items", "children"):
+        (tmp_path / "shop" / f"{table}.parquet").symlink_to(base.source / f"{table}.parquet")
+    ok = [str(found) for found in look(source=tmp_path / "shop") if found.is_ok]
+    n_files = len(list(base.source.glob("actions/**/*.parquet")))
+    assert f"ok      {n_files} files of actions in {tmp_path / 'shop'}, through the links actions" in ok
+
+
+def test_a_link_to_nothing_is_named(look, tmp_path):
+    (tmp_path / "source").mkdir()
+    for table in ("actions", "items", "children"):
+        (tmp_path / "source" / f"{table}.csv").symlink_to("lost.csv")
+    wrong = [str(finding) for finding in look(source=tmp_path / "source") if not finding.is_ok]
+    assert len(wrong) == 3 and "LS-SRC-004 actions.csv is a link to nothing" in wrong[0]
+
+
 def test_an_occupied_publication_path_is_named(look, tmp_path):
     (tmp_path / "mine").mkdir()
     (wrong,) = (finding for finding in look(published=tmp_path / "mine") if not finding.is_ok)

@@ -15,7 +15,7 @@ from project import PROJECT, Shop, assert_same, copy_shop, make_shop, pin_model
 
 from life_stage.engine import unchanged
 
-RUN = {"model_runs", "build_log", "published_marts"}  # differ by run
+RUN = {"model_runs", "build_log", "project_state", "published_marts"}  # differ by run or folder
 # Hold every search term ever seen.
 TERMS = {"search_terms", "search_words", "text_ages", "search_term_features", "term_feature_index"}
 

@@ -161,3 +161,37 @@ def test_a_migration_that_fails_changes_nothing(version_2, tmp_path):
     before = shop.contents()
     assert shop.operate("migrate").exit_code != 0
     assert shop.contents() == before
+
+
+VERSION_7 = "update project_state set value = '7' where key = 'state_version'"
+HASH_OF_FILES = "sum(hash(file, version, occurred_month, n_rows)::hugeint)::varchar"
+
+
+@pytest.mark.parametrize("source", ["source", "{}/source"])
+def test_names_of_files_become_relative_and_no_month_is_staged_again(shop, source):
+    """State version 8."""
+    place = source.format(shop.folder)
+    shop.change(
+        VERSION_7,
+        "delete from project_state where key like 'source%'",
+        f"update source_file_months set file = '{place}/' || file",
+        f"update stg_action_rows set source_file = '{place}/' || source_file",
+        f"""update build_log set input_hash = files.hash || ' over'
+            from (select month, {HASH_OF_FILES} as hash from source_file_months group by month) as files
+            where files.month = build_log.month and model in ('stg_action_rows', 'action_months')""",
+    )
+    before = {model: shop.run_of_months(model) for model in ("stg_action_rows", "action_months", "user_month_features")}
+    refused = shop.operate("migrate", environment={"LIFE_STAGE_SOURCE": "elsewhere"})
+    assert (
+        refused.exit_code != 0
+        and f"LS-SRC-005 this warehouse was built from another source, which held {place}" in (refused.output)
+    )
+    assert shop.operate("migrate", environment={"LIFE_STAGE_SOURCE": place}).exit_code == 0
+    shop.build(only="+user_month_features")
+    assert {model: shop.run_of_months(model) for model in before} == before
+    names = "select distinct source_file from stg_action_rows where source_file not like 'actions/%'"
+    assert (
+        shop.query(names) == []
+        and shop.query(names.replace("source_file", "file").replace("stg_action_rows", "source_file_months")) == []
+    )
+    assert len(shop.query("from project_state where key like 'source%'")) == 2

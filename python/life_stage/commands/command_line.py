@@ -14,7 +14,7 @@ from pathlib import Path
 import duckdb
 from dbt_common.exceptions import DbtRuntimeError
 
-from life_stage import paths
+from life_stage import paths, publishing
 from life_stage.engine.pseudonyms import key_of
 from life_stage.operations import backup
 
@@ -59,6 +59,8 @@ def parser() -> argparse.ArgumentParser:
     saving.add_argument("--into", type=Path, default="warehouse/backups", metavar="FOLDER", help="default: %(default)s")
     restoring = command("restore", restore, "replace the warehouse by a backup; the replaced one is kept")
     restoring.add_argument("copy", type=Path, metavar="FILE", help="a file that backup wrote")
+    viewing = command("views", write_views_of, "write the view file of a published set that was copied or moved")
+    viewing.add_argument("folder", type=Path, metavar="FOLDER", help="the copy")
     return root
 
 
@@ -83,6 +85,15 @@ def write_pseudonyms(given: argparse.Namespace) -> None:
 def save(given: argparse.Namespace) -> None:
     """Save the warehouse."""
     print(f"saved {paths.warehouse()} as {backup.save(paths.warehouse(), given.into)}")
+
+
+def write_views_of(given: argparse.Namespace) -> None:
+    """Write the views of a copied set."""
+    manifest = paths.read_manifest(given.folder)
+    if manifest is None:
+        raise ValueError(f"LS-PUB-002 {given.folder} is no published set: name a folder with its manifest.json")
+    publishing.write_views(given.folder, manifest)
+    print(f"wrote {given.folder / publishing.VIEW_FILE}")
 
 
 def restore(given: argparse.Namespace) -> None:

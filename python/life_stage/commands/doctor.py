@@ -38,11 +38,15 @@ def findings(project: Path, source: Path, warehouse: Path, published: Path) -> I
     others = other_versions(project / "requirements.lock")
     yield Finding(f"{others or 'the locked'} versions of packages", not others, "remove .venv and run make demo")
     for table in TABLES:
-        files = [path for path in [*source.glob(f"{table}.*"), *(source / table).rglob("*.*")] if path.is_file()]
+        files, wrong = paths.source_files(table, source)
+        links = ", ".join(paths.links_to(files, source))
         yield Finding(
-            f"{len(files)} files of {table} in {source}", bool(files), "LS-SRC-001 set LIFE_STAGE_SOURCE, or add it"
+            f"{len(files)} files of {table} in {source}" + f", through the links {links}" * bool(links),
+            bool(files) and not wrong,
+            "; ".join(wrong) or "LS-SRC-001 set LIFE_STAGE_SOURCE, or add it",
         )
-    size = sum(path.stat().st_size for path in source.rglob("*") if path.is_file())
+    places = [source / name for name in paths.files_within(source)]
+    size = sum(place.stat().st_size for place in places if place.exists())
     parent = next(folder for folder in warehouse.absolute().parents if folder.exists())
     free = shutil.disk_usage(parent).free
     yield Finding(
@@ -60,7 +64,7 @@ def findings(project: Path, source: Path, warehouse: Path, published: Path) -> I
     for message in () if holder else failed_checks(warehouse):
         yield Finding("newest delivery", False, message)
     try:
-        refuse_foreign(published.absolute())
+        refuse_foreign(published)
         yield Finding(f"{published} is free or a link to marts", True)
     except ValueError as error:
         yield Finding(str(published), False, str(error))

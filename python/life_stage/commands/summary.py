@@ -1,5 +1,6 @@
 """Summary of the last run: warehouse, row counts, stages, accuracy, published files."""
 
+import glob
 import sys
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import duckdb
 import pandas as pd
 
 from life_stage import paths
-from life_stage.paths import mart_paths, read_manifest
+from life_stage.paths import mart_paths, read_manifest, shown
+from life_stage.publishing import sql_literal
 
 ACCURACY = """
     with newest as (from stage_accuracy where cohort = 'all' and period <> 'all' qualify period = max(period) over ())
@@ -24,7 +26,7 @@ CHILDLESS = """
 """
 ON_TRUTH = """
     with children as (
-        select cast(user_id as string) as user_id, birth_date from read_parquet('{truth}')
+        select cast(user_id as string) as user_id, birth_date from read_parquet({truth})
     ),
     rows as (
         select user_stages.user_id, source, exists (
@@ -61,14 +63,16 @@ def summary(warehouse: Path, published: Path, source: Path) -> str:
         childless = connection.sql(CHILDLESS).fetchall()
         truth = source / "truth" / "children.parquet"
         has_truth = is_simulated(source) and truth.exists()
-        on_truth = connection.sql(ON_TRUTH.format(truth=truth)).fetchall() if has_truth else []
+        on_truth = (
+            connection.sql(ON_TRUTH.format(truth=sql_literal(glob.escape(str(truth))))).fetchall() if has_truth else []
+        )
         checks = connection.sql(CHECKS).fetchall()[0]
         n_rows, n_rejected, n_duplicates = connection.sql(
             "select sum(n_rows), sum(n_rejected), sum(n_duplicates) from action_months"
         ).fetchall()[0]
     lines = [
-        f"Warehouse   {warehouse} (model_runs, month_calendar, stg_rejected_actions, ...)",
-        f"Rows        {n_rows or 0:,.0f} of {source}, {n_rejected or 0:,.0f} rejected,"
+        f"Warehouse   {shown(warehouse)} (model_runs, month_calendar, stg_rejected_actions, ...)",
+        f"Rows        {n_rows or 0:,.0f} of {shown(source)}, {n_rejected or 0:,.0f} rejected,"
         f" {n_duplicates or 0:,.0f} duplicates",
         checks_line(*checks),
     ]
@@ -114,7 +118,7 @@ def summary(warehouse: Path, published: Path, source: Path) -> str:
     manifest = read_manifest(published)
     if manifest is None:
         return "\n".join([*lines, "Published   nothing"])
-    lines.append(f"Published   {published} by run {manifest['run_id'][:8]}:")
+    lines.append(f"Published   {shown(published)} by run {manifest['run_id'][:8]}:")
     for name, path in mart_paths(manifest).items():
         files = {file: facts for file, facts in manifest["files"].items() if file.split("/")[0] == name}
         also = f", and as {name}.csv" if any("csv_bytes" in facts for facts in files.values()) else ""

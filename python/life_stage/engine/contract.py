@@ -6,10 +6,11 @@ macros/sources.sql calls these functions through the modules of dbt's Jinja cont
 import re
 from collections import defaultdict
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import duckdb
+
+from life_stage import paths
 
 FAMILIES = {  # by the beginning of DuckDB's and Spark's names of types, in this order
     "nested": r"STRUCT|MAP|JSON|VARIANT|OBJECT",
@@ -77,24 +78,20 @@ def wrong_columns(table: str, where: str, types: dict[str, str], contract: list[
 
 
 def file_groups(files: list[str]) -> list[dict[str, Any]]:
-    """Files that can be read at once, because their columns have the same types: [{files, types, is_csv}].
+    """Parquet files of the source that can be read at once, as their columns have the same types: [{files, types}].
 
     DuckDB would read whole numbers beside decimals as decimals, and lose their last digits.
     """
     groups = defaultdict(list)
-    for file in files:
-        groups[columns_of(file, Path(file).stat().st_mtime_ns)].append(file)
-    return [{"files": found, "types": dict(columns), "is_csv": is_csv(found[0])} for columns, found in groups.items()]
-
-
-def is_csv(file: str) -> bool:
-    """True for CSV, false for Parquet."""
-    return not file.lower().endswith(".parquet")
+    for file, pattern in zip(files, paths.source_patterns(files), strict=True):
+        groups[columns_of(pattern, (paths.source() / file).stat().st_mtime_ns)].append(file)
+    return [{"files": found, "types": dict(columns)} for columns, found in groups.items()]
 
 
 @lru_cache(maxsize=None)
-def columns_of(file: str, _version: int) -> tuple[tuple[str, str], ...]:
-    """Names in lower case and types of a file's columns. CSV: all are text, so files of any columns are one group."""
+def columns_of(pattern: str, _version: int) -> tuple[tuple[str, str], ...]:
+    """Names in lower case and types of a file's columns."""
     with duckdb.connect() as connection:
-        described = connection.execute("describe select * from read_parquet(?)", [file]).fetchall()
+        sql = "describe select * from read_parquet(?, binary_as_string = true)"
+        described = connection.execute(sql, [pattern]).fetchall()
     return tuple((name.lower(), type_name) for name, type_name, *_ in described)

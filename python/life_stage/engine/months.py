@@ -6,6 +6,7 @@ create the empty table), and further placeholders of the model's SQL. A node is 
 """
 
 import hashlib
+import re
 from typing import Any
 
 Row = dict[str, Any]
@@ -66,11 +67,13 @@ def pending(rows: list[Row], built: dict[str, str]) -> list[Row]:
 
 
 def sql_of_months(sql: str, rows: list[Row]) -> str:
-    """The model's SQL with placeholders replaced by the values of its first month, and by the list of its months."""
+    """The model's SQL with placeholders replaced by the values of its first month, and by the list of its months.
+
+    A value may look like a placeholder, as the name of a file does.
+    """
     months = ", ".join(f"date '{row['month']}'" for row in rows)
-    for name, value in {**rows[0], "pending_months": months}.items():
-        sql = sql.replace(f"__{name}__", str(value))
-    return sql
+    values = {f"__{name}__": str(value) for name, value in {**rows[0], "pending_months": months}.items()}
+    return re.sub("|".join(values), lambda found: values[found[0]], sql)
 
 
 def keeps_state(month: str) -> bool:

@@ -3,14 +3,14 @@
 A dbt plugin, so that the restriction holds for every dbt command.
 """
 
-from pathlib import Path
+import glob
 from typing import Any
 
 import duckdb
 from dbt.adapters.duckdb.plugins import BasePlugin
 
 from life_stage import paths
-from life_stage.publishing import sets_of, sql_literal
+from life_stage.publishing import sql_literal
 
 
 class Plugin(BasePlugin):
@@ -21,12 +21,14 @@ class Plugin(BasePlugin):
 
     def configure_connection(self, conn: duckdb.DuckDBPyConnection) -> None:
         """Set the restrictions globally, because sessions cannot change settings afterwards."""
-        source = paths.source()
-        published = paths.published()
-        warehouse = self.creds.path + ".tmp" if self.creds else ""
-        allowed = [source, sets_of(published), Path(warehouse), Path("seeds")]
+        source, warehouse = paths.source(), paths.resolved(self.creds.path + ".tmp" if self.creds else "")
+        linked = [paths.resolved(source / link) for link in paths.links_to(paths.files_within(source), source)]
+        folders = [source, paths.sets_of(paths.published()), warehouse, paths.resolved("seeds"), *linked]
+        # A file is checked by its pattern and by its path.
+        allowed = {path for folder in folders for path in (f"{folder}/", f"{glob.escape(str(folder))}/")}
+        files = [str(place) for place in linked if place.is_file()]
         conn.execute("set global TimeZone = 'UTC'")
-        folders = [sql_literal(f"{path}/") for folder in allowed for path in {folder, folder.absolute()}]
-        conn.execute(f"set allowed_directories = [{', '.join(folders)}]")
+        conn.execute(f"set allowed_directories = [{', '.join(map(sql_literal, allowed))}]")
+        conn.execute(f"set allowed_paths = [{', '.join(map(sql_literal, files))}]")
         conn.execute("set enable_external_access = false")
         conn.execute("set lock_configuration = true")

@@ -53,9 +53,9 @@ def inputs_digest(project: Path, variables: dict[str, str]) -> str:
     has_consents = any(source.glob("consents*"))
     now = datetime.now(ZoneInfo(variables["business_timezone"]))
     parts = [project_digest(project, SETTINGS + NODES), f"{now:{'%Y-%m-%d' if has_consents else '%Y-%m'}}"]
-    for file in files_of(source, ("**/*",)):
-        facts = file.stat()
-        parts.append(f"{file} {facts.st_size} {facts.st_mtime_ns}")
+    for name in paths.files_within(source):
+        facts = (source / name).stat() if (source / name).exists() else None
+        parts.append(f"{name} {facts and (facts.st_size, facts.st_mtime_ns)}")
     return hashlib.md5("\n".join(parts).encode()).hexdigest()
 
 
@@ -76,7 +76,9 @@ def nothing_new(project: Path) -> str | None:
     is_there = link.is_symlink() and manifest is not None and paths.warehouse().exists()
     if is_there and not variables["source"]["schema"] and known == {"digest": digest, "set": os.readlink(link)}:
         checked = datetime.fromtimestamp(notes_of(link).stat().st_mtime, UTC)
-        return f"Nothing new since {checked:%Y-%m-%d %H:%M} UTC: {link} is that of {manifest['published_at']}"
+        return (
+            f"Nothing new since {checked:%Y-%m-%d %H:%M} UTC: {paths.shown(link)} is that of {manifest['published_at']}"
+        )
     link.parent.mkdir(parents=True, exist_ok=True)
     notes_of(link, ".pending").write_text(digest)
     return None

@@ -28,12 +28,12 @@ class Plugin(BasePlugin):
     def initialize(self, plugin_config: dict[str, Any]) -> None:
         """Check the path of the published link, then lock the warehouse unless it is in memory."""
         try:
-            refuse_foreign(paths.published().absolute(), "nothing was changed")
+            refuse_foreign(paths.published(), "nothing was changed")
         except ValueError as error:
             raise DbtRuntimeError(str(error)) from None
         explain_engine_errors()
         if self.creds is not None and self.creds.path != ":memory:":
-            warehouse = Path(self.creds.path).resolve()
+            warehouse = paths.resolved(self.creds.path)
             take_lock(warehouse)
             refuse_unusable(warehouse)
 

@@ -18,6 +18,7 @@ from dbt.adapters.duckdb.utils import TargetConfig
 from dbt_common.exceptions import DbtRuntimeError
 
 from life_stage.engine.engine_errors import explained
+from life_stage.paths import resolved
 from life_stage.publishing import sql_literal
 
 MODULES = {
@@ -45,7 +46,7 @@ class Plugin(BasePlugin):
         try:
             session = handle.cursor()
             session.execute(f'use "{self.creds.database}"."{self.creds.schema}"')
-            warehouse = Warehouse(session, Path(self.creds.path).resolve(), **given["facts"])
+            warehouse = Warehouse(session, resolved(self.creds.path), **given["facts"])
             module = importlib.import_module(f"{__name__}.{MODULES[operation]}")
             getattr(module, operation)(warehouse, **given["arguments"])
         except (OSError, ValueError, duckdb.Error) as error:
@@ -79,6 +80,13 @@ class Warehouse:
         """Run the statements one by one."""
         for statement in statements:
             self.session.execute(statement)
+
+    def read_source(self, statement: str) -> None:
+        """Run a statement that reads files of the source; raises ValueError LS-SRC-006 with the file that cannot be."""
+        try:
+            self.session.execute(statement)
+        except duckdb.Error as error:
+            raise ValueError(explained(str(error), statement)) from None
 
     def values(self, sql: str, *parameters: object) -> list[Any]:
         """The first column of a query."""

@@ -4,6 +4,7 @@ DuckDB keeps deleted rows in freed blocks, so only a new file is free of them. I
 one. `users` is the name of a table of their ids.
 """
 
+import glob
 import html
 import os
 import shutil
@@ -11,8 +12,8 @@ from pathlib import Path
 
 import duckdb
 
-from life_stage.paths import read_manifest
-from life_stage.publishing import content_hash, sets_of, sql_literal, write_set
+from life_stage.paths import read_manifest, sets_of
+from life_stage.publishing import content_hash, remove_sets, sql_literal, write_set
 
 TEXTS = """
     select schema_name, table_name, column_name, schema_name = current_schema() and column_name = 'user_id'
@@ -26,21 +27,24 @@ def unpublish(session: duckdb.DuckDBPyConnection, link: Path, users: str) -> Non
     """Replace the published set by one without the users; remove older sets, and the report if it names a user."""
     manifest = read_manifest(link)
     if manifest is not None:
-        old = {name: session.read_parquet(str(link.resolve() / f"{name}.parquet")) for name in manifest["files"]}
+        old = {name: read(session, link.resolve() / f"{name}.parquet") for name in manifest["files"]}
         new = {name: rows.filter(f"user_id not in (select user_id from {users})") for name, rows in with_users(old)}
         new = {name: rows for name, rows in new.items() if rows.shape[0] != old[name].shape[0]}
         if new:
             contents = manifest["contents"] | {name: content_hash(rows) for name, rows in new.items()}
             facts = {key: manifest[key] for key in ("run_id", "columns", "descriptions")} | {"contents": contents}
             write_set(old | new, link, facts, manifest)
-    for folder in sets_of(link).glob("*/"):
-        if folder != link.resolve():
-            shutil.rmtree(folder)
+    remove_sets(link, {link.resolve().name})
     report = link.with_name(link.name + ".html")
     names = [html.escape(user) for (user,) in session.execute(f"select user_id from {users}").fetchall()]
     for file in (report, report.with_name(report.name + ".new")):
         if file.exists() and any(f"User {name}," in file.read_text(encoding="utf-8") for name in names):
             file.unlink()
+
+
+def read(session: duckdb.DuckDBPyConnection, file: Path) -> duckdb.DuckDBPyRelation:
+    """The rows of one file, whatever its name."""
+    return session.read_parquet(glob.escape(str(file)))
 
 
 def with_users(files: dict[str, duckdb.DuckDBPyRelation]) -> list[tuple[str, duckdb.DuckDBPyRelation]]:
@@ -102,9 +106,11 @@ def search_tables(session: duckdb.DuckDBPyConnection, users: str) -> int:
 
 
 def search_published(session: duckdb.DuckDBPyConnection, link: Path, users: str) -> int:
-    """Search every published file; returns their number, raises ValueError where one contains a user."""
+    """Search every published file; returns their number, raises ValueError if there is none or one contains a user."""
     files = sorted(sets_of(link).rglob("*.parquet"))
-    for name, mart in with_users({str(file): session.read_parquet(str(file)) for file in files}):
+    if link.is_symlink() and not files:
+        raise ValueError(f"{link} is published, but no file was found in {sets_of(link)}")
+    for name, mart in with_users({str(file): read(session, file) for file in files}):
         if mart.filter(f"user_id in (select user_id from {users})").shape[0]:
             raise ValueError(f"{name} still contains the user")
     return len(files)

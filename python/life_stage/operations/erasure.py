@@ -59,7 +59,7 @@ def erase(warehouse: Warehouse, users: list[str], cleaned: str, stored: str) -> 
     Tombstones are digests of ids in tables, because digests of plain ids can be guessed. Raises ValueError LS-ERA-001
     without an id, LS-ERA-002 if a file cannot be replaced.
     """
-    session, link = warehouse.session, paths.published().absolute()
+    session, link = warehouse.session, paths.published()
     session.execute("create temp table given_users as select unnest(?::varchar[]) as user_id", [users])
     named = f"select {stored} as user_id from given_users"
     if stored != cleaned:  # with a key
@@ -86,7 +86,7 @@ def erase_without_consent(warehouse: Warehouse, consenting: str, purpose: str, m
     an incomplete file looks like many revocations, also one that loses some users every day.
     """
     session = warehouse.session
-    session.execute(f"create temp table consenting_users as {consenting}")
+    warehouse.read_source(f"create temp table consenting_users as {consenting}")
     sql = "select coalesce(sum(hash(user_id)::hugeint)::varchar, 'nobody') from consenting_users"
     (consents,) = warehouse.values(sql)
     if warehouse.recorded("consents") == consents:
@@ -130,7 +130,7 @@ def erase_rows(
     session = warehouse.session
     warehouse.run(warehouse.created)
     try:
-        unpublish(session, paths.published().absolute(), USERS)
+        unpublish(session, paths.published(), USERS)
     except (OSError, ValueError, duckdb.Error) as error:
         raise ValueError(f"LS-ERA-002 {error}: {BEFORE}") from None
     tables = warehouse.tables_with("user_id")

@@ -4,7 +4,11 @@ Every change of stored columns or their meaning needs a new version; a test comp
 (macro `state_version`).
 """
 
+import os
+
 from life_stage.operations import Warehouse
+from life_stage.paths import SOURCE, source_identity
+from life_stage.publishing import sql_literal
 
 Step = tuple[str, str]  # a table, "" for none, and a statement that runs if the table exists
 
@@ -89,7 +93,10 @@ def migrate(warehouse: Warehouse, found: int, wanted: int, **columns: list[str] 
                 kind = warehouse.values(KIND, table)
                 if kind or not table:
                     warehouse.session.execute(statement.format(table=table, kind="".join(kind)))
+        refuse_absolute_names(warehouse)
         warehouse.record("state_version", wanted)
+        for key, place in source_identity().items():
+            warehouse.record(key, place)
     print(f"Migrated the stored tables from version {found} to version {wanted}.")
 
 
@@ -163,6 +170,17 @@ def versions(
             *(unrecord(name) for name in LIMITS),
             ("", "delete from build_log where month = date '1970-01-01'"),
         ],
+        # Names of files are relative to the source; ids are compared with other months. All months are staged again, and
+        # none is scored again, because its actions are the same.
+        8: [
+            relative_names("source_file_months", "file"),
+            relative_names("stg_action_rows", "source_file"),
+            add_column("stg_action_rows", "is_conflicting", "boolean"),
+            add_column("action_months", "n_conflicting", "bigint"),
+            add_column("action_synonyms", "log", "string"),
+            add_column("rejection_reasons", "remedy", "string"),
+            *((table, "drop table {table}") for table in ("stg_child_rows", "stg_item_rows")),
+        ],
     }
 
 
@@ -171,6 +189,29 @@ def first_month(warehouse: Warehouse) -> str:
     log = "build_log" if warehouse.has("build_log") else "built_months"
     limits = f"select coalesce(max(month), date '0001-01-01')::varchar from {log} where list_contains(?, model)"
     return warehouse.values(limits, list(LIMITS))[0]
+
+
+def relative_names(table: str, column: str) -> Step:
+    """A step that removes the source from names of files, as LIFE_STAGE_SOURCE or DuckDB spelled it."""
+    spellings = {os.environ.get("LIFE_STAGE_SOURCE") or SOURCE, *source_identity().values()}
+    names = column
+    for spelling in sorted(spellings, key=len):
+        prefix = sql_literal(f"{spelling.rstrip('/')}/").replace("{", "{{").replace("}", "}}")
+        names = f"if(starts_with({column}, {prefix}), substr({column}, length({prefix}) + 1), {names})"
+    return table, f"alter table {{table}} alter column {column} type string using {names}"
+
+
+def refuse_absolute_names(warehouse: Warehouse) -> None:
+    """Raise ValueError LS-SRC-005 if a name of a file is not relative to the source."""
+    if not warehouse.has("source_file_months"):
+        return
+    sql = "select min(file) from source_file_months where not regexp_matches(file, '^actions([/.]|$)')"
+    (file,) = warehouse.values(sql)
+    if file is not None:
+        raise ValueError(
+            f"LS-SRC-005 this warehouse was built from another source, which held {file}: set LIFE_STAGE_SOURCE as in"
+            " the last run; nothing was changed"
+        )
 
 
 def add_column(table: str, name: str, type_: str) -> Step:

@@ -120,7 +120,7 @@ def main() -> None:
         n_charts = write(warehouse, report, is_simulated(paths.source()))
     except duckdb.Error as error:
         sys.exit(f"LS-SUM-002 no report of {warehouse} can be written: {error}: run make build first")
-    print(f"Report      {report} ({n_charts} charts)")
+    print(f"Report      {paths.shown(report)} ({n_charts} charts)")
 
 
 if __name__ == "__main__":

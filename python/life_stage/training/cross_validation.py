@@ -5,13 +5,13 @@ one registered child whose age at the month's end lies in a stage.
 """
 
 import argparse
-import os
 
 import duckdb
 import numpy as np
 import pandas as pd
 from scipy.sparse import csr_matrix
 
+from life_stage import paths
 from life_stage.filtering.birth_months import softmax
 from life_stage.training import regression
 
@@ -74,8 +74,7 @@ def main() -> None:
     parser.add_argument("--min-support", type=int, default=1, help="user-months a feature must occur in")
     parser.add_argument("--inverse-penalty", type=float, default=0.3, help="C of the regression")
     options = parser.parse_args()
-    warehouse = os.environ.get("LIFE_STAGE_WAREHOUSE", "warehouse/life_stage.duckdb")
-    with duckdb.connect(warehouse, read_only=True) as connection:
+    with duckdb.connect(paths.warehouse(), read_only=True) as connection:
         rows = connection.sql(ROWS).df()
         features = connection.execute(FEATURES, [options.min_support]).df()
         stages = tuple(stage for (stage,) in connection.sql("select stage from stages order by stage_no").fetchall())

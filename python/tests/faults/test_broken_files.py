@@ -24,7 +24,7 @@ def flipped(contents: bytes) -> bytes:
         pytest.param(
             "few.csv",
             lambda _: csv(3, "x,u1,2017-02-03 10:00:00,click,1,one,more"),
-            "source/actions/few.csv is empty, or its rows differ in their number of columns",
+            "LS-SRC-006 actions/few.csv is empty, or its rows differ in their number of columns",
             marks=pytest.mark.fault(
                 "Files and columns", "empty, truncated, damaged, ragged or non-UTF-8 file", "LS-SRC-006, no change"
             ),
@@ -32,7 +32,7 @@ def flipped(contents: bytes) -> bytes:
         pytest.param(
             "many.csv",
             lambda _: csv(30_000, "x,u1"),
-            "Line: 30002",
+            "LS-SRC-006 actions/many.csv cannot be read: Invalid Input Error: CSV Error on Line: 30002",
             marks=[
                 pytest.mark.fault(
                     "Files and columns",
@@ -45,7 +45,7 @@ def flipped(contents: bytes) -> bytes:
         pytest.param(
             "none.csv",
             lambda _: b"",
-            "source/actions/none.csv is empty, or",
+            "LS-SRC-006 actions/none.csv is empty, or",
             marks=[
                 pytest.mark.fault(
                     "Files and columns", "empty, truncated, damaged, ragged or non-UTF-8 file", "LS-SRC-006, no change"
@@ -56,7 +56,7 @@ def flipped(contents: bytes) -> bytes:
         pytest.param(
             "none.parquet",
             lambda _: b"",
-            "source/actions/none.parquet",
+            "LS-SRC-006 actions/none.parquet cannot be read",
             marks=pytest.mark.fault(
                 "Files and columns", "empty, truncated, damaged, ragged or non-UTF-8 file", "LS-SRC-006, no change"
             ),
@@ -64,7 +64,7 @@ def flipped(contents: bytes) -> bytes:
         pytest.param(
             "latin.csv",
             lambda _: csv(3, "x,ü,2017-02-03 10:00:00,click,1").decode().encode("latin-1"),
-            "source/actions/latin.csv",
+            "LS-SRC-006 actions/latin.csv cannot be read",
             marks=[
                 pytest.mark.fault(
                     "Files and columns", "empty, truncated, damaged, ragged or non-UTF-8 file", "LS-SRC-006, no change"
@@ -75,7 +75,7 @@ def flipped(contents: bytes) -> bytes:
         pytest.param(
             FEBRUARY,
             lambda contents: contents[: len(contents) // 2],
-            FEBRUARY,
+            f"LS-SRC-006 actions/{FEBRUARY} cannot be read",
             marks=[
                 pytest.mark.fault(
                     "Files and columns", "empty, truncated, damaged, ragged or non-UTF-8 file", "LS-SRC-006, no change"
@@ -86,7 +86,7 @@ def flipped(contents: bytes) -> bytes:
         pytest.param(
             FEBRUARY,
             flipped,
-            FEBRUARY,
+            f"LS-SRC-006 actions/{FEBRUARY} cannot be read",
             marks=[
                 pytest.mark.fault(
                     "Files and columns", "empty, truncated, damaged, ragged or non-UTF-8 file", "LS-SRC-006, no change"

@@ -161,7 +161,6 @@ def test_a_bot_changes_nothing_for_others(base, new_shop):
         ("Out of Memory Error: failed to allocate data of size 2.0 MiB (26.7 MiB/28.6 MiB used)", "LS-RUN-004"),
         ("Corrupt database file: computed checksum 1 does not match stored checksum 2 in block 3", "LS-RUN-005"),
         ("Invalid Input Error: CSV Error on Line: 3", "LS-SRC-006"),
-        ("Invalid Input Error: File 'x' too small to be a Parquet file", "LS-SRC-006"),
         ("Invalid Input Error: LS-SRC-007 900 of 1000 rows of actions in x.parquet", "LS-SRC-007"),
         ('Catalog Error: Table with name "x" does not exist', "Catalog Error"),
     ],
