@@ -4,7 +4,8 @@
         columns: {name: [raw value, value]}; an id has a value of none: it is unreadable if it lost digits. -#}
     concat_ws(
         ' '
-        {% for name, (raw, value) in columns.items() %},
+        {% for name, (raw, value) in columns.items() %}
+            ,
             {% if value is none %} case when {{ has_lost_digits(raw) }} then '-{{ name }}' end
             {% else %}
                 case
@@ -67,7 +68,13 @@
             {% endfor %}
         ),
         by_reason as (
-            select measure, value, reasons, sum(n_found) as n_reason, min(example) as example, max(example) as other_example
+            select
+                measure,
+                value,
+                reasons,
+                sum(n_found) as n_reason,
+                min(example) as example,
+                max(example) as other_example
             from grouped
             where n_found > 0
             group by measure, value, reasons
@@ -84,23 +91,34 @@
                 sums.n_found,
                 cast(null as double) as n_expected,
                 commonest.reasons,
-                commonest.example || coalesce(', ' || nullif(commonest.other_example, commonest.example), '') as examples
-            from (select measure, value, sum(n) as n_rows, sum(n_found) as n_found from grouped group by measure, value) as sums
-            left join commonest
-                on sums.measure = commonest.measure
-                and sums.value = commonest.value
-                and commonest.rank = 1
+                commonest.example
+                || coalesce(', ' || nullif(commonest.other_example, commonest.example), '') as examples
+            from
+                (
+                    select measure, value, sum(n) as n_rows, sum(n_found) as n_found
+                    from grouped
+                    group by measure, value
+                ) as sums
+            left join
+                commonest on sums.measure = commonest.measure and sums.value = commonest.value and commonest.rank = 1
         ),
-        -- Against the months around it: what share of the rows has an action, a device, a reason or an unreadable column.
+        -- Against the months around it: what share of the rows has an action, a device, a reason or an unreadable
+        -- column.
         valued as (
-            select month, 'action' as measure, action as value, n, is_new from rows_of
+            select month, 'action' as measure, action as value, n, is_new
+            from rows_of
             union all
-            select month, 'device', device, n, is_new from rows_of where device is not null
+            select month, 'device', device, n, is_new
+            from rows_of
+            where device is not null
             union all
-            select month, 'reason', reasons, n, is_new from rows_of where reasons is not null
+            select month, 'reason', reasons, n, is_new
+            from rows_of
+            where reasons is not null
             {% for column in columns_with_readings() %}
                 union all
-                select month, 'unreadable column', '{{ column }}', n, is_new from rows_of
+                select month, 'unreadable column', '{{ column }}', n, is_new
+                from rows_of
                 where {{ was_not_read(column) }}
             {% endfor %}
         ),
@@ -119,7 +137,8 @@
                 coalesce(sum(valued.n), 0) as n_found
             from months_of_rows
             cross join (select distinct measure, value from valued) as measured
-            left join valued
+            left join
+                valued
                 on months_of_rows.month = valued.month
                 and measured.measure = valued.measure
                 and measured.value = valued.value
@@ -135,7 +154,8 @@
                 max(shares.n_found) as n_found,
                 max(shares.n_rows) * {{ order_statistic("others.n_found / others.n_rows", 0.5) }} as n_expected
             from shares
-            inner join shares as others
+            inner join
+                shares as others
                 on shares.measure = others.measure
                 and shares.value = others.value
                 and shares.month <> others.month
@@ -146,7 +166,11 @@
         ),
         judged as (
             select
-                case when measure = 'column' and value in ({{ quoted(id_columns("actions")) }}) then 'LS-SRC-009' else 'LS-SRC-007' end as code,
+                case
+                    when measure = 'column' and value in ({{ quoted(id_columns("actions")) }})
+                    then 'LS-SRC-009'
+                    else 'LS-SRC-007'
+                end as code,
                 measure,
                 value,
                 cast(null as date) as month,
@@ -232,7 +256,9 @@
             else
                 concat(
                     case
-                        when measure = 'unknown action' then ' actions are unknown' else concat(' rows of ', value, ' would be rejected')
+                        when measure = 'unknown action'
+                        then ' actions are unknown'
+                        else concat(' rows of ', value, ' would be rejected')
                     end,
                     ', most often as ',
                     reasons,
@@ -253,7 +279,9 @@
 {% macro id_columns(table) %}
     {# The id columns of a table of the contract. #}
     {% set names = [] %}
-    {% for column in contract_columns(table) if column.meta.get("kind") == "id" %} {% do names.append(column.name) %} {% endfor %}
+    {% for column in contract_columns(table) if column.meta.get("kind") == "id" %}
+        {% do names.append(column.name) %}
+    {% endfor %}
     {% do return(names) %}
 {% endmacro %}
 
@@ -271,7 +299,9 @@
     {#- SQL: the message of the largest failed check, the number of others, and what allows the delivery. -#}
     concat(
         {{ failed }}.message,
-        case when {{ failed }}.n_failed > 1 then concat('; ', {{ failed }}.n_failed - 1, ' more checks failed') else '' end,
+        case
+            when {{ failed }}.n_failed > 1 then concat('; ', {{ failed }}.n_failed - 1, ' more checks failed') else ''
+        end,
         '; nothing was changed'
     )
 {%- endmacro %}
@@ -279,7 +309,12 @@
 {% macro message_of_conflicts(counts) -%}
     {#- SQL: the message about a month whose ids are no ids of actions. -#}
     concat(
-        'LS-SRC-007 ', {{ counts }}.n_conflicting, ' of ', {{ counts }}.n_rows, ' rows of ', left(cast({{ this_month() }} as string), 7),
+        'LS-SRC-007 ',
+        {{ counts }}.n_conflicting,
+        ' of ',
+        {{ counts }}.n_rows,
+        ' rows of ',
+        left(cast({{ this_month() }} as string), 7),
         ' share their action_id with another action; rejections_max_share is {{ setting("rejections_max_share") }}: give each action an id of its own, or allow more; the month was not written'
     )
 {%- endmacro %}
@@ -293,82 +328,88 @@
         (
             select message, row_number() over (order by weight desc, message) as rank
             from
-        (
-            select
-                cast(n_rejected as double) as weight,
-                case
-                    when n_rows >= 100 and n_rejected > {{ setting("rejections_max_share") }} * n_rows
-                    then
-                        concat(
-                            'LS-SRC-007 ',
-                            n_rejected,
-                            ' of ',
-                            n_rows,
-                            ' {{ table }} would be rejected, most often as ',
-                            commonest.reason,
-                            coalesce(' (such as ' || commonest.example || ')', ''),
-                            ': ',
-                            known_reasons.remedy,
-                            '; rejections_max_share is {{ setting("rejections_max_share") }}'
-                        )
-                end as message
-            from (select count(*) as n_rows, count(reason) as n_rejected from {{ rows }}) as sums
-            cross join
                 (
-                    select reason, max(example) as example, row_number() over (order by count(*) desc, reason) as rank
-                    from {{ rows }}
-                    where reason is not null
-                    group by reason
-                ) as commonest
-            left join
-                {{ ref("rejection_reasons") }} as known_reasons
-                on known_reasons.table_name = '{{ table }}'
-                and known_reasons.reason = commonest.reason
-            where commonest.rank = 1
-            {% if has_losses %}
-                union all
-                select
-                    1e17 as weight,
-                    case
-                        when n_left >= 20 and n_left > {{ setting("rejections_max_lost_share") }} * n_known
-                        then
-                            concat(
-                                'LS-SRC-008 ',
-                                n_left,
-                                ' of ',
-                                n_known,
-                                ' {{ table }} left the source within 30 days, more than rejections_max_lost_share: deliver the complete table, or allow more once'
-                            )
-                    end as message
-                from losses
-            {% endif %}
-            {% for column in ids + columns %}
-                union all
-                select
-                    {{ "1e18" if column in ids else "n_unreadable" }} as weight,
-                    case
-                        when {{ is_unreadable_too_often("n_unreadable", "n_given", column in ids) }}
-                        then
-                            concat(
-                                '{{ "LS-SRC-009" if column in ids else "LS-SRC-007" }} ',
-                                n_unreadable,
-                                ' of ',
-                                n_given,
-                                ' values of {{ table }}.{{ column }} ',
-                                {% if column in ids %} 'lost digits, as 1.2345E+17 did: export the column as text'
-                                {% else %} 'are unreadable: give them in a form of docs/data_contract.md'
-                                {% endif %}
-                            )
-                    end as message
-                from
-                    (
+                    select
+                        cast(n_rejected as double) as weight,
+                        case
+                            when n_rows >= 100 and n_rejected > {{ setting("rejections_max_share") }} * n_rows
+                            then
+                                concat(
+                                    'LS-SRC-007 ',
+                                    n_rejected,
+                                    ' of ',
+                                    n_rows,
+                                    ' {{ table }} would be rejected, most often as ',
+                                    commonest.reason,
+                                    coalesce(' (such as ' || commonest.example || ')', ''),
+                                    ': ',
+                                    known_reasons.remedy,
+                                    '; rejections_max_share is {{ setting("rejections_max_share") }}'
+                                )
+                        end as message
+                    from (select count(*) as n_rows, count(reason) as n_rejected from {{ rows }}) as sums
+                    cross join
+                        (
+                            select
+                                reason,
+                                max(example) as example,
+                                row_number() over (order by count(*) desc, reason) as rank
+                            from {{ rows }}
+                            where reason is not null
+                            group by reason
+                        ) as commonest
+                    left join
+                        {{ ref("rejection_reasons") }} as known_reasons
+                        on known_reasons.table_name = '{{ table }}'
+                        and known_reasons.reason = commonest.reason
+                    where commonest.rank = 1
+                    {% if has_losses %}
+                        union all
                         select
-                            count(case when {{ was_read(column) }} or {{ was_not_read(column) }} then 1 end) as n_given,
-                            count(case when {{ was_not_read(column) }} then 1 end) as n_unreadable
-                        from {{ rows }}
-                    ) as sums
-            {% endfor %}
-        ) as messages
+                            1e17 as weight,
+                            case
+                                when n_left >= 20 and n_left > {{ setting("rejections_max_lost_share") }} * n_known
+                                then
+                                    concat(
+                                        'LS-SRC-008 ',
+                                        n_left,
+                                        ' of ',
+                                        n_known,
+                                        ' {{ table }} left the source within 30 days, more than rejections_max_lost_share: deliver the complete table, or allow more once'
+                                    )
+                            end as message
+                        from losses
+                    {% endif %}
+                    {% for column in ids + columns %}
+                        union all
+                        select
+                            {{ "1e18" if column in ids else "n_unreadable" }} as weight,
+                            case
+                                when {{ is_unreadable_too_often("n_unreadable", "n_given", column in ids) }}
+                                then
+                                    concat(
+                                        '{{ "LS-SRC-009" if column in ids else "LS-SRC-007" }} ',
+                                        n_unreadable,
+                                        ' of ',
+                                        n_given,
+                                        ' values of {{ table }}.{{ column }} ',
+                                        {% if column in ids %}
+                                            'lost digits, as 1.2345E+17 did: export the column as text'
+                                        {% else %} 'are unreadable: give them in a form of docs/data_contract.md'
+                                        {% endif %}
+                                    )
+                            end as message
+                        from
+                            (
+                                select
+                                    count(
+                                        case when {{ was_read(column) }} or {{ was_not_read(column) }} then 1 end
+                                    ) as n_given,
+                                    count(case when {{ was_not_read(column) }} then 1 end) as n_unreadable
+                                from {{ rows }}
+                            ) as sums
+                    {% endfor %}
+                ) as messages
             where message is not null
         ) as ranked
 {%- endmacro %}
@@ -381,13 +422,19 @@
 {% macro is_too_much(n_found, n_all, part) -%}
     {#- SQL: true if the rows found are more than a part of rejections_max_share, which of 1 allows all. -#}
     {{ n_found }} >= 20
-    and {{ n_found }} > {{ part * setting("rejections_max_share") if setting("rejections_max_share") < 1 else 1 }} * {{ n_all }}
+    and {{ n_found }}
+    > {{ part * setting("rejections_max_share") if setting("rejections_max_share") < 1 else 1 }} * {{ n_all }}
 {%- endmacro %}
 
-{% macro was_read(column) -%} {#- SQL: true if the value of the column was read. -#} concat(' ', readings, ' ') like '% +{{ column }} %'{%- endmacro %}
+{% macro was_read(column) -%}
+    {#- SQL: true if the value of the column was read. -#}
+    concat(' ', readings, ' ') like '% +{{ column }} %'
+{%- endmacro %}
 
-{% macro was_not_read(column) -%} {#- SQL: true if the value is given but unreadable. -#} concat(' ', readings, ' ') like '% -{{ column }} %'{%- endmacro %}
-
+{% macro was_not_read(column) -%}
+    {#- SQL: true if the value of the column is given but unreadable. -#}
+    concat(' ', readings, ' ') like '% -{{ column }} %'
+{%- endmacro %}
 
 {% macro losses(known, left) -%}
     {#- SQL: one row with the number of rows that were delivered within the last 30 days, and of those that left since.
@@ -397,13 +444,17 @@
         (select count(*) from {{ left }} where left_on is null or left_on >= {{ window_of_losses() }}) as n_left
 {%- endmacro %}
 
-{% macro window_of_losses() -%} {#- SQL: the first day of the 30 days in which losses add up. -#} cast({{ clock() }} - interval '30' day as date){%- endmacro %}
+{% macro window_of_losses() -%}
+    {#- SQL: the first day of the 30 days in which losses add up. -#}
+    cast({{ clock() }} - interval '30' day as date)
+{%- endmacro %}
 
 {% macro left_on(left) -%}
     {#- SQL: the day on which a row left the source. A loss of more than a tenth was accepted by this run, so it counts
         in no later one. -#}
     case
-        when losses.n_left > 0.1 * losses.n_known then date '1970-01-01'
+        when losses.n_left > 0.1 * losses.n_known
+        then date '1970-01-01'
         else coalesce({{ left }}.left_on, cast({{ clock() }} as date))
     end
 {%- endmacro %}

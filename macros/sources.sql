@@ -117,15 +117,10 @@
         {% if not is_decimal %}
             when not ({{ value }} - {{ value }} = 0)
             then null
-            {% if kind == "id" %}
-                when abs({{ value }}) >= {{ exact }}
-                then concat({{ value }}, 'E+0')
-            {% endif %}
+            {% if kind == "id" %} when abs({{ value }}) >= {{ exact }} then concat({{ value }}, 'E+0') {% endif %}
             when {{ value }} = floor({{ value }}) and abs({{ value }}) < {{ exact }}
             then cast(cast({{ value }} as bigint) as string)
-        {% else %}
-            when {{ value }} = floor({{ value }})
-            then cast(cast({{ value }} as decimal(38, 0)) as string)
+        {% else %} when {{ value }} = floor({{ value }}) then cast(cast({{ value }} as decimal(38, 0)) as string)
         {% endif %}
         else cast({{ value }} as string)
     end
@@ -142,7 +137,9 @@
         Blanks, placeholders of var source_placeholder_ids and ids that lost digits are null. -#}
     {%- set text = "trim(" ~ column ~ ")" -%}
     case
-        when lower({{ text }}) in ({{ quoted(setting("source_placeholder_ids") + [""]) }}) or {{ has_lost_digits(column) }}
+        when
+            lower({{ text }}) in ({{ quoted(setting("source_placeholder_ids") + [""]) }})
+            or {{ has_lost_digits(column) }}
         then null
         when {{ text }} like '%.0' and {{ matches(text, "^[0-9]+[.]0+$") }}
         then regexp_extract({{ text }}, '^([0-9]+)[.]', 1)
@@ -158,8 +155,10 @@
     {#- SQL: true for an id such as 1.2345E+17, as spreadsheets and floating numbers write it: other ids look the same.
         -#}
     coalesce(
-        ({{ column }} like '%E+%' or {{ column }} like '%e+%') and {{ matches("trim(" ~ column ~ ")", "^[0-9.eE+]*[eE][+][0-9]+$") }}
-        or {{ column }} like '%.0' and {{ matches("trim(" ~ column ~ ")", "^[0-9]{16,}[.]0$") }},
+        ({{ column }} like '%E+%' or {{ column }} like '%e+%')
+        and {{ matches("trim(" ~ column ~ ")", "^[0-9.eE+]*[eE][+][0-9]+$") }}
+        or {{ column }} like '%.0'
+        and {{ matches("trim(" ~ column ~ ")", "^[0-9]{16,}[.]0$") }},
         false
     )
 {%- endmacro %}

@@ -56,7 +56,9 @@
                     case when occurred_at is null then 'time_unreadable' end,
                     case when occurred_at < timestamp '2000-01-01' then 'time_before_2000' end,
                     case
-                        when occurred_at >= timestamp '2000-01-01' and {{ business_time("occurred_at") }} < {{ history_from }}
+                        when
+                            occurred_at >= timestamp '2000-01-01'
+                            and {{ business_time("occurred_at") }} < {{ history_from }}
                         then 'time_before_history'
                     end,
                     case when occurred_at > {{ clock() }} then 'time_in_future' end,

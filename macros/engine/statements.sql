@@ -83,7 +83,9 @@
     {%- set name = "substr(source_file, " ~ (source_directory() | length + 2) ~ ")" -%}
     {%- set rows = "select * replace (" ~ name ~ " as source_file) from " -%}
     {%- set parquet, csv, parts = [], [], [] -%}
-    {%- for file in files -%} {%- do (parquet if file.lower().endswith(".parquet") else csv).append(file) -%} {%- endfor -%}
+    {%- for file in files -%}
+        {%- do (parquet if file.lower().endswith(".parquet") else csv).append(file) -%}
+    {%- endfor -%}
     {%- set groups = modules.life_stage.file_groups(parquet) if table else [{"files": parquet}] -%}
     {%- for group in groups if group.files -%}
         {%- set patterns = quoted(modules.life_stage.source_patterns(group.files)) -%}

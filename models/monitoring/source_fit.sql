@@ -1,4 +1,4 @@
--- How well the tables of the source fit together, one row per measure and month: actions on items of the catalogue,
+-- Fit of the tables of the source, one row per measure and month: actions on items of the catalogue,
 -- registered users with an action, users of a month seen before. The run fails if a share is low, or falls by half.
 with
     first_months as (select user_id, min(month) as first_month from {{ ref("user_months") }} group by user_id),
@@ -52,11 +52,7 @@ with
             ) as is_wrong
         from beside_before
     ),
-    failed as (
-        select min(measure) as measure, count(*) as n_failed
-        from judged
-        where is_wrong
-    ),
+    failed as (select min(measure) as measure, count(*) as n_failed from judged where is_wrong),
     worst as (
         select judged.*
         from judged
@@ -77,7 +73,8 @@ select
             ~ "; nothing was published')",
             "judged.n_found",
         )
-    }} as n_found,
+    }}
+    as n_found,
     judged.share_before
 from judged
 left join worst on true

@@ -27,15 +27,10 @@ with
     ),
     typed as (
         select {{ typed_action_columns(user_id_of("raw_actions.user_id")) }}
-        from month_rows as raw_actions
-        {{ join_action_words() }}
+        from month_rows as raw_actions {{ join_action_words() }}
     ),
     validated as (select *, {{ action_rejection_reasons("__history_from__") }} as reasons from typed),
-    valid as (
-        select {{ facts | join(", ") }}, source_file, false as is_before
-        from validated
-        where reasons is null
-    ),
+    valid as (select {{ facts | join(", ") }}, source_file, false as is_before from validated where reasons is null),
     before as (
         select
             {% for fact in facts %}
@@ -57,7 +52,14 @@ with
     ),
     sharing_rows as (
         select rows_of_both.*, case when action = 'search' then search_term else item_id end as object
-        from (select * from valid union all select * from before) as rows_of_both
+        from
+            (
+                select *
+                from valid
+                union all
+                select *
+                from before
+            ) as rows_of_both
         inner join shared_ids on rows_of_both.action_id = shared_ids.action_id
     ),
     ranked as (
@@ -76,10 +78,13 @@ with
             )
             > 1 as is_duplicate,
             min(contents) over (partition by action_id) <> max(contents) over (partition by action_id) as is_conflicting
-        from (
-            select *, {{ id_of_text("concat_ws('|', user_id, action, object, cast(occurred_at as string))") }} as contents
-            from sharing_rows
-        ) as hashed
+        from
+            (
+                select
+                    *,
+                    {{ id_of_text("concat_ws('|', user_id, action, object, cast(occurred_at as string))") }} as contents
+                from sharing_rows
+            ) as hashed
     ),
     all_rows as (
         select
@@ -136,10 +141,7 @@ with
         left join {{ ref("stg_consents") }} as consents on staged.user_id = consents.user_id
     ),
     excluded as (select user_id, reason from users where reason is not null),
-    conflicts as (
-        select count(*) as n_rows, count(case when is_conflicting then 1 end) as n_conflicting
-        from staged
-    )
+    conflicts as (select count(*) as n_rows, count(case when is_conflicting then 1 end) as n_conflicting from staged)
 select
     {{ this_month() }} as month,
     {% for column in action_facts() %}

@@ -3,29 +3,36 @@
 {{ config(meta={"always_built": true}) }}
 {% set known = existing(this) %}
 {% set was_registered = "((reason is null and not is_duplicate) or reason = 'withdrawn')" %}
-{% set birth_date = day("raw_children.birth_date") %}
 with
     typed as (
         select
             {{ user_id_of("raw_children.user_id") }} as user_id,
             {{ whole_number_of("raw_children.child_no") }} as registered_child_no,
-            {{ birth_date }} as birth_date,
+            {{ day("raw_children.birth_date") }} as birth_date,
             {{ moment("raw_children.registered_at") }} as registered_at,
             cast(raw_children.birth_date as string) as raw_birth_date,
-            {{
-                readings(
-                    {
-                        "user_id": ["raw_children.user_id", none],
-                        "child_no": ["raw_children.child_no", whole_number_of("raw_children.child_no")],
-                        "registered_at": ["raw_children.registered_at", moment("raw_children.registered_at")],
-                        "birth_date": ["raw_children.birth_date", birth_date],
-                    }
-                )
-            }} as readings
+            raw_children.user_id as raw_user_id,
+            raw_children.child_no as raw_child_no,
+            raw_children.registered_at as raw_registered_at
         from ({{ source_rows("children") }}) as raw_children
     ),
     -- A registration of unknown time is validated as of this run.
-    dated as (select *, cast(coalesce(registered_at, {{ clock() }}) as date) as known_on from typed),
+    dated as (
+        select
+            *,
+            cast(coalesce(registered_at, {{ clock() }}) as date) as known_on,
+            {{
+                readings(
+                    {
+                        "user_id": ["raw_user_id", none],
+                        "child_no": ["raw_child_no", "registered_child_no"],
+                        "registered_at": ["raw_registered_at", "registered_at"],
+                        "birth_date": ["raw_birth_date", "birth_date"],
+                    }
+                )
+            }} as readings
+        from typed
+    ),
     validated as (
         select
             *,
@@ -102,19 +109,13 @@ with
             row_number() over newest_first as rank,
             min(registered_at) over (
                 partition by
-                    user_id,
-                    coalesce(child_no, -1),
-                    case when child_no is null then birth_no end,
-                    reason is null
+                    user_id, coalesce(child_no, -1), case when child_no is null then birth_no end, reason is null
             ) as first_registered_at
         from identified
         window
             newest_first as (
                 partition by
-                    user_id,
-                    coalesce(child_no, -1),
-                    case when child_no is null then birth_no end,
-                    reason is null
+                    user_id, coalesce(child_no, -1), case when child_no is null then birth_no end, reason is null
                 order by
                     precedence,
                     case when registered_at is null then 1 else 0 end,
@@ -131,7 +132,8 @@ with
         from validated
     ),
     {% if known %}
-        -- Registrations that left the source. Of a user who has none left, a row without personal data stays for 30 days.
+        -- Registrations that left the source. Of a user who has none left, a row without personal data stays for 30
+        -- days.
         left_rows as (
             select known.left_on
             from {{ known }} as known
@@ -146,13 +148,15 @@ with
     -- Three and more children with numbers, born less than 270 days apart, are no family.
     too_close as (
         select user_id
-        from (
-            select
-                user_id,
-                {{ days_between("birth_date", "lag(birth_date) over (partition by user_id order by birth_date)") }} as days
-            from ranked
-            where reason is null and rank = 1
-        ) as gaps
+        from
+            (
+                select
+                    user_id,
+                    {{ days_between("birth_date", "lag(birth_date) over (partition by user_id order by birth_date)") }}
+                    as days
+                from ranked
+                where reason is null and rank = 1
+            ) as gaps
         where days between 2 and 269
         group by user_id
         having count(*) > 1

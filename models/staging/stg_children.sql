@@ -11,7 +11,9 @@ select
     ) as child_no,
     children.birth_date,
     children.registered_at,
-    coalesce({{ month_of(business_time("children.first_registered_at")) }}, sightings.first_seen_month) as known_from_month
+    coalesce(
+        {{ month_of(business_time("children.first_registered_at")) }}, sightings.first_seen_month
+    ) as known_from_month
 from {{ ref("stg_child_rows") }} as children
 left join
     {{ ref("registration_sightings") }} as sightings

@@ -28,11 +28,8 @@ with
     ranked as (
         select
             *,
-            {{
-                readings(
-                    {"item_id": ["raw_item_id", none], "properties": ["given_properties", "properties"]}
-                )
-            }} as readings,
+            {{ readings({"item_id": ["raw_item_id", none], "properties": ["given_properties", "properties"]}) }}
+            as readings,
             row_number() over (
                 partition by item_id
                 order by

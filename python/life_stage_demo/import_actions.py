@@ -1,9 +1,9 @@
 """Importer of a public click, collect, cart and purchase log into the project's data contract.
 
 The log has the columns user_id, item_id, behavior_type, item_category and time. An optional item file has item_id and
-item_category. Action words (1 .. 4, pv, fav, cart, buy) stay unchanged, because they are in the project's dictionary of
-synonyms. The log's single category level fills both levels. children.parquet has no rows. An unreadable time becomes
-null.
+item_category. The numbers 1 to 4 become words; words (pv, fav, cart, buy) stay, because they are in the project's
+dictionary of synonyms. The log's single category level fills both levels. children.parquet has no rows. An unreadable
+time becomes null.
 """
 
 import argparse
@@ -27,7 +27,10 @@ _ACTIONS = f"""
         ))) as action_id,
         user_id,
         {moment("time")} as occurred_at,
-        behavior_type as action,
+        case behavior_type
+            when '1' then 'click' when '2' then 'collect' when '3' then 'cart' when '4' then 'purchase'
+            else behavior_type
+        end as action,
         item_id,
         cast(null as varchar) as search_term,
         cast(null as integer) as quantity

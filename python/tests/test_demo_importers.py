@@ -122,7 +122,7 @@ def test_every_logged_action_arrives_with_its_own_word(tmp_path):
     found = read(tmp_path / "out", "actions/*/*.parquet", "month, user_id, occurred_at::varchar, action, item_id")
     assert found == [
         ("2014-11", "5", "2014-11-30 23:00:00", "buy", "91"),
-        ("2014-11", "6", None, "4", "91"),
+        ("2014-11", "6", None, "purchase", "91"),
         ("2014-12", "5", "2014-12-06 02:00:00", "1", "90"),
         ("2014-12", "5", "2014-12-06 02:00:00", "1", "90"),
     ]

@@ -129,4 +129,4 @@ def test_only_the_reader_of_moments_casts_a_text_of_the_source_to_a_time():
     files = [path for folder in folders for path in (PROJECT / folder).rglob("*.*") if path.suffix in (".sql", ".py")]
     found = {path.name: len(casts.findall(path.read_text(encoding="utf-8"))) for path in files}
     # The reader itself, and the month in the name of a folder.
-    assert {name: n for name, n in found.items() if n} == {"expressions.sql": 6, "source_file_months.sql": 1}
+    assert {name: n for name, n in found.items() if n} == {"expressions.sql": 6, "source_row_counts.sql": 1}

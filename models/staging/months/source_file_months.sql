@@ -38,6 +38,5 @@ from file_months
         on known.file = same.file
         and known.version = same.version
     left join (select distinct file, home_month from file_months) as homes on known.file = homes.file
-    where
-        same.file is null and (homes.file is null or homes.home_month <> known.home_month or not known.is_present)
+    where same.file is null and (homes.file is null or homes.home_month <> known.home_month or not known.is_present)
 {% endif %}

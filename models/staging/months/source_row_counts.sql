@@ -1,5 +1,5 @@
 -- Rows of the delivered action files, counted by month, action, device and what is wrong with them; the counts that
--- delivery_checks judges. A run reads only new or changed files, detected by size and modification time; a source
+-- delivery_checks compares. A run reads only new or changed files, detected by size and modification time; a source
 -- table has neither and is read by every run. The run fails if a check does. Items and children are checked first.
 {{ config(meta={"always_built": true}) }}
 -- depends_on: {{ ref("stg_child_rows") }} {{ ref("stg_item_rows") }}
@@ -27,8 +27,7 @@ with
     typed as (
         -- No pseudonyms: users are only counted.
         select {{ typed_action_columns(id_of("raw_actions.user_id")) }}, {{ readings_of_action() }} as readings
-        from dated as raw_actions
-        {{ join_action_words() }}
+        from dated as raw_actions {{ join_action_words() }}
     ),
     validated as (select *, {{ action_rejection_reasons() }} as reasons from typed),
     delivered as (
@@ -53,7 +52,7 @@ with
             select file, concat({{ sum_of_hashes("content_hash") }}, ' {{ validation_rules() }}') as version
             from delivered
             group by file
-        {% else %} {{ versions_of(files) }}
+        {% else %}{{ versions_of(files) }}
         {% endif %}
     ),
     file_rows as (
@@ -62,7 +61,11 @@ with
         inner join listed on delivered.file = listed.file
         {% if inventory %}
             union all
-            select known.file, known.version, {{ "false" if unread else "known.is_new" }} as is_new, {{ counted | join(", ") }}
+            select
+                known.file,
+                known.version,
+                {{ "false" if unread else "known.is_new" }} as is_new,
+                {{ counted | join(", ") }}
             from {{ inventory }} as known
             inner join listed on known.file = listed.file and known.version = listed.version
             where known.file not in ({{ quoted(unread or [""]) }})
@@ -85,13 +88,14 @@ with
     ),
     busiest_months as (
         select file, occurred_month, row_number() over (partition by file order by n_rows desc, occurred_month) as rank
-        from (
-            select file, occurred_month, sum(n_rows) as n_rows
-            from file_rows
-            cross join history
-            where occurred_month between history.first_month and {{ this_calendar_month }}
-            group by file, occurred_month
-        ) as file_months
+        from
+            (
+                select file, occurred_month, sum(n_rows) as n_rows
+                from file_rows
+                cross join history
+                where occurred_month between history.first_month and {{ this_calendar_month }}
+                group by file, occurred_month
+            ) as file_months
     ),
     -- A row without a usable time counts for the most frequent month of its file, else for the folder's month.
     home_months as (
@@ -124,15 +128,16 @@ with
     checks as ({{ checks_of_delivery("counts") }}),
     failed as (
         select min(case when rank = 1 then message end) as message, count(*) as n_failed
-        from (
-            select
-                message,
-                row_number() over (
-                    order by case when code = 'LS-SRC-009' then 0 else 1 end, n_found desc, message
-                ) as rank
-            from checks
-            where is_wrong and {{ is_fatal("code") if unread or from_tables else "false" }}
-        ) as ranked
+        from
+            (
+                select
+                    message,
+                    row_number() over (
+                        order by case when code = 'LS-SRC-009' then 0 else 1 end, n_found desc, message
+                    ) as rank
+                from checks
+                where is_wrong and {{ is_fatal("code") if unread or from_tables else "false" }}
+            ) as ranked
     )
 select
     counts.file,

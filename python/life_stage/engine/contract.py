@@ -5,7 +5,7 @@ macros/sources.sql calls these functions through the modules of dbt's Jinja cont
 
 import re
 from collections import defaultdict
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import duckdb
@@ -88,7 +88,7 @@ def file_groups(files: list[str]) -> list[dict[str, Any]]:
     return [{"files": found, "types": dict(columns)} for columns, found in groups.items()]
 
 
-@lru_cache(maxsize=None)
+@cache
 def columns_of(pattern: str, _version: int) -> tuple[tuple[str, str], ...]:
     """Names in lower case and types of a file's columns."""
     with duckdb.connect() as connection:

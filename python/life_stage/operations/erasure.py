@@ -100,8 +100,9 @@ def erase_without_consent(warehouse: Warehouse, consenting: str, purpose: str, m
     if n_revoked and n_revoked + n_before > max_share * (n_known + n_before):
         raise ValueError(
             f"LS-CON-001 {n_revoked} of {n_known} users have no valid consent to '{purpose}' and would be deleted, with"
-            f" {n_before} in the 30 days before more than consents_max_withdrawn_share {max_share}: check that the table of consents is complete; if it is,"
-            " run once with a greater consents_max_withdrawn_share; nothing was changed"
+            f" {n_before} in the 30 days before more than consents_max_withdrawn_share {max_share}: check that the"
+            " table of consents is complete; if it is, run once with a greater consents_max_withdrawn_share; nothing"
+            " was changed"
         )
     if n_revoked:
         is_accepted = n_revoked > ACCEPTED_SHARE * n_known  # by a greater max_share, once

@@ -170,8 +170,8 @@ def versions(
             *(unrecord(name) for name in LIMITS),
             ("", "delete from build_log where month = date '1970-01-01'"),
         ],
-        # Names of files are relative to the source; ids are compared with other months. All months are staged again, and
-        # none is scored again, because its actions are the same.
+        # Names of files are relative to the source, and ids are compared with other months. All months are staged
+        # again, and none is scored again, because its actions are the same.
         8: [
             relative_names("source_file_months", "file"),
             relative_names("stg_action_rows", "source_file"),
@@ -198,7 +198,7 @@ def relative_names(table: str, column: str) -> Step:
     for spelling in sorted(spellings, key=len):
         prefix = sql_literal(f"{spelling.rstrip('/')}/").replace("{", "{{").replace("}", "}}")
         names = f"if(starts_with({column}, {prefix}), substr({column}, length({prefix}) + 1), {names})"
-    return table, f"alter table {{table}} alter column {column} type string using {names}"
+    return table, f"update {{table}} set {column} = {names} where {column} <> {names}"
 
 
 def refuse_absolute_names(warehouse: Warehouse) -> None:
