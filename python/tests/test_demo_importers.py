@@ -123,8 +123,8 @@ def test_every_logged_action_arrives_with_its_own_word(tmp_path):
     assert found == [
         ("2014-11", "5", "2014-11-30 23:00:00", "buy", "91"),
         ("2014-11", "6", None, "purchase", "91"),
-        ("2014-12", "5", "2014-12-06 02:00:00", "1", "90"),
-        ("2014-12", "5", "2014-12-06 02:00:00", "1", "90"),
+        ("2014-12", "5", "2014-12-06 02:00:00", "click", "90"),
+        ("2014-12", "5", "2014-12-06 02:00:00", "click", "90"),
     ]
     assert len(set(read(tmp_path / "out", "actions/*/*.parquet", "action_id"))) == 4
     assert read(tmp_path / "out", "items.parquet", "item_id, category") == [
