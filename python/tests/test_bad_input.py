@@ -136,7 +136,8 @@ def describe_triggers(action_id, user_id, occurred_at, action, item_id, search_t
         "user_missing": not user_id.strip(),
         "time_unreadable": time is None,
         "time_before_2000": time is not None and time.year < 2000,
-        "time_before_history": time is not None and 2000 <= time.year and time < datetime(2014, 11, 1, tzinfo=UTC),
+        "time_before_history": time is not None
+        and datetime(2000, 1, 1, tzinfo=UTC) <= time < datetime(2014, 11, 1, tzinfo=UTC),
         "time_in_future": time is not None and time > datetime.now(UTC),
         "action_unknown": action is None,
         "search_without_term": action == "search" and not search_term.strip(),
