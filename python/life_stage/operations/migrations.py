@@ -78,6 +78,7 @@ FILES_HASHES = """
     create temp table files_hashes_{when} as
     select month, {files_hash} as files_hash from {{table}} where is_present group by month
 """
+COPY = "create table copied as select * replace ({name} as source_file) from {{table}}"
 REPLACE_FILES_HASHES = """
     update build_log set input_hash = replace(input_hash, before.files_hash, after.files_hash)
     from files_hashes_before as before join files_hashes_after as after using (month)
@@ -185,8 +186,11 @@ def versions(
         # Names of files are relative to the source. No month is staged again.
         8: [
             ("source_file_months", FILES_HASHES.format(when="before", files_hash=files_hash)),
-            relative_names("source_file_months", "file"),
-            relative_names("stg_action_rows", "source_file"),
+            ("source_file_months", f"update {{table}} set file = {relative('file')}"),
+            # A copy: an update of all rows would have to fit into memory.
+            ("stg_action_rows", COPY.format(name=relative("source_file"))),
+            ("stg_action_rows", "drop table {table}"),
+            ("copied", "alter table {table} rename to stg_action_rows"),
             ("source_file_months", FILES_HASHES.format(when="after", files_hash=files_hash)),
             ("source_file_months", REPLACE_FILES_HASHES),
         ],
@@ -200,14 +204,13 @@ def first_month(warehouse: Warehouse) -> str:
     return warehouse.values(limits, list(LIMITS))[0]
 
 
-def relative_names(table: str, column: str) -> Step:
-    """A step that removes the source from names of files, as LIFE_STAGE_SOURCE or DuckDB spelled it."""
-    spellings = {os.environ.get("LIFE_STAGE_SOURCE") or SOURCE, *source_identity().values()}
+def relative(column: str) -> str:
+    """SQL of a file's name without the source, as LIFE_STAGE_SOURCE or DuckDB spelled it."""
     names = column
-    for spelling in sorted(spellings, key=len):
+    for spelling in sorted({os.environ.get("LIFE_STAGE_SOURCE") or SOURCE, *source_identity().values()}, key=len):
         prefix = sql_literal(f"{spelling.rstrip('/')}/").replace("{", "{{").replace("}", "}}")
         names = f"if(starts_with({column}, {prefix}), substr({column}, length({prefix}) + 1), {names})"
-    return table, f"alter table {{table}} alter column {column} type string using {names}"
+    return names
 
 
 def refuse_absolute_names(warehouse: Warehouse) -> None:
