@@ -272,6 +272,17 @@ def test_a_month_that_ends_is_something_new_and_with_consents_a_day(published, m
         assert (unchanged.nothing_new(published / "project") is None) == is_new
 
 
+@pytest.mark.parametrize("name", ["SOURCE", "WAREHOUSE", "PUBLISHED"])
+def test_another_place_is_something_new_and_another_spelling_is_not(published, monkeypatch, name):
+    linked = published.with_name(f"{published.name}_linked")
+    linked.symlink_to(published)
+    place = Path(os.environ[f"LIFE_STAGE_{name}"]).name
+    monkeypatch.setenv(f"LIFE_STAGE_{name}", f"{linked}/./{place}")
+    assert unchanged.nothing_new(published / "project")
+    monkeypatch.setenv(f"LIFE_STAGE_{name}", str(published / "project"))
+    assert unchanged.nothing_new(published / "project") is None
+
+
 def test_a_run_that_failed_leaves_the_notes_of_the_published_set(published):
     notes = published / "published.inputs"
     before = notes.read_text()

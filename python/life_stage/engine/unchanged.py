@@ -26,13 +26,12 @@ NODES = ("models/**/*.sql", "models/**/*.py", "tests/**/*.sql", "seeds/**/*.csv"
 
 
 def project_digest(project: Path, patterns: Iterable[str] = SETTINGS) -> str:
-    """MD5 of the project's files by `patterns`, its Python modules, the packages' versions, the paths and the target.
+    """MD5 of the project's files by `patterns`, its Python modules, the packages' versions and the target.
 
     Without the key for user ids, which a digest would reveal.
     """
-    places = paths.source(), paths.warehouse(), paths.published(), os.environ.get("LIFE_STAGE_TARGET", "duckdb")
-    settings = [str(place) for place in places]
-    found = hashlib.md5(repr([settings, [(name, version(name)) for name in PACKAGES]]).encode())
+    target = os.environ.get("LIFE_STAGE_TARGET", "duckdb")
+    found = hashlib.md5(repr([target, [(name, version(name)) for name in PACKAGES]]).encode())
     for file in [*files_of(project, patterns), *files_of(PYTHON, ("life_stage*/**/*.py",))]:
         found.update(f"{file.name} ".encode() + file.read_bytes())
     return found.hexdigest()
@@ -45,7 +44,7 @@ def files_of(folder: Path, patterns: Iterable[str]) -> Iterator[Path]:
 
 
 def inputs_digest(project: Path, variables: dict[str, str]) -> str:
-    """MD5 of all that a run reads, the source's files by name, size and modification time.
+    """MD5 of all that a run reads, the source's files by name, size and modification time, and of its places.
 
     The business month counts, because a run closes it; with consents the day, because they end on days.
     """
@@ -53,6 +52,7 @@ def inputs_digest(project: Path, variables: dict[str, str]) -> str:
     has_consents = any(source.glob("consents*"))
     now = datetime.now(ZoneInfo(variables["business_timezone"]))
     parts = [project_digest(project, SETTINGS + NODES), f"{now:{'%Y-%m-%d' if has_consents else '%Y-%m'}}"]
+    parts += map(str, (source, paths.warehouse(), paths.published()))
     for name in paths.files_within(source):
         facts = (source / name).stat() if (source / name).exists() else None
         parts.append(f"{name} {facts and (facts.st_size, facts.st_mtime_ns)}")

@@ -73,6 +73,7 @@ REBUILT = [
 SECOND_CHILD = ("pair_filter", "pair_filter_cells", "second_child_thresholds")
 PASSES = ("birth_month_filter", "presence_filter", "dynamic_fusion")  # an unfinished one begins again
 LIMITS = {"retention_actions_months": "first_actions_month", "retention_features_months": "first_features_month"}
+COPY = "create table copied as select * replace ({name} as source_file), false as is_conflicting from {{table}}"
 FACTS = {"state": "state_version", "settings": "settings", "source_schema": "source_schema", "consents": "consents"}
 
 
@@ -173,9 +174,11 @@ def versions(
         # Names of files are relative to the source, and ids are compared with other months. All months are staged
         # again, and none is scored again, because its actions are the same.
         8: [
-            relative_names("source_file_months", "file"),
-            relative_names("stg_action_rows", "source_file"),
-            add_column("stg_action_rows", "is_conflicting", "boolean"),
+            ("source_file_months", f"update {{table}} set file = {relative('file')}"),
+            # A copy: an update of all rows would have to fit into memory.
+            ("stg_action_rows", COPY.format(name=relative("source_file"))),
+            ("stg_action_rows", "drop table {table}"),
+            ("copied", "alter table {table} rename to stg_action_rows"),
             add_column("action_months", "n_conflicting", "bigint"),
             add_column("action_synonyms", "log", "string"),
             add_column("rejection_reasons", "remedy", "string"),
@@ -191,14 +194,13 @@ def first_month(warehouse: Warehouse) -> str:
     return warehouse.values(limits, list(LIMITS))[0]
 
 
-def relative_names(table: str, column: str) -> Step:
-    """A step that removes the source from names of files, as LIFE_STAGE_SOURCE or DuckDB spelled it."""
-    spellings = {os.environ.get("LIFE_STAGE_SOURCE") or SOURCE, *source_identity().values()}
+def relative(column: str) -> str:
+    """SQL of a file's name without the source, as LIFE_STAGE_SOURCE or DuckDB spelled it."""
     names = column
-    for spelling in sorted(spellings, key=len):
+    for spelling in sorted({os.environ.get("LIFE_STAGE_SOURCE") or SOURCE, *source_identity().values()}, key=len):
         prefix = sql_literal(f"{spelling.rstrip('/')}/").replace("{", "{{").replace("}", "}}")
         names = f"if(starts_with({column}, {prefix}), substr({column}, length({prefix}) + 1), {names})"
-    return table, f"update {{table}} set {column} = {names} where {column} <> {names}"
+    return names
 
 
 def refuse_absolute_names(warehouse: Warehouse) -> None:
