@@ -54,7 +54,17 @@ with
     ),
     failed as (select min(measure) as measure, count(*) as n_failed from judged where is_wrong),
     worst as (
-        select judged.*
+        select
+            judged.n_found as worst_found,
+            judged.n_all as worst_all,
+            concat(
+                judged.measure,
+                case
+                    when judged.month = date '1970-01-01'
+                    then ''
+                    else concat(' in ', left(cast(judged.month as string), 7))
+                end
+            ) as worst_measure
         from judged
         inner join failed on judged.measure = failed.measure
         where judged.is_wrong
@@ -67,10 +77,12 @@ select
     judged.n_all,
     {{
         fail_if(
-            "worst.measure is not null",
-            "concat('LS-SRC-011 ', worst.n_found, ' of ', worst.n_all, ' ', worst.measure, case when worst.month = date '1970-01-01' then '' else concat(' in ', left(cast(worst.month as string), 7)) end, ': the ids of the tables may be written differently, or a table is incomplete; rejections_min_fit is "
-            ~ setting("rejections_min_fit")
-            ~ "; nothing was published')",
+            "worst.worst_measure is not null",
+            sentence(
+                "LS-SRC-011 <worst_found> of <worst_all> <worst_measure>: the ids of the tables may be written differently, or a table is incomplete; rejections_min_fit is "
+                ~ setting("rejections_min_fit")
+                ~ "; nothing was published"
+            ),
             "judged.n_found",
         )
     }}

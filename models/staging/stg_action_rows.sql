@@ -141,7 +141,13 @@ with
         left join {{ ref("stg_consents") }} as consents on staged.user_id = consents.user_id
     ),
     excluded as (select user_id, reason from users where reason is not null),
-    conflicts as (select count(*) as n_rows, count(case when is_conflicting then 1 end) as n_conflicting from staged)
+    conflicts as (
+        select
+            left(cast({{ this_month() }} as string), 7) as in_month,
+            count(*) as n_rows,
+            count(case when is_conflicting then 1 end) as n_conflicting
+        from staged
+    )
 select
     {{ this_month() }} as month,
     {% for column in action_facts() %}
@@ -156,10 +162,13 @@ select
             "conflicts.n_rows >= 100 and conflicts.n_conflicting > "
             ~ setting("rejections_max_share")
             ~ " * conflicts.n_rows",
-            message_of_conflicts("conflicts"),
+            sentence(
+                "LS-SRC-007 <n_conflicting> of <n_rows> rows in <in_month> share their action_id with another action: give each action an id of its own, or allow more by rejections_max_share; the month was not written"
+            ),
             "coalesce(case when staged.user_id is not null then excluded.reason end, staged.reasons)",
         )
-    }} as reasons
+    }}
+    as reasons
 from staged
 cross join conflicts
 left join excluded on staged.user_id is not distinct from excluded.user_id

@@ -2,7 +2,7 @@
 -- duplicate.
 {{ config(meta={"always_built": true}) }}
 {% set known = existing(this) %}
-{% set was_registered = "((reason is null and not is_duplicate) or reason = 'withdrawn')" %}
+{% set was_registered = "((reason is null and not is_duplicate) or reason = 'left_source')" %}
 with
     typed as (
         select
@@ -124,8 +124,9 @@ with
                     registered_child_no nulls last
             )
     ),
-    checked as (
+    newest as (
         select
+            1 as n,
             reason,
             readings,
             case when reason = 'birth_date_unreadable' then {{ shape_of("raw_birth_date") }} end as example
@@ -140,11 +141,18 @@ with
             left join (select distinct user_id from validated) as users on known.user_id = users.user_id
             where users.user_id is null and {{ was_registered }}
         ),
-        losses as ({{ losses(known ~ " where " ~ was_registered, "left_rows") }}),
+        losses as ({{ losses("children", known ~ " where " ~ was_registered, "left_rows") }}),
     {% endif %}
-    failed as (
-        {{ failed_checks_of("children", "checked", ["child_no", "registered_at", "birth_date"], known is not none) }}
+    checks as (
+        select code, n_found, is_wrong, message
+        from ({{ checks_of_rows("children", "newest", ["child_no", "registered_at", "birth_date"]) }}) as checked
+        {% if known %}
+            union all
+            select code, n_found, is_wrong, message
+            from losses
+        {% endif %}
     ),
+    failed as ({{ first_failed("checks") }}),
     -- Three and more children with numbers, born less than 270 days apart, are no family.
     too_close as (
         select user_id
@@ -200,7 +208,7 @@ left join too_close on ranked.user_id = too_close.user_id
         {% endfor %}
         null as registered_child_no,
         null as readings,
-        'withdrawn' as reason,
+        'left_source' as reason,
         false as is_duplicate,
         {{ left_on("left_rows") }} as left_on
     from left_rows

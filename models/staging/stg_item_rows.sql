@@ -49,7 +49,14 @@ with
             cast(null as date) as left_on
         from ranked
     ),
-    checked as (select *, cast(null as string) as example from delivered where reason is distinct from 'superseded'),
+    newest as (
+        select
+            1 as n,
+            case when reason = 'item_missing' then reason end as reason,
+            readings,
+            cast(null as string) as example
+        from delivered
+    ),
     {% if known %}
         left_items as (
             select known.*
@@ -57,9 +64,18 @@ with
             left join delivered on known.item_id = delivered.item_id and delivered.reason is null
             where known.reason is null and delivered.item_id is null
         ),
-        losses as ({{ losses(known ~ " where reason is null", "left_items") }}),
+        losses as ({{ losses("items", known ~ " where reason is null", "left_items") }}),
     {% endif %}
-    failed as ({{ failed_checks_of("items", "checked", ["properties"], known is not none) }}),
+    checks as (
+        select code, n_found, is_wrong, message
+        from ({{ checks_of_rows("items", "newest", ["properties"]) }}) as checked
+        {% if known %}
+            union all
+            select code, n_found, is_wrong, message
+            from losses
+        {% endif %}
+    ),
+    failed as ({{ first_failed("checks") }}),
     all_items as (
         select item_id, {{ attributes | join(", ") }}, readings, reason, rank, left_on
         from delivered

@@ -72,6 +72,8 @@ def in_jinja(node: nodes.Node) -> str:
             return placeholder(node.attr)
         case nodes.Getitem(arg=nodes.Const()) if isinstance(node.arg.value, str):
             return placeholder(node.arg.value)
+        case nodes.Call(node=nodes.Name(name="sentence")):
+            return placeholder("message")  # found by its call
         case nodes.Call(args=[nodes.Const(), *_]):
             return placeholder(str(node.args[0].value))
         case nodes.Call(node=nodes.Getattr()):
@@ -89,7 +91,7 @@ def of_macros(text: str) -> Iterator[Raised]:
     tree = get_environment(None, capture_macros=True).parse(text)
     for call in tree.find_all(nodes.Call):
         level = "notice" if isinstance(call.node, nodes.Name) and call.node.name == "log" else "error"
-        first = in_jinja(call.args[0]) if call.args else ""
+        first = re.sub(r"(?<!`)<(\w+)>", placeholder(r"\1"), in_jinja(call.args[0])) if call.args else ""
         if CODE.fullmatch(first):
             message, remedy = map(in_jinja, call.args[1:3])
             yield Raised(first, message, remedy, level)

@@ -16,7 +16,7 @@ import pytest
 from project import PROJECT, make_shop
 from reliability import observe
 
-LEFT = {"no_consent", "user_erased", "withdrawn"}  # tested in test_erasure.py and test_deliveries.py
+LEFT = {"no_consent", "user_erased", "left_source"}  # tested in test_erasure.py and test_deliveries.py
 
 # reasons, action_id, user_id, occurred_at, action, item_id, search_term, quantity
 ACTIONS = [

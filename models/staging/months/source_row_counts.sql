@@ -127,17 +127,16 @@ with
     ),
     checks as ({{ checks_of_delivery("counts") }}),
     failed as (
-        select min(case when rank = 1 then message end) as message, count(*) as n_failed
-        from
-            (
-                select
-                    message,
-                    row_number() over (
-                        order by case when code = 'LS-SRC-009' then 0 else 1 end, n_found desc, message
-                    ) as rank
-                from checks
-                where is_wrong and {{ is_fatal("code") if unread or from_tables else "false" }}
-            ) as ranked
+        {{
+            first_failed(
+                "checks",
+                (
+                    "false"
+                    if not (unread or from_tables)
+                    else "true" if setting("rejections_on_shift") == "fail" else "code <> 'LS-SRC-010'"
+                ),
+            )
+        }}
     )
 select
     counts.file,
