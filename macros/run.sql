@@ -36,6 +36,7 @@
         {% do record_source() %}
     {% endfor %}
     {% do drop_old_months(results) %} {% do report_missing_model() %} {% do report_shifts() %}
+    {% do report_corrections() %}
 {% endmacro %}
 
 {% macro drop_leftovers() %}
@@ -80,6 +81,55 @@
         {% for message in run_query("select message from " ~ checks ~ " where is_wrong").columns[0].values() %}
             {% do log(message, info=true) %}
         {% endfor %}
+    {% endif %}
+{% endmacro %}
+
+{% macro corrected_months(runs, assignments) %}
+    {# The first and the last month that is scored by a model of which a quarter of the training months has been
+       corrected since, if the newest model is not one of them; else none. #}
+    {% set models = ref("model_registry") %}
+    {% if not existing(runs) or not existing(assignments) %} {% do return(none) %} {% endif %}
+    {% set sql %}
+        with
+            trained as (select model_version, min(started_at) as trained_at from {{ runs }} group by model_version),
+            compared as (
+                select
+                    models.model_version,
+                    models.trained_through,
+                    count(case when months.built_at > trained.trained_at then 1 end) >= 0.25 * count(*) as is_outdated
+                from {{ models }} as models
+                inner join trained on models.model_version = trained.model_version
+                inner join
+                    {{ build_log() }} as months
+                    on months.model = 'user_months'
+                    and months.month <= models.trained_through
+                group by models.model_version, models.trained_through
+            )
+        select min(assigned.month) as first_month, max(assigned.month) as last_month
+        from {{ assignments }} as assigned
+        inner join compared on assigned.model_version = compared.model_version
+        where
+            compared.is_outdated
+            and exists (
+                select 1 from compared where not is_outdated and trained_through = (select max(trained_through) from {{ models }})
+            )
+        having count(*) > 0
+    {% endset %}
+    {% do return(rows_as_dicts(sql) | first | default(none)) %}
+{% endmacro %}
+
+{% macro report_corrections() %}
+    {# Logs which months are scored by models that were trained on what has been corrected since. #}
+    {% set months = corrected_months(ref("model_runs"), ref("month_model_assignments")) %}
+    {% if months %}
+        {% do log(
+            "LS-ML-003 models of the months from "
+            ~ months.first_month[:7]
+            ~ " to "
+            ~ months.last_month[:7]
+            ~ " were trained before a quarter of their training months was corrected: var backfill_from scores them again, training_rescore_after_corrections does so by itself",
+            info=true,
+        ) %}
     {% endif %}
 {% endmacro %}
 

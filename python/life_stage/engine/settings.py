@@ -55,6 +55,7 @@ RANGES = {
 SWITCHES = (
     "training_fine_tuning",
     "training_tune_penalties",
+    "training_rescore_after_corrections",
     "infer_pregnancy",
     "checkout_even_stages",
     "checkout_deep",
