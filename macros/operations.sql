@@ -25,7 +25,7 @@
 
 {% macro erase_arguments() %}
     {# SQL of a given id as text, and as in the tables. #}
-    {% do return({"cleaned": id_of("user_id"), "stored": user_id_of("user_id")}) %}
+    {% do return({"cleaned": plain_user_id_of("user_id"), "stored": user_id_of("user_id")}) %}
 {% endmacro %}
 
 {% macro erase_without_consent_arguments() %}
@@ -80,7 +80,7 @@
     {# SQL of all user ids of the source, and of the pseudonym of an id. #}
     {% set ids = [] %}
     {% for table in ["actions", "children", "consents"] if has_source(table) %}
-        {% do ids.append("select " ~ id_of("user_id") ~ " as id from (" ~ source_rows(table) ~ ")") %}
+        {% do ids.append("select " ~ plain_user_id_of("user_id") ~ " as id from (" ~ source_rows(table) ~ ")") %}
     {% endfor %}
     {% do return({"ids": ids | join(" union all "), "pseudonym": pseudonym("id")}) %}
 {% endmacro %}

@@ -129,17 +129,22 @@
 {% macro user_id_of(column) -%}
     {#- SQL: a user's id, or its pseudonym if there is a key. A connection without that key yields null, never the id.
         -#}
-    {{ pseudonym(id_of(column)) if has_id_key() else id_of(column) }}
+    {{ pseudonym(plain_user_id_of(column)) if has_id_key() else plain_user_id_of(column) }}
+{%- endmacro %}
+
+{% macro plain_user_id_of(column) -%}
+    {#- SQL: a user's id; null for a placeholder of var source_placeholder_ids. -#}
+    case
+        when lower(trim({{ column }})) not in ({{ quoted(setting("source_placeholder_ids")) }}) then {{ id_of(column) }}
+    end
 {%- endmacro %}
 
 {% macro id_of(column) -%}
     {#- SQL: the id as text, without what spreadsheets put around it; 123.0, as pandas writes beside nulls, is 123.
-        Blanks, placeholders of var source_placeholder_ids and ids that lost digits are null. -#}
+        Blanks and ids that lost digits are null. -#}
     {%- set text = "trim(" ~ column ~ ")" -%}
     case
-        when
-            lower({{ text }}) in ({{ quoted(setting("source_placeholder_ids") + [""]) }})
-            or {{ has_lost_digits(column) }}
+        when {{ text }} = '' or {{ has_lost_digits(column) }}
         then null
         when {{ text }} like '%.0' and {{ matches(text, "^[0-9]+[.]0+$") }}
         then regexp_extract({{ text }}, '^([0-9]+)[.]', 1)

@@ -13,7 +13,7 @@ import pytest
 TESTS = Path(__file__).parent
 PAGE = TESTS.parents[1] / "docs" / "reliability.md"
 GROUPS = ("Months and runs", "Kills", "Rows", "Text", "Files and columns", "Registrations", "Training", "State")
-GROUPS += ("Machine", "Settings")
+GROUPS += ("Machine", "Settings", "Plausible deliveries")
 HEAD = """\
 # Fault tests
 

@@ -42,12 +42,14 @@ TOO_FEW = (
     "stage_interests",
 )
 PER_RUN = ("model_runs", "build_log", "published_marts")
-# Empty, because there are no erased users, consents, registrations without a time or requests, and too few baskets.
+# Empty, because there are no erased or implausible users, consents, registrations without a time or requests, and too
+# few baskets.
 NOBODY = (
     "erased_users",
     "erased_action_hashes",
     "stg_consents",
     "registration_sightings",
+    "implausible_users",
     "monitor_latency",
     "cart_complements",
 )

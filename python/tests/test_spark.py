@@ -53,6 +53,7 @@ WITHOUT_ROWS = {  # all other tables have rows
     "erased_action_hashes",
     "stg_consents",  # no consents
     "registration_sightings",  # no registration without a time
+    "implausible_users",
     "monitor_latency",  # of the checkout
     "retraining_triggers",  # no rejected model
 }

@@ -7,10 +7,12 @@ with
             file,
             version,
             occurred_month,
-            sum(n_rows) as n_rows,
+            cast(sum(n_rows) as bigint) as n_rows,
             -- A row that counts for another month has no usable time.
-            sum(
-                case when reasons is not null or occurred_month is distinct from month then n_rows else 0 end
+            cast(
+                sum(
+                    case when reasons is not null or occurred_month is distinct from month then n_rows else 0 end
+                ) as bigint
             ) as n_rejected,
             true as is_present,
             home_month,

@@ -26,7 +26,8 @@ with
     ),
     typed as (
         -- No pseudonyms: users are only counted.
-        select {{ typed_action_columns(id_of("raw_actions.user_id")) }}, {{ readings_of_action() }} as readings
+        select
+            {{ typed_action_columns(plain_user_id_of("raw_actions.user_id")) }}, {{ readings_of_action() }} as readings
         from dated as raw_actions {{ join_action_words() }}
     ),
     validated as (select *, {{ action_rejection_reasons() }} as reasons from typed),

@@ -56,7 +56,7 @@ def test_a_mostly_broken_delivery_stops_the_run(shop, path, change, fact):
 @pytest.mark.fault("Rows", "accepted high rejection share", "staged months not checked again")
 def test_the_rejected_share_is_checked_for_new_deliveries_only(shop):
     write_over(shop, FEBRUARY, "case when hash(action_id) % 10 < 7 then null else user_id end as user_id")
-    shop.build(only="+source_file_months", rejections_max_share=0.8)
+    shop.build(only="+source_file_months", rejections_max_share=0.8, rejections_on_shift="warn")
     shop.build(only="+source_file_months")
     ((share,),) = shop.query("select sum(n_rejected) / sum(n_rows) from source_file_months where month = '2017-02-01'")
     assert 0.6 < share < 0.8

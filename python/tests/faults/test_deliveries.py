@@ -257,7 +257,7 @@ CASES = {
         "select * from {rows} where action <> 'purchase'",
         ["2016-12"],
         code="LS-SRC-010",
-        facts=("2016-12 for the action purchase", "rejections_on_shift"),
+        facts=("in 2016-12 have the action purchase", "rejections_on_shift"),
         is_slow=False,
     ),
     "a month without purchases that is accepted": Case(
