@@ -2,11 +2,8 @@
 -- Months from var backfill_from on get the newest model; with var training_rescore_after_corrections, also those from
 -- the
 -- first one on whose model was trained before its months were corrected.
-{% set corrected = (
-    corrected_months(source("last_run", "model_runs"), this)
-    if setting("training_rescore_after_corrections")
-    else none
-) %}
+{% set runs = source("last_run", "model_runs") %}
+{% set corrected = corrected_months(runs, this) if setting("training_rescore_after_corrections") else none %}
 {% set first_month = var("backfill_from") or (corrected.first_month[:7] if corrected else "") %}
 {% set backfilled = first_month and "calendar.month >= date '" ~ first_month ~ "-01'" %}
 {{
