@@ -213,5 +213,5 @@ left join too_close on ranked.user_id = too_close.user_id
         {{ left_on("left_rows") }} as left_on
     from left_rows
     cross join losses
-    where left_rows.left_on is null or left_rows.left_on >= {{ window_of_losses() }}
+    where {{ left_on("left_rows") }} >= {{ window_of_losses() }}
 {% endif %}
