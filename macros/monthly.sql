@@ -135,8 +135,8 @@
     {% set steps = in_steps(pending or (targets[:1] if load_relation(target_relation) is none else [])) %}
     {% for rows in steps %}
         {% do show_progress(timer, rows[0], loop.index, steps | length) %}
-        {% set has_step_table = model["language"] == "python" or rows | length > 1 %}
         {% set month_rows = modules.life_stage.sql_of_months(model["compiled_code"], rows) %}
+        {% set has_step_table = model["language"] == "python" or rows | length > 1 or needs_step(month_rows) %}
         {% if model["language"] == "python" %}
             {% do drop_relation_if_exists(step_table) %}
             {% do commit_so_far() %}

@@ -193,6 +193,11 @@
     {% do return(["delete from " ~ project_state() ~ " where key = '" ~ key ~ "'"]) %}
 {% endmacro %}
 
+{% macro needs_step(sql) %}
+    {# True on Spark for a query of the table that it fills: Spark overwrites no table that it reads. #}
+    {% do return(target.type == "spark" and "from " ~ this in sql) %}
+{% endmacro %}
+
 {% macro step_relation() %}
     {# The step table: rows of one month before they are written. DuckDB holds them in memory and spills to disk. #}
     {% set location = {"database": this.database, "schema": this.schema} %}
