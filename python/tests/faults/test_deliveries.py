@@ -437,9 +437,7 @@ def test_a_table_that_breaks_off_stops_and_is_allowed_once(plain, tmp_path, tabl
         ((n_gone,),) = shop.query("select count(*) from stg_items where not is_delivered")
         assert n_gone == duckdb.sql(f"select count(*) from '{whole}' where hash(item_id) % 100 >= 86").fetchall()[0][0]
     else:
-        assert shop.query(
-            "select count(*) from stg_child_rows where reason = 'left_source'"
-        ) == [(0,)]
+        assert shop.query("select count(*) from stg_child_rows where reason = 'left_source'") == [(0,)]
     shutil.copy2(whole, file)
     shop.build(only=STAGED, evaluated=True)
     assert shop.query(SAME[table]) == plain.query(SAME[table])
