@@ -1,11 +1,9 @@
 {# Validation of raw actions: types and rejection reasons, for the inventory of files and for staging. #}
-{% macro join_action_words() -%}
-    {#- SQL: the join of raw_actions with the words and codes of actions. A number is an action only in the log of var
-        source_action_codes: logs number them differently. -#}
-    left join
-        {{ ref("action_synonyms") }} as synonyms
-        on replace(replace(lower(trim(raw_actions.action)), ' ', '_'), '-', '_') = synonyms.word
-        and coalesce(synonyms.log, '') in ('', '{{ setting("source_action_codes") }}')
+{% macro is_action_word() -%}
+    {#- SQL: true if a row of synonyms is the word or the code of an action of raw_actions. A number is an action only in
+        the log of var source_action_codes: logs number them differently. -#}
+    replace(replace(lower(trim(raw_actions.action)), ' ', '_'), '-', '_') = synonyms.word
+    and coalesce(synonyms.log, '') in ('', '{{ setting("source_action_codes") }}')
 {%- endmacro %}
 
 {% macro typed_action_columns(user_id) -%}

@@ -27,7 +27,8 @@ with
     ),
     typed as (
         select {{ typed_action_columns(user_id_of("raw_actions.user_id")) }}
-        from month_rows as raw_actions {{ join_action_words() }}
+        from month_rows as raw_actions
+        left join {{ ref("action_synonyms") }} as synonyms on {{ is_action_word() }}
     ),
     validated as (select *, {{ action_rejection_reasons("__history_from__") }} as reasons from typed),
     valid as (select {{ facts | join(", ") }}, source_file, false as is_before from validated where reasons is null),

@@ -28,7 +28,8 @@ with
         -- No pseudonyms: users are only counted.
         select
             {{ typed_action_columns(plain_user_id_of("raw_actions.user_id")) }}, {{ readings_of_action() }} as readings
-        from dated as raw_actions {{ join_action_words() }}
+        from dated as raw_actions
+        left join {{ ref("action_synonyms") }} as synonyms on {{ is_action_word() }}
     ),
     validated as (select *, {{ action_rejection_reasons() }} as reasons from typed),
     delivered as (
