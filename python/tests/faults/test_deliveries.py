@@ -339,6 +339,16 @@ CASES = {
 }
 
 
+FAULTS = {
+    name: (
+        "Plausible deliveries",
+        f"{name} ({case.kind})",
+        f"{case.code}, nothing published" if case.code else "read as it is meant",
+    )
+    for name, case in CASES.items()
+}
+
+
 @pytest.fixture(scope="session")
 def plain(base, tmp_path_factory):
     """A shop of six months of the base, staged; copy it, never change it."""
@@ -372,17 +382,7 @@ def changed(shop: Shop, case: Case) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(
-            name,
-            marks=[
-                pytest.mark.fault(
-                    "Plausible deliveries",
-                    f"{name} ({case.kind})",
-                    f"{case.code}, nothing published" if case.code else "read as it is meant",
-                ),
-                *[pytest.mark.slow] * case.is_slow,
-            ],
-        )
+        pytest.param(name, marks=[pytest.mark.fault(*FAULTS[name]), *[pytest.mark.slow] * case.is_slow])
         for name, case in CASES.items()
     ],
 )
