@@ -343,7 +343,8 @@
         as message
     from
         (
-            select *, left(cast(month as string), 7) as in_month, cast(n_expected as bigint) as n_likely from expected
+            select *, left(cast(month as string), 7) as in_month, cast(round(n_expected) as bigint) as n_likely
+            from expected
         ) as e
 {%- endmacro %}
 

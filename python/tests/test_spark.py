@@ -42,6 +42,7 @@ OWN = {
     "observed_features": {"feature_id"},
     "published_marts": {"bytes", "path", "run_id", "sha256"},
     "source_file_months": {"version"},
+    "source_row_counts": {"version"},
     "stage_posteriors": {"run_id"},
     "term_feature_index": {"feature_id"},
     "user_stage_months": {"run_id"},
