@@ -81,15 +81,36 @@
         ) as ranked
 {%- endmacro %}
 
-{% macro is_too_much(n_found, n_all, part=1, least=100) -%}
-    {#- SQL: true if the rows found are more than a part of rejections_max_share, of at least so many rows; a share of 1
-        allows all. -#}
+{% macro failed_of_table(table, columns, has_losses) -%}
+    {#- SQL: the first failed check of the CTE newest, with columns of its readings, and of the CTE losses, if any. -#}
+    {%- set checks -%}
+        (
+            select code, n_found, is_wrong, message
+            from ({{ checks_of_rows(table, "newest", columns) }}) as checked
+            {% if has_losses %}
+                union all
+                select code, n_found, is_wrong, message
+                from losses
+            {% endif %}
+        ) as checks
+    {%- endset -%}
+    {{ first_failed(checks) }}
+{%- endmacro %}
+
+{% macro is_too_much(n_found, n_all, part=1) -%}
+    {#- SQL: true if the rows found are more than a part of rejections_max_share, of at least 100 rows; a share of 1 allows
+        all. -#}
     (
-        {{ n_all }} >= {{ least }}
+        {{ n_all }} >= 100
         and {{ n_found }} >= 20
         and {{ n_found }}
         > {{ part * setting("rejections_max_share") if setting("rejections_max_share") < 1 else 1 }} * {{ n_all }}
     )
+{%- endmacro %}
+
+{% macro examples_of(value) -%}
+    {#- SQL: the first and the last example of a group. -#}
+    min({{ value }}) || coalesce(', ' || nullif(max({{ value }}), min({{ value }})), '')
 {%- endmacro %}
 
 {% macro checks_of_rows(table, rows, columns) -%}
@@ -141,8 +162,7 @@
                                             reason,
                                             sum(n) as n_group,
                                             sum(case when reason is not null then n else 0 end) as n_found,
-                                            min(example)
-                                            || coalesce(', ' || nullif(max(example), min(example)), '') as examples
+                                            {{ examples_of("example") }} as examples
                                         from {{ rows }}
                                         where {{ value }} <> 'unknown'
                                         group by {{ value }}, reason
@@ -165,13 +185,8 @@
                                             cast(null as string) as reason,
                                             sum(n) as n_group,
                                             sum(case when {{ is_unknown }} then n else 0 end) as n_found,
-                                            min(case when {{ is_unknown }} then example end) || coalesce(
-                                                ', ' || nullif(
-                                                    max(case when {{ is_unknown }} then example end),
-                                                    min(case when {{ is_unknown }} then example end)
-                                                ),
-                                                ''
-                                            ) as examples
+                                            {{ examples_of("case when " ~ is_unknown ~ " then example end") }}
+                                            as examples
                                         from {{ rows }}
                                         where {{ is_known }} or {{ is_unknown }}
                                         {%- if not loop.last %}

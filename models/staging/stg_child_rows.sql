@@ -143,16 +143,7 @@ with
         ),
         losses as ({{ losses("children", known ~ " where " ~ was_registered, "left_rows") }}),
     {% endif %}
-    checks as (
-        select code, n_found, is_wrong, message
-        from ({{ checks_of_rows("children", "newest", ["child_no", "registered_at", "birth_date"]) }}) as checked
-        {% if known %}
-            union all
-            select code, n_found, is_wrong, message
-            from losses
-        {% endif %}
-    ),
-    failed as ({{ first_failed("checks") }}),
+    failed as ({{ failed_of_table("children", ["child_no", "registered_at", "birth_date"], known is not none) }}),
     -- Three and more children with numbers, born less than 270 days apart, are no family.
     too_close as (
         select user_id

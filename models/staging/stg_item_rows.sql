@@ -66,16 +66,7 @@ with
         ),
         losses as ({{ losses("items", known ~ " where reason is null", "left_items") }}),
     {% endif %}
-    checks as (
-        select code, n_found, is_wrong, message
-        from ({{ checks_of_rows("items", "newest", ["properties"]) }}) as checked
-        {% if known %}
-            union all
-            select code, n_found, is_wrong, message
-            from losses
-        {% endif %}
-    ),
-    failed as ({{ first_failed("checks") }}),
+    failed as ({{ failed_of_table("items", ["properties"], known is not none) }}),
     all_items as (
         select item_id, {{ attributes | join(", ") }}, readings, reason, rank, left_on
         from delivered
