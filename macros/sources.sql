@@ -109,21 +109,21 @@
 {% endmacro %}
 
 {% macro text_of_number(value, type, kind) -%}
-    {#- SQL: a decimal or floating number as text. A floating id beyond the whole numbers that its type can tell apart
-        is marked by E+0, which id_of does not read; NaN and infinity are null. -#}
-    {%- set is_decimal = modules.life_stage.family(type) == "decimal" -%}
+    {#- SQL: a decimal or floating number as text, a whole one without decimal places. A floating id beyond the whole
+        numbers that its type can tell apart is marked by E+0, which id_of does not read; NaN and infinity are null. -#}
     {%- set exact = 16777216 if type | upper in ("FLOAT", "REAL") else 9007199254740992 -%}
-    case
-        {% if not is_decimal %}
+    {%- if modules.life_stage.family(type) == "decimal" -%}
+        {{ replaced("cast(" ~ value ~ " as string)", "[.]0+$", "") }}
+    {%- else -%}
+        case
             when not ({{ value }} - {{ value }} = 0)
             then null
             {% if kind == "id" %} when abs({{ value }}) >= {{ exact }} then concat({{ value }}, 'E+0') {% endif %}
             when {{ value }} = floor({{ value }}) and abs({{ value }}) < {{ exact }}
             then cast(cast({{ value }} as bigint) as string)
-        {% else %} when {{ value }} = floor({{ value }}) then cast(cast({{ value }} as decimal(38, 0)) as string)
-        {% endif %}
-        else cast({{ value }} as string)
-    end
+            else cast({{ value }} as string)
+        end
+    {%- endif -%}
 {%- endmacro %}
 
 {% macro user_id_of(column) -%}

@@ -13,8 +13,8 @@ import duckdb
 from life_stage import paths
 
 FAMILIES = {  # by the beginning of DuckDB's and Spark's names of types, in this order
+    "other": r".*\]$|ARRAY|LIST|UNION|TUPLE",
     "nested": r"STRUCT|MAP|JSON|VARIANT|OBJECT",
-    "other": r".*\[|.*\]$|ARRAY|LIST|UNION|TUPLE",
     "text": r"VARCHAR|STRING|CHAR|TEXT|ENUM|UUID|\"NULL\"|NULL|VOID",
     "time": r"TIMESTAMP|DATETIME",
     "date": r"DATE",
