@@ -48,7 +48,7 @@
     concat(
         {% for part in text.split("<") %}
             {% set column, is_column, rest = part.rpartition(">") %}
-            {% if is_column %}{{ column }}, {% endif %} {{ quoted([rest]) }}
+            {% if is_column %}coalesce(cast({{ column }} as string), ''), {% endif %} {{ quoted([rest]) }}
             {%- if not loop.last %},{% endif %}
         {% endfor %}
     )
@@ -121,7 +121,7 @@
     {%- if table == "actions" -%}
         {%- set measures = {"month": "left(cast(month as string), 7)", "file": "file", "action": "action"} -%}
     {%- endif -%}
-    select *, {{ message_of_rows(table) }} as message
+    select *, case when is_wrong then {{ message_of_rows(table) }} end as message
     from
         (
             select checks.*, known_reasons.remedy, coalesce(' (such as ' || checks.examples || ')', '') as such_as
@@ -195,7 +195,7 @@
                                     {% endfor %}
                                 ) as by_reason
                         ) as ranked
-                    where value is not null
+                    where value is not null and n_group is not null
                     group by measure, value
                 ) as checks
             left join
@@ -344,21 +344,28 @@
         n_rows,
         n_found,
         n_expected,
-        -- A device may be new.
+        is_wrong,
         case
-            when n_expected >= 20
-            then n_found > 3 * n_expected or n_found < n_expected / 3
-            else measure <> 'device' and n_found > 60
-        end as is_wrong,
-        {{
-            sentence(
-                "LS-SRC-010 <n_found> of <n_rows> rows in <in_month> have the <measure> <value>, <n_likely> are expected by the months around it: compare the delivery with them; if it is right, run once with rejections_on_shift: warn"
-            )
-        }}
-        as message
+            when is_wrong
+            then
+                {{
+                    sentence(
+                        "LS-SRC-010 <n_found> of <n_rows> rows in <in_month> have the <measure> <value>, <n_likely> are expected by the months around it: compare the delivery with them; if it is right, run once with rejections_on_shift: warn"
+                    )
+                }}
+        end as message
     from
         (
-            select *, left(cast(month as string), 7) as in_month, cast(round(n_expected) as bigint) as n_likely
+            select
+                *,
+                left(cast(month as string), 7) as in_month,
+                cast(round(n_expected) as bigint) as n_likely,
+                -- A device may be new.
+                case
+                    when n_expected >= 20
+                    then n_found > 3 * n_expected or n_found < n_expected / 3
+                    else measure <> 'device' and n_found > 60
+                end as is_wrong
             from expected
         ) as e
 {%- endmacro %}

@@ -86,7 +86,7 @@
 
 {% macro corrected_months(runs, assignments) %}
     {# The first and the last month that is scored by a model of which a quarter of the training months has been
-       corrected since, if the newest model is not one of them; else none. #}
+       corrected since, and a newer model, if any; none: there are no such months. #}
     {% set models = ref("model_registry") %}
     {% if not existing(runs) or not existing(assignments) %} {% do return(none) %} {% endif %}
     {% set sql %}
@@ -105,14 +105,17 @@
                     and months.month <= models.trained_through
                 group by models.model_version, models.trained_through
             )
-        select min(assigned.month) as first_month, max(assigned.month) as last_month
+        select
+            min(assigned.month) as first_month,
+            max(assigned.month) as last_month,
+            (
+                select max(model_version)
+                from compared
+                where trained_through > (select max(trained_through) from compared where is_outdated)
+            ) as newer_model
         from {{ assignments }} as assigned
         inner join compared on assigned.model_version = compared.model_version
-        where
-            compared.is_outdated
-            and exists (
-                select 1 from compared where not is_outdated and trained_through = (select max(trained_through) from {{ models }})
-            )
+        where compared.is_outdated
         having count(*) > 0
     {% endset %}
     {% do return(rows_as_dicts(sql) | first | default(none)) %}
@@ -127,7 +130,10 @@
             ~ months.first_month[:7]
             ~ " to "
             ~ months.last_month[:7]
-            ~ " were trained before a quarter of their training months was corrected: var backfill_from scores them again, training_rescore_after_corrections does so by itself",
+            ~ " were trained before a quarter of their training months was corrected: "
+            ~ "var backfill_from scores them again"
+            ~ ("" if months.newer_model else ", once the next model is trained")
+            ~ "; training_rescore_after_corrections does so by itself",
             info=true,
         ) %}
     {% endif %}

@@ -189,18 +189,6 @@
     {%- endif -%}
 {%- endmacro %}
 
-{% macro text_of_properties(value) -%}
-    {#- SQL: a text, or a column of maps or structs as JSON. Spark's columns are text already (spark.sql). -#}
-    {%- if target.type == "spark" -%} cast({{ value }} as string)
-    {%- else -%}
-        case
-            when regexp_matches(typeof({{ value }}), '^(MAP|STRUCT|VARIANT)')
-            then cast(to_json({{ value }}) as varchar)
-            else cast({{ value }} as varchar)
-        end
-    {%- endif -%}
-{%- endmacro %}
-
 {% macro json_of_pairs(text) -%}
     {#- SQL: a text key:value;key:value as a JSON object; the last value of a key counts. -#}
     {%- if target.type == "spark" -%}

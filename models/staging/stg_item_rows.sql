@@ -1,7 +1,9 @@
 -- Raw catalogue items with their validation result, one row per raw row: valid or rejected (with a reason). Items that
--- left the catalogue keep their newest attributes, so that a month that is staged again keeps its features.
+-- left the catalogue keep their newest attributes, and changed items their former ones, so that a month that is staged
+-- again keeps its features. New attributes are valid from the calendar month in which a run first reads them.
 {{ config(meta={"always_built": true}) }}
 {% set known = existing(this) %}
+{% set last_month = months_after(month_of(business_time(clock())), -1) %}
 {% set attributes = ["title", "category", "leaf_category", "brand", "size", "properties"] %}
 with
     typed as (
@@ -10,7 +12,7 @@ with
             {% for attribute in attributes[:5] %}
                 nullif(trim(raw_items.{{ attribute }}), '') as {{ attribute }},
             {% endfor %}
-            nullif(nullif(trim({{ text_of_properties("raw_items.properties") }}), ''), 'null') as given_properties,
+            nullif(nullif(trim(raw_items.properties), ''), 'null') as given_properties,
             raw_items.item_id as raw_item_id
         from ({{ source_rows("items") }}) as raw_items
     ),
@@ -58,17 +60,42 @@ with
         from delivered
     ),
     {% if known %}
+        known_items as (select * from {{ known }} where reason is null and valid_to_month is null),
         left_items as (
             select known.*
-            from {{ known }} as known
+            from known_items as known
             left join delivered on known.item_id = delivered.item_id and delivered.reason is null
-            where known.reason is null and delivered.item_id is null
+            where delivered.item_id is null
         ),
-        losses as ({{ losses("items", known ~ " where reason is null", "left_items") }}),
+        former_items as (select * from {{ known }} where reason is null and valid_to_month is not null),
+        -- What was not given is no former attribute: the new one is valid for all months.
+        changed_items as (
+            select known.*
+            from known_items as known
+            inner join delivered on known.item_id = delivered.item_id and delivered.reason is null
+            left join
+                former_items as former on known.item_id = former.item_id and former.valid_to_month >= {{ last_month }}
+            where
+                former.item_id is null
+                and (
+                    {% for attribute in attributes %}
+                        known.{{ attribute }} <> coalesce(delivered.{{ attribute }}, '')
+                        {% if not loop.last %} or {% endif %}
+                    {% endfor %}
+                )
+        ),
+        losses as ({{ losses("items", "known_items where true", "left_items") }}),
     {% endif %}
     failed as ({{ failed_of_table("items", ["properties"], known is not none) }}),
     all_items as (
-        select item_id, {{ attributes | join(", ") }}, readings, reason, rank, left_on
+        select
+            item_id,
+            {{ attributes | join(", ") }},
+            readings,
+            reason,
+            rank,
+            left_on,
+            cast(null as date) as valid_to_month
         from delivered
         {% if known %}
             union all
@@ -78,9 +105,16 @@ with
                 left_items.readings,
                 left_items.reason,
                 left_items.rank,
-                {{ left_on("left_items") }} as left_on
+                {{ left_on("left_items") }} as left_on,
+                cast(null as date) as valid_to_month
             from left_items
             cross join losses
+            union all
+            select item_id, {{ attributes | join(", ") }}, readings, reason, rank, left_on, {{ last_month }}
+            from changed_items
+            union all
+            select item_id, {{ attributes | join(", ") }}, readings, reason, rank, left_on, valid_to_month
+            from former_items
         {% endif %}
     )
 select
@@ -89,6 +123,7 @@ select
     {{ fail_if("failed.message is not null", failed_checks("failed"), "readings") }} as readings,
     reason,
     rank,
-    left_on
+    left_on,
+    valid_to_month
 from all_items
 cross join failed

@@ -21,7 +21,7 @@ READERS = {
     "text": [lambda column: f"nullif(trim({column}), '')"],
     "time": [MACROS["moment"]],
     "date": [MACROS["day"], MACROS["is_date_only"]],
-    "properties": [MACROS["text_of_properties"]],
+    "properties": [MACROS["json_map"]],
 }
 WRONG = {  # family of types: kinds of columns that refuse it
     "other": {"id", "text", "number", "time", "date", "properties"},

@@ -11,6 +11,13 @@ def month_of(shop, month):
         where year(occurred_at) = {month[:4]} and month(occurred_at) = {int(month[5:])}"""
 
 
+def february(shop, days_later):
+    """A query for the rows of February 2017 as other actions, some days later."""
+    (file,) = (shop.source / "actions" / "month=2017-02").iterdir()
+    times = f"occurred_at + interval ({days_later}) day as occurred_at"
+    return f"select * replace ({days_later}::bigint * 1000000000 - action_id as action_id, {times}) from '{file}'"
+
+
 def calendar(shop, column):
     return dict(shop.query(f"select strftime(month, '%Y-%m'), {column} from month_calendar"))
 
@@ -129,3 +136,61 @@ def test_past_months_keep_their_model_until_a_backfill(base, shop):
     backfilled = {table: shop.run_of_months(table) for table in POSTERIORS}
     shop.build()
     assert {table: shop.run_of_months(table) for table in POSTERIORS} == backfilled, "once is enough"
+
+
+@pytest.mark.fault("Months and runs", "history corrected after a model was trained", "LS-ML-003; rescored by a var")
+@pytest.mark.slow
+def test_months_scored_by_a_model_of_corrected_months_are_named_and_rescored(base, shop):
+    """The models of the base were trained before the correction; months keep them until they are scored again."""
+    first_model = base.query("select distinct model_version from month_model_assignments")
+    for month in ("2016-07", "2016-08", "2016-09"):
+        (old,) = (shop.source / "actions" / f"month={month}").iterdir()
+        shop.write(f"actions/month={month}/new.csv", f"select * from '{old}' where hash(user_id) % 10 > 0")
+        old.unlink()
+    found = (
+        "LS-ML-003 models of the months from 2016-07 to 2017-02 were trained before a quarter of their training months"
+    )
+    later = f"{found} was corrected: var backfill_from scores them again, once the next model is trained;"
+    assert later in " ".join(shop.build().output.split())
+    shop.write("actions/month=2017-03/new.csv", february(shop, days_later=31))
+    trained = shop.build(training_every_months=1)
+    assert f"{found} was corrected: var backfill_from scores them again;" in " ".join(trained.output.split())
+    of_the_base = "select distinct model_version from month_model_assignments where month < date '2017-03-01'"
+    assert shop.query(of_the_base) == first_model
+    rescored = shop.build(training_rescore_after_corrections=True).output
+    newest = shop.query("select max_by(model_version, trained_through) from model_registry")
+    assert shop.query("select distinct model_version from month_model_assignments") == newest != first_model
+    assert "LS-ML-003" not in rescored and "LS-ML-003" not in shop.build().output
+
+
+@pytest.mark.fault(
+    "Plausible deliveries", "an item that changes its category (K8)", "counted months keep the former one"
+)
+def test_a_month_that_is_counted_again_keeps_the_attributes_its_items_had(base, bare_shop):
+    """New attributes are valid from the month in which a run first reads them; one that was missing, for all months."""
+    bare_shop.add_months(base, ["2017-01", "2017-02"])
+
+    def build(clock: str) -> None:
+        bare_shop.build(only="+user_month_features", run_clock=f"{clock} 00:00:00")
+
+    def months_with(feature: str) -> list[str]:
+        sql = f"select distinct strftime(month, '%Y-%m') from user_month_features where feature like '{feature}' order by 1"
+        return [month for (month,) in bare_shop.query(sql)]
+
+    items = base.source / "items.parquet"
+    without = "case when item_id % 3 > 0 then brand end as brand"
+    bare_shop.write("items.parquet", f"select * replace ({without}) from '{items}'")
+    build("2017-03-02")
+    renamed = "case when item_id % 2 = 0 then 'new' else leaf_category end as leaf_category"
+    given = "case when item_id % 3 > 0 then brand else 'house' end as brand"
+    bare_shop.write("items.parquet", f"select * replace ({renamed}, {given}) from '{items}'")
+    bare_shop.write("actions/month=2017-03/new.csv", february(bare_shop, days_later=31))
+    bare_shop.write("actions/month=2017-01/late.csv", f"{february(bare_shop, days_later=-31)} limit 1")
+    build("2017-04-02")
+    bare_shop.write("actions/month=2017-04/new.csv", february(bare_shop, days_later=61))
+    build("2017-05-02")
+    assert months_with("leaf=new") == ["2017-04"]
+    assert months_with("brand=%|house") == ["2017-01", "2017-03", "2017-04"], "February was not counted again"
+    ((n_former,),) = bare_shop.query("select count(*) from stg_items where item_id <> catalogue_item_id")
+    ((n_changed,),) = bare_shop.query(f"select count(*) from '{items}' where item_id % 2 = 0")
+    assert n_former == n_changed > 100

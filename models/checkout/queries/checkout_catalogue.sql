@@ -14,6 +14,7 @@ with
                 coalesce(properties, '')
             ) as words
         from {{ ref("stg_items") }}
+        where item_id = catalogue_item_id
         union all
         -- Purchased items without a catalogue entry.
         select basket_actions.item_id, cast(null as string) as leaf_category, '' as words

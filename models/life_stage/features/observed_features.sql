@@ -9,7 +9,11 @@ select
     features.feature_id,
     cast(power(2, day(actions.acted_on) - 1) as integer) as day_bit
 from {{ ref("stg_actions") }} as actions
-inner join {{ ref("item_feature_index") }} as features on actions.item_id = features.item_id and features.action = ''
+inner join
+    {{ ref("item_feature_index") }} as features
+    on actions.item_id = features.item_id
+    and actions.month between features.valid_from_month and features.valid_to_month
+    and features.action = ''
 union all
 select
     actions.month,
@@ -22,6 +26,7 @@ from {{ ref("stg_actions") }} as actions
 inner join
     {{ ref("item_feature_index") }} as features
     on actions.item_id = features.item_id
+    and actions.month between features.valid_from_month and features.valid_to_month
     and actions.action = features.action
 union all
 select

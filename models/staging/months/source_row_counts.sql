@@ -1,12 +1,13 @@
 -- Rows of the delivered action files, counted by month, action, device and what is wrong with them; the counts that
 -- delivery_checks compares. A run reads only new or changed files, detected by size and modification time; a source
--- table has neither and is read by every run. The run fails if a check does. Items and children are checked first.
+-- table has neither: it is read by every run, and its changed months are new. The run fails if a check does. Items and
+-- children are checked first.
 {{ config(meta={"always_built": true}) }}
 -- depends_on: {{ ref("stg_child_rows") }} {{ ref("stg_item_rows") }}
 {% set from_tables = setting("source_schema") != "" %}
 {% set files = source_files("actions") if execute and not from_tables else [] %}
 {% set unread = files_to_read("actions", files) if execute else [] %}
-{% set inventory = load_relation(this) if not from_tables else none %}
+{% set known = existing(this) %}
 {% set this_calendar_month = month_of(business_time(clock())) %}
 {% set columns = contract_columns("actions") | map(attribute="name") if execute else [] %}
 {% set delivered_contents = [
@@ -19,6 +20,10 @@
     "raw_quantity",
 ] %}
 {% set counted = ["occurred_month", "action", "device", "reasons", "readings", "example", "n_rows", "content_hash"] %}
+{% set is_judged = "true" if setting("rejections_on_shift") == "fail" else "code <> 'LS-SRC-010'" %}
+{% if from_tables and known %} {% set is_judged = is_judged ~ " and (select max(is_changed) from news) = 1" %}
+{% elif not (unread or from_tables) %} {% set is_judged = "false" %}
+{% endif %}
 with
     dated as (
         select {{ columns | join(", ") }}, source_file, {{ moment("occurred_at") }} as utc_time
@@ -57,18 +62,55 @@ with
         {% else %}{{ versions_of(files) }}
         {% endif %}
     ),
+    {% if from_tables and known %}
+        known_months as (
+            select
+                occurred_month,
+                {{ sum_of_hashes("content_hash") }} as content_hash,
+                max(case when is_new then 1 else 0 end) as was_new
+            from {{ known }}
+            group by occurred_month
+        ),
+        contents as (
+            select occurred_month, {{ sum_of_hashes("content_hash") }} as content_hash
+            from delivered
+            group by occurred_month
+        ),
+        news as (
+            select
+                contents.occurred_month,
+                case
+                    when known_months.content_hash is distinct from contents.content_hash then 1 else 0
+                end as is_changed,
+                coalesce(known_months.was_new, 0) as was_new
+            from contents
+            left join known_months on contents.occurred_month is not distinct from known_months.occurred_month
+        ),
+    {% endif %}
     file_rows as (
-        select listed.file, listed.version, true as is_new, {{ counted | join(", ") }}
-        from delivered
-        inner join listed on delivered.file = listed.file
-        {% if inventory %}
+        {% if from_tables and known %}
+            select
+                listed.file,
+                listed.version,
+                case when (select max(is_changed) from news) = 1 then news.is_changed else news.was_new end
+                = 1 as is_new,
+                {% for column in counted %} delivered.{{ column }}{% if not loop.last %}, {% endif %} {% endfor %}
+            from delivered
+            inner join listed on delivered.file = listed.file
+            inner join news on delivered.occurred_month is not distinct from news.occurred_month
+        {% else %}
+            select listed.file, listed.version, true as is_new, {{ counted | join(", ") }}
+            from delivered
+            inner join listed on delivered.file = listed.file
+        {% endif %}
+        {% if not from_tables and known %}
             union all
             select
                 known.file,
                 known.version,
                 {{ "false" if unread else "known.is_new" }} as is_new,
                 {{ counted | join(", ") }}
-            from {{ inventory }} as known
+            from {{ known }} as known
             inner join listed on known.file = listed.file and known.version = listed.version
             where known.file not in ({{ quoted(unread or [""]) }})
         {% endif %}
@@ -128,18 +170,7 @@ with
         cross join history
     ),
     checks as ({{ checks_of_delivery("counts") }}),
-    failed as (
-        {{
-            first_failed(
-                "checks",
-                (
-                    "false"
-                    if not (unread or from_tables)
-                    else "true" if setting("rejections_on_shift") == "fail" else "code <> 'LS-SRC-010'"
-                ),
-            )
-        }}
-    )
+    failed as ({{ first_failed("checks", is_judged) }})
 select
     counts.file,
     counts.version,

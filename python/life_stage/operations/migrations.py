@@ -184,6 +184,8 @@ def versions(
             add_column("rejection_reasons", "remedy", "string"),
             *((table, "drop table {table}") for table in ("stg_child_rows", "stg_item_rows")),
         ],
+        # Former attributes of items.
+        9: [add_column("stg_item_rows", "valid_to_month", "date")],
     }
 
 

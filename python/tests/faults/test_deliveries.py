@@ -449,3 +449,24 @@ def test_a_clock_behind_an_earlier_run_stops_the_run(plain, tmp_path):
     finished = shop.start(only=STAGED, run_clock="2020-01-01 00:00:00")
     assert finished.exit_code != 0 and "LS-RUN-006 the clock is at 2020-01-01" in finished.output
     assert shop.contents() == plain.contents()
+
+
+@pytest.mark.fault(
+    "Plausible deliveries", "a shift in a source table, accepted once (K5)", "judged once; other months as ever"
+)
+@pytest.mark.slow
+def test_an_accepted_shift_of_a_source_table_is_judged_once(plain, tmp_path):
+    shop = make_shop(tmp_path / "shop", like=plain)
+    rows = f"read_parquet('{plain.source}/actions/*/*.parquet', hive_partitioning = false)"
+    tables = [f"create table shop.{table} as from '{plain.source}/{table}.parquet'" for table in ("items", "children")]
+    shop.change("create schema shop", f"create table shop.actions as from {rows}", *tables)
+    without = "delete from shop.actions where action = 'purchase' and strftime(occurred_at, '%Y-%m') = '{}'"
+    how = {"only": STAGED, "evaluated": True, "source_schema": "shop"}
+    shop.change(without.format("2016-12"))
+    assert "LS-SRC-010" in shop.start(**how).output
+    shop.build(**how, rejections_on_shift="warn")
+    shop.build(**how)
+    shop.change("delete from shop.actions where month(occurred_at) = 2 and hash(action_id) % 100 = 0")
+    shop.build(**how)
+    shop.change(without.format("2016-11"))
+    assert "rows in 2016-11 have the action purchase" in " ".join(shop.start(**how).output.split())
