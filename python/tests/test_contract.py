@@ -1,4 +1,4 @@
-"""Types of source columns: each type of DuckDB and of Arrow in each column of the contract is read or refused by name."""
+"""Types of source columns: each type of DuckDB and Arrow in each column of the contract is read or refused by name."""
 
 import re
 from datetime import date, datetime

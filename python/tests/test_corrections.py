@@ -174,8 +174,8 @@ def test_a_month_that_is_counted_again_keeps_the_attributes_its_items_had(base, 
         bare_shop.build(only="+user_month_features", run_clock=f"{clock} 00:00:00")
 
     def months_with(feature: str) -> list[str]:
-        sql = f"select distinct strftime(month, '%Y-%m') from user_month_features where feature like '{feature}' order by 1"
-        return [month for (month,) in bare_shop.query(sql)]
+        months = "select distinct strftime(month, '%Y-%m') from user_month_features"
+        return [month for (month,) in bare_shop.query(f"{months} where feature like '{feature}' order by 1")]
 
     items = base.source / "items.parquet"
     without = "case when item_id % 3 > 0 then brand end as brand"
