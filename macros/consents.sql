@@ -9,13 +9,22 @@
 {% endmacro %}
 
 {% macro consenting_users() %}
-    {# SQL: one row per user with valid consent. In doubt there is none: a revocation with an unreadable time counts as
-       past, one at the time of a grant counts after it, and one with a date only counts at the end of the day. #}
-    select user_id, max(granted_at) as granted_at
+    {# SQL: one row per user with valid consent to the purpose of var consents_purpose. #}
+    select user_id, granted_at
+    from ({{ valid_consents() }}) as valid
+    where purpose = '{{ setting("consents_purpose") }}'
+{% endmacro %}
+
+{% macro valid_consents() %}
+    {# SQL: one row per user and purpose with valid consent. In doubt there is none: a revocation with an unreadable time
+       counts as past, one at the time of a grant counts after it, and one with a date only counts at the end of the
+       day. #}
+    select user_id, purpose, max(granted_at) as granted_at
     from
         (
             select
                 {{ user_id_of("raw_consents.user_id") }} as user_id,
+                trim(raw_consents.purpose) as purpose,
                 {{ moment("raw_consents.granted_at") }} as granted_at,
                 case
                     when nullif(trim(cast(raw_consents.withdrawn_at as string)), '') is not null
@@ -23,10 +32,9 @@
                 end as withdrawn_at,
                 {{ is_date_only("raw_consents.withdrawn_at") }} as is_day
             from ({{ source_rows("consents") }}) as raw_consents
-            where trim(raw_consents.purpose) = '{{ setting("consents_purpose") }}'
         ) as consents
     where user_id is not null and not {{ is_erased("user_id") }}
-    group by user_id
+    group by user_id, purpose
     having
         max(case when granted_at <= {{ clock() }} then granted_at end) > coalesce(
             max(

@@ -31,14 +31,14 @@ def _():
 @app.cell
 def _(marts):
     user_id, child_no = marts.sql(
-        "select user_id, child_no from stage_reasons where place = 5 order by all limit 1"
+        "select user_id, child_no from stage_reasons where rank = 5 order by all limit 1"
     ).fetchall()[0]
     history = marts.execute(
         "select month, stage, probability from user_stage_months where user_id = ? and child_no = ? order by month",
         [user_id, child_no],
     ).df()
     reasons = marts.execute(
-        "select reason, contribution from stage_reasons where user_id = ? and child_no = ? order by place",
+        "select reason, contribution from stage_reasons where user_id = ? and child_no = ? order by rank",
         [user_id, child_no],
     ).df()
     print(f"Months of child {child_no} of {user_id}:", history, "Attributions of the last:", reasons, sep="\n")

@@ -180,6 +180,17 @@
     {%- endif -%}
 {%- endmacro %}
 
+{% macro collected(columns) -%}
+    {#- SQL: the rows of a group as a list of structs of these columns, as an aggregate. -#}
+    {%- if target.type == "spark" -%} collect_list(struct({{ columns | join(", ") }}))
+    {%- else -%}
+        {%- set fields = [] -%}
+        {%- for name in columns -%} {%- do fields.append(name ~ " := " ~ name) -%}
+        {%- endfor -%}
+        list(struct_pack({{ fields | join(", ") }}))
+    {%- endif -%}
+{%- endmacro %}
+
 {% macro json_entries(text, name) -%}
     {#- SQL: one row per key of a JSON object given as text: <name>_key, <name>_value; none if it is no object. -#}
     {%- if target.type == "spark" -%} explode({{ json_map(text) }}) as ({{ name }}_key, {{ name }}_value)

@@ -26,7 +26,19 @@ VIEW_FILE, MANIFEST = "life_stage.duckdb", "manifest.json"
 DICTIONARY, DICTIONARY_COLUMNS = "dictionary.csv", ("mart", "column", "type", "description")
 SMALL = ("stages", "stage_totals", "stage_interests", "model_runs")  # also as CSV, for spreadsheets
 RUN_LOG = "model_runs"  # grows with every run, so its change alone does not cause a publication
-KEYS = ("month", "user_id", "child_no", "stage_no", "stage", "leaf_category", "item_id", "place", "started_at")
+KEYS = (
+    "month",
+    "user_id",
+    "child_no",
+    "stage_no",
+    "stage",
+    "leaf_category",
+    "item_id",
+    "horizon",
+    "rank",
+    "event_no",
+    "started_at",
+)
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 SCHEMA = pa.schema(
     [

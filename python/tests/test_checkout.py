@@ -406,9 +406,9 @@ def test_every_known_shopper_is_recommended_ten_items_for_the_month_to_come(chec
     marts = checkout.frame("checkout_recommendations")
     assert (marts["month"] == "2017-03-01").all()
     assert set(marts["user_id"]) == set(tables["users"].loc[tables["users"]["month"] == "2017-03-01", "user_id"])
-    by_user = marts.sort_values("place").groupby("user_id")
+    by_user = marts.sort_values("rank").groupby("user_id")
     assert (by_user["purchase_probability"].diff().dropna() <= 0).all()
-    assert (by_user["place"].max() == by_user.size()).all() and (by_user.size() == 10).mean() > 0.9
+    assert (by_user["rank"].max() == by_user.size()).all() and (by_user.size() == 10).mean() > 0.9
 
 
 def test_the_marts_are_published_only_where_a_checkout_is_made(checkout, base):

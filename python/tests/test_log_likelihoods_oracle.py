@@ -1,4 +1,4 @@
-"""user_month_features, stage_log_likelihoods and stage_attributions against pandas and NumPy.
+"""user_month_features and stage_log_likelihoods against pandas and NumPy.
 
 Features are counted days, log-likelihoods their matrix product with the weights; attributions sum to them.
 """
@@ -92,7 +92,7 @@ class SmallWarehouse:
     def __init__(self, base, bins) -> None:
         self.connection, self.bins = duckdb.connect(), bins
         self.connection.execute("attach ':memory:' as warehouse")
-        names = ("stage_log_likelihoods", "attributed_features", "stage_attributions")
+        names = ("stage_log_likelihoods",)
         self.sql = {name: next(base.folder.glob(f"target/compiled/**/{name}.sql")).read_text() for name in names}
 
     def put(self, name: str, frame: pd.DataFrame) -> None:
@@ -231,59 +231,3 @@ def stages(base):
     return {
         stage: {name: high - low for name, low, high in bins if first <= low < last} for stage, first, last in stages
     }
-
-
-def test_attributions_sum_to_the_log_likelihood_of_the_stage(base, stages):
-    """A stage's score is the mean of the month's log-likelihoods over the stage's months of age."""
-    log_likelihood = base.frame("stage_log_likelihoods").set_index(KEYS)
-    ranks = base.frame("stage_attributions")
-    for stage, widths in stages.items():
-        months = np.array(list(widths.values()))
-        scores = log_likelihood[[f"ll_{name}" for name in widths]] @ months / months.sum()
-        found = ranks[ranks["stage"] == stage].groupby(KEYS)["contribution"].sum()
-        np.testing.assert_allclose(found.loc[scores.index], scores, rtol=0, atol=1e-6)
-        assert len(found) == len(scores)
-
-
-def test_attributions_have_six_ranks_the_largest_first(base):
-    ranks = base.frame("stage_attributions").sort_values([*KEYS, "stage", "rank"])
-    keys = [*KEYS, "stage"]
-    named, others = ranks[ranks["rank"] < 6], ranks[ranks["rank"] == 6]
-    assert set(ranks["rank"]) == set(range(1, 7)) and not ranks.duplicated([*keys, "rank"]).any()
-    assert len(others) == len(ranks[keys].drop_duplicates()), "being active at all is always predicted, in place 6"
-    assert (named["rank"] == named.groupby(keys).cumcount() + 1).all(), "a place is left out"
-    size = named["contribution"].abs()
-    assert (size.groupby([named[key] for key in keys]).diff().fillna(0) <= 0).all()
-    assert named["feature"].notna().all() and others["feature"].isna().all() and (named["n_features"] == 1).all()
-    met = base.frame("user_month_features")
-    n_met = met[met["feature"].isin(base.frame("model_weights")["feature"])].groupby(KEYS).size()
-    for _, total in ranks.groupby("stage"):
-        found = total.groupby(KEYS)["n_features"].sum()
-        assert found.eq(n_met.reindex(found.index, fill_value=0)).all()
-
-
-def test_attributions_can_be_checked_by_hand(small, bins, stages):
-    """A crib raises newborns and lowers toddlers; unknown features contribute nothing; zero is an observed feature."""
-    widths = stages["newborn"]
-    assert widths == {"0": 2, "2": 2, "4": 2}
-    weight = {name: 1.0 if name in widths else -0.25 for name in bins}
-    columns = ["model_version", "feature", *[f"w_{name}" for name in bins]]
-    of_features = {"": 0.5, "leaf=crib": 2.0, "leaf=bike": -3.0, "mood=even": 1.0, "leaf=car": 0.0}
-    rows = [["v1", name, *(factor * weight[bin] for bin in bins)] for name, factor in of_features.items()]
-    rows += [["v2", name, *(100.0 for _ in bins)] for name in of_features]
-    small.put("model_weights", pd.DataFrame(rows, columns=columns))
-    met = {"leaf=crib": 1.0, "leaf=bike": 1.5, "mood=even": 0.0, "leaf=new": 9.0, "leaf=car": 2.0}
-    features = [("anna", FEBRUARY, name, value) for name, value in met.items()]
-    small.put("user_month_features", pd.DataFrame(features, columns=[*KEYS, "feature", "value"]))
-    small.put("stage_log_likelihoods", pd.DataFrame([["anna", FEBRUARY, "v1"]], columns=[*KEYS, "model_version"]))
-    small.connection.execute(f"create view warehouse.main.attributed_features as {small.sql['attributed_features']}")
-    found = {row[2:5]: row[5] for row in small.rows("stage_attributions")}
-    assert {key[1:]: value for key, value in found.items() if key[0] == "newborn"} == {
-        (1, "leaf=bike"): -4.5,
-        (2, "leaf=crib"): 2.0,
-        (3, "leaf=car"): 0.0,
-        (4, "mood=even"): 0.0,
-        (6, None): 0.5,
-    }
-    assert found["toddler", 1, "leaf=bike"] == pytest.approx(1.125) and found["toddler", 2, "leaf=crib"] == -0.5
-    assert found["toddler", 6, None] == pytest.approx(-0.125)

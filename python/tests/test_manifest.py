@@ -24,7 +24,6 @@ WITHOUT_KEY = {"stg_action_rows", "stg_item_rows", "stg_child_rows"}
 READ_ON_DEMAND = {
     "observed_features": "month, action_id, feature_id",
     "user_features": "user_id, month, feature",
-    "attributed_features": "user_id, month, feature",
     "training_features": "row_no, feature",
     "training_vocabulary": "feature",
     "design_matrix": "row_no, feature_id",
@@ -32,7 +31,7 @@ READ_ON_DEMAND = {
     "group_log_likelihoods": "user_id, month, group_id",
     "presence_log_likelihoods": "user_id, month",
     "household_terms": "user_id, month",
-    "stage_attributions": "user_id, month, stage, rank",
+    "explained_children": "user_id, child_no",
     "checkout_candidates": "query_id, generator, item_no",
     "checkout_examples": "query_id, item_no",
     "checkout_neighbours": "month, measure, item_no, other_item_no",

@@ -97,7 +97,7 @@ def test_the_attributions_of_the_sample_are_those_of_the_mart(evaluated, written
     sections = re.findall(r"<summary>User (\S+), child (\d+): (\w+), log-odds (\S+)</summary>(.*?)</details>", text)
     assert len(sections) == 12
     for user, child_no, stage, log_odds, rows in sections:
-        mart = evaluated.frame("stage_reasons", f"user_id = '{user}' and child_no = {child_no}").sort_values("place")
+        mart = evaluated.frame("stage_reasons", f"user_id = '{user}' and child_no = {child_no}").sort_values("rank")
         assert stage == mart["stage"].iloc[0] and float(log_odds) == pytest.approx(mart["log_odds"].iloc[0], abs=0.01)
         cells = re.findall(r"<td.*?>(.*?)</td>", rows)
         assert [float(cell) for cell in cells[1::2]] == pytest.approx(list(mart["contribution"]), abs=0.001)

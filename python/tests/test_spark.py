@@ -43,6 +43,7 @@ OWN = {
     "published_marts": {"bytes", "path", "run_id", "sha256"},
     "source_file_months": {"version"},
     "source_row_counts": {"version"},
+    "stage_events": {"run_id", "logged_at"},
     "stage_posteriors": {"run_id"},
     "term_feature_index": {"feature_id"},
     "user_stage_months": {"run_id"},
@@ -53,6 +54,7 @@ WITHOUT_ROWS = {  # all other tables have rows
     "erased_users",  # no erased users
     "erased_action_hashes",
     "stg_consents",  # no consents
+    "user_consents",
     "registration_sightings",  # no registration without a time
     "implausible_users",
     "monitor_latency",  # of the checkout

@@ -15,7 +15,8 @@ from project import PROJECT, Shop, assert_same, copy_shop, make_shop, pin_model
 
 from life_stage.engine import unchanged
 
-RUN = {"model_runs", "build_log", "project_state", "published_marts"}  # differ by run or folder
+# Differ by run or folder.
+RUN = {"model_runs", "build_log", "project_state", "published_marts", "stage_events"}
 # Hold every search term ever seen.
 TERMS = {"search_terms", "search_words", "text_ages", "search_term_features", "term_feature_index"}
 
@@ -171,6 +172,11 @@ def test_any_sequence_of_deliveries_gives_the_tables_of_a_fresh_build(new_shop, 
         tables = set(with_rows(fresh)) - TERMS - OF_A_RUN
         assert set(with_rows(shop)) - TERMS - OF_A_RUN == tables
         assert_same(shop, fresh, sorted(tables))
+        replayed = "select user_id, child_no, max_by([stage], event_no)[1] as stage from {} group by all"
+        replayed = f"select user_id, child_no, stage from ({replayed}) where stage is not null order by all"
+        stages = "select user_id, child_no, stage from user_stages order by all"
+        log = f"'{shop.published}/stage_events.parquet'"
+        assert shop.query(replayed.format("stage_events")) == shop.query(stages) == shop.query(replayed.format(log))
 
 
 def test_a_registration_changes_its_month_and_later_ones(base, tmp_path):

@@ -1,4 +1,4 @@
--- Cart complements, one row per item and place: ten neighbours by the basket measure with the highest recall, then by
+-- Cart complements, one row per item and rank: ten neighbours by the basket measure with the highest recall, then by
 -- description. Pairs from baskets need at least var marts_min_cell_users shoppers, because a rare pair could identify a
 -- family.
 with
@@ -54,7 +54,7 @@ with
 select
     ranked.month,
     catalogue.item_id,
-    cast(ranked.rank as integer) as place,
+    cast(ranked.rank as integer) as rank,
     others.item_id as other_item_id,
     ranked.score,
     ranked.measure as reason

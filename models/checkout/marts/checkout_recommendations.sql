@@ -1,8 +1,8 @@
--- Recommendations for empty carts, one row per user and place: ten items with reason and purchase probability.
+-- Recommendations for empty carts, one row per user and rank: ten items with reason and purchase probability.
 select
     impressions.month,
     impressions.user_id,
-    impressions.rank as place,
+    impressions.rank,
     catalogue.item_id,
     impressions.probability as purchase_probability,
     impressions.reason,

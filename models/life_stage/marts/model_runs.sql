@@ -9,7 +9,7 @@
 }}
 -- depends_on: {{ ref("stage_accuracy") }} {{ ref("stage_recall") }} {{ ref("stage_confusion") }} {{ ref("gain_over_baseline") }}
 -- depends_on: {{ ref("household_accuracy") }} {{ ref("household_precision_recall") }}
--- depends_on: {{ ref("stage_calibration") }} {{ ref("experiment_readout") }} {{ ref("stg_rejected_actions") }}
+-- depends_on: {{ ref("outlook_backtest") }} {{ ref("stage_calibration") }} {{ ref("experiment_readout") }} {{ ref("stg_rejected_actions") }}
 -- depends_on: {{ ref("delivery_checks") }} {{ ref("source_fit") }}
 -- depends_on: {{ ref("date_spine") }} {{ ref("month_drift") }} {{ ref("rejection_counts") }} {{ ref("top_stage_features") }}
 -- depends_on: {{ ref("checkout_recommendations") }} {{ ref("cart_complements") }} {{ ref("checkout_drift") }}

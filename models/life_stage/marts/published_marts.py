@@ -7,11 +7,16 @@ def model(dbt, session):
     marts = {
         "user_stages": dbt.ref("user_stages"),
         "user_stage_months": dbt.ref("user_stage_months"),
+        "stage_events": dbt.ref("stage_events"),
         "stage_changes": dbt.ref("stage_changes"),
         "stage_totals": dbt.ref("stage_totals"),
         "stage_reasons": dbt.ref("stage_reasons"),
+        "stage_outlook": dbt.ref("stage_outlook"),
         "stage_interests": dbt.ref("stage_interests"),
         "stages": dbt.ref("stages"),
+        "users": dbt.ref("users"),
+        "user_consents": dbt.ref("user_consents"),
+        "items": dbt.ref("items"),
         "model_runs": dbt.ref("model_runs"),
     }
     options = dbt.config.meta_get("options")

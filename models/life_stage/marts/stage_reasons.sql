@@ -1,129 +1,142 @@
--- Feature attributions of the published stage, one row per user, child and place: the five largest contributions of the
--- newest month, its other features, and the prior. The log posterior is a sum over months. A contribution is therefore
--- the log-likelihood for the stage's ages minus that for other ages, weighted by the midpoint posterior.
-{% set has_attributions = setting("fusion_method") == "birth_month_filter" %}
+-- Reasons of the published stage, one row per user, child and rank: the registration, the five features of single
+-- months
+-- that speak most for it, the prior, and everything else. Their contributions sum to the log-odds of the stage.
+{% set month = "attributions.month" %}
+{% set month_in_words = (
+    "concat(substr('JanFebMarAprMayJunJulAugSepOctNovDec', 3 * month("
+    ~ month
+    ~ ") - 2, 3), ' ', year("
+    ~ month
+    ~ "))"
+) %}
 with
     children as (
         select
-            *,
-            {{ sum_of("p_", stage_names()) }} as in_stage,
+            user_id,
+            child_no,
+            month,
+            stage,
+            source,
+            is_primary,
             ln(greatest(probability, 1e-12) / greatest(1 - probability, 1e-12)) as log_odds
         from {{ ref("user_stages") }}
     ),
-    {% if has_attributions %}
-        attributions as (
-            {% for stage in stages() %}
-                {% set inside, outside = [], [] %}
-                {% for bin in age_bins()[1:-1] %}
-                    {% set within = stage.from_month <= bin.from_month and bin.to_month <= stage.to_month %}
-                    {% do (inside if within else outside).append(bin.name) %}
-                {% endfor %}
-                select
-                    children.user_id,
-                    children.child_no,
-                    features.feature,
-                    {{
-                        exact(
-                            "features.value * midpoint.strength * least(behaviour.p_"
-                            ~ stage.name
-                            ~ " * children.in_stage / children.p_"
-                            ~ stage.name
-                            ~ ", (1 - behaviour.p_"
-                            ~ stage.name
-                            ~ ") / greatest(1 - children.p_"
-                            ~ stage.name
-                            ~ " / children.in_stage, 1e-12)) * ("
-                            ~ weighted_mean("weights.w_", "midpoint.w_", inside)
-                            ~ " - "
-                            ~ weighted_mean("weights.w_", "midpoint.w_", outside)
-                            ~ ")"
-                        )
-                    }} as contribution
-                from children
-                inner join
-                    {{ ref("birth_month_filter") }} as behaviour
-                    on children.user_id = behaviour.user_id
-                    and children.month = behaviour.month
-                inner join {{ ref("midpoint_posteriors") }} as midpoint on children.user_id = midpoint.user_id
-                inner join
-                    {{ ref("attributed_features") }} as features
-                    on children.user_id = features.user_id
-                    and children.month = features.month
-                inner join
-                    {{ ref("model_weights") }} as weights
-                    on midpoint.scored_by = weights.model_version
-                    and features.feature = weights.feature
-                where children.stage = '{{ stage.name }}' and children.is_primary
-                {% if not loop.last %}
-                    union all
-                {% endif %}
-            {% endfor %}
-        ),
-        ranked_attributions as (
-            select
-                *,
-                case
-                    when feature = ''
-                    then 6
-                    else
-                        row_number() over (
-                            partition by user_id, child_no, feature = '' order by abs(contribution) desc, feature
-                        )
-                end as rank
-            from attributions
-        ),
-        monthly_attributions as (
-            select
-                user_id,
-                child_no,
-                case when rank <= 5 then rank else 6 end as rank,
-                case when rank <= 5 then feature end as feature,
-                sum(contribution) as contribution
-            from ranked_attributions
-            group by user_id, child_no, case when rank <= 5 then rank else 6 end, case when rank <= 5 then feature end
-        ),
-    {% endif %}
-    reasons as (
-        {% if has_attributions %}
-            select *
-            from monthly_attributions
-            union all
-        {% endif %}
+    priors as (select user_id, child_no, contribution from {{ ref("stage_attributions") }} where rank = 0),
+    -- What the registration adds to behaviour; of a further child, to the prior.
+    behaviour as (
+        select
+            children.*,
+            known.birth_date,
+            {{ business_time("known.registered_at") }} as registered_at,
+            case
+                children.stage
+                {% for stage in stage_names() %} when '{{ stage }}' then posteriors.p_{{ stage }} {% endfor %}
+            end as probability
+        from children
+        inner join
+            {{ ref("stg_children") }} as known
+            on children.user_id = known.user_id
+            and children.child_no = known.child_no
+        inner join
+            {{ ref("birth_month_filter") }} as posteriors
+            on children.user_id = posteriors.user_id
+            and children.month = posteriors.month
+        where children.source <> 'inferred'
+    ),
+    registrations as (
+        select
+            behaviour.user_id,
+            behaviour.child_no,
+            concat(
+                coalesce(concat('registered on ', cast(cast(registered_at as date) as string)), 'registered'),
+                case when behaviour.birth_date > behaviour.month then ', due ' else ', born ' end,
+                cast(behaviour.birth_date as string)
+            ) as reason,
+            behaviour.log_odds - case
+                when behaviour.is_primary
+                then ln(greatest(behaviour.probability, 1e-6) / greatest(1 - behaviour.probability, 1e-6))
+                else priors.contribution
+            end as contribution
+        from behaviour
+        inner join priors on behaviour.user_id = priors.user_id and behaviour.child_no = priors.child_no
+    ),
+    found as (
+        select
+            attributions.user_id,
+            attributions.child_no,
+            case when attributions.rank = 0 then 'prior' else 'feature' end as kind,
+            case
+                when attributions.rank = 0
+                then 'what is usual for shoppers'
+                else
+                    concat(
+                        words.reason,
+                        case
+                            when attributions.n_days > 1 then concat(', on ', attributions.n_days, ' days') else ''
+                        end,
+                        ', ',
+                        {{ month_in_words }}
+                    )
+            end as reason,
+            attributions.feature,
+            attributions.month as feature_month,
+            attributions.contribution
+        from {{ ref("stage_attributions") }} as attributions
+        left join {{ ref("reason_texts") }} as words on attributions.feature = words.feature
+        union all
+        select
+            user_id,
+            child_no,
+            'registration' as kind,
+            reason,
+            cast(null as string) as feature,
+            cast(null as date) as feature_month,
+            contribution
+        from registrations
+    ),
+    complete as (
+        select *
+        from found
+        union all
         select
             children.user_id,
             children.child_no,
-            7 as rank,
+            'rest' as kind,
+            'everything else' as reason,
             cast(null as string) as feature,
-            children.log_odds
-            {% if has_attributions %} - coalesce(sums.contribution, 0) {% endif %} as contribution
+            cast(null as date) as feature_month,
+            children.log_odds - coalesce(sums.contribution, 0) as contribution
         from children
-        {% if has_attributions %}
-            left join
-                (
-                    select user_id, child_no, sum(contribution) as contribution
-                    from monthly_attributions
-                    group by user_id, child_no
-                ) as sums
-                on children.user_id = sums.user_id
-                and children.child_no = sums.child_no
-        {% endif %}
+        left join
+            (select user_id, child_no, sum(contribution) as contribution from found group by user_id, child_no) as sums
+            on children.user_id = sums.user_id
+            and children.child_no = sums.child_no
+    ),
+    strongest as (
+        select *, max(case when kind <> 'rest' then contribution end) over (partition by user_id, child_no) as strongest
+        from complete
     )
 select
     reasons.user_id,
     reasons.child_no,
     children.month,
     children.stage,
-    cast(reasons.rank as integer) as place,
-    case
-        when reasons.rank = 7
-        then 'what was known before this month'
-        when reasons.rank = 6
-        then 'everything else in this month'
-        else words.reason
-    end as reason,
+    cast(
+        row_number() over (
+            partition by reasons.user_id, reasons.child_no
+            order by
+                -- The rest is the first reason only if nothing else speaks for the stage.
+                case when reasons.kind = 'rest' and reasons.strongest > 0 then 1 else 0 end,
+                reasons.contribution desc,
+                reasons.reason
+        ) as integer
+    ) as rank,
+    reasons.kind,
+    reasons.reason,
     reasons.feature,
+    reasons.feature_month,
     reasons.contribution,
+    reasons.contribution / nullif(children.log_odds, 0) as share,
     children.log_odds
-from reasons
+from strongest as reasons
 inner join children on reasons.user_id = children.user_id and reasons.child_no = children.child_no
-left join {{ ref("reason_texts") }} as words on reasons.feature = words.feature

@@ -16,6 +16,7 @@ from life_stage.training.regression import LogLikelihood
 from life_stage.training.retraining import read_age_divisions
 
 Relation = duckdb.DuckDBPyRelation
+HORIZONS = (1, 2, 3)  # months ahead, of the outlook
 
 
 def predictions(
@@ -55,6 +56,8 @@ def predictions(
     for method, prediction in predicted.items():
         frame = pd.DataFrame({"method": method, **keys, "has_prediction": prediction.given})
         frame[[f"p_{stage}" for stage in ages.stages]] = prediction.p
+        for horizon, entering in zip(HORIZONS, prediction.entering, strict=True):
+            frame[[f"entering_{horizon}_{stage}" for stage in ages.stages]] = entering
         frames.append(frame.assign(expected_age_months=prediction.age, model_version=version))
     return pd.concat(frames, ignore_index=True)
 
@@ -62,17 +65,23 @@ def predictions(
 def empty(ages: Ages) -> pd.DataFrame:
     """The columns and their types, without rows."""
     types = {"method": "string", "user_id": "string", "month": "datetime64[s]", "has_prediction": "bool"}
-    types |= dict.fromkeys([*(f"p_{stage}" for stage in ages.stages), "expected_age_months"], "float64")
+    shares = ("p", *(f"entering_{horizon}" for horizon in HORIZONS))
+    of_stages = [f"{share}_{stage}" for share in shares for stage in ages.stages]
+    types |= dict.fromkeys([*of_stages, "expected_age_months"], "float64")
     return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in {**types, "model_version": "string"}.items()})
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """A method's prediction per readout: p (readouts x stages), given (False: no prediction), the median age."""
+    """A method's prediction per readout: p (readouts x stages), given (False: no prediction), the median age.
+
+    entering: for each of HORIZONS, the probabilities of entering a stage (readouts x stages).
+    """
 
     p: np.ndarray
     given: np.ndarray
     age: np.ndarray | float = np.nan
+    entering: np.ndarray | tuple[float, ...] = (np.nan,) * len(HORIZONS)
 
 
 class HeldOutPanel:
@@ -127,7 +136,10 @@ class HeldOutPanel:
         readouts = Readouts.of(rows, log_likelihood, chosen, births, kinds, activity_table)
         p, age = np.full((len(given), len(self.ages.stages)), np.nan), np.full(len(given), np.nan)
         p[given], age[given] = readouts.probabilities(weights), readouts.median_ages(weights)
-        return Prediction(p, given, age)
+        entering = np.full((len(HORIZONS), *p.shape), np.nan)
+        for of_horizon, horizon in zip(entering, HORIZONS, strict=True):
+            of_horizon[given] = readouts.entering(weights, horizon)
+        return Prediction(p, given, age, entering)
 
 
 def predictions_by_method(panel: HeldOutPanel, model: pd.DataFrame, merge: str) -> dict[str, Prediction]:
@@ -181,7 +193,7 @@ def predictions_by_method(panel: HeldOutPanel, model: pd.DataFrame, merge: str) 
     prior = panel.in_stages(memory_less.prior)
     none_given = np.zeros(len(panel.readouts), bool)
     predicted = {
-        name: Prediction(np.where(one.given[:, None], one.p, prior), one.given, one.age)
+        name: Prediction(np.where(one.given[:, None], one.p, prior), one.given, one.age, one.entering)
         for name, one in predicted.items()
     }
     return {"prior": Prediction(np.tile(prior, (len(none_given), 1)), none_given), **predicted}

@@ -30,7 +30,7 @@ def dates_of(months: np.ndarray) -> np.ndarray:
 
 def numbers_of(dates: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """The numbers of the months of dates."""
-    return dates.to_numpy().astype("datetime64[M]").astype(int)
+    return dates.to_numpy(zero_copy_only=False).astype("datetime64[M]").astype(int)
 
 
 def point_names(ages: Ages) -> list[str]:

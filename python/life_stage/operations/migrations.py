@@ -74,6 +74,9 @@ SECOND_CHILD = ("pair_filter", "pair_filter_cells", "second_child_thresholds")
 PASSES = ("birth_month_filter", "presence_filter", "dynamic_fusion")  # an unfinished one begins again
 LIMITS = {"retention_actions_months": "first_actions_month", "retention_features_months": "first_features_month"}
 COPY = "create table copied as select * replace ({name} as source_file), false as is_conflicting from {{table}}"
+EVENTS = {"event_no": "bigint", "run_id": "string", "logged_at": "timestamp", "month": "date", "user_id": "string"}
+EVENTS |= {"child_no": "integer", "change": "string", "previous_stage": "string", "stage": "string"}
+EVENTS |= {"probability": "double", "source": "string", "reason": "string"}
 FACTS = {"state": "state_version", "settings": "settings", "source_schema": "source_schema", "consents": "consents"}
 
 
@@ -184,8 +187,12 @@ def versions(
             add_column("rejection_reasons", "remedy", "string"),
             *((table, "drop table {table}") for table in ("stg_child_rows", "stg_item_rows")),
         ],
-        # Former attributes of items.
-        9: [add_column("stg_item_rows", "valid_to_month", "date")],
+        # Former attributes of items, and a log of stages, which begins with the next run.
+        9: [
+            add_column("stg_item_rows", "valid_to_month", "date"),
+            create("stage_events", EVENTS),
+            *((table, "drop {kind} {table}") for table in ("attributed_features", "midpoint_posteriors")),
+        ],
     }
 
 

@@ -174,6 +174,18 @@ class Readouts:
         delta = np.maximum(1 / (1 + np.exp(-(self.terms @ weights.logit_delta))), MIN_DELTA)[:, None]
         return self.in_stages(self.masses(self.posterior(weights)), delta)
 
+    def entering(self, weights: ReadoutWeights, months_ahead: int) -> np.ndarray:
+        """readouts x stages: the probabilities that the child is in the stage then and is not in it now."""
+        posterior, now = self.posterior(weights), self.probabilities(weights)
+        later = self.ages.stage_of(np.arange(self.ages.first, self.ages.last + 1) + months_ahead)
+        found = np.zeros_like(now)
+        for before, inside in enumerate(self.stage_slices):
+            mass = np.maximum(posterior[:, inside].sum(axis=1), 1e-300)
+            reached = later[inside.start - 1 : inside.stop - 1]
+            for after in set(reached) - {before, -1}:
+                found[:, after] += now[:, before] * posterior[:, inside][:, reached == after].sum(axis=1) / mass
+        return found
+
     def in_stages(self, masses: np.ndarray, delta: np.ndarray | float) -> np.ndarray:
         """readouts x stages: masses mixed with the prior, given that the child is in a stage."""
         mixed = ((1 - delta) * masses + delta * self.prior)[:, : len(self.ages.stages)]

@@ -32,10 +32,10 @@ summary { cursor: pointer; color: #00558c }
 """  # noqa: E501
 REASONS = """
     with children as (
-        select user_id, child_no from stage_reasons where place = 5 order by md5(user_id), child_no limit 12
+        select user_id, child_no from stage_reasons where rank = 7 order by md5(user_id), child_no limit 12
     )
-    select user_id, child_no, stage, place, reason, contribution, log_odds
-    from stage_reasons join children using (user_id, child_no) order by md5(user_id), child_no, place
+    select user_id, child_no, stage, rank, reason, contribution, log_odds
+    from stage_reasons join children using (user_id, child_no) order by md5(user_id), child_no, rank
 """
 
 

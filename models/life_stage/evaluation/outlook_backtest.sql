@@ -1,0 +1,87 @@
+-- Back-test of the outlook on test users, one row per horizon, stage and threshold: how many of the listed children
+-- entered the stage, and what share of those that entered it was listed.
+with
+    truths as (
+        select labels.user_id, labels.month, {{ stage_at("labels.age_months") }} as stage
+        from {{ ref("stage_labels") }} as labels
+        where labels.split = 'test' and labels.n_children = 1
+    ),
+    predictions as (
+        {% for horizon in [1, 2, 3] %}
+            {% for stage in stage_names() %}
+                select
+                    user_id,
+                    cast(month as date) as month,
+                    {{ horizon }} as horizon,
+                    '{{ stage }}' as stage,
+                    entering_{{ horizon }}_{{ stage }} as probability
+                from {{ ref("evaluation_predictions") }}
+                where method = 'birth_month_filter' and has_prediction
+                {% if not loop.last %}
+                    union all
+                {% endif %}
+            {% endfor %}
+            {% if not loop.last %}
+                union all
+            {% endif %}
+        {% endfor %}
+    ),
+    compared as (
+        select
+            predictions.user_id,
+            predictions.horizon,
+            predictions.stage,
+            predictions.probability,
+            coalesce(later.stage = predictions.stage and coalesce(now.stage, '') <> later.stage, false) as has_entered
+        from predictions
+        inner join truths as now on predictions.user_id = now.user_id and predictions.month = now.month
+        inner join
+            truths as later
+            on predictions.user_id = later.user_id
+            and {{ months_after("predictions.month", "predictions.horizon") }} = later.month
+    ),
+    thresholds as (
+        {% for threshold in [0.5, 0.7, 0.9] %}
+            select {{ threshold }} as threshold
+            {% if not loop.last %}
+                union all
+            {% endif %}
+        {% endfor %}
+    ),
+    of_stages as (
+        select *
+        from compared
+        union all
+        select user_id, horizon, 'all' as stage, probability, has_entered
+        from compared
+    ),
+    counts as (
+        select
+            of_stages.horizon,
+            of_stages.stage,
+            thresholds.threshold,
+            sum(case when probability > threshold then 1 else 0 end) as n_listed,
+            sum(case when has_entered then 1 else 0 end) as n_movers,
+            sum(case when probability > threshold and has_entered then 1 else 0 end) as n_found,
+            count(distinct case when probability > threshold then user_id end) as n_listed_users,
+            count(distinct case when has_entered then user_id end) as n_moved_users
+        from of_stages
+        cross join thresholds
+        group by of_stages.horizon, of_stages.stage, thresholds.threshold
+    ),
+    large as (
+        select
+            *,
+            n_listed_users >= {{ setting("marts_min_cell_users") }} as is_listed_large,
+            n_moved_users >= {{ setting("marts_min_cell_users") }} as is_moved_large
+        from counts
+    )
+select
+    horizon,
+    stage,
+    cast(threshold as double) as threshold,
+    case when is_listed_large then n_listed end as n_listed,
+    case when is_moved_large then n_movers end as n_movers,
+    case when is_listed_large then cast(n_found as double) / n_listed end as precision_share,
+    case when is_listed_large and is_moved_large then cast(n_found as double) / n_movers end as recall
+from large

@@ -1,0 +1,129 @@
+-- Stages of the next six months, one row per child of user_stages, horizon and probable stage: the birth months move on
+-- by one month each month, so that every probability is a sum over birth months.
+{% set horizons, moves = range(7), [] %}
+{% for horizon in horizons %}
+    {% for before in stages() %}
+        {% for after in stages() %}
+            {% set from_month = [before.from_month, after.from_month - horizon] | max %}
+            {% set to_month = [before.to_month, after.to_month - horizon] | min %}
+            {% if from_month < to_month %}
+                {% do moves.append(
+                    {
+                        "horizon": horizon,
+                        "before": before,
+                        "after": after,
+                        "column": "t_" ~ horizon ~ "_" ~ before.name ~ "_" ~ after.name,
+                        "cells": cells_within(from_month, to_month),
+                        "share": (to_month - from_month) / (before.to_month - before.from_month),
+                    }
+                ) %}
+            {% endif %}
+        {% endfor %}
+    {% endfor %}
+{% endfor %}
+with
+    children as (
+        select history.*, coalesce(registered.registration_probability, 0) as registration_weight, registered.age_months
+        from {{ ref("user_stages") }} as history
+        left join
+            {{ ref("registered_births") }} as registered
+            on history.user_id = registered.user_id
+            and history.month = registered.month
+            and history.child_no = registered.child_no
+    ),
+    masses as (
+        select
+            weights.*,
+            {% for stage in stages() %}
+                greatest(
+                    {{ sum_of("weights.w_", cells_within(stage.from_month, stage.to_month)) }}, 1e-300
+                ) as m_{{ stage.name }}
+                {%- if not loop.last %},{% endif %}
+            {% endfor %}
+        from {{ ref("birth_month_weights") }} as weights
+    ),
+    -- Probability of each stage later, given the stage now. Of a further child all ages of its stage count alike.
+    transitions as (
+        select
+            children.user_id,
+            children.child_no,
+            children.month,
+            {% for stage in stages() %}
+                {% set is_registered = (
+                    "case when children.age_months >= "
+                    ~ stage.from_month
+                    ~ " and children.age_months < "
+                    ~ stage.to_month
+                    ~ " then children.registration_weight else 0.0 end"
+                ) %}
+                greatest(children.p_{{ stage.name }} - {{ is_registered }}, 0.0) as b_{{ stage.name }},
+            {% endfor %}
+            children.registration_weight,
+            children.age_months,
+            {% for move in moves %}
+                case
+                    when children.is_primary
+                    then ({{ sum_of("masses.w_", move.cells) }}) / masses.m_{{ move.before.name }}
+                    else {{ move.share }}
+                end as {{ move.column }}
+                {%- if not loop.last %},{% endif %}
+            {% endfor %}
+        from children
+        inner join masses on children.user_id = masses.user_id
+    ),
+    outlook as (
+        {% for horizon in horizons %}
+            {% for stage in stages() %}
+                select
+                    user_id,
+                    child_no,
+                    month,
+                    {{ horizon }} as horizon,
+                    {{ stages().index(stage) + 1 }} as stage_no,
+                    '{{ stage.name }}' as stage,
+                    case
+                        when
+                            age_months + {{ horizon }} >= {{ stage.from_month }}
+                            and age_months + {{ horizon }} < {{ stage.to_month }}
+                        then registration_weight
+                        else 0.0
+                    end
+                    {%- for move in moves if move.horizon == horizon and move.after.name == stage.name %}
+                        + b_{{ move.before.name }} * {{ move.column }}
+                    {%- endfor %} as probability,
+                    case
+                        when
+                            age_months + {{ horizon }} >= {{ stage.from_month }}
+                            and age_months < {{ stage.from_month }}
+                            and age_months + {{ horizon }} < {{ stage.to_month }}
+                        then registration_weight
+                        else 0.0
+                    end
+                    {%- for move in moves
+                        if move.horizon == horizon
+                        and move.after.name == stage.name
+                        and move.before.name != stage.name %}
+                        + b_{{ move.before.name }} * {{ move.column }}
+                    {%- endfor %} as p_entering
+                from transitions
+                {% if not loop.last %}
+                    union all
+                {% endif %}
+            {% endfor %}
+            {% if not loop.last %}
+                union all
+            {% endif %}
+        {% endfor %}
+    )
+select
+    user_id,
+    child_no,
+    month,
+    cast(horizon as integer) as horizon,
+    {{ months_after("month", "horizon") }} as stage_month,
+    cast(stage_no as integer) as stage_no,
+    stage,
+    cast(round(probability, 6) as double) as probability,
+    cast(round(p_entering, 6) as double) as p_entering
+from outlook
+where probability >= 0.01
