@@ -1,4 +1,11 @@
 {# Target months and input hashes of each monthly table, for the monthly materializations. #}
+{% macro month_in_words(time) -%}
+    {#- SQL: the month of a date or time, such as Nov 2016; null if it is null. -#}
+    substr('JanFebMarAprMayJunJulAugSepOctNovDec', 3 * month({{ time }}) - 2, 3)
+    || ' '
+    || cast(year({{ time }}) as string)
+{%- endmacro %}
+
 {% macro rows_as_dicts(sql) %}
     {# The rows of a query as {column: text}. #}
     {% set rows = [] %}

@@ -1,14 +1,6 @@
 -- Reasons of the published stage, one row per user, child and rank: the registration, the five features of single
 -- months
 -- that speak most for it, the prior, and everything else. Their contributions sum to the log-odds of the stage.
-{% set month = "attributions.month" %}
-{% set month_in_words = (
-    "concat(substr('JanFebMarAprMayJunJulAugSepOctNovDec', 3 * month("
-    ~ month
-    ~ ") - 2, 3), ' ', year("
-    ~ month
-    ~ "))"
-) %}
 with
     children as (
         select
@@ -47,10 +39,12 @@ with
         select
             behaviour.user_id,
             behaviour.child_no,
+            -- No day: the marts have birth months.
             concat(
-                coalesce(concat('registered on ', cast(cast(registered_at as date) as string)), 'registered'),
-                case when behaviour.birth_date > behaviour.month then ', due ' else ', born ' end,
-                cast(behaviour.birth_date as string)
+                'registered',
+                coalesce(' in ' || {{ month_in_words("behaviour.registered_at") }}, ''),
+                case when behaviour.birth_date > behaviour.month then ', due in ' else ', born in ' end,
+                {{ month_in_words("behaviour.birth_date") }}
             ) as reason,
             behaviour.log_odds - case
                 when behaviour.is_primary
@@ -75,7 +69,7 @@ with
                             when attributions.n_days > 1 then concat(', on ', attributions.n_days, ' days') else ''
                         end,
                         ', ',
-                        {{ month_in_words }}
+                        {{ month_in_words("attributions.month") }}
                     )
             end as reason,
             attributions.feature,
