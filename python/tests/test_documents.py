@@ -22,7 +22,9 @@ OPERATING = re.findall(r"^```python\n(.*?)^```", DOCUMENTS["operating.md"], flag
 def test_every_query_of_the_recipes_runs(base, sql):
     with duckdb.connect(base.published / "life_stage.duckdb", read_only=True) as marts:
         rows = marts.sql(sql).fetchall()
-    assert rows or "stage_interests" in sql  # 400 users are too few for it
+        # 400 users are too few for interests, and none of them is asked for consent.
+        without_consent = marts.sql(sql.split("\n    and exists")[0]).fetchall()
+    assert rows or "stage_interests" in sql or ("user_consents" in sql and without_consent)
 
 
 @pytest.mark.parametrize("script", [text for language, text in RECIPES if language == "python"])

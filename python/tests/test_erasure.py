@@ -276,6 +276,7 @@ def ask_for_consent(base: Shop, folder: Path) -> None:
             ({ahead}, 'life_stages', '2999-03-02', null),
             ({again}, 'life_stages', '2016-01-01', '2016-05-01'),
             ({again}, 'life_stages', '2016-06-01', null),
+            ({again}, 'newsletter', '2016-07-01', null),
             ({same_day}, 'life_stages', '2017-03-01 10:00:00', '2017-03-01'))
         """,
     )
@@ -308,6 +309,14 @@ def test_a_user_without_valid_consent_is_in_no_table_and_no_published_file(conse
     sql = "select count(*), count(user_id), count(action_id) from stg_rejected_actions where reason = 'no_consent'"
     counted = shop.query(sql)
     assert counted[0][0] > 0 and counted[0][1:] == (0, 0)
+
+
+def test_a_list_can_be_cut_by_any_purpose_of_consent(consent):
+    shop = consent["shop"]
+    published = f"from '{shop.published}/user_consents.parquet' where purpose <> 'life_stages'"
+    assert shop.query(f"select user_id, purpose {published}") == [(consent["again"], "newsletter")]
+    unknown = "select count(*) from user_consents where user_id not in (select user_id from users)"
+    assert shop.query(unknown) == [(0,)]
 
 
 def test_with_consents_nothing_of_a_row_without_a_user_is_kept(consent):

@@ -7,6 +7,7 @@ select
     events.change,
     events.previous_stage,
     events.stage,
+    events.stage_no,
     events.probability,
     events.source,
     events.reason

@@ -32,6 +32,7 @@ with
                 before.stage as previous_stage,
                 before.source as previous_source,
                 now.stage,
+                now.stage_no,
                 now.probability,
                 now.source
             from (select * from in_stage where month = (select month from newest)) as now
@@ -48,6 +49,7 @@ with
                 before.stage as previous_stage,
                 before.source as previous_source,
                 now.stage,
+                now.stage_no,
                 now.probability,
                 now.source
             from in_stage as now
@@ -77,6 +79,7 @@ select
     end as change,
     changes.previous_stage,
     changes.stage,
+    changes.stage_no,
     changes.probability,
     coalesce(changes.source, changes.previous_source) as source,
     case

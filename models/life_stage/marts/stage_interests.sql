@@ -45,6 +45,7 @@ with
     )
 select
     suppression.month,
+    totals.stage_no,
     suppression.stage,
     suppression.leaf_category,
     suppression.n_users,

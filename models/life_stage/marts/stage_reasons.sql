@@ -8,6 +8,7 @@ with
             child_no,
             month,
             stage,
+            stage_no,
             source,
             is_primary,
             ln(greatest(probability, 1e-12) / greatest(1 - probability, 1e-12)) as log_odds
@@ -114,6 +115,7 @@ select
     reasons.user_id,
     reasons.child_no,
     children.month,
+    children.stage_no,
     children.stage,
     cast(
         row_number() over (

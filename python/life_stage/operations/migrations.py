@@ -76,7 +76,7 @@ LIMITS = {"retention_actions_months": "first_actions_month", "retention_features
 COPY = "create table copied as select * replace ({name} as source_file), false as is_conflicting from {{table}}"
 EVENTS = {"event_no": "bigint", "run_id": "string", "logged_at": "timestamp", "month": "date", "user_id": "string"}
 EVENTS |= {"child_no": "integer", "change": "string", "previous_stage": "string", "stage": "string"}
-EVENTS |= {"probability": "double", "source": "string", "reason": "string"}
+EVENTS |= {"stage_no": "integer", "probability": "double", "source": "string", "reason": "string"}
 FACTS = {"state": "state_version", "settings": "settings", "source_schema": "source_schema", "consents": "consents"}
 
 
