@@ -234,7 +234,7 @@ def test_the_folder_of_another_shop_stops_the_run(shop):
         pytest.param("dynamic_fusion_cells", marks=pytest.mark.slow),
         pytest.param("stage_scores", marks=pytest.mark.slow),
         "build_log",
-        "project_state",
+        pytest.param("project_state", marks=pytest.mark.slow),
         pytest.param("search_terms", marks=pytest.mark.slow),
     ],
 )

@@ -114,7 +114,7 @@ def test_another_key_or_none_stops_the_run(keyed, shop):
 @pytest.mark.parametrize(
     ("code", "environment"),
     [
-        ("LS-PRI-001", {"LIFE_STAGE_ID_KEY": "short"}),
+        pytest.param("LS-PRI-001", {"LIFE_STAGE_ID_KEY": "short"}, marks=pytest.mark.slow),
         ("LS-PRI-002", {"LIFE_STAGE_TARGET": "sandboxed"}),
     ],
 )

@@ -35,6 +35,7 @@ def test_stored_columns_change_only_with_the_version_of_the_state(base):
         "household_weights",
         "month_model_assignments",
         "search_words",
+        "stage_events",
     ]
     columns = {}
     for name in sorted(set(names)):
