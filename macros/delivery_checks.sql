@@ -370,6 +370,35 @@
         ) as e
 {%- endmacro %}
 
+{% macro changed_months(known) -%}
+    {#- SQL: one row per month of the CTE delivered, a source table: whether it is new. known: the counts of the last run.
+        If no month has changed, the new months of the last run are. -#}
+    select occurred_month, case when max(is_changed) over () = 1 then is_changed else was_new end as is_new, is_changed
+    from
+        (
+            select
+                now.occurred_month,
+                case when before.content_hash is distinct from now.content_hash then 1 else 0 end as is_changed,
+                coalesce(before.was_new, 0) as was_new
+            from
+                (
+                    select occurred_month, {{ sum_of_hashes("content_hash") }} as content_hash
+                    from delivered
+                    group by occurred_month
+                ) as now
+            left join
+                (
+                    select
+                        occurred_month,
+                        {{ sum_of_hashes("content_hash") }} as content_hash,
+                        max(case when is_new then 1 else 0 end) as was_new
+                    from {{ known }}
+                    group by occurred_month
+                ) as before
+                on now.occurred_month is not distinct from before.occurred_month
+        ) as compared
+{%- endmacro %}
+
 {% macro losses(table, known, left) -%}
     {#- SQL: a check with the number of rows that were delivered within the last 30 days, and of those that left since.
         known: valid rows of the last run with left_on; left: those that are not delivered now. -#}

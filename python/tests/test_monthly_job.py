@@ -48,6 +48,7 @@ NOBODY = (
     "erased_users",
     "erased_action_hashes",
     "stg_consents",
+    "stg_consents_by_purpose",
     "user_consents",
     "registration_sightings",
     "implausible_users",

@@ -54,6 +54,7 @@ WITHOUT_ROWS = {  # all other tables have rows
     "erased_users",  # no erased users
     "erased_action_hashes",
     "stg_consents",  # no consents
+    "stg_consents_by_purpose",
     "user_consents",
     "registration_sightings",  # no registration without a time
     "implausible_users",

@@ -21,7 +21,8 @@
 ] %}
 {% set counted = ["occurred_month", "action", "device", "reasons", "readings", "example", "n_rows", "content_hash"] %}
 {% set is_judged = "true" if setting("rejections_on_shift") == "fail" else "code <> 'LS-SRC-010'" %}
-{% if from_tables and known %} {% set is_judged = is_judged ~ " and (select max(is_changed) from news) = 1" %}
+{% if from_tables and known %}
+    {% set is_judged = is_judged ~ " and (select max(is_changed) from (" ~ changed_months(known) ~ ") as months) = 1" %}
 {% elif not (unread or from_tables) %} {% set is_judged = "false" %}
 {% endif %}
 with
@@ -62,42 +63,19 @@ with
         {% else %}{{ versions_of(files) }}
         {% endif %}
     ),
-    {% if from_tables and known %}
-        known_months as (
-            select
-                occurred_month,
-                {{ sum_of_hashes("content_hash") }} as content_hash,
-                max(case when is_new then 1 else 0 end) as was_new
-            from {{ known }}
-            group by occurred_month
-        ),
-        contents as (
-            select occurred_month, {{ sum_of_hashes("content_hash") }} as content_hash
-            from delivered
-            group by occurred_month
-        ),
-        news as (
-            select
-                contents.occurred_month,
-                case
-                    when known_months.content_hash is distinct from contents.content_hash then 1 else 0
-                end as is_changed,
-                coalesce(known_months.was_new, 0) as was_new
-            from contents
-            left join known_months on contents.occurred_month is not distinct from known_months.occurred_month
-        ),
-    {% endif %}
     file_rows as (
         {% if from_tables and known %}
             select
                 listed.file,
                 listed.version,
-                case when (select max(is_changed) from news) = 1 then news.is_changed else news.was_new end
-                = 1 as is_new,
+                changed.is_new = 1 as is_new,
                 {% for column in counted %} delivered.{{ column }}{% if not loop.last %}, {% endif %} {% endfor %}
             from delivered
             inner join listed on delivered.file = listed.file
-            inner join news on delivered.occurred_month is not distinct from news.occurred_month
+            inner join
+                ({{ changed_months(known) }}) as changed
+                on coalesce(changed.occurred_month, date '1970-01-01')
+                = coalesce(delivered.occurred_month, date '1970-01-01')
         {% else %}
             select listed.file, listed.version, true as is_new, {{ counted | join(", ") }}
             from delivered

@@ -452,10 +452,10 @@ def test_a_clock_behind_an_earlier_run_stops_the_run(plain, tmp_path):
 
 
 @pytest.mark.fault(
-    "Plausible deliveries", "a shift in a source table, accepted once (K5)", "judged once; other months as ever"
+    "Plausible deliveries", "a shift in a source table, accepted once (K5)", "checked once; other months as ever"
 )
 @pytest.mark.slow
-def test_an_accepted_shift_of_a_source_table_is_judged_once(plain, tmp_path):
+def test_an_accepted_shift_of_a_source_table_is_checked_once(plain, tmp_path):
     shop = make_shop(tmp_path / "shop", like=plain)
     rows = f"read_parquet('{plain.source}/actions/*/*.parquet', hive_partitioning = false)"
     tables = [f"create table shop.{table} as from '{plain.source}/{table}.parquet'" for table in ("items", "children")]
