@@ -92,6 +92,30 @@ def test_a_browser_renders_it_without_errors(written, tmp_path):
     assert "CONSOLE" not in visible.stderr
 
 
+def test_the_headline_has_the_users_of_each_stage_and_their_change(evaluated, written):
+    text = written[0].read_text(encoding="utf-8")
+    totals = evaluated.frame("stage_totals").sort_values(["month", "stage_no"])
+    months = sorted(totals["month"].unique())[-2:]
+    before, now = (totals[totals["month"] == month]["n_users"].tolist() for month in months)
+    tiles = re.findall(r"<li>(\w+)<b>(.*?)</b>(.*?)</li>", text)
+    assert [stage for stage, _, _ in tiles] == totals["stage"].head(len(now)).tolist()
+    for (_, n_users, more), new, old in zip(tiles, now, before, strict=True):
+        assert n_users == ("few" if pd.isna(new) else f"{new:,.0f}")
+        assert more == ("no comparison" if pd.isna(new - old) else f"{new - old:+,.0f} since the month before")
+    assert "no alarms" in text and "through February 2017" in text and "SIMULATED" not in text
+
+
+def test_the_headline_shows_alarms_and_simulated_data(written, tmp_path):
+    with duckdb.connect() as connection:
+        connection.execute(f"attach '{written[0].with_name('warehouse.duckdb')}' as old (read_only)")
+        connection.execute(f"attach '{tmp_path}/new.duckdb' as new; copy from database old to new")
+        connection.execute("update new.delivery_checks set is_wrong = true, message = 'a < b' where value = 'purchase'")
+    report.write(tmp_path / "new.duckdb", tmp_path / "new.html", simulated=True)
+    text = (tmp_path / "new.html").read_text(encoding="utf-8")
+    assert '<span class="badge alarm">a &lt; b</span>' in text and '<span class="badge">SIMULATED</span>' in text
+    assert "no alarms" not in text
+
+
 def test_the_attributions_of_the_sample_are_those_of_the_mart(evaluated, written):
     text = written[0].read_text(encoding="utf-8")
     sections = re.findall(r"<summary>User (\S+), child (\d+): (\w+), log-odds (\S+)</summary>(.*?)</details>", text)

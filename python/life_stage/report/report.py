@@ -29,7 +29,28 @@ td { max-width: 40rem }
 .number { text-align: right; font-variant-numeric: tabular-nums }
 summary { cursor: pointer; color: #00558c }
 .empty { color: #555; font-style: italic }
+:root { color-scheme: light }
+.facts, .tiles { display: flex; flex-wrap: wrap; gap: .5rem 1.5rem; padding: 0; margin: .5rem 0 1.5rem; list-style: none }
+.tiles li { flex: 1 1 7rem; border: 1px solid #ddd; border-radius: .4rem; padding: .5rem .75rem }
+.tiles b { display: block; font-size: 1.6rem; line-height: 1.2; font-variant-numeric: tabular-nums }
+.badge { border-radius: .3rem; padding: 0 .5rem; color: #fff; background: #595959 }
+.alarm { background: #a33f00 }
+@media (max-width: 34rem) { svg { min-width: 0 } }
+@media print { section, .tiles li { break-inside: avoid } }
 """  # noqa: E501
+TILES = """
+    select stage, n_users, n_users - lag(n_users) over (partition by stage order by month) as n_more
+    from stage_totals qualify month = max(month) over () order by stage_no
+"""
+RIGHT = """
+    select right_share, 1.96 * right_share_error, n_users from household_accuracy
+    where group_name = 'all' and not is_suppressed and n_rows > 0
+"""
+LAST_RUN = "select max(started_at), max(through_month), min(month) from model_runs cross join month_calendar"
+ALARMS = """
+    select message from delivery_checks where is_wrong
+    union all select reason || ' of ' || measure || ' in ' || strftime(month, '%Y-%m') from retraining_triggers
+"""
 REASONS = """
     with children as (
         select user_id, child_no from stage_reasons where rank = 7 order by md5(user_id), child_no limit 12
@@ -46,13 +67,40 @@ def write(warehouse: Path, report: Path, simulated: bool = False) -> int:
         sections = [section(panel, connection.sql(panel.sql).df(), stages) for panel in PANELS]
         month = connection.sql("select max(month) from user_stages").fetchall()[0][0]
         sections.append(attributions(connection.sql(REASONS).df()))
+        header = headline(connection, simulated)
     report.parent.mkdir(parents=True, exist_ok=True)
     unfinished = report.with_name(report.name + ".new")
     title = f"Life stages as of {month:%B %Y}" if month else "Life stages: none published yet"
     title += " (simulated data)" if simulated else ""
-    unfinished.write_text(page(title, sections), encoding="utf-8")
+    unfinished.write_text(page(title, header, sections), encoding="utf-8")
     os.replace(unfinished, report)
     return sum(text.count("<figure") for text in sections)
+
+
+def headline(connection: duckdb.DuckDBPyConnection, simulated: bool) -> str:
+    """What a reader asks first: how many users are in each stage, whether it is right, how new it is, what is wrong."""
+    alarms = [text for (text,) in connection.sql(ALARMS).fetchall()]
+    ((last_run, through, since),) = connection.sql(LAST_RUN).fetchall()
+    facts = ['<span class="badge">SIMULATED</span>'] if simulated else []
+    facts += [f'<span class="badge alarm">{html.escape(text)}</span>' for text in alarms]
+    for share, error, n_users in connection.sql(RIGHT).fetchall():
+        on = f"on {n_users:,} held-out households"
+        facts.append(f"{100 * share:.0f} % (± {100 * error:.0f}) of the rows right by behaviour alone, {on}")
+    if through:
+        facts.append(f"data from {since:%B %Y} through {through:%B %Y}")
+    facts += [f"last successful run {last_run:%Y-%m-%d %H:%M} UTC"] if last_run else []
+    facts += [] if alarms else ["no alarms"]
+    tiles = "".join(
+        f"<li>{html.escape(stage)}<b>{'few' if n_users is None else f'{n_users:,}'}</b>{change(n_more)}</li>"
+        for stage, n_users, n_more in connection.sql(TILES).fetchall()
+    )
+    lines = "".join(f"<li>{fact}</li>" for fact in facts)
+    return f'<ul class="facts">{lines}</ul><ul class="tiles" aria-label="Users by stage">{tiles}</ul>'
+
+
+def change(n_more: int | None) -> str:
+    """The difference to the month before in words."""
+    return "no comparison" if n_more is None else f"{n_more:+,} since the month before"
 
 
 def section(panel: ReportPanel, rows: pd.DataFrame, stages: list[str]) -> str:
@@ -100,14 +148,14 @@ def cell(value: object) -> str:
     return f"<td>{html.escape(str(value))}</td>"
 
 
-def page(title: str, sections: list[str]) -> str:
+def page(title: str, header: str, sections: list[str]) -> str:
     """The whole file. Its content security policy blocks every request."""
     policy = "default-src 'none'; style-src 'unsafe-inline'"
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>'
-        f'<body data-ready="true"><h1>{title}</h1><main>{"".join(sections)}</main></body></html>'
+        f'<body data-ready="true"><h1>{title}</h1>{header}<main>{"".join(sections)}</main></body></html>'
     )
 
 
