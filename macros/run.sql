@@ -131,12 +131,19 @@
             ~ " to "
             ~ months.last_month[:7]
             ~ " were trained before a quarter of their training months was corrected: "
-            ~ "var backfill_from scores them again"
-            ~ ("" if months.newer_model else ", once the next model is trained")
-            ~ "; training_rescore_after_corrections does so by itself",
+            ~ (
+                "var backfill_from scores them again, training_rescore_after_corrections does so by itself"
+                if months.newer_model
+                else "once the next model is trained, score them again by var backfill_from or by training_rescore_after_corrections"
+            ),
             info=true,
         ) %}
     {% endif %}
+{% endmacro %}
+
+{% macro has_rows(relation) %}
+    {# True if the table has a row. #}
+    {% do return(execute and run_query("select 1 as n from " ~ relation ~ " limit 1").rows | length > 0) %}
 {% endmacro %}
 
 {% macro existing(relation) %}

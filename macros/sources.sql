@@ -147,10 +147,10 @@
     case
         when {{ has_lost_digits(column) }}
         then null
-        when {{ column }} like '%.0%'
-        then {{ replaced(text, "^([0-9]+)[.]0+$", "$1") }}
         when {{ column }} like '%="%'
         then nullif(trim({{ replaced(text, '^="(.*)"$', "$1") }}), '')
+        when {{ column }} like '%.0%'
+        then {{ replaced(text, "^([0-9]+)[.]0+$", "$1") }}
         when {{ column }} like '%''%'
         then {{ replaced(text, "^\\x27([0-9]+)$", "$1") }}
         else nullif({{ text }}, '')
@@ -162,7 +162,7 @@
         -#}
     case
         when {{ column }} like '%+%'
-        then {{ matches("trim(" ~ column ~ ")", "^[0-9.eE+]*[eE][+][0-9]+$") }}
+        then {{ matches("trim(" ~ column ~ ")", '^(?:=")?[0-9.eE+]*[eE][+][0-9]+"?$') }}
         when {{ column }} like '%.0%'
         then {{ matches("trim(" ~ column ~ ")", "^[0-9]{16,}[.]0$") }}
         else false

@@ -150,11 +150,11 @@ def test_months_scored_by_a_model_of_corrected_months_are_named_and_rescored(bas
     found = (
         "LS-ML-003 models of the months from 2016-07 to 2017-02 were trained before a quarter of their training months"
     )
-    later = f"{found} was corrected: var backfill_from scores them again, once the next model is trained;"
+    later = f"{found} was corrected: once the next model is trained, score them again by var"
     assert later in " ".join(shop.build().output.split())
     shop.write("actions/month=2017-03/new.csv", february(shop, days_later=31))
     trained = shop.build(training_every_months=1)
-    assert f"{found} was corrected: var backfill_from scores them again;" in " ".join(trained.output.split())
+    assert f"{found} was corrected: var backfill_from scores them again," in " ".join(trained.output.split())
     of_the_base = "select distinct model_version from month_model_assignments where month < date '2017-03-01'"
     assert shop.query(of_the_base) == first_model
     rescored = shop.build(training_rescore_after_corrections=True).output

@@ -26,7 +26,17 @@ BUILD = ("build", "--exclude-resource-type", "test", "unit_test", "--exclude", "
 BUILD += ("path:models/checkout", "--vars", json.dumps(SMALL | {"training_every_months": 1}))
 BUILD += ("--log-level-file", "none", "--no-write-json")
 # Columns of the run and its time: the only differences a kill may leave.
-OF_THE_RUN = ["logged_at", "run_id", "built_at", "started_at", "seconds", "registered_at", "sha256", "bytes"]
+OF_THE_RUN = [
+    "event_no",
+    "logged_at",
+    "run_id",
+    "built_at",
+    "started_at",
+    "seconds",
+    "registered_at",
+    "sha256",
+    "bytes",
+]
 # Work of a killed run is not done again, so counts are those of all its runs together.
 WORK_OF_THE_RUN = ["n_months_read", "n_rows_read", "n_rows_rejected", "n_rows_repeated", "n_months_updated"]
 

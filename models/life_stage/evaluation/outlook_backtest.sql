@@ -1,14 +1,15 @@
 -- Back-test of the outlook on test users, one row per horizon, stage and threshold: how many of the listed children
--- entered the stage, and what share of those that entered it was listed.
+-- entered the stage, and what share of those that entered it was listed. Children that are born: no birth is listed.
+{% set later_stages = stages() | selectattr("from_month", "gt", 0) | map(attribute="name") | list %}
 with
     truths as (
-        select labels.user_id, labels.month, {{ stage_at("labels.age_months") }} as stage
+        select labels.user_id, labels.month, labels.age_months, {{ stage_at("labels.age_months") }} as stage
         from {{ ref("stage_labels") }} as labels
         where labels.split = 'test' and labels.n_children = 1
     ),
     predictions as (
         {% for horizon in [1, 2, 3] %}
-            {% for stage in stage_names() %}
+            {% for stage in later_stages %}
                 select
                     user_id,
                     cast(month as date) as month,
@@ -34,7 +35,8 @@ with
             predictions.probability,
             coalesce(later.stage = predictions.stage and coalesce(now.stage, '') <> later.stage, false) as has_entered
         from predictions
-        inner join truths as now on predictions.user_id = now.user_id and predictions.month = now.month
+        inner join
+            truths as now on predictions.user_id = now.user_id and predictions.month = now.month and now.age_months >= 0
         inner join
             truths as later
             on predictions.user_id = later.user_id
@@ -80,8 +82,8 @@ select
     horizon,
     stage,
     cast(threshold as double) as threshold,
-    case when is_listed_large then n_listed end as n_listed,
-    case when is_moved_large then n_movers end as n_movers,
+    cast(case when is_listed_large then n_listed end as bigint) as n_listed,
+    cast(case when is_moved_large then n_movers end as bigint) as n_movers,
     case when is_listed_large then cast(n_found as double) / n_listed end as precision_share,
     case when is_listed_large and is_moved_large then cast(n_found as double) / n_movers end as recall
 from large

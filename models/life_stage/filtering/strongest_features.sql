@@ -1,7 +1,6 @@
--- The ten features of a month whose weights differ most between ages, one row per user, active month and feature:
--- kept as
--- the month is scored, so that stage_attributions reads no other features.
-{{ config(materialized="monthly", full_refresh=false, meta={"months": "months_with_model"}) }}
+-- The ten features of a month whose weights differ most between ages, one row per user, active month and feature.
+-- They are kept as the month is scored, so that stage_attributions reads no other features.
+{{ config(materialized="monthly", full_refresh=false, meta={"months": "months_with_model", "keep": "features"}) }}
 -- depends_on: {{ ref("month_model_assignments") }} {{ ref("month_calendar") }}
 {% set weights = [] %}
 {% for bin in bins_in_stages() %} {% do weights.append("w_" ~ bin.name) %} {% endfor %}

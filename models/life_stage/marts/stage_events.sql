@@ -1,5 +1,6 @@
 -- Log of stage changes, one row per event: a child enters, changes or leaves its stage. The first run logs all months.
 -- Each later run appends the difference between the log and user_stages, so that replaying the log gives user_stages.
+-- Numbers begin with the second of the run: those of erased events are never used again.
 {{
     config(
         materialized="incremental",
@@ -13,9 +14,9 @@ with
     history as (select * from {{ ref("user_stage_months") }}),
     newest as (select max(month) as month from history),
     in_stage as (select * from history where is_in_stage),
-    {% if is_incremental() %}
+    {% if is_incremental() and has_rows(this) %}
         last_events as (
-            select user_id, child_no, stage, source
+            select user_id, child_no, stage
             from
                 (
                     select *, row_number() over (partition by user_id, child_no order by event_no desc) as rank
@@ -30,7 +31,6 @@ with
                 coalesce(now.child_no, before.child_no) as child_no,
                 newest.month,
                 before.stage as previous_stage,
-                before.source as previous_source,
                 now.stage,
                 now.stage_no,
                 now.probability,
@@ -40,14 +40,13 @@ with
             cross join newest
         ),
     {% else %}
-        logged as (select cast(0 as bigint) as event_no, date '1970-01-01' as month),
+        logged as (select cast(null as bigint) as event_no, date '1970-01-01' as month),
         compared as (
             select
                 coalesce(now.user_id, before.user_id) as user_id,
                 coalesce(now.child_no, before.child_no) as child_no,
                 coalesce(now.month, {{ months_after("before.month", 1) }}) as month,
                 before.stage as previous_stage,
-                before.source as previous_source,
                 now.stage,
                 now.stage_no,
                 now.probability,
@@ -67,7 +66,7 @@ with
         where coalesce(compared.stage, '') <> coalesce(compared.previous_stage, '')
     )
 select
-    coalesce(logged.event_no, 0)
+    greatest(coalesce(logged.event_no, 0), {{ run_started_at.timestamp() | int }} * 1000000)
     + row_number() over (order by changes.month, changes.user_id, changes.child_no) as event_no,
     '{{ invocation_id }}' as run_id,
     {{ clock() }} as logged_at,
@@ -81,12 +80,16 @@ select
     changes.stage,
     changes.stage_no,
     changes.probability,
-    coalesce(changes.source, changes.previous_source) as source,
+    coalesce(changes.source, before.source) as source,
     case
-        -- The birth was expected and is not confirmed: the child is in no stage until it is.
-        when changes.stage is null and not history.birth_confirmed and history.stage <> changes.previous_stage
+        -- The birth is due and not confirmed: the child is in no stage until it is.
+        when
+            changes.stage is null
+            and changes.previous_stage in ({{ quoted(prenatal_stages()) }})
+            and history.stage not in ({{ quoted(prenatal_stages()) }})
+            and not history.birth_confirmed
         then 'birth_unconfirmed'
-        when changes.source <> 'inferred' and coalesce(changes.previous_source, 'inferred') = 'inferred'
+        when changes.source <> 'inferred' and coalesce(before.source, 'inferred') = 'inferred'
         then 'registration'
         when changes.month > coalesce(logged.month, date '1970-01-01')
         then 'month'
@@ -99,3 +102,8 @@ left join
     on changes.user_id = history.user_id
     and changes.child_no = history.child_no
     and changes.month = history.month
+left join
+    history as before
+    on changes.user_id = before.user_id
+    and changes.child_no = before.child_no
+    and changes.month = {{ months_after("before.month", 1) }}

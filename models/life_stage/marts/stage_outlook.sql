@@ -6,7 +6,8 @@
         {% for after in stages() %}
             {% set from_month = [before.from_month, after.from_month - horizon] | max %}
             {% set to_month = [before.to_month, after.to_month - horizon] | min %}
-            {% if from_month < to_month %}
+            {# Pregnancies can be lost: a birth is published once it is confirmed. #}
+            {% if from_month < to_month and (before.from_month >= 0 or after.from_month < 0) %}
                 {% do moves.append(
                     {
                         "horizon": horizon,
@@ -85,6 +86,7 @@ with
                         when
                             age_months + {{ horizon }} >= {{ stage.from_month }}
                             and age_months + {{ horizon }} < {{ stage.to_month }}
+                            and {{ "true" if stage.from_month < 0 else "age_months >= 0" }}
                         then registration_weight
                         else 0.0
                     end
@@ -96,6 +98,7 @@ with
                             age_months + {{ horizon }} >= {{ stage.from_month }}
                             and age_months < {{ stage.from_month }}
                             and age_months + {{ horizon }} < {{ stage.to_month }}
+                            and {{ "true" if stage.from_month < 0 else "age_months >= 0" }}
                         then registration_weight
                         else 0.0
                     end

@@ -1,6 +1,5 @@
--- Reasons of the published stage, one row per user, child and rank: the registration, the five features of single
--- months
--- that speak most for it, the prior, and everything else. Their contributions sum to the log-odds of the stage.
+-- Reasons of the published stage, one row per user, child and rank: the registration, the five features of months that
+-- speak most for it, the prior, and everything else. Their contributions sum to the log-odds of the stage.
 with
     children as (
         select
@@ -44,7 +43,11 @@ with
             concat(
                 'registered',
                 coalesce(' in ' || {{ month_in_words("behaviour.registered_at") }}, ''),
-                case when behaviour.birth_date > behaviour.month then ', due in ' else ', born in ' end,
+                case
+                    when behaviour.birth_date >= {{ months_after("behaviour.month", 1) }}
+                    then ', due in '
+                    else ', born in '
+                end,
                 {{ month_in_words("behaviour.birth_date") }}
             ) as reason,
             behaviour.log_odds - case
@@ -65,7 +68,7 @@ with
                 then 'what is usual for shoppers'
                 else
                     concat(
-                        words.reason,
+                        coalesce(words.reason, attributions.feature),
                         case
                             when attributions.n_days > 1 then concat(', on ', attributions.n_days, ' days') else ''
                         end,
@@ -108,7 +111,10 @@ with
             and children.child_no = sums.child_no
     ),
     strongest as (
-        select *, max(case when kind <> 'rest' then contribution end) over (partition by user_id, child_no) as strongest
+        select
+            *,
+            max(case when kind <> 'rest' then contribution end) over (partition by user_id, child_no) as strongest,
+            sum(abs(contribution)) over (partition by user_id, child_no) as total
         from complete
     )
 select
@@ -132,7 +138,7 @@ select
     reasons.feature,
     reasons.feature_month,
     reasons.contribution,
-    reasons.contribution / nullif(children.log_odds, 0) as share,
+    reasons.contribution / nullif(reasons.total, 0) as share,
     children.log_odds
 from strongest as reasons
 inner join children on reasons.user_id = children.user_id and reasons.child_no = children.child_no

@@ -2,14 +2,9 @@
 with
     newest as (select max(month) as month from {{ ref("user_stage_months") }}),
     households as (
-        select
-            history.user_id,
-            history.month,
-            max(history.n_children) as n_children,
-            max(history.no_child_probability) as no_child_probability
+        select distinct history.user_id, history.month, history.n_children, history.no_child_probability
         from {{ ref("user_stage_months") }} as history
         inner join newest on history.month = newest.month
-        group by history.user_id, history.month
     ),
     registered as (select user_id, count(*) as n_registered from {{ ref("stg_children") }} group by user_id),
     active as (

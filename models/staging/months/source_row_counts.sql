@@ -22,7 +22,12 @@
 {% set counted = ["occurred_month", "action", "device", "reasons", "readings", "example", "n_rows", "content_hash"] %}
 {% set is_judged = "true" if setting("rejections_on_shift") == "fail" else "code <> 'LS-SRC-010'" %}
 {% if from_tables and known %}
-    {% set is_judged = is_judged ~ " and (select max(is_changed) from (" ~ changed_months(known) ~ ") as months) = 1" %}
+    {% set is_judged = (
+        is_judged
+        ~ " and (select coalesce(max(is_changed), 1) from ("
+        ~ changed_months(known)
+        ~ ") as months) = 1"
+    ) %}
 {% elif not (unread or from_tables) %} {% set is_judged = "false" %}
 {% endif %}
 with

@@ -19,7 +19,7 @@ from life_stage.filtering.pass_grid import numbers_of
 from life_stage.spark import on_spark
 from life_stage.training.retraining import read_age_divisions
 
-FEATURES_PER_CHILD, CHILDREN_PER_BATCH = 5, 10_000
+FEATURES_PER_CHILD, CHILDREN_PER_BATCH = 5, 1_000
 SCHEMA = pa.schema(
     [
         ("user_id", pa.string()),
@@ -39,9 +39,7 @@ def attribute(session: Any, *, children: Any, weights: Any, age_bins: Any, stage
     Relations: explained_children, model_weights, age_bins, stages. Contributions are in nats, to six decimals.
     """
     ages = read_age_divisions(age_bins, stages)
-    columns = ", ".join(f"w_{name}" for name in ages.bins)
-    rows = weights.project(f"model_version, feature, {columns}").fetchall()
-    attributor = Attributor(ages, {row[:2]: n for n, row in enumerate(rows)}, np.array([row[2:] for row in rows]))
+    attributor = Attributor.of(ages, weights)
     if isinstance(session, on_spark.Session):
         return session.mapped(children.frame, attributor.of_batches, SCHEMA)
     batches = children.order("user_id, child_no").to_arrow_reader(CHILDREN_PER_BATCH)
@@ -49,11 +47,23 @@ def attribute(session: Any, *, children: Any, weights: Any, age_bins: Any, stage
 
 
 class Attributor(NamedTuple):
-    """Attributions of batches of children. known: index of (model_version, feature) in weights, features x bins."""
+    """Attributions of batches of children. weights: features x bins of each model; features: their names, in order."""
 
     ages: Ages
-    known: dict[tuple[str, str], int]
-    weights: np.ndarray
+    weights: dict[str, np.ndarray]
+    features: dict[str, pa.Array]
+
+    @classmethod
+    def of(cls, ages: Ages, weights: Any) -> "Attributor":
+        """From model_weights."""
+        columns = ", ".join(f"w_{name}" for name in ages.bins)
+        rows = weights.project(f"model_version, feature, {columns}").df()
+        models = {version: of.drop(columns="model_version") for version, of in rows.groupby("model_version")}
+        return cls(
+            ages,
+            {version: of.drop(columns="feature").to_numpy() for version, of in models.items()},
+            {version: pa.array(of["feature"], pa.string()) for version, of in models.items()},
+        )
 
     def of_batches(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """One batch of rows per batch of children."""
@@ -70,7 +80,7 @@ class Attributor(NamedTuple):
         child, features = self.observed(children)
         lag = numbers_of(children["month"])[child] - numbers_of(features.field("month"))
         value = features.field("value").to_numpy() * children["tau"].to_numpy()[child]
-        contribution = np.round(value * self.weighted(directions, child, self.rows_of(features), lag), 6)
+        contribution = np.round(value * self.weighted(directions, child, features, lag), 6)
         chosen, rank = self.chosen(child, contribution, features)
         of_prior = np.round(np.einsum("ca,ca->c", directions, prior), 6)
         n_children, found = len(children), features.take(pa.array(chosen))
@@ -113,18 +123,20 @@ class Attributor(NamedTuple):
         lengths = children["features"].value_lengths().fill_null(0).to_numpy()
         return np.repeat(np.arange(len(children)), lengths), children["features"].flatten()
 
-    def rows_of(self, features: pa.StructArray) -> np.ndarray:
-        """Index of each feature in the weights of its month's model."""
-        pairs = zip(features.field("model_version").to_pylist(), features.field("feature").to_pylist(), strict=True)
-        return np.fromiter((self.known[pair] for pair in pairs), int, len(features))
-
-    def weighted(self, directions: np.ndarray, child: np.ndarray, row: np.ndarray, lag: np.ndarray) -> np.ndarray:
-        """The sum of directions times the weight of each feature at the age `lag` months ago."""
+    def weighted(
+        self, directions: np.ndarray, child: np.ndarray, features: pa.StructArray, lag: np.ndarray
+    ) -> np.ndarray:
+        """The sum of directions times the weight of each feature at the age `lag` months ago, in its month's model."""
         found = np.zeros(len(child))
-        for months in np.unique(lag):
-            of_month = lag == months
-            by_bin = directions @ self.bins_at(self.stage_ages - months)
-            found[of_month] = np.einsum("fb,fb->f", self.weights[row[of_month]], by_bin[child[of_month]])
+        for version in self.weights:
+            of_model = np.flatnonzero(pc.equal(features.field("model_version"), version))
+            names = features.field("feature").take(pa.array(of_model))
+            row = pc.index_in(names, value_set=self.features[version]).to_numpy(zero_copy_only=False)
+            for months in np.unique(lag[of_model]):
+                of_month = lag[of_model] == months
+                chosen = of_model[of_month]
+                by_bin = directions @ self.bins_at(self.stage_ages - months)
+                found[chosen] = np.einsum("fb,fb->f", self.weights[version][row[of_month]], by_bin[child[chosen]])
         return found
 
     def bins_at(self, ages: np.ndarray) -> np.ndarray:
