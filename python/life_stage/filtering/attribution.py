@@ -19,7 +19,7 @@ from life_stage.filtering.pass_grid import numbers_of
 from life_stage.spark import on_spark
 from life_stage.training.retraining import read_age_divisions
 
-FEATURES_PER_CHILD, CHILDREN_PER_BATCH = 5, 1_000
+FEATURES_PER_CHILD, CHILDREN_PER_BATCH = 5, 10_000
 SCHEMA = pa.schema(
     [
         ("user_id", pa.string()),
