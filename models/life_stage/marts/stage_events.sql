@@ -66,7 +66,7 @@ with
         where coalesce(compared.stage, '') <> coalesce(compared.previous_stage, '')
     )
 select
-    greatest(coalesce(logged.event_no, 0), {{ run_started_at.timestamp() | int }} * 1000000)
+    greatest(coalesce(logged.event_no, 0), {{ (run_started_at.timestamp() | int) * 1000000 }})
     + row_number() over (order by changes.month, changes.user_id, changes.child_no) as event_no,
     '{{ invocation_id }}' as run_id,
     {{ clock() }} as logged_at,
