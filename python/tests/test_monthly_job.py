@@ -39,6 +39,7 @@ TOO_FEW = (
     "gain_over_baseline",
     "household_precision_recall",
     "experiment_readout",
+    "outlook_backtest",
     "stage_interests",
 )
 PER_RUN = ("model_runs", "build_log", "published_marts", "stage_events")
