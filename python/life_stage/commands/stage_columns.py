@@ -7,7 +7,7 @@ import yaml
 
 MARTS = Path("models/life_stage/marts/_marts.yml")
 COLUMN = "      - {{ name: p_{}, data_type: double, description: \"{{{{ doc('child_probability') }}}}\" }}\n"
-COLUMNS = re.compile(r"(?:^ +- \{ name: p_\w+, .*\n)+", flags=re.MULTILINE)
+COLUMNS = re.compile(r"(?:^ +- \{ name: p_\w+, .*'child_probability'.*\n)+", flags=re.MULTILINE)
 
 
 def stages_before(variables: dict) -> list[str]:
