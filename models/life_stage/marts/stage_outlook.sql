@@ -1,6 +1,11 @@
 -- Stages of the next six months, one row per child of user_stages, horizon and probable stage: the birth months move on
 -- by one month each month, so that every probability is a sum over birth months.
-{% set horizons, moves = range(7), [] %}
+{% set horizons, moves, columns = range(7), [], [] %}
+{% for horizon in horizons %}
+    {% for stage in stages() %}
+        {% do columns.append({"horizon": horizon, "stage": stage, "stage_no": loop.index}) %}
+    {% endfor %}
+{% endfor %}
 {% for horizon in horizons %}
     {% for before in stages() %}
         {% for after in stages() %}
@@ -72,51 +77,70 @@ with
         from children
         inner join masses on children.user_id = masses.user_id
     ),
-    outlook as (
-        {% for horizon in horizons %}
-            {% for stage in stages() %}
-                select
-                    user_id,
-                    child_no,
-                    month,
-                    {{ horizon }} as horizon,
-                    {{ stages().index(stage) + 1 }} as stage_no,
-                    '{{ stage.name }}' as stage,
-                    case
-                        when
-                            age_months + {{ horizon }} >= {{ stage.from_month }}
-                            and age_months + {{ horizon }} < {{ stage.to_month }}
-                            and {{ "true" if stage.from_month < 0 else "age_months >= 0" }}
-                        then registration_weight
-                        else 0.0
-                    end
-                    {%- for move in moves if move.horizon == horizon and move.after.name == stage.name %}
-                        + b_{{ move.before.name }} * {{ move.column }}
-                    {%- endfor %} as probability,
-                    case
-                        when
-                            age_months + {{ horizon }} >= {{ stage.from_month }}
-                            and age_months < {{ stage.from_month }}
-                            and age_months + {{ horizon }} < {{ stage.to_month }}
-                            and {{ "true" if stage.from_month < 0 else "age_months >= 0" }}
-                        then registration_weight
-                        else 0.0
-                    end
-                    {%- for move in moves
-                        if move.horizon == horizon
-                        and move.after.name == stage.name
-                        and move.before.name != stage.name %}
-                        + b_{{ move.before.name }} * {{ move.column }}
-                    {%- endfor %} as p_entering
-                from transitions
-                {% if not loop.last %}
-                    union all
-                {% endif %}
+    -- One column per horizon and stage: s_ of the children that stay in the stage, e_ of those that enter it.
+    shares as (
+        select
+            user_id,
+            child_no,
+            month,
+            {% for column in columns %}
+                {% set stage, horizon = column.stage, column.horizon %}
+                case
+                    when age_months >= {{ stage.from_month }} and age_months + {{ horizon }} < {{ stage.to_month }}
+                    then registration_weight
+                    else 0.0
+                end
+                {%- for move in moves
+                    if move.horizon == horizon and move.after.name == stage.name == move.before.name %}
+                    + b_{{ stage.name }} * {{ move.column }}
+                {%- endfor %} as s_{{ loop.index }},
+                case
+                    when
+                        age_months >= {{ 0 if stage.from_month >= 0 else -1000 }}
+                        and age_months < {{ stage.from_month }}
+                        and age_months + {{ horizon }} >= {{ stage.from_month }}
+                        and age_months + {{ horizon }} < {{ stage.to_month }}
+                    then registration_weight
+                    else 0.0
+                end
+                {%- for move in moves
+                    if move.horizon == horizon
+                    and move.after.name == stage.name
+                    and move.before.name != stage.name %}
+                    + b_{{ move.before.name }} * {{ move.column }}
+                {%- endfor %} as e_{{ loop.index }}
+                {%- if not loop.last %},{% endif %}
             {% endfor %}
-            {% if not loop.last %}
-                union all
-            {% endif %}
-        {% endfor %}
+        from transitions
+    ),
+    keys as (
+        select *
+        from
+            (
+                values
+                    {% for column in columns %}
+                        ({{ loop.index }}, {{ column.horizon }}, {{ column.stage_no }}, '{{ column.stage.name }}')
+                        {%- if not loop.last %},{% endif %}
+                    {% endfor %}
+            ) as v(n, horizon, stage_no, stage)
+    ),
+    outlook as (
+        select
+            shares.user_id,
+            shares.child_no,
+            shares.month,
+            keys.horizon,
+            keys.stage_no,
+            keys.stage,
+            case
+                keys.n
+                {% for _ in columns %} when {{ loop.index }} then s_{{ loop.index }} + e_{{ loop.index }} {% endfor %}
+            end as probability,
+            case
+                keys.n {% for _ in columns %} when {{ loop.index }} then e_{{ loop.index }} {% endfor %}
+            end as p_entering
+        from shares
+        cross join keys
     )
 select
     user_id,
