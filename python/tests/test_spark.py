@@ -36,6 +36,7 @@ OWN = {
     "birth_month_filter": {"run_id"},
     "build_log": {"input_hash", "run_id", "built_at"},
     "dynamic_fusion": {"run_id"},
+    "explained_children": {"features"},  # lists without an order
     "item_feature_index": {"feature_id"},
     "model_runs": {"run_id", "started_at", "seconds"},
     "month_calendar": {"content_hash"},
