@@ -231,7 +231,7 @@ def test_a_run_with_nothing_new_after_a_killed_one_builds_no_month_and_publishes
     shop.build(evaluated=True, **VARS)  # a row of model_runs
     published = os.readlink(on_spark.shop.folder / "published_by_spark")
     built = months_built(on_spark.build("--exclude-resource-type", "test", "unit_test"))
-    assert len(built) == 14 and set(built.values()) == {0}
+    assert len(built) == 15 and set(built.values()) == {0}
     assert os.readlink(on_spark.shop.folder / "published_by_spark") == published
 
 
@@ -242,5 +242,5 @@ def test_a_new_and_a_changed_month_are_built_as_on_duckdb_and_no_other(shop, on_
     pq.write_table(rows, file)
     shop.build(evaluated=True, **VARS)
     built = months_built(on_spark.build("--exclude-resource-type", "test", "unit_test"))
-    assert len(built) == 14 and set(built.values()) == {2}
+    assert len(built) == 15 and set(built.values()) == {2}
     assert_equal(shop, on_spark, tmp_path)

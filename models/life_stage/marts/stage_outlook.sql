@@ -49,6 +49,8 @@ with
         from {{ ref("birth_month_weights") }} as weights
     ),
     -- Probability of each stage later, given the stage now. Of a further child all ages of its stage count alike.
+    -- Rounded,
+    -- because a half of a published probability would be rounded either way.
     transitions as (
         select
             children.user_id,
@@ -69,7 +71,7 @@ with
             {% for move in moves %}
                 case
                     when children.is_primary
-                    then ({{ sum_of("masses.w_", move.cells) }}) / masses.m_{{ move.before.name }}
+                    then round(({{ sum_of("masses.w_", move.cells) }}) / masses.m_{{ move.before.name }}, 9)
                     else {{ move.share }}
                 end as {{ move.column }}
                 {%- if not loop.last %},{% endif %}
