@@ -302,7 +302,7 @@ def test_attributions_of_all_features_sum_to_the_sums_of_the_filter(evaluated, a
         )
         cells = connection.sql("from birth_month_filter_cells where month = '2017-02-01'").df().set_index("user_id")
     names = [f"m{-age}" if age < 0 else str(age) for age in attributor.stage_ages]
-    posterior = attributor.matrix(children, [f"w_{name}" for name in names])
+    posterior = attributor.at_ages(children, "w")
     np.testing.assert_allclose(posterior.sum(axis=1), 1, rtol=0, atol=1e-9)
     stage = children["stage_no"].to_numpy() - 1
     directions = attributor.directions(posterior, stage, np.full(len(children), True))

@@ -48,9 +48,8 @@ with
             {% endfor %}
         from {{ ref("birth_month_weights") }} as weights
     ),
-    -- Probability of each stage later, given the stage now. Of a further child all ages of its stage count alike.
-    -- Rounded,
-    -- because a half of a published probability would be rounded either way.
+    -- Probability of each stage later, given the stage now. Of a further child all ages of its stage count alike. It
+    -- is rounded, because a half of a published probability would be rounded either way.
     transitions as (
         select
             children.user_id,

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from life_stage.filtering.birth_months import Ages
-from life_stage.filtering.pass_grid import numbers_of
+from life_stage.filtering.pass_grid import matrix_of, numbers_of, point_names
 from life_stage.spark import on_spark
 from life_stage.training.retraining import read_age_divisions
 
@@ -72,8 +72,7 @@ class Attributor(NamedTuple):
 
     def of_batch(self, children: pa.RecordBatch) -> pa.RecordBatch:
         """The rows of a batch of explained_children."""
-        names = [f"m{-age}" if age < 0 else str(age) for age in self.stage_ages]
-        posterior, prior = (self.matrix(children, [f"{kind}_{name}" for name in names]) for kind in "wl")
+        posterior, prior = (self.at_ages(children, kind) for kind in "wl")
         directions = self.directions(
             posterior, children["stage_no"].to_numpy() - 1, children["is_primary"].to_numpy(zero_copy_only=False)
         )
@@ -104,10 +103,10 @@ class Attributor(NamedTuple):
         """The ages within the stages."""
         return np.arange(self.ages.stage_edges[0], self.ages.stage_edges[-1])
 
-    @staticmethod
-    def matrix(children: pa.RecordBatch, names: list[str]) -> np.ndarray:
-        """children x columns."""
-        return np.stack([children[name].to_numpy() for name in names], axis=1)
+    def at_ages(self, table: pa.RecordBatch | pa.Table, kind: str) -> np.ndarray:
+        """rows x ages within the stages, from the columns <kind>_<age>."""
+        names = point_names(self.ages)[1 : 1 + len(self.stage_ages)]
+        return matrix_of(table, [f"{kind}_{name}" for name in names]).T
 
     def directions(self, posterior: np.ndarray, stage: np.ndarray, is_primary: np.ndarray) -> np.ndarray:
         """w_in - w_out, children x ages. The posterior is that of the first child; of others all ages count alike."""
@@ -149,10 +148,9 @@ class Attributor(NamedTuple):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Indices and ranks of the five largest positive contributions of each child; ties by month and name."""
         named = {"month": features.field("month"), "feature": features.field("feature")}
-        descending = {"child": "ascending", "contribution": "descending", "month": "descending", "feature": "ascending"}
-        order = pc.sort_indices(
-            pa.table({"child": child, "contribution": contribution, **named}), list(descending.items())
-        ).to_numpy()
+        keys = {"child": "ascending", "contribution": "descending", "month": "descending", "feature": "ascending"}
+        rows = pa.table({"child": child, "contribution": contribution, **named})
+        order = pc.sort_indices(rows, list(keys.items())).to_numpy()
         rank = 1 + np.arange(len(order)) - np.searchsorted(child, child[order])
         is_chosen = (rank <= FEATURES_PER_CHILD) & (contribution[order] > 0)
         return order[is_chosen], rank[is_chosen]

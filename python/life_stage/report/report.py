@@ -9,7 +9,7 @@ import duckdb
 import pandas as pd
 
 from life_stage import paths
-from life_stage.commands.summary import is_simulated
+from life_stage.commands.summary import HOUSEHOLDS, is_simulated
 from life_stage.report import charts
 from life_stage.report.report_panels import PANELS, ReportPanel
 
@@ -41,10 +41,6 @@ summary { cursor: pointer; color: #00558c }
 TILES = """
     select stage, n_users, n_users - lag(n_users) over (partition by stage order by month) as n_more
     from stage_totals qualify month = max(month) over () order by stage_no
-"""
-RIGHT = """
-    select right_share, 1.96 * right_share_error, n_users from household_accuracy
-    where group_name = 'all' and not is_suppressed and n_rows > 0
 """
 LAST_RUN = "select max(started_at), max(through_month), min(month) from model_runs cross join month_calendar"
 ALARMS = """
@@ -83,9 +79,9 @@ def headline(connection: duckdb.DuckDBPyConnection, simulated: bool) -> str:
     ((last_run, through, since),) = connection.sql(LAST_RUN).fetchall()
     facts = ['<span class="badge">SIMULATED</span>'] if simulated else []
     facts += [f'<span class="badge alarm">{html.escape(text)}</span>' for text in alarms]
-    for share, error, n_users in connection.sql(RIGHT).fetchall():
+    for share, _, error, _, n_users in connection.sql(HOUSEHOLDS).fetchall():
         on = f"on {n_users:,} held-out households"
-        facts.append(f"{100 * share:.0f} % (± {100 * error:.0f}) of the rows right by behaviour alone, {on}")
+        facts.append(f"{100 * share:.0f} % (± {196 * error:.0f}) of the rows right by behaviour alone, {on}")
     if through:
         facts.append(f"data from {since:%B %Y} through {through:%B %Y}")
     facts += [f"last successful run {last_run:%Y-%m-%d %H:%M} UTC"] if last_run else []
