@@ -98,8 +98,9 @@ bench-checkout: $(VENV)/runtime ## evaluate the checkout and other libraries on 
 	$(PIP_INSTALL) --no-build-isolation -e '.[checkout,deep]'
 	$(BIN)/python bench/checkout.py
 
-experiment: $(VENV)/runtime ## compare the methods on 3 x 14,000 simulated users; writes docs/results.md (15 minutes)
+experiment: $(VENV)/runtime ## compare the methods on 3 x 14,000 simulated users; writes docs/results.md (25 minutes)
 	$(BIN)/python bench/households.py
+	$(BIN)/python bench/learning_curve.py
 	$(BIN)/python bench/experiment.py
 
 ablation: $(VENV)/runtime ## run the ablation study; writes its table into docs/results.md (15 minutes)

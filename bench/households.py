@@ -15,25 +15,28 @@ SHARES = (0.04, 0.5)
 TRAINED_THROUGH, NEWEST = "2016-08", "2017-02"
 
 
-def hidden_source(seed: int, share: float) -> Path:
-    """A simulated source without the registrations of the scored users."""
-    name = f"households_{N_USERS}_{seed}_{int(100 * share)}"
+def hidden_source(seed: int, share: float, registered_share: float = 1) -> Path:
+    """A simulated source without the registrations of the scored users, and with a share of the others."""
+    name = f"households_{N_USERS}_{seed}_{int(100 * share)}" + f"_{registered_share}" * (registered_share < 1)
     source = demo_source(name, users=N_USERS, months=24, through=NEWEST, seed=seed, childless_share=share)
     registered = source / "truth" / "registered.parquet"
     if not registered.exists():
         (source / "children.parquet").rename(registered)
-        duckdb.execute(queries("households", source=source)["registered and not hidden"])
+        sql = queries("households", source=source, registered_share=registered_share)
+        duckdb.execute(sql["registered and not hidden"])
     return source
 
 
-def measured(seed: int, share: float) -> dict[str, object]:
+def measured(seed: int, share: float, registered_share: float = 1) -> dict[str, object]:
     """Figures and groups of one source."""
-    source = hidden_source(seed, share)
+    source = hidden_source(seed, share, registered_share)
     warehouse = build(source, source.name, checkout_months=0, through_month=TRAINED_THROUGH)
     dbt(source, source.name, "build", "--exclude-resource-type", "test", checkout_months=0, training_every_months=0)
     with duckdb.connect(str(warehouse), read_only=True) as connection:
         stages = stages_of(connection)
-        sql = queries("households", source=source, trained_through=TRAINED_THROUGH, stages=stages)
+        sql = queries(
+            "households", source=source, registered_share=registered_share, trained_through=TRAINED_THROUGH, stages=stages
+        )
         del sql["registered and not hidden"]
         connection.execute(sql.pop("population"))
         groups = connection.sql(sql.pop("groups")).df()

@@ -137,6 +137,10 @@ def methods_page() -> dict[str, str]:
         ablation=ablation,
         readout=tree(over_seeds(ablation["readout"], "readout", "part", "labels")),
         **household_tables(results("households")["figures"]["runs"]),
+        learning_curve=[
+            run | {"right": dict(zip(run["groups"]["columns"], run["groups"]["data"][0], strict=True))["right_share"]}
+            for run in results("learning_curve")["figures"]["runs"]
+        ],
     )
     by_month = charts.methods_by_month(monthly, "accuracy", "accuracy")
     bins = over_seeds(seeds, "calibration", "method", "probability_bin").sort_index().reset_index()

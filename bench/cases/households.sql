@@ -6,7 +6,11 @@
     where month = date '{{ trained_through }}-01' and user_id not in (select user_id from stg_children)
 {% endset %}
 -- name: registered and not hidden
-copy (select * from '{{ source }}/truth/registered.parquet' where not ({{ is_hidden }})) to '{{ source }}/children.parquet' (format parquet)
+copy (
+    select * from '{{ source }}/truth/registered.parquet'
+    where not ({{ is_hidden }})
+    and cast('0x' || left(md5(concat(user_id, 'registered')), 8) as bigint) / 4294967296.0 < {{ registered_share }}
+) to '{{ source }}/children.parquet' (format parquet)
 ;
 -- name: population
 create temp table scored as
