@@ -88,7 +88,7 @@ def publish(marts: Marts, options: dict[str, str], descriptions: Descriptions | 
 def descriptions_of(marts: Marts, session: duckdb.DuckDBPyConnection | on_spark.Session) -> Descriptions:
     """Descriptions of marts and columns: {mart: {column: description}}; key '' is the mart."""
     if isinstance(session, on_spark.Session):
-        return {mart: session.descriptions(relation.name) for mart, relation in marts.items()}
+        return {mart: session.descriptions(mart) for mart in marts}
     found: Descriptions = {}
     comments = """
         select table_name, '' as column_name, comment from duckdb_tables() where schema_name = current_schema()
@@ -203,7 +203,7 @@ def fill_set(files: Marts, folder: Path, facts: dict, link: Path, previous: dict
     unchanged = dict(previous["contents"].items() & facts["contents"].items()) if previous else {}
     written = {}
     for name, rows in files.items():
-        ordered = rows.order(", ".join(column for column in KEYS if column in rows.columns))
+        ordered = rows.order(ordering(rows.columns))
         path = folder / f"{name}.parquet"
         path.parent.mkdir(exist_ok=True)
         if name in unchanged and link_intact(link / f"{name}.parquet", path, previous["files"][name]["sha256"]):
@@ -218,6 +218,13 @@ def fill_set(files: Marts, folder: Path, facts: dict, link: Path, previous: dict
     facts = {**facts, "dictionary_sha256": sync_to_disk(path)["sha256"]}
     manifest = {**facts, "published_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "files": written}
     return write_views(folder, manifest)
+
+
+def ordering(columns: list[str]) -> str:
+    """The columns by which a file is sorted: its key, which a table without users or items may not have in KEYS."""
+    keys = [name for name in KEYS if name in columns]
+    others = [] if {"user_id", "item_id"} & set(columns) else [f'"{name}"' for name in columns if name not in keys]
+    return ", ".join([*keys, *others])
 
 
 def write_manifest(folder: Path, manifest: dict) -> None:

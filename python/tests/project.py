@@ -61,7 +61,7 @@ PARSED_VARS = {
         "fusion_merge",
     ),
     *("fusion_method", "training_min_feature_support", "training_min_users", "training_every_months"),
-    *("source_schema", "training_tune_penalties"),
+    *("source_schema", "training_tune_penalties", "marts_min_cell_users"),
 }
 FORKS = multiprocessing.get_context("forkserver")
 LOADED = ["dbt.cli.main", "dbt.task.build", "dbt.adapters.duckdb", "pandas", "scipy.optimize", "sklearn.linear_model"]

@@ -416,6 +416,8 @@ def test_the_marts_are_published_only_where_a_checkout_is_made(checkout, base):
         rows = duckdb.sql(f"from '{checkout.published}/{name}.parquet'").fetchall()
         assert sorted(rows) == sorted(checkout.query(f"from {name}")) != []
         assert base.query(f"from {name}") == [] and not (base.published / f"{name}.parquet").exists()
+    segments = f"select distinct segment from '{checkout.published}/checkout_leaderboard.parquet'"
+    assert duckdb.sql(segments).fetchall() == [("all",)]  # the others are of few users
 
 
 def test_only_pairs_with_enough_users_are_published(checkout, tables, tmp_path):

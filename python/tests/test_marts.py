@@ -21,6 +21,15 @@ def test_every_published_column_has_a_description(base):
     assert list(dictionary.loc[dictionary["description"].isna(), "mart"].unique()) == []
 
 
+def test_what_points_at_few_users_is_not_published(evaluated):
+    with duckdb.connect(evaluated.published / "life_stage.duckdb", read_only=True) as marts:
+        for table in ("household_accuracy", "stage_accuracy", "stage_confusion", "stage_calibration"):
+            shown = marts.sql(f"from {table}").df()
+            known = evaluated.frame(table, "not is_suppressed")
+            assert len(shown) == len(known) > 0 and not shown["is_suppressed"].any() and (shown["n_users"] >= 20).all()
+        assert marts.sql("from monitor_quality where n_cases < 20").fetchall() == []
+
+
 @pytest.fixture(scope="module")
 def history(evaluated):
     months = evaluated.frame("user_stage_months").sort_values(["user_id", "child_no", "month"], ignore_index=True)
@@ -36,7 +45,7 @@ def stages(evaluated):
 def open_shop(evaluated, tmp_path_factory):
     """The shop with counts published from three users on."""
     shop = copy_shop(evaluated, tmp_path_factory.mktemp("open") / "shop")
-    shop.build(only="stage_totals stage_interests", marts_min_cell_users=FEW)
+    shop.build(only="stage_totals stage_transitions stage_interests", marts_min_cell_users=FEW)
     return shop
 
 
@@ -222,6 +231,50 @@ def test_flows_do_not_reveal_suppressed_counts_of_the_month_before(shop):
     published = shop.frame("stage_totals", "stage = 'infant'").sort_values("month")
     assert list(published["is_suppressed"]) == [True, False] and published["n_users"].iloc[1] == 43
     assert published[["n_moved_in", "n_moved_out"]].isna().all(axis=None)
+
+
+def test_transitions_count_children_and_no_suppressed_count_follows_from_sums(evaluated, open_shop, history):
+    stages = history.pivot(index=["user_id", "child_no"], columns="month", values="published").fillna("none")
+    users, pairs = stages.index.get_level_values("user_id"), list(zip(stages.columns, stages.columns[1:], strict=False))
+    children, people = {}, {}
+    for before, month in pairs:
+        for key, ids in users.groupby(list(zip(stages[before], stages[month], strict=True))).items():
+            if key != ("none", "none"):
+                children[(month, *key)], people[(month, *key)] = len(ids), len(set(ids))
+    for shop, few in ((evaluated, 20), (open_shop, FEW)):
+        found = shop.frame("stage_transitions").set_index(["month", "previous_stage", "stage"])
+        assert {*found.index} == {*children}
+        shown = found[~found["is_suppressed"]]
+        assert (shown["n_children"] == pd.Series(children)[shown.index]).all() and len(shown) > len(pairs)
+        n_users = pd.Series(people)[found.index]
+        assert found.loc[n_users < few, "is_suppressed"].all()
+        assert found.loc[found["is_suppressed"], "n_children"].isna().all()
+        for line in ("previous_stage", "stage"):
+            for _, rows in found.assign(n_users=n_users).groupby(["month", line]):
+                hidden = rows[rows["is_suppressed"]]
+                assert len(hidden) in (0, len(rows)) or (len(hidden) > 1 and hidden["n_users"].sum() >= few)
+
+
+def test_a_crm_has_one_row_a_child_with_the_first_probable_next_stage(evaluated):
+    children = evaluated.frame("crm_children").set_index(["user_id", "child_no"])
+    stages = evaluated.frame("user_stages").set_index(["user_id", "child_no"])
+    assert children["child_key"].is_unique and {*children.index} == {*stages.index}
+    outlook = evaluated.frame("stage_outlook")
+    for key, rows in outlook[outlook["p_entering"] >= 0.5].groupby(["user_id", "child_no"]):
+        later = rows[rows["stage_no"] > stages.loc[key, "stage_no"]].sort_values("horizon").head(1)
+        assert children.loc[key, "next_stage"] == later["stage"].item()
+        assert children.loc[key, "next_stage_month"] == later["stage_month"].item()
+        stages = stages.drop(key)
+    assert len(stages) and children.loc[stages.index, ["next_stage", "next_stage_month"]].isna().all(axis=None)
+    first = evaluated.frame("stage_reasons", "rank = 1").set_index(["user_id", "child_no"])["reason"]
+    assert (children["reason"] == first[children.index]).all()
+
+
+def test_the_hash_of_a_child_changes_with_what_a_campaign_sees_alone(evaluated):
+    children = evaluated.frame("crm_children")
+    seen = ["stage", "since_month", "confidence", "source", "is_stale", "next_stage", "next_stage_month"]
+    groups = children.groupby(seen, dropna=False)["row_hash"]
+    assert (groups.nunique() == 1).all() and groups.ngroups == children["row_hash"].nunique() > 20
 
 
 @pytest.mark.slow

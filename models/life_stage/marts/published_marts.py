@@ -10,8 +10,10 @@ def model(dbt, session):
         "stage_events": dbt.ref("stage_events"),
         "stage_changes": dbt.ref("stage_changes"),
         "stage_totals": dbt.ref("stage_totals"),
+        "stage_transitions": dbt.ref("stage_transitions"),
         "stage_reasons": dbt.ref("stage_reasons"),
         "stage_outlook": dbt.ref("stage_outlook"),
+        "crm_children": dbt.ref("crm_children"),
         "stage_interests": dbt.ref("stage_interests"),
         "stages": dbt.ref("stages"),
         "users": dbt.ref("users"),
@@ -19,8 +21,27 @@ def model(dbt, session):
         "items": dbt.ref("items"),
         "model_runs": dbt.ref("model_runs"),
     }
-    options = dbt.config.meta_get("options")
+    # Tables on quality, without what points at few users.
+    shown, options = "not is_suppressed", dbt.config.meta_get("options")
+    enough = f"n_cases >= {options['min_cell_users']}"
+    marts |= {
+        "household_accuracy": dbt.ref("household_accuracy").filter(shown),
+        "stage_accuracy": dbt.ref("stage_accuracy").filter(shown),
+        "stage_confusion": dbt.ref("stage_confusion").filter(shown),
+        "stage_calibration": dbt.ref("stage_calibration").filter(shown),
+        "gain_over_baseline": dbt.ref("gain_over_baseline").filter(shown),
+        "outlook_backtest": dbt.ref("outlook_backtest"),
+        "top_stage_features": dbt.ref("top_stage_features"),
+        "rejection_counts": dbt.ref("rejection_counts"),
+        "month_drift": dbt.ref("month_drift"),
+        "model_drift": dbt.ref("model_drift"),
+        "monitor_quality": dbt.ref("monitor_quality").filter(enough),
+        "monitor_latency": dbt.ref("monitor_latency"),
+    }
     if options["checkout_months"]:
-        marts["checkout_recommendations"] = dbt.ref("checkout_recommendations")
-        marts["cart_complements"] = dbt.ref("cart_complements")
+        marts |= {
+            "checkout_recommendations": dbt.ref("checkout_recommendations"),
+            "cart_complements": dbt.ref("cart_complements"),
+            "checkout_leaderboard": dbt.ref("checkout_leaderboard").filter("segment = 'all'"),
+        }
     return publish(marts, options, descriptions_of(marts, session))
