@@ -138,7 +138,7 @@ def methods_page() -> dict[str, str]:
         readout=tree(over_seeds(ablation["readout"], "readout", "part", "labels")),
         **household_tables(results("households")["figures"]["runs"]),
     )
-    by_month = charts.methods_by_month(monthly, "accuracy", "accuracy")
+    by_month = charts.methods_by_month(monthly, "accuracy")
     bins = over_seeds(seeds, "calibration", "method", "probability_bin").sort_index().reset_index()
     return {
         "docs/results.md": text,

@@ -240,6 +240,11 @@ FINDINGS = [
         "The newest run has the status failed",
     ),
     (
+        data.newest_run,
+        frame("status seconds error_code", ("failed", None, "LS-SRC-002"), ("succeeded", 60, None)),
+        "The newest run has the status failed (LS-SRC-002)",
+    ),
+    (
         data.models,
         frame("trained_through training_users", ("2017-02", 1754)),
         "The newest model was trained through February 2017, on 1,754 users",

@@ -3,6 +3,8 @@
 Colours are CSS variables of the report, with those of its light theme for a file alone.
 """
 
+import math
+
 import altair as alt
 import pandas as pd
 import vl_convert
@@ -43,10 +45,10 @@ def svg(chart: alt.Chart) -> str:
 
 
 def months(found: pd.Series, width: int) -> alt.X:
-    """The axis of months (YYYY-MM), with a few labels that stay within it."""
+    """The axis of months (YYYY-MM), with a few labels, the newest month among them."""
     values = sorted(set(found))
-    n_labels = min(max(width // MONTH_WIDTH, 2), len(values))
-    shown = [values[round(place * (len(values) - 1) / max(n_labels - 1, 1))] for place in range(n_labels)]
+    n_labels = max(width // MONTH_WIDTH, 2)
+    shown = values[:: -max(math.ceil((len(values) - 1) / (n_labels - 1)), 1)]
     align = {"expr": "datum.index == 0 ? 'left' : datum.index == 1 ? 'right' : 'center'"}
     axis = alt.Axis(values=shown, labelAngle=0, labelAlign=align, grid=False)
     return alt.X("month:O", title=None, axis=axis, scale=alt.Scale(type="point", domain=values, padding=0))

@@ -8,7 +8,7 @@ from life_stage.report import charts
 from life_stage.report.markup import Bar, bars, multiples, table
 from life_stage.report.panels import Panel, duration, month_name, number_of, percent
 
-OF_RUNS = ["started", "status", "error_code", "error", "through", "rows_read", "rejected", "months_updated", "users"]
+OF_RUNS = ["started", "status", "error_code", "through", "rows_read", "rejected", "months_updated", "users", "error"]
 MIN_CHANGE = 0.005  # of the rows of a month, below which a title names no change
 
 
@@ -133,7 +133,8 @@ def newest_run(rows: pd.DataFrame) -> str:
     runs = with_status(rows)
     newest, before = runs.iloc[0], runs[runs["status"] == "succeeded"]["seconds"].iloc[1:]
     if newest["status"] != "succeeded":
-        return f"The newest run has the status {newest['status']}"
+        code = newest.get("error_code")
+        return f"The newest run has the status {newest['status']}" + ("" if pd.isna(code) else f" ({code})")
     title = f"The newest run took {duration(newest['seconds'])}"
     return (
         f"{title}; the median of the {len(before)} before is {duration(before.median())}" if len(before) > 1 else title

@@ -5,11 +5,14 @@ import hashlib
 import html
 from collections.abc import Iterable
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 
 import pandas as pd
 
 STYLE, SCRIPT = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("style.css", "tabs.js"))
+
+LONG = 40  # characters of a table cell from which it has several lines
 
 
 @dataclass(frozen=True)
@@ -84,9 +87,10 @@ def cell(value: object) -> str:
         return "<td></td>"
     if isinstance(value, float):
         return f'<td class="number">{value:,.0f}</td>' if value.is_integer() else f'<td class="number">{value:.3f}</td>'
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, Integral) and not isinstance(value, bool):
         return f'<td class="number">{value:,}</td>'
-    return f"<td>{html.escape(str(value))}</td>"
+    text = html.escape(str(value))
+    return f'<td class="long">{text}</td>' if len(text) > LONG else f"<td>{text}</td>"
 
 
 def key_of(name: str) -> str:

@@ -33,7 +33,7 @@ class Panel:
         """The panel as HTML: name, finding, figure, text, and the rows, also for readers who cannot see the figure."""
         finding = "" if rows.empty else self.title(rows)
         small = f'<span class="name">{html.escape(self.name)}</span> ' if finding else ""
-        heading = f"<h3>{small}{html.escape(finding or self.name).replace(' %', '&nbsp;%')}</h3>"
+        heading = f"<h3>{small}{escaped(finding or self.name)}</h3>"
         if rows.empty:
             body = f'<p class="empty">{html.escape(self.empty)}</p>'
         elif self.draw is None:
@@ -48,7 +48,12 @@ class Panel:
 
 def folded(summary: str, body: str, kind: str = "rows-behind", is_open: bool = False) -> str:
     """A disclosure; its summary is text."""
-    return f'<details class="{kind}"{" open" * is_open}><summary>{html.escape(summary)}</summary>{body}</details>'
+    return f'<details class="{kind}"{" open" * is_open}><summary>{escaped(summary)}</summary>{body}</details>'
+
+
+def escaped(text: str) -> str:
+    """The text as HTML; a percent sign stays with its number."""
+    return html.escape(text).replace(" %", "&nbsp;%")
 
 
 def slug(name: str) -> str:
