@@ -78,7 +78,7 @@ def table(rows: pd.DataFrame) -> str:
     head = "".join(f'<th scope="col">{html.escape(name.replace("_", " "))}</th>' for name in rows.columns)
     lines = ("".join(cell(value) for value in row) for row in rows.itertuples(index=False))
     body = "".join(f"<tr>{line}</tr>" for line in lines)
-    return f'<div class="rows" tabindex="0"><table><tr>{head}</tr>{body}</table></div>'
+    return f'<div class="rows" role="region" aria-label="Rows" tabindex="0"><table><tr>{head}</tr>{body}</table></div>'
 
 
 def cell(value: object) -> str:
@@ -101,7 +101,7 @@ def key_of(name: str) -> str:
 def tab(name: str, readers: str, sections: Iterable[str]) -> str:
     """A part of the page; without the script all parts follow each other."""
     key = key_of(name)
-    head = f'<h2 id="{key}-title">{name}</h2><p class="readers">{html.escape(readers)}</p>'
+    head = f'<h2 id="{key}-title">{name}</h2>' + (f'<p class="readers">{html.escape(readers)}</p>' if readers else "")
     return (
         f'<section class="tab" id="{key}" aria-labelledby="{key}-title">{head}<div>{"".join(sections)}</div></section>'
     )

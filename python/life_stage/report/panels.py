@@ -39,7 +39,9 @@ class Panel:
         elif self.draw is None:
             body = table(rows) if len(rows) <= self.n_open else folded("Show the rows", table(rows))
         else:
-            body = f"<figure>{self.draw(rows, stages)}</figure>"
+            label = html.escape(f"Chart: {finding or self.name}. Its rows follow.", quote=True)
+            drawn = self.draw(rows, stages).replace("<svg xmlns", f'<svg role="img" aria-label="{label}" xmlns')
+            body = f"<figure>{drawn}</figure>"
         behind = folded("The rows behind it", table(rows)) if self.draw and not rows.empty else ""
         text = f'<p class="text">{html.escape(self.text)}</p>' if self.text else ""
         kind = ' class="wide"' if self.wide else ""

@@ -22,7 +22,9 @@ function go(place, focus) {
 
 if (links.length) {
   document.documentElement.classList.add("tabbed");
-  document.querySelector("nav ul").setAttribute("role", "tablist");
+  const list = document.querySelector("nav ul");
+  list.setAttribute("role", "tablist");
+  list.setAttribute("aria-label", "Parts of the report");
   links.forEach((link, place) => {
     link.parentElement.setAttribute("role", "presentation");
     link.setAttribute("role", "tab");
