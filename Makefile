@@ -12,7 +12,7 @@ SQL = models macros tests bench/cases
 export DO_NOT_TRACK = 1
 export DBT_SEND_ANONYMOUS_USAGE_STATS = false
 
-.PHONY: help demo build doctor sample-rows erase docs feature stages backup restore pseudonyms sbom test test-slow test-spark bench bench-checkout experiment ablation reliability errors pytest lint format lock clean usable-python
+.PHONY: help demo build doctor sample-rows erase explain docs feature stages backup restore pseudonyms sbom test test-slow test-spark bench bench-checkout experiment ablation reliability errors pytest lint format lock clean usable-python
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +36,10 @@ sample-rows: $(VENV)/runtime ## print 50 random valid rows and 50 random rejecte
 erase: export LIFE_STAGE_ERASED = $(value USER_ID)
 erase: $(VENV)/runtime ## erase a user: make erase USER_ID=42
 	@$(BIN)/life-stage erase -- "$$LIFE_STAGE_ERASED"
+
+explain: export LIFE_STAGE_EXPLAINED = $(value USER_ID)
+explain: $(VENV)/runtime ## write a page about one user, for your eyes only: make explain USER_ID=42
+	@$(BIN)/python -m life_stage.report.explain "$$LIFE_STAGE_EXPLAINED"
 
 docs: $(VENV)/runtime ## write published_docs.html: all models, columns and dependencies
 	$(BIN)/dbt docs generate --static --project-dir . --profiles-dir .

@@ -142,7 +142,7 @@ def methods_page() -> dict[str, str]:
             for run in results("learning_curve")["figures"]["runs"]
         ],
     )
-    by_month = charts.methods_by_month(monthly, "accuracy", "accuracy")
+    by_month = charts.methods_by_month(monthly, "accuracy")
     bins = over_seeds(seeds, "calibration", "method", "probability_bin").sort_index().reset_index()
     return {
         "docs/results.md": text,

@@ -24,7 +24,7 @@ TEXTS = """
 
 
 def unpublish(session: duckdb.DuckDBPyConnection, link: Path, users: str) -> None:
-    """Replace the published set by one without the users; remove older sets, and the report if it names a user."""
+    """Replace the published set by one without the users; remove older sets, and pages that name a user."""
     manifest = read_manifest(link)
     if manifest is not None:
         old = {name: read(session, link.resolve() / f"{name}.parquet") for name in manifest["files"]}
@@ -35,11 +35,18 @@ def unpublish(session: duckdb.DuckDBPyConnection, link: Path, users: str) -> Non
             facts = {key: manifest[key] for key in ("run_id", "columns", "descriptions")} | {"contents": contents}
             write_set(old | new, link, facts, manifest)
     remove_sets(link, {link.resolve().name})
-    report = link.with_name(link.name + ".html")
-    names = [html.escape(user) for (user,) in session.execute(f"select user_id from {users}").fetchall()]
-    for file in (report, report.with_name(report.name + ".new")):
-        if file.exists() and any(f"User {name}," in file.read_text(encoding="utf-8") for name in names):
-            file.unlink()
+    remove_pages(link, [user for (user,) in session.execute(f"select user_id from {users}").fetchall()])
+
+
+def remove_pages(link: Path, users: list[str]) -> None:
+    """Remove the report, the page of make explain and unfinished ones, if they name one of the users."""
+    names = [f"User {html.escape(user)}," for user in users]
+    for ending in (".html", ".html.new", "_explain.html", "_explain.html.new"):
+        file = link.with_name(link.name + ending)
+        if file.exists():
+            text = file.read_text(encoding="utf-8")
+            if any(name in text for name in names):
+                file.unlink()
 
 
 def read(session: duckdb.DuckDBPyConnection, file: Path) -> duckdb.DuckDBPyRelation:
