@@ -67,7 +67,7 @@ stages: $(VENV)/runtime ## write the stage columns of the marts after a change o
 
 test: lint pytest ## run lint and tests, as in CI
 
-test-slow: $(VENV)/dev ## run slow tests, metrics, notebook; then all tests on other Pythons and DuckDB 1.5
+test-slow: $(VENV)/dev ## run slow tests, dashboard, metrics, notebook; then all tests on other Pythons and DuckDB 1.5
 	$(BIN)/pytest -n 2 --dist worksteal -m slow
 	$(MAKE) .venv-metrics/dev VENV=.venv-metrics
 	.venv-metrics/bin/python -m pip install --quiet -e '.[metrics,notebook,onnx,deep,tuning]'
@@ -139,6 +139,7 @@ lock: usable-python ## pin the dependencies; valid pins stay
 	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.13,<0.14'
 	$(UV_COMPILE) pyproject.toml --group build -o requirements.lock
 	$(UV_COMPILE) --group dev -c requirements.lock -o requirements-dev.lock
+	$(UV_COMPILE) dashboards/requirements.in -o dashboards/requirements.lock
 
 clean: ## remove environments, demo data and caches, but no warehouse or published marts
 	rm -rf .venv .venv-* data/demo bench/work target logs dbt_packages .user.yml

@@ -22,9 +22,30 @@ OPERATING = re.findall(r"^```python\n(.*?)^```", DOCUMENTS["operating.md"], flag
 def test_every_query_of_the_recipes_runs(base, sql):
     with duckdb.connect(base.published / "life_stage.duckdb", read_only=True) as marts:
         rows = marts.sql(sql).fetchall()
-        # 400 users are too few for interests, and none of them is asked for consent.
-        without_consent = marts.sql(sql.split("\n    and exists")[0]).fetchall()
-    assert rows or "stage_interests" in sql or ("user_consents" in sql and without_consent)
+    # 400 users are too few for interests, and none of them is asked for consent.
+    assert rows or "stage_interests" in sql or "user_consents" in sql
+
+
+def test_the_mailing_goes_to_children_that_enter_toddler_next_month_and_to_users_with_consent():
+    (sql,) = [text for _, text in RECIPES if "user_consents" in text]
+    outlook = [
+        ("wanted", 1, "toddler", 1, 0.9),
+        ("too unsure", 1, "toddler", 1, 0.7),
+        ("later", 1, "toddler", 2, 0.9),
+        ("other stage", 1, "infant", 1, 0.9),
+        ("other consent", 1, "toddler", 1, 0.9),
+        ("no consent", 1, "toddler", 1, 0.9),
+        ("wanted too", 2, "toddler", 1, 0.8),
+    ]
+    consents = {(user, "app" if user == "other consent" else "email") for user, *_ in outlook if user != "no consent"}
+    with duckdb.connect() as marts:
+        marts.execute(
+            "create table stage_outlook (user_id text, child_no int, stage text, horizon int, p_entering double)"
+        )
+        marts.executemany("insert into stage_outlook values (?, ?, ?, ?, ?)", outlook)
+        marts.execute("create table user_consents (user_id text, purpose text)")
+        marts.executemany("insert into user_consents values (?, ?)", [*sorted(consents), ("wanted", "app")])
+        assert marts.sql(sql).fetchall() == [("wanted", 1, 0.9), ("wanted too", 2, 0.8)]
 
 
 @pytest.mark.parametrize("script", [text for language, text in RECIPES if language == "python"])

@@ -16,6 +16,7 @@ from life_stage.engine.settings import GROUPS, NAMES, RENAMED
 PROJECT = Path(__file__).parents[2]
 FOLDERS = ("models", "macros", "tests")
 SQL = {path: path.read_text(encoding="utf-8") for folder in FOLDERS for path in (PROJECT / folder).rglob("*.sql")}
+OVERVIEW = (PROJECT / "models" / "overview.md").read_text(encoding="utf-8")
 PUBLISHING = "model.life_stage.published_marts"
 
 # Rows as delivered, duplicates included, have no key.
@@ -173,6 +174,35 @@ def test_every_published_mart_has_a_contract(manifest, models):
     marts = [manifest["nodes"][name] for name in models["published_marts"]["depends_on"]["nodes"]]
     assert marts
     assert [m["name"] for m in marts if not m["contract"]["enforced"] and m["language"] == "sql"] == []
+
+
+def test_every_published_mart_has_a_reader_and_a_place_in_the_overview(manifest, models):
+    marts = {manifest["nodes"][name]["name"] for name in models["published_marts"]["depends_on"]["nodes"]}
+    read = {name.split(".")[-1] for found in manifest["exposures"].values() for name in found["depends_on"]["nodes"]}
+    assert marts - read == set()
+    listed = OVERVIEW.split("## Published marts")[1].split("\n\n")[0]
+    assert set(re.findall(r"^\| \[(\w+)\]", listed, flags=re.M)) == marts
+
+
+def test_every_model_has_the_group_and_colour_of_its_layer(manifest, models):
+    layers = re.findall(r"^\| (\w+) \| (\w+) \| .* \| \[(\w+)\]", OVERVIEW, flags=re.M)
+    colours = {node["config"]["group"]: node["config"]["docs"]["node_color"] for node in models.values()}
+    assert {group["name"] for group in manifest["groups"].values()} == set(colours) == {layer for layer, _, _ in layers}
+    assert len(set(colours.values())) == len(layers) == len({colour for _, colour, _ in layers})
+    for node in models.values():
+        assert node["config"]["group"] in node["fqn"] and node["docs"]["node_color"] == colours[node["config"]["group"]]
+    for layer, _, first in layers:
+        assert models[first]["config"]["group"] == layer
+
+
+def test_the_overview_links_to_models_and_has_the_way_of_the_readme(manifest, models):
+    linked = re.findall(r"\[(\w+)\]\(#!/model/model\.life_stage\.(\w+)\)", OVERVIEW)
+    assert [names for names in linked if names[0] != names[1] or names[0] not in models] == []
+    way = re.findall(r"\[(\w+)\]", OVERVIEW.split("## One action's way")[1].split("##")[0])
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8").split("## Find your way")[1].split("\n\n")[0]
+    assert way == re.findall(r"\[(\w+)\]", readme) and len(way) == 8
+    upstream = reachable(manifest["parent_map"], models["user_stages"]["unique_id"])
+    assert {models[name]["unique_id"] for name in way[:-1]} <= upstream
 
 
 def test_every_table_has_a_key(manifest, tables):
