@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import re
 import shutil
 import subprocess
@@ -279,13 +280,12 @@ def test_the_steps_name_the_missing_labels_and_items():
     assert "LS-ML-002" in onboarding.next_steps(facts.replace(100, 300), 99.0)
 
 
-def test_the_accuracy_to_expect_is_shown_once_it_is_measured(monkeypatch, started):
-    assert "Accuracy to expect" not in started[0] or onboarding.EXPECTED
-    monkeypatch.setattr(onboarding, "EXPECTED", {1000: ("70 %", "simulated, x"), 300: ("60 %", "simulated, x")})
-    assert re.findall(r"<tr><td.*?>([\d,]+)</td><td>(.*?)</td><td>simulated, x</td></tr>", onboarding.expected()) == [
-        ("300", "60 %"),
-        ("1,000", "70 %"),
-    ]
+def test_the_accuracy_to_expect_is_the_measured_one(started):
+    file = Path(__file__).parents[2] / "bench" / "results" / "learning_curve.json"
+    runs = json.loads(file.read_text())["figures"]["runs"]
+    measured = {run["n_training_users"]: round(run["groups"]["data"][0][2], 3) for run in runs}
+    assert runs[0]["groups"]["columns"][2] == "right_share" and measured == pytest.approx(onboarding.EXPECTED, abs=6e-4)
+    assert all(f"{n_users:,} training users" in article(started[0], "Accuracy to expect") for n_users in measured)
 
 
 def users_of(shop, table: str) -> pd.Series:
