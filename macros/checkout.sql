@@ -76,6 +76,11 @@
     {% do return(28) %}
 {% endmacro %}
 
+{% macro checkout_queries_of_a_change() %}
+    {# Queries with relevant items below which the champion stays: fewer tell no two models apart. #}
+    {% do return(200) %}
+{% endmacro %}
+
 {% macro min_support() %}
     {# Baskets that a pair of items must share: a pair of one basket is no pattern, and half of all pairs. #}
     {% do return(2) %}

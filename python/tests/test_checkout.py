@@ -319,28 +319,31 @@ def test_stages_are_those_of_the_month_before(checkout, tables):
     )
 
 
-def test_the_champion_is_the_cheapest_model_not_significantly_beaten_and_stays_until_it_is(checkout, tmp_path):
+def test_the_champion_stays_until_a_model_is_significantly_better_on_enough_queries(checkout, tmp_path):
     shop = copy_shop(checkout, tmp_path / "champion")
     where = "period = 'all' and segment = 'all' and metric = 'recall_at_10' and kind = 'cart'"
+    shop.change(f"update checkout_leaderboard set value = case model when 'habit' then 0.9 else 0.1 end where {where}")
 
-    def chosen(*beaten: str) -> tuple:
-        """The champion with a best hybrid that significantly beats only these models."""
-        is_beaten = f"other_model in {(*beaten, '')}"
+    def chosen(*better: str, than: str, n_queries: int = 200) -> str:
+        """The champion, if only these models are significantly better than one."""
+        is_better = f"model in {(*better, '')} and other_model = '{than}'"
         shop.change(
-            f"update checkout_leaderboard set value = case model when 'hybrid' then 0.9 else 0.1 end where {where}",
-            f"update checkout_comparisons set lowest = case when {is_beaten} then 0.1 else -0.01 end where {where}",
+            f"update checkout_leaderboard set n_queries = {n_queries} where {where}",
+            f"update checkout_comparisons set lowest = case when {is_better} then 0.1 else -0.01 end where {where}",
         )
         shop.build(only="checkout_champions", **MONTHS)
         return champions(shop)["cart"]
 
     shop.change("delete from checkout_champions")
-    everybody = set(shop.frame("checkout_leaderboard")["model"])
-    assert chosen(*everybody) == ("hybrid", "hybrid", 0.9, 0.9)
-    assert chosen(*everybody - {"habit", "linear"}) == ("habit", "hybrid", 0.1, 0.9)
-    shop.change("update checkout_champions set month = '2017-02-01', model = 'linear'")
-    assert chosen(*everybody - {"habit", "linear"}) == ("linear", "hybrid", 0.1, 0.9)
-    assert chosen(*everybody - {"habit"}) == ("habit", "hybrid", 0.1, 0.9)
-    assert len(shop.query("from checkout_champions where kind = 'cart'")) == 2
+    assert chosen(than="hybrid") == ("hybrid", "habit", 0.1, 0.9)
+    assert chosen("habit", than="hybrid", n_queries=199) == ("hybrid", "habit", 0.1, 0.9)
+    assert chosen("habit", "linear", than="hybrid") == ("habit", "habit", 0.9, 0.9)
+    for incumbent, stays in (("linear", True), ("popular", False)):
+        shop.change(f"update checkout_champions set month = '2017-02-01', model = '{incumbent}'")
+        assert chosen(than=incumbent)[0] == (incumbent if stays else "hybrid")
+        assert chosen("habit", than=incumbent if stays else "hybrid")[0] == "habit"
+        assert len(shop.query("from checkout_champions where kind = 'cart'")) == 2
+        shop.change("delete from checkout_champions where month > '2017-02-01'")
 
 
 def champions(shop):

@@ -1,6 +1,7 @@
--- Champion, one row per month and kind, of the models trained for the target month. Last month's champion stays unless
--- the best model is significantly better; then the cheapest model not significantly worse than the best wins. The
--- neural network is evaluated but excluded, because recommend() does not support it.
+-- Champion, one row per month and kind, of the models trained for the target month. The incumbent stays unless another
+-- model is significantly better on enough queries; then the best one wins. The first incumbent is the hybrid, also in
+-- place of a model with the same list for everybody. The neural network is evaluated but excluded, because recommend()
+-- does not support it.
 {{
     config(
         materialized="incremental",
@@ -27,6 +28,7 @@ with
             leaderboard.kind,
             leaderboard.model,
             leaderboard.value,
+            leaderboard.n_queries,
             costs.cost_no,
             case when gaps.model is null then 1 else coalesce(gaps.ratio, 0) end as worst_to_best_ratio
         from {{ ref("checkout_leaderboard") }} as leaderboard
@@ -56,26 +58,45 @@ with
             max(value) over (partition by kind) as best_recall_at_10
         from allowed
     ),
+    incumbents as (
+        select ranked_models.kind, ranked_models.model, ranked_models.n_queries
+        from ranked_models
+        left join previous_champions on ranked_models.kind = previous_champions.kind and previous_champions.rank = 1
+        where
+            ranked_models.is_allowed
+            and ranked_models.model = case
+                when previous_champions.model like 'popular%'
+                then 'hybrid'
+                else coalesce(previous_champions.model, 'hybrid')
+            end
+    ),
+    -- Without an incumbent that is allowed, the best model wins.
     eligible as (
         select
             ranked_models.*,
             row_number() over (
                 partition by ranked_models.kind
                 order by
-                    case when ranked_models.model = previous_champions.model then 0 else 1 end, ranked_models.cost_no
+                    case
+                        when ranked_models.model = incumbents.model
+                        then 1
+                        when incumbents.n_queries >= {{ checkout_queries_of_a_change() }} and comparisons.lowest > 0
+                        then 0
+                        else 2
+                    end,
+                    ranked_models.rank
             ) as champion_rank
         from ranked_models
-        inner join ranked_models as best on ranked_models.kind = best.kind and best.rank = 1 and best.is_allowed
+        left join incumbents on ranked_models.kind = incumbents.kind
         left join
             {{ ref("checkout_comparisons") }} as comparisons
             on ranked_models.kind = comparisons.kind
-            and best.model = comparisons.model
-            and ranked_models.model = comparisons.other_model
+            and ranked_models.model = comparisons.model
+            and incumbents.model = comparisons.other_model
             and comparisons.metric = 'recall_at_10'
             and comparisons.period = 'all'
             and comparisons.segment = 'all'
-        left join previous_champions on ranked_models.kind = previous_champions.kind and previous_champions.rank = 1
-        where ranked_models.is_allowed and (ranked_models.model = best.model or comparisons.lowest <= 0)
+        where ranked_models.is_allowed
     )
 select
     target_month.month,
