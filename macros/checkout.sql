@@ -13,6 +13,8 @@
         "alike_history",
         "novel_cart",
         "novel_history",
+        "type_cart",
+        "type_history",
     ] %}
     {% do return(generators + ["deep"] if setting("checkout_deep") else generators) %}
 {% endmacro %}
@@ -129,6 +131,8 @@
             "replenishment_deviation",
         ]
     ) %}
+    {% do columns.extend(["type_of_cart", "type_of_history", "type_browsed", "share_of_type", "is_type_of_cart"]) %}
+    {% do columns.extend(["type_stage_lift", "next_type_stage_lift"]) %}
     {% do return(columns + ["popularity", "stage_lift", "next_stage_lift", "frequency", "recency"]) %}
 {% endmacro %}
 

@@ -8,11 +8,13 @@ from copy import copy
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
+from itertools import pairwise
 
 import duckdb
 import numpy as np
 
 N_CANDIDATES = 50
+N_OF_TYPES = 60  # best types of a query, and items of each, that can be candidates; as in checkout_candidates
 MEASURES = ("together", "linear", "alike", "novel")
 Scores = tuple[np.ndarray, np.ndarray]  # indices of items, and their scores
 Columns = dict[str, np.ndarray]
@@ -24,10 +26,11 @@ NO_HABITS = dict.fromkeys(HABITS, np.zeros(0)) | {"item": np.zeros(0, int)}
 class Shopper:
     """A user's features on the month's first day; habits as in checkout_habits, days counted from that day.
 
-    stages: shares of the stages and of none; None: unknown.
+    browsed: product types, as in checkout_browsing; stages: shares of the stages and of none; None: unknown.
     """
 
     habits: Columns = field(default_factory=lambda: NO_HABITS)
+    browsed: Scores = (np.zeros(0, int), np.zeros(0))
     stages: np.ndarray | None = None
     n_baskets: int = 0
     recency: float = 0.0
@@ -36,11 +39,23 @@ class Shopper:
 class Shoppers:
     """The users of a month in arrays; a Shopper is assembled on access."""
 
-    def __init__(self, habits: duckdb.DuckDBPyRelation, users: duckdb.DuckDBPyRelation, stages: list[str], month: str):
-        n_habits = habits.aggregate("user_id, count(*) as n_habits", "user_id")
-        facts = users.join(n_habits, "user_id", how="left").order("user_id").fetchnumpy()
+    def __init__(
+        self,
+        habits: duckdb.DuckDBPyRelation,
+        browsing: duckdb.DuckDBPyRelation,
+        users: duckdb.DuckDBPyRelation,
+        stages: list[str],
+        month: str,
+    ):
+        for name, rows in (("n_habits", habits), ("n_browsed", browsing)):
+            users = users.join(rows.aggregate(f"user_id, count(*) as {name}", "user_id"), "user_id", how="left")
+        facts = users.order("user_id").fetchnumpy()
         self.user_ids, self.n_baskets = facts["user_id"], facts["n_baskets"]
-        self.starts = np.concatenate([[0], np.cumsum(np.ma.filled(facts["n_habits"], 0))])
+        self.starts, self.browsed_starts = (
+            np.concatenate([[0], np.cumsum(np.ma.filled(facts[name], 0))]) for name in ("n_habits", "n_browsed")
+        )
+        known = browsing.join(users.project("user_id"), "user_id", how="semi").order("user_id, type_no").fetchnumpy()
+        self.browsed = known["type_no"].astype(int) - 1, known["score"]
         days = (f"{name} - date '{month}' as {name}" if name.endswith("_on") else name for name in HABITS)
         rows = habits.order("user_id, item_no").project(f"item_no - 1 as item, {', '.join(days)}").fetchnumpy()
         self.habits = {name: rows[name].astype(int if name == "item" else float) for name in ("item", *HABITS)}
@@ -57,7 +72,8 @@ class Shoppers:
         rows = slice(self.starts[number], self.starts[number + 1])
         habits = {name: column[rows] for name, column in self.habits.items()}
         stages = self.stages[number] if self.is_known[number] else None
-        return Shopper(habits, stages, int(self.n_baskets[number]), float(self.recency[number]))
+        types, scores = (part[self.browsed_starts[number] : self.browsed_starts[number + 1]] for part in self.browsed)
+        return Shopper(habits, (types, scores), stages, int(self.n_baskets[number]), float(self.recency[number]))
 
     def named(self, user: str | None) -> Shopper:
         """The user's features; those of a cold-start user for an unknown id."""
@@ -72,6 +88,36 @@ class Neighbours:
     starts: np.ndarray
     others: np.ndarray
     scores: np.ndarray
+
+
+class ProductTypes:
+    """Product types of a month: their shares, which are seen together, and the items of each that are seen most."""
+
+    def __init__(self, types: Columns, neighbours: Columns, items: Columns, stages: list[str]):
+        self.share, self.prior_weight = types["share"], types["prior_weight"]
+        self.shares = np.column_stack([types[name] for name in [*stages, "share"]])
+        self.next_shares = of_next_stage(self.shares)
+        self.neighbours = neighbours_of(neighbours, len(self.share), "type_no")
+        self.of_item, self.share_of_type = items["type_no"].astype(int) - 1, items["share_of_type"]
+        order = np.lexsort((np.arange(len(self.of_item)), -self.share_of_type, self.of_item))
+        starts = np.searchsorted(self.of_item[order], np.arange(len(self.share) + 1))
+        self.items = [order[a:b][:N_OF_TYPES] for a, b in pairwise(starts)]
+        self.largest_share = np.array([self.share_of_type[of_type[0]] for of_type in self.items])
+
+    def candidates(self, shares: np.ndarray) -> Scores:
+        """Items of the types with the largest shares, with the share of each item."""
+        largest_scores = shares * self.largest_share
+        best = np.lexsort((np.arange(len(shares)), -largest_scores))[:N_OF_TYPES]
+        items = np.concatenate([self.items[number] for number in best])
+        scores = shares[self.of_item[items]] * self.share_of_type[items]
+        is_high = scores >= (largest_scores[best[-1]] if len(best) == N_OF_TYPES else 0)
+        return items[is_high], scores[is_high]
+
+
+def of_next_stage(shares: np.ndarray) -> np.ndarray:
+    """Columns of shares by stage, the last one for no stage, moved to the next stage; the last stage stays."""
+    last = shares.shape[1] - 2
+    return shares[:, [*range(1, last + 1), last, last + 1]]
 
 
 class CheckoutIndex:
@@ -89,24 +135,29 @@ class CheckoutIndex:
 
         self.first_day = date.fromisoformat(month)
         self.weights = weights_of(tables, self.first_day, kind, model)
-        self.item_ids = tables("checkout_catalogue").order("item_no").fetchnumpy()["item_id"]
+        catalogue = tables("checkout_catalogue").order("item_no").fetchnumpy()
+        self.item_ids = catalogue["item_id"]
         self.position = {item_id: position for position, item_id in enumerate(self.item_ids)}
         settings = read("checkout_months")
+        # Items that have left are candidates of the months before alone.
+        self.is_available = catalogue["is_available"] | settings["is_closed"][0]
         self.half_life_days, self.n_new_places = settings["half_life_days"][0], int(settings["n_new_places"][0])
         items = read("checkout_items")
         self.is_new = items["is_new"]
-        stages = [name for name in items if name.startswith("share_")]
+        stages = [name for name in items if name.startswith("share_") and name != "share_of_type"]
         self.share = items["share"]
         self.shares = np.column_stack([items[name] for name in [*stages, "share"]])
-        self.next_shares = self.shares[:, [*range(1, len(stages)), len(stages) - 1, len(stages)]]
+        self.next_shares = of_next_stage(self.shares)
         all_items = np.arange(len(self.share))
         self.popular = largest(all_items, self.share)
         self.popular_in_stages = np.unique([largest(all_items, share)[0] for share in self.shares.T])
         self.neighbours = {
             name: neighbours_of(read("checkout_neighbours", f"measure = '{name}'"), len(all_items)) for name in MEASURES
         }
+        self.types = ProductTypes(read("checkout_product_types"), read("checkout_type_neighbours"), items, stages)
         columns = [name.replace("share_", "p_") for name in stages]
-        self.shoppers = Shoppers(rows_of_month("checkout_habits"), rows_of_month("checkout_users"), columns, month)
+        of_users = (rows_of_month(f"checkout_{name}") for name in ("habits", "browsing", "users"))
+        self.shoppers = Shoppers(*of_users, columns, month)
 
     def with_model(self, tables: Callable[[str], duckdb.DuckDBPyRelation], kind: str, model: str) -> "CheckoutIndex":
         """The same index with the weights of another model."""
@@ -134,8 +185,7 @@ def largest(items: np.ndarray, scores: np.ndarray) -> Scores:
     return items[order], scores[order]
 
 
-def neighbours_of(rows: Columns, n_items: int) -> Neighbours:
-    """Neighbours from rows of checkout_neighbours sorted by item_no."""
-    return Neighbours(
-        np.searchsorted(rows["item_no"], np.arange(1, n_items + 2)), rows["other_item_no"] - 1, rows["score"]
-    )
+def neighbours_of(rows: Columns, n: int, number: str = "item_no") -> Neighbours:
+    """Neighbours of n items, or types, from rows sorted by their number, as in checkout_neighbours."""
+    score = rows["score" if number == "item_no" else "share"]
+    return Neighbours(np.searchsorted(rows[number], np.arange(1, n + 2)), rows[f"other_{number}"] - 1, score)

@@ -21,6 +21,7 @@ from life_stage.training.regression import use_one_thread
 KEYS = ("month", "kind", "query_id", "item_no", "is_relevant", "is_new", "stage")
 QUERY_COLUMNS = ("frequency", "recency")  # equal for all candidates of a query: no effect on the order
 STAGE_COLUMNS = ("popular_in_stage", "popular_in_stage_rank_score", "stage_lift", "next_stage_lift")
+STAGE_COLUMNS += ("type_stage_lift", "next_type_stage_lift")
 # By ascending cost: on a tie the cheaper model is the champion.
 MODELS = ("popular", "popular_in_stage", "habit", "together", "alike", "linear", "hybrid_without_stage", "hybrid")
 DEEP_COLUMNS = ("deep", "deep_rank_score")  # not used by the hybrids, because recommend() has no network

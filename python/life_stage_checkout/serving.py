@@ -26,15 +26,18 @@ from life_stage_checkout.checkout_index import (
 )
 from life_stage_checkout.request_log import RequestLog
 
+N_BROWSED = 4  # weight of the overall shares beside what a shopper has looked at, as in checkout_type_scores
 N_HABITS = 20  # as in checkout_query_items
 N_RANKS = 20  # the last ones are reserved for new items, as in checkout_rankings
 GENERATORS = (
     "popular",
     "popular_in_stage",
     "habit",
-    *(f"{name}_{context}" for name in MEASURES for context in ("cart", "history")),
+    *(f"{name}_{context}" for name in (*MEASURES, "type") for context in ("cart", "history")),
 )
+TYPE_COLUMNS = ("type_of_cart", "type_of_history", "type_browsed")
 COLUMNS = {"popularity", "frequency", "recency", "stage_lift", "next_stage_lift"}
+COLUMNS |= {*TYPE_COLUMNS, "share_of_type", "is_type_of_cart", "type_stage_lift", "next_type_stage_lift"}
 COLUMNS |= {
     "recent_propensity",
     "repeat_share",
@@ -154,7 +157,8 @@ class Recommender:
         The reason of an item is the index of the generator with the largest contribution among those that retrieve it.
         """
         weights, habits = self.index.weights, self.habits(shopper.habits, bought, day)
-        generators = self.generators(cart, shopper, habits)
+        type_shares = self.type_shares(cart, shopper)
+        generators = self.generators(cart, shopper, habits, type_shares)
         retrieving = {name: retrieved for name, retrieved in generators.items() if weights[f"w_{name}"] != 0}
         candidates = [items[scores > 0] for items, scores in retrieving.values()]
         items = np.unique(np.concatenate([NO_ITEMS[0], *candidates]))
@@ -168,6 +172,7 @@ class Recommender:
             contributions[generator_no, at[is_candidate]] = contribution[is_candidate]
             is_retrieved[generator_no, at[is_candidate]] = name in retrieving
         odds = self.log_odds(items, shopper, habits, day) + contributions.sum(axis=0)
+        odds += self.log_odds_of_types(items, cart, shopper, type_shares)
         odds = exact(odds)  # processors differ in the last digit of a logarithm: ties stay ties
         order = self.with_new(items, np.lexsort((items, -odds)))[:N_RANKS]
         reasons = np.where(is_retrieved, contributions, -np.inf)[:, order].argmax(axis=0)
@@ -194,7 +199,42 @@ class Recommender:
         order = np.lexsort((all_items, -found["score"]))
         return {name: found[name][order] for name in ("item", *HABITS)}
 
-    def generators(self, cart: np.ndarray, shopper: Shopper, habits: Columns) -> dict[str, Scores]:
+    def type_shares(self, cart: np.ndarray, shopper: Shopper) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Shares of the product types given the cart, given what the shopper has looked at, and in that itself."""
+        types = self.index.types
+        (browsed, strength), (in_cart, n_items) = shopper.browsed, np.unique(types.of_item[cart], return_counts=True)
+
+        def given(known: np.ndarray, weights: np.ndarray, n_prior: int) -> np.ndarray:
+            seen_together = np.zeros(len(types.share))
+            others, scores = weighted_neighbours(types.neighbours, known, weights)
+            seen_together[others] = scores
+            weight_of_all = exact(weights * types.prior_weight[known]).sum() + n_prior
+            return (seen_together + weight_of_all * types.share) / (exact(weights).sum() + n_prior)
+
+        own = N_BROWSED * types.share
+        own[browsed] += strength
+        own /= exact(strength).sum() + N_BROWSED
+        of_cart = given(in_cart, n_items.astype(float), 0) if len(cart) else types.share
+        return of_cart, given(browsed, strength, N_BROWSED), own
+
+    def log_odds_of_types(
+        self, items: np.ndarray, cart: np.ndarray, shopper: Shopper, type_shares: tuple[np.ndarray, ...]
+    ) -> np.ndarray:
+        """The part of the items' log-odds that comes from their product types."""
+        types, weights = self.index.types, self.index.weights
+        of_item = types.of_item[items]
+        odds = weights["w_share_of_type"] * np.log(types.share_of_type[items])
+        odds += weights["w_is_type_of_cart"] * np.isin(of_item, types.of_item[cart])
+        for name, shares in zip(TYPE_COLUMNS, type_shares, strict=True):
+            odds += weights[f"w_{name}"] * np.log(shares[of_item])
+        if shopper.stages is not None:
+            for name, shares in (("type_stage_lift", types.shares), ("next_type_stage_lift", types.next_shares)):
+                odds += weights[f"w_{name}"] * np.log(shares[of_item] @ shopper.stages / types.share[of_item])
+        return odds
+
+    def generators(
+        self, cart: np.ndarray, shopper: Shopper, habits: Columns, type_shares: tuple[np.ndarray, ...]
+    ) -> dict[str, Scores]:
         """Candidates of each active generator, without the items in the cart."""
         index, own, strength = self.index, habits["item"], habits["score"]
         found = {"popular": index.popular, "habit": (own, strength)}
@@ -206,7 +246,10 @@ class Recommender:
             for context, (items, weights) in known.items():
                 if f"{measure}_{context}" in self.active_generators:
                     found[f"{measure}_{context}"] = weighted_neighbours(neighbours, items, weights)
-        is_open = np.ones(len(index.share), bool)
+        for context, shares in zip(("cart", "history"), type_shares[:2], strict=True):
+            if f"type_{context}" in self.active_generators:
+                found[f"type_{context}"] = index.types.candidates(shares)
+        is_open = index.is_available.copy()
         is_open[cart] = False
         return {
             name: largest(items[is_open[items]], scores[is_open[items]])

@@ -169,9 +169,55 @@ def test_co_purchase_similarity_is_the_cosine_of_baskets(tables):
 
 
 def test_the_shares_of_the_items_sum_to_one_in_all_and_in_each_stage(tables):
-    shares = tables["items"].filter(regex="^(month|share)").groupby("month").sum()
-    assert shares.shape[1] == 7
-    np.testing.assert_allclose(shares, 1, atol=1e-9)
+    for table in ("items", "product_types"):
+        shares = tables[table].filter(regex="^(month|share)(?!_of)").groupby("month").sum()
+        assert shares.shape[1] == 7
+        np.testing.assert_allclose(shares, 1, atol=1e-9)
+    np.testing.assert_allclose(tables["items"].groupby(["month", "type_no"])["share_of_type"].sum(), 1, atol=1e-9)
+
+
+def test_the_share_of_a_type_is_what_visits_with_the_types_of_the_query_hold(checkout, tables):
+    """Pairs of items of a visit, shrunk by twenty to the shares of all items; views fade by half in two months."""
+    sql = """select distinct month, user_id, session_id, type_no, item_no from stg_actions
+        join checkout_catalogue using (item_id) where item_id is not null"""
+    with duckdb.connect(checkout.warehouse, read_only=True) as connection:
+        seen = connection.sql(sql).df()
+    n, month = tables["catalogue"]["type_no"].max(), tables["queries"]["month"].max()
+    seen = seen[seen["month"] < month].assign(type=lambda rows: rows["type_no"] - 1)
+    share = (np.bincount(seen["type"], minlength=n) + 0.5) / (len(seen) + 0.5 * n)
+    pairs = np.zeros((n, n))
+    for _, visit in seen.groupby(["month", "user_id", "session_id"])["type"]:
+        held = np.bincount(visit, minlength=n)
+        pairs += np.outer(held, held) - np.diag(held)
+    given = (pairs + 20 * share) / (pairs.sum(axis=1, keepdims=True) + 20)
+    age = (month.year - seen["month"].dt.year) * 12 + month.month - seen["month"].dt.month
+    looked_at = seen.assign(weight=0.5 ** (age / 2)).groupby(["user_id", "type"])["weight"].sum()
+    of_item = tables["catalogue"].set_index("item_no")["type_no"] - 1
+    carts = tables["query_items"].query("context == 'cart'").groupby("query_id")["item_no"].apply(list)
+    scores = tables["type_scores"].sort_values("type_no").groupby("query_id")
+    for query in tables["queries"].query("month == @month").groupby("kind").head(20).itertuples():
+        found, own = scores.get_group(query.query_id), np.zeros(n)
+        if query.user_id in looked_at.index:
+            known = looked_at[query.user_id]
+            own[known.index] = known
+        types = of_item[carts.get(query.query_id, [])].to_numpy()
+        np.testing.assert_allclose(found["cart_share"], given[types].mean(axis=0) if len(types) else share, atol=1e-9)
+        np.testing.assert_allclose(found["history_share"], (own @ given + 4 * share) / (own.sum() + 4), atol=1e-6)
+        np.testing.assert_allclose(found["browsed_share"], (own + 4 * share) / (own.sum() + 4), atol=1e-6)
+        assert list(np.flatnonzero(found["is_in_cart"])) == sorted(set(types))
+
+
+def test_items_that_have_left_are_recommended_to_nobody(checkout, tmp_path):
+    shop = copy_shop(checkout, tmp_path / "left")
+    gone = [item for (item,) in shop.query("select item_id from checkout_recommendations group by 1 order by 1")][:50]
+    shop.change(f"update checkout_catalogue set is_available = item_id not in {tuple(gone)}")
+    shop.build(only="checkout_impressions checkout_recommendations cart_complements item_substitutes", **MONTHS)
+    served = set(shop.frame("checkout_recommendations")["item_id"])
+    for mart in ("cart_complements", "item_substitutes"):
+        served |= set(shop.frame(mart)["other_item_id"])
+    assert len(gone) == 50 and len(served) > 100 and not served & set(gone)
+    recommender = Recommender.load(shop.warehouse)
+    assert not {item.item_id for item in recommender.recommend([gone[0]])} & set(gone)
 
 
 def test_features_of_a_month_are_independent_of_its_actions(checkout, tmp_path):
@@ -189,6 +235,8 @@ def test_features_of_a_month_are_independent_of_its_actions(checkout, tmp_path):
     of_all = f"{until} and (month, user_id) in {queried}"
     assert_same(checkout, changed, ["checkout_habits"], of_all)
     assert_same(checkout, changed, ["checkout_users", "checkout_items", "checkout_pairs"], until)
+    assert_same(checkout, changed, ["checkout_product_types", "checkout_type_neighbours"], until)
+    assert_same(checkout, changed, ["checkout_browsing"], of_all)
     assert_same(checkout, changed, ["checkout_neighbours", "checkout_coefficients"], until)
     assert_same(
         checkout, changed, ["checkout_examples"], f"{until} and kind = 'user'", ignore=("is_relevant", "query_id")
@@ -423,17 +471,33 @@ def test_the_marts_are_published_only_where_a_checkout_is_made(checkout, base):
     assert duckdb.sql(segments).fetchall() == [("all",)]  # the others are of few users
 
 
-def test_only_pairs_with_enough_users_are_published(checkout, tables, tmp_path):
-    shop = copy_shop(checkout, tmp_path / "few")
-    shop.build(only="path:models/checkout/marts/cart_complements.sql", **MONTHS, marts_min_cell_users=2)
-    lines = tables["lines"][["month", "basket_id", "user_id", "item_id"]]
-    both = lines.merge(lines, on=["month", "basket_id", "user_id"])
-    n_users = both.groupby(["item_id_x", "item_id_y"])["user_id"].nunique()
-    published = shop.frame("cart_complements", "reason <> 'alike'")
-    assert len(published) > 0 and all(
-        n_users[pair] >= 2 for pair in zip(published["item_id"], published["other_item_id"], strict=True)
+def test_complements_are_of_other_categories_and_substitutes_of_the_same(checkout):
+    leaf = checkout.frame("stg_items").set_index("item_id")["leaf_category"]
+    for mart, is_same in (("cart_complements", False), ("item_substitutes", True)):
+        rows = checkout.frame(mart)
+        leaves = leaf[rows["item_id"]].to_numpy(), leaf[rows["other_item_id"]].to_numpy()
+        assert ((leaves[0] == leaves[1]) == is_same).all() and len(rows) > 1_000
+        assert list(rows.groupby("item_id")["rank"].max()) == list(rows.groupby("item_id").size())
+    together = checkout.frame("cart_complements", "reason = 'together'").assign(
+        leaf=lambda r: leaf[r["other_item_id"]].array
     )
-    assert set(checkout.frame("cart_complements")["reason"]) == {"alike"}, "no pair has 20 shoppers"
+    assert not together.duplicated(["item_id", "leaf"]).any()
+
+
+def test_only_pairs_of_types_with_enough_users_are_published(checkout, tables, tmp_path):
+    shop = copy_shop(checkout, tmp_path / "few")
+    shop.build(only="path:models/checkout/marts/cart_complements.sql", **MONTHS, marts_min_cell_users=60)
+    visits = tables["visits"][["month", "visit_no", "user_id", "type_no"]].drop_duplicates()
+    both = visits.merge(visits, on=["month", "visit_no", "user_id"])
+    n_users = both.groupby(["type_no_x", "type_no_y"])["user_id"].nunique()
+    types = tables["catalogue"].set_index("item_id")["type_no"]
+    n_published = []
+    for found, few in ((checkout, 20), (shop, 60)):
+        published = found.frame("cart_complements", "reason = 'together'")
+        pairs = set(zip(types[published["item_id"]], types[published["other_item_id"]], strict=True))
+        assert all(n_users[pair] >= few for pair in pairs)
+        n_published.append(len(pairs))
+    assert n_published[0] > n_published[1] > 0
 
 
 def test_index_recommendations_equal_the_ranking_of_the_warehouse(checkout, tables):
@@ -507,11 +571,15 @@ def test_recommendations_are_independent_of_the_batch_size(checkout, tables, mon
         items, odds, _, _ = recommender.ranked(empty_carts.NO_CART, shopper, [], 0)
         assert list(items[:10] + 1) == list(prediction["item_no"])
         np.testing.assert_allclose(1 / (1 + np.exp(-odds[:10])), prediction["probability"])
-        generators = recommender.generators(empty_carts.NO_CART, shopper, recommender.habits(shopper.habits, [], 0))
+        habits, shares = (
+            recommender.habits(shopper.habits, [], 0),
+            recommender.type_shares(empty_carts.NO_CART, shopper),
+        )
+        generators = recommender.generators(empty_carts.NO_CART, shopper, habits, shares)
         for item_no, reason in zip(prediction["item_no"], prediction["reason"], strict=True):
             assert item_no - 1 in generators[reason][0]
         reasons |= set(prediction["reason"])
-    assert {"habit", "popular"} < reasons
+    assert {"habit", "type_history"} < reasons
 
 
 def test_a_model_with_an_unknown_generator_is_an_error(checkout, tmp_path):
@@ -527,9 +595,9 @@ def test_a_model_with_an_unknown_generator_is_an_error(checkout, tmp_path):
 
 
 def test_recommendations_for_an_empty_cart_equal_the_marts(checkout, tables):
-    """By the champion for empty carts, which differs from that for carts here."""
+    """By the weights for empty carts, which differ from those for carts."""
     recommender, names = Recommender.load(checkout.warehouse), tables["catalogue"].set_index("item_no")["item_id"]
-    assert recommender.index.weights["model"] != recommender.for_empty.index.weights["model"]
+    assert (recommender.index.weights["kind"], recommender.for_empty.index.weights["kind"]) == ("cart", "user")
     for user, prediction in tables["impressions"].sort_values("rank").groupby("user_id"):
         found = recommender.recommend([], user)
         assert [item.item_id for item in found] == list(names[prediction["item_no"]])
@@ -564,7 +632,7 @@ def test_cold_start_users_with_an_unknown_cart_get_popular_items(checkout, table
     items = tables["items"].loc[tables["items"]["month"] == "2017-03-01"].sort_values("share").tail(50)
     names = tables["catalogue"].set_index("item_no")["item_id"]
     assert len(found) == 10 and {item.item_id for item in found} <= set(names[items["item_no"]])
-    assert {item.reason for item in found} == {"popular"}
+    assert {item.reason for item in found} <= {"popular", "type_cart"}  # bought or seen most
 
 
 def test_drift_is_the_stability_index_with_errors_only_where_users_change(checkout, tmp_path):

@@ -46,9 +46,73 @@ with
         inner join popular_items as items on queries.month = items.month
         where users.stage <> 'unknown'
     ),
+    items_of_types as (
+        select
+            month,
+            item_no,
+            type_no,
+            share_of_type,
+            max(share_of_type) over (partition by month, type_no) as largest_share,
+            row_number() over (partition by month, type_no order by share_of_type desc, item_no) as rank_in_type
+        from {{ ref("checkout_items") }}
+    ),
+    -- The best items of sixty types score at least as much as that of the last one, so that fifty are left without the
+    -- cart.
+    {% for context in ["cart", "history"] %}
+        types_of_{{ context }} as (
+            select
+                *,
+                case
+                    when count(*) over (partition by query_id) = 60 then min(score) over (partition by query_id) else 0
+                end as lowest_score
+            from
+                (
+                    select
+                        scores.month,
+                        scores.query_id,
+                        scores.type_no,
+                        scores.{{ context }}_share as share,
+                        scores.{{ context }}_share * types.largest_share as score,
+                        row_number() over (
+                            partition by scores.query_id
+                            order by scores.{{ context }}_share * types.largest_share desc, scores.type_no
+                        ) as type_rank
+                    from {{ ref("checkout_type_scores") }} as scores
+                    inner join
+                        items_of_types as types
+                        on scores.month = types.month
+                        and scores.type_no = types.type_no
+                        and types.rank_in_type = 1
+                ) as ranked_types
+            where type_rank <= 60
+        ),
+    {% endfor %}
+    by_type as (
+        {% for context in ["cart", "history"] %}
+            select
+                types.month,
+                types.query_id,
+                items.item_no,
+                'type_{{ context }}' as generator,
+                types.share * items.share_of_type as score
+            from types_of_{{ context }} as types
+            inner join
+                items_of_types as items
+                on types.month = items.month
+                and types.type_no = items.type_no
+                and items.rank_in_type <= 60
+                and types.share * items.share_of_type >= types.lowest_score
+            {% if not loop.last %}
+                union all
+            {% endif %}
+        {% endfor %}
+    ),
     candidates as (
         select *
         from by_neighbours
+        union all
+        select *
+        from by_type
         union all
         select month, query_id, item_no, 'habit' as generator, score
         from {{ ref("checkout_query_habits") }}

@@ -2,7 +2,10 @@
 {{
     config(
         materialized="monthly",
-        meta={"months": "checkout_months_all", "reads": {"checkout_lines": "before", "checkout_stages": "before"}},
+        meta={
+            "months": "checkout_months_all",
+            "reads": {"checkout_lines": "before", "checkout_stages": "before", "checkout_visits": "before"},
+        },
     )
 }}
 -- depends on: {{ ref("checkout_months") }}
@@ -24,14 +27,23 @@ with
         where lines.month < {{ this_month() }}
         group by lines.item_no
     ),
+    seen as (
+        select item_no, count(*) as n_seen
+        from {{ ref("checkout_visits") }}
+        where month < {{ this_month() }}
+        group by item_no
+    ),
     items as (
         select
             catalogue.item_no,
+            catalogue.type_no,
+            coalesce(seen.n_seen, 0) as n_seen,
             coalesce(catalogue.leaf_category, '') as leaf_category,
             cast(coalesce(counts.n_lines, 0) as bigint) as n_lines
             {% for name in names %}, coalesce(counts.n_{{ name }}, 0.0) as n_{{ name }} {% endfor %}
         from {{ ref("checkout_catalogue") }} as catalogue
         left join counts on catalogue.item_no = counts.item_no
+        left join seen on catalogue.item_no = seen.item_no
     ),
     sums as (
         select
@@ -60,6 +72,8 @@ select
     item_no,
     n_lines,
     n_lines = 0 as is_new,
+    type_no,
+    (n_seen + 0.5) / sum(n_seen + 0.5) over (partition by type_no) as share_of_type,
     leaf_share * share_of_leaf as share
     -- Shares of a stage are shrunk to its leaf category, and those to all stages.
     {% for name in names %}

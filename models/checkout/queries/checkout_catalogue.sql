@@ -5,6 +5,9 @@ with
         select
             item_id,
             leaf_category,
+            brand,
+            is_delivered as is_available,
+            concat(leaf_category, coalesce(concat(' ', size), '')) as product_type,
             concat(
                 coalesce(title, '')
                 {%- for column in described %}
@@ -17,7 +20,13 @@ with
         where item_id = catalogue_item_id
         union all
         -- Purchased items without a catalogue entry.
-        select basket_actions.item_id, cast(null as string) as leaf_category, '' as words
+        select
+            basket_actions.item_id,
+            cast(null as string) as leaf_category,
+            cast(null as string) as brand,
+            true as is_available,
+            cast(null as string) as product_type,
+            '' as words
         from {{ ref("stg_actions") }} as basket_actions
         left join {{ ref("stg_items") }} as known on basket_actions.item_id = known.item_id
         where
@@ -26,6 +35,14 @@ with
             and known.item_id is null
         group by basket_actions.item_id
     )
-select cast(row_number() over (order by item_id) as integer) as item_no, item_id, leaf_category, lower(words) as words
+select
+    cast(row_number() over (order by item_id) as integer) as item_no,
+    item_id,
+    leaf_category,
+    coalesce(brand, '') as brand,
+    is_available,
+    product_type,
+    cast(dense_rank() over (order by coalesce(product_type, '')) as integer) as type_no,
+    lower(words) as words
 from items
 where exists (select 1 from {{ ref("checkout_months") }})

@@ -41,6 +41,13 @@ select
     coalesce(ln(1.0 + habits.since_days), 6.0) as log_days_since_last,
     coalesce(habits.replenishment_ratio, 0.0) as replenishment_ratio,
     coalesce(abs(habits.replenishment_ratio), 2.0) as replenishment_deviation,
+    ln(type_scores.cart_share) as type_of_cart,
+    ln(type_scores.history_share) as type_of_history,
+    ln(type_scores.browsed_share) as type_browsed,
+    ln(items.share_of_type) as share_of_type,
+    case when type_scores.is_in_cart then 1 else 0 end as is_type_of_cart,
+    coalesce(ln({{ mixed_share("types", "users") }} / types.share), 0.0) as type_stage_lift,
+    coalesce(ln({{ mixed_share("types", "users", 1) }} / types.share), 0.0) as next_type_stage_lift,
     ln(items.share) as popularity,
     coalesce(ln({{ mixed_share("items", "users") }} / items.share), 0.0) as stage_lift,
     coalesce(ln({{ mixed_share("items", "users", 1) }} / items.share), 0.0) as next_stage_lift,
@@ -54,6 +61,12 @@ inner join
     on candidates.month = queries.month
     and candidates.query_id = queries.query_id
 inner join {{ ref("checkout_items") }} as items on candidates.month = items.month and candidates.item_no = items.item_no
+inner join {{ ref("checkout_product_types") }} as types on items.month = types.month and items.type_no = types.type_no
+inner join
+    {{ ref("checkout_type_scores") }} as type_scores
+    on candidates.month = type_scores.month
+    and candidates.query_id = type_scores.query_id
+    and items.type_no = type_scores.type_no
 left join
     habits
     on candidates.month = habits.month

@@ -12,7 +12,7 @@
 -- depends_on: {{ ref("outlook_backtest") }} {{ ref("stage_calibration") }} {{ ref("experiment_readout") }} {{ ref("stg_rejected_actions") }}
 -- depends_on: {{ ref("delivery_checks") }} {{ ref("source_fit") }}
 -- depends_on: {{ ref("date_spine") }} {{ ref("month_drift") }} {{ ref("rejection_counts") }} {{ ref("top_stage_features") }}
--- depends_on: {{ ref("checkout_recommendations") }} {{ ref("cart_complements") }} {{ ref("checkout_drift") }}
+-- depends_on: {{ ref("checkout_recommendations") }} {{ ref("cart_complements") }} {{ ref("item_substitutes") }} {{ ref("checkout_drift") }}
 -- depends_on: {{ ref("checkout_fairness_gaps") }} {{ ref("monitor_quality") }} {{ ref("monitor_latency") }}
 with
     -- Months built by an earlier unfinished run count for this one.

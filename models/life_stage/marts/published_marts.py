@@ -42,6 +42,7 @@ def model(dbt, session):
         marts |= {
             "checkout_recommendations": dbt.ref("checkout_recommendations"),
             "cart_complements": dbt.ref("cart_complements"),
+            "item_substitutes": dbt.ref("item_substitutes"),
             "checkout_leaderboard": dbt.ref("checkout_leaderboard").filter("segment = 'all'"),
         }
     return publish(marts, options, descriptions_of(marts, session))
