@@ -35,7 +35,11 @@ def measured(seed: int, share: float, registered_share: float = 1) -> dict[str, 
     with duckdb.connect(str(warehouse), read_only=True) as connection:
         stages = stages_of(connection)
         sql = queries(
-            "households", source=source, registered_share=registered_share, trained_through=TRAINED_THROUGH, stages=stages
+            "households",
+            source=source,
+            registered_share=registered_share,
+            trained_through=TRAINED_THROUGH,
+            stages=stages,
         )
         del sql["registered and not hidden"]
         connection.execute(sql.pop("population"))
