@@ -83,6 +83,11 @@
     {% do return(200) %}
 {% endmacro %}
 
+{% macro items_of_a_type() %}
+    {# Items of a size below which they belong to the type of their leaf category. #}
+    {% do return(5) %}
+{% endmacro %}
+
 {% macro min_support() %}
     {# Baskets that a pair of items must share: a pair of one basket is no pattern, and half of all pairs. #}
     {% do return(2) %}

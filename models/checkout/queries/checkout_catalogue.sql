@@ -7,7 +7,7 @@ with
             leaf_category,
             brand,
             is_delivered as is_available,
-            concat(leaf_category, coalesce(concat(' ', size), '')) as product_type,
+            size,
             concat(
                 coalesce(title, '')
                 {%- for column in described %}
@@ -25,7 +25,7 @@ with
             cast(null as string) as leaf_category,
             cast(null as string) as brand,
             true as is_available,
-            cast(null as string) as product_type,
+            cast(null as string) as size,
             '' as words
         from {{ ref("stg_actions") }} as basket_actions
         left join {{ ref("stg_items") }} as known on basket_actions.item_id = known.item_id
@@ -34,6 +34,19 @@ with
             and basket_actions.item_id is not null
             and known.item_id is null
         group by basket_actions.item_id
+    ),
+    -- A size has a type of its own if enough items have it, so that types stay a thousand or so.
+    typed as (
+        select
+            *,
+            case
+                when
+                    count(*) over (partition by leaf_category, size)
+                    >= greatest({{ items_of_a_type() }}, count(*) over () / 1000)
+                then concat(leaf_category, coalesce(concat(' ', size), ''))
+                else leaf_category
+            end as product_type
+        from items
     )
 select
     cast(row_number() over (order by item_id) as integer) as item_no,
@@ -44,5 +57,5 @@ select
     product_type,
     cast(dense_rank() over (order by coalesce(product_type, '')) as integer) as type_no,
     lower(words) as words
-from items
+from typed
 where exists (select 1 from {{ ref("checkout_months") }})
