@@ -249,9 +249,7 @@
     {% do check_settings() %}
     {% set built = load_relation(build_log()) %}
     {% set runs = adapter.get_relation(target.database, target.schema, "model_runs") %}
-    {% if runs is none or not has_rows(finished(runs)) %}
-        {% do return("") %}
-    {% endif %}
+    {% if runs is none or not has_rows(finished(runs)) %} {% do return("") %} {% endif %}
     {% set names, by_month = [
         "build_log",
         "project_state",

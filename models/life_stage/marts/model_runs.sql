@@ -22,11 +22,8 @@ with
         from {{ source("state", "build_log") }}
         {% if is_incremental() %}
             where
-                built_at > (
-                    select coalesce(max(started_at), timestamp '1970-01-01')
-                    from {{ this }}
-                    where status = 'succeeded'
-                )
+                built_at
+                > (select coalesce(max(started_at), timestamp '1970-01-01') from {{ this }} where status = 'succeeded')
         {% endif %}
     ),
     months_staged as (

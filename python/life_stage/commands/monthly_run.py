@@ -1,8 +1,7 @@
 """The monthly job, `life-stage run`: dbt build if there is anything new, then summary and report.
 
-dbt runs in a process of its own, so that a job whose dbt was killed still says so. Its log goes to a file; the console
-has a line per phase (VERBOSE=1: dbt's log too). The job ends with 0: published, or nothing new; 1: the run failed; 2: it
-could not start.
+dbt runs in a process of its own, so that a job whose dbt was killed still reports it. dbt's log goes to a file; the
+console has a line per phase (VERBOSE=1: the log too). Exit codes: EXIT_CODES in run_summary.py.
 """
 
 import json
@@ -16,6 +15,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -131,8 +131,9 @@ def lines_of(stream: IO[bytes]) -> Iterator[str]:
     found: queue.Queue[bytes | None] = queue.Queue()
 
     def read() -> None:
-        for line in stream:
-            found.put(line)
+        with suppress(ValueError):  # closed after an interruption
+            for line in stream:
+                found.put(line)
         found.put(None)
 
     threading.Thread(target=read, daemon=True).start()
@@ -145,6 +146,11 @@ def lines_of(stream: IO[bytes]) -> Iterator[str]:
         if line is None:
             return
         yield line.decode(errors="replace")
+
+
+def interrupt(number: int, frame: object) -> None:
+    """Handle a signal as Ctrl-C is handled."""
+    raise KeyboardInterrupt(number)
 
 
 def interrupted(number: int) -> list[dict[str, str]]:
@@ -207,7 +213,7 @@ def failure(summary: run_summary.Summary) -> str:
     ended = "FAILED" if summary["status"] == "failed" else "NOT STARTED"
     lines = [f"{ended:<{LABEL}}after {duration(summary['seconds'])}, exit code {summary['exit_code']}"]
     for error in summary["errors"]:
-        at = "" if error["node"] == "dbt" else f"{error['node']}: "
+        at = "" if error["node"] in ("dbt", *error["message"].split()) else f"{error['node']}: "
         lines.append(f"{error['code']:<{LABEL}}{at}{error['message']}")
     stands = f"the set of {summary['published_at']} stands" if summary["published_at"] else "nothing yet"
     if summary["published"]:
@@ -224,12 +230,12 @@ def main(options: Sequence[str] = (), always: bool = False) -> int:
     run = run_summary.Run(datetime.now(UTC), run_summary.set_of(link))
     progress = Progress((last_success or {}).get("seconds_by_phase", {}))
     build = Build(run, progress, is_verbose=os.environ.get("VERBOSE") == "1")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, interrupt)
     try:
         status = job(build, options, always)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         status = "failed"
-        build.fail(interrupted(signal.SIGINT))
+        build.fail(interrupted(*error.args or [signal.SIGINT]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the summary is written whole
     run.seconds = progress.seconds
     figures = figures_of(run.run_id) if status == "succeeded" else {}

@@ -50,7 +50,7 @@ class Progress:
         if self.done()[phase] < Counter(self.phases.values())[phase]:
             return None
         results = [self.finished[name] for name, of in self.phases.items() if of == phase]
-        return self.line(phase, f"{sum(results)} of {len(results)} nodes")
+        return self.line(phase, f"{sum(results)} of {len(results)} nodes") if any(results) else None
 
     def done(self) -> Counter[str]:
         """Finished nodes by phase."""
@@ -64,7 +64,7 @@ class Progress:
         line += f" after {duration(self.moment)}"
         totals = Counter(self.phases.values())
         left = {phase: 1 - n / totals[phase] for phase, n in self.done().items()}
-        remain = remaining(self.before, self.seconds, left, {"start"})
+        remain = remaining(self.before, self.seconds, left, {"start"}) if all(self.finished.values()) else None
         return line if remain is None else f"{line}, about {duration(remain)} remain"
 
     def waiting(self, now: float) -> str:

@@ -104,7 +104,7 @@ def write(summary: Summary, link: Path) -> str:
         link.parent.mkdir(parents=True, exist_ok=True)
         paths.write_whole(file_of(link), json.dumps(summary, indent=2) + "\n")
     except OSError as error:
-        return f"LS-RUN-010 {file_of(link)} cannot be written: {error.strerror}: make its folder writable, or free space"
+        return f"LS-RUN-010 {file_of(link)} cannot be written: {error}: make its folder writable, or free disk space"
     return ""
 
 
@@ -116,6 +116,5 @@ def notify(link: Path) -> str:
         if words:
             subprocess.run([*words, file_of(link)], stdin=subprocess.DEVNULL, timeout=NOTIFY_SECONDS, check=True)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
-        cause = str(error).replace(str(file_of(link)), file_of(link).name)
-        return f"LS-RUN-011 LIFE_STAGE_NOTIFY failed: {cause}: correct the command; the run's exit code stands"
+        return f"LS-RUN-011 LIFE_STAGE_NOTIFY failed: {error}: correct the command; the run's exit code stands"
     return ""

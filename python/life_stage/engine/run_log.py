@@ -31,14 +31,15 @@ def errors_of(node: str, resource_type: str, text: str) -> list[dict[str, str]]:
         n_rows = re.search(r"Got (\d+) results?", text) if resource_type == "test" else None
         first_line = text.strip().partition("\n")[0]
         found = CODED.findall(
-            f"LS-RUN-008 data test {node} failed with {n_rows[1]} rows: look at them by the query that dbt's log names"
+            f"LS-RUN-008 data test {node} failed with {n_rows[1]} rows: read them by its query, whose file dbt's log"
+            " names, and correct their cause"
             if n_rows
-            else f"LS-RUN-009 {node} failed, {first_line}: read the end of dbt's log"
+            else f"LS-RUN-009 {node} failed ({first_line}): read the end of dbt's log"
         )
     return [{"code": code, "message": message.strip(), "node": node} for code, message in dict.fromkeys(found)]
 
 
 def remedy_of(message: str) -> str:
-    """What the operator does next: the text after the last colon of a message; `rejections_on_shift: warn` is one text."""
+    """What to do next: the text after the last colon of a message, unless it is one word as in `on_shift: warn`."""
     found = re.fullmatch(r".*: (\S+ .+)", OUTCOME.sub("", message))
     return found[1] if found else message
