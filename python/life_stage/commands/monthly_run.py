@@ -159,8 +159,9 @@ def interrupted(number: int) -> list[dict[str, str]]:
     return errors_of(
         "dbt",
         "",
-        f"LS-RUN-007 the run was ended by {name}: repeat it, finished months are not built again"
-        + (", with more memory or a lower LIFE_STAGE_MEMORY" if number == signal.SIGKILL else ""),
+        f"LS-RUN-007 the run was ended by {name}: repeat it"
+        + " with more memory or a lower LIFE_STAGE_MEMORY" * (number == signal.SIGKILL)
+        + "; finished months are not built again",
     )
 
 
@@ -196,18 +197,6 @@ def describe(build: Build) -> None:
     build.progress.seconds["report"] = build.now() - begun
 
 
-def figures_of(run_id: str | None) -> run_summary.Summary:
-    """The row of the run in model_runs; empty if there is none."""
-    import duckdb
-
-    try:
-        with duckdb.connect(str(paths.warehouse()), read_only=True) as connection:
-            found = connection.execute(run_summary.FIGURES, [run_id])
-            return dict(zip([name for name, *_ in found.description], found.fetchone() or (), strict=False))
-    except duckdb.Error:
-        return {}
-
-
 def failure(summary: run_summary.Summary) -> str:
     """The last lines of a failed run: its errors, where the log is, what is published, and the next action."""
     ended = "FAILED" if summary["status"] == "failed" else "NOT STARTED"
@@ -236,9 +225,10 @@ def main(options: Sequence[str] = (), always: bool = False) -> int:
     except KeyboardInterrupt as error:
         status = "failed"
         build.fail(interrupted(*error.args or [signal.SIGINT]))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the summary is written whole
+    for number in (signal.SIGINT, signal.SIGTERM):  # too late
+        signal.signal(number, signal.SIG_IGN)
     run.seconds = progress.seconds
-    figures = figures_of(run.run_id) if status == "succeeded" else {}
+    figures = run_summary.figures_of(run.run_id) if status == "succeeded" else {}
     summary = run_summary.summary_of(run, status, figures, last_success, link)
     if run.errors:
         print(failure(summary), flush=True)

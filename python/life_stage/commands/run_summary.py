@@ -55,6 +55,18 @@ def set_of(link: Path) -> str | None:
     return os.readlink(link) if link.is_symlink() else None
 
 
+def figures_of(run_id: str | None) -> Summary:
+    """The row of the run in model_runs; empty if there is none."""
+    import duckdb
+
+    try:
+        with duckdb.connect(str(paths.warehouse()), read_only=True) as connection:
+            found = connection.execute(FIGURES, [run_id])
+            return dict(zip([name for name, *_ in found.description], found.fetchone() or (), strict=False))
+    except duckdb.Error:
+        return {}
+
+
 def summary_of(run: Run, status: str, figures: Summary, last_success: Summary | None, link: Path) -> Summary:
     """The summary of a run that ends now; figures: a row of FIGURES, or empty."""
     now = datetime.now(UTC)
