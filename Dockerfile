@@ -23,4 +23,4 @@ ENV DBT_TARGET_PATH=/tmp/target DBT_LOG_PATH=/tmp/logs \
     LIFE_STAGE_WAREHOUSE=/srv/warehouse/life_stage.duckdb \
     LIFE_STAGE_PUBLISHED=/srv/marts/published
 USER 10001
-CMD ["dbt", "build"]
+CMD ["life-stage", "run"]

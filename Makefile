@@ -6,7 +6,6 @@ PYTHON ?= python3
 VENV = .venv
 BIN = $(VENV)/bin
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
-DBT_BUILD = $(BIN)/dbt build --warn-error --project-dir . --profiles-dir .
 SQL = models macros tests bench/cases
 
 export DO_NOT_TRACK = 1
@@ -18,14 +17,10 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/runtime data/demo ## generate the demo data and run the monthly job on it
-	LIFE_STAGE_SOURCE=data/demo $(DBT_BUILD)
-	@LIFE_STAGE_SOURCE=data/demo $(BIN)/python -m life_stage.commands.summary
-	@$(BIN)/python -m life_stage.report.report
+	@LIFE_STAGE_SOURCE=data/demo $(BIN)/life-stage run --always
 
 build: $(VENV)/runtime ## run the monthly job on LIFE_STAGE_SOURCE (default: the demo data), if there is anything new
-	@$(BIN)/python -m life_stage.engine.unchanged || { echo "$(DBT_BUILD)" && $(DBT_BUILD) && \
-	  $(BIN)/python -m life_stage.engine.unchanged --published && $(BIN)/python -m life_stage.commands.summary && \
-	  $(BIN)/python -m life_stage.report.report; }
+	@$(BIN)/life-stage run
 
 doctor: $(VENV)/runtime ## check the environment, source, disk and locks before a run
 	@$(BIN)/python -m life_stage.commands.doctor

@@ -37,6 +37,7 @@
                 record_state("settings", settings_hash()) + record_state("state_version", state_version())
             ) %}
         {% endif %}
+        {% do log_phases() %}
     {% endif %}
 {% endmacro %}
 
@@ -248,9 +249,7 @@
     {% do check_settings() %}
     {% set built = load_relation(build_log()) %}
     {% set runs = adapter.get_relation(target.database, target.schema, "model_runs") %}
-    {% if runs is none or run_query("select count(*) as n from " ~ runs).rows[0]["n"] == 0 %}
-        {% do return("") %}
-    {% endif %}
+    {% if runs is none or not has_rows(finished(runs)) %} {% do return("") %} {% endif %}
     {% set names, by_month = [
         "build_log",
         "project_state",

@@ -30,13 +30,49 @@
 {%- endmacro %}
 
 {% macro finish_run(results) %}
-    {# Final steps of a run: leftovers, the place of the source, retention, notices. #}
+    {# Final steps of a run: its failure, leftovers, the place of the source, retention, notices. #}
+    {% do record_failure(results) %}
     {% do drop_leftovers() %}
     {% for result in results if result.node.name == "source_file_months" and result.status == "success" %}
         {% do record_source() %}
     {% endfor %}
     {% do drop_old_months(results) %} {% do report_missing_model() %} {% do report_shifts() %}
     {% do report_corrections() %}
+{% endmacro %}
+
+{% macro log_phases() %}
+    {# Logs the phase of each node for `life-stage run`, which reads dbt's log in JSON. #}
+    {% if flags.LOG_FORMAT == "json" %}
+        {% do log("phases " ~ tojson(modules.life_stage.phases_of(selected_resources, graph.nodes)), info=true) %}
+    {% endif %}
+{% endmacro %}
+
+{% macro record_failure(results) %}
+    {# Records a failed run in model_runs, by its first error, in place of the row that it may have written before it
+       published. Without model_runs among its nodes a run has no row. #}
+    {% set errors, row = [], {"status": "failed"} %}
+    {% for result in results if result.status in ("error", "fail", "runtime error") %}
+        {% set node = result.node %}
+        {% do errors.extend(modules.life_stage.errors_of(node.name, node.resource_type, result.message or "")) %}
+    {% endfor %}
+    {% if errors %}
+        {% for node in graph.nodes.values() if node.name == "model_runs" and node.unique_id in selected_resources %}
+            {% do row.update({"run_id": invocation_id, "dbt_version": dbt_version, "error_code": errors[0].code}) %}
+            {% do row.update({"error": errors[0].message | replace("\\", "/"), "seconds": seconds_so_far() | trim}) %}
+            {% set values = [] %}
+            {% for name, column in node.columns.items() %}
+                {% set value = quoted([row[name]]) if name in row else "null" %}
+                {% if name == "started_at" %} {% set value = started_at() %} {% endif %}
+                {% do values.append("cast(" ~ value ~ " as " ~ column.data_type ~ ") as " ~ name) %}
+            {% endfor %}
+            {% do put_rows(ref("model_runs"), "run_id", "select " ~ values | join(", ")) %}
+        {% endfor %}
+    {% endif %}
+{% endmacro %}
+
+{% macro finished(runs) %}
+    {# SQL: the runs of model_runs that ended without an error. #}
+    {% do return("(select * from " ~ runs ~ " where status = 'succeeded') as finished_runs") %}
 {% endmacro %}
 
 {% macro drop_leftovers() %}

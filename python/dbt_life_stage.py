@@ -7,7 +7,7 @@ import sys
 import dbt.context.base
 
 from life_stage import paths
-from life_stage.engine import contract, months, settings
+from life_stage.engine import contract, months, run_log, settings
 
 CONSTANTS = {"names": settings.NAMES, "groups": settings.GROUPS, "renamed": settings.RENAMED}
 FUNCTIONS = {
@@ -35,6 +35,8 @@ FUNCTIONS = {
         months.with_cumulative_hashes,
         months.with_input_hashes,
         months.with_retention,
+        run_log.errors_of,
+        run_log.phases_of,
     )
 }
 _modules_of_dbt = dbt.context.base.get_context_modules

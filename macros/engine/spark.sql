@@ -153,6 +153,20 @@
     {% do adapter.drop_relation(backup) %}
 {% endmacro %}
 
+{% macro spark_put_rows(relation, key, sql) %}
+    {# Writes the rows of the query in place of those with their keys. The whole table is rewritten. #}
+    {% set all_rows = api.Relation.create(
+        schema=relation.schema, identifier=relation.identifier ~ "__dbt_rows", type="table"
+    ) %}
+    {% set names = adapter.get_columns_in_relation(relation) | map(attribute="name") | join(", ") %}
+    {% set rows = "select " ~ names ~ " from (" ~ sql ~ ") union all select " ~ names ~ " from " ~ relation %}
+    {% do adapter.drop_relation(all_rows) %}
+    {% do run_query(
+        create_step(all_rows, rows ~ " where " ~ key ~ " not in (select " ~ key ~ " from (" ~ sql ~ "))")
+    ) %}
+    {% do swap_in(all_rows, relation) %}
+{% endmacro %}
+
 {% macro recover_swap() %}
     {# Renames the backup of a missing table back, after a run was killed in swap_in. #}
     {% set names = tables_there(target.schema) if target.type == "spark" else [] %}
@@ -187,16 +201,7 @@
     {% call statement("main", language=language) %} {{ writing }}{% endcall %}
     {% if is_first %} {% do swap_in(new, target_relation) %}
     {% elif key %}
-        {% set all_rows = api.Relation.create(
-            schema=this.schema, identifier=this.identifier ~ "__dbt_rows", type="table"
-        ) %}
-        {% set names = adapter.get_columns_in_relation(this) | map(attribute="name") | join(", ") %}
-        {% set kept = key ~ " not in (select " ~ key ~ " from " ~ new ~ ")" %}
-        {% set rows = "select " ~ names ~ " from " ~ new ~ " union all select " ~ names ~ " from " ~ this %}
-        {% do adapter.drop_relation(all_rows) %}
-        {% do run_query(create_step(all_rows, rows ~ " where " ~ kept)) %}
-        {% do swap_in(all_rows, target_relation) %}
-        {% do adapter.drop_relation(new) %}
+        {% do spark_put_rows(target_relation, key, "select * from " ~ new) %} {% do adapter.drop_relation(new) %}
     {% else %}
         {% do run_query("insert into " ~ this ~ " by name select * from " ~ new) %} {% do adapter.drop_relation(new) %}
     {% endif %}

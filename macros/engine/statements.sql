@@ -150,6 +150,16 @@
     {% do return(empty_month(relation, month) + ["insert into " ~ relation ~ " by name " ~ sql]) %}
 {% endmacro %}
 
+{% macro put_rows(relation, key, sql) %}
+    {# Writes the rows of the query in place of those with their keys, into a table that need not exist. #}
+    {% if existing(relation) is none %} {% do run_as_one([create_step(relation, sql)]) %}
+    {% elif target.type == "spark" %} {% do spark_put_rows(relation, key, sql) %}
+    {% else %}
+        {% set replaced = "delete from " ~ relation ~ " where " ~ key ~ " in (select " ~ key ~ " from (" ~ sql ~ "))" %}
+        {% do run_as_one([replaced, "insert into " ~ relation ~ " by name " ~ sql]) %}
+    {% endif %}
+{% endmacro %}
+
 {% macro stored_in_order(columns) -%}
     {#- SQL: the order of a month's rows in the table, by which DuckDB compresses and skips blocks. -#}
     {{ return("" if target.type == "spark" else " order by " ~ columns) }}

@@ -150,6 +150,13 @@ def source_patterns(names: Iterable[str]) -> list[str]:
     return [glob.escape(str(folder / name)) for name in names]
 
 
+def write_whole(file: Path, text: str) -> None:
+    """Write a file by an atomic rename: readers see the old text or the new one."""
+    unfinished = file.with_name(f"{file.name}.new")
+    unfinished.write_text(text, encoding="utf-8")
+    os.replace(unfinished, file)
+
+
 def read_manifest(link: Path) -> dict | None:
     """The manifest of the published set; None if it is missing or unreadable."""
     try:

@@ -72,7 +72,8 @@ def publish(marts: Marts, options: dict[str, str], descriptions: Descriptions | 
     target = {"columns": columns, "descriptions": descriptions or {}, "contents": contents}
     manifest = read_manifest(link)
     if marts["user_stages"].limit(1).fetchall() and not is_published(link, manifest, target):
-        ((run_id,),) = marts[RUN_LOG].order("started_at desc, run_id").limit(1).project("run_id").fetchall()
+        runs = marts[RUN_LOG].filter("status = 'succeeded'").order("started_at desc, run_id")
+        ((run_id,),) = runs.limit(1).project("run_id").fetchall()
         manifest = write_set(files, link, {"run_id": run_id, **target}, manifest)
     if manifest is None:
         return SCHEMA.empty_table()

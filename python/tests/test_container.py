@@ -77,7 +77,9 @@ def test_the_image_holds_all_that_a_run_needs_and_the_builder_is_sent_nothing_el
 
 
 def test_the_image_runs_the_job_of_the_readme():
-    assert predicted("CMD") == ['["dbt", "build"]'] and "a plain `dbt build` is the same job" in DOCUMENTS
+    assert (
+        predicted("CMD") == ['["life-stage", "run"]'] and "`make build` calls `.venv/bin/life-stage run`" in DOCUMENTS
+    )
     assert "command" not in JOB and JOB["restart"] == "no"
 
 

@@ -52,7 +52,9 @@ class Shop:
             "user_stage_months": " union all ".join(months),
             "stages": "from (values (2, 'newborn'), (1, 'pregnancy')) as v(stage_no, stage)",
             "model_runs": f"""
-                select printf('%08d', n) as run_id, make_timestamp(2017, 1, n, 0, 0, 0) as started_at
+                select
+                    printf('%08d', n) as run_id, make_timestamp(2017, 1, n, 0, 0, 0) as started_at,
+                    'succeeded' as status
                 from range(1, {self.run + 1}) as runs(n)
             """,
         }
@@ -220,12 +222,18 @@ def test_an_empty_user_stages_replaces_nothing(shop):
     assert shop.published.resolve() == folder and shop.users() == [("anna",)]
 
 
+def test_a_set_is_named_after_the_run_that_wrote_it_not_after_a_failed_one_of_a_later_clock(shop):
+    failed = "select 'failed' as run_id, timestamp '2099-01-01' as started_at, 'failed' as status union all"
+    runs = f"{failed} select 'succeeded', timestamp '2017-01-01', 'succeeded'"
+    assert {row["run_id"] for row in shop.publish(model_runs=runs)} == {"succeeded"}
+
+
 @pytest.mark.fault("Machine", "publication fails midway", "old set kept, no temporary files")
 @pytest.mark.parametrize("mart", ["model_runs", "stages"])
 def test_a_failing_mart_leaves_the_old_set_and_no_temporary_files(shop, mart):
     shop.publish()
     kept, folder = shop.sets(), shop.published.resolve()
-    columns = "'00000009' as run_id, timestamp '2017-03-01' as started_at" if mart == "model_runs" else "1 as stage_no"
+    columns = "'9' as run_id, now() as started_at, 'succeeded' as status" if mart == "model_runs" else "1 as stage_no"
     with pytest.raises(duckdb.Error, match="out of order"):
         shop.publish("('bea', 'infant', 0.9)", **{mart: f"select {columns}, error('out of order') as broken"})
     assert shop.sets() == kept and shop.published.resolve() == folder

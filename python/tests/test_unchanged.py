@@ -240,10 +240,20 @@ def published(tmp_path, monkeypatch):
     (tmp_path / "warehouse.duckdb").touch()
     for name, path in {"SOURCE": "source", "WAREHOUSE": "warehouse.duckdb", "PUBLISHED": "published"}.items():
         monkeypatch.setenv(f"LIFE_STAGE_{name}", str(tmp_path / path))
-    assert unchanged.nothing_new(project) is None
-    unchanged.mark_published()
-    assert "published is that of 2017-03-02T01:00:00Z" in unchanged.nothing_new(project)
+    assert nothing_new(tmp_path) is None
+    publish(tmp_path)
+    assert "published is that of 2017-03-02T01:00:00Z" in nothing_new(tmp_path)
     return tmp_path
+
+
+def nothing_new(folder: Path, *options: str) -> str | None:
+    """What a run with these options would find."""
+    return unchanged.nothing_new(unchanged.inputs_digest(folder / "project", options))
+
+
+def publish(folder: Path, *options: str) -> None:
+    """Mark the set as that of a run that read what is there now."""
+    unchanged.mark_published(unchanged.inputs_digest(folder / "project", options))
 
 
 CHANGES = {
@@ -265,7 +275,7 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_any_change_is_something_new(published, change):
     change(published)
-    assert unchanged.nothing_new(published / "project") is None
+    assert nothing_new(published) is None
 
 
 def test_the_digest_covers_every_python_module_of_the_project(published, monkeypatch):
@@ -292,11 +302,10 @@ def test_a_month_that_ends_is_something_new_and_with_consents_a_day(published, m
         Later.shift = pd.Timedelta(0)
         if consents:
             (published / "source" / "consents.csv").touch()
-        unchanged.nothing_new(published / "project")
-        unchanged.mark_published()
-        assert unchanged.nothing_new(published / "project")
+        publish(published)
+        assert nothing_new(published)
         Later.shift = pd.Timedelta(days=days)
-        assert (unchanged.nothing_new(published / "project") is None) == is_new
+        assert (nothing_new(published) is None) == is_new
 
 
 @pytest.mark.parametrize("name", ["SOURCE", "WAREHOUSE", "PUBLISHED"])
@@ -305,23 +314,49 @@ def test_another_place_is_something_new_and_another_spelling_is_not(published, m
     linked.symlink_to(published)
     place = Path(os.environ[f"LIFE_STAGE_{name}"]).name
     monkeypatch.setenv(f"LIFE_STAGE_{name}", f"{linked}/./{place}")
-    assert unchanged.nothing_new(published / "project")
+    assert nothing_new(published)
     monkeypatch.setenv(f"LIFE_STAGE_{name}", str(published / "project"))
-    assert unchanged.nothing_new(published / "project") is None
+    assert nothing_new(published) is None
 
 
 def test_a_run_that_failed_leaves_the_notes_of_the_published_set(published):
     notes = published / "published.inputs"
     before = notes.read_text()
     (published / "source/items.csv").touch()
-    assert unchanged.nothing_new(published / "project") is None and notes.read_text() == before
+    assert nothing_new(published) is None and notes.read_text() == before
     (published / "source/items.csv").unlink()
-    assert unchanged.nothing_new(published / "project")
+    assert nothing_new(published)
 
 
 def test_files_that_arrive_during_the_run_are_new_to_the_next(published):
     (published / "source/items.csv").touch()
-    unchanged.nothing_new(published / "project")
+    digest = unchanged.inputs_digest(published / "project")
     (published / "source/children.csv").touch()
-    unchanged.mark_published()
-    assert unchanged.nothing_new(published / "project") is None
+    unchanged.mark_published(digest)
+    assert nothing_new(published) is None
+
+
+def test_other_options_are_something_new(published):
+    options = ("--vars", "marts_min_probability: 0.5")
+    assert nothing_new(published, *options) is None
+    publish(published, *options)
+    assert nothing_new(published, *options) and nothing_new(published) is None
+
+
+@pytest.mark.parametrize("settings", ["vars: {business_timezone: nowhere, source: {schema: ''}}", "vars: [", ""])
+def test_a_project_that_cannot_be_read_is_something_new(published, settings):
+    """dbt names what is wrong."""
+    (published / "project/dbt_project.yml").write_text(settings)
+    before = (published / "published.inputs").read_text()
+    assert nothing_new(published) is None
+    publish(published)
+    assert (published / "published.inputs").read_text() == before
+
+
+@pytest.mark.parametrize("schema", ["shop", ""])
+def test_a_source_of_tables_is_always_something_new(published, schema):
+    project = published / "project/dbt_project.yml"
+    project.write_text(project.read_text().replace('schema: ""', f'schema: "{schema}"'))
+    options = () if schema else ("--vars", "source_schema: shop")
+    publish(published, *options)
+    assert nothing_new(published, *options) is None

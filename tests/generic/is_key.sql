@@ -9,7 +9,8 @@
     select {{ columns | join(", ") }}, count(*) as n_rows
     from {{ model }}
     {% if runs %}
-        where month in (select month from {{ build_log() }} where run_id not in (select run_id from {{ runs }}))
+        where
+            month in (select month from {{ build_log() }} where run_id not in (select run_id from {{ finished(runs) }}))
     {% endif %}
     group by {{ columns | join(", ") }}
     having count(*) > 1 {% for column in columns if column not in nullable %} or {{ column }} is null {% endfor %}

@@ -1,4 +1,5 @@
--- Run log, one row per finished run: rows read, rejected and rebuilt, and users excluded.
+-- Run log, one row per run that published, or failed (record_failure in macros/run.sql): rows read, rejected and
+-- rebuilt, and users excluded.
 {{
     config(
         materialized="incremental",
@@ -20,7 +21,9 @@ with
         select model, month
         from {{ source("state", "build_log") }}
         {% if is_incremental() %}
-            where built_at > (select coalesce(max(started_at), timestamp '1970-01-01') from {{ this }})
+            where
+                built_at
+                > (select coalesce(max(started_at), timestamp '1970-01-01') from {{ this }} where status = 'succeeded')
         {% endif %}
     ),
     months_staged as (
@@ -78,7 +81,10 @@ select
     {{ suppressed_if_small("users_with_posterior.n_users_with_posterior - users.n_users") }} as n_users_left_out,
     newest_model.model_version,
     '{{ dbt_version }}' as dbt_version,
-    cast({{ seconds_so_far() }} as double) as seconds
+    cast({{ seconds_so_far() }} as double) as seconds,
+    'succeeded' as status,
+    cast(null as string) as error_code,
+    cast(null as string) as error
 from months_staged
 cross join months_updated
 cross join closed

@@ -2,6 +2,7 @@
 
 import glob
 import sys
+from collections import Counter
 from pathlib import Path
 
 import duckdb
@@ -11,6 +12,7 @@ from life_stage import paths
 from life_stage.paths import mart_paths, read_manifest, shown
 from life_stage.publishing import sql_literal
 
+RUN = "from model_runs where status = 'succeeded' order by started_at desc, run_id limit 1"
 ACCURACY = """
     with newest as (from stage_accuracy where cohort = 'all' and period <> 'all' qualify period = max(period) over ())
     select method, newest.accuracy, months.accuracy, newest.accuracy_error, months.accuracy_error, newest.n_users
@@ -52,12 +54,13 @@ CHECKS = """
         (select count(*) from stg_child_rows where reason in ('superseded', 'children_too_close'))
 """
 SIMULATOR = "life_stage_demo.generate"
+LISTED = ("user_stages", "user_stage_months", "stage_events", "stage_reasons", "stage_outlook")
 
 
 def summary(warehouse: Path, published: Path, source: Path) -> str:
     """The last lines of a run's output, from its warehouse (read only) and its published marts."""
     with duckdb.connect(str(warehouse), read_only=True) as connection:
-        run = connection.sql("from model_runs order by started_at desc, run_id limit 1").df().iloc[0]
+        run = connection.sql(RUN).df().iloc[0]
         accuracy = {method: figures for method, *figures in connection.sql(ACCURACY).fetchall()}
         households = connection.sql(HOUSEHOLDS).fetchall()
         childless = connection.sql(CHILDLESS).fetchall()
@@ -118,13 +121,17 @@ def summary(warehouse: Path, published: Path, source: Path) -> str:
     manifest = read_manifest(published)
     if manifest is None:
         return "\n".join([*lines, "Published   nothing"])
-    lines.append(f"Published   {shown(published)} by run {manifest['run_id'][:8]}:")
-    for name, path in mart_paths(manifest).items():
-        files = {file: facts for file, facts in manifest["files"].items() if file.split("/")[0] == name}
-        also = f", and as {name}.csv" if any("csv_bytes" in facts for facts in files.values()) else ""
-        lines.append(f"              {path}  {sum(facts['n_rows'] for facts in files.values()):,} rows{also}")
-    lines.append("              life_stage.duckdb  the same as views, for any DuckDB since 1.0")
-    return "\n".join(lines)
+    return "\n".join([*lines, f"Published   {shown(published)} by run {manifest['run_id'][:8]}:", *list_of(manifest)])
+
+
+def list_of(manifest: dict) -> list[str]:
+    """The most important published files with their rows, and the number of the others."""
+    rows = Counter()
+    for file, facts in manifest["files"].items():
+        rows[file.split("/")[0]] += facts["n_rows"]
+    files = mart_paths(manifest)
+    lines = [f"              {files[name]}  {rows[name]:,} rows" for name in LISTED if name in files]
+    return [*lines, f"              and {len(files) - len(lines)} more tables, all described in dictionary.csv"]
 
 
 def checks_line(
@@ -157,15 +164,14 @@ def is_simulated(source: Path) -> bool:
     return made_by.exists() and SIMULATOR in made_by.read_text()
 
 
-if __name__ == "__main__":
-    folders = {
-        "warehouse": paths.warehouse(),
-        "published": paths.published(),
-        "source": paths.source(),
-    }
+def main() -> None:
+    """Print the summary of LIFE_STAGE_WAREHOUSE."""
+    warehouse = paths.warehouse()
     try:
-        print(summary(**folders))
+        print(summary(warehouse, paths.published(), paths.source()), flush=True)
     except duckdb.Error as error:
-        sys.exit(
-            f"LS-SUM-001 {folders['warehouse']} cannot be read: {error}: run make build, or set LIFE_STAGE_WAREHOUSE"
-        )
+        sys.exit(f"LS-SUM-001 {warehouse} cannot be read: {error}: run make build, or set LIFE_STAGE_WAREHOUSE")
+
+
+if __name__ == "__main__":
+    main()

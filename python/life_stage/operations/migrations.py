@@ -187,10 +187,12 @@ def versions(
             add_column("rejection_reasons", "remedy", "string"),
             *((table, "drop table {table}") for table in ("stg_child_rows", "stg_item_rows")),
         ],
-        # Former attributes of items, and a log of stages, which begins with the next run.
+        # Former attributes of items, a log of stages, which begins with the next run, and failed runs.
         9: [
             add_column("stg_item_rows", "valid_to_month", "date"),
             create("stage_events", EVENTS),
+            *(add_column("model_runs", name, "string") for name in ("status", "error_code", "error")),
+            ("model_runs", "update {table} set status = 'succeeded'"),
             *((table, "drop {kind} {table}") for table in ("attributed_features", "midpoint_posteriors")),
         ],
     }
