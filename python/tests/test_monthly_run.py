@@ -117,6 +117,7 @@ def test_a_run_that_cannot_start_ends_with_2(shop):
     assert summary["next_action"] == remedy and f"\nNext        {remedy}\n" in finished.output
     assert f"\nPublished   the set of {summary['published_at']} stands\n" in finished.output
     assert summary["last_success"]["run_id"] and (shop.contents(), runs(shop)) == (before, runs_before)
+    assert "newest run not started: LS-VAR-002 " in (shop.folder / "published.html").read_text()
 
 
 def test_words_that_dbt_does_not_know_end_with_2_and_are_shown(shop):
@@ -149,6 +150,7 @@ def test_a_failed_data_test_ends_with_1_and_leaves_a_row(shop):
     assert (error["code"], error["node"]) == ("LS-RUN-008", "is_key_age_bins_age_bin")
     assert finished.output.count("LS-RUN-008") == 1 and "LS-RUN-011 LIFE_STAGE_NOTIFY failed" in finished.output
     assert not summary["published"] and set(summary["counts"].values()) == {None}
+    assert (shop.folder / "published.html").read_text().count(f"newest run failed: LS-RUN-008 {error['message']}") == 1
     row = "select status, error_code, error, n_rows_read from model_runs order by started_at desc limit 1"
     assert shop.query(row) == [("failed", "LS-RUN-008", error["message"], None)]
     after = shop.contents()
@@ -158,7 +160,7 @@ def test_a_failed_data_test_ends_with_1_and_leaves_a_row(shop):
     finished = shop.job()
     assert finished.exit_code == 0 and runs(shop)[-2:] == [("failed", "LS-RUN-008"), ("succeeded", None)]
     assert summary_of(shop)["counts"]["rows_read"] > 9, "those of the months that the failed run has staged"
-    assert summary_of(shop)["published"]
+    assert summary_of(shop)["published"] and "newest run failed" not in (shop.folder / "published.html").read_text()
 
 
 def test_a_run_that_fails_after_its_row_has_one_row(shop):

@@ -212,6 +212,18 @@ def failure(summary: run_summary.Summary) -> str:
     return "\n".join([*lines, f"{'Next':<{LABEL}}{summary['next_action']}"])
 
 
+def report_failure(summary: run_summary.Summary) -> None:
+    """Write the report with the failure as an alarm, where there is a report; one that cannot be written stays."""
+    from life_stage.commands.summary import is_simulated
+    from life_stage.report import report
+
+    file, error = report.report_file(), summary["errors"][0]
+    alarm = f"newest run {summary['status'].replace('_', ' ')}: {error['code']} {error['message']}"
+    if file.exists():
+        with suppress(Exception):
+            report.write(paths.warehouse(), file, is_simulated(paths.source()), alarm)
+
+
 def main(options: Sequence[str] = (), always: bool = False) -> int:
     """Run the job, write its summary and notify; returns the exit code."""
     link = paths.published()
@@ -232,6 +244,7 @@ def main(options: Sequence[str] = (), always: bool = False) -> int:
     summary = run_summary.summary_of(run, status, figures, last_success, link)
     if run.errors:
         print(failure(summary), flush=True)
+        report_failure(summary)
     for message in (run_summary.write(summary, link), run_summary.notify(link)):
         if message:
             print(message, file=sys.stderr)

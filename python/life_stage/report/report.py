@@ -36,11 +36,11 @@ ALARMS = """
 """
 
 
-def write(warehouse: Path, report: Path, simulated: bool = False) -> int:
-    """Write the report, marked as simulated where the data is; returns the number of its charts."""
+def write(warehouse: Path, report: Path, simulated: bool = False, alarm: str = "") -> int:
+    """Write the report with a mark for simulated data and one more alarm; returns the number of its charts."""
     with duckdb.connect(str(warehouse), read_only=True) as connection:
         has_model = connection.sql("select exists (from model_registry) or exists (from user_stages)").fetchall()[0][0]
-        header = headline(connection, simulated, has_model)
+        header = headline(connection, simulated, has_model, alarm)
         month = connection.sql("select max(month) from user_stages").fetchall()[0][0]
         stages = [stage for (stage,) in connection.sql("select stage from stages order by stage_no").fetchall()]
         tabs = {
@@ -71,11 +71,12 @@ def shown(panel: Panel, connection: duckdb.DuckDBPyConnection, stages: list[str]
     return panel.shown(connection.sql(panel.sql).df(), stages)
 
 
-def headline(connection: duckdb.DuckDBPyConnection, simulated: bool, has_model: bool) -> str:
+def headline(connection: duckdb.DuckDBPyConnection, simulated: bool, has_model: bool, alarm: str) -> str:
     """What a reader asks first: how many users are in each stage, whether it is right, how new it is, what is wrong."""
-    runs = data.with_status(connection.sql("from model_runs order by started_at desc").df())
+    runs = connection.sql("from model_runs order by started_at desc").df()
     alarms = [text for (text,) in connection.sql(ALARMS).fetchall()] + failure(runs)
     alarms += [] if has_model else ["no model (LS-ML-001)"]
+    alarms = list(dict.fromkeys(alarms + [alarm] * bool(alarm)))
     facts = ['<span class="badge">SIMULATED</span>'] if simulated else []
     facts += [f'<span class="badge alarm">{html.escape(text)}</span>' for text in alarms] or ["no alarms"]
     for share, _, error, _, n_users in connection.sql(HOUSEHOLDS).fetchall():
@@ -99,13 +100,11 @@ def headline(connection: duckdb.DuckDBPyConnection, simulated: bool, has_model: 
 
 
 def failure(runs: pd.DataFrame) -> list[str]:
-    """The newest run with its error, if it did not succeed."""
+    """The newest run with its error, if it failed."""
     if runs.empty or runs["status"].iloc[0] == "succeeded":
         return []
     newest = runs.iloc[0]
-    facts = [newest.get("error_code"), newest.get("error")]
-    why = " ".join(str(fact) for fact in facts if fact and not pd.isna(fact))
-    return [f"newest run {newest['status']}: {why}" if why else f"newest run {newest['status']}"]
+    return [f"newest run failed: {newest['error_code']} {newest['error']}"]
 
 
 def last_success(runs: pd.DataFrame) -> str:
@@ -122,11 +121,15 @@ def change(n_more: int | None, before: date | None) -> str:
     return "no comparison" if n_more is None else f"{n_more:+,} since {before:%B}"
 
 
+def report_file() -> Path:
+    """The report's place, next to LIFE_STAGE_PUBLISHED."""
+    published = paths.published()
+    return published.with_name(published.name + ".html")
+
+
 def main() -> None:
     """Write the report of LIFE_STAGE_WAREHOUSE next to LIFE_STAGE_PUBLISHED."""
-    warehouse = paths.warehouse()
-    published = paths.published()
-    report = published.with_name(published.name + ".html")
+    warehouse, report = paths.warehouse(), report_file()
     try:
         n_charts = write(warehouse, report, is_simulated(paths.source()))
     except duckdb.Error as error:
