@@ -244,3 +244,15 @@ def test_a_new_and_a_changed_month_are_built_as_on_duckdb_and_no_other(shop, on_
     built = months_built(on_spark.build("--exclude-resource-type", "test", "unit_test"))
     assert len(built) == 15 and set(built.values()) == {2}
     assert_equal(shop, on_spark, tmp_path)
+
+
+def test_a_failed_run_has_a_row_on_both(shop, on_spark, tmp_path):
+    model = shop.folder / "models/life_stage/marts/users.sql"
+    model.write_text(f"{model.read_text()}\nwhere no_such_column = 1\n")
+    assert shop.start(evaluated=True, **VARS).exit_code == 1
+    with pytest.raises(AssertionError, match="no_such_column"):
+        on_spark.build("--exclude-resource-type", "test", "unit_test")
+    on_spark.tables("write_out", tmp_path)
+    row = "select status, error_code, n_users from {} where status = 'failed'"
+    assert shop.query(row.format("model_runs")) == [("failed", "LS-RUN-009", None)]
+    assert shop.query(row.format(f"'{tmp_path}/model_runs/*.parquet'")) == [("failed", "LS-RUN-009", None)]
