@@ -79,7 +79,7 @@
 {% endmacro %}
 
 {% macro checkout_queries_of_a_change() %}
-    {# Queries with relevant items below which the champion stays: fewer tell no two models apart. #}
+    {# Queries with relevant items below which the champion stays: an interval of fewer is too wide. #}
     {% do return(200) %}
 {% endmacro %}
 

@@ -30,9 +30,9 @@
 {%- endmacro %}
 
 {% macro finish_run(results) %}
-    {# Final steps of a run: its failure, leftovers, the place of the source, retention, notices. #}
-    {% do record_failure(results) %}
+    {# Final steps of a run: leftovers, its failure, the place of the source, retention, notices. #}
     {% do drop_leftovers() %}
+    {% do record_failure(results) %}
     {% for result in results if result.node.name == "source_file_months" and result.status == "success" %}
         {% do record_source() %}
     {% endfor %}

@@ -86,6 +86,14 @@ def publish(marts: Marts, options: dict[str, str], descriptions: Descriptions | 
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
+def tables_of(session: duckdb.DuckDBPyConnection | on_spark.Session) -> set[str]:
+    """The names of the tables and views that are there; a run may leave out the evaluation."""
+    if isinstance(session, on_spark.Session):
+        return {table.name for table in session.spark.catalog.listTables()}
+    names = "select table_name from information_schema.tables where table_schema = current_schema()"
+    return {name for (name,) in session.cursor().execute(names).fetchall()}
+
+
 def descriptions_of(marts: Marts, session: duckdb.DuckDBPyConnection | on_spark.Session) -> Descriptions:
     """Descriptions of marts and columns: {mart: {column: description}}; key '' is the mart."""
     if isinstance(session, on_spark.Session):

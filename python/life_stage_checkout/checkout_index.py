@@ -54,8 +54,9 @@ class Shoppers:
         self.starts, self.browsed_starts = (
             np.concatenate([[0], np.cumsum(np.ma.filled(facts[name], 0))]) for name in ("n_habits", "n_browsed")
         )
-        known = browsing.join(users.project("user_id"), "user_id", how="semi").order("user_id, type_no").fetchnumpy()
-        self.browsed = known["type_no"].astype(int) - 1, known["score"]
+        known = browsing.join(users.project("user_id"), "user_id", how="semi").order("user_id, type_no")
+        known = known.project("type_no - 1 as type, score").fetchnumpy()
+        self.browsed = known["type"].astype(int), known["score"]
         days = (f"{name} - date '{month}' as {name}" if name.endswith("_on") else name for name in HABITS)
         rows = habits.order("user_id, item_no").project(f"item_no - 1 as item, {', '.join(days)}").fetchnumpy()
         self.habits = {name: rows[name].astype(int if name == "item" else float) for name in ("item", *HABITS)}
@@ -93,16 +94,19 @@ class Neighbours:
 class ProductTypes:
     """Product types of a month: their shares, which are seen together, and the items of each that are seen most."""
 
-    def __init__(self, types: Columns, neighbours: Columns, items: Columns, stages: list[str]):
+    def __init__(
+        self, types: Columns, neighbours: Columns, items: Columns, stages: list[str], is_available: np.ndarray
+    ):
         self.share, self.prior_weight = types["share"], types["prior_weight"]
         self.shares = np.column_stack([types[name] for name in [*stages, "share"]])
         self.next_shares = of_next_stage(self.shares)
         self.neighbours = neighbours_of(neighbours, len(self.share), "type_no")
         self.of_item, self.share_of_type = items["type_no"].astype(int) - 1, items["share_of_type"]
         order = np.lexsort((np.arange(len(self.of_item)), -self.share_of_type, self.of_item))
+        order = order[is_available[order]]
         starts = np.searchsorted(self.of_item[order], np.arange(len(self.share) + 1))
         self.items = [order[a:b][:N_OF_TYPES] for a, b in pairwise(starts)]
-        self.largest_share = np.array([self.share_of_type[of_type[0]] for of_type in self.items])
+        self.largest_share = np.array([self.share_of_type[of[0]] if len(of) else 0.0 for of in self.items])
 
     def candidates(self, shares: np.ndarray) -> Scores:
         """Items of the types with the largest shares, with the share of each item."""
@@ -149,12 +153,14 @@ class CheckoutIndex:
         self.shares = np.column_stack([items[name] for name in [*stages, "share"]])
         self.next_shares = of_next_stage(self.shares)
         all_items = np.arange(len(self.share))
-        self.popular = largest(all_items, self.share)
-        self.popular_in_stages = np.unique([largest(all_items, share)[0] for share in self.shares.T])
+        offered = all_items[self.is_available]
+        self.popular = largest(offered, self.share[offered])
+        self.popular_in_stages = np.unique([largest(offered, share[offered])[0] for share in self.shares.T])
         self.neighbours = {
             name: neighbours_of(read("checkout_neighbours", f"measure = '{name}'"), len(all_items)) for name in MEASURES
         }
-        self.types = ProductTypes(read("checkout_product_types"), read("checkout_type_neighbours"), items, stages)
+        of_types = (read(f"checkout_{name}") for name in ("product_types", "type_neighbours"))
+        self.types = ProductTypes(*of_types, items, stages, self.is_available)
         columns = [name.replace("share_", "p_") for name in stages]
         of_users = (rows_of_month(f"checkout_{name}") for name in ("habits", "browsing", "users"))
         self.shoppers = Shoppers(*of_users, columns, month)

@@ -24,8 +24,8 @@ FIGURES = """
 CARD = """# {model}, for carts of {month}
 
 Logistic regression of the probability that a candidate is relevant to a cart: `{model}.onnx`, with the weights of
-checkout_coefficients. The model with the highest recall@10 is {best_model}. The best model above var
-checkout_stage_floor is not significantly better than this champion, which is last month's or the cheapest such model.
+checkout_coefficients. The model with the highest recall@10 is {best_model}. No
+model above var checkout_stage_floor is significantly better than this champion, or there are too few queries to tell.
 Trained on the carts of the two months before. The columns are those of checkout_examples.
 
 | column | weight |

@@ -14,7 +14,7 @@ import duckdb
 import pytest
 from project import OPTIONS, PATHS, PROJECT, SMALL, Shop, copy_shop, made_once
 
-from life_stage.commands import run_summary
+from life_stage.commands import monthly_run, run_summary
 from life_stage.commands.doctor import holder_of
 
 OPERATING = (PROJECT / "docs/operating.md").read_text(encoding="utf-8")
@@ -126,6 +126,33 @@ def test_words_that_dbt_does_not_know_end_with_2_and_are_shown(shop):
     assert [error["code"] for error in summary_of(shop)["errors"]] == ["LS-RUN-009"]
 
 
+@pytest.mark.parametrize(
+    ("lines", "text"),
+    [
+        (["", "Error: No such option '--bogus'"], "Error: No such option '--bogus'"),
+        (["duckdb.ConversionException: Could not convert string 'user42'"], "duckdb.ConversionException"),
+        ([], ""),
+    ],
+)
+def test_a_crash_is_named_by_its_class_without_its_values(lines, text):
+    assert monthly_run.last_words(lines) == text
+
+
+def test_an_error_of_the_job_itself_ends_with_1_and_a_summary(shop, monkeypatch):
+    monkeypatch.chdir(shop.folder)
+    for name, value in PATHS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(monthly_run, "job", lambda *_: (_ for _ in ()).throw(OSError("no space left at user42")))
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        assert monthly_run.main() == 1
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert [error["code"] for error in summary_of(shop)["errors"]] == ["LS-RUN-009"]
+    assert "OSError" in summary_of(shop)["errors"][0]["message"] and "user42" not in json.dumps(summary_of(shop))
+
+
 def test_a_held_lock_ends_with_2_and_names_its_holder(shop):
     with started(shop, "-c", HOLDER, "warehouse.duckdb") as holder:
         assert holder.stdout.readline() == "taken\n"
@@ -148,6 +175,7 @@ def test_a_failed_data_test_ends_with_1_and_leaves_a_row(shop):
     assert finished.exit_code == summary["exit_code"] == 1 and summary["status"] == "failed", finished.output
     (error,) = summary["errors"]
     assert (error["code"], error["node"]) == ("LS-RUN-008", "is_key_age_bins_age_bin")
+    assert not (shop.folder / "published.inputs").exists(), "the next run has something to do"
     assert finished.output.count("LS-RUN-008") == 1 and "LS-RUN-011 LIFE_STAGE_NOTIFY failed" in finished.output
     assert not summary["published"] and set(summary["counts"].values()) == {None}
     assert (shop.folder / "published.html").read_text().count(f"newest run failed: LS-RUN-008 {error['message']}") == 1

@@ -319,7 +319,7 @@ def test_another_place_is_something_new_and_another_spelling_is_not(published, m
     assert nothing_new(published) is None
 
 
-def test_a_run_that_failed_leaves_the_notes_of_the_published_set(published):
+def test_the_notes_stay_until_a_run_begins(published):
     notes = published / "published.inputs"
     before = notes.read_text()
     (published / "source/items.csv").touch()

@@ -63,7 +63,9 @@ with
             select
                 *,
                 case
-                    when count(*) over (partition by query_id) = 60 then min(score) over (partition by query_id) else 0
+                    when count(*) over (partition by month, query_id) = 60
+                    then min(score) over (partition by month, query_id)
+                    else 0
                 end as lowest_score
             from
                 (
@@ -74,7 +76,7 @@ with
                         scores.{{ context }}_share as share,
                         scores.{{ context }}_share * types.largest_share as score,
                         row_number() over (
-                            partition by scores.query_id
+                            partition by scores.month, scores.query_id
                             order by scores.{{ context }}_share * types.largest_share desc, scores.type_no
                         ) as type_rank
                     from {{ ref("checkout_type_scores") }} as scores

@@ -65,7 +65,7 @@ with
         where
             ranked_models.is_allowed
             and ranked_models.model = case
-                when previous_champions.model like 'popular%'
+                when previous_champions.model = 'popular'
                 then 'hybrid'
                 else coalesce(previous_champions.model, 'hybrid')
             end

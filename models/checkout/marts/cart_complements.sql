@@ -1,7 +1,8 @@
 -- Cart complements, one row per item and rank: for each of the product types seen most typically in visits with the
 -- item's type, and of another leaf category, its item seen most, of the same brand if there is one. Without ten such
 -- types, items of other categories with similar descriptions follow.
--- A pair of types needs at least var marts_min_cell_users shoppers: a rare one could identify a family.
+-- A pair of types needs at least var marts_min_cell_users shoppers in the last year: a rare one could identify a
+-- family.
 with
     target as (select month from {{ ref("checkout_months") }} where not is_closed),
     items as (
@@ -25,7 +26,7 @@ with
             and neighbours.other_type_no = others.type_no
         inner join leaves on neighbours.type_no = leaves.type_no
         inner join leaves as other_leaves on neighbours.other_type_no = other_leaves.type_no
-        where neighbours.share > others.share and leaves.leaf_category <> other_leaves.leaf_category
+        where neighbours.share > 1.2 * others.share and leaves.leaf_category <> other_leaves.leaf_category
     ),
     likely as (
         select *, row_number() over (partition by type_no order by score desc, other_type_no) as type_rank from typical
@@ -39,6 +40,7 @@ with
             on likely.other_type_no = another.type_no
             and one.month = another.month
             and one.visit_no = another.visit_no
+        inner join target on one.month >= {{ months_after("target.month", -12) }}
         where likely.type_rank <= 30
         group by likely.type_no, likely.other_type_no, likely.score
         having count(distinct one.user_id) >= {{ setting("marts_min_cell_users") }}

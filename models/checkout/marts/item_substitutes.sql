@@ -1,4 +1,5 @@
--- Substitutes, one row per item and rank: up to ten items of the same leaf category with the most similar description.
+-- Substitutes, one row per item and rank: up to ten items of the same leaf category with the most similar description,
+-- those of the same size first.
 with
     ranked as (
         select
@@ -6,7 +7,11 @@ with
             others.item_id as other_item_id,
             similar_items.score,
             row_number() over (
-                partition by similar_items.item_no order by similar_items.score desc, similar_items.other_item_no
+                partition by similar_items.item_no
+                order by
+                    case when items.type_no = others.type_no then 0 else 1 end,
+                    similar_items.score desc,
+                    similar_items.other_item_no
             ) as rank
         from {{ ref("checkout_similar_items") }} as similar_items
         inner join {{ ref("checkout_catalogue") }} as items on similar_items.item_no = items.item_no

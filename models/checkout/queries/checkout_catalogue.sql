@@ -43,7 +43,8 @@ with
                 when
                     count(*) over (partition by leaf_category, size)
                     >= greatest({{ items_of_a_type() }}, count(*) over () / 1000)
-                then concat(leaf_category, coalesce(concat(' ', size), ''))
+                    and size is not null
+                then leaf_category || ' ' || size
                 else leaf_category
             end as product_type
         from items

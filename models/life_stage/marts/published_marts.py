@@ -1,5 +1,5 @@
 # Publication of the marts as one set of files, one row per file. It runs after the tests of all upstream models.
-from life_stage.publishing import descriptions_of, publish
+from life_stage.publishing import descriptions_of, publish, tables_of
 
 
 def model(dbt, session):
@@ -21,28 +21,31 @@ def model(dbt, session):
         "items": dbt.ref("items"),
         "model_runs": dbt.ref("model_runs"),
     }
-    # Tables on quality, without what points at few users.
+    # Tables on quality that are there, without what points at few users.
     shown, options = "not is_suppressed", dbt.config.meta_get("options")
-    enough = f"n_cases >= {options['min_cell_users']}"
-    marts |= {
-        "household_accuracy": dbt.ref("household_accuracy").filter(shown),
-        "stage_accuracy": dbt.ref("stage_accuracy").filter(shown),
-        "stage_confusion": dbt.ref("stage_confusion").filter(shown),
-        "stage_calibration": dbt.ref("stage_calibration").filter(shown),
-        "gain_over_baseline": dbt.ref("gain_over_baseline").filter(shown),
-        "outlook_backtest": dbt.ref("outlook_backtest"),
-        "top_stage_features": dbt.ref("top_stage_features"),
-        "rejection_counts": dbt.ref("rejection_counts"),
-        "month_drift": dbt.ref("month_drift"),
-        "model_drift": dbt.ref("model_drift"),
-        "monitor_quality": dbt.ref("monitor_quality").filter(enough),
-        "monitor_latency": dbt.ref("monitor_latency"),
+    of_stages = f"subject = 'life_stage' and n_cases >= {options['min_cell_users']}"
+    of_all = f"period = 'all' and segment = 'all' and n_queries >= {options['min_cell_users']}"
+    quality = {
+        "household_accuracy": lambda: dbt.ref("household_accuracy").filter(shown),
+        "stage_accuracy": lambda: dbt.ref("stage_accuracy").filter(shown),
+        "stage_confusion": lambda: dbt.ref("stage_confusion").filter(shown),
+        "stage_calibration": lambda: dbt.ref("stage_calibration").filter(shown),
+        "gain_over_baseline": lambda: dbt.ref("gain_over_baseline").filter(shown),
+        "outlook_backtest": lambda: dbt.ref("outlook_backtest"),
+        "top_stage_features": lambda: dbt.ref("top_stage_features"),
+        "rejection_counts": lambda: dbt.ref("rejection_counts"),
+        "month_drift": lambda: dbt.ref("month_drift"),
+        "model_drift": lambda: dbt.ref("model_drift"),
+        "monitor_quality": lambda: dbt.ref("monitor_quality").filter(of_stages),
+        "monitor_latency": lambda: dbt.ref("monitor_latency"),
     }
     if options["checkout_months"]:
         marts |= {
             "checkout_recommendations": dbt.ref("checkout_recommendations"),
             "cart_complements": dbt.ref("cart_complements"),
             "item_substitutes": dbt.ref("item_substitutes"),
-            "checkout_leaderboard": dbt.ref("checkout_leaderboard").filter("segment = 'all'"),
         }
+        quality["checkout_leaderboard"] = lambda: dbt.ref("checkout_leaderboard").filter(of_all)
+    there = tables_of(session)
+    marts |= {name: read() for name, read in quality.items() if name in there}
     return publish(marts, options, descriptions_of(marts, session))

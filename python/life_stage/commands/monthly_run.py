@@ -64,11 +64,13 @@ class Build:
                     self.read(line)
             except BaseException:
                 dbt.terminate()
+                with suppress(subprocess.TimeoutExpired):
+                    dbt.wait(WAIT)  # it holds the warehouse until it ends
                 raise
         if dbt.returncode < 0:
             self.run.errors += interrupted(-dbt.returncode)
         elif dbt.returncode and not self.run.errors:
-            self.run.errors += errors_of("dbt", "", self.other_lines[-1] if self.other_lines else "")
+            self.run.errors += errors_of("dbt", "", last_words(self.other_lines))
         if dbt.returncode == 0:
             return "succeeded"
         return "failed" if self.progress.phases or dbt.returncode < 0 else "not_started"
@@ -126,6 +128,12 @@ class Build:
         self.run.errors += [error for error in errors if error["message"] not in known]
 
 
+def last_words(lines: Sequence[str]) -> str:
+    """What dbt says of wrong words, or the class of the exception that ended it, whose text may hold values."""
+    last = lines[-1] if lines else ""
+    return last if last.startswith("Error: ") else last.partition(":")[0]
+
+
 def lines_of(stream: IO[bytes]) -> Iterator[str]:
     """The lines of a stream as they come; an empty one after each second without any."""
     found: queue.Queue[bytes | None] = queue.Queue()
@@ -171,6 +179,7 @@ def job(build: Build, options: Sequence[str], always: bool) -> str:
     if not always and (line := unchanged.nothing_new(digest)):
         print(line)
         return "unchanged"
+    unchanged.forget()
     status = build.build(options)
     if status == "succeeded":
         describe(build)
@@ -231,13 +240,18 @@ def main(options: Sequence[str] = (), always: bool = False) -> int:
     run = run_summary.Run(datetime.now(UTC), run_summary.set_of(link))
     progress = Progress((last_success or {}).get("seconds_by_phase", {}))
     build = Build(run, progress, is_verbose=os.environ.get("VERBOSE") == "1")
-    signal.signal(signal.SIGTERM, interrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
     try:
         status = job(build, options, always)
     except KeyboardInterrupt as error:
         status = "failed"
         build.fail(interrupted(*error.args or [signal.SIGINT]))
-    for number in (signal.SIGINT, signal.SIGTERM):  # too late
+    except Exception as error:  # a full disk
+        traceback.print_exc()
+        status = "failed"
+        build.fail(errors_of("life-stage run", "", type(error).__name__))
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # too late
         signal.signal(number, signal.SIG_IGN)
     run.seconds = progress.seconds
     figures = run_summary.figures_of(run.run_id) if status == "succeeded" else {}

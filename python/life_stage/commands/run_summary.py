@@ -45,9 +45,10 @@ def file_of(link: Path) -> Path:
 def read(link: Path) -> Summary:
     """The summary of the last run; empty without one."""
     try:
-        return json.loads(file_of(link).read_text(encoding="utf-8"))
+        found = json.loads(file_of(link).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
+    return found if isinstance(found, dict) else {}
 
 
 def set_of(link: Path) -> str | None:

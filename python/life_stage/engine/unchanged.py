@@ -79,7 +79,7 @@ def nothing_new(digest: str) -> str | None:
     link = paths.published()
     try:
         known = json.loads(notes_of(link).read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (OSError, ValueError):
         known = None
     manifest = paths.read_manifest(link)
     is_there = link.is_symlink() and manifest is not None and paths.warehouse().exists()
@@ -87,6 +87,11 @@ def nothing_new(digest: str) -> str | None:
         return None
     checked = datetime.fromtimestamp(notes_of(link).stat().st_mtime, UTC)
     return f"Nothing new since {checked:%Y-%m-%d %H:%M} UTC: {paths.shown(link)} is that of {manifest['published_at']}"
+
+
+def forget() -> None:
+    """Remove the note: a run begins, and if it fails, the next one has something to do."""
+    notes_of(paths.published()).unlink(missing_ok=True)
 
 
 def mark_published(digest: str) -> None:

@@ -1,7 +1,6 @@
 """Report of a warehouse as one HTML file, without network access: python -m life_stage.report.report"""
 
 import html
-import os
 import sys
 from datetime import date
 from pathlib import Path
@@ -54,16 +53,9 @@ def write(warehouse: Path, report: Path, simulated: bool = False, alarm: str = "
             tabs = {"Start": start, "Data": tabs["Data"], "Runs": tabs["Runs"]}
     title = f"Life stages as of {month_name(month)}" if month else "Life stages: none published yet"
     title += " (simulated data)" if simulated else ""
-    replace(report, page(title, header, tabs))
+    report.parent.mkdir(parents=True, exist_ok=True)
+    paths.write_whole(report, page(title, header, tabs))
     return sum(part.count("<figure") for part in tabs.values())
-
-
-def replace(file: Path, text: str) -> None:
-    """Write a file beside its old version, then replace that in one step."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_name(file.name + ".new")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, file)
 
 
 def shown(panel: Panel, connection: duckdb.DuckDBPyConnection, stages: list[str]) -> str:
