@@ -55,6 +55,7 @@ NOBODY = (
     "implausible_users",
     "monitor_latency",
     "cart_complements",
+    "item_substitutes",
 )
 
 
