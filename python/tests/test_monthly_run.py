@@ -1,5 +1,6 @@
 """The monthly job `life-stage run`: exit codes, run summary, console, failed runs in model_runs."""
 
+import html
 import json
 import os
 import re
@@ -178,7 +179,8 @@ def test_a_failed_data_test_ends_with_1_and_leaves_a_row(shop):
     assert not (shop.folder / "published.inputs").exists(), "the next run has something to do"
     assert finished.output.count("LS-RUN-008") == 1 and "LS-RUN-011 LIFE_STAGE_NOTIFY failed" in finished.output
     assert not summary["published"] and set(summary["counts"].values()) == {None}
-    assert (shop.folder / "published.html").read_text().count(f"newest run failed: LS-RUN-008 {error['message']}") == 1
+    alarm = f"newest run failed: LS-RUN-008 {html.escape(error['message'])}"
+    assert (shop.folder / "published.html").read_text().count(alarm) == 1
     row = "select status, error_code, error, n_rows_read from model_runs order by started_at desc limit 1"
     assert shop.query(row) == [("failed", "LS-RUN-008", error["message"], None)]
     after = shop.contents()
