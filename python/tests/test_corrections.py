@@ -166,6 +166,7 @@ def test_months_scored_by_a_model_of_corrected_months_are_named_and_rescored(bas
 @pytest.mark.fault(
     "Plausible deliveries", "an item that changes its category (K8)", "counted months keep the former one"
 )
+@pytest.mark.slow
 def test_a_month_that_is_counted_again_keeps_the_attributes_its_items_had(base, bare_shop):
     """New attributes are valid from the month in which a run first reads them; one that was missing, for all months."""
     bare_shop.add_months(base, ["2017-01", "2017-02"])

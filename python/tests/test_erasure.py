@@ -198,6 +198,7 @@ def test_no_log_of_an_erasure_names_the_user(erasure):
     assert erasure["logged"] == []
 
 
+@pytest.mark.slow
 def test_a_search_made_only_by_an_erased_user_is_erased_with_its_words(erasure):
     words = {"search_terms", "search_words", "text_ages", "search_term_features", "term_feature_index"}
     assert words < erasure["word"]
@@ -344,6 +345,7 @@ def test_a_revoked_consent_rebuilds_no_month(consent, base):
     assert_same(shop, base, ["birth_month_filter", "birth_month_filter_cells", "user_month_features"], where=kept)
 
 
+@pytest.mark.slow
 def test_consents_that_would_erase_many_users_or_are_missing_stop_the_run(consent, tmp_path):
     shop = copy_shop(consent["shop"], tmp_path / "shop")
     before, file = shop.contents(), shop.source / "consents.csv"

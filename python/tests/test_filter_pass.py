@@ -163,6 +163,7 @@ def killed_before(shop: Shop, pattern: str, occurrence: int) -> list[dict]:
 @pytest.mark.fault(
     "Kills", "kill -9 in a pass over batches of users", "months stay whole, finished batches are not computed again"
 )
+@pytest.mark.slow
 def test_a_killed_pass_goes_on_with_the_next_batch(in_a_pass, tmp_path):
     shop = copy_shop(in_a_pass, tmp_path / "shop")
     file = shop.folder / "macros" / "filter_pass.sql"

@@ -195,6 +195,7 @@ def test_a_touched_file_is_read_again_and_changes_no_posterior(base, shop):
 
 
 @pytest.mark.fault("Months and runs", "late actions", "that month and later posteriors recomputed")
+@pytest.mark.slow
 def test_late_rows_recompute_the_posteriors_from_their_month_on(base, shop, new_shop):
     for folder, of_month, days, rebuilt in (
         ("2017-02", "2016-12", 31, ["2017-01", "2017-02"]),

@@ -100,6 +100,7 @@ def test_with_nothing_new_the_job_ends_at_once_with_a_line(ran):
     assert summary["last_success"] == before["last_success"] and summary["through_month"] == before["through_month"]
 
 
+@pytest.mark.slow
 def test_the_console_shows_the_remaining_time_and_with_verbose_dbt_s_log(shop):
     finished = shop.job(VERBOSE="1")
     assert finished.exit_code == 0, finished.output
@@ -193,6 +194,7 @@ def test_a_failed_data_test_ends_with_1_and_leaves_a_row(shop):
     assert summary_of(shop)["published"] and "newest run failed" not in (shop.folder / "published.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_after_its_row_has_one_row(shop):
     """model_runs is built before the marts are published."""
     with duckdb.connect(shop.warehouse) as connection:
@@ -203,6 +205,7 @@ def test_a_run_that_fails_after_its_row_has_one_row(shop):
     assert len(runs(shop)) == n_runs + 1 and runs(shop)[-1] == ("failed", "LS-RUN-008")
 
 
+@pytest.mark.slow
 def test_values_of_an_error_without_a_code_are_in_no_message(shop):
     model = shop.folder / "models/life_stage/marts/users.sql"
     model.write_text(model.read_text() + "\nwhere cast(concat(households.user_id, ' Zoe') as integer) > 0\n")
@@ -214,6 +217,7 @@ def test_values_of_an_error_without_a_code_are_in_no_message(shop):
 
 
 @pytest.mark.fault("Machine", "first run fails at a delivery", "a row in `model_runs`; the next run succeeds")
+@pytest.mark.slow
 def test_a_first_run_that_fails_leaves_a_row_and_the_next_run_is_a_first_one(base, bare_shop):
     bare_shop.add_months(base, ["2016-11"])
     bare_shop.write("actions/month=2016-11/wrong.parquet", WRONG.format(bare_shop.source))

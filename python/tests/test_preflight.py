@@ -209,6 +209,7 @@ def test_the_source_of_another_shop_stops_the_run(shop):
 
 
 @pytest.mark.fault("Settings", "source of another shop", "LS-SRC-005, no change")
+@pytest.mark.slow
 def test_the_folder_of_another_shop_stops_the_run(shop):
     """With files of the same names."""
     other = shop.folder / "other"
@@ -244,6 +245,7 @@ def test_a_lost_state_table_stops_the_run(shop, table):
 
 
 @pytest.mark.fault("Machine", "two concurrent runs", "second fails with LS-RUN-001, no change")
+@pytest.mark.slow
 def test_a_second_run_stops_and_names_the_process_that_holds_the_warehouse(shop):
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(shop.warehouse.resolve())], env={"PYTHONPATH": PATHS["PYTHONPATH"]},

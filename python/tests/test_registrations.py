@@ -261,6 +261,7 @@ def household_probability(stage: str, one: dict | None, child: dict, registered:
     return h * (1 - trust + trust * share / max(h * share + 1 - h, 1e-12))
 
 
+@pytest.mark.slow
 def test_registered_and_inferred_children_are_matched_by_birth_month(evaluated, tmp_path):
     """Every user with a registration in four months: the numbers, and the probability of every child's stage.
 
