@@ -88,13 +88,8 @@ def month_gone(shop: Shop) -> None:
     shutil.rmtree(shop.source / "actions" / "month=2017-02")
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        other_titles_and_children,
-        *(pytest.param(one, marks=pytest.mark.slow) for one in (touched, corrected, month_gone)),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("change", [other_titles_and_children, touched, corrected, month_gone])
 def test_after_a_change_the_tables_are_those_of_a_run_that_skips_nothing(base, tmp_path, change):
     shop, whole = (copy_shop(base, tmp_path / name) for name in ("shop", "whole"))
     for one in (shop, whole):
