@@ -150,11 +150,19 @@ def source_patterns(names: Iterable[str]) -> list[str]:
     return [glob.escape(str(folder / name)) for name in names]
 
 
-def write_whole(file: Path, text: str) -> None:
-    """Write a file by an atomic rename: readers see the old text or the new one."""
+def write_whole(file: Path, text: str, mode: int = 0o666) -> None:
+    """Write a file by an atomic rename: readers see the old text or the new one. mode: as the umask allows."""
     unfinished = file.with_name(f"{file.name}.new")
-    unfinished.write_text(text, encoding="utf-8")
+    unfinished.unlink(missing_ok=True)
+    with open(unfinished, "w", encoding="utf-8", opener=lambda path, flags: os.open(path, flags, mode)) as target:
+        target.write(text)
     os.replace(unfinished, file)
+
+
+def report() -> Path:
+    """The report's place, next to LIFE_STAGE_PUBLISHED."""
+    link = published()
+    return link.with_name(f"{link.name}.html")
 
 
 def read_manifest(link: Path) -> dict | None:

@@ -1,6 +1,5 @@
 """Erasure and consent: erased users leave no row and no byte, other users and months are unchanged."""
 
-import json
 import os
 import pickle
 import shutil
@@ -11,7 +10,20 @@ from pathlib import Path
 import duckdb
 import pandas as pd
 import pytest
-from project import PATHS, PROJECT, SMALL, Shop, assert_same, assert_stops, copy_shop, made_once, make_shop, pin_model
+from project import (
+    HOSTILE_IDS,
+    PATHS,
+    PROJECT,
+    SMALL,
+    Shop,
+    assert_same,
+    assert_stops,
+    copy_shop,
+    made_once,
+    make_shop,
+    pin_model,
+    words_of_make,
+)
 
 # Erases a user and dies at the given point: after the published set was replaced, or before the warehouse is.
 KILLED = """
@@ -241,14 +253,9 @@ def test_an_erasure_changes_no_other_user(erasure):
     assert_same(erasure["shop"], erasure["before"], [*tables, "stg_actions"], where=f"user_id <> '{NAME}'")
 
 
-@pytest.mark.parametrize("user_id", ["42", "-42", "a$bc", "o'brien", 'x"y', "back\\slash", "$(touch stolen)"])
+@pytest.mark.parametrize("user_id", HOSTILE_IDS)
 def test_make_erase_passes_the_id_unchanged(tmp_path, user_id):
-    program = tmp_path / "life-stage"
-    program.write_text(f"#!{sys.executable}\nimport json, sys\njson.dump(sys.argv, open('{tmp_path}/words.json', 'w'))")
-    program.chmod(0o755)
-    words = ["make", "--old-file=.venv/runtime", "erase", f"BIN={tmp_path}", f"USER_ID={user_id}"]
-    subprocess.run(words, cwd=PROJECT, check=True, capture_output=True)
-    assert json.loads((tmp_path / "words.json").read_text())[1:] == ["erase", "--", user_id]
+    assert words_of_make(tmp_path, "erase", "life-stage", user_id) == ["erase", "--", user_id]
     assert not (PROJECT / "stolen").exists()
 
 

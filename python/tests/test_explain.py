@@ -1,15 +1,15 @@
 """The page about one user: figures of the tables, for its owner only, gone with an erasure."""
 
-import json
 import re
 import stat
 import subprocess
 import sys
 
 import pytest
-from project import PROJECT
+from project import HOSTILE_IDS, PROJECT, words_of_make
 from report_page import article
 
+from life_stage import paths
 from life_stage.operations.erased_files import remove_pages
 from life_stage.report import explain
 
@@ -56,7 +56,7 @@ def test_the_page_about_a_user_loads_nothing_and_only_its_owner_can_read_it(expl
     _, file = explained
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     file.chmod(0o644)
-    explain.replace_privately(file, file.read_text(encoding="utf-8"))
+    paths.write_whole(file, file.read_text(encoding="utf-8"), mode=0o600)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     text = file.read_text(encoding="utf-8")
     assert "default-src 'none'" in text and text.count("<script>") == 1
@@ -81,14 +81,9 @@ def test_an_unknown_user_is_an_error_with_a_code_and_no_page(evaluated, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("user_id", ["42", "-42", "a$bc", "o'brien", 'x"y', "back\\slash", "$(touch stolen)"])
+@pytest.mark.parametrize("user_id", HOSTILE_IDS)
 def test_make_explain_passes_the_id_unchanged(tmp_path, user_id):
-    program = tmp_path / "python"
-    program.write_text(f"#!{sys.executable}\nimport json, sys\njson.dump(sys.argv, open('{tmp_path}/words.json', 'w'))")
-    program.chmod(0o755)
-    words = ["make", "--old-file=.venv/runtime", "explain", f"BIN={tmp_path}", f"USER_ID={user_id}"]
-    subprocess.run(words, cwd=PROJECT, check=True, capture_output=True)
-    assert json.loads((tmp_path / "words.json").read_text())[1:] == ["-m", "life_stage.report.explain", user_id]
+    assert words_of_make(tmp_path, "explain", "python", user_id) == ["-m", "life_stage.report.explain", user_id]
     assert not (PROJECT / "stolen").exists()
 
 

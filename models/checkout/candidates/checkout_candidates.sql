@@ -52,7 +52,6 @@ with
             item_no,
             type_no,
             share_of_type,
-            max(share_of_type) over (partition by month, type_no) as largest_share,
             row_number() over (partition by month, type_no order by share_of_type desc, item_no) as rank_in_type
         from {{ ref("checkout_items") }}
     ),
@@ -74,17 +73,17 @@ with
                         scores.query_id,
                         scores.type_no,
                         scores.{{ context }}_share as share,
-                        scores.{{ context }}_share * types.largest_share as score,
+                        scores.{{ context }}_share * best_items.share_of_type as score,
                         row_number() over (
                             partition by scores.month, scores.query_id
-                            order by scores.{{ context }}_share * types.largest_share desc, scores.type_no
+                            order by scores.{{ context }}_share * best_items.share_of_type desc, scores.type_no
                         ) as type_rank
                     from {{ ref("checkout_type_scores") }} as scores
                     inner join
-                        items_of_types as types
-                        on scores.month = types.month
-                        and scores.type_no = types.type_no
-                        and types.rank_in_type = 1
+                        items_of_types as best_items
+                        on scores.month = best_items.month
+                        and scores.type_no = best_items.type_no
+                        and best_items.rank_in_type = 1
                 ) as ranked_types
             where type_rank <= 60
         ),

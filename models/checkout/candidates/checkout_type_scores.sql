@@ -2,38 +2,46 @@
 -- the shopper has looked at. What is seen in visits with these types is shrunk to the overall shares.
 {{ config(materialized="monthly", meta={"months": "checkout_months_closed", "reads": {}}) }}
 -- depends on: {{ ref("checkout_months") }}
-{% set contexts, n_prior = ["cart", "history"], 4 %}
+{% set n_prior = 4 %}
 with
     types as (select * from {{ ref("checkout_product_types") }} where month = {{ this_month() }}),
+    queries as (select * from {{ ref("checkout_queries") }} where month = {{ this_month() }}),
     known as (
-        select query_types.*, types.prior_weight
-        from {{ ref("checkout_query_types") }} as query_types
-        inner join types on query_types.type_no = types.type_no
-        where query_types.month = {{ this_month() }}
+        select query_id, type_no, sum(in_cart) as in_cart, max(browsed) as browsed
+        from
+            (
+                select known.query_id, catalogue.type_no, cast(1 as double) as in_cart, cast(0 as double) as browsed
+                from {{ ref("checkout_query_items") }} as known
+                inner join {{ ref("checkout_catalogue") }} as catalogue on known.item_no = catalogue.item_no
+                where known.month = {{ this_month() }} and known.context = 'cart'
+                union all
+                select queries.query_id, browsing.type_no, cast(0 as double) as in_cart, browsing.score as browsed
+                from queries
+                inner join
+                    {{ ref("checkout_browsing") }} as browsing
+                    on queries.user_id = browsing.user_id
+                    and browsing.month = {{ this_month() }}
+            ) as of_queries
+        group by query_id, type_no
     ),
     totals as (
         select
-            queries.query_id
-            {% for context in contexts %}
-                {% set of_context = "case when known.context = '" ~ context ~ "' then known.weight else 0.0 end" %},
-                coalesce(sum({{ exact(of_context) }}), 0.0) as {{ context }}_weight,
-                coalesce(sum({{ exact(of_context ~ " * known.prior_weight") }}), 0.0) as {{ context }}_prior_weight
-            {% endfor %}
-        from {{ ref("checkout_queries") }} as queries
+            queries.query_id,
+            coalesce(sum(known.in_cart), 0) as cart_weight,
+            coalesce(sum({{ exact("known.in_cart * types.prior_weight") }}), 0.0) as cart_prior_weight,
+            coalesce(sum({{ exact("known.browsed") }}), 0.0) as history_weight,
+            coalesce(sum({{ exact("known.browsed * types.prior_weight") }}), 0.0) as history_prior_weight
+        from queries
         left join known on queries.query_id = known.query_id
-        where queries.month = {{ this_month() }}
+        left join types on known.type_no = types.type_no
         group by queries.query_id
     ),
     seen_together as (
         select
             known.query_id,
-            neighbours.other_type_no as type_no
-            {% for context in contexts %}
-                {% set score = "known.weight * neighbours.share" %},
-                sum(
-                    {{ exact("case when known.context = '" ~ context ~ "' then " ~ score ~ " else 0.0 end") }}
-                ) as {{ context }}_score
-            {% endfor %}
+            neighbours.other_type_no as type_no,
+            sum({{ exact("known.in_cart * neighbours.share") }}) as cart_score,
+            sum({{ exact("known.browsed * neighbours.share") }}) as history_score
         from known
         inner join
             {{ ref("checkout_type_neighbours") }} as neighbours
@@ -52,19 +60,10 @@ select
     end as cart_share,
     (coalesce(seen_together.history_score, 0.0) + (totals.history_prior_weight + {{ n_prior }}) * types.share)
     / (totals.history_weight + {{ n_prior }}) as history_share,
-    (coalesce(browsed.weight, 0.0) + {{ n_prior }} * types.share)
+    (coalesce(known.browsed, 0.0) + {{ n_prior }} * types.share)
     / (totals.history_weight + {{ n_prior }}) as browsed_share,
-    in_cart.type_no is not null as is_in_cart
+    coalesce(known.in_cart, 0) > 0 as is_in_cart
 from totals
 cross join types
 left join seen_together on totals.query_id = seen_together.query_id and types.type_no = seen_together.type_no
-left join
-    known as browsed
-    on totals.query_id = browsed.query_id
-    and types.type_no = browsed.type_no
-    and browsed.context = 'history'
-left join
-    known as in_cart
-    on totals.query_id = in_cart.query_id
-    and types.type_no = in_cart.type_no
-    and in_cart.context = 'cart'
+left join known on totals.query_id = known.query_id and types.type_no = known.type_no

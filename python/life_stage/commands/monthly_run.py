@@ -226,7 +226,7 @@ def report_failure(summary: run_summary.Summary) -> None:
     from life_stage.commands.summary import is_simulated
     from life_stage.report import report
 
-    file, error = report.report_file(), summary["errors"][0]
+    file, error = paths.report(), summary["errors"][0]
     alarm = f"newest run {summary['status'].replace('_', ' ')}: {error['code']} {error['message']}"
     if file.exists():
         with suppress(Exception):

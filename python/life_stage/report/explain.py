@@ -5,7 +5,6 @@
 
 import html
 import math
-import os
 import sys
 from pathlib import Path
 
@@ -221,24 +220,15 @@ def write(warehouse: Path, report: Path, user: str) -> Path:
         parts["Actions"] = tab("Actions", "", [shown(ACTIONS)])
     # Erasure finds the user by these words.
     header = f'<p class="facts">User {html.escape(user)}, as of the newest run. Delete this page once it is read.</p>'
-    replace_privately(page_of(report), page("Stages of one user", header, parts))
+    paths.write_whole(page_of(report), page("Stages of one user", header, parts), mode=0o600)
     return page_of(report)
-
-
-def replace_privately(file: Path, text: str) -> None:
-    """Replace a file by one that only its owner can read."""
-    unfinished = file.with_name(file.name + ".new")
-    unfinished.unlink(missing_ok=True)
-    with open(unfinished, "w", encoding="utf-8", opener=lambda path, flags: os.open(path, flags, 0o600)) as target:
-        target.write(text)
-    os.replace(unfinished, file)
 
 
 def main(words: list[str]) -> None:
     """Write the page about the user of the only word."""
-    warehouse, published = paths.warehouse(), paths.published()
+    warehouse = paths.warehouse()
     try:
-        file = write(warehouse, published.with_name(published.name + ".html"), " ".join(words))
+        file = write(warehouse, paths.report(), " ".join(words))
     except ValueError as error:
         sys.exit(str(error))
     except duckdb.Error as error:

@@ -113,15 +113,9 @@ def change(n_more: int | None, before: date | None) -> str:
     return "no comparison" if n_more is None else f"{n_more:+,} since {before:%B}"
 
 
-def report_file() -> Path:
-    """The report's place, next to LIFE_STAGE_PUBLISHED."""
-    published = paths.published()
-    return published.with_name(published.name + ".html")
-
-
 def main() -> None:
     """Write the report of LIFE_STAGE_WAREHOUSE next to LIFE_STAGE_PUBLISHED."""
-    warehouse, report = paths.warehouse(), report_file()
+    warehouse, report = paths.warehouse(), paths.report()
     try:
         n_charts = write(warehouse, report, is_simulated(paths.source()))
     except duckdb.Error as error:
