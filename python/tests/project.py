@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -221,11 +222,9 @@ class Shop:
                 connection.execute(f"delete from {table} where {records[table]}")
 
     def frame(self, table: str, where: str = "true") -> pd.DataFrame:
-        """The rows of a table; those of equal content are equal whatever order they were written in."""
+        """The rows of a table, in the order of frame_of."""
         with duckdb.connect(self.warehouse, read_only=True) as connection:
-            rows = connection.execute(f"select * from {table} where {where}").df()
-        doubles = list(rows.select_dtypes("float").columns)
-        return rows.sort_values([c for c in rows.columns if c not in doubles] + doubles, ignore_index=True)
+            return frame_of(connection, table, where)
 
     def tables(self) -> list[str]:
         """The names of the warehouse's tables, without the hashes of what the next run may skip."""
@@ -248,7 +247,10 @@ class Shop:
         """
         sql = "select count(*), sum(hash(t)) from {0} as t"
         lasting = " where '{0}' <> 'model_runs' or to_json(t) ->> 'status' is distinct from 'failed'"
-        kept = {name: self.query((sql + lasting).format(name))[0] for name in self.tables()}
+        names = self.tables()
+        # Over one connection: to open the file takes a tenth of a second.
+        with duckdb.connect(self.warehouse, read_only=True) as connection:
+            kept = {name: connection.execute((sql + lasting).format(name)).fetchone() for name in names}
         kept = {name: found for name, found in kept.items() if name != "model_runs" or found[0]}
         sets = sorted(path for path in self.folder.glob("published.sets/**/*") if path.is_file())
         kept["published"] = (self.published_set(), *(hashlib.sha256(path.read_bytes()).hexdigest() for path in sets))
@@ -333,14 +335,21 @@ def words_of_make(folder: Path, target: str, program: str, user_id: str) -> list
     return json.loads((folder / "words.json").read_text())[1:]
 
 
+def frame_of(connection: duckdb.DuckDBPyConnection, table: str, where: str = "true") -> pd.DataFrame:
+    """The rows of a table; those of equal content are equal whatever order they were written in."""
+    rows = connection.execute(f"select * from {table} where {where}").df()
+    doubles = list(rows.select_dtypes("float").columns)
+    return rows.sort_values([c for c in rows.columns if c not in doubles] + doubles, ignore_index=True)
+
+
 def assert_same(left: Shop, right: Shop, tables: list[str], where: str = "true", ignore: tuple = ("run_id",)) -> None:
     """Assert that tables hold the same rows in both warehouses, doubles to 1e-9."""
-    for table in tables:
-        found, expected = (
-            shop.frame(table, where).drop(columns=list(ignore), errors="ignore") for shop in (left, right)
-        )
-        assert set(found.columns) == set(expected.columns), table
-        pd.testing.assert_frame_equal(
-            found[expected.columns], expected, check_exact=False, rtol=0, atol=1e-9, obj=table
-        )
-        assert len(expected) > 0, f"{table} is empty in both"
+    with ExitStack() as opened:
+        both = [opened.enter_context(duckdb.connect(shop.warehouse, read_only=True)) for shop in (left, right)]
+        for table in tables:
+            found, expected = (frame_of(one, table, where).drop(columns=list(ignore), errors="ignore") for one in both)
+            assert set(found.columns) == set(expected.columns), table
+            pd.testing.assert_frame_equal(
+                found[expected.columns], expected, check_exact=False, rtol=0, atol=1e-9, obj=table
+            )
+            assert len(expected) > 0, f"{table} is empty in both"
