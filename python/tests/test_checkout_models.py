@@ -9,18 +9,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from life_stage_checkout.export import linear_model
 from life_stage_checkout.leaderboard import comparisons, leaderboard
 from life_stage_checkout.linear_model import gram_matrix, positions_of, weights_of
 from life_stage_checkout.nearest import NEAREST, nearest
 from life_stage_checkout.ranker import (
+    FIXED_WEIGHTS,
+    KEYS,
     MODELS,
     ONE_IN,
     TRAINING_ROWS,
     RankerSettings,
+    calibration,
     coefficients,
+    columns_of,
     even,
     fit,
+    n_before,
     order,
 )
 from life_stage_checkout.similar_items import similar_items, similar_new_items
@@ -86,6 +90,7 @@ def examples(n_queries=16_000, seed=1, n_newborn=0):
     rows = pd.DataFrame({"query_id": np.repeat(np.arange(n_queries), 10), "item_no": np.tile(np.arange(10), n_queries)})
     names = ["popular", "popular_in_stage", "habit", "together_cart", "together_history", "alike_cart", "alike_history"]
     names += ["linear_cart", "linear_history", "stage_lift", "next_stage_lift", "popular_in_stage_rank_score"]
+    names += ["repeat_share", "popularity"]
     rows[names] = rng.random((len(rows), len(names)))
     is_newborn = rows["query_id"] < n_newborn
     odds = -2 + (2 - is_newborn) * rows["habit"] + (1 + is_newborn) * rows["together_cart"]
@@ -113,6 +118,7 @@ def test_the_hybrid_recovers_the_true_weights_from_a_tenth_of_the_negatives():
     assert abs(hybrid["w_popular"]) < 0.3
     read = {model: {name for name in rows if name.startswith("w_") and rows.at[model, name] != 0} for model in MODELS}
     assert read["habit"] == {"w_habit"} and read["together"] == {"w_together_cart"}
+    assert read["gp_topfreq"] == {"w_repeat_share", "w_popularity", "w_habit", "w_popular"}
     assert read["hybrid"] - read["hybrid_without_stage"] == {
         "w_popular_in_stage",
         "w_popular_in_stage_rank_score",
@@ -180,6 +186,90 @@ def test_the_ranking_model_minimises_the_penalised_loss_within_queries(seed):
     assert all(loss(found) < loss(found + sign * step) for step in steps for sign in (1, -1))
 
 
+def noisy_months(months, n_queries=150, n_items=60, n_noise=40, seed=1):
+    """Candidates with log-odds of relevance -5 + 2 habit, and columns of noise, to which a model overfits."""
+    rng, n = np.random.default_rng(seed), n_queries * len(months)
+    rows = pd.DataFrame({"query_id": np.repeat(np.arange(n), n_items), "item_no": np.tile(np.arange(n_items), n)})
+    names = ["popular", "popular_in_stage", "habit", "together_cart", "alike_cart", "linear_cart"]
+    names += ["repeat_share", "popularity"]
+    names += [f"noise_{number}" for number in range(n_noise)]
+    rows = rows.join(pd.DataFrame(rng.random((len(rows), len(names))) + 0.01, columns=names))
+    is_relevant = rng.random(len(rows)) < 1 / (1 + np.exp(5 - 2 * rows["habit"]))
+    month = np.repeat([pd.Timestamp(month) for month in months], n_queries * n_items)
+    facts = {"month": month, "is_relevant": is_relevant.astype(int), "habit_rank_score": rows["habit"] ** 2}
+    return rows.assign(**facts, kind="cart", stage="infant")
+
+
+def test_probabilities_of_the_first_items_are_those_of_the_next_month():
+    """Two training months; the third one is predicted, with all its items."""
+    whole = noisy_months(["2017-01-01", "2017-02-01", *["2017-03-01"] * 8])
+    before, after = whole[whole["month"] < "2017-03-01"], whole[whole["month"] == "2017-03-01"]
+    found, one_month = trained(before), trained(before[before["month"] == "2017-02-01"])
+    ratios = {}
+    for name, rows in (("calibrated", found), ("one month", one_month)):
+        weights = rows.loc["hybrid"].filter(like="w_").astype(float)
+        odds = rows.at["hybrid", "intercept"] + after[[column[2:] for column in weights.index]] @ weights.to_numpy()
+        first = after.assign(odds=odds).sort_values("odds", ascending=False).groupby("query_id").head(10)
+        ratios[name] = (1 / (1 + np.exp(-first["odds"]))).mean() / first["is_relevant"].mean()
+    assert ratios["one month"] > 1.3, "a single month is not calibrated"
+    assert ratios["calibrated"] == pytest.approx(1, abs=0.1)
+
+
+def test_calibration_keeps_the_order_and_uses_models_of_the_other_month():
+    frame = noisy_months(["2017-01-01", "2017-02-01"]).query(TRAINING_ROWS)
+    rows, setting = trained(frame), RankerSettings(OPTIONS["penalty"], OPTIONS["most_counted"])
+    names = [name for name in frame if name not in KEYS]
+    is_early = (frame["month"] == "2017-01-01").to_numpy()
+    for model in MODELS:
+        used = columns_of(model, "cart", names)
+        fixed = FIXED_WEIGHTS.get(model)
+        intercept, weights = fit(frame, used, setting, fixed=fixed)
+        held_out = np.empty(len(frame))
+        for part in (is_early, ~is_early):
+            constant, factors = fit(frame[~part], used, setting, fixed=fixed)
+            held_out[part] = constant + frame.loc[part, used] @ [factors[name] for name in used]
+        offset, slope = calibration(held_out, frame["is_relevant"].to_numpy(), frame["query_id"].to_numpy())
+        wanted = [max(slope * weights[name], 1e-6 if len(used) == 1 else -np.inf) for name in used]
+        assert list(rows.loc[model, [f"w_{name}" for name in used]]) == pytest.approx(wanted, rel=1e-4) and slope > 0
+        assert rows.at[model, "intercept"] == pytest.approx(offset + slope * intercept, rel=1e-4)
+
+
+def test_the_estimated_number_of_items_before_is_that_of_all_items():
+    """Queries of 150 irrelevant items with their own mean and spread; a tenth of them is sampled."""
+    rng = np.random.default_rng(1)
+    irrelevant = np.sort(rng.normal(rng.normal(0, 3, (400, 1)), rng.uniform(0.5, 2, (400, 1)), (400, 150)))[:, ::-1]
+    relevant = irrelevant[:, [5, 30]] + 1e-9
+    is_sampled = rng.random(irrelevant.shape) < 1 / ONE_IN
+    rows = [(query, odds, 1, n) for query in range(400) for odds, n in zip(relevant[query], (5, 30), strict=True)]
+    rows += [(query, irrelevant[query, n], 0, n) for query, n in np.argwhere(is_sampled)]
+    query, odds, is_relevant, n = np.array(sorted(rows)).T
+    found = n_before(odds, is_relevant, query)
+    for wanted in (5, 30):
+        assert found[(is_relevant == 1) & (n == wanted)].mean() == pytest.approx(wanted, rel=0.25)
+    assert ((found < 10) == (n < 10)).mean() > 0.9
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10_000), is_reversed=st.booleans())
+def test_calibration_minimises_the_log_loss_of_the_first_items_with_a_positive_slope(seed, is_reversed):
+    rng = np.random.default_rng(seed)
+    query, odds = np.repeat(np.arange(1_000), 10), rng.normal(-2, 1, 10_000)
+    truth = -3 - odds if is_reversed else 1 + 2 * odds
+    is_relevant = (rng.random(10_000) < 1 / (1 + np.exp(-truth))).astype(int)
+    is_first = n_before(odds, is_relevant, query) < 10
+
+    def loss(offset, slope):
+        probability = 1 / (1 + np.exp(-offset - slope * odds))
+        each = np.where(is_relevant == 1, -np.log(probability), -ONE_IN * np.log(1 - probability))
+        return each[is_first].sum()
+
+    offset, slope = calibration(odds, is_relevant, query)
+    assert slope == 0.1 if is_reversed else slope > 0.1
+    for step in (0.02, -0.02):
+        assert loss(offset, slope) < loss(offset + step, slope)
+        assert slope + step < 0.1 or loss(offset, slope) < loss(offset, slope + step)
+
+
 def query_scores(gain=0.05, n_users=300):
     rng = np.random.default_rng(1)
     base = pd.DataFrame({"query_id": range(n_users * 2), "user_id": np.repeat(np.arange(n_users), 2).astype(str)})
@@ -191,12 +281,15 @@ def query_scores(gain=0.05, n_users=300):
         tenure="new",
         has_relevant_items=1,
     )
-    base = base.assign(n_new_relevant=0, n_new_hits_at_20=0, n_shown=10, n_ranks=10, squared_error=1.0)
+    base = base.assign(
+        n_new_relevant=0, n_new_hits_at_20=0, has_next_needs=1, n_shown=10, n_ranks=10, squared_error=1.0
+    )
     base = base.assign(excess_probability=0.1)
     luck = rng.random(len(base)) * 0.5
     frames = []
     for model, value in {"habit": luck, "hybrid": luck + gain + rng.normal(0, 0.05, len(base))}.items():
-        figures = dict.fromkeys(["recall_at_10", "recall_at_20", "precision_at_10", "ndcg_at_10", "auc"], value)
+        names = ["recall_at_10", "recall_at_20", "precision_at_10", "ndcg_at_10", "auc"]
+        figures = dict.fromkeys([*names, "type_recall_at_10", "next_need_recall_at_10"], value)
         frames.append(base.assign(model=model, **figures))
     return pd.concat(frames, ignore_index=True)
 
@@ -214,20 +307,19 @@ def test_paired_bootstrap_differences_are_less_uncertain_than_each_model():
     pair = pairs.set_index(["metric", "model", "other_model"]).loc[("recall_at_10", "hybrid", "habit")]
     assert pair["lowest"] < 0.05 < pair["highest"]
     assert pair["highest"] - pair["lowest"] < (found["highest"] - found["lowest"]) / 2
-    of_lists, of_ranks = {"recall_at_10", "recall_at_20", "map_at_10", "ndcg_at_10", "auc"}, {"exposure", "rmse"}
+    of_lists, of_ranks = (
+        {
+            "type_recall_at_10",
+            "next_need_recall_at_10",
+            "recall_at_10",
+            "recall_at_20",
+            "map_at_10",
+            "ndcg_at_10",
+            "auc",
+        },
+        {"exposure", "rmse"},
+    )
     assert set(board["metric"]) == of_lists | of_ranks | {"calibration_gap"}
-
-
-@settings(max_examples=10, deadline=None)
-@given(seed=st.integers(0, 10_000))
-def test_the_exported_model_predicts_the_probabilities_of_its_weights(seed):
-    pytest.importorskip("onnx", reason="needs the extra onnx")
-    onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
-    rng = np.random.default_rng(seed)
-    weights, columns = rng.normal(0, 3, 40), rng.normal(0, 5, (50, 40))
-    session = onnxruntime.InferenceSession(linear_model(list(weights), -2.5), providers=["CPUExecutionProvider"])
-    (found,) = session.run(None, {"columns": columns})
-    np.testing.assert_allclose(found, 1 / (1 + np.exp(2.5 - columns @ weights)), atol=1e-5)
 
 
 def baskets_of_pairs(n_users=300, n_items=20, seed=1):
