@@ -15,6 +15,7 @@
         "novel_history",
         "type_cart",
         "type_history",
+        "type_need",
     ] %}
     {% do return(generators + ["deep"] if setting("checkout_deep") else generators) %}
 {% endmacro %}

@@ -15,6 +15,8 @@ SEED = 1
 METRICS = {
     "recall_at_10": ("recall_at_10", "has_relevant_items"),
     "recall_at_20": ("recall_at_20", "has_relevant_items"),
+    "type_recall_at_10": ("type_recall_at_10", "has_relevant_items"),
+    "next_need_recall_at_10": ("next_need_recall_at_10", "has_next_needs"),
     "map_at_10": ("precision_at_10", "has_relevant_items"),
     "ndcg_at_10": ("ndcg_at_10", "has_relevant_items"),
     "auc": ("auc", "has_relevant_items"),
@@ -23,7 +25,7 @@ METRICS = {
     "exposure": ("n_shown", "n_ranks"),
     "calibration_gap": ("excess_probability", "n_shown"),
 }
-COMPARED = ("recall_at_10", "map_at_10", "ndcg_at_10", "auc")
+COMPARED = ("recall_at_10", "type_recall_at_10", "next_need_recall_at_10", "map_at_10", "ndcg_at_10", "auc")
 GROUPS = ["kind", "period", "segment", "metric", "model"]
 KEYS = [(name, pa.string()) for name in GROUPS]
 INTERVAL = [("lowest", pa.float64()), ("highest", pa.float64())]

@@ -57,7 +57,7 @@ with
     ),
     -- The best items of sixty types score at least as much as that of the last one, so that fifty are left without the
     -- cart.
-    {% for context in ["cart", "history"] %}
+    {% for context in ["cart", "history", "need"] %}
         types_of_{{ context }} as (
             select
                 *,
@@ -84,12 +84,13 @@ with
                         on scores.month = best_items.month
                         and scores.type_no = best_items.type_no
                         and best_items.rank_in_type = 1
+                    where scores.{{ context }}_share > 0
                 ) as ranked_types
             where type_rank <= 60
         ),
     {% endfor %}
     by_type as (
-        {% for context in ["cart", "history"] %}
+        {% for context in ["cart", "history", "need"] %}
             select
                 types.month,
                 types.query_id,

@@ -36,10 +36,12 @@ with
     types as (
         select
             catalogue.type_no,
+            catalogue.leaf_no,
             coalesce(counts.n_seen, 0) as n_seen,
             coalesce(pairs.n_pairs, 0) as n_pairs
             {% for name in names %}, coalesce(counts.n_{{ name }}, 0.0) as n_{{ name }} {% endfor %}
-        from (select distinct type_no from {{ ref("checkout_catalogue") }}) as catalogue
+        from
+            (select type_no, min(leaf_no) as leaf_no from {{ ref("checkout_catalogue") }} group by type_no) as catalogue
         left join counts on catalogue.type_no = counts.type_no
         left join pairs on catalogue.type_no = pairs.type_no
     ),
@@ -47,6 +49,7 @@ with
 select
     {{ this_month() }} as month,
     type_no,
+    leaf_no,
     share,
     20.0 / (n_pairs + 20) as prior_weight
     {% for name in names %}

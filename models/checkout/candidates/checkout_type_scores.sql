@@ -1,5 +1,6 @@
 -- Probability of each product type in a query, one row per query and type: given the types of the cart, and given those
--- the shopper has looked at. What is seen in visits with these types is shrunk to the overall shares.
+-- the shopper has looked at. What is seen in visits with these types is shrunk to the overall shares. A next need is
+-- a type of a leaf category that the shopper has never looked at.
 {{ config(materialized="monthly", meta={"months": "checkout_months_closed", "reads": {}}) }}
 -- depends on: {{ ref("checkout_months") }}
 {% set n_prior = 4 %}
@@ -48,22 +49,28 @@ with
             on neighbours.month = {{ this_month() }}
             and known.type_no = neighbours.type_no
         group by known.query_id, neighbours.other_type_no
+    ),
+    scores as (
+        select
+            totals.query_id,
+            types.type_no,
+            case
+                when totals.cart_weight > 0
+                then
+                    (coalesce(seen_together.cart_score, 0.0) + totals.cart_prior_weight * types.share)
+                    / totals.cart_weight
+                else types.share
+            end as cart_share,
+            (coalesce(seen_together.history_score, 0.0) + (totals.history_prior_weight + {{ n_prior }}) * types.share)
+            / (totals.history_weight + {{ n_prior }}) as history_share,
+            (coalesce(known.browsed, 0.0) + {{ n_prior }} * types.share)
+            / (totals.history_weight + {{ n_prior }}) as browsed_share,
+            coalesce(known.in_cart, 0) > 0 as is_in_cart,
+            count(known.type_no) over (partition by totals.query_id, types.leaf_no) = 0 as is_next_need
+        from totals
+        cross join types
+        left join seen_together on totals.query_id = seen_together.query_id and types.type_no = seen_together.type_no
+        left join known on totals.query_id = known.query_id and types.type_no = known.type_no
     )
-select
-    totals.query_id,
-    {{ this_month() }} as month,
-    types.type_no,
-    case
-        when totals.cart_weight > 0
-        then (coalesce(seen_together.cart_score, 0.0) + totals.cart_prior_weight * types.share) / totals.cart_weight
-        else types.share
-    end as cart_share,
-    (coalesce(seen_together.history_score, 0.0) + (totals.history_prior_weight + {{ n_prior }}) * types.share)
-    / (totals.history_weight + {{ n_prior }}) as history_share,
-    (coalesce(known.browsed, 0.0) + {{ n_prior }} * types.share)
-    / (totals.history_weight + {{ n_prior }}) as browsed_share,
-    coalesce(known.in_cart, 0) > 0 as is_in_cart
-from totals
-cross join types
-left join seen_together on totals.query_id = seen_together.query_id and types.type_no = seen_together.type_no
-left join known on totals.query_id = known.query_id and types.type_no = known.type_no
+select *, {{ this_month() }} as month, case when is_next_need then history_share else 0.0 end as need_share
+from scores

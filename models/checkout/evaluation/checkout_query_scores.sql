@@ -48,6 +48,37 @@ with
         where items.is_new and queries.month = {{ this_month() }}
         group by queries.query_id
     ),
+    relevant_types as (
+        select queries.query_id, scores.type_no, scores.is_next_need
+        from {{ ref("checkout_queries") }} as queries
+        inner join {{ ref("checkout_relevant_items") }} as relevant_items on queries.query_id = relevant_items.query_id
+        inner join {{ ref("checkout_catalogue") }} as catalogue on relevant_items.item_no = catalogue.item_no
+        inner join
+            {{ ref("checkout_type_scores") }} as scores
+            on scores.month = {{ this_month() }}
+            and queries.query_id = scores.query_id
+            and catalogue.type_no = scores.type_no
+        where queries.month = {{ this_month() }}
+        group by queries.query_id, scores.type_no, scores.is_next_need
+    ),
+    type_totals as (
+        select query_id, count(*) as n_types, count(case when is_next_need then 1 end) as n_needs
+        from relevant_types
+        group by query_id
+    ),
+    types_found as (
+        select
+            hits.model,
+            hits.query_id,
+            count(distinct relevant_types.type_no) as n_types_found,
+            count(distinct case when relevant_types.is_next_need then relevant_types.type_no end) as n_needs_found
+        from hits
+        inner join {{ ref("checkout_catalogue") }} as catalogue on hits.item_no = catalogue.item_no
+        inner join
+            relevant_types on hits.query_id = relevant_types.query_id and catalogue.type_no = relevant_types.type_no
+        where hits.rank <= 10
+        group by hits.model, hits.query_id
+    ),
     ideals as (
         select n, sum({{ exact("1 / log2(n + 1)") }}) over (order by n) as ideal
         from ({{ every_integer(1, 10) }}) as numbers
@@ -62,7 +93,11 @@ with
             - queries.n_relevant as n_wrong,
             ideals.ideal,
             coalesce(new_relevant_items.n_new_relevant, 0) as n_new_relevant,
-            coalesce(score_sums.n_ranked, 0) as n_ranked
+            coalesce(score_sums.n_ranked, 0) as n_ranked,
+            type_totals.n_types,
+            coalesce(type_totals.n_needs, 0) as n_needs,
+            coalesce(types_found.n_types_found, 0) as n_types_found,
+            coalesce(types_found.n_needs_found, 0) as n_needs_found
             {% for name in sums %}, coalesce(score_sums.{{ name }}, 0) as {{ name }} {% endfor %}
         from {{ ref("checkout_queries") }} as queries
         inner join models on queries.kind = models.kind
@@ -71,6 +106,8 @@ with
         left join new_relevant_items on queries.query_id = new_relevant_items.query_id
         left join ideals on least(queries.n_relevant, 10) = ideals.n
         left join score_sums on models.model = score_sums.model and queries.query_id = score_sums.query_id
+        left join type_totals on queries.query_id = type_totals.query_id
+        left join types_found on models.model = types_found.model and queries.query_id = types_found.query_id
         where queries.month = {{ this_month() }}
     )
 select
@@ -87,6 +124,7 @@ select
         when tenure_days is null then 'new' when tenure_days < 180 then 'below 180 days' else '180 days or more'
     end as tenure,
     case when n_relevant > 0 then 1 else 0 end as has_relevant_items,
+    case when n_needs > 0 then 1 else 0 end as has_next_needs,
     n_new_relevant,
     n_new_hits_at_20,
     n_shown,
@@ -95,6 +133,8 @@ select
     excess_probability,
     coalesce(n_hits_at_10 * 1.0 / nullif(n_relevant, 0), 0.0) as recall_at_10,
     coalesce(n_hits_at_20 * 1.0 / nullif(n_relevant, 0), 0.0) as recall_at_20,
+    coalesce(n_types_found * 1.0 / n_types, 0.0) as type_recall_at_10,
+    coalesce(n_needs_found * 1.0 / nullif(n_needs, 0), 0.0) as next_need_recall_at_10,
     coalesce(precisions / nullif(least(n_relevant, 10), 0), 0.0) as precision_at_10,
     coalesce(dcg / ideal, 0.0) as ndcg_at_10,
     -- Share of correctly ordered pairs of a relevant and another item; unranked items are tied at the end.

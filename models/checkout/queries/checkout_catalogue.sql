@@ -57,6 +57,7 @@ select
     is_available,
     product_type,
     cast(dense_rank() over (order by coalesce(product_type, '')) as integer) as type_no,
+    cast(dense_rank() over (order by coalesce(leaf_category, '')) as integer) as leaf_no,
     lower(words) as words
 from typed
 where exists (select 1 from {{ ref("checkout_months") }})

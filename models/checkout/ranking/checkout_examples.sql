@@ -54,6 +54,7 @@ select
     ln(1 + queries.n_baskets) as frequency,
     coalesce(ln(1 + users.recency_days), 0.0) as recency,
     items.is_new,
+    type_scores.is_next_need,
     case when relevant_items.item_no is null then 0 else 1 end as is_relevant
 from candidates
 inner join

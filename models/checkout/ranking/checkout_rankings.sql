@@ -7,10 +7,12 @@ with
     scored as (
         select
             coefficients.model,
+            examples.kind,
             examples.query_id,
             examples.item_no,
             examples.is_relevant,
             examples.is_new,
+            examples.is_next_need,
             {{ exact(log_odds("coefficients", "examples")) }} as log_odds
         from {{ ref("checkout_examples") }} as examples
         inner join
@@ -24,10 +26,14 @@ with
             *,
             row_number() over (partition by model, query_id order by log_odds desc, item_no) as model_rank,
             row_number() over (partition by model, query_id, is_new order by log_odds desc, item_no) as rank_among_new,
+            row_number() over (
+                partition by model, query_id, is_next_need order by log_odds desc, item_no
+            ) as rank_among_needs,
             count(*) over (partition by model, query_id) as n_ranked
         from scored
     ),
-    -- The last of the twenty ranks are reserved for the best items without a purchase.
+    -- The last of the twenty ranks are reserved for the best items without a purchase. The tenth of an empty cart is
+    -- for the best item of a leaf category that the shopper has never looked at.
     ranked as (
         select
             *,
@@ -35,6 +41,8 @@ with
                 partition by model, query_id
                 order by
                     case
+                        when is_next_need and rank_among_needs = 1 and kind = 'user' and model like 'hybrid%'
+                        then least(model_rank, 9.5)
                         when is_new and rank_among_new <= {{ n_new }}
                         then least(model_rank, {{ 20 - n_new }} + rank_among_new / {{ n_new + 1.0 }})
                         else model_rank
