@@ -43,7 +43,9 @@
     {% for parent in parents if not parent.config.meta.grows %}
         {% if parent.resource_type == "seed" %} {% do parts.append(parent.checksum.checksum) %}
         {% elif parent.config.materialized == "incremental" %}
-            {% do parts.append(contents_of(adapter.quote(parent.schema) ~ "." ~ adapter.quote(parent.alias))) %}
+            {# Missing where a run leaves its folder out. #}
+            {% set relation = adapter.get_relation(parent.database, parent.schema, parent.alias) %}
+            {% do parts.append(contents_of(relation) if relation else none) %}
         {% else %} {% do parts.append(known.get(parent.name)) %}
         {% endif %}
     {% endfor %}

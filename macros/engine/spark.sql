@@ -135,10 +135,13 @@
 {% endmacro %}
 
 {% macro spark__alter_column_comment(relation, column_dict) %}
-    {# Sets the comments of columns, because dbt-spark does not for Parquet. #}
+    {# Sets the comments of columns, because dbt-spark does not for Parquet. Spark refuses one on a partition column. #}
+    {% set is_partitioned = "monthly" in model.config.materialized and spark_partitions(relation) %}
     {% for name, column in column_dict.items() if relation.type == "table" and column.description %}
-        {% set comment = quoted([column.description]) %}
-        {% do run_query("alter table " ~ relation ~ " alter column " ~ name ~ " comment " ~ comment) %}
+        {% if name != "month" or not is_partitioned %}
+            {% set comment = quoted([column.description]) %}
+            {% do run_query("alter table " ~ relation ~ " alter column " ~ name ~ " comment " ~ comment) %}
+        {% endif %}
     {% endfor %}
 {% endmacro %}
 

@@ -46,7 +46,7 @@ with
                 or max(case when is_suppressed then 1 else 0 end) over (partition by month, {{ within }}) = 1
                 and (
                     row_number() over in_turn <= 2
-                    or sum(n_users) over in_turn - n_users < {{ setting("marts_min_cell_users") }}
+                    or (sum(n_users) over in_turn) - n_users < {{ setting("marts_min_cell_users") }}
                 ) as is_suppressed
             from suppression_{{ loop.index0 }}
             window
