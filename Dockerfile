@@ -4,8 +4,8 @@ FROM python:3.13.7-slim-trixie
 
 ENV DO_NOT_TRACK=1 PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /opt/life_stage
-COPY requirements.lock ./
-RUN python -m pip install --no-cache-dir --require-hashes -r requirements.lock
+COPY requirements-serve.lock ./
+RUN python -m pip install --no-cache-dir --require-hashes -r requirements-serve.lock
 
 COPY pyproject.toml LICENSE dbt_project.yml profiles.yml selectors.yml ./
 COPY python python

@@ -11,7 +11,7 @@ SQL = models macros tests bench/cases
 export DO_NOT_TRACK = 1
 export DBT_SEND_ANONYMOUS_USAGE_STATS = false
 
-.PHONY: help demo build doctor sample-rows erase explain docs feature stages backup restore pseudonyms sbom test test-slow test-spark bench bench-checkout experiment ablation reliability errors pytest lint format lock clean usable-python
+.PHONY: help demo build doctor sample-rows erase explain serve docs feature stages backup restore pseudonyms sbom test test-slow test-spark bench bench-checkout experiment ablation reliability errors pytest lint format lock clean usable-python
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -43,6 +43,10 @@ docs: $(VENV)/runtime ## write published_docs.html: all models, columns and depe
 feature: $(VENV)/runtime ## start a feature group: make feature NAME=evening_hours
 	@$(BIN)/python -m life_stage.commands.new_feature $(NAME)
 
+serve: $(VENV)/runtime ## answer POST /recommendations on this machine's port 8000, from the published set
+	@$(PIP_INSTALL) --require-hashes -r requirements-serve.lock
+	@exec $(BIN)/life-stage serve
+
 backup: $(VENV)/runtime ## save the warehouse to warehouse/backups
 	@$(BIN)/life-stage backup
 
@@ -65,9 +69,11 @@ test: lint pytest ## run lint and tests, as in CI
 test-slow: $(VENV)/dev ## run slow tests, dashboard, metrics, notebook; then all tests on other Pythons and DuckDB 1.5
 	$(BIN)/pytest -n 2 --dist worksteal -m slow
 	$(MAKE) .venv-metrics/dev VENV=.venv-metrics
-	.venv-metrics/bin/python -m pip install --quiet -e '.[metrics,notebook,onnx,deep,tuning]'
+	.venv-metrics/bin/python -m pip install --quiet -e '.[metrics,notebook,deep,tuning]'
 	.venv-metrics/bin/pytest python/tests/test_metrics.py python/tests/test_documents.py python/tests/test_checkout_models.py
 	.venv-metrics/bin/pytest -m slow python/tests/test_checkout.py -k network
+	.venv-metrics/bin/python -m pip install --quiet 'schemathesis>=4,<5'
+	.venv-metrics/bin/pytest -m slow python/tests/test_service.py
 	@for python in python3.11 python3.12 python3.13; do \
 	  case "$$($(BIN)/python -V)" in "Python $${python#python}".*) continue ;; esac; \
 	  if $$python -c '' 2>/dev/null; then $(MAKE) pytest PYTHON=$$python VENV=.venv-$${python#python} || exit 1; \
@@ -133,7 +139,8 @@ lock: usable-python ## pin the dependencies; valid pins stay
 	test -x .venv-lock/bin/uv || "$(PYTHON)" -m venv .venv-lock
 	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.13,<0.14'
 	$(UV_COMPILE) pyproject.toml --group build -o requirements.lock
-	$(UV_COMPILE) --group dev -c requirements.lock -o requirements-dev.lock
+	$(UV_COMPILE) pyproject.toml --group build --extra serve -c requirements.lock -o requirements-serve.lock
+	$(UV_COMPILE) --group dev -c requirements-serve.lock -o requirements-dev.lock
 	$(UV_COMPILE) dashboards/requirements.in -o dashboards/requirements.lock
 
 clean: ## remove environments, demo data and caches, but no warehouse or published marts
@@ -154,8 +161,8 @@ $(VENV)/runtime: requirements.lock pyproject.toml
 	@$(PIP_INSTALL) --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(VENV)/dev: requirements-dev.lock $(VENV)/runtime
-	@$(PIP_INSTALL) --require-hashes -r requirements-dev.lock
+$(VENV)/dev: requirements-serve.lock requirements-dev.lock $(VENV)/runtime
+	@$(PIP_INSTALL) --require-hashes -r requirements-serve.lock -r requirements-dev.lock
 	@touch $@
 
 usable-python:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 SOURCE, WAREHOUSE, PUBLISHED = "data/demo", "warehouse/life_stage.duckdb", "published"  # the defaults
 FORMATS = (".parquet", ".csv", ".csv.gz")
+SERVING = "serving/"  # folder in a set of the tables that life-stage serve reads
 MAX_LINKS = 40  # from link to link, as in Linux
 
 
@@ -174,5 +175,6 @@ def read_manifest(link: Path) -> dict | None:
 
 
 def mart_paths(manifest: dict) -> dict[str, str]:
-    """{mart: its Parquet file in the set, or the pattern of its files by month}."""
-    return {n: f"{n}.parquet" if n in manifest["files"] else f"{n}/*.parquet" for n in manifest["columns"]}
+    """{mart: its Parquet file in the set, or the pattern of its files by month}, without the tables of the service."""
+    marts = [name for name in manifest["columns"] if not name.startswith(SERVING)]
+    return {n: f"{n}.parquet" if n in manifest["files"] else f"{n}/*.parquet" for n in marts}

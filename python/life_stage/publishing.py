@@ -3,6 +3,8 @@
 Readers see a complete old or new set, never the working database. `published` is a link to the newest set in
 `published.sets`; the previous set stays until the next publication, for readers that have it open. Sets share unchanged
 files by hard links, so a published file is never written to. Only files that the manifest of a set names are deleted.
+Tables of `life-stage serve` are in the folder `serving`, which only its owner may read. They are no marts: they have
+neither views nor a place in the dictionary.
 """
 
 import csv
@@ -19,7 +21,8 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from life_stage.paths import is_link_to_set, mart_paths, published, read_manifest, sets_of
+from life_stage.engine.pseudonyms import key_mark, key_of
+from life_stage.paths import SERVING, is_link_to_set, mart_paths, published, read_manifest, sets_of
 from life_stage.spark import on_spark
 
 VIEW_FILE, MANIFEST = "life_stage.duckdb", "manifest.json"
@@ -38,6 +41,8 @@ KEYS = (
     "rank",
     "event_no",
     "started_at",
+    "item_no",
+    "type_no",
 )
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 SCHEMA = pa.schema(
@@ -58,8 +63,8 @@ Descriptions = dict[str, dict[str, str]]
 def publish(marts: Marts, options: dict[str, str], descriptions: Descriptions | None = None) -> pa.Table:
     """Publish the marts if they differ from the published ones; returns one row per published file (SCHEMA).
 
-    options: `published` (the link's path); descriptions: from descriptions_of. An empty user_stages replaces nothing:
-    there is no model. Raises as refuse_foreign.
+    options: `published` (the link's path); descriptions: from descriptions_of. An empty user_stages, which means that
+    there is no model, replaces no stages; without any, the checkout alone is published. Raises as refuse_foreign.
     """
     link = published(options["published"])
     refuse_foreign(link)
@@ -70,8 +75,9 @@ def publish(marts: Marts, options: dict[str, str], descriptions: Descriptions | 
     }
     files, contents = split_into_files(marts)
     target = {"columns": columns, "descriptions": descriptions or {}, "contents": contents}
+    target["id_key"] = key_mark(key_of(os.environ))
     manifest = read_manifest(link)
-    if marts["user_stages"].limit(1).fetchall() and not is_published(link, manifest, target):
+    if is_complete(marts, manifest) and not is_published(link, manifest, target):
         runs = marts[RUN_LOG].filter("status = 'succeeded'").order("started_at desc, run_id")
         ((run_id,),) = runs.limit(1).project("run_id").fetchall()
         manifest = write_set(files, link, {"run_id": run_id, **target}, manifest)
@@ -84,6 +90,15 @@ def publish(marts: Marts, options: dict[str, str], descriptions: Descriptions | 
         for file, facts in manifest["files"].items()
     ]
     return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+def is_complete(marts: Marts, manifest: dict | None) -> bool:
+    """False if stages are missing that were published before, or if there is neither a stage nor a recommendation."""
+    if marts["user_stages"].limit(1).fetchall():
+        return True
+    had_stages = manifest is not None and manifest["files"]["user_stages"]["n_rows"] > 0
+    recommended = marts.get("checkout_recommendations")
+    return not had_stages and recommended is not None and bool(recommended.limit(1).fetchall())
 
 
 def tables_of(session: duckdb.DuckDBPyConnection | on_spark.Session) -> set[str]:
@@ -119,12 +134,15 @@ def refuse_foreign(link: Path, outcome: str = "nothing was published") -> None:
 def split_into_files(marts: Marts) -> tuple[Marts, dict[str, str]]:
     """Rows and content hash of each Parquet file, by its path without suffix; the run log has no hash.
 
-    A mart named `_months` is a folder with a file per month, `YYYY-MM`.
+    A mart named `_months` is a folder with a file per month, `YYYY-MM`; without rows it has the file `none`.
     """
     files, contents = {}, {}
     for name, mart in marts.items():
-        if name.endswith("_months"):
-            for month, content in mart.aggregate(f"month, {hash_sql(mart)}", "month").order("month").fetchall():
+        if name.endswith("_months") and not name.startswith(SERVING):
+            months = mart.aggregate(f"month, {hash_sql(mart)}", "month").order("month").fetchall()
+            if not months:  # there are no stages
+                files[f"{name}/none"], contents[f"{name}/none"] = mart, content_hash(mart)
+            for month, content in months:
                 file = f"{name}/{month:%Y-%m}"
                 files[file], contents[file] = mart.filter(f"month = '{month}'"), content
         else:
@@ -214,7 +232,7 @@ def fill_set(files: Marts, folder: Path, facts: dict, link: Path, previous: dict
     for name, rows in files.items():
         ordered = rows.order(ordering(rows.columns))
         path = folder / f"{name}.parquet"
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(exist_ok=True, mode=0o700 if name.startswith(SERVING) else 0o777)
         if name in unchanged and link_intact(link / f"{name}.parquet", path, previous["files"][name]["sha256"]):
             written[name] = previous["files"][name]
         else:
@@ -268,6 +286,7 @@ def dictionary(columns: dict[str, list[str]], descriptions: Descriptions) -> lis
     return [
         (mart, *column.split(" ", 1), descriptions.get(mart, {}).get(column.split(" ", 1)[0], ""))
         for mart, mart_columns in columns.items()
+        if not mart.startswith(SERVING)
         for column in mart_columns
     ]
 

@@ -3,9 +3,9 @@
 Items are indices into the catalogue. Candidate generators and their sizes are those of checkout_candidates.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property
 from itertools import pairwise
@@ -76,6 +76,10 @@ class Shoppers:
         types, scores = (part[self.browsed_starts[number] : self.browsed_starts[number + 1]] for part in self.browsed)
         return Shopper(habits, (types, scores), stages, int(self.n_baskets[number]), float(self.recency[number]))
 
+    def knows(self, user: str) -> bool:
+        """True if the user has features."""
+        return user in self._positions
+
     def named(self, user: str | None) -> Shopper:
         """The user's features; those of a cold-start user for an unknown id."""
         position = self._positions.get(user)
@@ -97,7 +101,7 @@ class ProductTypes:
     def __init__(
         self, types: Columns, neighbours: Columns, items: Columns, stages: list[str], is_available: np.ndarray
     ):
-        self.share, self.prior_weight = types["share"], types["prior_weight"]
+        self.share, self.prior_weight, self.leaf = types["share"], types["prior_weight"], types["leaf_no"]
         self.shares = np.column_stack([types[name] for name in [*stages, "share"]])
         self.next_shares = of_next_stage(self.shares)
         self.neighbours = neighbours_of(neighbours, len(self.share), "type_no")
@@ -108,13 +112,21 @@ class ProductTypes:
         self.items = [order[a:b][:N_OF_TYPES] for a, b in pairwise(starts)]
         self.largest_share = np.array([self.share_of_type[of[0]] if len(of) else 0.0 for of in self.items])
 
-    def candidates(self, shares: np.ndarray) -> Scores:
-        """Items of the types with the largest shares, with the share of each item."""
+    def next_needs(self, browsed: np.ndarray, in_cart: np.ndarray) -> np.ndarray:
+        """True for the types of leaf categories of which no type was looked at or put into the cart."""
+        return ~np.isin(self.leaf, self.leaf[np.concatenate([browsed, in_cart])])
+
+    def candidates(self, shares: np.ndarray, items: np.ndarray | None = None) -> Scores:
+        """Items of the types with the largest shares, with the share of each item; of the given items, where given."""
+        if items is not None:
+            items = items[shares[self.of_item[items]] > 0]
+            return items, shares[self.of_item[items]] * self.share_of_type[items]
         largest_scores = shares * self.largest_share
         best = np.lexsort((np.arange(len(shares)), -largest_scores))[:N_OF_TYPES]
         items = np.concatenate([self.items[number] for number in best])
         scores = shares[self.of_item[items]] * self.share_of_type[items]
         is_high = scores >= (largest_scores[best[-1]] if len(best) == N_OF_TYPES else 0)
+        is_high &= scores > 0
         return items[is_high], scores[is_high]
 
 
@@ -140,7 +152,7 @@ class CheckoutIndex:
         self.first_day = date.fromisoformat(month)
         self.weights = weights_of(tables, self.first_day, kind, model)
         catalogue = tables("checkout_catalogue").order("item_no").fetchnumpy()
-        self.item_ids = catalogue["item_id"]
+        self.item_ids, self.leaf_categories = catalogue["item_id"], catalogue["leaf_category"]
         self.position = {item_id: position for position, item_id in enumerate(self.item_ids)}
         settings = read("checkout_months")
         # Items that have left are candidates of the months before alone.
@@ -155,7 +167,7 @@ class CheckoutIndex:
         all_items = np.arange(len(self.share))
         offered = all_items[self.is_available]
         self.popular = largest(offered, self.share[offered])
-        self.popular_in_stages = np.unique([largest(offered, share[offered])[0] for share in self.shares.T])
+        self.popular_in_stages = self.popular_of(offered)
         self.neighbours = {
             name: neighbours_of(read("checkout_neighbours", f"measure = '{name}'"), len(all_items)) for name in MEASURES
         }
@@ -164,6 +176,36 @@ class CheckoutIndex:
         columns = [name.replace("share_", "p_") for name in stages]
         of_users = (rows_of_month(f"checkout_{name}") for name in ("habits", "browsing", "users"))
         self.shoppers = Shoppers(*of_users, columns, month)
+
+    def popular_of(self, items: np.ndarray) -> np.ndarray:
+        """The most popular of the items in any stage."""
+        return np.unique([largest(items, share[items])[0] for share in self.shares.T])
+
+    def positions(self, items: Collection[str]) -> np.ndarray:
+        """The known ones of the items, each once."""
+        return np.unique(np.array([self.position[item] for item in items if item in self.position], int))
+
+    def wanted(
+        self, exclude: Collection[str], among: Collection[str] | None, categories: Collection[str] | None
+    ) -> np.ndarray | None:
+        """True for the available items that are wanted, as in recommend(); None: all."""
+        if not exclude and among is None and categories is None:
+            return None
+        is_wanted = self.is_available.copy()
+        if among is not None:
+            is_wanted &= np.isin(np.arange(len(is_wanted)), self.positions(among))
+        if categories is not None:
+            is_wanted &= np.isin(self.leaf_categories, list(categories))
+        is_wanted[self.positions(exclude)] = False
+        return is_wanted
+
+    def looked_at(self, shopper: Shopper, items: np.ndarray) -> Shopper:
+        """The shopper who has looked at the items too, each of which weighs as much as one of the newest month."""
+        types, counts = np.unique(self.types.of_item[items], return_counts=True)
+        known, strength = shopper.browsed
+        all_types, index = np.unique(np.concatenate([known, types]), return_inverse=True)
+        browsed = all_types, np.bincount(index, np.concatenate([strength, counts]), len(all_types))
+        return replace(shopper, browsed=browsed) if len(items) else shopper
 
     def with_model(self, tables: Callable[[str], duckdb.DuckDBPyRelation], kind: str, model: str) -> "CheckoutIndex":
         """The same index with the weights of another model."""
@@ -187,6 +229,9 @@ def weights_of(
 
 def largest(items: np.ndarray, scores: np.ndarray) -> Scores:
     """The N_CANDIDATES items of the highest scores, highest first; ties in catalogue order."""
+    if len(items) > 10 * N_CANDIDATES:  # sorting all would take most of the time of an answer
+        is_high = scores >= np.partition(scores, -N_CANDIDATES)[-N_CANDIDATES]
+        items, scores = items[is_high], scores[is_high]
     order = np.lexsort((items, -scores))[:N_CANDIDATES]
     return items[order], scores[order]
 

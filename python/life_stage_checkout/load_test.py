@@ -1,12 +1,18 @@
 """Load test of the recommender: latency percentiles of many requests. python -m life_stage_checkout.load_test
 
-The carts are those of the evaluation, in turn. With --log every request is a row of the source table `requests`.
+The carts are those of the evaluation, in turn. They go to a recommender in this process, or with --url to a service.
+With --log every request is a row of the source table `requests`.
 """
 
 import argparse
+import http.client
+import json
+from concurrent.futures import ProcessPoolExecutor
 from itertools import cycle, islice
 from pathlib import Path
 from time import perf_counter
+from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import duckdb
 import numpy as np
@@ -23,21 +29,58 @@ CARTS = """
     where queries.month in (select month from checkout_months where is_evaluated) and queries.kind = 'cart'
     group by queries.query_id, queries.user_id order by queries.query_id
 """
+Cart = tuple[str, list[str]]  # user and items
 
 
-def load_test(warehouse: Path, n_requests: int, log: RequestLog | None = None, model: str | None = None) -> np.ndarray:
-    """Latency of every request in milliseconds. Raises ValueError LS-LOG-002 without an evaluated cart."""
+def carts_of(warehouse: Path, n_requests: int) -> list[Cart]:
+    """The carts of the evaluation, as often as needed. Raises ValueError LS-LOG-002 without one."""
     with duckdb.connect(str(warehouse), read_only=True) as session:
         carts = session.execute(CARTS).fetchall()
     if not carts:
         raise ValueError(f"LS-LOG-002 {warehouse} has no evaluated cart: run the job with var checkout_months above 0")
+    return list(islice(cycle(carts), n_requests))
+
+
+def load_test(warehouse: Path, n_requests: int, log: RequestLog | None = None, model: str | None = None) -> np.ndarray:
+    """Latency of every request in milliseconds. Raises as carts_of."""
+    carts = carts_of(warehouse, n_requests)
     recommender = Recommender.load(warehouse, model=model, log=log)
     milliseconds = []
-    for user, cart in islice(cycle(carts), n_requests):
+    for user, cart in carts:
         start = perf_counter()
         recommender.recommend(cart, user)
         milliseconds.append((perf_counter() - start) * 1000)
     return np.array(milliseconds)
+
+
+def load_test_of_service(url: str, carts: list[Cart], n_connections: int) -> np.ndarray:
+    """Latency of every request in milliseconds, over as many connections at once, each of a process."""
+    with ProcessPoolExecutor(n_connections) as pool:
+        parts = pool.map(ask, [url] * n_connections, [carts[number::n_connections] for number in range(n_connections)])
+        return np.concatenate(list(parts))
+
+
+def ask(url: str, carts: list[Cart]) -> list[float]:
+    """Latencies in milliseconds of the carts, one after the other over one connection."""
+    place, milliseconds = urlsplit(url), []
+    connection = http.client.HTTPConnection(place.hostname, place.port, timeout=30)
+    for user, cart in carts:
+        body = json.dumps({"cart": cart, "user": user})
+        start = perf_counter()
+        connection.request("POST", "/recommendations", body, {"content-type": "application/json"})
+        response = connection.getresponse()
+        answer = response.read()
+        milliseconds.append((perf_counter() - start) * 1000)
+        if response.status != 200:
+            raise ValueError(f"LS-LOG-003 {url} answered with {response.status}, {answer.decode()}: remove its cause")
+    return milliseconds
+
+
+def memory(url: str) -> float:
+    """Resident memory of the service in megabytes, as its metrics tell."""
+    with urlopen(f"{url}/metrics", timeout=30) as response:
+        figures = dict(line.split() for line in response.read().decode().splitlines() if line[:8] == "process_")
+    return float(figures["process_resident_memory_bytes"]) / 1e6
 
 
 def main() -> None:
@@ -46,13 +89,22 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=10_000, help="number of requests (default: 10000)")
     parser.add_argument("--log", type=Path, help="folder of the request log, such as LIFE_STAGE_SOURCE/requests")
     parser.add_argument("--model", help="model of the carts (default: the champion)")
+    parser.add_argument("--url", help="service to ask, such as http://127.0.0.1:8000; under a key, users are unknown")
+    parser.add_argument("--connections", type=int, default=1, help="at once, to the service (default: 1)")
     options = parser.parse_args()
-    if options.requests < 1:
-        parser.error("--requests must be at least 1")
+    if options.requests < 1 or options.connections < 1:
+        parser.error("--requests and --connections must be at least 1")
     log = RequestLog(options.log) if options.log else None
     try:
-        milliseconds = load_test(paths.warehouse(), options.requests, log, options.model)
-    except ValueError as error:
+        if options.url:
+            carts, before = carts_of(paths.warehouse(), options.requests), memory(options.url)
+            start = perf_counter()
+            milliseconds = load_test_of_service(options.url, carts, options.connections)
+            rate = len(milliseconds) / (perf_counter() - start)
+            print(f"{rate:,.0f} answers a second; memory {before:,.0f} MB before, {memory(options.url):,.0f} MB after")
+        else:
+            milliseconds = load_test(paths.warehouse(), options.requests, log, options.model)
+    except (ValueError, OSError) as error:
         raise SystemExit(str(error)) from None
     if log:
         log.flush()

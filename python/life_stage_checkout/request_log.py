@@ -1,12 +1,13 @@
-"""Request log of the recommender, as Parquet files for the monthly job (source table `requests`).
+"""Logs of the recommender, as Parquet files for the monthly job (source tables `requests` and `answers`).
 
-Optional argument of a Recommender. A row has the time, model, latency and item counts, and neither user nor cart, so
-that erasure does not concern it.
+A request has the time, model, latency and item counts, and neither user nor cart, so that erasure does not concern it.
+An answer has its items, and its user only as a pseudonym.
 """
 
 import os
 import threading
 import warnings
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
@@ -14,7 +15,7 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-SCHEMA = pa.schema(
+REQUESTS = pa.schema(
     [
         ("requested_at", pa.timestamp("us", tz="UTC")),
         ("model", pa.string()),
@@ -23,26 +24,39 @@ SCHEMA = pa.schema(
         ("n_shown", pa.int32()),
     ]
 )
+ANSWERS = pa.schema(
+    [
+        ("answer_id", pa.string()),
+        ("answered_at", pa.timestamp("us", tz="UTC")),
+        ("placement", pa.string()),
+        ("user_id", pa.string()),
+        ("model", pa.string()),
+        ("rank", pa.int32()),
+        ("item_id", pa.string()),
+        ("probability", pa.float64()),
+        ("reason", pa.string()),
+    ]
+)
 
 
-class RequestLog:
-    """Thread-safe buffer of requests, written to one file per rows_per_file; as a context manager also at its end."""
+class Log:
+    """Thread-safe buffer of rows, written to one file per rows_per_file; as a context manager also at its end."""
 
-    def __init__(self, folder: Path | str, rows_per_file: int = 1000):
-        self.folder, self.rows_per_file = Path(folder), rows_per_file
-        self.buffer: list[tuple] = []  # as SCHEMA
+    def __init__(self, folder: Path | str, schema: pa.Schema, rows_per_file: int = 1000):
+        self.folder, self.schema, self.rows_per_file = Path(folder), schema, rows_per_file
+        self.buffer: list[tuple] = []
         self.lock = threading.Lock()
 
-    def __enter__(self) -> "RequestLog":
+    def __enter__(self) -> "Log":
         return self
 
     def __exit__(self, *raised: object) -> None:
         self.flush()
 
-    def add(self, model: str, milliseconds: float, n_candidates: int, n_shown: int) -> None:
-        """Log a request at the current time."""
+    def extend(self, rows: Iterable[tuple]) -> None:
+        """Log rows of the schema."""
         with self.lock:
-            self.buffer.append((datetime.now(UTC), model, milliseconds, n_candidates, n_shown))
+            self.buffer.extend(rows)
             is_full = len(self.buffer) >= self.rows_per_file
         if is_full:
             self.flush()
@@ -53,15 +67,26 @@ class RequestLog:
             rows, self.buffer = self.buffer, []
         if not rows:
             return
-        name = f"{rows[0][0]:%Y%m%dT%H%M%S}-{uuid4().hex}.parquet"
+        name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid4().hex}.parquet"
         unfinished = self.folder / f".{name}"  # hidden files are not part of the source
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             columns = [list(column) for column in zip(*rows, strict=True)]
-            pq.write_table(pa.table(columns, schema=SCHEMA), unfinished)
+            pq.write_table(pa.table(columns, schema=self.schema), unfinished)
             os.replace(unfinished, self.folder / name)
-        except OSError as error:
+        except (OSError, pa.ArrowException) as error:
             warnings.warn(
                 f"LS-LOG-001 {len(rows)} requests were not logged in {self.folder}: {error}: make the folder writable",
                 stacklevel=2,
             )
+
+
+class RequestLog(Log):
+    """Log of requests."""
+
+    def __init__(self, folder: Path | str, rows_per_file: int = 1000):
+        super().__init__(folder, REQUESTS, rows_per_file)
+
+    def add(self, model: str, milliseconds: float, n_candidates: int, n_shown: int) -> None:
+        """Log a request at the current time."""
+        self.extend([(datetime.now(UTC), model, milliseconds, n_candidates, n_shown)])

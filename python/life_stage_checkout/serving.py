@@ -1,10 +1,12 @@
-"""In-memory recommender with the results of the warehouse: `Recommender.load(warehouse).recommend(cart, user)`.
+"""In-memory recommender with the results of a run: `Recommender.load("published").recommend(cart, user)`.
 
 Generators, columns and weights are those of checkout_candidates, checkout_examples and checkout_coefficients. A test
-compares its recommendations with those of the warehouse.
+compares its recommendations with those of the warehouse. `life-stage serve` answers over HTTP with it.
 """
 
-from collections.abc import Sequence
+import glob
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -14,9 +16,11 @@ from time import perf_counter
 import duckdb
 import numpy as np
 
+from life_stage.paths import SERVING
 from life_stage_checkout.checkout_index import (
     HABITS,
     MEASURES,
+    N_CANDIDATES,
     CheckoutIndex,
     Columns,
     Neighbours,
@@ -28,12 +32,14 @@ from life_stage_checkout.request_log import RequestLog
 
 N_BROWSED = 4  # weight of the overall shares beside what a shopper has looked at, as in checkout_type_scores
 N_HABITS = 20  # as in checkout_query_items
+RANK_OF_NEEDS = 9.5  # the tenth, as in checkout_rankings
 N_RANKS = 20  # the last ones are reserved for new items, as in checkout_rankings
 GENERATORS = (
     "popular",
     "popular_in_stage",
     "habit",
     *(f"{name}_{context}" for name in (*MEASURES, "type") for context in ("cart", "history")),
+    "type_need",
 )
 TYPE_COLUMNS = ("type_of_cart", "type_of_history", "type_browsed")
 COLUMNS = {"popularity", "frequency", "recency", "stage_lift", "next_stage_lift"}
@@ -48,6 +54,7 @@ COLUMNS |= {
 COLUMNS |= {f"{generator}{column}" for generator in GENERATORS for column in ("", "_rank_score")} | {
     f"{name}_each" for name in MEASURES
 }
+RANK_SCORES = 1 / np.sqrt(np.arange(1.0, N_CANDIDATES + 1))
 NO_ITEMS: Scores = np.zeros(0, int), np.zeros(0)
 
 
@@ -87,30 +94,36 @@ class Recommender:
         columns = {name: (name, f"{name}_rank_score", f"{name.removesuffix('_cart')}_each") for name in GENERATORS}
         return {name for name in GENERATORS if any(weights.get(f"w_{column}", 0.0) != 0 for column in columns[name])}
 
+    @cached_property
+    def generator_weights(self) -> np.ndarray:
+        """Weights of a generator's score, rank score and score an item of the cart, by row; columns as GENERATORS."""
+        names = [(name, f"{name}_rank_score", f"{name.removesuffix('_cart')}_each") for name in GENERATORS]
+        return np.array([[self.index.weights.get(f"w_{column}", 0.0) for column in columns] for columns in names]).T
+
     @classmethod
     def load(
-        cls, warehouse: Path | str, month: str | None = None, model: str | None = None, log: RequestLog | None = None
+        cls, place: Path | str, month: str | None = None, model: str | None = None, log: RequestLog | None = None
     ) -> "Recommender":
-        """The recommender of the newest run, by default for the coming month with the champions.
+        """The recommender of a published set or a warehouse, by default for the coming month with the champions.
 
-        model: used for carts and empty carts. For an earlier month, only users of checkout_queries have habits. Raises
-        ValueError LS-CHK-002 if there is no such model, or no champion.
+        model: used for carts and empty carts. A published set has the coming month alone; for an earlier one, only
+        users of checkout_queries have habits. Raises ValueError LS-CHK-002 if there is no such model, or no champion,
+        LS-CHK-004 if the set has no tables for it.
         """
-        models = "select kind, model from checkout_champions where month = cast(? as date)"
-        if model:
-            models = "select kind, model from checkout_coefficients where month = cast(? as date) and model = ?"
-        with duckdb.connect(str(warehouse), read_only=True) as session:
-            ((coming_month,),) = session.execute("select max(month)::varchar from checkout_months").fetchall()
+        with tables_of(Path(place)) as tables:
+            ((coming_month,),) = tables("checkout_months").aggregate("max(month)::varchar").fetchall()
             month = month or coming_month
-            chosen = dict(session.execute(models, [month, model] if model else [month]).fetchall())
+            models = tables("checkout_coefficients" if model else "checkout_champions").project("month, kind, model")
+            of_month = (row[1:] for row in models.fetchall() if str(row[0]) == month and model in (None, row[2]))
+            chosen = dict(of_month)
             if "cart" not in chosen:
                 raise ValueError(
                     f"LS-CHK-002 there is no {f'model {model}' if model else 'champion'} for carts of {month}: "
                     "choose model and month from "
                     "checkout_coefficients, or run the job with var checkout_months above 0"
                 )
-            index = CheckoutIndex(session.table, month, "cart", chosen["cart"])
-            empty = cls(index.with_model(session.table, "user", chosen["user"])) if "user" in chosen else None
+            index = CheckoutIndex(tables, month, "cart", chosen["cart"])
+            empty = cls(index.with_model(tables, "user", chosen["user"])) if "user" in chosen else None
         index.shoppers.named(None)  # builds the index of ids before the first request
         return cls(index, log, empty)
 
@@ -121,12 +134,17 @@ class Recommender:
         n: int = 10,
         bought: Sequence[tuple[str, date]] = (),
         on: date | None = None,
+        visit: Sequence[str] = (),
+        exclude: Collection[str] = (),
+        among: Collection[str] | None = None,
+        categories: Collection[str] | None = None,
     ) -> list[Recommendation]:
         """The n (at most N_RANKS) most probably relevant items for the cart; unknown items and users are ignored.
 
         on: day of the request (default: the month's first day); bought: the user's purchases from the month's first day
-        to the day before `on`, each item of each basket with its day; other days are ignored. Returns fewer items
-        without enough candidates. Raises ValueError LS-CHK-003 for an invalid cart, n or day.
+        to the day before `on`, each item of each basket with its day; other days are ignored. visit: items looked at in
+        this visit. Only items of `among` and of the leaf categories are recommended, where given, none of `exclude`.
+        Returns fewer items without enough candidates. Raises ValueError LS-CHK-003 for an invalid cart, n or day.
         """
         start = perf_counter()
         index = self.index
@@ -136,45 +154,59 @@ class Recommender:
                 f"LS-CHK-003 {n} items on {on} for a cart of type {type(cart).__name__}: pass a list of item ids, n of "
                 f"0 or more, and a day from {index.first_day}"
             )
-        shopper = index.shoppers.named(user)
-        in_cart = np.unique(np.array([index.position[item] for item in cart if item in index.position], int))
+        shopper = index.looked_at(index.shoppers.named(user), index.positions(visit))
+        in_cart, wanted = index.positions(cart), index.wanted(exclude, among, categories)
         recent = [(index.position[i], (taken - index.first_day).days) for i, taken in bought if i in index.position]
         recent = [facts for facts in recent if 0 <= facts[1] < day]
-        recommender = self if len(in_cart) or self.for_empty is None else self.for_empty
-        best, odds, reasons, n_candidates = recommender.ranked(in_cart, shopper, recent, day)
+        recommender = self.used_for(cart)
+        best, odds, reasons, n_candidates = recommender.ranked(in_cart, shopper, recent, day, wanted)
         probabilities = 1 / (1 + np.exp(-odds[:n]))
-        columns = zip(index.item_ids[best[:n]], probabilities, np.array(GENERATORS)[reasons[:n]], strict=True)
-        served = [Recommendation(*facts) for facts in columns]
+        columns = zip(index.item_ids[best[:n]], probabilities.tolist(), reasons[:n].tolist(), strict=True)
+        served = [Recommendation(item, probability, GENERATORS[reason]) for item, probability, reason in columns]
         if self.log is not None:
             self.log.add(recommender.index.weights["model"], (perf_counter() - start) * 1000, n_candidates, len(served))
         return served
 
+    def used_for(self, cart: Collection[str]) -> "Recommender":
+        """The recommender of the cart: that of empty carts if no item of it is known."""
+        is_known = any(item in self.index.position for item in cart)
+        return self if is_known or self.for_empty is None else self.for_empty
+
     def ranked(
-        self, cart: np.ndarray, shopper: Shopper, bought: list[tuple[int, int]], day: int
+        self,
+        cart: np.ndarray,
+        shopper: Shopper,
+        bought: list[tuple[int, int]],
+        day: int,
+        wanted: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
         """The best N_RANKS items (catalogue indices), their log-odds, their reasons, and the number of candidates.
 
-        The reason of an item is the index of the generator with the largest contribution among those that retrieve it.
+        wanted: true for the items that may be recommended; None: all that are available. The reason of an item is the
+        index of the generator with the largest contribution among those that retrieve it.
         """
-        weights, habits = self.index.weights, self.habits(shopper.habits, bought, day)
+        habits = self.habits(shopper.habits, bought, day)
         type_shares = self.type_shares(cart, shopper)
-        generators = self.generators(cart, shopper, habits, type_shares)
-        retrieving = {name: retrieved for name, retrieved in generators.items() if weights[f"w_{name}"] != 0}
-        candidates = [items[scores > 0] for items, scores in retrieving.values()]
-        items = np.unique(np.concatenate([NO_ITEMS[0], *candidates]))
-        contributions, is_retrieved = (np.zeros((len(GENERATORS), len(items)), kind) for kind in (float, bool))
-        for name, (retrieved, scores) in generators.items():
-            generator_no = GENERATORS.index(name)
-            contribution = weights[f"w_{name}"] * np.log1p(scores)
-            contribution += weights[f"w_{name}_rank_score"] / np.sqrt(np.arange(1, len(retrieved) + 1))
-            contribution += weights.get(f"w_{name.removesuffix('_cart')}_each", 0.0) * scores / max(len(cart), 1)
-            at, is_candidate = found_in(items, retrieved)
-            contributions[generator_no, at[is_candidate]] = contribution[is_candidate]
-            is_retrieved[generator_no, at[is_candidate]] = name in retrieving
+        generators = self.generators(cart, shopper, habits, type_shares, wanted)
+        # All candidates in one row after the other: one array is faster than one a generator.
+        retrieved, scores = (np.concatenate(parts) for parts in zip(NO_ITEMS, *generators.values(), strict=True))
+        numbers, lengths = [GENERATORS.index(name) for name in generators], [len(it) for it, _ in generators.values()]
+        generator = np.repeat(np.array(numbers, int), lengths)
+        rank_scores = np.concatenate([NO_ITEMS[1], *(RANK_SCORES[:length] for length in lengths)])
+        weight, rank_weight, each_weight = self.generator_weights[:, generator]
+        items = np.unique(retrieved[(weight != 0) & (scores > 0)])
+        at, is_candidate = found_in(items, retrieved)
+        contribution = weight * np.log1p(scores) + rank_weight * rank_scores + each_weight * scores / max(len(cart), 1)
+        contributions = np.zeros((len(GENERATORS), len(items)))
+        contributions[generator[is_candidate], at[is_candidate]] = contribution[is_candidate]
+        is_retrieving = is_candidate & (weight != 0)
+        is_retrieved = np.zeros(contributions.shape, bool)
+        is_retrieved[generator[is_retrieving], at[is_retrieving]] = True
         odds = self.log_odds(items, shopper, habits, day) + contributions.sum(axis=0)
         odds += self.log_odds_of_types(items, cart, shopper, type_shares)
         odds = exact(odds)  # processors differ in the last digit of a logarithm: ties stay ties
-        order = self.with_new(items, np.lexsort((items, -odds)))[:N_RANKS]
+        is_need = type_shares[3][self.index.types.of_item[items]] > 0
+        order = self.with_reserved(items, np.lexsort((items, -odds)), is_need)[:N_RANKS]
         reasons = np.where(is_retrieved, contributions, -np.inf)[:, order].argmax(axis=0)
         return items[order], odds[order], reasons, len(items)
 
@@ -199,15 +231,17 @@ class Recommender:
         order = np.lexsort((all_items, -found["score"]))
         return {name: found[name][order] for name in ("item", *HABITS)}
 
-    def type_shares(self, cart: np.ndarray, shopper: Shopper) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Shares of the product types given the cart, given what the shopper has looked at, and in that itself."""
+    def type_shares(self, cart: np.ndarray, shopper: Shopper) -> tuple[np.ndarray, ...]:
+        """Shares of the types given the cart, given what the shopper has looked at, in that itself, and of next needs.
+
+        Those of the next needs are given what the shopper has looked at, and 0 for all other types.
+        """
         types = self.index.types
         (browsed, strength), (in_cart, n_items) = shopper.browsed, np.unique(types.of_item[cart], return_counts=True)
 
         def given(known: np.ndarray, weights: np.ndarray, n_prior: int) -> np.ndarray:
-            seen_together = np.zeros(len(types.share))
-            others, scores = weighted_neighbours(types.neighbours, known, weights)
-            seen_together[others] = scores
+            others, scores = neighbours_of_all(types.neighbours, known, weights)
+            seen_together = np.bincount(others, exact(scores), len(types.share))
             weight_of_all = exact(weights * types.prior_weight[known]).sum() + n_prior
             return (seen_together + weight_of_all * types.share) / (exact(weights).sum() + n_prior)
 
@@ -215,7 +249,8 @@ class Recommender:
         own[browsed] += strength
         own /= exact(strength).sum() + N_BROWSED
         of_cart = given(in_cart, n_items.astype(float), 0) if len(cart) else types.share
-        return of_cart, given(browsed, strength, N_BROWSED), own
+        of_history = given(browsed, strength, N_BROWSED)
+        return of_cart, of_history, own, of_history * types.next_needs(browsed, in_cart)
 
     def log_odds_of_types(
         self, items: np.ndarray, cart: np.ndarray, shopper: Shopper, type_shares: tuple[np.ndarray, ...]
@@ -225,7 +260,7 @@ class Recommender:
         of_item = types.of_item[items]
         odds = weights["w_share_of_type"] * np.log(types.share_of_type[items])
         odds += weights["w_is_type_of_cart"] * np.isin(of_item, types.of_item[cart])
-        for name, shares in zip(TYPE_COLUMNS, type_shares, strict=True):
+        for name, shares in zip(TYPE_COLUMNS, type_shares, strict=False):
             odds += weights[f"w_{name}"] * np.log(shares[of_item])
         if shopper.stages is not None:
             for name, shares in (("type_stage_lift", types.shares), ("next_type_stage_lift", types.next_shares)):
@@ -233,23 +268,31 @@ class Recommender:
         return odds
 
     def generators(
-        self, cart: np.ndarray, shopper: Shopper, habits: Columns, type_shares: tuple[np.ndarray, ...]
+        self,
+        cart: np.ndarray,
+        shopper: Shopper,
+        habits: Columns,
+        type_shares: tuple[np.ndarray, ...],
+        wanted: np.ndarray | None = None,
     ) -> dict[str, Scores]:
         """Candidates of each active generator, without the items in the cart."""
         index, own, strength = self.index, habits["item"], habits["score"]
-        found = {"popular": index.popular, "habit": (own, strength)}
+        # Among few items the most popular of all may be none.
+        among = None if wanted is None else np.flatnonzero(wanted)
+        popular = index.popular if among is None else largest(among, index.share[among])
+        found = {"popular": popular, "habit": (own, strength)}
         if shopper.stages is not None:
-            popular = index.popular_in_stages
+            popular = index.popular_in_stages if among is None else index.popular_of(among)
             found["popular_in_stage"] = popular, index.shares[popular] @ shopper.stages
         known = {"cart": (cart, np.ones(len(cart))), "history": (own[:N_HABITS], strength[:N_HABITS])}
         for measure, neighbours in index.neighbours.items():
             for context, (items, weights) in known.items():
                 if f"{measure}_{context}" in self.active_generators:
                     found[f"{measure}_{context}"] = weighted_neighbours(neighbours, items, weights)
-        for context, shares in zip(("cart", "history"), type_shares[:2], strict=True):
+        for context, shares in (("cart", type_shares[0]), ("history", type_shares[1]), ("need", type_shares[3])):
             if f"type_{context}" in self.active_generators:
-                found[f"type_{context}"] = index.types.candidates(shares)
-        is_open = index.is_available.copy()
+                found[f"type_{context}"] = index.types.candidates(shares, among)
+        is_open = (index.is_available if wanted is None else wanted).copy()
         is_open[cart] = False
         return {
             name: largest(items[is_open[items]], scores[is_open[items]])
@@ -281,12 +324,29 @@ class Recommender:
         odds[~is_habit] += 6.0 * weights["w_log_days_since_last"] + 2.0 * weights["w_replenishment_deviation"]
         return odds
 
-    def with_new(self, items: np.ndarray, order: np.ndarray) -> np.ndarray:
-        """The order of the items with ranks reserved for new items, as in checkout_rankings."""
-        n_kept, rank = self.index.n_new_places, np.arange(1.0, len(order) + 1)
-        new = np.flatnonzero(self.index.is_new[items[order]])[:n_kept]
+    def with_reserved(self, items: np.ndarray, order: np.ndarray, is_need: np.ndarray) -> np.ndarray:
+        """The order of the items with ranks reserved for new items and a next need, as in checkout_rankings."""
+        n_kept, model_rank = self.index.n_new_places, np.arange(1.0, len(order) + 1)
+        new, rank = np.flatnonzero(self.index.is_new[items[order]])[:n_kept], model_rank.copy()
         rank[new] = np.minimum(rank[new], N_RANKS - n_kept + np.arange(1, len(new) + 1) / (n_kept + 1))
+        if self.index.weights["kind"] == "user" and self.index.weights["model"].startswith("hybrid"):
+            needs = np.flatnonzero(is_need[order])[:1]
+            rank[needs] = np.minimum(model_rank[needs], RANK_OF_NEEDS)
         return order[np.argsort(rank)]
+
+
+@contextmanager
+def tables_of(place: Path) -> Iterator[Callable[[str], duckdb.DuckDBPyRelation]]:
+    """The tables by their names, of a published set or a warehouse. Raises ValueError LS-CHK-004 for a set without."""
+    if place.is_dir():
+        folder = place.resolve() / SERVING  # once, so that all tables are of one set
+        if not folder.is_dir():
+            raise ValueError(f"LS-CHK-004 {place} has no checkout: run the job with var checkout_months above 0")
+        with duckdb.connect() as session:
+            yield lambda name: session.read_parquet(glob.escape(str(folder / f"{name}.parquet")))
+    else:
+        with duckdb.connect(str(place), read_only=True) as session:
+            yield session.table
 
 
 def exact(values: np.ndarray) -> np.ndarray:
@@ -302,12 +362,17 @@ def found_in(known: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndar
     return at, is_found
 
 
+def neighbours_of_all(neighbours: Neighbours, items: np.ndarray, weights: np.ndarray) -> Scores:
+    """The neighbours of several items, one after the other, with their weighted scores."""
+    if not len(items):
+        return NO_ITEMS
+    starts, lengths = neighbours.starts[items], neighbours.starts[items + 1] - neighbours.starts[items]
+    rows = np.repeat(starts - np.cumsum(lengths) + lengths, lengths) + np.arange(lengths.sum())
+    return neighbours.others[rows], np.repeat(weights, lengths) * neighbours.scores[rows]
+
+
 def weighted_neighbours(neighbours: Neighbours, items: np.ndarray, weights: np.ndarray) -> Scores:
     """The neighbours of several items, with the weighted sums of their scores."""
-    spans = [slice(neighbours.starts[item], neighbours.starts[item + 1]) for item in items]
-    if not spans:
-        return NO_ITEMS
-    others, scores = (np.concatenate([column[s] for s in spans]) for column in (neighbours.others, neighbours.scores))
-    parts = np.repeat(weights, neighbours.starts[items + 1] - neighbours.starts[items]) * scores
+    others, scores = neighbours_of_all(neighbours, items, weights)
     found, index = np.unique(others, return_inverse=True)
-    return found, np.bincount(index, exact(parts), len(found))
+    return found, np.bincount(index, exact(scores), len(found))

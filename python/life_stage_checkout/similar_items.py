@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from life_stage_checkout.nearest import nearest
 
-ROWS_PER_BATCH = 500
+CELLS_PER_BATCH = 1_000_000  # cosines at once, so that memory does not grow with the square of the items
 SCHEMA = pa.schema([("item_no", pa.int32()), ("other_item_no", pa.int32()), ("score", pa.float64())])
 
 
@@ -40,8 +40,9 @@ def similar(catalogue: duckdb.DuckDBPyRelation, others: np.ndarray | None = None
         return
     matrix = TfidfVectorizer(token_pattern=r"\S+", sublinear_tf=True, dtype=np.float32).fit_transform(words)
     allowed = np.arange(len(item_no)) if others is None else np.flatnonzero(np.isin(item_no, others))
-    for first in range(0, len(item_no), ROWS_PER_BATCH):
-        batch = np.arange(first, min(first + ROWS_PER_BATCH, len(item_no)))
+    n_rows = max(1, CELLS_PER_BATCH // max(len(allowed), 1))
+    for first in range(0, len(item_no), n_rows):
+        batch = np.arange(first, min(first + n_rows, len(item_no)))
         cosines = (matrix[batch] @ matrix[allowed].T).toarray().astype(float)
         cosines[batch[:, None] == allowed] = 0.0
         item, other, score = nearest(cosines)

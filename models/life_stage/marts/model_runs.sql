@@ -14,7 +14,8 @@
 -- depends_on: {{ ref("delivery_checks") }} {{ ref("source_fit") }}
 -- depends_on: {{ ref("date_spine") }} {{ ref("month_drift") }} {{ ref("rejection_counts") }} {{ ref("top_stage_features") }}
 -- depends_on: {{ ref("checkout_recommendations") }} {{ ref("cart_complements") }} {{ ref("item_substitutes") }} {{ ref("checkout_drift") }}
--- depends_on: {{ ref("checkout_fairness_gaps") }} {{ ref("monitor_quality") }} {{ ref("monitor_latency") }}
+-- depends_on: {{ ref("checkout_fairness_gaps") }} {{ ref("checkout_calibration") }} {{ ref("monitor_quality") }} {{ ref("monitor_latency") }}
+-- depends_on: {{ ref("answer_outcomes") }}
 with
     -- Months built by an earlier unfinished run count for this one.
     months_built as (

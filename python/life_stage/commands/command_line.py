@@ -1,7 +1,7 @@
-"""The monthly job, and operations on the warehouse: erasure, migration, pseudonyms, backup and restore.
+"""The monthly job, operations on the warehouse (erasure, migration, pseudonyms, backup, restore), and recommendations.
 
-Run in the project's folder, they use the same settings: the variables LIFE_STAGE_*, profiles.yml, dbt_project.yml. They
-hold the run lock, so an operation fails during a run. An operation that was killed is repeated.
+Run in the project's folder, they use the same settings: the variables LIFE_STAGE_*, profiles.yml, dbt_project.yml.
+Operations hold the run lock, so one fails during a run. An operation that was killed is repeated.
 """
 
 import argparse
@@ -17,6 +17,10 @@ def main(words: Sequence[str] | None = None) -> None:
         from life_stage.commands import monthly_run
 
         sys.exit(monthly_run.main(given.options, given.always))
+    if given.command in ("serve", "recommend"):
+        from life_stage_checkout import command
+
+        return command.run(given)
     from life_stage.commands import operations  # loads the engine, which takes a second
 
     operations.run(given)
@@ -47,6 +51,14 @@ def parser() -> argparse.ArgumentParser:
     restoring.add_argument("copy", type=Path, metavar="FILE", help="a file that backup wrote")
     viewing = command("views", "write the view file of a published set that was copied or moved")
     viewing.add_argument("folder", type=Path, metavar="FOLDER", help="the copy")
+    serving = command("serve", "answer POST /recommendations over HTTP from the published set; extra: serve")
+    serving.add_argument("--host", default="127.0.0.1", help="default: %(default)s; no authentication: see docs")
+    serving.add_argument("--port", type=int, default=8000, help="default: %(default)s")
+    serving.add_argument("--log", type=Path, metavar="FOLDER", help="log requests and answers into its subfolders")
+    asking = command("recommend", "print items for a cart, a user or both, from the published set")
+    asking.add_argument("cart", nargs="*", metavar="ITEM", help="item in the cart")
+    asking.add_argument("--user", help="user id, as in the source")
+    asking.add_argument("--n", type=int, default=10, help="number of items (default: %(default)s)")
     return root
 
 

@@ -80,7 +80,8 @@ def summary(warehouse: Path, published: Path, source: Path) -> str:
         checks_line(*checks),
     ]
     if run["n_users"] == 0 and run["n_users_left_out"] == 0:
-        return "\n".join([*lines, "Stages      none: no model could be trained (LS-ML-001); nothing was published"])
+        lines.append("Stages      none: no model could be trained (LS-ML-001)")
+        return "\n".join([*lines, *published_lines(published)])
     month = f"{run['through_month']:%Y-%m}"
     lines.append(
         f"Stages      {user_count(run['n_users'])} users have a stage as of {month},"
@@ -118,10 +119,15 @@ def summary(warehouse: Path, published: Path, source: Path) -> str:
             f"            of {n_users:,} held-out {simulated}users in {month}"
             f" (in all evaluated months); standard error {100 * error:.0f} ({100 * error_all_months:.0f}) points",
         ]
+    return "\n".join([*lines, *published_lines(published)])
+
+
+def published_lines(published: Path) -> list[str]:
+    """What is published, and by which run."""
     manifest = read_manifest(published)
     if manifest is None:
-        return "\n".join([*lines, "Published   nothing"])
-    return "\n".join([*lines, f"Published   {shown(published)} by run {manifest['run_id'][:8]}:", *list_of(manifest)])
+        return ["Published   nothing"]
+    return [f"Published   {shown(published)} by run {manifest['run_id'][:8]}:", *list_of(manifest)]
 
 
 def list_of(manifest: dict) -> list[str]:

@@ -47,6 +47,11 @@ def key_of(environment: os._Environ[str] | dict[str, str]) -> bytes:
     return key
 
 
+def key_mark(key: bytes) -> str:
+    """A mark that distinguishes keys: the pseudonym of a fixed text, empty without a key."""
+    return pseudonym(key, "life_stage") if key else ""
+
+
 def padded(key: bytes) -> tuple[bytes, bytes]:
     """The key mixed with the inner and the outer pad of RFC 2104, a block each."""
     block = (hashlib.sha256(key).digest() if len(key) > BLOCK else key).ljust(BLOCK, b"\0")

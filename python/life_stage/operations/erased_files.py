@@ -32,7 +32,8 @@ def unpublish(session: duckdb.DuckDBPyConnection, link: Path, users: str) -> Non
         new = {name: rows for name, rows in new.items() if rows.shape[0] != old[name].shape[0]}
         if new:
             contents = manifest["contents"] | {name: content_hash(rows) for name, rows in new.items()}
-            facts = {key: manifest[key] for key in ("run_id", "columns", "descriptions")} | {"contents": contents}
+            kept = ("run_id", "columns", "descriptions", "id_key")
+            facts = {key: manifest[key] for key in kept if key in manifest} | {"contents": contents}
             write_set(old | new, link, facts, manifest)
     remove_sets(link, {link.resolve().name})
     remove_pages(link, [user for (user,) in session.execute(f"select user_id from {users}").fetchall()])

@@ -1,0 +1,128 @@
+"""Answers of recommended items, from a published set; `life-stage recommend` prints one.
+
+Nothing but the set is read, so a run that holds the warehouse delays no answer.
+"""
+
+import glob
+import json
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+import duckdb
+
+from life_stage.engine.pseudonyms import key_mark, pseudonym
+from life_stage.paths import SERVING, read_manifest
+from life_stage_checkout.request_log import Log, RequestLog
+from life_stage_checkout.serving import Recommendation, Recommender
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Recommended items, best first, with what they rest on.
+
+    answer_id: to be kept with what is shown; month: first day of the month of the features; run_id: run that published
+    them; model: of the ranking; is_known_user: the user has features, and consent to the purpose of the question.
+    """
+
+    answer_id: str
+    month: str
+    run_id: str
+    model: str
+    is_known_user: bool
+    items: list[Recommendation]
+
+
+@dataclass(frozen=True)
+class PublishedSet:
+    """A published set in memory. Thread-safe.
+
+    folder: of the set; key: of the pseudonyms in it, empty for ids as the shop knows them; consents: users by purpose.
+    """
+
+    folder: Path
+    run_id: str
+    recommender: Recommender
+    consents: dict[str, set[str]]
+    key: bytes = b""
+
+    @classmethod
+    def load(cls, link: Path, key: bytes = b"", requests: RequestLog | None = None) -> "PublishedSet":
+        """The set that the link names, whose requests are logged.
+
+        Raises ValueError LS-CHK-004 if nothing is published, or no checkout, LS-PRI-004 for another key than that of
+        the set, and as Recommender.load.
+        """
+        folder = link.resolve()
+        manifest = read_manifest(folder)
+        if manifest is None:
+            raise ValueError(f"LS-CHK-004 nothing is published as {link}: run the job")
+        if not (folder / SERVING).is_dir():
+            raise ValueError(f"LS-CHK-004 {link} has no checkout: run the job with var checkout_months above 0")
+        if (mark := manifest.get("id_key", "")) != key_mark(key):
+            wrong = "pseudonyms of another key" if key and mark else "pseudonyms" if mark else "no pseudonyms"
+            raise ValueError(f"LS-PRI-004 the published user ids are {wrong}: set LIFE_STAGE_ID_KEY as for the job")
+        consents = defaultdict(set)
+        with duckdb.connect() as session:
+            rows = session.read_parquet(glob.escape(str(folder / SERVING / "user_consents.parquet")))
+            for user, purpose in rows.project("user_id, purpose").fetchall():
+                consents[purpose].add(user)
+        return cls(folder, manifest["run_id"], Recommender.load(folder, log=requests), dict(consents), key)
+
+    def answer(
+        self,
+        cart: Sequence[str] = (),
+        user: str | None = None,
+        n: int = 10,
+        visit: Sequence[str] = (),
+        exclude: Collection[str] = (),
+        in_stock: Collection[str] | None = None,
+        categories: Collection[str] | None = None,
+        purpose: str | None = None,
+        placement: str = "checkout",
+        log: Log | None = None,
+    ) -> Answer:
+        """Recommended items, as in recommend(); in_stock: the only items to recommend.
+
+        user: as the shop knows it. Without consent to the purpose it is answered as an unknown user. log: of ANSWERS,
+        with the placement of the items.
+        """
+        known = self.user_of(user, purpose)
+        found = self.recommender.recommend(cart, known, n, (), None, visit, exclude, in_stock, categories)
+        index = self.recommender.used_for(cart).index
+        answer = Answer(
+            uuid4().hex, f"{index.first_day}", self.run_id, index.weights["model"], known is not None, found
+        )
+        if log is not None:
+            now, shown_user = datetime.now(UTC), known if self.key else None
+            log.extend(
+                (
+                    answer.answer_id,
+                    now,
+                    placement,
+                    shown_user,
+                    answer.model,
+                    rank,
+                    item.item_id,
+                    item.probability,
+                    item.reason,
+                )
+                for rank, item in enumerate(found, 1)
+            )
+        return answer
+
+    def user_of(self, user: str | None, purpose: str | None) -> str | None:
+        """The user's id in the set; None if it has no features, or no consent to the purpose."""
+        if user is None:
+            return None
+        user = pseudonym(self.key, user.strip()) if self.key else user.strip()
+        is_consented = purpose is None or user in self.consents.get(purpose, ())
+        return user if is_consented and self.recommender.index.shoppers.knows(user) else None
+
+
+def as_json(answer: Answer) -> bytes:
+    """The answer as a JSON object."""
+    return json.dumps(asdict(answer)).encode()

@@ -1,0 +1,301 @@
+"""Recommendations over HTTP: life-stage serve. Extra: serve.
+
+It answers from the published set, and loads the next one when a run has published it; until then, and where that cannot
+be loaded, the old one serves. It has no authentication: it listens on loopback, or behind the shop's gateway.
+"""
+
+import asyncio
+import json
+import threading
+import warnings
+from contextlib import asynccontextmanager
+from pathlib import Path
+from time import monotonic, perf_counter, time
+from typing import Annotated
+
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import PlainTextResponse
+from fastapi_offline import FastAPIOffline
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from life_stage_checkout.answers import Answer, PublishedSet, as_json
+from life_stage_checkout.request_log import ANSWERS, Log, RequestLog
+
+MAX_BYTES, BODY_SECONDS = 262_144, 5.0  # of a request's body
+MAX_HEADER_BYTES = 65_536
+MAX_CONNECTIONS = 512
+LOG_SECONDS, ROWS_PER_FILE = 60.0, 100_000  # of the logs
+RETRY_SECONDS = 60.0  # after a set could not be loaded
+NOTHING_LOADED = "LS-CHK-006 no published set is loaded: run the job, or read the service's log"
+BUCKETS = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1)  # seconds of an answer
+
+Id = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+Word = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_.-]{1,64}$")]
+
+
+class RecommendationRequest(BaseModel):
+    """What to recommend. Ids are those of the source; unknown items and users are ignored."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"cart": ["1000005", "1000063"], "user": "10000042", "n": 5}]}
+    )
+
+    cart: list[Id] = Field([], max_length=200, description="Items in the cart; none of them is recommended.")
+    user: Id | None = Field(None, description="The shopper.")
+    n: int = Field(10, ge=1, le=20, strict=True, description="Number of items.")
+    visit: list[Id] = Field([], max_length=500, description="Items looked at in this visit.")
+    exclude: list[Id] = Field([], max_length=10_000, description="Items not to recommend.")
+    in_stock: list[Id] | None = Field(None, max_length=10_000, description="The only items to recommend.")
+    categories: list[Id] | None = Field(None, max_length=100, description="The only leaf categories.")
+    purpose: Word | None = Field(
+        None,
+        description="Purpose as in the table consents: without it, or the table, the user counts as unknown.",
+    )
+    placement: Word = Field("checkout", description="Where the items are shown, for the log.")
+
+
+class Item(BaseModel):
+    """A recommended item."""
+
+    item_id: str
+    probability: float = Field(description="Probability that the shopper wants it.")
+    reason: str = Field(description="Candidate generator with the largest contribution.")
+
+
+class Answered(BaseModel):
+    """Recommended items, best first."""
+
+    answer_id: str = Field(description="Id of this answer in the log.")
+    month: str = Field(description="First day of the month of the features.")
+    run_id: str = Field(description="Run that published them.")
+    model: str = Field(description="Model of the ranking.")
+    is_known_user: bool = Field(description="The user has features, and consent to the purpose.")
+    items: list[Item]
+
+
+class Problem(BaseModel):
+    """Why there is no answer."""
+
+    detail: str
+
+
+class Served:
+    """The newest published set that could be loaded, and its figures for Prometheus."""
+
+    def __init__(self, link: Path, key: bytes, logs: Path | None, seconds: float = 1.0):
+        self.link, self.key, self.seconds = link, key, seconds
+        self.current: PublishedSet | None = None
+        self.failed: tuple[Path | None, float] = (None, 0.0)  # the set that could not be loaded, and when to retry
+        self.requests = RequestLog(logs / "requests", ROWS_PER_FILE) if logs else None
+        self.answers = Log(logs / "answers", ANSWERS, ROWS_PER_FILE) if logs else None
+        self.stopped = threading.Event()
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        named = {"registry": self.registry, "namespace": "life_stage"}
+        self.n_answers = Counter("answers", "Answers given.", ["model", "is_known_user"], **named)
+        self.n_refused = Counter("refused", "Requests without an answer.", ["status"], **named)
+        self.answer_seconds = Histogram("answer_seconds", "Time of an answer.", buckets=BUCKETS, **named)
+        self.loaded_at = Gauge("set_loaded_timestamp_seconds", "When the newest set was loaded.", **named)
+        self.n_failures = Counter("set_failures", "Sets that could not be loaded.", **named)
+
+    def refresh(self) -> None:
+        """Load the set that the link names, unless it is there already or has just failed."""
+        folder = None
+        try:
+            folder = self.link.resolve()
+            is_waiting = folder == self.failed[0] and monotonic() < self.failed[1]
+            if is_waiting or (self.current and folder == self.current.folder):
+                return
+            self.current = PublishedSet.load(self.link, self.key, self.requests)
+            self.failed = (None, 0.0)
+            self.loaded_at.set(time())
+        except Exception as error:  # whatever the set holds, the old one goes on serving
+            if self.failed[0] != folder:
+                self.n_failures.inc()
+                warnings.warn(f"{self.link} was not loaded: {error or type(error).__name__}", stacklevel=2)
+            self.failed = (folder, monotonic() + RETRY_SECONDS)
+
+    def watch(self) -> None:
+        """Refresh until stopped, and write the logs."""
+        logged_at = time()
+        while not self.stopped.wait(self.seconds):
+            self.refresh()
+            if time() - logged_at > LOG_SECONDS:
+                logged_at = time()
+                self.flush()
+
+    def flush(self) -> None:
+        """Write the logs."""
+        for log in (self.requests, self.answers):
+            if log is not None:
+                log.flush()
+
+    def answer(self, request: RecommendationRequest) -> Answer:
+        """The answer, counted and logged."""
+        start = perf_counter()
+        answer = self.current.answer(**dict(request), log=self.answers)
+        self.n_answers.labels(answer.model, answer.is_known_user).inc()
+        self.answer_seconds.observe(perf_counter() - start)
+        return answer
+
+
+class Protocol(HttpToolsProtocol):
+    """HTTP/1.1 of uvicorn, which closes connections whose headers are late or long: it has no such limits itself."""
+
+    seconds = 5.0
+
+    def connection_made(self, transport) -> None:
+        """Wait for the first headers."""
+        super().connection_made(transport)
+        self.n_bytes, self.due = 0, self.loop.call_later(self.seconds, transport.close)
+
+    def on_message_begin(self) -> None:
+        """Wait for the headers of a request."""
+        super().on_message_begin()
+        self.due.cancel()
+        self.n_bytes, self.due = 0, self.loop.call_later(self.seconds, self.transport.close)
+
+    def on_headers_complete(self) -> None:
+        """The body has limits of its own: BodyLimit."""
+        self.due.cancel()
+        self.n_bytes = -(10**12)
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        """Count the bytes of the headers."""
+        self.n_bytes += len(data)
+        super().data_received(data)
+        if self.n_bytes > MAX_HEADER_BYTES:  # they are still incomplete
+            self.transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no longer."""
+        self.due.cancel()
+        super().connection_lost(exc)
+
+
+class BodyLimit:
+    """ASGI middleware: reads the body of a request whole, within MAX_BYTES and BODY_SECONDS."""
+
+    def __init__(self, app, served: Served):
+        self.app, self.served = app, served
+
+    async def __call__(self, scope, receive, send):
+        """Pass the request on with its body."""
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        body, is_more = bytearray(), True
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                while is_more and len(body) <= MAX_BYTES:
+                    message = await receive()
+                    if message["type"] != "http.request":
+                        return None  # the client has gone
+                    body += message.get("body", b"")
+                    is_more = message.get("more_body", False)
+        except TimeoutError:
+            return await self.refuse(408, f"the body took over {BODY_SECONDS:.0f} s", send)
+        if len(body) > MAX_BYTES:
+            return await self.refuse(413, f"the body has over {MAX_BYTES} bytes", send)
+        messages = iter([{"type": "http.request", "body": bytes(body), "more_body": False}])
+
+        async def read():
+            return next(messages, None) or await receive()
+
+        return await self.app(scope, read, send)
+
+    async def refuse(self, status: int, detail: str, send) -> None:
+        """Answer with an error, and close the connection: the rest of the body is not read."""
+        self.served.n_refused.labels(status).inc()
+        body = json.dumps({"detail": detail}).encode()
+        headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+def application(served: Served) -> FastAPI:
+    """The service. Its documentation, at /docs, needs no network."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI):
+        await asyncio.to_thread(served.refresh)
+        watcher = threading.Thread(target=served.watch, daemon=True)
+        watcher.start()
+        yield
+        served.stopped.set()
+        await asyncio.to_thread(watcher.join)
+        served.flush()
+
+    app = FastAPIOffline(
+        title="Life-stage recommendations",
+        description="Items for a cart, a shopper or both, from the published set.",
+        version="1",
+        lifespan=lifespan,
+    )
+    app.add_middleware(BodyLimit, served=served)
+    problems = {status: {"model": Problem} for status in (400, 408, 413, 422, 503)}
+
+    @app.post("/recommendations", response_model=Answered, responses=problems)
+    async def recommendations(request: RecommendationRequest) -> Response:
+        """Recommend items. It takes milliseconds, so the event loop waits for it."""
+        if served.current is None:
+            return refused(503, NOTHING_LOADED)
+        return Response(as_json(served.answer(request)), media_type="application/json")
+
+    @app.get("/healthz")
+    async def alive() -> dict[str, str]:
+        """The process answers."""
+        return {"status": "alive"}
+
+    @app.get("/readyz", responses={503: {"model": Problem}})
+    async def ready() -> dict[str, str]:
+        """A published set is loaded; 503 without one."""
+        if served.current is None:
+            return refused(503, NOTHING_LOADED)
+        return {"status": "ready", "run_id": served.current.run_id, "folder": served.current.folder.name}
+
+    @app.get("/metrics", response_class=PlainTextResponse)
+    async def metrics() -> Response:
+        """Figures for Prometheus."""
+        return Response(generate_latest(served.registry), media_type=CONTENT_TYPE_LATEST)
+
+    def refused(status: int, detail: str) -> Response:
+        served.n_refused.labels(status).inc()
+        return Response(json.dumps({"detail": detail}), status, media_type="application/json")
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> Response:
+        found = [(".".join(map(str, each["loc"][1:]))[:60] or "body", each["msg"]) for each in error.errors()[:5]]
+        return refused(422, "; ".join(f"{where}: {message}" for where, message in found))
+
+    return app
+
+
+def serve(link: Path, key: bytes, host: str, port: int, logs: Path | None) -> None:
+    """Serve until SIGTERM or SIGINT; answers under way are finished."""
+    app = application(Served(link, key, logs))
+    uvicorn.run(
+        app,
+        host=host,
+        port=port,
+        http=Protocol,
+        ws="none",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=10,
+    )
