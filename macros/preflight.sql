@@ -20,7 +20,9 @@
         {% do check_state() %}
         {% do check_same_source() %}
         {% for table in ["actions", "items", "children"] %} {% do check_source(table) %} {% endfor %}
-        {% for table in ["consents", "requests"] if has_source(table) %} {% do check_source(table) %} {% endfor %}
+        {% for table in ["consents", "requests", "answers"] if has_source(table) %}
+            {% do check_source(table) %}
+        {% endfor %}
         {% do check_spark() %}
         {% do erase_users_without_consent() %}
         {% do run_as_one([create_project_state(), create_build_log()] + create_tombstones()) %}

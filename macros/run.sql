@@ -104,7 +104,7 @@
             ~ setting("training_min_users")
             ~ ", "
             ~ (n_missing ~ " are missing" if n_missing else "which is enough, but training failed (LS-ML-002)")
-            ~ ". The quality tables are built, the stage tables are empty, published files are unchanged.",
+            ~ ". The quality tables are built, the stage tables are empty, published stages are unchanged.",
             info=true,
         ) %}
     {% endif %}
