@@ -14,6 +14,8 @@ from project import PROJECT, Shop, copy_shop, made_once, make_shop, pin_model
 from reliability import pytest_addoption, pytest_configure, pytest_runtest_call, pytest_runtest_makereport  # noqa: F401
 
 EVALUATED_FROM = "2016-11"  # after eight months of training data
+CHECKOUT = "path:models/checkout published_marts"
+CHECKOUT_VARS = {"checkout_months": 2, "checkout_queries": 150, "checkout_items": 300}
 
 
 def generate_source(shop: Shop, users: int, months: int) -> None:
@@ -48,6 +50,16 @@ def evaluated(base, tmp_path_factory):
         shop.build(checked=True, evaluation_from=EVALUATED_FROM)
 
     return Shop(made_once(tmp_path_factory, "evaluated", make))
+
+
+@pytest.fixture(scope="session")
+def checkout(evaluated, tmp_path_factory):
+    """The evaluated shop with a checkout for 2017-03, evaluated on 2017-01 and 2017-02: copy it, never change it."""
+
+    def make(folder: Path) -> None:
+        copy_shop(evaluated, folder / "shop").build(checked=True, only=CHECKOUT, **CHECKOUT_VARS)
+
+    return Shop(made_once(tmp_path_factory, "checkout", make) / "shop")
 
 
 @pytest.fixture

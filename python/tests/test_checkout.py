@@ -9,7 +9,8 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pytest
-from project import Shop, assert_same, copy_shop, made_once
+from conftest import CHECKOUT_VARS as MONTHS
+from project import assert_same, copy_shop
 from scipy.sparse import csr_matrix
 from test_manifest import READ_ON_DEMAND
 
@@ -20,19 +21,6 @@ from life_stage_checkout.ranker import TRAINING_ROWS, RankerSettings
 from life_stage_checkout.request_log import RequestLog
 from life_stage_checkout.serving import Recommender
 from life_stage_checkout.tuning import COUNTED, PENALTIES, search
-
-MONTHS = {"checkout_months": 2, "checkout_queries": 150, "checkout_items": 300}
-ALL = "path:models/checkout published_marts"
-
-
-@pytest.fixture(scope="module")
-def checkout(evaluated, tmp_path_factory):
-    """The evaluated shop with a checkout for 2017-03, evaluated on 2017-01 and 2017-02: copy it, never change it."""
-
-    def make(folder: Path) -> None:
-        copy_shop(evaluated, folder / "shop").build(checked=True, only=ALL, **MONTHS)
-
-    return Shop(made_once(tmp_path_factory, "checkout", make) / "shop")
 
 
 @pytest.fixture(scope="module")
@@ -135,10 +123,55 @@ def test_the_last_of_twenty_ranks_are_for_the_best_new_items_and_the_others_keep
     names_two = evaluated.query("is_new and kind == 'cart'").groupby("query_id").size() >= 2
     served = ranked.groupby("query_id")["is_new"].sum()
     assert (served[names_two[names_two].index] >= 2).all() and names_two.sum() > 0
-    early = ranked[ranked["rank"] <= 18]
+    carts = set(tables["queries"].query("kind == 'cart'")["query_id"])  # an empty one has a place for a next need
+    early = ranked[(ranked["rank"] <= 18) & ranked["query_id"].isin(carts)]
     assert (early.groupby("query_id")["probability"].diff().dropna() <= 0).all()
     late = ranked[(ranked["rank"] > 18) & ranked["is_new"]]
     assert (late.groupby("query_id")["probability"].diff().dropna() <= 0).all() and len(late) > 0
+
+
+def test_next_needs_are_of_leaf_categories_that_the_shopper_never_looked_at(tables):
+    leaf_of, months = tables["catalogue"].set_index("item_no")["leaf_no"], tables["queries"].set_index("query_id")
+    carts = tables["query_items"].query("context == 'cart'").groupby("query_id")["item_no"].apply(set)
+    visits = tables["visits"]
+    type_of = tables["catalogue"].set_index("item_no")["type_no"]
+    scores = dict(list(tables["type_scores"].groupby("query_id")))
+    relevant = tables["relevant_items"].groupby("query_id")["item_no"].apply(set)
+    ranked = tables["rankings"].query("model == 'hybrid' and rank <= 10").groupby("query_id")["item_no"].apply(set)
+    figures = tables["query_scores"].query("model == 'hybrid'").set_index("query_id")
+    n_needs = 0
+    for query in list(figures.index[::7]):
+        facts = months.loc[query]
+        seen = visits[(visits["user_id"] == facts["user_id"]) & (visits["month"] < facts["month"])]["item_no"]
+        looked_at = set(leaf_of[seen]) | set(leaf_of[list(carts.get(query, ()))])
+        found = scores[query]
+        is_need = {type_no for item, type_no in type_of.items() if leaf_of[item] not in looked_at}
+        assert set(found.loc[found["is_next_need"], "type_no"]) == is_need
+        assert (found["need_share"] == found["history_share"].where(found["is_next_need"], 0)).all()
+        wanted = set(type_of[list(relevant.get(query, ()))])
+        shown = set(type_of[list(ranked.get(query, ()))])
+        recall = len(wanted & shown) / len(wanted) if wanted else 0
+        needs = wanted & is_need
+        found = figures.loc[query, ["type_recall_at_10", "next_need_recall_at_10", "has_next_needs"]]
+        assert tuple(found) == pytest.approx((recall, len(needs & shown) / max(len(needs), 1), int(bool(needs))))
+        n_needs += bool(needs)
+    assert n_needs > 5
+
+
+def test_the_tenth_place_of_an_empty_cart_is_for_the_best_next_need(tables):
+    needs = tables["examples"].query("kind == 'user' and is_next_need").set_index(["query_id", "item_no"]).index
+    ranked = tables["rankings"].sort_values(["model", "query_id", "rank"])
+    ranked = ranked[ranked["query_id"].isin(needs.get_level_values(0))]
+    ranked = ranked.assign(is_need=[pair in needs for pair in zip(ranked["query_id"], ranked["item_no"], strict=True)])
+    n_placed = 0
+    for (model, _), rows in ranked.groupby(["model", "query_id"]):
+        first = rows.head(9)
+        assert (rows.head(10)["probability"].diff().dropna() <= 0).all()
+        if model.startswith("hybrid") and rows["is_need"].any() and not first["is_need"].any():
+            assert rows.iloc[9]["is_need"]
+            assert rows.iloc[9]["probability"] == rows.loc[rows["is_need"], "probability"].max()
+            n_placed += rows.iloc[9]["probability"] < rows.iloc[10:]["probability"].max()
+    assert n_placed > 5
 
 
 def test_labels_are_purchases_of_known_users_in_the_first_days(checkout, tables):
@@ -337,9 +370,28 @@ def test_a_ranking_is_that_of_the_models_own_columns(tables):
     np.testing.assert_allclose(first, wanted.groupby("query_id").max().loc[first.index], rtol=0, atol=1e-6)
 
 
+def test_gp_topfreq_ranks_by_the_shoppers_baskets_with_the_item_and_then_by_popularity(tables):
+    ranked = tables["rankings"].query("model == 'gp_topfreq' and rank <= 18").sort_values(["query_id", "rank"])
+    retrieved = in_evaluated_months(tables, "candidates").query("generator in ('habit', 'popular')")
+    retrieved = retrieved.drop_duplicates(["query_id", "item_no"])
+    own = tables["query_habits"][["query_id", "item_no", "n_baskets"]]
+    shares = tables["items"][["month", "item_no", "share"]]
+
+    def facts(rows):
+        known = rows[["month", "query_id", "item_no"]].merge(own, "left", ["query_id", "item_no"]).fillna(0)
+        return known.merge(shares, "left", ["month", "item_no"])[["query_id", "n_baskets", "share"]]
+
+    wanted = facts(retrieved).sort_values(["query_id", "n_baskets", "share"], ascending=[True, False, False])
+    wanted = wanted.groupby("query_id").head(18).reset_index(drop=True)
+    pd.testing.assert_frame_equal(facts(ranked), wanted)
+    first = wanted.groupby("query_id")["n_baskets"]
+    assert first.max().nunique() > 2 and (first.min() == 0).any()
+
+
 def test_rankers_are_trained_on_the_relevant_and_a_tenth_of_the_other_examples(tables):
     keys = ["query_id", "item_no"]
     wanted = tables["examples"].query(TRAINING_ROWS).sort_values(keys, ignore_index=True)
+    wanted = wanted.drop(columns="is_next_need")
     found = tables["training_examples"].sort_values(keys, ignore_index=True)
     pd.testing.assert_frame_equal(found, wanted, check_dtype=False, check_exact=False, rtol=1e-6, atol=1e-9)
     assert set(found["is_relevant"]) == {0, 1} and len(found) < 0.2 * len(tables["examples"])
@@ -501,9 +553,10 @@ def test_only_pairs_of_types_with_enough_users_are_published(checkout, tables, t
     assert n_published[0] > n_published[1] > 0
 
 
-def test_index_recommendations_equal_the_ranking_of_the_warehouse(checkout, tables):
+@pytest.mark.parametrize("model", ["hybrid", "gp_topfreq"])
+def test_index_recommendations_equal_the_ranking_of_the_warehouse(checkout, tables, model):
     names = tables["catalogue"].set_index("item_no")["item_id"]
-    ranked = tables["rankings"].query("model == 'hybrid' and rank <= 20").sort_values("rank")
+    ranked = tables["rankings"].query("model == @model and rank <= 20").sort_values("rank")
     predictions_by_method = {query: rows for query, rows in ranked.groupby("query_id")}
     carts = (
         tables["query_items"].query("context == 'cart'").groupby("query_id")["item_no"].apply(lambda n: list(names[n]))
@@ -512,7 +565,7 @@ def test_index_recommendations_equal_the_ranking_of_the_warehouse(checkout, tabl
     bought = tables["lines"].groupby("user_id")[["item_id", "acted_on", "month"]]
     n_bought = 0
     for month, queries in evaluated.groupby("month"):
-        recommender = Recommender.load(checkout.warehouse, f"{month:%Y-%m-%d}", "hybrid")
+        recommender = Recommender.load(checkout.warehouse, f"{month:%Y-%m-%d}", model)
         for query in queries.itertuples():
             recent = bought.get_group(query.user_id).query("month == @month")
             recent = [(row.item_id, row.acted_on.date()) for row in recent.itertuples()]
@@ -632,8 +685,9 @@ def test_cold_start_users_with_an_unknown_cart_get_popular_items(checkout, table
     found = Recommender.load(checkout.warehouse).recommend(["no such item"], "nobody")
     items = tables["items"].loc[tables["items"]["month"] == "2017-03-01"].sort_values("share").tail(50)
     names = tables["catalogue"].set_index("item_no")["item_id"]
-    assert len(found) == 10 and {item.item_id for item in found} <= set(names[items["item_no"]])
-    assert {item.reason for item in found} <= {"popular", "type_cart"}  # bought or seen most
+    assert len(found) == 10
+    assert {item.item_id for item in found if item.reason == "popular"} <= set(names[items["item_no"]])
+    assert {item.reason for item in found} <= {"popular", "type_cart", "type_need"}  # bought or seen most
 
 
 def test_drift_is_the_stability_index_with_errors_only_where_users_change(checkout, tmp_path):
@@ -674,6 +728,23 @@ def test_the_gap_is_between_the_worst_and_the_best_group(checkout, tables):
     lowest = groups.set_index(["kind", "metric", "model", "segment"])["value"]
     for key, row in found.iterrows():
         assert lowest[(*key[:3], f"{key[3]}={row['lowest_group']}")] == row["lowest_value"]
+
+
+def test_calibration_compares_probabilities_with_relevant_items_by_band_of_the_first_ten(checkout, tables):
+    served = tables["rankings"].query("rank <= 10").merge(tables["queries"], on=["month", "query_id"])
+    limits, names = [0, 0.03, 0.1, 0.3, 1.1], ["0 to 0.03", "0.03 to 0.1", "0.1 to 0.3", "0.3 to 1"]
+    served["band"] = pd.cut(served["probability"], limits, right=False, labels=names).astype(str)
+    found = tables["calibration"].set_index(["kind", "model", "probability_band"])
+    groups = served.groupby(["kind", "model", "band"])
+    assert len(found) == groups.ngroups and set(served["band"]) == set(names)
+    for key, rows in groups:
+        row, share = found.loc[key], rows["is_relevant"].mean()
+        wanted = len(rows), rows["user_id"].nunique(), rows["probability"].mean(), share
+        np.testing.assert_allclose(row[["n_items", "n_users", "mean_probability", "relevant_share"]], wanted, atol=1e-8)
+        assert row["ratio"] == pytest.approx(wanted[2] / share) if share else pd.isna(row["ratio"])
+    published = duckdb.sql(f"from '{checkout.published}/checkout_calibration.parquet'").df()
+    assert len(published) == (found["n_users"] >= 20).sum() > 0 and published["n_users"].min() >= 20
+    assert len(published) < len(found)
 
 
 def test_monitored_quality_joins_impressions_with_purchases_and_the_leaderboard(checkout, tables, tmp_path):

@@ -8,10 +8,12 @@ from fnmatch import fnmatch
 import yaml
 from project import PROJECT, PROJECT_FILES
 
+from life_stage.commands import command_line
+
 LINES = re.sub(r"\\\n", " ", re.sub(r"^#.*\n", "", (PROJECT / "Dockerfile").read_text(), flags=re.M)).splitlines()
 STEPS = [tuple(line.split(maxsplit=1)) for line in LINES if line.strip()]
 COMPOSE = yaml.safe_load((PROJECT / "compose.yaml").read_text())
-JOB = COMPOSE["services"]["monthly_job"]
+JOB, SERVICE = COMPOSE["services"]["monthly_job"], COMPOSE["services"]["recommendations"]
 DOCUMENTS = "".join(path.read_text() for path in [PROJECT / "README.md", *PROJECT.glob("docs/*.md")])
 
 
@@ -44,7 +46,9 @@ def test_the_image_installs_nothing_but_what_is_locked():
         for command in line.split("&&")
         if "install " in command and "pip" in command
     ]
-    assert ["--require-hashes -r requirements.lock" in command or "--no-deps" in command for command in installs] == [
+    assert [
+        "--require-hashes -r requirements-serve.lock" in command or "--no-deps" in command for command in installs
+    ] == [
         True,
         True,
     ]
@@ -68,7 +72,7 @@ def test_the_job_is_not_roots_and_what_it_may_write_is_its_own():
 
 
 def test_the_image_holds_all_that_a_run_needs_and_the_builder_is_sent_nothing_else():
-    assert copied() >= {*PROJECT_FILES, "python", "pyproject.toml", "requirements.lock"}
+    assert copied() >= {*PROJECT_FILES, "python", "pyproject.toml", "requirements-serve.lock"}
     assert all((PROJECT / name).exists() for name in copied())
     rules = [line for line in (PROJECT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
     assert rules[0] == "*" and {rule[1:] for rule in rules if rule.startswith("!")} == copied()
@@ -97,6 +101,19 @@ def test_every_variable_of_the_container_is_documented_and_none_holds_a_secret()
     named = set(re.findall(r"LIFE_STAGE_[A-Z_]+", "".join(LINES) + str(COMPOSE)))
     assert named and all(f"`{name}" in DOCUMENTS for name in named)
     assert JOB["environment"]["LIFE_STAGE_ID_KEY"] is None and "LIFE_STAGE_ID_KEY" not in image_environment()
+
+
+def test_the_service_reads_the_published_marts_alone_and_is_open_to_this_machine_alone():
+    (marts,) = SERVICE["volumes"]
+    written = {
+        name: place for name, place in (volume.split(":") for volume in JOB["volumes"] if isinstance(volume, str))
+    }
+    assert marts["read_only"] is True and marts["target"] == written[marts["source"]]
+    assert image_environment()["LIFE_STAGE_PUBLISHED"].startswith(f"{marts['target']}/")
+    assert SERVICE["image"] == JOB["image"] and SERVICE["read_only"] is True and SERVICE["cap_drop"] == ["ALL"]
+    assert SERVICE["environment"] == {"LIFE_STAGE_ID_KEY": None}
+    command_line.parser().parse_args(SERVICE["command"][1:])
+    assert all(re.fullmatch(r"127\.0\.0\.1:8000:8000", port) for port in SERVICE["ports"])
 
 
 def test_duckdb_gets_less_memory_than_the_container():

@@ -13,7 +13,7 @@ import pytest
 from life_stage.engine.contract import FITTING, family, kind, wrong_columns
 from life_stage_demo.project_macros import project_macros, source_contract
 
-TABLES = ("actions", "items", "children", "consents", "requests")
+TABLES = ("actions", "items", "children", "consents", "requests", "answers")
 MACROS = project_macros()
 READERS = {
     "id": [MACROS["id_of"], MACROS["has_lost_digits"]],

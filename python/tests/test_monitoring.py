@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from project import copy_shop
 
-from life_stage_checkout.request_log import SCHEMA, RequestLog
+from life_stage_checkout.request_log import REQUESTS, RequestLog
 
 STAGES = {"pregnancy": -9, "newborn": 0, "infant": 6, "toddler": 12, "nursery": 24, "kindergarten": 36, None: 84}
 REFERENCE = pd.date_range("2000-01-01", periods=12, freq="MS")
@@ -159,7 +159,7 @@ def test_requests_of_several_threads_are_logged_once_each_without_user_ids(tmp_p
             thread.join()
         assert all(pq.read_metadata(file).num_rows >= 100 for file in (tmp_path / "requests").iterdir())
     rows = pq.read_table(tmp_path / "requests")
-    assert rows.schema.names == SCHEMA.names == ["requested_at", "model", "milliseconds", "n_candidates", "n_shown"]
+    assert rows.schema.names == REQUESTS.names == ["requested_at", "model", "milliseconds", "n_candidates", "n_shown"]
     assert sorted(rows["milliseconds"].to_pylist()) == [1000 * n + k for n in range(4) for k in range(250)]
     assert {file.suffix for file in (tmp_path / "requests").iterdir()} == {".parquet"}
 
@@ -179,7 +179,7 @@ def test_latency_is_reported_by_model_and_day_and_unreadable_rows_are_counted(ba
     days = ["2017-03-01", "2017-03-02"]
     wanted = {(model, day): dice.gamma(2, 3, 500) for model in ("habit", "hybrid") for day in days}
     rows = [(f"{day} 12:00:00", model, str(ms), "140", "10") for (model, day), taken in wanted.items() for ms in taken]
-    frame = pd.DataFrame(rows, columns=SCHEMA.names)
+    frame = pd.DataFrame(rows, columns=REQUESTS.names)
     bad = [
         ("2017-03-01", "habit", "-1", "1", "1"),
         ("2017-03-01", "habit", "nan", "1", "1"),
@@ -187,7 +187,7 @@ def test_latency_is_reported_by_model_and_day_and_unreadable_rows_are_counted(ba
     ]
     (shop.source / "requests").mkdir()
     frame.astype({"milliseconds": float}).to_parquet(shop.source / "requests" / "first.parquet")
-    pd.DataFrame(bad, columns=SCHEMA.names).to_csv(shop.source / "requests" / "second.csv", index=False)
+    pd.DataFrame(bad, columns=REQUESTS.names).to_csv(shop.source / "requests" / "second.csv", index=False)
     shop.build(only="monitor_latency", evaluated=True)
     found = shop.frame("monitor_latency").set_index(["model", "requested_on"])
     assert len(found) == 5 and tuple(found.loc[("unknown", "1970-01-01"), ["n_requests", "n_unusable"]]) == (0, 1)

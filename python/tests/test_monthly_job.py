@@ -54,6 +54,7 @@ NOBODY = (
     "registration_sightings",
     "implausible_users",
     "monitor_latency",
+    "answer_outcomes",
     "cart_complements",
     "item_substitutes",
 )

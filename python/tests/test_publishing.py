@@ -222,6 +222,23 @@ def test_an_empty_user_stages_replaces_nothing(shop):
     assert shop.published.resolve() == folder and shop.users() == [("anna",)]
 
 
+def test_without_stages_the_checkout_is_published_but_it_replaces_no_stages(shop):
+    recommended = "select 'anna' as user_id, 1 as rank"
+    assert shop.publish(rows="", checkout_recommendations=f"{recommended} where false") == []
+    no_months = "select date '2017-01-01' as month, 'anna' as user_id, 0.5 as probability where false"
+    shop.publish(rows="", checkout_recommendations=recommended, user_stage_months=no_months)
+    assert shop.users() == [] and len(shop.sets()) == 1
+    with duckdb.connect(shop.published / "life_stage.duckdb", read_only=True) as views:
+        assert views.sql("from user_stage_months").fetchall() == []
+    shop.publish(rows="", checkout_recommendations=recommended.replace("anna", "bea"))
+    found = duckdb.sql(f"select user_id from '{shop.published}/checkout_recommendations.parquet'").fetchall()
+    assert found == [("bea",)]
+    shop.publish(checkout_recommendations=recommended)
+    published = shop.published.resolve()
+    shop.publish(rows="", checkout_recommendations=recommended.replace("anna", "bea"))
+    assert shop.users() == [("anna",)] and shop.published.resolve() == published
+
+
 def test_a_set_is_named_after_the_run_that_wrote_it_not_after_a_failed_one_of_a_later_clock(shop):
     failed = "select 'failed' as run_id, timestamp '2099-01-01' as started_at, 'failed' as status union all"
     runs = f"{failed} select 'succeeded', timestamp '2017-01-01', 'succeeded'"

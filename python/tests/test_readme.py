@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
 import pytest
 from conftest import generate_source
 from project import PROJECT, Shop
@@ -66,6 +67,21 @@ def test_the_monthly_command_runs_on_a_folder_of_your_own(checkout, demo_output,
     command = next(block for block in BLOCKS if "/path/to/folder" in block).replace("/path/to/folder", str(shop.source))
     assert "users have a stage as of 2017-02" in run(checkout, command)
     assert (checkout / "published_mine" / "user_stages.parquet").exists()
+
+
+def test_the_checkout_of_the_demo_is_personal_complementary_and_calibrated(checkout, demo_output):
+    def rows(sql):
+        with duckdb.connect(checkout / "published" / "life_stage.duckdb", read_only=True) as views:
+            return views.sql(sql).fetchall()
+
+    lists = "select string_agg(item_id, ',' order by rank) as items from checkout_recommendations group by user_id"
+    ((n_distinct, n_lists),) = rows(f"select count(distinct items), count(*) from ({lists})")
+    assert n_lists > 1_000 and n_distinct > 0.5 * n_lists
+    together = "avg(cast(reason = 'together' as integer))"
+    assert rows(f"select {together} > .5 and count(distinct item_id) > 500 from cart_complements") == [(True,)]
+    hybrid = "where model = 'hybrid' and n_items >= 100 and n_items * relevant_share >= 50"
+    ratios = [ratio for (ratio,) in rows(f"select ratio from checkout_calibration {hybrid}")]
+    assert ratios and all(1 / 1.3 < ratio < 1.3 for ratio in ratios)
 
 
 def test_the_readme_s_query_runs_on_the_published_views(checkout, demo_output):

@@ -60,6 +60,7 @@ WITHOUT_ROWS = {  # all other tables have rows
     "registration_sightings",  # no registration without a time
     "implausible_users",
     "monitor_latency",  # of the checkout
+    "answer_outcomes",
     "retraining_triggers",  # no rejected model
 }
 WITHOUT_ROWS_YET = WITHOUT_ROWS | {"model_drift", "outlook_backtest"}  # no new month since the training
