@@ -185,6 +185,7 @@ def late_rows(base, tmp_path_factory):
 @pytest.mark.fault(
     "Kills", "kill -9 during training, filter update, publication", "published set complete, next run recovers"
 )
+@pytest.mark.slow
 def test_a_run_killed_four_times_over_a_new_month_heals(new_month):
     new_month.restore()
     for model, pattern in MOMENTS:

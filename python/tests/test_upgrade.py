@@ -105,6 +105,7 @@ def posteriors_of(shop: Shop) -> pd.DataFrame:
     "tables of an older project version",
     "LS-STA-003, no change; `life-stage migrate` upgrades them",
 )
+@pytest.mark.slow
 def test_a_warehouse_of_version_2_is_migrated_and_carried_on_as_if_built_by_this_version(base, version_2, tmp_path):
     shop = copy_shop(version_2, tmp_path / "shop")
     assert_stops(shop, "LS-STA-003", "of version 2", "life-stage migrate", "nothing was changed")
