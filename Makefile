@@ -43,8 +43,7 @@ docs: $(VENV)/runtime ## write published_docs.html: all models, columns and depe
 feature: $(VENV)/runtime ## start a feature group: make feature NAME=evening_hours
 	@$(BIN)/python -m life_stage.commands.new_feature $(NAME)
 
-serve: $(VENV)/runtime ## answer POST /recommendations on this machine's port 8000, from the published set
-	@$(PIP_INSTALL) --require-hashes -r requirements-serve.lock
+serve: $(VENV)/serve ## answer POST /recommendations on this machine's port 8000, from the published set
 	@exec $(BIN)/life-stage serve
 
 backup: $(VENV)/runtime ## save the warehouse to warehouse/backups
@@ -151,7 +150,7 @@ clean: ## remove environments, demo data and caches, but no warehouse or publish
 data/demo: | $(VENV)/runtime
 	$(BIN)/python -m life_stage_demo.generate --out data/demo --users 5000 --months 24 --through 2017-02 --seed 1 --jobs 2
 
-# runtime and dev are empty files; their times are those of the installation.
+# runtime, serve and dev are empty files; their times are those of the installation.
 $(VENV)/runtime: requirements.lock pyproject.toml
 	@$(MAKE) --no-print-directory usable-python
 	@echo "creating the environment $(VENV)"
@@ -161,8 +160,12 @@ $(VENV)/runtime: requirements.lock pyproject.toml
 	@$(PIP_INSTALL) --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(VENV)/dev: requirements-serve.lock requirements-dev.lock $(VENV)/runtime
-	@$(PIP_INSTALL) --require-hashes -r requirements-serve.lock -r requirements-dev.lock
+$(VENV)/serve: requirements-serve.lock $(VENV)/runtime
+	@$(PIP_INSTALL) --require-hashes -r requirements-serve.lock
+	@touch $@
+
+$(VENV)/dev: requirements-dev.lock $(VENV)/serve
+	@$(PIP_INSTALL) --require-hashes -r requirements-dev.lock
 	@touch $@
 
 usable-python:

@@ -3,21 +3,17 @@
 Nothing but the set is read, so a run that holds the warehouse delays no answer.
 """
 
-import glob
-import json
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
-import duckdb
-
 from life_stage.engine.pseudonyms import key_mark, pseudonym
-from life_stage.paths import SERVING, read_manifest
+from life_stage.paths import read_manifest
 from life_stage_checkout.request_log import Log, RequestLog
-from life_stage_checkout.serving import Recommendation, Recommender
+from life_stage_checkout.serving import Recommendation, Recommender, tables_of
 
 
 @dataclass(frozen=True)
@@ -60,16 +56,13 @@ class PublishedSet:
         manifest = read_manifest(folder)
         if manifest is None:
             raise ValueError(f"LS-CHK-004 nothing is published as {link}: run the job")
-        if not (folder / SERVING).is_dir():
-            raise ValueError(f"LS-CHK-004 {link} has no checkout: run the job with var checkout_months above 0")
+        with tables_of(folder) as tables:
+            consents = defaultdict(set)
+            for user, purpose in tables("user_consents").project("user_id, purpose").fetchall():
+                consents[purpose].add(user)
         if (mark := manifest.get("id_key", "")) != key_mark(key):
             wrong = "pseudonyms of another key" if key and mark else "pseudonyms" if mark else "no pseudonyms"
             raise ValueError(f"LS-PRI-004 the published user ids are {wrong}: set LIFE_STAGE_ID_KEY as for the job")
-        consents = defaultdict(set)
-        with duckdb.connect() as session:
-            rows = session.read_parquet(glob.escape(str(folder / SERVING / "user_consents.parquet")))
-            for user, purpose in rows.project("user_id, purpose").fetchall():
-                consents[purpose].add(user)
         return cls(folder, manifest["run_id"], Recommender.load(folder, log=requests), dict(consents), key)
 
     def answer(
@@ -91,7 +84,9 @@ class PublishedSet:
         with the placement of the items.
         """
         known = self.user_of(user, purpose)
-        found = self.recommender.recommend(cart, known, n, (), None, visit, exclude, in_stock, categories)
+        found = self.recommender.recommend(
+            cart, known, n, visit=visit, exclude=exclude, among=in_stock, categories=categories
+        )
         index = self.recommender.used_for(cart).index
         answer = Answer(
             uuid4().hex, f"{index.first_day}", self.run_id, index.weights["model"], known is not None, found
@@ -121,8 +116,3 @@ class PublishedSet:
         user = pseudonym(self.key, user.strip()) if self.key else user.strip()
         is_consented = purpose is None or user in self.consents.get(purpose, ())
         return user if is_consented and self.recommender.index.shoppers.knows(user) else None
-
-
-def as_json(answer: Answer) -> bytes:
-    """The answer as a JSON object."""
-    return json.dumps(asdict(answer)).encode()

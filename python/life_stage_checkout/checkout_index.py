@@ -193,7 +193,9 @@ class CheckoutIndex:
             return None
         is_wanted = self.is_available.copy()
         if among is not None:
-            is_wanted &= np.isin(np.arange(len(is_wanted)), self.positions(among))
+            is_listed = np.zeros(len(is_wanted), bool)
+            is_listed[self.positions(among)] = True
+            is_wanted &= is_listed
         if categories is not None:
             is_wanted &= np.isin(self.leaf_categories, list(categories))
         is_wanted[self.positions(exclude)] = False
@@ -201,11 +203,13 @@ class CheckoutIndex:
 
     def looked_at(self, shopper: Shopper, items: np.ndarray) -> Shopper:
         """The shopper who has looked at the items too, each of which weighs as much as one of the newest month."""
+        if not len(items):
+            return shopper
         types, counts = np.unique(self.types.of_item[items], return_counts=True)
         known, strength = shopper.browsed
         all_types, index = np.unique(np.concatenate([known, types]), return_inverse=True)
         browsed = all_types, np.bincount(index, np.concatenate([strength, counts]), len(all_types))
-        return replace(shopper, browsed=browsed) if len(items) else shopper
+        return replace(shopper, browsed=browsed)
 
     def with_model(self, tables: Callable[[str], duckdb.DuckDBPyRelation], kind: str, model: str) -> "CheckoutIndex":
         """The same index with the weights of another model."""

@@ -5,10 +5,10 @@ be loaded, the old one serves. It has no authentication: it listens on loopback,
 """
 
 import asyncio
-import json
 import threading
 import warnings
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from pathlib import Path
 from time import monotonic, perf_counter, time
 from typing import Annotated
@@ -16,7 +16,7 @@ from typing import Annotated
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import PlainTextResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi_offline import FastAPIOffline
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -30,10 +30,11 @@ from prometheus_client import (
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from life_stage_checkout.answers import Answer, PublishedSet, as_json
+from life_stage_checkout.answers import Answer, PublishedSet
 from life_stage_checkout.request_log import ANSWERS, Log, RequestLog
 
 MAX_BYTES, BODY_SECONDS = 262_144, 5.0  # of a request's body
+CLOSE = {"connection": "close"}  # the rest of the body is not read
 MAX_HEADER_BYTES = 65_536
 MAX_CONNECTIONS = 512
 LOG_SECONDS, ROWS_PER_FILE = 60.0, 100_000  # of the logs
@@ -64,25 +65,6 @@ class RecommendationRequest(BaseModel):
         description="Purpose as in the table consents: without it, or the table, the user counts as unknown.",
     )
     placement: Word = Field("checkout", description="Where the items are shown, for the log.")
-
-
-class Item(BaseModel):
-    """A recommended item."""
-
-    item_id: str
-    probability: float = Field(description="Probability that the shopper wants it.")
-    reason: str = Field(description="Candidate generator with the largest contribution.")
-
-
-class Answered(BaseModel):
-    """Recommended items, best first."""
-
-    answer_id: str = Field(description="Id of this answer in the log.")
-    month: str = Field(description="First day of the month of the features.")
-    run_id: str = Field(description="Run that published them.")
-    model: str = Field(description="Model of the ranking.")
-    is_known_user: bool = Field(description="The user has features, and consent to the purpose.")
-    items: list[Item]
 
 
 class Problem(BaseModel):
@@ -150,6 +132,11 @@ class Served:
         self.answer_seconds.observe(perf_counter() - start)
         return answer
 
+    def refused(self, status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
+        """A response without an answer, counted."""
+        self.n_refused.labels(status).inc()
+        return JSONResponse({"detail": detail}, status, headers)
+
 
 class Protocol(HttpToolsProtocol):
     """HTTP/1.1 of uvicorn, which closes connections whose headers are late or long: it has no such limits itself."""
@@ -206,23 +193,17 @@ class BodyLimit:
                     body += message.get("body", b"")
                     is_more = message.get("more_body", False)
         except TimeoutError:
-            return await self.refuse(408, f"the body took over {BODY_SECONDS:.0f} s", send)
+            refused = self.served.refused(408, f"the body took over {BODY_SECONDS:.0f} s", CLOSE)
+            return await refused(scope, receive, send)
         if len(body) > MAX_BYTES:
-            return await self.refuse(413, f"the body has over {MAX_BYTES} bytes", send)
+            refused = self.served.refused(413, f"the body has over {MAX_BYTES} bytes", CLOSE)
+            return await refused(scope, receive, send)
         messages = iter([{"type": "http.request", "body": bytes(body), "more_body": False}])
 
         async def read():
             return next(messages, None) or await receive()
 
         return await self.app(scope, read, send)
-
-    async def refuse(self, status: int, detail: str, send) -> None:
-        """Answer with an error, and close the connection: the rest of the body is not read."""
-        self.served.n_refused.labels(status).inc()
-        body = json.dumps({"detail": detail}).encode()
-        headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
 
 
 def application(served: Served) -> FastAPI:
@@ -247,12 +228,12 @@ def application(served: Served) -> FastAPI:
     app.add_middleware(BodyLimit, served=served)
     problems = {status: {"model": Problem} for status in (400, 408, 413, 422, 503)}
 
-    @app.post("/recommendations", response_model=Answered, responses=problems)
+    @app.post("/recommendations", response_model=Answer, responses=problems)
     async def recommendations(request: RecommendationRequest) -> Response:
         """Recommend items. It takes milliseconds, so the event loop waits for it."""
         if served.current is None:
-            return refused(503, NOTHING_LOADED)
-        return Response(as_json(served.answer(request)), media_type="application/json")
+            return served.refused(503, NOTHING_LOADED)
+        return JSONResponse(asdict(served.answer(request)))
 
     @app.get("/healthz")
     async def alive() -> dict[str, str]:
@@ -263,7 +244,7 @@ def application(served: Served) -> FastAPI:
     async def ready() -> dict[str, str]:
         """A published set is loaded; 503 without one."""
         if served.current is None:
-            return refused(503, NOTHING_LOADED)
+            return served.refused(503, NOTHING_LOADED)
         return {"status": "ready", "run_id": served.current.run_id, "folder": served.current.folder.name}
 
     @app.get("/metrics", response_class=PlainTextResponse)
@@ -271,14 +252,10 @@ def application(served: Served) -> FastAPI:
         """Figures for Prometheus."""
         return Response(generate_latest(served.registry), media_type=CONTENT_TYPE_LATEST)
 
-    def refused(status: int, detail: str) -> Response:
-        served.n_refused.labels(status).inc()
-        return Response(json.dumps({"detail": detail}), status, media_type="application/json")
-
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
         found = [(".".join(map(str, each["loc"][1:]))[:60] or "body", each["msg"]) for each in error.errors()[:5]]
-        return refused(422, "; ".join(f"{where}: {message}" for where, message in found))
+        return served.refused(422, "; ".join(f"{where}: {message}" for where, message in found))
 
     return app
 

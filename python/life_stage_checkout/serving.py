@@ -12,6 +12,7 @@ from datetime import date
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
+from typing import NamedTuple
 
 import duckdb
 import numpy as np
@@ -41,9 +42,16 @@ GENERATORS = (
     *(f"{name}_{context}" for name in (*MEASURES, "type") for context in ("cart", "history")),
     "type_need",
 )
-TYPE_COLUMNS = ("type_of_cart", "type_of_history", "type_browsed")
 COLUMNS = {"popularity", "frequency", "recency", "stage_lift", "next_stage_lift"}
-COLUMNS |= {*TYPE_COLUMNS, "share_of_type", "is_type_of_cart", "type_stage_lift", "next_type_stage_lift"}
+COLUMNS |= {
+    "type_of_cart",
+    "type_of_history",
+    "type_browsed",
+    "share_of_type",
+    "is_type_of_cart",
+    "type_stage_lift",
+    "next_type_stage_lift",
+}
 COLUMNS |= {
     "recent_propensity",
     "repeat_share",
@@ -56,6 +64,19 @@ COLUMNS |= {f"{generator}{column}" for generator in GENERATORS for column in (""
 }
 RANK_SCORES = 1 / np.sqrt(np.arange(1.0, N_CANDIDATES + 1))
 NO_ITEMS: Scores = np.zeros(0, int), np.zeros(0)
+
+
+class TypeShares(NamedTuple):
+    """Shares of the product types, as in checkout_type_scores.
+
+    cart: given the cart; history: given what the shopper has looked at; browsed: in that itself; need: history of the
+    next needs, 0 for all other types.
+    """
+
+    cart: np.ndarray
+    history: np.ndarray
+    browsed: np.ndarray
+    need: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -90,15 +111,14 @@ class Recommender:
     @cached_property
     def active_generators(self) -> set[str]:
         """The generators with a nonzero weight in the model."""
-        weights = self.index.weights
-        columns = {name: (name, f"{name}_rank_score", f"{name.removesuffix('_cart')}_each") for name in GENERATORS}
-        return {name for name in GENERATORS if any(weights.get(f"w_{column}", 0.0) != 0 for column in columns[name])}
+        is_active = self.generator_weights.any(axis=0)
+        return {name for name, active in zip(GENERATORS, is_active, strict=True) if active}
 
     @cached_property
     def generator_weights(self) -> np.ndarray:
         """Weights of a generator's score, rank score and score an item of the cart, by row; columns as GENERATORS."""
-        names = [(name, f"{name}_rank_score", f"{name.removesuffix('_cart')}_each") for name in GENERATORS]
-        return np.array([[self.index.weights.get(f"w_{column}", 0.0) for column in columns] for columns in names]).T
+        columns = [(name, f"{name}_rank_score", f"{name.removesuffix('_cart')}_each") for name in GENERATORS]
+        return np.array([[self.index.weights.get(f"w_{name}", 0.0) for name in names] for names in columns]).T
 
     @classmethod
     def load(
@@ -205,7 +225,7 @@ class Recommender:
         odds = self.log_odds(items, shopper, habits, day) + contributions.sum(axis=0)
         odds += self.log_odds_of_types(items, cart, shopper, type_shares)
         odds = exact(odds)  # processors differ in the last digit of a logarithm: ties stay ties
-        is_need = type_shares[3][self.index.types.of_item[items]] > 0
+        is_need = type_shares.need[self.index.types.of_item[items]] > 0
         order = self.with_reserved(items, np.lexsort((items, -odds)), is_need)[:N_RANKS]
         reasons = np.where(is_retrieved, contributions, -np.inf)[:, order].argmax(axis=0)
         return items[order], odds[order], reasons, len(items)
@@ -231,11 +251,8 @@ class Recommender:
         order = np.lexsort((all_items, -found["score"]))
         return {name: found[name][order] for name in ("item", *HABITS)}
 
-    def type_shares(self, cart: np.ndarray, shopper: Shopper) -> tuple[np.ndarray, ...]:
-        """Shares of the types given the cart, given what the shopper has looked at, in that itself, and of next needs.
-
-        Those of the next needs are given what the shopper has looked at, and 0 for all other types.
-        """
+    def type_shares(self, cart: np.ndarray, shopper: Shopper) -> TypeShares:
+        """Shares of the product types."""
         types = self.index.types
         (browsed, strength), (in_cart, n_items) = shopper.browsed, np.unique(types.of_item[cart], return_counts=True)
 
@@ -250,18 +267,19 @@ class Recommender:
         own /= exact(strength).sum() + N_BROWSED
         of_cart = given(in_cart, n_items.astype(float), 0) if len(cart) else types.share
         of_history = given(browsed, strength, N_BROWSED)
-        return of_cart, of_history, own, of_history * types.next_needs(browsed, in_cart)
+        return TypeShares(of_cart, of_history, own, of_history * types.next_needs(browsed, in_cart))
 
     def log_odds_of_types(
-        self, items: np.ndarray, cart: np.ndarray, shopper: Shopper, type_shares: tuple[np.ndarray, ...]
+        self, items: np.ndarray, cart: np.ndarray, shopper: Shopper, type_shares: TypeShares
     ) -> np.ndarray:
         """The part of the items' log-odds that comes from their product types."""
         types, weights = self.index.types, self.index.weights
         of_item = types.of_item[items]
         odds = weights["w_share_of_type"] * np.log(types.share_of_type[items])
         odds += weights["w_is_type_of_cart"] * np.isin(of_item, types.of_item[cart])
-        for name, shares in zip(TYPE_COLUMNS, type_shares, strict=False):
-            odds += weights[f"w_{name}"] * np.log(shares[of_item])
+        odds += weights["w_type_of_cart"] * np.log(type_shares.cart[of_item])
+        odds += weights["w_type_of_history"] * np.log(type_shares.history[of_item])
+        odds += weights["w_type_browsed"] * np.log(type_shares.browsed[of_item])
         if shopper.stages is not None:
             for name, shares in (("type_stage_lift", types.shares), ("next_type_stage_lift", types.next_shares)):
                 odds += weights[f"w_{name}"] * np.log(shares[of_item] @ shopper.stages / types.share[of_item])
@@ -272,7 +290,7 @@ class Recommender:
         cart: np.ndarray,
         shopper: Shopper,
         habits: Columns,
-        type_shares: tuple[np.ndarray, ...],
+        type_shares: TypeShares,
         wanted: np.ndarray | None = None,
     ) -> dict[str, Scores]:
         """Candidates of each active generator, without the items in the cart."""
@@ -289,9 +307,9 @@ class Recommender:
             for context, (items, weights) in known.items():
                 if f"{measure}_{context}" in self.active_generators:
                     found[f"{measure}_{context}"] = weighted_neighbours(neighbours, items, weights)
-        for context, shares in (("cart", type_shares[0]), ("history", type_shares[1]), ("need", type_shares[3])):
+        for context in ("cart", "history", "need"):
             if f"type_{context}" in self.active_generators:
-                found[f"type_{context}"] = index.types.candidates(shares, among)
+                found[f"type_{context}"] = index.types.candidates(getattr(type_shares, context), among)
         is_open = (index.is_available if wanted is None else wanted).copy()
         is_open[cart] = False
         return {

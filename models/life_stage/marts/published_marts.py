@@ -21,7 +21,6 @@ def model(dbt, session):
         "items": dbt.ref("items"),
         "model_runs": dbt.ref("model_runs"),
     }
-    there = tables_of(session)
     # Tables on quality that are there, without what points at few users.
     shown, options = "not is_suppressed", dbt.config.meta_get("options")
     of_enough_users = f"n_users >= {options['min_cell_users']}"
@@ -52,24 +51,24 @@ def model(dbt, session):
         quality["checkout_calibration"] = lambda: dbt.ref("checkout_calibration").filter(of_enough_users)
         # What life-stage serve reads, of the coming month.
         served = {
-            "checkout_months": lambda: dbt.ref("checkout_months"),
-            "checkout_items": lambda: dbt.ref("checkout_items"),
-            "checkout_neighbours": lambda: dbt.ref("checkout_neighbours"),
-            "checkout_habits": lambda: dbt.ref("checkout_habits"),
-            "checkout_browsing": lambda: dbt.ref("checkout_browsing"),
-            "checkout_product_types": lambda: dbt.ref("checkout_product_types"),
-            "checkout_type_neighbours": lambda: dbt.ref("checkout_type_neighbours"),
-            "checkout_users": lambda: dbt.ref("checkout_users"),
-            "checkout_coefficients": lambda: dbt.ref("checkout_coefficients"),
-            "checkout_champions": lambda: dbt.ref("checkout_champions"),
+            "checkout_months": dbt.ref("checkout_months"),
+            "checkout_items": dbt.ref("checkout_items"),
+            "checkout_neighbours": dbt.ref("checkout_neighbours"),
+            "checkout_habits": dbt.ref("checkout_habits"),
+            "checkout_browsing": dbt.ref("checkout_browsing"),
+            "checkout_product_types": dbt.ref("checkout_product_types"),
+            "checkout_type_neighbours": dbt.ref("checkout_type_neighbours"),
+            "checkout_users": dbt.ref("checkout_users"),
+            "checkout_coefficients": dbt.ref("checkout_coefficients"),
+            "checkout_champions": dbt.ref("checkout_champions"),
         }
-        if served.keys() <= there:
-            coming = dbt.ref("checkout_months").filter("not is_closed").project("month")
-            marts |= {f"serving/{name}": read().join(coming, "month", how="semi") for name, read in served.items()}
-            consents = dbt.ref("stg_consents_by_purpose").project("user_id, purpose")
-            marts["serving/user_consents"] = consents  # also of users without a stage
-            catalogue = dbt.ref("checkout_catalogue")
-            columns = [name for name in catalogue.columns if name != "words"]
-            marts["serving/checkout_catalogue"] = catalogue.project(", ".join(columns))
+        coming = dbt.ref("checkout_months").filter("not is_closed").project("month")
+        marts |= {f"serving/{name}": table.join(coming, "month", how="semi") for name, table in served.items()}
+        consents = dbt.ref("stg_consents_by_purpose").project("user_id, purpose")
+        marts["serving/user_consents"] = consents  # also of users without a stage
+        catalogue = dbt.ref("checkout_catalogue")
+        columns = [name for name in catalogue.columns if name != "words"]
+        marts["serving/checkout_catalogue"] = catalogue.project(", ".join(columns))
+    there = tables_of(session)
     marts |= {name: read() for name, read in quality.items() if name in there}
     return publish(marts, options, descriptions_of(marts, session))
