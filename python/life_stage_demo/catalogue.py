@@ -11,7 +11,7 @@ from .parameters import Parameters
 from .search_terms import make_search_terms, search_term_weights
 from .streams import CATALOGUE, stream
 
-_COLUMNS = ("item_id", "title", "category", "leaf_category", "brand", "size", "properties")
+_COLUMNS = ("item_id", "title", "category", "leaf_category", "brand", "size", "properties", "price")
 
 
 class Catalogue:

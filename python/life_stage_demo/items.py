@@ -22,6 +22,8 @@ BRANDS = tuple(
     for b in ("", "land", "nest", "kids")
 )
 _MATERIALS = ("cotton", "bamboo", "silicone", "wood", "plastic", "wool")
+_PRICES = {"maternity": 90, "diapers and care": 130, "formula and food": 70, "toys": 80}
+_PRICES |= {"clothing": 60, "shoes": 100, "household": 50}  # of an average item, in yuan
 _ADJECTIVES = ("透气", "柔软", "新款", "进口", "加厚", "便携", "防滑", "舒适")
 
 
@@ -35,7 +37,8 @@ def make_items(rng: np.random.Generator, parameters: Parameters) -> list[dict]:
     for number, count in enumerate(counts):
         for rank in range(count):
             items.append(_make_item(rng, parameters, number, rank, curves[:, number], words))
-            items[-1]["item_id"] = 1_000_000 + len(items)
+            item_id = 1_000_000 + len(items)
+            items[-1] |= {"item_id": item_id, "price": _price(number, item_id)}
     return items
 
 
@@ -66,6 +69,11 @@ def _make_item(rng, parameters: Parameters, number: int, rank: int, curve: np.nd
         "popularity": 1 / (rank + 5),
         "range": (first, last),
     }
+
+
+def _price(number: int, item_id: int) -> float:
+    """Price by category, leaf and item, without a random number, so that all other data stay as they are."""
+    return _PRICES[LEAVES[number].category] * (40 + 37 * number % 121) * (80 + 7 * item_id % 41) // 1000 / 10
 
 
 def _pick_size(rng, parameters: Parameters, leaf) -> tuple:

@@ -56,6 +56,9 @@ def test_another_seed_gives_other_actions(demo, tmp_path):
     generate(replace(RUN, n_users=200, n_months=1), tmp_path / "same")
     month = "actions/month=2016-09/part-0000.parquet"
     assert digests(tmp_path / "source")[month] != digests(tmp_path / "same")[month]
+    items = [pq.read_table(tmp_path / name / "items.parquet") for name in ("source", "same")]
+    assert not items[0]["brand"].equals(items[1]["brand"])
+    assert items[0]["price"].equals(items[1]["price"]), "prices are not random"
 
 
 def test_a_longer_run_leaves_the_common_months_as_they_are(demo, tmp_path):
