@@ -258,7 +258,9 @@
             where reasons is distinct from 'action_ignored'
         ),
         newest as (select * from delivered where is_new),
-        rows_checked as ({{ checks_of_rows("actions", "newest", ["quantity", "dwell_seconds", "known action"]) }}),
+        rows_checked as (
+            {{ checks_of_rows("actions", "newest", ["quantity", "dwell_seconds", "price", "known action"]) }}
+        ),
         shares_checked as ({{ checks_of_shares("delivered") }})
     select
         code,
@@ -292,7 +294,7 @@
             select month, 'reason', reason, n
             from {{ rows }}
             where reason is not null
-            {% for column in ["quantity", "dwell_seconds"] %}
+            {% for column in ["quantity", "dwell_seconds", "price"] %}
                 union all
                 select month, 'unreadable column', '{{ column }}', n
                 from {{ rows }}

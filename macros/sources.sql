@@ -23,6 +23,7 @@
         "session_id",
         "device",
         "dwell_seconds",
+        "price",
         "raw_occurred_at",
         "raw_action",
         "raw_quantity",
@@ -178,6 +179,12 @@
             else {{ column }}
         end as double
     )
+{%- endmacro %}
+
+{% macro price_of(column) -%}
+    {#- SQL: the price that a text gives; negative, infinite and absurdly large ones are unreadable. NaN exceeds all
+        numbers. -#}
+    {%- set number = number_of(column) -%} case when {{ number }} between 0 and 1e12 then {{ number }} end
 {%- endmacro %}
 
 {% macro whole_number_of(column) -%}

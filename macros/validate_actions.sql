@@ -19,6 +19,7 @@
     raw_actions.session_id,
     raw_actions.device,
     {{ number_of("raw_actions.dwell_seconds") }} as dwell_seconds,
+    {{ price_of("raw_actions.price") }} as price,
     cast(raw_actions.occurred_at as string) as raw_occurred_at,
     raw_actions.action as raw_action,
     nullif(trim(raw_actions.quantity), '') as raw_quantity
@@ -34,6 +35,7 @@
                 "item_id": ["raw_actions.item_id", none],
                 "quantity": ["raw_actions.quantity", number_of("raw_actions.quantity")],
                 "dwell_seconds": ["raw_actions.dwell_seconds", number_of("raw_actions.dwell_seconds")],
+                "price": ["raw_actions.price", price_of("raw_actions.price")],
             }
         )
     }}

@@ -4,7 +4,8 @@
 -- month, __home_files__, those without a usable time, __months_before__ and __history_from__, the first month.
 {{ config(materialized="monthly", full_refresh=false, meta={"months": "months_to_stage", "keep": "actions"}) }}
 -- depends_on: {{ ref("source_file_months") }} {{ ref("stg_consents") }} {% do source("shop", "actions") %}
-{% set facts = action_contents() + ["session_id", "device", "dwell_seconds"] %}
+{% set facts = action_contents() + ["session_id", "device", "dwell_seconds", "price"] %}
+{% set numbers = ["quantity", "dwell_seconds", "price"] %}
 {% set columns = contract_columns("actions") | map(attribute="name") if execute else [] %}
 with
     dated as (
@@ -35,7 +36,7 @@ with
     before as (
         select
             {% for fact in facts %}
-                {{ "cast(" ~ fact ~ " as double) as " ~ fact if fact in ("quantity", "dwell_seconds") else fact }},
+                {{ "cast(" ~ fact ~ " as double) as " ~ fact if fact in numbers else fact }},
             {% endfor %}
             source_file,
             true as is_before
@@ -75,6 +76,7 @@ with
                     session_id nulls last,
                     device nulls last,
                     dwell_seconds nulls last,
+                    price nulls last,
                     source_file
             )
             > 1 as is_duplicate,
@@ -126,6 +128,7 @@ with
             session_id,
             device,
             dwell_seconds,
+            price,
             source_file,
             is_duplicate,
             is_conflicting,

@@ -12,6 +12,7 @@ select
     quantity,
     session_id,
     device,
-    dwell_seconds
+    dwell_seconds,
+    price
 from {{ ref("stg_action_rows") }}
 where reasons is null and not is_duplicate

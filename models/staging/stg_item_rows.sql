@@ -13,6 +13,8 @@ with
                 nullif(trim(raw_items.{{ attribute }}), '') as {{ attribute }},
             {% endfor %}
             nullif(nullif(trim(raw_items.properties), ''), 'null') as given_properties,
+            raw_items.price as raw_price,
+            {{ price_of("raw_items.price") }} as price,
             raw_items.item_id as raw_item_id
         from ({{ source_rows("items") }}) as raw_items
     ),
@@ -30,8 +32,15 @@ with
     ranked as (
         select
             *,
-            {{ readings({"item_id": ["raw_item_id", none], "properties": ["given_properties", "properties"]}) }}
-            as readings,
+            {{
+                readings(
+                    {
+                        "item_id": ["raw_item_id", none],
+                        "properties": ["given_properties", "properties"],
+                        "price": ["raw_price", "price"],
+                    }
+                )
+            }} as readings,
             row_number() over (
                 partition by item_id
                 order by
@@ -40,7 +49,8 @@ with
                     title nulls last,
                     brand nulls last,
                     size nulls last,
-                    given_properties nulls last
+                    given_properties nulls last,
+                    price nulls last
             ) as rank
         from with_properties
     ),
@@ -86,11 +96,12 @@ with
         ),
         losses as ({{ losses("items", "known_items where true", "left_items") }}),
     {% endif %}
-    failed as ({{ failed_of_table("items", ["properties"], known is not none) }}),
+    failed as ({{ failed_of_table("items", ["properties", "price"], known is not none) }}),
     all_items as (
         select
             item_id,
             {{ attributes | join(", ") }},
+            price,
             readings,
             reason,
             rank,
@@ -102,6 +113,7 @@ with
             select
                 left_items.item_id,
                 {% for attribute in attributes %} left_items.{{ attribute }}, {% endfor %}
+                left_items.price,
                 left_items.readings,
                 left_items.reason,
                 left_items.rank,
@@ -110,16 +122,17 @@ with
             from left_items
             cross join losses
             union all
-            select item_id, {{ attributes | join(", ") }}, readings, reason, rank, left_on, {{ last_month }}
+            select item_id, {{ attributes | join(", ") }}, null, readings, reason, rank, left_on, {{ last_month }}
             from changed_items
             union all
-            select item_id, {{ attributes | join(", ") }}, readings, reason, rank, left_on, valid_to_month
+            select item_id, {{ attributes | join(", ") }}, price, readings, reason, rank, left_on, valid_to_month
             from former_items
         {% endif %}
     )
 select
     item_id,
     {{ attributes | join(", ") }},
+    price,
     {{ fail_if("failed.message is not null", failed_checks("failed"), "readings") }} as readings,
     reason,
     rank,

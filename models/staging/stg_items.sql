@@ -11,6 +11,7 @@ select
     brand,
     size,
     properties,
+    price,
     left_on is null as is_delivered,
     coalesce(
         {{ months_after("lag(valid_to_month) over (partition by item_id order by valid_to_month nulls last)", 1) }},

@@ -86,6 +86,9 @@ VALUES = {
     "search_term": ["milk", ""],
     "quantity": ["1", "999", "0", "5000", "many", ""],
 }
+# What the rows give as price, in turn, and the price that is read.
+PRICES = [("", None), ("19.9", 19.9), (" 3,5 ", 3.5), ("0", 0), ("1e6", 1e6), ("-0.01", None), ("nan", None)]
+PRICES += [("-inf", None), ("1e400", None), ("2e12", None), ("free", None)]
 # reason, user_id, child_no, birth_date, registered_at; "repeated" is no reason
 CHILDREN = [
     ("", "c1", "1", "2016-01-31", "2016-02-01 00:00:00"),
@@ -165,7 +168,8 @@ def evaluated(base, tmp_path_factory):
     folder = shop.source / "actions" / "month=2016-11"
     folder.mkdir(parents=True)
     actions = [*(row[1:] for row in ACTIONS), *random_actions(400)]
-    write_csv(folder / "rows.csv", [*VALUES, "session_id"], [(*row, number) for number, row in enumerate(actions)])
+    rows = [(*row, number, PRICES[number % len(PRICES)][0]) for number, row in enumerate(actions)]
+    write_csv(folder / "rows.csv", [*VALUES, "session_id", "price"], rows)
     write_csv(
         shop.source / "children.csv",
         ["user_id", "child_no", "birth_date", "registered_at"],
@@ -212,6 +216,17 @@ def test_valid_rows_have_utc_times_and_standard_action_names(evaluated):
     assert by_id["a9"] == ("u1", "2016-11-01 01:00:00", "collect", "1", None, None)
     assert [by_id[name][2] for name in ("a1", "a2", "a8", "a10")] == ["click", "search", "click", "purchase"]
     assert len(by_id) == sum(row[0] == "" and row[2].strip() == "u1" for row in ACTIONS)
+
+
+@pytest.mark.fault("Rows", "negative, infinite or unreadable prices", "null, counted as unreadable")
+def test_a_price_is_null_and_counted_if_it_is_no_amount(evaluated):
+    found = evaluated.query("select session_id::integer, price from stg_action_rows")
+    assert {number: price for number, price in found if price != PRICES[number % len(PRICES)][1]} == {}
+    counts = "select sum(n_rows) from source_row_counts where list_contains(split(readings, ' '), '{}price')"
+    given = [PRICES[number % len(PRICES)] for number, _ in found]
+    assert evaluated.query(counts.format("+")) == [(sum(price is not None for _, price in given),)]
+    assert evaluated.query(counts.format("-")) == [(sum(text != "" and price is None for text, price in given),)]
+    assert evaluated.query("select count(*), count(price) from stg_items") == [(2, 0)], "items have no such column"
 
 
 @pytest.mark.fault(

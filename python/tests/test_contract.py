@@ -17,7 +17,7 @@ TABLES = ("actions", "items", "children", "consents", "requests", "answers")
 MACROS = project_macros()
 READERS = {
     "id": [MACROS["id_of"], MACROS["has_lost_digits"]],
-    "number": [MACROS["number_of"], MACROS["whole_number_of"]],
+    "number": [MACROS["number_of"], MACROS["price_of"], MACROS["whole_number_of"]],
     "text": [lambda column: f"nullif(trim({column}), '')"],
     "time": [MACROS["moment"]],
     "date": [MACROS["day"], MACROS["is_date_only"]],

@@ -168,7 +168,10 @@ def test_months_scored_by_a_model_of_corrected_months_are_named_and_rescored(bas
 )
 @pytest.mark.slow
 def test_a_month_that_is_counted_again_keeps_the_attributes_its_items_had(base, bare_shop):
-    """New attributes are valid from the month in which a run first reads them; one that was missing, for all months."""
+    """New attributes are valid from the month in which a run first reads them; one that was missing, for all months.
+
+    A new price is no new attribute: an item has that of now.
+    """
     bare_shop.add_months(base, ["2017-01", "2017-02"])
 
     def build(clock: str) -> None:
@@ -184,7 +187,7 @@ def test_a_month_that_is_counted_again_keeps_the_attributes_its_items_had(base, 
     build("2017-03-02")
     renamed = "case when item_id % 2 = 0 then 'new' else leaf_category end as leaf_category"
     given = "case when item_id % 3 > 0 then brand else 'house' end as brand"
-    bare_shop.write("items.parquet", f"select * replace ({renamed}, {given}) from '{items}'")
+    bare_shop.write("items.parquet", f"select * replace ({renamed}, {given}, price + 1 as price) from '{items}'")
     bare_shop.write("actions/month=2017-03/new.csv", february(bare_shop, days_later=31))
     bare_shop.write("actions/month=2017-01/late.csv", f"{february(bare_shop, days_later=-31)} limit 1")
     build("2017-04-02")
@@ -195,3 +198,7 @@ def test_a_month_that_is_counted_again_keeps_the_attributes_its_items_had(base, 
     ((n_former,),) = bare_shop.query("select count(*) from stg_items where item_id <> catalogue_item_id")
     ((n_changed,),) = bare_shop.query(f"select count(*) from '{items}' where item_id % 2 = 0")
     assert n_former == n_changed > 100
+    prices = "select count(*), count(price), sum((price + {})::decimal(9, 1)) from {}"
+    ((n_all, n_priced, total),) = bare_shop.query(prices.format(0, "stg_items"))
+    assert bare_shop.query(prices.format(1, f"'{items}'")) == [(n_priced, n_priced, total)]
+    assert n_all == n_priced + n_former, "former attributes have no price"

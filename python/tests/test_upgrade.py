@@ -166,6 +166,7 @@ def test_a_migration_that_fails_changes_nothing(version_2, tmp_path):
 
 VERSION_7 = "update project_state set value = '7' where key = 'state_version'"
 OLDER = (  # columns and tables that version 7 had not
+    "alter table stg_action_rows drop column price",
     "alter table stg_action_rows drop column is_conflicting",
     "alter table action_months drop column n_conflicting",
     "alter table action_synonyms drop column log",

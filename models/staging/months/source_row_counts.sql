@@ -18,6 +18,7 @@
     "item_id",
     "search_term",
     "raw_quantity",
+    "price",
 ] %}
 {% set counted = ["occurred_month", "action", "device", "reasons", "readings", "example", "n_rows", "content_hash"] %}
 {% set is_judged = "true" if setting("rejections_on_shift") == "fail" else "code <> 'LS-SRC-010'" %}

@@ -9,7 +9,7 @@ from life_stage import paths
 
 N_ROWS = 50
 VALID = """
-    select actions.action_id, actions.user_id, actions.occurred_at, actions.action, actions.quantity,
+    select actions.action_id, actions.user_id, actions.occurred_at, actions.action, actions.quantity, actions.price,
         coalesce(actions.search_term, items.title, items.leaf_category, actions.item_id) as what
     from stg_actions as actions left join stg_items as items using (item_id)
 """

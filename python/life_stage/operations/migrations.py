@@ -195,6 +195,8 @@ def versions(
             ("model_runs", "update {table} set status = 'succeeded'"),
             *((table, "drop {kind} {table}") for table in ("attributed_features", "midpoint_posteriors")),
         ],
+        # Prices. Months that are not staged again have none.
+        10: [add_column(table, "price", "double") for table in ("stg_action_rows", "stg_item_rows")],
     }
 
 

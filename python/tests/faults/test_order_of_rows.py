@@ -33,8 +33,8 @@ def staged(base):
     compiled = base.folder / "target" / "compiled" / "life_stage" / "models" / "staging" / "stg_action_rows.sql"
     sql = compiled.read_text().replace("__month__", "2016-11-01").replace("__home_files__", "'a', 'b'")
     sql = sql.replace("__history_from__", "date '2000-01-01'")
-    none = "select *, null::varchar as device, null::double as dwell_seconds"
-    sql = sql.replace("__source_rows__", "select *, null as device, null as dwell_seconds from raw")
+    none = "select *, null::varchar as device, null::double as dwell_seconds, null::double as price"
+    sql = sql.replace("__source_rows__", "select *, null as device, null as dwell_seconds, null as price from raw")
     sql = sql.replace("__months_before__", f"{none} from raw where false")
     with duckdb.connect(base.warehouse, read_only=True) as connection:
 
