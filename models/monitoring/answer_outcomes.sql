@@ -1,5 +1,6 @@
--- Clicks and purchases after the answers of life-stage serve, from its optional log, one row per month, placement and
--- model. An item counts as clicked within a day, as bought within seven; two answers that showed it are both credited.
+-- Clicks, purchases and revenue after the answers of life-stage serve, from its optional log, one row per month,
+-- placement and model. An item counts as clicked within a day, as bought within seven; two answers that showed it are
+-- both credited.
 -- depends_on: {{ source("shop", "answers") }}
 with
     -- A file delivered twice counts once.
@@ -30,7 +31,13 @@ with
                     when actions.action = 'click' and actions.occurred_at <= items.answered_at + interval '1' day then 1
                 end
             ) as is_clicked,
-            max(case when actions.action = 'purchase' then 1 end) as is_bought
+            max(case when actions.action = 'purchase' then 1 end) as is_bought,
+            sum(
+                case
+                    when actions.action = 'purchase'
+                    then {{ exact("coalesce(actions.price, catalogue.price) * coalesce(actions.quantity, 1)") }}
+                end
+            ) as revenue
         from items
         inner join
             {{ ref("stg_actions") }} as actions
@@ -38,6 +45,7 @@ with
             and items.item_id = actions.item_id
             and actions.occurred_at > items.answered_at
             and actions.occurred_at <= items.answered_at + interval '7' day
+        left join {{ ref("stg_items") }} as catalogue on items.item_id = catalogue.item_id
         where items.is_usable
         group by items.answer_id, items.item_id
     )
@@ -52,6 +60,7 @@ select
     count(case when items.is_usable then items.user_id end) as n_items_of_users,
     count(reactions.is_clicked) as n_clicked,
     count(reactions.is_bought) as n_bought,
+    sum(reactions.revenue) as revenue,
     count(reactions.is_clicked)
     / nullif(cast(count(case when items.is_usable then items.user_id end) as double), 0) as click_through_rate,
     count(reactions.is_bought)
