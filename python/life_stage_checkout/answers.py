@@ -74,6 +74,8 @@ class PublishedSet:
         exclude: Collection[str] = (),
         in_stock: Collection[str] | None = None,
         categories: Collection[str] | None = None,
+        min_price: float | None = None,
+        max_price: float | None = None,
         purpose: str | None = None,
         placement: str = "checkout",
         log: Log | None = None,
@@ -85,7 +87,15 @@ class PublishedSet:
         """
         known = self.user_of(user, purpose)
         found = self.recommender.recommend(
-            cart, known, n, visit=visit, exclude=exclude, among=in_stock, categories=categories
+            cart,
+            known,
+            n,
+            visit=visit,
+            exclude=exclude,
+            among=in_stock,
+            categories=categories,
+            min_price=min_price,
+            max_price=max_price,
         )
         index = self.recommender.used_for(cart).index
         answer = Answer(

@@ -27,7 +27,7 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from life_stage_checkout.answers import Answer, PublishedSet
@@ -43,6 +43,7 @@ NOTHING_LOADED = "LS-CHK-006 no published set is loaded: run the job, or read th
 BUCKETS = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1)  # seconds of an answer
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+Price = Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)]
 Word = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_.-]{1,64}$")]
 
 
@@ -60,11 +61,20 @@ class RecommendationRequest(BaseModel):
     exclude: list[Id] = Field([], max_length=10_000, description="Items not to recommend.")
     in_stock: list[Id] | None = Field(None, max_length=10_000, description="The only items to recommend.")
     categories: list[Id] | None = Field(None, max_length=100, description="The only leaf categories.")
+    min_price: Price | None = Field(None, description="Lowest price; with a limit, no item of unknown price.")
+    max_price: Price | None = Field(None, description="Highest price, at least min_price.")
     purpose: Word | None = Field(
         None,
         description="Purpose as in the table consents: without it, or the table, the user counts as unknown.",
     )
     placement: Word = Field("checkout", description="Where the items are shown, for the log.")
+
+    @model_validator(mode="after")
+    def limits_in_order(self) -> "RecommendationRequest":
+        """Raise ValueError for a max_price below min_price."""
+        if None not in (self.min_price, self.max_price) and self.max_price < self.min_price:
+            raise ValueError("max_price is below min_price")
+        return self
 
 
 class Problem(BaseModel):

@@ -81,24 +81,26 @@ class TypeShares(NamedTuple):
 
 @dataclass(frozen=True)
 class Recommendation:
-    """An item, its probability of relevance, and the generator with the largest contribution."""
+    """An item, its probability of relevance, the generator with the largest contribution, and the price of one unit."""
 
     item_id: str
     probability: float
     reason: str
+    price: float | None
 
 
 @dataclass(frozen=True)
 class Recommender:
     """In-memory recommender. Thread-safe; opens no files after load().
 
-    log: request log, without users; for_empty: the recommender of carts without a known item. Raises ValueError
-    LS-CHK-001 for a model with an unknown column.
+    log: request log, without users; for_empty: the recommender of carts without a known item; prices: of the index's
+    items, NaN if unknown, for recommend(). Raises ValueError LS-CHK-001 for a model with an unknown column.
     """
 
     index: CheckoutIndex
     log: RequestLog | None = None
     for_empty: "Recommender | None" = None
+    prices: np.ndarray | None = None
 
     def __post_init__(self):
         weights = {name.removeprefix("w_"): value for name, value in self.index.weights.items() if name[:2] == "w_"}
@@ -143,9 +145,11 @@ class Recommender:
                     "checkout_coefficients, or run the job with var checkout_months above 0"
                 )
             index = CheckoutIndex(tables, month, "cart", chosen["cart"])
+            by_item = dict(tables("items").filter("price is not null").project("item_id, price").fetchall())
+            prices = np.array([by_item.get(item, np.nan) for item in index.item_ids])
             empty = cls(index.with_model(tables, "user", chosen["user"])) if "user" in chosen else None
         index.shoppers.named(None)  # builds the index of ids before the first request
-        return cls(index, log, empty)
+        return cls(index, log, empty, prices)
 
     def recommend(
         self,
@@ -158,13 +162,16 @@ class Recommender:
         exclude: Collection[str] = (),
         among: Collection[str] | None = None,
         categories: Collection[str] | None = None,
+        min_price: float | None = None,
+        max_price: float | None = None,
     ) -> list[Recommendation]:
         """The n (at most N_RANKS) most probably relevant items for the cart; unknown items and users are ignored.
 
         on: day of the request (default: the month's first day); bought: the user's purchases from the month's first day
         to the day before `on`, each item of each basket with its day; other days are ignored. visit: items looked at in
-        this visit. Only items of `among` and of the leaf categories are recommended, where given, none of `exclude`.
-        Returns fewer items without enough candidates. Raises ValueError LS-CHK-003 for an invalid cart, n or day.
+        this visit. Only items of `among`, of the leaf categories and with a known price within the limits are
+        recommended, where given, none of `exclude`. Returns fewer items without enough candidates. Raises ValueError
+        LS-CHK-003 for an invalid cart, n or day.
         """
         start = perf_counter()
         index = self.index
@@ -176,13 +183,19 @@ class Recommender:
             )
         shopper = index.looked_at(index.shoppers.named(user), index.positions(visit))
         in_cart, wanted = index.positions(cart), index.wanted(exclude, among, categories)
+        if min_price is not None or max_price is not None:
+            highest = np.inf if max_price is None else max_price
+            is_within = (self.prices >= (min_price or 0)) & (self.prices <= highest)
+            wanted = is_within & (index.is_available if wanted is None else wanted)
         recent = [(index.position[i], (taken - index.first_day).days) for i, taken in bought if i in index.position]
         recent = [facts for facts in recent if 0 <= facts[1] < day]
         recommender = self.used_for(cart)
         best, odds, reasons, n_candidates = recommender.ranked(in_cart, shopper, recent, day, wanted)
         probabilities = 1 / (1 + np.exp(-odds[:n]))
-        columns = zip(index.item_ids[best[:n]], probabilities.tolist(), reasons[:n].tolist(), strict=True)
-        served = [Recommendation(item, probability, GENERATORS[reason]) for item, probability, reason in columns]
+        known_prices = (None if np.isnan(price) else price for price in self.prices[best[:n]].tolist())
+        names = (GENERATORS[reason] for reason in reasons[:n])
+        columns = zip(index.item_ids[best[:n]], probabilities.tolist(), names, known_prices, strict=True)
+        served = [Recommendation(*facts) for facts in columns]
         if self.log is not None:
             self.log.add(recommender.index.weights["model"], (perf_counter() - start) * 1000, n_candidates, len(served))
         return served

@@ -12,6 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
+from dataclasses import astuple
 from pathlib import Path
 
 import duckdb
@@ -125,6 +126,29 @@ def test_only_wanted_items_are_recommended_as_if_there_were_no_others(checkout, 
         assert recommender.recommend([], user, 20, exclude=["no such item"]) == plain
 
 
+def test_only_items_with_a_known_price_within_the_limits_are_recommended(checkout, users, tmp_path):
+    """As if the others were not wanted; every third item has no price."""
+    shutil.copytree(checkout.published.resolve(), tmp_path / "set")
+    file = tmp_path / "set" / "serving" / "items.parquet"
+    items = pd.read_parquet(file)
+    assert items["price"].between(10, 250).all()
+    items.loc[items.index % 3 == 0, "price"] = np.nan
+    items.to_parquet(file)
+    some, prices = Recommender.load(tmp_path / "set"), items.set_index("item_id")["price"]
+    for low, high in ((30, 60), (None, 60), (30, None), (0, 1e9), (float(prices.median()), float(prices.median()))):
+        wanted = list(prices.index[(prices >= (low or 0)) & (prices <= (high or np.inf))])
+        for user in [*users[:10], None]:
+            cart = wanted[:2]
+            found = some.recommend(cart, user, 20, min_price=low, max_price=high)
+            assert found == some.recommend(cart, user, 20, among=wanted) and (len(found) > 0 or low == high)
+            both = some.recommend(cart, user, 20, exclude=wanted[::2], min_price=low, max_price=high)
+            assert both == some.recommend(cart, user, 20, among=wanted[1::2])
+            assert all(item.price == prices[item.item_id] for item in found)
+    plain = some.recommend([], users[0], 20)
+    assert [item.price for item in plain] == [None if np.isnan(p) else p for p in prices[[i.item_id for i in plain]]]
+    assert {item.price is None for item in plain} == {True, False}
+
+
 def test_items_looked_at_in_the_visit_count_as_much_as_those_of_the_newest_month(recommender, users):
     index = recommender.index
     looked_at = index.positions(index.item_ids[:7])
@@ -147,14 +171,12 @@ def test_a_question_over_http_is_answered_as_by_the_published_set(checkout, user
             {},
             {"user": users[0]},
             {"cart": cart, "n": 3},
-            {"cart": cart, "user": users[1], "visit": cart},
+            {"cart": cart, "user": users[1], "visit": cart, "min_price": 20, "max_price": 60.5},
         ):
             status, answer = ask(f"{address}/recommendations", question)
             wanted = served.answer(**question)
             assert status == 200 and len(answer.pop("answer_id")) == 32
-            assert [tuple(item.values()) for item in answer.pop("items")] == [
-                (item.item_id, item.probability, item.reason) for item in wanted.items
-            ]
+            assert [tuple(item.values()) for item in answer.pop("items")] == list(map(astuple, wanted.items))
             assert answer == {name: getattr(wanted, name) for name in ("month", "run_id", "model", "is_known_user")}
         assert ask(f"{address}/readyz")[1]["run_id"] == served.run_id and ask(f"{address}/healthz")[0] == 200
         with urllib.request.urlopen(f"{address}/metrics", timeout=20) as response:
@@ -172,11 +194,14 @@ def test_a_question_over_http_is_answered_as_by_the_published_set(checkout, user
         ({"basket": []}, 422, "basket: Extra inputs are not permitted"),
         ({"n": 21}, 422, "n: Input should be less than or equal to 20"),
         ({"cart": ["x"] * 201}, 422, "cart: List should have at most 200 items"),
+        ({"min_price": -1}, 422, "min_price: Input should be greater than or equal to 0"),
+        (b'{"max_price": NaN}', 422, "max_price: Input should be a finite number"),
+        ({"min_price": 5, "max_price": 4.9}, 422, "body: Value error, max_price is below min_price"),
         ({"placement": "a b"}, 422, "placement: String should match pattern"),
         (b"{", 422, "JSON decode error"),
         (b'{"user": "' + b"x" * 300_000 + b'"}', 413, "the body has over 262144 bytes"),
     ],
-    ids=["type", "name", "many", "long", "word", "json", "large"],
+    ids=["type", "name", "many", "long", "negative", "nan", "limits", "word", "json", "large"],
 )
 def test_a_bad_question_is_refused_with_a_reason(checkout, body, status, detail):
     with serving(checkout.published) as (address, _):
@@ -330,9 +355,13 @@ def test_the_tables_of_the_service_are_their_owners_alone_and_no_marts(checkout)
     files = {file.stem for file in folder.iterdir()}
     with duckdb.connect(checkout.published / "life_stage.duckdb", read_only=True) as views:
         names = {name for (name,) in views.sql("select view_name from duckdb_views() where not internal").fetchall()}
-    assert "user_stages" in names and names & files == {"user_consents"} and not [name for name in names if "/" in name]
+    assert (
+        "user_stages" in names
+        and names & files == {"user_consents", "items"}
+        and not [name for name in names if "/" in name]
+    )
     assert set(pd.read_csv(checkout.published / "dictionary.csv")["mart"]) == names
-    assert files == {f"checkout_{name}" for name in SERVED} | {"user_consents"}
+    assert files == {f"checkout_{name}" for name in SERVED} | {"user_consents", "items"}
     assert set(duckdb.sql(f"select distinct month::varchar from '{folder}/checkout_items.parquet'").fetchall()) == {
         ("2017-03-01",)
     }
