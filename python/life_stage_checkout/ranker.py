@@ -33,9 +33,7 @@ MODELS += ("hybrid_without_stage", "hybrid")
 # popularity up to 700 baskets of the shopper; the weights of its generators order ties only.
 FIXED_WEIGHTS = {"gp_topfreq": {"repeat_share": 1e4, "popularity": 1.0, "habit": 1e-5, "popular": 1e-6}}
 DEEP_COLUMNS = ("deep", "deep_rank_score")  # not used by the hybrids, because recommend() has no network
-ONE_IN = 10  # sampling rate of irrelevant examples, which are weighted by it
-# Condition of the rows of checkout_training_examples in pandas; the prime varies the sampled items between queries.
-TRAINING_ROWS = f"is_relevant == 1 or (query_id * 7919 + item_no) % {ONE_IN} == 0"
+ONE_IN = 10  # sampling rate of irrelevant examples in checkout_training_examples, which are weighted by it
 MIN_RELEVANT = 10
 N_FIRST = 10  # items of a query that are served, so probabilities are calibrated for them
 MIN_WEIGHT = 1e-6  # positive, so that a single generator keeps its order

@@ -17,14 +17,15 @@ import pandas as pd
 
 from life_stage import paths
 from life_stage.training.regression import use_one_thread
-from life_stage_checkout.ranker import KEYS, TRAINING_ROWS, RankerSettings, columns_of, fit, standard_candidates
+from life_stage_checkout.ranker import KEYS, RankerSettings, columns_of, fit, standard_candidates
 
 PENALTIES, COUNTED = (1e-4, 1e-3, 1e-2, 1e-1), (1, 3, 10)
 N_FOLDS = 5
 N_SETTINGS = len(PENALTIES) * len(COUNTED)
 EXAMPLES = """
-    select examples.*, queries.user_id, queries.n_relevant
+    select examples.*, queries.user_id, queries.n_relevant, sampled.item_no is not null as is_training
     from checkout_examples as examples inner join checkout_queries as queries using (query_id)
+    left join checkout_training_examples as sampled using (query_id, item_no)
     where examples.kind = 'cart' order by query_id, item_no
 """
 
@@ -34,7 +35,7 @@ def precision(setting: RankerSettings, rows: pd.DataFrame, columns: list[str]) -
 
     rows: EXAMPLES with the cross-validation fold of the user, `part`; columns: those of the hybrid.
     """
-    is_training, odds = rows.eval(TRAINING_ROWS), np.empty(len(rows))
+    is_training, odds = rows["is_training"], np.empty(len(rows))
     for part in range(N_FOLDS):
         held_out = (rows["part"] == part).to_numpy()
         _, weights = fit(rows[~held_out & is_training], columns, setting)
@@ -90,7 +91,7 @@ def search(
         raise ValueError(f"LS-LOG-002 {warehouse} has no carts to train on: run the job with checkout_months above 0")
     rows["part"] = rows["user_id"].map(lambda user: crc32(f"{seed} {user}".encode()) % N_FOLDS)
     columns = columns_of(
-        "hybrid", "cart", [name for name in rows if name not in (*KEYS, "user_id", "n_relevant", "part")]
+        "hybrid", "cart", [name for name in rows if name not in (*KEYS, "user_id", "n_relevant", "is_training", "part")]
     )
 
     def objective(setting: RankerSettings) -> float:

@@ -1,15 +1,18 @@
 -- Ranking examples that train the rankers, one row per query and candidate item: all relevant items, and one in ten of
--- the others. In single precision. Tuning reads all examples and repeats the condition (TRAINING_ROWS in ranker.py).
+-- the others, drawn by the ids of the items: a new item draws no other ones. In single precision.
 {{ config(materialized="monthly", meta={"months": "checkout_months_closed", "reads": {}}) }}
 -- depends on: {{ ref("checkout_months") }}
 select
-    month,
-    kind,
-    stage,
-    query_id,
-    item_no,
-    {% for column in checkout_columns() %} cast({{ column }} as float) as {{ column }}, {% endfor %}
-    is_new,
-    is_relevant
-from {{ ref("checkout_examples") }}
-where month = {{ this_month() }} and (is_relevant = 1 or (query_id * 7919 + item_no) % 10 = 0)
+    examples.month,
+    examples.kind,
+    examples.stage,
+    examples.query_id,
+    examples.item_no,
+    {% for column in checkout_columns() %} cast(examples.{{ column }} as float) as {{ column }}, {% endfor %}
+    examples.is_new,
+    examples.is_relevant
+from {{ ref("checkout_examples") }} as examples
+inner join {{ ref("checkout_catalogue") }} as catalogue on examples.item_no = catalogue.item_no
+where
+    examples.month = {{ this_month() }}
+    and (examples.is_relevant = 1 or {{ hash_share("concat(examples.query_id, ' ', catalogue.item_id)") }} < 0.1)
