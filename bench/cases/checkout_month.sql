@@ -1,9 +1,9 @@
--- Inputs of bench/checkout_peers.py in a month: carts of the month, and lines before it or before the cart.
-{% set carts %}
+-- Inputs of bench/checkout_peers.py in a month: queries of a kind, and lines before the month or before the query.
+{% set queries %}
     (
         select query_id, user_id, queried_on, row_number() over (order by query_id) - 1 as number
-        from checkout_queries where kind = 'cart' and month = date '{{ month }}'
-    ) as carts
+        from checkout_queries where kind = '{{ kind }}' and n_relevant > 0 and month = date '{{ month }}'
+    ) as queries
 {% endset %}
 {% set lines = "(select *, concat(month, ' ', basket_id) as basket from checkout_lines) as lines" %}
 {% set before %}
@@ -15,13 +15,13 @@
 {% endset %}
 {% set known %}
     (
-        select number, lines.* from {{ carts }}
-        inner join {{ lines }} on carts.user_id = lines.user_id and lines.acted_on < carts.queried_on
+        select number, lines.* from {{ queries }}
+        inner join {{ lines }} on queries.user_id = lines.user_id and lines.acted_on < queries.queried_on
     )
 {% endset %}
 -- name: user_ids
 select user_id
-from {{ carts }}
+from {{ queries }}
 order by number
 ;
 -- name: users
@@ -38,12 +38,12 @@ from {{ known }}
 ;
 -- name: carts
 select number, item_no
-from {{ carts }}
+from {{ queries }}
 inner join (from checkout_query_items where context = 'cart') using (query_id)
 ;
 -- name: relevant_items
 select number, item_no
-from {{ carts }}
+from {{ queries }}
 inner join checkout_relevant_items using (query_id)
 ;
 -- name: histories
