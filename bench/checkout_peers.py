@@ -13,7 +13,7 @@ from operator import matmul
 import duckdb
 import numpy as np
 import yaml
-from harness import CASES, queries
+from harness import CASES, QUICK, queries
 from scipy.sparse import csr_matrix
 
 N_SERVED, N_SAMPLES = 10, 500
@@ -209,6 +209,7 @@ def tuned(warehouse: duckdb.DuckDBPyConnection, kind: str = "cart") -> dict[str,
     month, found = month_of(warehouse, kind, days_of(warehouse, "is_closed and not is_evaluated")[-1]), {}
     for peer, settings in yaml.safe_load((CASES / "checkout_peers.yml").read_text()).items():
         if month.known.nnz or METHODS[peer] not in OF_HISTORIES:
+            settings = settings[: 1 if QUICK else None]
             recalls = [evaluated(month, METHODS[peer](month, 0, **setting))[:, 0].mean() for setting in settings]
             found[peer] = settings[int(np.argmax(recalls))]
             print(kind, peer, found[peer], np.round(recalls, 4), flush=True)
