@@ -98,7 +98,7 @@ bench: $(VENV)/runtime ## measure steps, whole runs, other engines; needs Java (
 	  echo "== $$script"; $(BIN)/python bench/$$script.py || exit 1; \
 	done
 
-bench-checkout: $(VENV)/runtime ## evaluate the checkout and other libraries on real baskets (42 minutes)
+bench-checkout: $(VENV)/runtime ## evaluate the checkout and other libraries on real baskets (an hour)
 	$(PIP_INSTALL) --no-build-isolation -e '.[checkout,deep]'
 	$(BIN)/python bench/checkout.py
 

@@ -227,8 +227,10 @@ def checkout_page() -> dict[str, str]:
     figures = results("checkout")["figures"]
     of_seeds = figures["by_seed"].values()
     means = {model: np.mean([of[model] for of in of_seeds], axis=0) for model in figures["by_seed"]["0"]}
-    means = sorted(means.items(), key=lambda of: -of[1][0])
-    return {"docs/checkout.md": between_marks("docs/checkout.md", rendered("checkout.md", means=means, **figures))}
+    stored = {name: results(f"checkout_{name}")["figures"] for name in ("instacart", "belgian")}
+    others = {f"{name}_{kind}": of for name, of_kinds in stored.items() for kind, of in of_kinds.items()}
+    text = rendered("checkout.md", means=means, others=others, **figures)
+    return {"docs/checkout.md": between_marks("docs/checkout.md", text)}
 
 
 def between_marks(page: str, tables: str) -> str:
