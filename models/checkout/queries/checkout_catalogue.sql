@@ -11,7 +11,7 @@ with
             concat(
                 coalesce(title, '')
                 {%- for column in described %}
-                    , coalesce(concat(' {{ column }}=', replace({{ column }}, ' ', '_')), '')
+                    , coalesce(' {{ column }}=' || replace({{ column }}, ' ', '_'), '')
                 {%- endfor %},
                 ' ',
                 coalesce(properties, '')
