@@ -1,10 +1,9 @@
 """Rankers: logistic regressions of a candidate's relevance on its columns in checkout_examples.
 
 A model is the set of columns it uses and, for hybrid_even, weights of the rows. A model of a single generator keeps the
-generator's order, gp_topfreq that of FIXED_WEIGHTS; the hybrids use all generators. For carts, a conditional logit
-within each query ranks the candidates, and a logistic regression over all queries gives the probability. For empty
-carts, which have many relevant items, one regression does both. Each month is scored by regressions trained on the
-months before it.
+generator's order, gp_topfreq that of FIXED_WEIGHTS; the hybrids use all generators: a conditional logit within each
+query ranks the candidates, and a logistic regression over all queries gives the probability. Each month is scored by
+regressions trained on the months before it.
 
 The first items of a query are selected for their high scores, so their probabilities are too high. Platt scaling
 corrects them: slope and offset of the log-odds are fitted to the first items of each training month, which a model of
@@ -41,10 +40,10 @@ MIN_SLOPE = 0.1  # positive, so that calibration keeps the order of the items
 
 
 class RankerSettings(NamedTuple):
-    """Settings of the conditional logit for carts; `python -m life_stage_checkout.tuning` searches them.
+    """Settings of the conditional logit; `python -m life_stage_checkout.tuning` searches them.
 
     penalty: of the squared weights, on columns of unit variance; most_counted: maximum number of relevant items that a
-    cart is weighted by.
+    query is weighted by.
     """
 
     penalty: float
@@ -71,7 +70,7 @@ def coefficients(*, examples: duckdb.DuckDBPyRelation, month: str, options: dict
         standard = standard_candidates(before)
         for cost_no, model in enumerate(models):
             used, training = columns_of(model, kind, columns), before if model == "deep" else standard
-            intercept, weights = fit_calibrated(training, used, setting if kind == "cart" else None, model)
+            intercept, weights = fit_calibrated(training, used, setting, model)
             trained.append({"month": day, "kind": kind, "model": model, "cost_no": cost_no, "intercept": intercept})
             trained[-1] |= {f"w_{name}": weights.get(name, 0.0) for name in columns}
     return pa.Table.from_pylist(trained, schema=schema_of(columns))
@@ -103,7 +102,7 @@ def even(rows: pd.DataFrame) -> np.ndarray:
 
 
 def fit_calibrated(
-    rows: pd.DataFrame, columns: list[str], setting: RankerSettings | None, model: str
+    rows: pd.DataFrame, columns: list[str], setting: RankerSettings, model: str
 ) -> tuple[float, dict[str, float]]:
     """Intercept and weights by column, with calibrated probabilities; those of fit() with a single training month.
 
@@ -174,21 +173,21 @@ def n_before(log_odds: np.ndarray, is_relevant: np.ndarray, query_id: np.ndarray
 def fit(
     rows: pd.DataFrame,
     columns: list[str],
-    setting: RankerSettings | None,
+    setting: RankerSettings,
     row_weights: np.ndarray | float = 1.0,
     fixed: dict[str, float] | None = None,
 ) -> tuple[float, dict[str, float]]:
     """Intercept and weights by column; 0 without variance, positive for a single generator.
 
-    setting: of the conditional logit, which runs first if setting is given and there are several columns. fixed:
-    weights of the columns up to a common factor.
+    setting: of the conditional logit, which runs first if there are several columns. fixed: weights of the columns up
+    to a common factor.
     """
     matrix, is_relevant = rows[columns].to_numpy(float), rows["is_relevant"].to_numpy() == 1
     if fixed:
         weights = np.array([fixed[name] for name in columns])
         intercept, (factor,) = regression((matrix @ weights)[:, None], is_relevant, row_weights)
         weights *= max(factor, MIN_WEIGHT)
-    elif len(columns) == 1 or setting is None:
+    elif len(columns) == 1:
         intercept, weights = regression(matrix, is_relevant, row_weights)
         weights = np.maximum(weights, MIN_WEIGHT) if len(columns) == 1 else weights
     else:

@@ -130,7 +130,7 @@ def test_the_hybrid_recovers_the_true_weights_from_a_tenth_of_the_negatives():
 def test_a_generator_without_candidates_so_far_predicts_the_base_rate():
     """Probabilities are needed once it has candidates; each sampled negative stands for ONE_IN."""
     rows = pd.DataFrame({"alike_cart": 0.0, "is_relevant": np.arange(1000) < 100, "query_id": 0})
-    intercept, weights = fit(rows, ["alike_cart"], None)
+    intercept, weights = fit(rows, ["alike_cart"], RankerSettings(0.001, 3))
     assert 1 / (1 + np.exp(-intercept)) == pytest.approx(100 / (100 + 900 * ONE_IN)) and weights["alike_cart"] > 0
 
 
@@ -147,9 +147,9 @@ def test_the_even_hybrid_weighs_few_newborns_like_all_others():
     twice = pd.concat([one, one.assign(query_id=one["query_id"] - 100_000), other]).sort_values(["query_id", "item_no"])
     once = pd.concat([one, other])
     counted = np.where(once["query_id"] < 1_000, 2.0, 1.0)
-    for setting in (None, RankerSettings(0.0, 3)):
+    for columns in (["habit"], ["habit", "popular"]):
         (_, found), (_, wanted) = (
-            fit(frame, ["habit", "popular"], setting, counts) for frame, counts in ((once, counted), (twice, 1.0))
+            fit(frame, columns, RankerSettings(0.0, 3), counts) for frame, counts in ((once, counted), (twice, 1.0))
         )
         assert list(found.values()) == pytest.approx(list(wanted.values()), rel=1e-2)
 
