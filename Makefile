@@ -11,57 +11,28 @@ SQL = models macros tests bench/cases
 export DO_NOT_TRACK = 1
 export DBT_SEND_ANONYMOUS_USAGE_STATS = false
 
-.PHONY: help demo build doctor sample-rows erase explain serve docs feature stages backup restore pseudonyms sbom test test-slow test-spark bench bench-checkout experiment ablation reliability errors pytest lint format lock clean usable-python
+.PHONY: help demo build serve docs sbom test test-slow test-spark bench bench-checkout experiment ablation reliability errors pytest lint format lock clean usable-python
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/runtime data/demo ## generate the demo data and run the monthly job on it
-	@LIFE_STAGE_SOURCE=data/demo $(BIN)/life-stage run --always
+	@LIFE_STAGE_SOURCE=data/demo LIFE_STAGE_MAPPING= $(BIN)/life-stage run --always
 
 build: $(VENV)/runtime ## run the monthly job on LIFE_STAGE_SOURCE (default: the demo data), if there is anything new
 	@$(BIN)/life-stage run
-
-doctor: $(VENV)/runtime ## check the environment, source, disk and locks before a run
-	@$(BIN)/python -m life_stage.commands.doctor
-
-sample-rows: $(VENV)/runtime ## print 50 random valid rows and 50 random rejected rows
-	@$(BIN)/python -m life_stage.commands.sample_rows
-
-erase: export LIFE_STAGE_ERASED = $(value USER_ID)
-erase: $(VENV)/runtime ## erase a user: make erase USER_ID=42
-	@$(BIN)/life-stage erase -- "$$LIFE_STAGE_ERASED"
-
-explain: export LIFE_STAGE_EXPLAINED = $(value USER_ID)
-explain: $(VENV)/runtime ## write a page about one user, for your eyes only: make explain USER_ID=42
-	@$(BIN)/python -m life_stage.report.explain "$$LIFE_STAGE_EXPLAINED"
 
 docs: $(VENV)/runtime ## write published_docs.html: all models, columns and dependencies
 	$(BIN)/dbt docs generate --static --project-dir . --profiles-dir .
 	cp target/static_index.html published_docs.html
 
-feature: $(VENV)/runtime ## start a feature group: make feature NAME=evening_hours
-	@$(BIN)/python -m life_stage.commands.new_feature $(NAME)
-
 serve: $(VENV)/serve ## answer POST /recommendations on this machine's port 8000, from the published set
 	@exec $(BIN)/life-stage serve
-
-backup: $(VENV)/runtime ## save the warehouse to warehouse/backups
-	@$(BIN)/life-stage backup
-
-restore: $(VENV)/runtime ## restore a backup: make restore FROM=FILE
-	@$(BIN)/life-stage restore $(FROM)
-
-pseudonyms: $(VENV)/runtime ## write pseudonyms.csv, the mapping of user ids to pseudonyms; needs the key
-	@$(BIN)/life-stage pseudonyms
 
 sbom: usable-python ## write sbom.json, the software bill of materials in CycloneDX format
 	test -x .venv-sbom/bin/cyclonedx-py || "$(PYTHON)" -m venv .venv-sbom
 	.venv-sbom/bin/python -m pip install --quiet --disable-pip-version-check 'cyclonedx-bom>=7,<8'
 	.venv-sbom/bin/cyclonedx-py requirements requirements.lock --output-reproducible --output-file sbom.json
-
-stages: $(VENV)/runtime ## write the stage columns of the marts after a change of var stages or infer_pregnancy
-	@$(BIN)/python -m life_stage.commands.stage_columns
 
 test: lint pytest ## run lint and tests, as in CI
 

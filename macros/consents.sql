@@ -1,10 +1,10 @@
 {# Consent checks: with the optional source table consents, only users with valid consent at the run clock stay. #}
 {% macro has_source(table) %}
-    {# True if the source holds the table. #}
+    {# True if the source holds the table, or a mapping names it. #}
     {% if not execute %} {% do return(false) %}
     {% elif setting("source_schema") %}
         {% do return(adapter.get_relation(target.database, setting("source_schema"), table) is not none) %}
-    {% else %} {% do return(source_files(table) | length > 0) %}
+    {% else %} {% do return(modules.life_stage.mapping_of(table) is not none or source_files(table) | length > 0) %}
     {% endif %}
 {% endmacro %}
 

@@ -19,10 +19,11 @@
         {% do check_clock() %}
         {% do check_state() %}
         {% do check_same_source() %}
-        {% for table in ["actions", "items", "children"] %} {% do check_source(table) %} {% endfor %}
-        {% for table in ["consents", "requests", "answers"] if has_source(table) %}
+        {% for table in ["actions", "items"] %} {% do check_source(table) %} {% endfor %}
+        {% for table in ["children", "consents", "requests", "answers"] if has_source(table) %}
             {% do check_source(table) %}
         {% endfor %}
+        {% do warn_of_no_children() %}
         {% do check_spark() %}
         {% do erase_users_without_consent() %}
         {% do run_as_one([create_project_state(), create_build_log()] + create_tombstones()) %}
@@ -69,7 +70,20 @@
     {% if has_source("consents") %} {% do fail_on_spark("a source with consents") %} {% endif %}
     {% for layer in layers() %} {% do fail_on_spark("var retention_" ~ layer ~ "_months") %} {% endfor %}
     {% if setting("checkout_months") %} {% do fail_on_spark("var checkout_months") %} {% endif %}
+    {% for table in ["actions", "items", "children"] if modules.life_stage.mapping_of(table) %}
+        {% do fail_on_spark("a mapping") %}
+    {% endfor %}
     {% if env_var("LIFE_STAGE_ID_KEY", "") %} {% do fail_on_spark("LIFE_STAGE_ID_KEY") %} {% endif %}
+{% endmacro %}
+
+{% macro warn_of_no_children() %}
+    {# Logs a notice if the source has no registered children. #}
+    {% if not has_source("children") %}
+        {% do log(
+            "LS-SRC-013 the source has no table children: without registered children no model is trained and no stage is inferred; the run checks the data and builds features and the checkout",
+            info=true,
+        ) %}
+    {% endif %}
 {% endmacro %}
 
 {% macro warn_of_plain_ids() %}
@@ -129,6 +143,8 @@
         {% do check_columns(table, relation, "select * from " ~ relation) %}
     {% else %}
         {% set files = source_files(table) %}
+        {% set unread = files_to_read(table, files) %}
+        {% do fail_all([] if target.type == "spark" else modules.life_stage.wrong_mapping(table, unread)) %}
         {% if not files %}
             {% do fail(
                 "LS-SRC-001",
@@ -141,7 +157,12 @@
                 ~ table,
             ) %}
         {% endif %}
-        {% for file in files_to_read(table, files) %} {% do check_columns(table, file, read_files([file])) %}
+        {% set mapping = modules.life_stage.mapping_of(table) %}
+        {% for rows in modules.life_stage.mapped_rows(table, unread) %}
+            {% do check_columns(table, mapping.file, rows) %}
+        {% endfor %}
+        {% for file in unread if not mapping %}
+            {% do check_columns(table, file, read_files([file], table, is_in_contract=false)) %}
         {% endfor %}
     {% endif %}
 {% endmacro %}
@@ -272,7 +293,7 @@
         {% do fail(
             "LS-STA-001",
             "state table " ~ name ~ " is missing although model_runs records a finished run",
-            "restore the warehouse from a backup (make restore), rebuild the state of a recursive model by life-stage rebuild-posteriors, or start a new warehouse by LIFE_STAGE_WAREHOUSE",
+            "restore the warehouse from a backup (life-stage restore), rebuild the state of a recursive model by life-stage rebuild-posteriors, or start a new warehouse by LIFE_STAGE_WAREHOUSE",
         ) %}
     {% endfor %}
 {% endmacro %}

@@ -96,7 +96,8 @@
     {% for column in contract_columns(table) %}
         {% set name, type = column.name, types.get(column.name) %}
         {% set family = modules.life_stage.family(type or "") %}
-        {% if type is none %} {% set value = "cast(null as " ~ column.data_type ~ ")" %}
+        {% if type is none and name == "action_id" %} {% set value = content_id(types.keys(), source_file) %}
+        {% elif type is none %} {% set value = "cast(null as " ~ column.data_type ~ ")" %}
         {% elif family == "nested" %} {% set value = "cast(to_json(" ~ name ~ ") as string)" %}
         {% elif family in ("decimal", "float") %} {% set value = text_of_number(name, type, column.meta.get("kind")) %}
         {% elif family in ("time", "date") and column.data_type != "string" and not times_are_text %}
@@ -108,6 +109,17 @@
     {% endfor %}
     {% do return("select " ~ columns | join(", ") ~ ", " ~ source_file ~ " as source_file from " ~ relation) %}
 {% endmacro %}
+
+{% macro content_id(columns, source_file) -%}
+    {#- SQL: an id for a row of a log without ids of actions: the hash of its content, with its number among equal rows
+        of the file. A column that is absent counts as an empty one. -#}
+    {%- set contents = [] -%}
+    {%- for name in action_contents() -%}
+        {%- do contents.append("coalesce(cast(" ~ name ~ " as string), '')" if name in columns else "''") -%}
+    {%- endfor -%}
+    {%- set content = "concat_ws('|', " ~ contents | join(", ") ~ ")" -%}
+    md5(concat_ws('|', {{ content }}, row_number() over (partition by {{ content }}, {{ source_file }} order by 1)))
+{%- endmacro %}
 
 {% macro text_of_number(value, type, kind) -%}
     {#- SQL: a decimal or floating number as text, a whole one without decimal places. A floating id beyond the whole

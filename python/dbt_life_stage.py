@@ -6,7 +6,7 @@ import sys
 
 import dbt.context.base
 
-from life_stage import paths
+from life_stage import mapping, paths
 from life_stage.engine import contract, months, run_log, settings
 
 CONSTANTS = {"names": settings.NAMES, "groups": settings.GROUPS, "renamed": settings.RENAMED}
@@ -17,6 +17,9 @@ FUNCTIONS = {
         contract.file_groups,
         contract.wrong_columns,
         settings.wrong_settings,
+        contract.wrong_mapping,
+        contract.mapped_rows,
+        mapping.mapping_of,
         paths.file_versions,
         paths.files_in_folders_like,
         paths.source_directory,

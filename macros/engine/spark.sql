@@ -52,7 +52,9 @@
     {% endfor %}
     {% set one = parquet[0] if parquet | length == 1 else "{" ~ parquet | join(",") ~ "}" %}
     {% set all_parquet = "parquet.`" ~ source_directory() ~ "/" ~ one ~ "`" %}
-    {% if table is none %} {% do return("select * from " ~ (all_parquet if parquet else csv[files[0]])) %} {% endif %}
+    {% if not is_in_contract %}
+        {% do return("select * from " ~ (all_parquet if parquet else csv[files[0]])) %}
+    {% endif %}
     {% if parquet %}
         {% set name = name_within_source("url_decode(replace(_metadata.file_path, '+', '%2B'))") %}
         {% set types = types_of("select * from " ~ all_parquet) %}

@@ -75,36 +75,27 @@
     where file is not null
 {%- endmacro %}
 
-{% macro read_files(files, table=none) -%}
-    {#- SQL: the rows of files with the columns of the table's contract, absent ones null; without a table, unchanged.
-        -#}
-    {%- if target.type == "spark" -%} {{ return(spark_read_files(files, table)) }} {%- endif -%}
-    {%- set options = "union_by_name = true, hive_partitioning = false, filename = 'source_file'" -%}
-    {%- set name = "substr(source_file, " ~ (source_directory() | length + 2) ~ ")" -%}
-    {%- set rows = "select * replace (" ~ name ~ " as source_file) from " -%}
-    {%- set parquet, csv, parts = [], [], [] -%}
-    {%- for file in files -%}
-        {%- do (parquet if file.lower().endswith(".parquet") else csv).append(file) -%}
-    {%- endfor -%}
-    {%- set groups = modules.life_stage.file_groups(parquet) if table else [{"files": parquet}] -%}
-    {%- for group in groups if group.files -%}
-        {%- set patterns = quoted(modules.life_stage.source_patterns(group.files)) -%}
-        {%- set relation = "read_parquet([" ~ patterns ~ "], binary_as_string = true, " ~ options ~ ")" -%}
-        {%- do parts.append(in_contract(relation, table, group.types, name) if table else rows ~ relation) -%}
-    {%- endfor -%}
-    {#- The empty frame has every column of the contract. -#}
-    {%- if table and (csv or not parts) -%} {%- do parts.append(empty_frame(table)) -%} {%- endif -%}
-    {%- if csv -%}
-        {%- do parts.append(
-            rows
-            ~ "read_csv(["
-            ~ quoted(modules.life_stage.source_patterns(csv))
-            ~ "], all_varchar = true, header = true, quote = '\"', escape = '\"', comment = '', "
-            ~ options
-            ~ ")"
-        ) -%}
+{% macro read_files(files, table, is_in_contract=true) -%}
+    {#- SQL: the rows of a table's files, by its mapping, with source_file; is_in_contract: with the columns of the
+        contract, absent ones null. -#}
+    {%- if target.type == "spark" -%} {{ return(spark_read_files(files, table, is_in_contract)) }} {%- endif -%}
+    {%- set mapping, parts = modules.life_stage.mapping_of(table), [] -%}
+    {%- if mapping -%}
+        {%- for rows in modules.life_stage.mapped_rows(table, files) -%}
+            {%- set types = types_of(rows) if is_in_contract else {} -%}
+            {%- do parts.append(in_contract("(" ~ rows ~ ")", table, types, mapping.source_file) if types else rows) -%}
+        {%- endfor -%}
+    {%- else -%}
+        {%- for group in modules.life_stage.file_groups(files) -%}
+            {%- set is_typed = is_in_contract and group.types != {} -%}
+            {%- do parts.append(
+                in_contract("(" ~ group.rows ~ ")", table, group.types, "source_file")
+                if is_typed
+                else group.rows
+            ) -%}
+        {%- endfor -%}
     {%- endif -%}
-    {{ parts | join(" union all by name ") }}
+    {{ parts | join(" union all by name ") or empty_frame(table) }}
 {%- endmacro %}
 
 {% macro run_as_one(statements) %}

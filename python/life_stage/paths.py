@@ -9,6 +9,8 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from life_stage.mapping import mapping_of
+
 SOURCE, WAREHOUSE, PUBLISHED = "data/demo", "warehouse/life_stage.duckdb", "published"  # the defaults
 FORMATS = (".parquet", ".csv", ".csv.gz")
 SERVING = "serving/"  # folder in a set of the tables that life-stage serve reads
@@ -88,14 +90,21 @@ def files_within(folder: Path, name: str = "", seen: set[str] | None = None) -> 
 
 
 def source_files(table: str, folder: Path | None = None) -> tuple[list[str], list[str]]:
-    """Names of a table's data files: <table>/ with all its folders, <table>.parquet, <table>.csv; and what is wrong."""
+    """Names of a table's data files, and what is wrong with them.
+
+    They are those of its mapping, else <table>/ with all its folders, <table>.parquet and <table>.csv.
+    """
     folder, found, seen = folder or source(), [], set()
     try:
-        for top in names_in(folder):
+        if mapping := mapping_of(table):
+            found += filter(mapping.matches, files_within(folder) if folder.is_dir() else ())
+        for top in () if mapping else names_in(folder):
             if top == table or (top.startswith(f"{table}.") and not (folder / top).is_dir()):
                 found += files_within(folder, top, seen)
     except OSError as error:
         return [], [f"LS-SRC-004 {error.filename} cannot be listed: make it readable ({error.strerror})"]
+    except ValueError as error:  # of the mapping
+        return [], [str(error)]
     return sorted(found), [message for name in sorted(found) if (message := unreadable(folder, name))]
 
 
@@ -149,6 +158,11 @@ def source_patterns(names: Iterable[str]) -> list[str]:
     """The files of the source as patterns of DuckDB that match them alone."""
     folder = source()
     return [glob.escape(str(folder / name)) for name in names]
+
+
+def sql_literal(text: Path | str) -> str:
+    """The text as an SQL string literal."""
+    return "'" + str(text).replace("'", "''") + "'"
 
 
 def write_whole(file: Path, text: str, mode: int = 0o666) -> None:

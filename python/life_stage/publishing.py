@@ -22,7 +22,7 @@ import duckdb
 import pyarrow as pa
 
 from life_stage.engine.pseudonyms import key_mark, key_of
-from life_stage.paths import SERVING, is_link_to_set, mart_paths, published, read_manifest, sets_of
+from life_stage.paths import SERVING, is_link_to_set, mart_paths, published, read_manifest, sets_of, sql_literal
 from life_stage.spark import on_spark
 
 VIEW_FILE, MANIFEST = "life_stage.duckdb", "manifest.json"
@@ -335,8 +335,3 @@ def write_views(folder: Path, manifest: dict) -> dict:
     manifest = {**manifest, "folder": str(folder), "views_sha256": sync_to_disk(folder / VIEW_FILE)["sha256"]}
     write_manifest(folder, manifest)
     return manifest
-
-
-def sql_literal(text: Path | str) -> str:
-    """The text as an SQL string literal."""
-    return "'" + str(text).replace("'", "''") + "'"

@@ -13,7 +13,6 @@ import re
 import resource
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -66,7 +65,6 @@ PARSED_VARS = {
     *("fusion_method", "training_min_feature_support", "training_min_users", "training_every_months"),
     *("source_schema", "training_tune_penalties", "marts_min_cell_users"),
 }
-HOSTILE_IDS = ["42", "-42", "a$bc", "o'brien", 'x"y', "back\\slash", "$(touch stolen)"]  # in a shell
 FORKS = multiprocessing.get_context("forkserver")
 LOADED = ["dbt.cli.main", "dbt.task.build", "dbt.adapters.duckdb", "pandas", "scipy.optimize", "sklearn.linear_model"]
 FORKS.set_forkserver_preload(LOADED)
@@ -323,16 +321,6 @@ def assert_stops(shop: Shop, code: str, *facts: str, **how) -> None:
     for fact in facts:
         assert fact in message, message[:1500]
     observe("all tables and published files unchanged")
-
-
-def words_of_make(folder: Path, target: str, program: str, user_id: str) -> list[str]:
-    """The words that a target of the Makefile gives to a program of .venv/bin for a user id."""
-    file = folder / program
-    file.write_text(f"#!{sys.executable}\nimport json, sys\njson.dump(sys.argv, open('{folder}/words.json', 'w'))")
-    file.chmod(0o755)
-    words = ["make", "--old-file=.venv/runtime", target, f"BIN={folder}", f"USER_ID={user_id}"]
-    subprocess.run(words, cwd=PROJECT, check=True, capture_output=True)
-    return json.loads((folder / "words.json").read_text())[1:]
 
 
 def frame_of(connection: duckdb.DuckDBPyConnection, table: str, where: str = "true") -> pd.DataFrame:

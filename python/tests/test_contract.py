@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from life_stage.engine.contract import FITTING, family, kind, wrong_columns
-from life_stage_demo.project_macros import project_macros, source_contract
+from life_stage.engine.project_macros import project_macros, source_contract
 
 TABLES = ("actions", "items", "children", "consents", "requests", "answers")
 MACROS = project_macros()
@@ -89,17 +89,17 @@ def assert_read_or_refused(connection: duckdb.DuckDBPyConnection, relation: str,
     """Assert it of a relation's column in every column of the contract."""
     for table in TABLES:
         for column in source_contract(table):
-            types = {found.name: "VARCHAR" for found in source_contract(table)} | {column.name: type_name}
-            declared = [vars(found) for found in source_contract(table)]
+            types = {found["name"]: "VARCHAR" for found in source_contract(table)} | {column["name"]: type_name}
+            declared = source_contract(table)
             wrong = wrong_columns(table, "a.parquet", types, declared)
-            where = f"{table}.{column.name} of type {type_name[:40]}"
-            if kind(vars(column)) in WRONG[family(type_name)]:
-                assert len(wrong) == 1 and f"LS-SRC-003 {table}.{column.name} in a.parquet is" in wrong[0], where
+            where = f"{table}.{column['name']} of type {type_name[:40]}"
+            if kind(column) in WRONG[family(type_name)]:
+                assert len(wrong) == 1 and f"LS-SRC-003 {table}.{column['name']} in a.parquet is" in wrong[0], where
                 continue
             assert wrong == [], where
-            renamed = f"(select {given} as {column.name} from {relation}) as given"
-            sql = MACROS["in_contract"](renamed, table, {column.name: type_name}, "''")
-            values = readings_of(column.name, kind(vars(column)))
+            renamed = f"(select {given} as {column['name']} from {relation}) as given"
+            sql = MACROS["in_contract"](renamed, table, {column["name"]: type_name}, "''")
+            values = readings_of(column["name"], kind(column))
             try:
                 connection.execute(f"select {values} from ({sql}) as raw").fetchall()
             except duckdb.Error as error:
@@ -130,7 +130,7 @@ def test_a_column_of_any_type_of_arrow_is_read_or_refused_by_name(connection, tm
 
 
 def test_every_kind_of_column_says_which_families_fit():
-    kinds = {kind(vars(column)) for table in TABLES for column in source_contract(table)}
+    kinds = {kind(column) for table in TABLES for column in source_contract(table)}
     assert kinds == FITTING.keys() == READERS.keys()
     for refused, found in WRONG.items():
         assert found == {name for name, fitting in FITTING.items() if refused not in fitting}, refused

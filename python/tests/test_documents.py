@@ -11,6 +11,8 @@ import pytest
 from errors_page import CODE, FOLDERS, page
 from project import PROJECT
 
+from life_stage.commands.command_line import parser
+
 DOCUMENTS = {
     path.name: path.read_text(encoding="utf-8") for path in [*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md")]
 }
@@ -77,7 +79,14 @@ def test_every_make_target_of_the_documents_exists():
     targets = set(re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(encoding="utf-8"), flags=re.M))
     code = (text for page in DOCUMENTS.values() for text in re.findall(r"```.*?```|`[^`\n]+`", page, flags=re.S))
     named = {target for text in code for target in re.findall(r"\bmake ([a-z-]+)", text)}
-    assert {"build", "sample-rows"} <= named <= targets
+    assert {"build", "demo"} <= named <= targets
+
+
+def test_every_command_of_the_documents_exists():
+    commands = next(iter(parser()._subparsers._group_actions)).choices
+    code = (text for page in DOCUMENTS.values() for text in re.findall(r"```.*?```|`[^`\n]+`", page, flags=re.S))
+    named = {name for text in code for name in re.findall(r"\blife-stage ([a-z-]+)", text)}
+    assert {"run", "map", "doctor", "sample-rows"} <= named <= commands.keys()
 
 
 def test_the_decision_on_patches_names_every_file_that_changes_dbt():

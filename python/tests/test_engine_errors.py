@@ -13,7 +13,7 @@ from dbt_common.exceptions import DbtRuntimeError
 
 from life_stage import paths
 from life_stage.engine.engine_errors import explain_engine_errors, explained
-from life_stage.publishing import sql_literal
+from life_stage.paths import sql_literal
 
 OPTIONS = "union_by_name = true, hive_partitioning = false, filename = 'source_file')"
 READERS = {

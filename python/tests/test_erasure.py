@@ -11,9 +11,7 @@ import duckdb
 import pandas as pd
 import pytest
 from project import (
-    HOSTILE_IDS,
     PATHS,
-    PROJECT,
     SMALL,
     Shop,
     assert_same,
@@ -22,7 +20,6 @@ from project import (
     made_once,
     make_shop,
     pin_model,
-    words_of_make,
 )
 
 # Erases a user and dies at the given point: after the published set was replaced, or before the warehouse is.
@@ -251,12 +248,6 @@ def test_an_erasure_rebuilds_no_month(erasure):
 def test_an_erasure_changes_no_other_user(erasure):
     tables = [table for table in holding(erasure["before"], NAME) if table != "stg_action_rows"]
     assert_same(erasure["shop"], erasure["before"], [*tables, "stg_actions"], where=f"user_id <> '{NAME}'")
-
-
-@pytest.mark.parametrize("user_id", HOSTILE_IDS)
-def test_make_erase_passes_the_id_unchanged(tmp_path, user_id):
-    assert words_of_make(tmp_path, "erase", "life-stage", user_id) == ["erase", "--", user_id]
-    assert not (PROJECT / "stolen").exists()
 
 
 @pytest.mark.parametrize("users", [[" "], pytest.param([], marks=pytest.mark.slow)])

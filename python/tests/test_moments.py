@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from life_stage_demo.project_macros import project_macros
+from life_stage.engine.project_macros import project_macros
 
 PROJECT = Path(__file__).parents[2]
 COLUMNS = {  # the reader of each column, as its model calls it
@@ -76,7 +76,7 @@ def expected_of(column: str, moment: str | None, day: str | None) -> str | None:
 def test_a_text_is_read_as_the_same_moment_in_every_column(connection, column):
     wrong = {}
     for order in {row["order"] for row in FORMS}:
-        sql = reader(column, date_order=order or "ymd", timezone="Asia/Shanghai")
+        sql = reader(column, source_date_order=order or "ymd", business_timezone="Asia/Shanghai")
         rows = [row for row in FORMS if row["order"] == order]
         found = read(connection, f"({sql})::varchar", [row["text"] for row in rows])
         for row, value in zip(rows, found, strict=True):
@@ -90,7 +90,7 @@ def test_a_text_is_read_as_the_same_moment_in_every_column(connection, column):
 @pytest.mark.parametrize("column", COLUMNS)
 @pytest.mark.parametrize("value", TYPED)
 def test_a_typed_column_is_read_as_its_text_would_be(connection, column, value):
-    sql = reader(column, timezone="Asia/Shanghai")
+    sql = reader(column, business_timezone="Asia/Shanghai")
     ((found,),) = connection.execute(f"select ({sql})::varchar from (select {value} as x)").fetchall()
     assert found == expected_of(column, *TYPED[value])
 
@@ -100,14 +100,14 @@ def test_a_typed_column_is_read_as_its_text_would_be(connection, column, value):
 @given(moments=st.lists(st.datetimes(datetime(1900, 1, 1), datetime(2199, 12, 31)), max_size=20))
 def test_any_moment_in_any_form_is_read_as_itself(connection, moments):
     written = {moment.strftime(form): moment for moment in moments for form in WRITTEN}
-    assert read(connection, reader("occurred_at", date_order="dmy"), list(written)) == list(written.values())
+    assert read(connection, reader("occurred_at", source_date_order="dmy"), list(written)) == list(written.values())
 
 
 @pytest.mark.fault("Rows", "any text as a time", "read or unreadable, never an error")
 @settings(max_examples=30, deadline=None)
 @given(texts=st.lists(st.one_of(st.text(max_size=30), st.from_regex(r"\A[0-9/.:TZ+ -]{1,30}\Z")), max_size=30))
 def test_any_text_is_read_or_unreadable_and_never_an_error(connection, texts):
-    read(connection, reader("birth_date", date_order="mdy", timezone="America/Sao_Paulo"), texts)
+    read(connection, reader("birth_date", source_date_order="mdy", business_timezone="America/Sao_Paulo"), texts)
 
 
 @pytest.mark.parametrize("text", ["2016-05-03", " 2016/5/3", "2016年5月3日", "20160503", "3 May 2016", "03-MAY-16"])

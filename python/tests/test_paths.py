@@ -8,7 +8,7 @@ import duckdb
 import pytest
 
 from life_stage import paths
-from life_stage.publishing import sql_literal
+from life_stage.paths import sql_literal
 
 NAMES = [
     "plain",

@@ -93,8 +93,8 @@ def test_an_invalid_first_run_writes_no_table(base, bare_shop, message, variable
 
 @pytest.mark.fault("Files and columns", "missing file", "LS-SRC-001, no change")
 def test_a_missing_table_stops_the_run(shop):
-    (shop.source / "children.parquet").rename(shop.folder / "children.parquet")
-    assert_stops(shop, "LS-SRC-001", f"children is missing in {shop.source.resolve()}", "LIFE_STAGE_SOURCE")
+    (shop.source / "items.parquet").rename(shop.folder / "items.parquet")
+    assert_stops(shop, "LS-SRC-001", f"items is missing in {shop.source.resolve()}", "LIFE_STAGE_SOURCE")
 
 
 @pytest.mark.fault(

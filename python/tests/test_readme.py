@@ -93,7 +93,7 @@ def test_the_real_sample_gives_the_accuracy_that_the_readme_states(checkout, dem
     if "LIFE_STAGE_REAL_DATA" not in os.environ:
         pytest.skip("LIFE_STAGE_REAL_DATA does not name the folder of the real samples")
     folder = Path(os.environ["LIFE_STAGE_REAL_DATA"]) / "baby-purchases"
-    block = next(block for block in BLOCKS if "import_baby_purchases" in block).replace("FOLDER", str(folder.resolve()))
+    block = next(block for block in BLOCKS if "--into data/baby" in block).replace("FOLDER", str(folder.resolve()))
     printed = run(checkout, block)
     accuracy, loss = map(float, re.search(r"^regression +(\S+) +(\S+)$", printed, flags=re.M).groups())
     assert accuracy >= 0.305 and loss <= 1.65

@@ -1,5 +1,6 @@
 """Rules of the vars, each broken once: only checked values reach SQL."""
 
+import json
 from datetime import datetime
 
 import pytest
@@ -7,6 +8,7 @@ import pytz
 import yaml
 from project import PROJECT
 
+from life_stage.commands.command_line import vars_option
 from life_stage.engine.settings import GROUPS, RENAMED, wrong_settings
 
 DECLARED = yaml.safe_load((PROJECT / "dbt_project.yml").read_text(encoding="utf-8"))["vars"]
@@ -105,3 +107,19 @@ def test_a_var_that_needs_a_dropped_month_is_wrong(changes, name):
     (message,) = messages(changes, **kept)
     assert message.startswith(f"LS-VAR-005 var {name} needs ")
     assert messages(changes) == []
+
+
+def test_vars_of_the_command_line_are_yaml_and_all_named_ones_reach_dbt():
+    given = [
+        "checkout_months=0",
+        "run_clock=2017-03-02 03:00:00",
+        "experiments=[]",
+        "fusion_merge=product",
+        "training_fine_tuning=false",
+    ]
+    option, text = vars_option(given)
+    values = {"checkout_months": 0, "run_clock": "2017-03-02 03:00:00", "experiments": [], "fusion_merge": "product"}
+    assert option == "--vars" and json.loads(text) == values | {"training_fine_tuning": False}
+    assert vars_option([]) == []
+    with pytest.raises(SystemExit, match="LS-VAR-007 --var checkout_months has no value"):
+        vars_option(["checkout_months"])

@@ -6,7 +6,7 @@ Run by `make test-spark`.
 import pytest
 from test_moments import COLUMNS, FORMS, expected_of, reader
 
-from life_stage_demo.project_macros import project_macros
+from life_stage.engine.project_macros import project_macros
 
 sql = pytest.importorskip("pyspark.sql")
 pytestmark = pytest.mark.spark
@@ -35,7 +35,7 @@ def spark():
 def test_a_text_is_read_on_spark_as_on_duckdb(spark, column):
     wrong = {}
     for order in {row["order"] for row in FORMS}:
-        value = reader(column, engine="spark", date_order=order or "ymd", timezone="Asia/Shanghai")
+        value = reader(column, engine="spark", source_date_order=order or "ymd", business_timezone="Asia/Shanghai")
         rows = [row for row in FORMS if row["order"] == order]
         texts = spark.createDataFrame([(n, row["text"]) for n, row in enumerate(rows)], "n int, x string")
         found = texts.selectExpr("n", f"cast({value} as string) as found").orderBy("n").collect()
@@ -49,7 +49,7 @@ def test_a_text_is_read_on_spark_as_on_duckdb(spark, column):
 @pytest.mark.parametrize("column", COLUMNS)
 @pytest.mark.parametrize("typed", TYPED)
 def test_a_typed_column_is_read_on_spark_as_on_duckdb(spark, column, typed):
-    value = reader(column, engine="spark", timezone="Asia/Shanghai")
+    value = reader(column, engine="spark", business_timezone="Asia/Shanghai")
     (row,) = spark.sql(f"select cast({value} as string) from (select {typed} as x)").collect()
     assert row[0] == expected_of(column, *TYPED[typed])
 

@@ -1,29 +1,66 @@
-"""The monthly job, operations on the warehouse (erasure, migration, pseudonyms, backup, restore), and recommendations.
+"""The monthly job, what goes before it (map, doctor) and after it, operations on the warehouse, recommendations.
 
 Run in the project's folder, they use the same settings: the variables LIFE_STAGE_*, profiles.yml, dbt_project.yml.
 Operations hold the run lock, so one fails during a run. An operation that was killed is repeated.
 """
 
 import argparse
+import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+import yaml
 
 
 def main(words: Sequence[str] | None = None) -> None:
     """Run a command. Ends with 1 and an error code if it fails, with 2 if the words are no command."""
     given = parser().parse_args(words)
-    if given.command == "run":
-        from life_stage.commands import monthly_run
+    match given.command:
+        case "run":
+            from life_stage.commands import monthly_run
 
-        sys.exit(monthly_run.main(given.options, given.always))
-    if given.command in ("serve", "recommend"):
-        from life_stage_checkout import command
+            sys.exit(monthly_run.main([*vars_option(given.var), *given.options], given.always))
+        case "map":
+            from life_stage.commands import map_source
 
-        return command.run(given)
+            sys.exit(map_source.main(given.files, given.into, given.force))
+        case "doctor":
+            from life_stage.commands import doctor
+
+            sys.exit(doctor.main(given.json))
+        case "explain":
+            from life_stage.report import explain
+
+            return explain.main(given.user)
+        case "sample-rows":
+            from life_stage.commands import sample_rows
+
+            return sample_rows.main()
+        case "new-feature":
+            from life_stage.commands import new_feature
+
+            return new_feature.main(given.name)
+        case "stages":
+            from life_stage.commands import stage_columns
+
+            return stage_columns.main()
+        case "serve" | "recommend":
+            from life_stage_checkout import command
+
+            return command.run(given)
     from life_stage.commands import operations  # loads the engine, which takes a second
 
     operations.run(given)
+
+
+def vars_option(given: Sequence[str]) -> list[str]:
+    """The option of dbt build for NAME=VALUE words, whose values are YAML. Exits with LS-VAR-007 for other words."""
+    if wrong := [word for word in given if not re.fullmatch(r"[a-z_]+=.*", word)]:
+        sys.exit(f"LS-VAR-007 --var {wrong[0]} has no value: write --var checkout_months=0; nothing was changed")
+    variables = {name: yaml.safe_load(value) for name, _, value in (word.partition("=") for word in given)}
+    return ["--vars", json.dumps(variables, default=str)] if variables else []
 
 
 def parser() -> argparse.ArgumentParser:
@@ -34,16 +71,33 @@ def parser() -> argparse.ArgumentParser:
     def command(name: str, text: str) -> argparse.ArgumentParser:
         return commands.add_parser(name, help=text, description=text)
 
+    mapping = command("map", "write mappings for a shop's own files, and say what a run would read of them")
+    mapping.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="the source folder, or files in one folder"
+    )
+    mapping.add_argument("--into", type=Path, default=None, metavar="FOLDER", help="default: mapping")
+    mapping.add_argument("--force", action="store_true", help="replace mappings that are there")
+    checking = command(
+        "doctor", "check the environment, disk and locks, and say what a run would read and how long it takes"
+    )
+    checking.add_argument("--json", action="store_true", help="as JSON")
     running = command("run", "run the monthly job, if there is anything new")
     running.add_argument("--always", action="store_true", help="also if there is nothing new")
+    running.add_argument("--var", action="append", default=[], metavar="NAME=VALUE", help="a var; may be repeated")
     running.add_argument("options", nargs="*", metavar="-- OPTION", help="options of dbt build")
+    explaining = command("explain", "write a page about one user, for your eyes only")
+    explaining.add_argument("user", metavar="USER", help="user id, as in the source or in the tables")
+    command("sample-rows", "print 50 random valid rows and 50 random rejected rows")
+    starting = command("new-feature", "start a feature group: its SQL file, listed in dbt_project.yml")
+    starting.add_argument("name", metavar="NAME", help="such as evening_hours")
+    command("stages", "write the stage columns of the marts after a change of var stages or infer_pregnancy")
     erase = command("erase", "erase users for good")
     erase.add_argument("users", nargs="*", metavar="USER", help="user id, as in the source or in the tables")
     migrate = command("migrate", "migrate tables of an older version")
     rebuild = command("rebuild-posteriors", "make the next run compute all posteriors again")
-    mapping = command("pseudonyms", "write user ids with their pseudonyms; needs the key")
-    mapping.add_argument("--into", default="pseudonyms.csv", metavar="FILE", help="default: %(default)s")
-    for in_dbt in (erase, migrate, rebuild, mapping):
+    naming = command("pseudonyms", "write user ids with their pseudonyms; needs the key")
+    naming.add_argument("--into", default="pseudonyms.csv", metavar="FILE", help="default: %(default)s")
+    for in_dbt in (erase, migrate, rebuild, naming):
         in_dbt.add_argument("--vars", default="{}", metavar="YAML", help="vars in place of those of dbt_project.yml")
     saving = command("backup", "copy the warehouse into a folder")
     saving.add_argument("--into", type=Path, default="warehouse/backups", metavar="FOLDER", help="default: %(default)s")

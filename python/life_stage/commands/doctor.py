@@ -1,18 +1,20 @@
-"""Preflight checks of the environment, source, disk and locks, with remedies: python -m life_stage.commands.doctor"""
+"""Preflight checks of the environment, source, disk and locks, with remedies, and what a run would read."""
 
 import fcntl
+import json
 import os
 import re
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import duckdb
 
 from life_stage import paths
+from life_stage.commands.preview import preview
 from life_stage.publishing import refuse_foreign
 
 TABLES = ("actions", "items", "children")
@@ -42,7 +44,7 @@ def findings(project: Path, source: Path, warehouse: Path, published: Path) -> I
         links = ", ".join(paths.links_to(files, source))
         yield Finding(
             f"{len(files)} files of {table} in {source}" + f", through the links {links}" * bool(links),
-            bool(files) and not wrong,
+            (bool(files) or table == "children") and not wrong,
             "; ".join(wrong) or "LS-SRC-001 set LIFE_STAGE_SOURCE, or add it",
         )
     places = [source / name for name in paths.files_within(source)]
@@ -106,19 +108,15 @@ def holder_of(warehouse: Path) -> str:
     return ""
 
 
-def main() -> int:
-    """Print the findings; returns the number of failures."""
-    n_wrong = 0
-    for finding in findings(
-        Path(),
-        paths.source(),
-        paths.warehouse(),
-        paths.published(),
-    ):
-        print(finding)
-        n_wrong += not finding.is_ok
-    return n_wrong
-
-
-if __name__ == "__main__":
-    sys.exit(min(main(), 1))
+def main(is_json: bool = False) -> int:
+    """Print the findings and the preview of the source; returns 1 if something is wrong."""
+    found, source = [], preview()
+    for finding in findings(Path(), paths.source(), paths.warehouse(), paths.published()):
+        found.append(finding)
+        if not is_json:
+            print(finding)
+    if is_json:
+        print(json.dumps({"checks": [asdict(finding) for finding in found], "source": asdict(source)}, indent=2))
+    else:
+        print("\n".join(source.lines()))
+    return int(bool(source.wrong) or not all(finding.is_ok for finding in found))

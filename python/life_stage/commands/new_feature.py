@@ -33,10 +33,9 @@ def new_feature(name: str, project: Path) -> Path:
     return path
 
 
-if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("LS-FEA-004 exactly one name is needed: make feature NAME=evening_hours; nothing was changed")
+def main(name: str) -> None:
+    """Write the template in the current project."""
     try:
-        print(f"created and listed {new_feature(sys.argv[1], Path.cwd())}: write its SQL, then run make build")
+        print(f"created and listed {new_feature(name, Path.cwd())}: write its SQL, then run life-stage run")
     except ValueError as error:
         sys.exit(str(error))

@@ -1,4 +1,4 @@
-"""Random sample of valid and rejected rows for manual review: python -m life_stage.commands.sample_rows"""
+"""Random sample of valid and rejected rows for manual review: life-stage sample-rows"""
 
 import sys
 from pathlib import Path
@@ -34,9 +34,10 @@ def sample_rows(warehouse: Path, n_rows: int = N_ROWS) -> str:
     return "\n\n".join(parts)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Print rows of the warehouse."""
     file = paths.warehouse()
     try:
         print(sample_rows(file))
     except duckdb.Error as error:
-        sys.exit(f"LS-SUM-003 {file} cannot be read: {error}: run make build first")
+        sys.exit(f"LS-SUM-003 {file} cannot be read: {error}: run life-stage run first")

@@ -1,4 +1,4 @@
-"""Stage columns of the marts' contracts, written from var stages: python -m life_stage.commands.stage_columns"""
+"""Stage columns of the marts' contracts, written from var stages: life-stage stages"""
 
 import re
 from pathlib import Path
@@ -24,6 +24,7 @@ def write_stage_columns(project: Path) -> list[str]:
     return names
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Write the columns in the current project."""
     print(f"{MARTS} declares {', '.join(write_stage_columns(Path.cwd()))}")
     print("A new list of stages needs a new warehouse: set LIFE_STAGE_WAREHOUSE and LIFE_STAGE_PUBLISHED.")

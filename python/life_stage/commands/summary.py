@@ -9,8 +9,7 @@ import duckdb
 import pandas as pd
 
 from life_stage import paths
-from life_stage.paths import mart_paths, read_manifest, shown
-from life_stage.publishing import sql_literal
+from life_stage.paths import mart_paths, read_manifest, shown, sql_literal
 
 RUN = "from model_runs where status = 'succeeded' order by started_at desc, run_id limit 1"
 ACCURACY = """

@@ -5,12 +5,16 @@ macros/sources.sql calls these functions through the modules of dbt's Jinja cont
 
 import re
 from collections import defaultdict
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any
 
 import duckdb
 
 from life_stage import paths
+from life_stage.mapping import mapping_of
+from life_stage.paths import sql_literal
 
 FAMILIES = {  # by the beginning of DuckDB's and Spark's names of types, in this order
     "other": r".*\]$|ARRAY|LIST|UNION|TUPLE",
@@ -30,6 +34,8 @@ FITTING = {  # kind of column in the contract: families that it can be read from
     "date": ("text", "time", "date", "integer"),
     "properties": ("text", "nested"),
 }
+OPTIONS = "union_by_name = true, hive_partitioning = false, filename = 'source_file'"
+CSV_OPTIONS = """quote = '"', escape = '"', comment = ''"""
 WANTED = {
     "id": "text or a number",
     "text": "text or a number",
@@ -67,8 +73,8 @@ def wrong_columns(table: str, where: str, types: dict[str, str], contract: list[
         found = f"its columns are {', '.join(types)}" if known else "none of its column names is known, perhaps it has"
         found += "" if known else " no header row"
         return [
-            f"LS-SRC-002 {table}.{', '.join(missing)} is missing in {where}: {found}: rename the columns, or map them"
-            " in a view named by var source_schema"
+            f"LS-SRC-002 {table}.{', '.join(missing)} is missing in {where}: {found}: map them by life-stage map, or"
+            " rename them"
         ]
     return [
         f"LS-SRC-003 {table}.{column['name']} in {where} is {types[column['name']]}: give {WANTED[kind(column)]}"
@@ -77,21 +83,88 @@ def wrong_columns(table: str, where: str, types: dict[str, str], contract: list[
     ]
 
 
-def file_groups(files: list[str]) -> list[dict[str, Any]]:
-    """Parquet files of the source that can be read at once, as their columns have the same types: [{files, types}].
+def file_groups(files: list[str], names: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Files of the source that can be read at once, as they have the same columns: [{files, rows, types}].
 
-    DuckDB would read whole numbers beside decimals as decimals, and lose their last digits.
+    DuckDB would read whole numbers beside decimals as decimals, and lose their last digits. rows: SQL of all columns
+    and source_file; types: none of files that cannot be read. names: the columns of CSV files without a header row.
     """
     groups = defaultdict(list)
-    for file, pattern in zip(files, paths.source_patterns(files), strict=True):
-        groups[columns_of(pattern, (paths.source() / file).stat().st_mtime_ns)].append(file)
-    return [{"files": found, "types": dict(columns)} for columns, found in groups.items()]
+    for file in files:
+        groups[columns_of(file, tuple(names), paths.file_version(paths.source() / file))].append(file)
+    return [
+        {"files": found, "rows": rows_of(found, names), "types": dict(columns)} for columns, found in groups.items()
+    ]
+
+
+def rows_of(files: list[str], names: Sequence[str] = ()) -> str:
+    """SQL of the rows of files of one format, with their names within the source as source_file."""
+    is_parquet = files[0].lower().endswith(".parquet")
+    header = f"header = false, names = [{', '.join(map(sql_literal, names))}]" if names else "header = true"
+    own = "binary_as_string = true" if is_parquet else f"all_varchar = true, {header}, {CSV_OPTIONS}"
+    patterns = ", ".join(map(sql_literal, paths.source_patterns(files)))
+    return (
+        f"select * replace (substr(source_file, {len(paths.source_directory()) + 2}) as source_file)"
+        f" from {'read_parquet' if is_parquet else 'read_csv'}([{patterns}], {own}, {OPTIONS})"
+    )
 
 
 @cache
-def columns_of(pattern: str, _version: int) -> tuple[tuple[str, str], ...]:
-    """Names in lower case and types of a file's columns."""
+def columns_of(file: str, names: tuple[str, ...], _version: str) -> tuple[tuple[str, str], ...]:
+    """Names in lower case and types of a file's columns; none if it cannot be read."""
     with duckdb.connect() as connection:
-        sql = "describe select * from read_parquet(?, binary_as_string = true)"
-        described = connection.execute(sql, [pattern]).fetchall()
-    return tuple((name.lower(), type_name) for name, type_name, *_ in described)
+        try:
+            described = connection.sql(f"describe {rows_of([file], names)}").fetchall()
+        except duckdb.Error:  # the statement that reads it fails with a code
+            return ()
+    return tuple((name.lower(), type_name) for name, type_name, *_ in described if name != "source_file")
+
+
+def mapped_rows(table: str, files: list[str]) -> list[str]:
+    """SQL of what a table's mapping selects from its files: a query for each group of files of actions, else one.
+
+    None without a mapping or files. Columns that other files of the pattern have are null. The select of items may
+    group rows, so it sees all of them.
+    """
+    mapping = mapping_of(table)
+    if mapping is None or not files:
+        return []
+    if table != "actions":
+        rows = {}
+        for pattern in mapping.patterns:
+            groups = file_groups([name for name in files if fnmatchcase(name, pattern)], mapping.columns)
+            rows[pattern] = " union all by name ".join(group["rows"] for group in groups)
+        return [mapping.over(rows)]
+    types: dict[str, str] = {}
+    for group in file_groups(paths.source_files(table)[0], mapping.columns):
+        types = group["types"] | types
+    found = []
+    for group in file_groups(files, mapping.columns):
+        absent = [f'cast(null as {types[name]}) as "{name}"' for name in types if name not in group["types"]]
+        padding = f" union all by name select {', '.join(absent)} where false" if absent else ""
+        found.append(mapping.over({mapping.patterns[0]: group["rows"] + padding}))
+    return found
+
+
+def wrong_mapping(table: str, files: list[str]) -> list[str]:
+    """The message about a mapping that does not fit its files, of which these are read; none if it does."""
+    mapping, (known, wrong) = mapping_of(table), paths.source_files(table)
+    if mapping is None or wrong:
+        return wrong
+    for pattern in mapping.patterns:
+        if not any(fnmatchcase(name, pattern) for name in known):
+            return [f"LS-SRC-001 no file of {paths.source()} matches {pattern} of {mapping.file}: correct one of them"]
+    with duckdb.connect() as connection:
+        for sql in mapped_rows(table, files):
+            try:
+                if len(connection.extract_statements(sql)) > 1:
+                    return [f"LS-SRC-012 {mapping.file} has several statements: keep the select"]
+                names = [name for name, *_ in connection.sql(f"describe {sql}").fetchall()]
+            except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException) as error:
+                what = " ".join(str(error).partition("LINE ")[0].split()).partition(": ")[2]
+                return [f"LS-SRC-012 {mapping.file} cannot be run: {what}"]
+            except duckdb.Error:  # of a file: the statement that reads it fails with a code
+                return []
+            if table == "actions" and "source_file" not in names:
+                return [f"LS-SRC-012 {mapping.file} does not return source_file: select it"]
+    return []

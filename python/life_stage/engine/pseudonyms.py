@@ -1,7 +1,7 @@
 """Pseudonyms of user ids: HMAC-SHA256 with a key from the environment variable LIFE_STAGE_ID_KEY.
 
 A dbt plugin passes the key to the database's sessions. Staging computes pseudonyms in SQL, and the key appears in no
-file, log or compiled text. `make pseudonyms` writes the mapping of ids to pseudonyms for the key's holder.
+file, log or compiled text. `life-stage pseudonyms` writes the mapping of ids to pseudonyms for the key's holder.
 """
 
 import hashlib

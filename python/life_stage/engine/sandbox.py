@@ -10,7 +10,7 @@ import duckdb
 from dbt.adapters.duckdb.plugins import BasePlugin
 
 from life_stage import paths
-from life_stage.publishing import sql_literal
+from life_stage.paths import sql_literal
 
 
 class Plugin(BasePlugin):

@@ -223,7 +223,7 @@ def stages(values: dict[str, Any], run: dict[str, Any]) -> list[str]:
     if not wrong and published - set(outside) != set(names):
         wrong.append(
             f"LS-VAR-003 var stages names {', '.join(names)}: models/life_stage/marts/_marts.yml has other p_ columns:"
-            " run `make stages`"
+            " run `life-stage stages`"
         )
     return wrong
 

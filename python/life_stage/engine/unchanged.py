@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 import yaml
 
 from life_stage import paths
+from life_stage.mapping import FOLDER
 
 PYTHON = Path(__file__).parents[2]
 PACKAGES = ("dbt-core", "dbt-duckdb", "duckdb", "numpy", "pandas", "scikit-learn", "scipy")
@@ -30,7 +31,8 @@ def project_digest(project: Path, patterns: Iterable[str] = SETTINGS) -> str:
     """
     target = os.environ.get("LIFE_STAGE_TARGET", "duckdb")
     found = hashlib.md5(repr([target, [(name, version(name)) for name in PACKAGES]]).encode())
-    for file in [*files_of(project, patterns), *files_of(PYTHON, ("life_stage*/**/*.py",))]:
+    mappings = files_of(Path(os.environ.get("LIFE_STAGE_MAPPING", FOLDER)), ("*.sql",))
+    for file in [*files_of(project, patterns), *mappings, *files_of(PYTHON, ("life_stage*/**/*.py",))]:
         found.update(f"{file.name} ".encode() + file.read_bytes())
     return found.hexdigest()
 

@@ -18,8 +18,7 @@ from dbt.adapters.duckdb.utils import TargetConfig
 from dbt_common.exceptions import DbtRuntimeError
 
 from life_stage.engine.engine_errors import explained
-from life_stage.paths import resolved
-from life_stage.publishing import sql_literal
+from life_stage.paths import resolved, sql_literal
 
 MODULES = {
     "erase": "erasure",

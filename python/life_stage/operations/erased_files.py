@@ -12,8 +12,8 @@ from pathlib import Path
 
 import duckdb
 
-from life_stage.paths import read_manifest, sets_of
-from life_stage.publishing import content_hash, remove_sets, sql_literal, write_set
+from life_stage.paths import read_manifest, sets_of, sql_literal
+from life_stage.publishing import content_hash, remove_sets, write_set
 
 TEXTS = """
     select schema_name, table_name, column_name, schema_name = current_schema() and column_name = 'user_id'
@@ -40,7 +40,7 @@ def unpublish(session: duckdb.DuckDBPyConnection, link: Path, users: str) -> Non
 
 
 def remove_pages(link: Path, users: list[str]) -> None:
-    """Remove the report, the page of make explain and unfinished ones, if they name one of the users."""
+    """Remove the report, the page of life-stage explain and unfinished ones, if they name one of the users."""
     names = [f"User {html.escape(user)}," for user in users]
     for ending in (".html", ".html.new", "_explain.html", "_explain.html.new"):
         file = link.with_name(link.name + ending)

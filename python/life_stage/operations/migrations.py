@@ -7,8 +7,7 @@ Every change of stored columns or their meaning needs a new version; a test comp
 import os
 
 from life_stage.operations import Warehouse
-from life_stage.paths import SOURCE, source_identity
-from life_stage.publishing import sql_literal
+from life_stage.paths import SOURCE, source_identity, sql_literal
 
 Step = tuple[str, str]  # a table, "" for none, and a statement that runs if the table exists
 

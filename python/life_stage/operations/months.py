@@ -2,7 +2,7 @@
 
 from life_stage.operations import Warehouse
 from life_stage.operations.erasure import erase_unused_terms
-from life_stage.publishing import sql_literal
+from life_stage.paths import sql_literal
 
 NEVER = "0001-01-01"
 JANUARY = """

@@ -1,7 +1,7 @@
 """Mapping of user ids to pseudonyms, for the holder of the key: it reverses the pseudonymisation."""
 
 from life_stage.operations import Warehouse
-from life_stage.publishing import sql_literal
+from life_stage.paths import sql_literal
 
 
 def write_pseudonyms(warehouse: Warehouse, ids: str, pseudonym: str, path: str) -> None:

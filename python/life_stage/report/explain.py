@@ -1,6 +1,6 @@
 """Explanations: the reasons of a sample of children for the report, and one page about any user.
 
-`make explain USER_ID=42` writes the page next to the report, readable by its owner only.
+`life-stage explain 42` writes the page next to the report, readable by its owner only.
 """
 
 import html
@@ -63,7 +63,7 @@ def sample(connection: duckdb.DuckDBPyConnection, report: Path) -> list[str]:
     )
     file = html.escape(page_of(report).name)
     look_up = (
-        "<article><h3>Look up any user</h3><p><code>make explain USER_ID=42</code></p>"
+        "<article><h3>Look up any user</h3><p><code>life-stage explain 42</code></p>"
         f'<p class="text">writes {file} next to this report, for its owner only: stages over time, reasons, outlook,'
         " and the actions of the strongest months. Ids are those of the tables.</p></article>"
     )
@@ -224,17 +224,13 @@ def write(warehouse: Path, report: Path, user: str) -> Path:
     return page_of(report)
 
 
-def main(words: list[str]) -> None:
-    """Write the page about the user of the only word."""
+def main(user: str) -> None:
+    """Write the page about the user."""
     warehouse = paths.warehouse()
     try:
-        file = write(warehouse, paths.report(), " ".join(words))
+        file = write(warehouse, paths.report(), user)
     except ValueError as error:
         sys.exit(str(error))
     except duckdb.Error as error:
-        sys.exit(f"LS-SUM-002 no report of {warehouse} can be written: {error}: run make build first")
+        sys.exit(f"LS-SUM-002 no report of {warehouse} can be written: {error}: run life-stage run first")
     print(f"Explained   {paths.shown(file)}, readable by you only; delete it once it is read")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

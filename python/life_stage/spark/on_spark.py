@@ -121,6 +121,8 @@ def with_files(tables: dict[str, Relation], parent: Path, function: Callable[[di
 def write(model: Callable, dbt_object: Callable, name: str) -> None:
     """Run a Python model and write its result to the table of that name."""
     spark_session = Session(session())
+    if schema := name.rpartition(".")[0].strip("`"):  # where the catalogue looks for the project's tables
+        spark_session.spark.catalog.setCurrentDatabase(schema)
     rows = model(dbt_object(spark_session.table), spark_session)
     if isinstance(rows, pd.DataFrame):
         rows = pa.Table.from_pandas(rows, preserve_index=False)

@@ -1,0 +1,289 @@
+"""Writes mappings for a shop's files: a layout of python/life_stage/layouts, or one proposed by their columns.
+
+A layout is a folder of mappings with names such as {log} in place of patterns. It fits if its SQL can be run on files
+with these columns. A proposal takes the columns whose names, and values, look like those of the data contract.
+"""
+
+import glob
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+from functools import cache
+from itertools import product
+from os.path import commonprefix
+from pathlib import Path
+from shlex import quote
+
+import duckdb
+
+from life_stage import paths
+from life_stage.commands.preview import preview
+from life_stage.engine.contract import columns_of, rows_of
+from life_stage.engine.project_macros import PROJECT, project_macros
+from life_stage.mapping import COLUMNS, FILES, FOLDER, without_comments
+from life_stage.paths import sql_literal
+
+LAYOUTS = Path(__file__).parents[1] / "layouts"
+TABLES = ("actions", "items", "children")
+N_SAMPLED = 1000
+N_NAMED = 5  # groups of files in a message
+# Names of a column in other shops, in lower case without punctuation; the first that is there counts.
+NAMES = {
+    column: names.split()
+    for column, names in {
+        "action_id": "actionid eventid eventuuid insertid messageid",
+        "user_id": "userid user visitorid customerid clientid memberid shopperid buyerid uid userpseudoid anonymousid"
+        " customer email personid householdid",
+        "occurred_at": "occurredat eventtime timestamp eventtimestamp time datetime ts createdat orderdate purchasedate"
+        " invoicedate datecreated date day",
+        "action": "action eventtype eventname event behaviortype behavior behaviour actiontype activity type",
+        "item_id": "itemid productid sku stockcode articleid goodsid auctionid item product productcode asin variantid",
+        "search_term": "searchterm query searchquery keyword keywords searchkeyword q",
+        "quantity": "quantity qty units count buymount",
+        "price": "price unitprice itemprice salesprice",
+        "session_id": "sessionid usersession visitid session orderid invoice invoiceno basketid",
+        "device": "device devicetype devicecategory platform",
+        "dwell_seconds": "dwellseconds dwelltime duration",
+        "title": "title productname itemname name producttitle description productdescription",
+        "category": "category categoryname rootcategory department maincategory producttype",
+        "leaf_category": "leafcategory subcategory categorycode categoryid itemcategory productcategory catid"
+        " subcategoryid category",
+        "brand": "brand brandname manufacturer vendor",
+        "size": "size packsize packagesize",
+        "properties": "properties property attributes",
+        "birth_date": "birthdate birthday dateofbirth dob duedate babybirthday childbirthdate",
+        "registered_at": "registeredat registrationdate registered signupdate",
+        "child_no": "childno childnumber",
+    }.items()
+}
+# The columns of a table in the order in which they choose, and those that it needs.
+OF_TABLE = {
+    "actions": "user_id occurred_at action item_id action_id search_term quantity price session_id device"
+    " dwell_seconds",
+    "items": "item_id title category leaf_category brand size properties price",
+    "children": "user_id birth_date child_no registered_at",
+}
+NEEDED = {"actions": {"user_id", "occurred_at", "item_id"}, "items": {"item_id"}, "children": {"user_id", "birth_date"}}
+
+
+class Group:
+    """Files with the same columns, or some of them: their pattern and columns with types."""
+
+    def __init__(self, files: list[str], columns: dict[str, str], others: list[str]):
+        self.files, self.columns = files, columns
+        self.has_header = not any(re.fullmatch(r"-?[0-9][0-9.]*", name) for name in columns)
+        start, end = commonprefix(files), commonprefix([name[::-1] for name in files])[::-1]  # noqa: RUF071 (letters)
+        # Without the digits of dates, so that it matches next month's file; with them if it then matches others.
+        shorter = re.sub(r"[\d/_=.-]*$", "", start), re.sub(r"^[\d_=-]*", "", end)
+        patterns = [glob.escape(first) + "*" + glob.escape(last) for first, last in (shorter, (start, end))]
+        caught = [[name for name in others if fnmatchcase(name, pattern)] for pattern in patterns]
+        self.pattern, caught = (patterns[0], []) if not caught[0] else (patterns[1], caught[1])
+        if len(files) == 1:
+            self.pattern = glob.escape(files[0])
+        if len(files) > 1 and caught:
+            raise ValueError(
+                f"LS-MAP-002 the pattern {self.pattern} of {len(files)} files also matches {caught[0]}, which has other"
+                " columns: put them into folders of their own"
+            )
+
+    def relation(self, names: list[str]) -> str:
+        """SQL of an empty table with the columns."""
+        known = names or list(self.columns)
+        types = ["VARCHAR"] * len(known) if names else list(self.columns.values())
+        columns = [f"cast(null as {t}) as {identifier(name)}" for name, t in zip(known, types, strict=True)]
+        return f"select {', '.join(columns)}, '' as source_file where false"
+
+
+def groups_of(files: list[str]) -> list[Group]:
+    """The files by their columns; those with fewer of the same columns belong to the larger group."""
+    found = defaultdict(list)
+    for file in files:
+        columns = columns_of(file, (), paths.file_version(paths.source() / file))
+        if not columns:
+            raise ValueError(f"LS-SRC-006 {file} cannot be read: deliver it again, complete and in UTF-8")
+        found[tuple(name for name, _ in columns)].append((file, dict(columns)))
+    merged: list[tuple[dict[str, str], list[str]]] = []
+    for names in sorted(found, key=len, reverse=True):
+        # Those of an older export lack a few of its columns, if any.
+        fitting = [group for group in merged if set(names) <= group[0].keys() and 2 * len(names) > len(group[0])]
+        if fitting:
+            fitting[0][1].extend(file for file, _ in found[names])
+        else:
+            merged.append((found[names][0][1], [file for file, _ in found[names]]))
+    return [Group(sorted(names), columns, [f for f in files if f not in names]) for columns, names in merged]
+
+
+def layouts() -> Iterator[tuple[str, dict[str, str]]]:
+    """Each layout with its texts by table."""
+    for folder in sorted(LAYOUTS.iterdir()):
+        if folder.is_dir() and list(folder.glob("*.sql")):
+            yield folder.name, {file.stem: file.read_text("utf-8") for file in sorted(folder.glob("*.sql"))}
+
+
+def fitted(texts: dict[str, str], groups: list[Group]) -> dict[str, str] | None:
+    """The texts of a layout with the patterns of the groups that they can be run on; None if there are none."""
+    roles = {table: {role for _, role in FILES.findall(text)} for table, text in texts.items()}
+    possible = {
+        role: [
+            group
+            for group in groups
+            if all(can_run(texts[table], {role: group}) for table in texts if roles[table] == {role})
+        ]
+        for role in sorted(set().union(*roles.values()))
+    }
+    for chosen in product(*possible.values()):
+        by_role = dict(zip(possible, chosen, strict=True))
+        if all(can_run(texts[table], by_role) for table in texts if len(roles[table]) > 1):
+            patterns = {role: group.pattern.replace("'", "''") for role, group in by_role.items()}
+            return {
+                table: text.format(**{r.strip("{}"): p for r, p in patterns.items()}) for table, text in texts.items()
+            }
+    return None
+
+
+def can_run(text: str, by_role: dict[str, Group]) -> bool:
+    """True if the SQL can be run on empty tables with the columns of the groups."""
+    names = [name.strip() for found in COLUMNS.findall(text) for name in found.split(",")]
+    used = [group for role, group in by_role.items() if role in text]
+    if any(group.has_header == bool(names) or (names and len(names) != len(group.columns)) for group in used):
+        return False
+    sql = FILES.sub(lambda found: f"{found[1]} ({by_role[found[2]].relation(names)})", without_comments(text))
+    try:
+        engine().sql(f"describe {sql}")
+    except duckdb.Error:
+        return False
+    return True
+
+
+@cache
+def engine() -> duckdb.DuckDBPyConnection:
+    """A connection without data, for all layouts."""
+    return duckdb.connect()
+
+
+def proposed(groups: list[Group]) -> dict[str, str]:
+    """Mappings by the names of columns; without actions if no group has users, items and times."""
+    found = {}
+    for table in TABLES:
+        fits = [(choice, group) for group in groups if (choice := chosen_columns(table, group))]
+        if fits:
+            choice, group = max(fits, key=lambda fit: len(fit[0]))
+            found[table] = text_of(table, choice, group)
+    return found
+
+
+def chosen_columns(table: str, group: Group) -> dict[str, str]:
+    """{column of the contract: SQL} of a group's columns; empty if a required one is missing."""
+    by_name = {re.sub(r"[^a-z0-9]", "", name): name for name in reversed(group.columns)}
+    choice: dict[str, str] = {}
+    for column in OF_TABLE[table].split():
+        for name in (by_name[known] for known in NAMES[column] if known in by_name):
+            quoted = identifier(name)
+            if quoted not in choice.values() or column == "leaf_category":
+                choice[column] = quoted
+                break
+    is_weak = by_name.get("type") or by_name.get("activity")
+    if table == "actions" and choice.get("action") == identifier(is_weak or "") and not names_actions(is_weak, group):
+        del choice["action"]
+    if not NEEDED[table] <= choice.keys():
+        return {}
+    if table == "actions":
+        choice.setdefault("action", "'purchase'")
+    if table == "items":
+        choice.setdefault("leaf_category", choice.get("category", "cast(null as varchar)"))
+    return choice
+
+
+def identifier(name: str) -> str:
+    """A column's name in SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def names_actions(column: str, group: Group) -> bool:
+    """True if most values of a sample are words of actions."""
+    macros = project_macros()
+    with duckdb.connect() as connection:
+        connection.execute(f"create table synonyms as from read_csv('{PROJECT}/seeds/action_synonyms.csv')")
+        ((share,),) = connection.sql(f"""
+            select coalesce(avg(case when synonyms.word is not null then 1.0 else 0.0 end), 0)
+            from
+                (
+                    select {identifier(column)} as action from ({rows_of(group.files)}) limit {N_SAMPLED}
+                ) as raw_actions
+            left join synonyms on {macros["is_action_word"]()}
+        """).fetchall()
+    return share > 0.5
+
+
+def text_of(table: str, choice: dict[str, str], group: Group) -> str:
+    """A mapping of these columns; one row an item, since logs name items in every row."""
+    lines = [f"    {sql} as {column}" for column, sql in choice.items()]
+    end = ""
+    if table == "actions":
+        lines.append("    source_file")
+    elif table == "items":
+        key = choice["item_id"]
+        lines = [f"    {sql if sql == key or sql[0] != chr(34) else f'max({sql})'} as {c}" for c, sql in choice.items()]
+        end = f"\ngroup by {key}"
+    select, files = ",\n".join(lines), sql_literal(group.pattern)
+    return f"-- Proposed by the names of the columns: check each.\nselect\n{select}\nfrom {files}{end}\n"
+
+
+def write_mappings(folder: Path, files: Sequence[str], is_forced: bool = False) -> tuple[str, list[Path]]:
+    """Write mappings for files of the source into the folder; (the layout or `proposed`, the mappings).
+
+    Raises ValueError LS-MAP-001 if nothing fits, LS-MAP-003 if a mapping is there already.
+    """
+    groups = groups_of([name for name in files if name.lower().endswith(paths.FORMATS)])
+    found = [(name, texts) for name, layout in layouts() if (texts := fitted(layout, groups))]
+    # Of two layouts, the one that reads more of the columns.
+    name, texts = max(found, key=lambda fit: len("".join(fit[1].values()))) if found else ("proposed", proposed(groups))
+    if "actions" not in texts and any(not group.has_header for group in groups):
+        raise ValueError(
+            f"LS-MAP-004 files of {paths.source()} have no header row: write {folder}/actions.sql by hand, with a line"
+            " `-- columns:` that names their columns"
+        )
+    if "actions" not in texts:
+        columns = "; ".join(f"{group.pattern}: {', '.join(group.columns)}" for group in groups[:N_NAMED]) or "no files"
+        columns += "; ..." * (len(groups) > N_NAMED)
+        raise ValueError(
+            f"LS-MAP-001 no file of {paths.source()} has columns like user_id, occurred_at and item_id ({columns}):"
+            f" write {folder}/actions.sql by hand, as docs/data_contract.md shows"
+        )
+    texts |= {table: text for table, text in proposed(groups).items() if table not in texts and table != "items"}
+    written = []
+    for table in texts:
+        file = folder / f"{table}.sql"
+        if file.exists() and not is_forced:
+            raise ValueError(f"LS-MAP-003 {file} exists: remove it, or replace it by --force")
+        written.append(file)
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in written:
+        paths.write_whole(file, texts[file.stem])
+    return name, written
+
+
+def main(files: Sequence[Path], into: Path | None = None, is_forced: bool = False) -> int:
+    """Write the mappings, print the preview; returns 1 if something is wrong."""
+    places = [paths.resolved(file) for file in files]
+    for place in places:
+        if not place.exists():
+            raise SystemExit(f"LS-SRC-001 {place} is missing: name the source folder, or files in it")
+    source = places[0] if places[0].is_dir() else Path(os.path.commonpath([place.parent for place in places]))
+    os.environ["LIFE_STAGE_SOURCE"] = str(source)
+    folder = into or Path(os.environ.get("LIFE_STAGE_MAPPING") or FOLDER)
+    os.environ["LIFE_STAGE_MAPPING"] = str(folder)
+    chosen = [str(place.relative_to(source)) for place in places if place.is_file()]
+    try:
+        layout, written = write_mappings(folder, chosen or list(paths.files_within(source)), is_forced)
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
+    print(f"layout    {layout}")
+    print(f"wrote     {', '.join(map(str, written))}")
+    found = preview()
+    print("\n".join(found.lines()))
+    named = f" LIFE_STAGE_MAPPING={quote(str(folder))}" if str(folder) != FOLDER else ""
+    print(f"next      LIFE_STAGE_SOURCE={quote(str(source))}{named} life-stage run")
+    return bool(found.wrong)

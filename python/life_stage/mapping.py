@@ -1,0 +1,71 @@
+"""Mappings: a select for each table of the data contract, over a shop's own files.
+
+Folder LIFE_STAGE_MAPPING (default: mapping) holds <table>.sql, which life-stage map writes and the shop owns:
+
+    select visitor as user_id, ts as occurred_at, ..., source_file from 'events/*.csv'
+
+A pattern in quotes names files within the source; its `*` matches folders too. The engine puts the files to be read in
+its place. The rows of actions have to name their file, so they are read by month and from one pattern; other tables may
+join several. A line `-- columns: a, b` gives names to files without a header row. All values of CSV files are text.
+"""
+
+import os
+import re
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import NamedTuple
+
+FOLDER = "mapping"  # the default
+FILES = re.compile(r"\b(from|join)\s+'((?:[^']|'')+)'", re.IGNORECASE)
+COLUMNS = re.compile(r"^-- columns: *(.+)$", re.MULTILINE)
+COMMENTS = re.compile(r"('(?:[^']|'')*')|--[^\n]*|/\*.*?\*/", re.DOTALL)
+
+
+class Mapping(NamedTuple):
+    """A mapping: its file, SQL, patterns of files, and the names of columns without a header row."""
+
+    file: Path
+    sql: str
+    patterns: list[str]
+    columns: list[str]
+
+    @classmethod
+    def parsed(cls, file: Path) -> "Mapping":
+        """The mapping in a file. Raises ValueError LS-SRC-012 for one that names no files, or not those of its rows."""
+        text = file.read_text(encoding="utf-8")
+        columns = [name.strip() for names in COLUMNS.findall(text) for name in names.split(",")]
+        # On one line, because it also replaces a placeholder in comments.
+        sql = without_comments(text).replace("\n", " ").strip().rstrip(";").strip()
+        patterns = [pattern.replace("''", "'") for _, pattern in FILES.findall(sql)]
+        if not patterns:
+            raise ValueError(f"LS-SRC-012 {file} names no files: write them as in from 'events/*.csv'")
+        if file.stem == "actions" and (len(patterns) > 1 or "source_file" not in sql):
+            raise ValueError(
+                f"LS-SRC-012 {file} does not say which rows are of which file: select source_file from one pattern"
+            )
+        return cls(file, sql, patterns, columns)
+
+    @property
+    def source_file(self) -> str:
+        """SQL of the file of a row; where the select does not name it, the first pattern."""
+        return "source_file" if "source_file" in self.sql else "'" + self.patterns[0].replace("'", "''") + "'"
+
+    def matches(self, name: str) -> bool:
+        """True for a file, named within the source, that the mapping reads."""
+        return any(fnmatchcase(name, pattern) for pattern in self.patterns)
+
+    def over(self, rows: dict[str, str]) -> str:
+        """The SQL with queries of rows, by pattern, in place of the files."""
+        return FILES.sub(lambda found: f"{found[1]} ({rows[found[2].replace(chr(39) * 2, chr(39))]})", self.sql)
+
+
+def without_comments(sql: str) -> str:
+    """The SQL without its comments; two hyphens within a string are no comment."""
+    return COMMENTS.sub(lambda found: found[1] or " ", sql)
+
+
+def mapping_of(table: str) -> Mapping | None:
+    """The mapping of a table; None without one. Raises ValueError LS-SRC-012."""
+    folder = os.environ.get("LIFE_STAGE_MAPPING", FOLDER)
+    file = Path(os.path.expanduser(folder)) / f"{table}.sql"
+    return Mapping.parsed(file) if folder and file.is_file() else None
