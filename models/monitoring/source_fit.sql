@@ -48,7 +48,8 @@ with
             n_all >= 20
             and (
                 (measure <> 'users seen before' and n_found < {{ setting("rejections_min_fit") }} * n_all)
-                or coalesce(n_found < share_before / 2 * n_all, false)
+                -- Where users buy once, few are seen before in any month.
+                or coalesce(share_before * n_all >= 20 and n_found < share_before / 2 * n_all, false)
             ) as is_wrong
         from beside_before
     ),
