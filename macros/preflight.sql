@@ -144,7 +144,7 @@
     {% else %}
         {% set files = source_files(table) %}
         {% set unread = files_to_read(table, files) %}
-        {% do fail_all([] if target.type == "spark" else modules.life_stage.wrong_mapping(table, unread)) %}
+        {% do fail_all(modules.life_stage.wrong_mapping(table, unread)) %}
         {% if not files %}
             {% do fail(
                 "LS-SRC-001",

@@ -77,7 +77,8 @@ def test_the_notebook_runs(base):
 
 def test_every_make_target_of_the_documents_exists():
     targets = set(re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(encoding="utf-8"), flags=re.M))
-    code = (text for page in DOCUMENTS.values() for text in re.findall(r"```.*?```|`[^`\n]+`", page, flags=re.S))
+    pages = (page for name, page in DOCUMENTS.items() if "CHANGELOG" not in str(name))  # which names those of old
+    code = (text for page in pages for text in re.findall(r"```.*?```|`[^`\n]+`", page, flags=re.S))
     named = {target for text in code for target in re.findall(r"\bmake ([a-z-]+)", text)}
     assert {"build", "demo"} <= named <= targets
 

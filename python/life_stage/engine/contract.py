@@ -91,21 +91,27 @@ def file_groups(files: list[str], names: Sequence[str] = ()) -> list[dict[str, A
     """
     groups = defaultdict(list)
     for file in files:
-        groups[columns_of(file, tuple(names), paths.file_version(paths.source() / file))].append(file)
+        columns = columns_of(file, tuple(names), paths.file_version(paths.source() / file))
+        groups[is_parquet(file), columns].append(file)
     return [
-        {"files": found, "rows": rows_of(found, names), "types": dict(columns)} for columns, found in groups.items()
+        {"files": found, "rows": rows_of(found, names), "types": dict(columns)}
+        for (_, columns), found in groups.items()
     ]
+
+
+def is_parquet(file: str) -> bool:
+    """True for a Parquet file, by its name; the others are CSV."""
+    return file.lower().endswith(".parquet")
 
 
 def rows_of(files: list[str], names: Sequence[str] = ()) -> str:
     """SQL of the rows of files of one format, with their names within the source as source_file."""
-    is_parquet = files[0].lower().endswith(".parquet")
     header = f"header = false, names = [{', '.join(map(sql_literal, names))}]" if names else "header = true"
-    own = "binary_as_string = true" if is_parquet else f"all_varchar = true, {header}, {CSV_OPTIONS}"
+    own = "binary_as_string = true" if is_parquet(files[0]) else f"all_varchar = true, {header}, {CSV_OPTIONS}"
     patterns = ", ".join(map(sql_literal, paths.source_patterns(files)))
     return (
         f"select * replace (substr(source_file, {len(paths.source_directory()) + 2}) as source_file)"
-        f" from {'read_parquet' if is_parquet else 'read_csv'}([{patterns}], {own}, {OPTIONS})"
+        f" from {'read_parquet' if is_parquet(files[0]) else 'read_csv'}([{patterns}], {own}, {OPTIONS})"
     )
 
 
@@ -148,7 +154,8 @@ def mapped_rows(table: str, files: list[str]) -> list[str]:
 
 def wrong_mapping(table: str, files: list[str]) -> list[str]:
     """The message about a mapping that does not fit its files, of which these are read; none if it does."""
-    mapping, (known, wrong) = mapping_of(table), paths.source_files(table)
+    mapping = mapping_of(table)
+    known, wrong = paths.source_files(table) if mapping else ([], [])
     if mapping is None or wrong:
         return wrong
     for pattern in mapping.patterns:
