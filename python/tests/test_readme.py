@@ -56,8 +56,14 @@ def comparable(text):
 
 
 def test_make_demo_prints_the_numbers_of_the_readme(demo_output):
-    shown = next(block for block in BLOCKS if block.startswith("Warehouse"))
-    assert comparable(demo_output)[-len(comparable(shown)) :] == comparable(shown)
+    """Counts of rows to a thousandth: processors differ in the last digit of a probability at a limit."""
+    shown = comparable(next(block for block in BLOCKS if block.startswith("Warehouse")))
+    printed, number = comparable(demo_output)[-len(shown) :], r"\d[\d,]*"
+    assert [re.sub(number, "#", line) for line in printed] == [re.sub(number, "#", line) for line in shown]
+    found, wanted = (
+        [int(text.replace(",", "")) for text in re.findall(number, "\n".join(lines))] for lines in (printed, shown)
+    )
+    assert found == pytest.approx(wanted, rel=1e-3, abs=0)
 
 
 @pytest.mark.slow
