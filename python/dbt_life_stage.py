@@ -13,8 +13,8 @@ CONSTANTS = {"names": settings.NAMES, "groups": settings.GROUPS, "renamed": sett
 FUNCTIONS = {
     function.__name__: function
     for function in (
+        contract.delivered,
         contract.family,
-        contract.file_groups,
         contract.wrong_columns,
         settings.wrong_settings,
         contract.wrong_mapping,

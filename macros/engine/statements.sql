@@ -79,22 +79,15 @@
     {#- SQL: the rows of a table's files, by its mapping, with source_file; is_in_contract: with the columns of the
         contract, absent ones null. -#}
     {%- if target.type == "spark" -%} {{ return(spark_read_files(files, table, is_in_contract)) }} {%- endif -%}
-    {%- set mapping, parts = modules.life_stage.mapping_of(table), [] -%}
-    {%- if mapping -%}
-        {%- for rows in modules.life_stage.mapped_rows(table, files) -%}
-            {%- set types = types_of(rows) if is_in_contract else {} -%}
-            {%- do parts.append(in_contract("(" ~ rows ~ ")", table, types, mapping.source_file) if types else rows) -%}
-        {%- endfor -%}
-    {%- else -%}
-        {%- for group in modules.life_stage.file_groups(files) -%}
-            {%- set is_typed = is_in_contract and group.types != {} -%}
-            {%- do parts.append(
-                in_contract("(" ~ group.rows ~ ")", table, group.types, "source_file")
-                if is_typed
-                else group.rows
-            ) -%}
-        {%- endfor -%}
-    {%- endif -%}
+    {%- set parts = [] -%}
+    {%- for part in modules.life_stage.delivered(table, files) -%}
+        {%- set is_typed = is_in_contract and part.types != {} -%}
+        {%- do parts.append(
+            in_contract("(" ~ part.rows ~ ")", table, part.types, part.source_file)
+            if is_typed
+            else part.rows
+        ) -%}
+    {%- endfor -%}
     {{ parts | join(" union all by name ") or empty_frame(table) }}
 {%- endmacro %}
 

@@ -36,7 +36,7 @@ class Mapping(NamedTuple):
         columns = [name.strip() for names in COLUMNS.findall(text) for name in names.split(",")]
         # On one line, because it also replaces a placeholder in comments.
         sql = without_comments(text).replace("\n", " ").strip().rstrip(";").strip()
-        patterns = [pattern.replace("''", "'") for _, pattern in FILES.findall(sql)]
+        patterns = [unquoted(pattern) for _, pattern in FILES.findall(sql)]
         if not patterns:
             raise ValueError(f"LS-SRC-012 {file} names no files: write them as in from 'events/*.csv'")
         if file.stem == "actions" and (len(patterns) > 1 or "source_file" not in sql):
@@ -56,7 +56,12 @@ class Mapping(NamedTuple):
 
     def over(self, rows: dict[str, str]) -> str:
         """The SQL with queries of rows, by pattern, in place of the files."""
-        return FILES.sub(lambda found: f"{found[1]} ({rows[found[2].replace(chr(39) * 2, chr(39))]})", self.sql)
+        return FILES.sub(lambda found: f"{found[1]} ({rows[unquoted(found[2])]})", self.sql)
+
+
+def unquoted(pattern: str) -> str:
+    """A pattern as its literal in SQL gives it."""
+    return pattern.replace("''", "'")
 
 
 def without_comments(sql: str) -> str:

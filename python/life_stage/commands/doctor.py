@@ -15,9 +15,9 @@ import duckdb
 
 from life_stage import paths
 from life_stage.commands.preview import preview
+from life_stage.engine.contract import TABLES
 from life_stage.publishing import refuse_foreign
 
-TABLES = ("actions", "items", "children")
 DISK_FACTOR = 3  # free disk per source size: the warehouse, its log, two published sets
 
 

@@ -10,7 +10,6 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
-from functools import cache
 from itertools import product
 from os.path import commonprefix
 from pathlib import Path
@@ -20,13 +19,12 @@ import duckdb
 
 from life_stage import paths
 from life_stage.commands.preview import preview
-from life_stage.engine.contract import columns_of, rows_of
-from life_stage.engine.project_macros import PROJECT, project_macros
+from life_stage.engine.contract import TABLES, columns_of, engine, rows_of
+from life_stage.engine.project_macros import SYNONYMS, project_macros
 from life_stage.mapping import COLUMNS, FILES, FOLDER, without_comments
 from life_stage.paths import sql_literal
 
 LAYOUTS = Path(__file__).parents[1] / "layouts"
-TABLES = ("actions", "items", "children")
 N_SAMPLED = 1000
 N_NAMED = 5  # groups of files in a message
 # Names of a column in other shops, in lower case without punctuation; the first that is there counts.
@@ -157,12 +155,6 @@ def can_run(text: str, by_role: dict[str, Group]) -> bool:
     return True
 
 
-@cache
-def engine() -> duckdb.DuckDBPyConnection:
-    """A connection without data, for all layouts."""
-    return duckdb.connect()
-
-
 def proposed(groups: list[Group]) -> dict[str, str]:
     """Mappings by the names of columns; without actions if no group has users, items and times."""
     found = {}
@@ -203,30 +195,30 @@ def identifier(name: str) -> str:
 
 def names_actions(column: str, group: Group) -> bool:
     """True if most values of a sample are words of actions."""
-    macros = project_macros()
-    with duckdb.connect() as connection:
-        connection.execute(f"create table synonyms as from read_csv('{PROJECT}/seeds/action_synonyms.csv')")
-        ((share,),) = connection.sql(f"""
-            select coalesce(avg(case when synonyms.word is not null then 1.0 else 0.0 end), 0)
-            from
-                (
-                    select {identifier(column)} as action from ({rows_of(group.files)}) limit {N_SAMPLED}
-                ) as raw_actions
-            left join synonyms on {macros["is_action_word"]()}
-        """).fetchall()
+    ((share,),) = (
+        engine()
+        .sql(f"""
+        select coalesce(avg(case when synonyms.word is not null then 1.0 else 0.0 end), 0)
+        from
+            (
+                select {identifier(column)} as action from ({rows_of(group.files)}) limit {N_SAMPLED}
+            ) as raw_actions
+        left join {SYNONYMS} as synonyms on {project_macros()["is_action_word"]()}
+    """)
+        .fetchall()
+    )
     return share > 0.5
 
 
 def text_of(table: str, choice: dict[str, str], group: Group) -> str:
     """A mapping of these columns; one row an item, since logs name items in every row."""
-    lines = [f"    {sql} as {column}" for column, sql in choice.items()]
     end = ""
-    if table == "actions":
-        lines.append("    source_file")
-    elif table == "items":
+    if table == "items":
         key = choice["item_id"]
-        lines = [f"    {sql if sql == key or sql[0] != chr(34) else f'max({sql})'} as {c}" for c, sql in choice.items()]
+        is_column = {column: sql != key and sql.startswith('"') for column, sql in choice.items()}
+        choice = {column: f"max({sql})" if is_column[column] else sql for column, sql in choice.items()}
         end = f"\ngroup by {key}"
+    lines = [f"    {sql} as {column}" for column, sql in choice.items()] + ["    source_file"] * (table == "actions")
     select, files = ",\n".join(lines), sql_literal(group.pattern)
     return f"-- Proposed by the names of the columns: check each.\nselect\n{select}\nfrom {files}{end}\n"
 

@@ -12,9 +12,8 @@ from typing import Any
 import duckdb
 
 from life_stage import paths
-from life_stage.engine.contract import file_groups, mapped_rows, wrong_columns, wrong_mapping
-from life_stage.engine.project_macros import PROJECT, project_macros, project_settings, source_contract
-from life_stage.mapping import mapping_of
+from life_stage.engine.contract import TABLES, delivered, wrong_columns, wrong_mapping
+from life_stage.engine.project_macros import PROJECT, SYNONYMS, project_macros, project_settings, source_contract
 
 MAX_BYTES = 1_000_000_000  # of the action files; of more, some are read
 SECONDS_PER_ACTION, SECONDS_AT_LEAST = 40e-6, 40  # of a first run on two cores: bench/results/whole_runs_4_24.json
@@ -103,7 +102,7 @@ def preview() -> Preview:
     """The figures of LIFE_STAGE_SOURCE with its mappings."""
     found = Preview(needed=int(project_settings()["training_min_users"]))
     files = {}
-    for table in ("actions", "items", "children"):
+    for table in TABLES:
         files[table], wrong = paths.source_files(table)
         found.wrong += wrong or wrong_mapping(table, files[table])
         found.files[table] = len(files[table])
@@ -122,8 +121,8 @@ def preview() -> Preview:
                 found.wrong.append(f"LS-SRC-006 a file of the source cannot be read ({what}): a run names it")
     if not found.wrong and not found.kept:
         found.wrong.append("LS-SRC-007 no row of actions is valid: see the reasons, and correct the mapping")
-    known = {name for names in files.values() for name in names} | set(paths.source_files("consents")[0])
-    known |= {name for table in ("requests", "answers") for name in paths.source_files(table)[0]}
+    files |= {table: paths.source_files(table)[0] for table in ("consents", "requests", "answers")}
+    known = {name for names in files.values() for name in names}
     data = (name for name in paths.files_within(paths.source()) if name.lower().endswith(paths.FORMATS))
     found.unread = [name for name in data if name not in known] if paths.source().is_dir() else []
     return found
@@ -132,32 +131,20 @@ def preview() -> Preview:
 def wrong_tables(table: str, files: list[str]) -> list[str]:
     """Messages about columns of a table's files."""
     found = []
-    for rows, first, _ in raw_rows(table, files):
-        found += wrong_columns(table, first, types_of(rows), source_contract(table))
+    for part in delivered(table, files):
+        if part["types"]:
+            found += wrong_columns(table, part["name"], part["types"], source_contract(table))
+        else:
+            found.append(f"LS-SRC-006 {part['name']} cannot be read: deliver it again, complete and in UTF-8")
     return found
-
-
-def raw_rows(table: str, files: list[str]) -> list[tuple[str, str, str]]:
-    """Parts of a table's rows before the contract: their SQL, the name of the part, SQL of the file of a row."""
-    if not files:
-        return []
-    if mapping := mapping_of(table):
-        return [(rows, f"{mapping.file}", mapping.source_file) for rows in mapped_rows(table, files)]
-    return [(group["rows"], group["files"][0], "source_file") for group in file_groups(files)]
-
-
-def types_of(rows: str) -> dict[str, str]:
-    """{column in lower case: type} of a query."""
-    with duckdb.connect() as connection:
-        described = connection.sql(f"describe {rows}").fetchall()
-    return {name.lower(): type_name for name, type_name, *_ in described if name != "source_file"}
 
 
 def table_sql(macros: dict[str, Any], table: str, files: list[str]) -> str:
     """SQL of the rows of a table's files in the contract's columns."""
-    parts = []
-    for rows, _, source_file in raw_rows(table, files):
-        parts.append(str(macros["in_contract"](f"({rows})", table, types_of(rows), source_file)))
+    parts = [
+        str(macros["in_contract"](f"({part['rows']})", table, part["types"], part["source_file"]))
+        for part in delivered(table, files)
+    ]
     return " union all by name ".join(parts) or str(macros["empty_frame"](table))
 
 
@@ -168,7 +155,6 @@ def read(connection: duckdb.DuckDBPyConnection, files: dict[str, list[str]], fou
     step = max(1, -(-sum(sizes.values()) // MAX_BYTES))
     chosen = files["actions"][::step]
     found.share_read = sum(sizes[name] for name in chosen) / max(sum(sizes.values()), 1) if step > 1 else 1.0
-    connection.execute(f"create table synonyms as from read_csv('{PROJECT}/seeds/action_synonyms.csv')")
     connection.execute(f"""
         create table validated as
         with dated as (
@@ -178,7 +164,7 @@ def read(connection: duckdb.DuckDBPyConnection, files: dict[str, list[str]], fou
         typed as (
             select {macros["typed_action_columns"](macros["plain_user_id_of"]("raw_actions.user_id"))}
             from dated as raw_actions
-            left join synonyms on {macros["is_action_word"]()}
+            left join {SYNONYMS} as synonyms on {macros["is_action_word"]()}
         )
         select
             *,

@@ -16,6 +16,7 @@ from life_stage import paths
 from life_stage.mapping import mapping_of
 from life_stage.paths import sql_literal
 
+TABLES = ("actions", "items", "children")
 FAMILIES = {  # by the beginning of DuckDB's and Spark's names of types, in this order
     "other": r".*\]$|ARRAY|LIST|UNION|TUPLE",
     "nested": r"STRUCT|MAP|JSON|VARIANT|OBJECT",
@@ -118,12 +119,39 @@ def rows_of(files: list[str], names: Sequence[str] = ()) -> str:
 @cache
 def columns_of(file: str, names: tuple[str, ...], _version: str) -> tuple[tuple[str, str], ...]:
     """Names in lower case and types of a file's columns; none if it cannot be read."""
-    with duckdb.connect() as connection:
-        try:
-            described = connection.sql(f"describe {rows_of([file], names)}").fetchall()
-        except duckdb.Error:  # the statement that reads it fails with a code
-            return ()
-    return tuple((name.lower(), type_name) for name, type_name, *_ in described if name != "source_file")
+    return tuple(types_of(rows_of([file], names)).items())
+
+
+def types_of(rows: str) -> dict[str, str]:
+    """{column in lower case: type} of a query of rows, without source_file; empty if they cannot be read."""
+    try:
+        described = engine().sql(f"describe {rows}").fetchall()
+    except duckdb.Error:  # the statement that reads them fails with a code
+        return {}
+    return {name.lower(): type_name for name, type_name, *_ in described if name != "source_file"}
+
+
+def engine() -> duckdb.DuckDBPyConnection:
+    """A cursor of a database without data, for the calling thread: opening one takes longer than what it describes."""
+    return _database().cursor()
+
+
+@cache
+def _database() -> duckdb.DuckDBPyConnection:
+    return duckdb.connect()
+
+
+def delivered(table: str, files: list[str]) -> list[dict[str, Any]]:
+    """A table's files in parts, by its mapping if there is one: [{name, rows, types, source_file}].
+
+    name: of the mapping, or of the first file; rows, source_file: SQL; types: none of rows that cannot be read.
+    """
+    if mapping := mapping_of(table):
+        return [
+            {"name": f"{mapping.file}", "rows": rows, "types": types_of(rows), "source_file": mapping.source_file}
+            for rows in mapped_rows(table, files)
+        ]
+    return [group | {"name": group["files"][0], "source_file": "source_file"} for group in file_groups(files)]
 
 
 def mapped_rows(table: str, files: list[str]) -> list[str]:
@@ -161,17 +189,16 @@ def wrong_mapping(table: str, files: list[str]) -> list[str]:
     for pattern in mapping.patterns:
         if not any(fnmatchcase(name, pattern) for name in known):
             return [f"LS-SRC-001 no file of {paths.source()} matches {pattern} of {mapping.file}: correct one of them"]
-    with duckdb.connect() as connection:
-        for sql in mapped_rows(table, files):
-            try:
-                if len(connection.extract_statements(sql)) > 1:
-                    return [f"LS-SRC-012 {mapping.file} has several statements: keep the select"]
-                names = [name for name, *_ in connection.sql(f"describe {sql}").fetchall()]
-            except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException) as error:
-                what = " ".join(str(error).partition("LINE ")[0].split()).partition(": ")[2]
-                return [f"LS-SRC-012 {mapping.file} cannot be run: {what}"]
-            except duckdb.Error:  # of a file: the statement that reads it fails with a code
-                return []
-            if table == "actions" and "source_file" not in names:
-                return [f"LS-SRC-012 {mapping.file} does not return source_file: select it"]
+    for sql in mapped_rows(table, files):
+        try:
+            if len(engine().extract_statements(sql)) > 1:
+                return [f"LS-SRC-012 {mapping.file} has several statements: keep the select"]
+            names = [name for name, *_ in engine().sql(f"describe {sql}").fetchall()]
+        except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException) as error:
+            what = " ".join(str(error).partition("LINE ")[0].split()).partition(": ")[2]
+            return [f"LS-SRC-012 {mapping.file} cannot be run: {what}"]
+        except duckdb.Error:  # of a file: the statement that reads it fails with a code
+            return []
+        if table == "actions" and "source_file" not in names:
+            return [f"LS-SRC-012 {mapping.file} does not return source_file: select it"]
     return []

@@ -13,10 +13,14 @@ from jinja2 import Environment
 
 from life_stage.engine import contract
 from life_stage.engine.settings import GROUPS
+from life_stage.paths import sql_literal
 
 PROJECT = Path(__file__).parents[3]
 NAMES = ("moments.sql", "sources.sql", "validate_actions.sql", "stages.sql", "engine/expressions.sql")
 FILES = [PROJECT / "macros" / name for name in NAMES]
+
+
+SYNONYMS = f"read_csv({sql_literal(PROJECT / 'seeds' / 'action_synonyms.csv')})"
 
 
 class ReturnError(Exception):
