@@ -70,7 +70,7 @@ def _(duckdb, os):
         """
     ).df()
     print("Share of actions in the evening, by registered stage:", tried, sep="\n")
-    print("If the stages differ by more than their errors: life-stage new-feature evening_share, docs/adding_a_feature.md")
+    print("If the stages differ by more than their errors: life-stage new-feature evening_share")
     return
 
 
