@@ -1,20 +1,13 @@
 {# Feature groups of var `features`: those of items, of search terms and of users' months. #}
 {% macro feature_groups(shape) %}
     {# The feature groups with exactly these columns, in alphabetical order. Any other set of columns stops the run. #}
-    {% set shapes = [["feature", "item_id"], ["feature", "search_term"], ["feature", "month", "user_id", "value"]] %}
     {% set found = [] %}
     {% for name in var("features") %}
         {% set relation = ref(name) %}
         {% if execute %}
             {% set columns = adapter.get_columns_in_relation(relation) | map(attribute="name") | sort %}
-            {% if columns not in shapes %}
-                {% do exceptions.raise_compiler_error(
-                    "LS-FEA-002 models/life_stage/features/" ~ name ~ ".sql returns " ~ columns
-                    | join(", ")
-                    ~ ": return (item_id, feature), (search_term, feature) or (user_id, month, feature, value)"
-                    ~ "; no month was counted and no model trained"
-                ) %}
-            {% endif %}
+            {% set wrong = modules.life_stage.wrong_columns_of_group(name, columns) %}
+            {% if wrong %} {% do exceptions.raise_compiler_error(wrong) %} {% endif %}
             {% if columns == shape %} {% do found.append(name) %} {% endif %}
         {% endif %}
     {% endfor %}
@@ -51,6 +44,25 @@
                         "'LS-FEA-003 models/life_stage/features/"
                         ~ family
                         ~ ".sql returns a value that is NaN, infinite or null: exclude such rows; the month was not written'"
+                    )
+                }}
+                as double
+            )
+    end
+{%- endmacro %}
+
+{% macro only_value(family) -%}
+    {#- SQL: the only value of a user, month and feature. A second one stops the run: either could be meant. -#}
+    case
+        when count(*) = 1
+        then max({{ finite_value(family) }})
+        else
+            cast(
+                {{
+                    fail_query(
+                        "'LS-FEA-009 models/life_stage/features/"
+                        ~ family
+                        ~ ".sql returns a feature several times for one user and month: group by user_id and month; the month was not written'"
                     )
                 }}
                 as double

@@ -98,16 +98,13 @@
 
 {% macro check_vars() %}
     {# Fails on unknown vars and wrong values (python/life_stage/engine/settings.py). #}
-    {% set values, contract, feature_files = {}, [], {} %}
+    {% set values, contract = {}, [] %}
     {% for name in modules.life_stage.names %}
         {% set is_in_a_group = name.split("_")[0] in modules.life_stage.groups %}
         {% do values.update({name: setting(name) if is_in_a_group else var(name)}) %}
     {% endfor %}
     {% for node in graph.nodes.values() if node.resource_type == "model" %}
         {% if node.name == "user_stages" %} {% do contract.extend(node.columns) %} {% endif %}
-        {% if node.fqn[1:3] == ["life_stage", "features"] and node.name.startswith("feature_") %}
-            {% do feature_files.update({node.name: node.original_file_path}) %}
-        {% endif %}
     {% endfor %}
     {% set run = {
         "schema": target.schema,
@@ -115,7 +112,7 @@
         "timezones": modules.pytz.all_timezones,
         "states_outside": states_outside(),
         "columns_of_user_stages": contract,
-        "feature_files": feature_files,
+        "nodes": graph.nodes,
         "first_actions_month": retained_from("actions"),
         "first_features_month": retained_from("features"),
     } %}

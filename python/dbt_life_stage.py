@@ -7,7 +7,7 @@ import sys
 import dbt.context.base
 
 from life_stage import mapping, paths
-from life_stage.engine import contract, months, run_log, settings
+from life_stage.engine import contract, feature_checks, months, run_log, settings
 
 CONSTANTS = {"names": settings.NAMES, "groups": settings.GROUPS, "renamed": settings.RENAMED}
 FUNCTIONS = {
@@ -16,6 +16,7 @@ FUNCTIONS = {
         contract.delivered,
         contract.family,
         contract.wrong_columns,
+        feature_checks.wrong_columns_of_group,
         settings.wrong_settings,
         contract.wrong_mapping,
         contract.mapped_rows,

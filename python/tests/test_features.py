@@ -318,6 +318,13 @@ def test_a_feature_has_a_valid_name(base):
     assert month.rows(feature="'n=''quoted'': {{ é }}'")[0][2] == "n='quoted': {{ é }}"
 
 
+@pytest.mark.fault("Training", "feature twice in a user's month", "LS-FEA-009, month not written")
+def test_a_user_has_a_feature_once_a_month(base):
+    twice = "1 as value union all select 'anna', date '2017-01-01', 'n=x', 2"
+    with pytest.raises(duckdb.Error, match=r"LS-FEA-009 .*feature_activity\.sql returns a feature several times"):
+        CountedMonth(base).rows(value=twice)
+
+
 def add_feature_group(shop: Shop, sql: str) -> None:
     """Add a feature group as an analyst does: life-stage new-feature evening_share, then the SQL."""
     file = shop.folder / FOLDER / "feature_evening_share.sql"

@@ -14,13 +14,28 @@ from life_stage.engine.settings import GROUPS, RENAMED, wrong_settings
 DECLARED = yaml.safe_load((PROJECT / "dbt_project.yml").read_text(encoding="utf-8"))["vars"]
 VALUES = {name: value for name, value in DECLARED.items() if name not in GROUPS}
 VALUES |= {f"{group}_{key}": value for group in GROUPS for key, value in DECLARED[group].items()}
+
+
+def feature_node(name, sql="select 1", reads="model.life_stage.stg_items"):
+    """A feature group in dbt's graph."""
+    path = f"models/life_stage/features/{name}.sql"
+    parents = {"nodes": [reads] if reads else []}
+    return {
+        "name": name,
+        "resource_type": "model",
+        "original_file_path": path,
+        "raw_code": sql,
+        "depends_on": parents,
+    }
+
+
 RUN = {
     "schema": "main",
     "clock": "2017-03-02 03:00:00",
     "timezones": pytz.all_timezones,
     "states_outside": ["no_child", "not_expecting", "aged_out"],
     "columns_of_user_stages": ["user_id", "p_no_child", *(f"p_{stage['name']}" for stage in DECLARED["stages"])],
-    "feature_files": {name: f"models/life_stage/features/{name}.sql" for name in DECLARED["features"]},
+    "nodes": {f"model.life_stage.{name}": feature_node(name) for name in DECLARED["features"]},
     "first_actions_month": "0001-01-01",
     "first_features_month": "0001-01-01",
 }
@@ -34,6 +49,21 @@ def messages(changes=None, given=(), **run):
 
 def test_the_declared_values_are_right():
     assert messages(given=VALUES) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "sql", "reads"),
+    [
+        ("LS-FEA-006", "select 1;", "model.life_stage.stg_items"),
+        ("LS-FEA-007", "select * from stg_items", None),
+        ("LS-FEA-008", "select 1", "source.life_stage.shop.children"),
+    ],
+)
+def test_a_feature_group_that_cannot_run_or_reads_too_much_stops_a_run(code, sql, reads):
+    name = DECLARED["features"][0]
+    nodes = RUN["nodes"] | {f"model.life_stage.{name}": feature_node(name, sql, reads)}
+    (message,) = messages(nodes=nodes)
+    assert message.startswith(f"{code} models/life_stage/features/{name}.sql ")
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,10 @@ def main(words: Sequence[str] | None = None) -> None:
             from life_stage.commands import new_feature
 
             return new_feature.main(given.name)
+        case "try":
+            from life_stage.commands import try_feature
+
+            return try_feature.main(given.name, vars_option(given.var))
         case "stages":
             from life_stage.commands import stage_columns
 
@@ -90,6 +94,9 @@ def parser() -> argparse.ArgumentParser:
     command("sample-rows", "print 50 random valid rows and 50 random rejected rows")
     starting = command("new-feature", "start a feature group: its SQL file, listed in dbt_project.yml")
     starting.add_argument("name", metavar="NAME", help="such as evening_hours")
+    trying = command("try", "check a feature group and measure its gain on held-out users; changes nothing")
+    trying.add_argument("name", metavar="NAME", help="such as evening_hours")
+    trying.add_argument("--var", action="append", default=[], metavar="NAME=VALUE", help="a var of the run")
     command("stages", "write the stage columns of the marts after a change of var stages or infer_pregnancy")
     erase = command("erase", "erase users for good")
     erase.add_argument("users", nargs="*", metavar="USER", help="user id, as in the source or in the tables")

@@ -16,7 +16,7 @@ from life_stage.engine.settings import GROUPS
 from life_stage.paths import sql_literal
 
 PROJECT = Path(__file__).parents[3]
-NAMES = ("moments.sql", "sources.sql", "validate_actions.sql", "stages.sql", "engine/expressions.sql")
+NAMES = ("moments.sql", "sources.sql", "validate_actions.sql", "stages.sql", "features.sql", "engine/expressions.sql")
 FILES = [PROJECT / "macros" / name for name in NAMES]
 
 

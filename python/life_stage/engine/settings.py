@@ -7,6 +7,8 @@ import re
 from datetime import datetime
 from typing import Any
 
+from life_stage.engine.feature_checks import Nodes, groups_in, wrong_reads, wrong_text
+
 MONTH = "([0-9]{4}-(0[1-9]|1[0-2]))?"
 NAME = "[a-z][a-z0-9_]*"
 MIN_EDGES = 4  # of the bins below and above the stages
@@ -96,8 +98,8 @@ def wrong_settings(values: dict[str, Any], given: list[str], run: dict[str, Any]
     """Messages with error codes about every wrong var; empty: all are right.
 
     values: {var: value}; given: names on the command line and in groups; run: `schema` of the warehouse, `clock` of the
-    run, `timezones`, `states_outside` (names that no stage may have), `columns_of_user_stages`, `feature_files`
-    ({model: path}), and `first_actions_month` and `first_features_month` that retention left (YYYY-MM-DD).
+    run, `timezones`, `states_outside` (names that no stage may have), `columns_of_user_stages`, `nodes` of dbt's
+    graph, and `first_actions_month` and `first_features_month` that retention left (YYYY-MM-DD).
     """
     wrong = [unknown(name) for name in given if name not in (*NAMES, *GROUPS)]
     wrong += [invalid(values, name, must) for name, must in unmet(values, run["schema"])]
@@ -106,7 +108,7 @@ def wrong_settings(values: dict[str, Any], given: list[str], run: dict[str, Any]
         *retention(values, run),
         *stages(values, run),
         *experiments(values["experiments"]),
-        *features(values["features"], run["feature_files"]),
+        *features(values["features"], run["nodes"]),
     ]
 
 
@@ -228,12 +230,17 @@ def stages(values: dict[str, Any], run: dict[str, Any]) -> list[str]:
     return wrong
 
 
-def features(names: list, files: dict[str, str]) -> list[str]:
-    """Messages about var features: a file that is not listed would be lost unnoticed. dbt checks the reverse."""
+def features(names: list, nodes: Nodes) -> list[str]:
+    """Messages about var features and the files of feature groups; dbt says which listed ones have no file."""
     if len(set(map(str, names))) != len(names):
         return [f"LS-VAR-002 var features is {names}: give a list of distinct names"]
-    return [
-        f"LS-FEA-001 {path} is not listed: add {name} to var features in dbt_project.yml, or remove the file"
-        for name, path in files.items()
-        if name not in names
-    ]
+    wrong = []
+    for name, node in groups_in(nodes).items():
+        path = node["original_file_path"]
+        if name not in names:
+            wrong.append(
+                f"LS-FEA-001 {path} is not listed: add {name} to var features in dbt_project.yml, or remove the file"
+            )
+        else:
+            wrong += filter(None, (wrong_text(name, node["raw_code"]), wrong_reads(node, nodes)))
+    return wrong

@@ -1,0 +1,167 @@
+"""A trial of a feature group on the newest run: rules, later months, support, gain on held-out users, weights, cost.
+
+`life-stage try evening_share` reads the warehouse and changes nothing. The group's SQL and the project's own models
+that count features run in a database in memory, whose tables are views of the warehouse.
+"""
+
+import difflib
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+
+from life_stage import paths
+from life_stage.commands.feature_scratch import COUNTING, NUMBERING, Scratch, TrialError, one_line
+from life_stage.engine.feature_checks import FOLDER, SHAPES, groups_in, wrong_columns_of_group, wrong_reads, wrong_text
+from life_stage.filtering.birth_months import Ages
+from life_stage.training.examples import examples_of
+from life_stage.training.feature_trial import Trial, compare
+from life_stage.training.regression import NotTrainedError
+from life_stage.training.regularisation import N_FOLDS, folds_of
+from life_stage.training.retraining import read_age_divisions
+
+PENALTY = "select arg_max(value, trained_through) from stage_coefficients where feature = 'inverse_penalty'"
+N_SHOWN = 3  # features, users
+
+
+def main(given: str, options: Sequence[str] = ()) -> None:
+    """Print the trial; options: of dbt. Exits with 1 and a message if a rule is broken or no run has finished."""
+    try:
+        for line in trial(given.removesuffix(".sql").rsplit("/", 1)[-1].removeprefix("feature_"), options):
+            print(line, flush=True)
+    except TrialError as error:
+        sys.exit(str(error))
+
+
+def trial(name: str, options: Sequence[str]) -> Iterator[str]:
+    """The lines of the trial of feature_<name>."""
+    began, group = time.monotonic(), f"feature_{name}"
+    file = Path(FOLDER, f"{group}.sql")
+    if not file.exists():
+        names = [other.stem.removeprefix("feature_") for other in Path(FOLDER).glob("feature_*.sql")]
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"life-stage new-feature {name} starts it"
+        raise TrialError(f"LS-FEA-010 {file} does not exist: {hint}")
+    warehouse = paths.warehouse()
+    if not warehouse.exists():
+        raise TrialError(f"LS-FEA-010 {paths.shown(warehouse)} does not exist: finish a run first, such as make demo")
+    if message := wrong_text(group, file.read_text("utf-8")):
+        raise TrialError(message)
+    sql = compiled(group, options)
+    yield f"checked     {file}, {time.monotonic() - began:.0f} s"
+    with duckdb.connect() as connection:
+        yield from of_group(Scratch(connection, warehouse, group, sql))
+    yield f"time        {time.monotonic() - began:.0f} s"
+
+
+def compiled(group: str, given: Sequence[str]) -> dict[str, str]:
+    """SQL of the group, COUNTING and NUMBERING on the database `memory`. Raises TrialError for what it may not read."""
+    from dbt.cli.main import dbtRunner  # takes two seconds to load
+
+    os.environ["LIFE_STAGE_WAREHOUSE"] = ":memory:"  # compilation opens no warehouse
+    options = ["--project-dir", ".", "--profiles-dir", ".", "--target-path", "target/try", "--target", "duckdb"]
+    options += ["--log-level", "none", "--log-level-file", "none", *given]
+    parsed = dbtRunner().invoke(["parse", *options])
+    if not parsed.success:
+        raise TrialError(f"LS-FEA-011 the project cannot be parsed: {one_line(parsed.exception)}")
+    nodes = {name: node.to_dict() for name, node in parsed.result.nodes.items()}
+    if message := wrong_reads(groups_in(nodes)[group], nodes):
+        raise TrialError(message)
+    chosen = [group, *COUNTING, *NUMBERING]
+    done = dbtRunner(manifest=parsed.result).invoke(["compile", *options, "--select", *chosen])
+    if not done.success:
+        reason = done.exception or next(one.message for one in done.result.results if one.message)
+        raise TrialError(f"LS-FEA-011 {FOLDER}/{group}.sql cannot be compiled: {one_line(reason)}")
+    return {one.node.name: one.node.compiled_code for one in done.result.results}
+
+
+def of_group(source: Scratch) -> Iterator[str]:
+    """The lines from the group's rows on."""
+    columns = source.rows_of_group("complete_rows")
+    if message := wrong_columns_of_group(source.group, columns):
+        raise TrialError(message)
+    shape = next(shape for shape in SHAPES if set(shape) == set(columns))
+    n_rows, n_features = source.row("select count(*), count(distinct feature) from complete_rows")
+    yield f"returns     {n_rows:,} rows ({', '.join(shape)}), {n_features:,} features"
+    if not n_rows:
+        raise TrialError(f"LS-FEA-012 {source.file} returns no rows: nothing can be learned from them")
+    source.feed(shape)
+    yield f"months      the same rows through {source.cut_off(shape)} without later months"
+    yield from compared(source)
+
+
+def compared(source: Scratch) -> Iterator[str]:
+    """The lines from the cost of the group on."""
+    (inverse_penalty,) = source.row(PENALTY)
+    if inverse_penalty is None:
+        raise TrialError("LS-FEA-014 no model was trained: a trial needs a run with enough registered children")
+    rows = sampled(source.connection.sql(f"from {source.production}.training_rows where split <> 'test'").df())
+    began = time.monotonic()
+    source.count(rows)
+    seconds = time.monotonic() - began
+    n_counted, n_all = source.row("select (select count(*) from user_month_features), count(*) from training_features")
+    yield f"cost        {n_counted / n_all:.1%} of the stored rows of features, counted in {seconds:.1f} s"
+    vocabulary = source.connection.table("training_vocabulary").order("feature_id").df()
+    own = source.connection.sql("select distinct feature from user_month_features").df()["feature"]
+    is_added = vocabulary["feature"].isin(own).to_numpy()
+    n_train, most = (rows["split"] == "train").sum(), vocabulary[is_added].nlargest(N_SHOWN, "n_rows")
+    named = ", ".join(f"{one.feature} {one.n_rows / n_train:.0%}" for one in most.itertuples())
+    yield f"support     {is_added.sum():,} of {len(own):,} features, on {n_train:,} training rows: {named or 'none'}"
+    if not is_added.any():
+        yield "verdict     not trained: no feature has as many training rows as var training_min_feature_support"
+        return
+    ages = read_age_divisions(source.connection.table("age_bins"), source.connection.table("stages"))
+    matrix = source.connection.sql(source.sql["design_matrix"]).fetchnumpy()
+    examples = examples_of(rows, matrix, len(vocabulary), rows["month"].max())
+    active = examples.active(np.ones(len(vocabulary), bool))
+    try:
+        found = compare(active, rows["fold"].to_numpy()[examples.is_active], is_added, ages, inverse_penalty)
+    except NotTrainedError as error:
+        raise TrialError(f"LS-FEA-014 the trial cannot be trained: {error}") from None
+    n_users, n_months = len(found.months.counts), len(found.months)
+    yield f"held out    {n_users:,} users, {n_months:,} months, in {N_FOLDS} folds; no test user"
+    for name, (without, with_group), difference in (
+        ("log-loss", found.log_losses, found.log_loss),
+        ("accuracy", found.accuracies, found.accuracy),
+    ):
+        yield f"{name:<12}{without:.4f} without, {with_group:.4f} with the group: {difference}"
+    yield f"verdict     {found.verdict}"
+    yield from strongest_weights(vocabulary[is_added], found.weights, ages)
+    yield from examples_of_users(rows, found, ages)
+
+
+def sampled(rows: pd.DataFrame) -> pd.DataFrame:
+    """The training rows with a fold of their user, numbered anew; at most regularisation.MAX_ROWS."""
+    rows = rows.sort_values(["user_id", "month"]).assign(fold=lambda all_rows: folds_of(all_rows["user_no"].to_numpy()))
+    rows = rows[rows["fold"] >= 0]
+    return rows.assign(row_no=np.arange(1, len(rows) + 1)).reset_index(drop=True)
+
+
+def strongest_weights(vocabulary: pd.DataFrame, weights: np.ndarray, ages: Ages) -> Iterator[str]:
+    """The features with the largest differences of weights, with their extreme age bins."""
+    weights = weights / vocabulary["scale"].to_numpy()[:, None]
+    for place in np.argsort(-np.ptp(weights, axis=1))[:N_SHOWN]:
+        high, low = (
+            f"{weights[place, at]:+.2f} at {ages.bin_edges[at]} to {ages.bin_edges[at + 1] - 1} months"
+            for at in (weights[place].argmax(), weights[place].argmin())
+        )
+        yield f"weights     {vocabulary['feature'].iloc[place]}: {high}, {low} (log-odds per unit)"
+
+
+def examples_of_users(rows: pd.DataFrame, found: Trial, ages: Ages) -> Iterator[str]:
+    """The users whose newest month changed most."""
+    users = rows.drop_duplicates("user_no").set_index("user_no")["user_id"]
+    through = rows["month"].max().to_period("M")
+    last = found.months.first_of_users + found.months.counts - 1
+    without, with_group = (p[last] for p in found.p)
+    for place in np.argsort(-np.abs(with_group - without), kind="stable")[:N_SHOWN]:
+        at = last[place]
+        yield (
+            f"example     user {users[found.months.user[at]]}, {through - found.months.lag[at]},"
+            f" {ages.stages[found.stage[at]]}: probability {without[place]:.2f} without, {with_group[place]:.2f} with"
+        )

@@ -1,0 +1,123 @@
+"""Comparison of a model with and without a feature group, on held-out users.
+
+Users of train and validation in three folds; test users stay unseen, so that trying many features does not use up the
+published evaluation. Each fold is scored by regressions on the two others, one with the group and one without, through
+the birth-month filter, each with its best plain readout. Fine-tuning is left out.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from life_stage.filtering.birth_months import Ages, BirthMonths, Months, last_months
+from life_stage.readout import calibration
+from life_stage.readout.readout import Readouts, ReadoutWeights
+from life_stage.training import regression
+from life_stage.training.examples import Examples, hazard_of, initial_prior_of
+from life_stage.training.regularisation import N_FOLDS
+
+N_READOUTS = 8  # per user, the newest months
+Z = 1.96  # of a 95 % interval
+
+
+class Difference(NamedTuple):
+    """Mean over users of the value with the group minus that without, and the 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, by_user: np.ndarray) -> "Difference":
+        """Of the differences of the users."""
+        error = Z * by_user.std(ddof=1) / np.sqrt(len(by_user))
+        return cls(by_user.mean(), by_user.mean() - error, by_user.mean() + error)
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The outcome. months, stage: of the scored readouts; p: (without, with) the group, of their registered stages.
+
+    accuracies, log_losses: (without, with), means over users; weights: features of the group x bins, of the last fold.
+    """
+
+    months: Months
+    stage: np.ndarray
+    p: tuple[np.ndarray, np.ndarray]
+    accuracies: tuple[float, float]
+    log_losses: tuple[float, float]
+    accuracy: Difference
+    log_loss: Difference
+    weights: np.ndarray
+
+    @property
+    def verdict(self) -> str:
+        """What the interval of the log-loss says."""
+        if self.log_loss.high < 0:
+            return "helps: the log-loss falls by more than chance"
+        if self.log_loss.low > 0:
+            return "harms: the log-loss rises by more than chance"
+        return f"no difference beyond chance; a gain above {max(-self.log_loss.low, 0):.4f} of log-loss is ruled out"
+
+
+def compare(
+    active: Examples,
+    fold: np.ndarray,
+    is_added: np.ndarray,
+    ages: Ages,
+    inverse_penalty: float,
+) -> Trial:
+    """The trial of the features that are marked. active: months with actions; fold: of each. Raises NotTrainedError."""
+    births = BirthMonths(
+        ages,
+        1 + int(active.months.lag.max(initial=0)),
+        initial_prior_of(active.months, ages),
+        hazard_of(active.months, ages),
+    )
+    folds = []
+    for held_out in range(N_FOLDS):
+        in_bins, age_bin = active[fold != held_out].in_bins(ages)
+        plain = regression.fit(in_bins.matrix[:, ~is_added], age_bin, len(ages.bins), inverse_penalty)
+        plain = plain.among(~is_added)
+        extended = regression.fit(in_bins.matrix, age_bin, len(ages.bins), inverse_penalty, search_from=plain)
+        test = active[fold == held_out]
+        months = last_months(test.months, N_READOUTS)
+        folds.append(
+            [
+                Readouts.plain(test, log_likelihood.of(test.matrix), months, births).scored()
+                for log_likelihood in (plain, extended)
+            ]
+        )
+    both = [Readouts.joined(of_folds) for of_folds in zip(*folds, strict=True)]
+    return scored(both[0], [best_probabilities(readouts) for readouts in both], extended.weights[is_added])
+
+
+def best_probabilities(readouts: Readouts) -> np.ndarray:
+    """readouts x stages by the best plain readout: its three settings are fitted on the readouts themselves."""
+    settings = calibration.best_settings(readouts)
+    return readouts.probabilities(ReadoutWeights.plain(settings, len(readouts.ages.bins)))
+
+
+def scored(readouts: Readouts, probabilities: list[np.ndarray], weights: np.ndarray) -> Trial:
+    """The trial from readouts x stages without and with the group; each user counts the same."""
+    first, counts = readouts.months.first_of_users, readouts.months.counts
+
+    def by_user(values: np.ndarray) -> np.ndarray:
+        return np.add.reduceat(values.astype(float), first) / counts
+
+    right = [by_user(p.argmax(axis=1) == readouts.stage) for p in probabilities]
+    loss = [by_user(calibration.log_losses(p, readouts, calibration.NOISE)) for p in probabilities]
+    return Trial(
+        readouts.months,
+        readouts.stage,
+        tuple(p[np.arange(len(readouts)), readouts.stage] for p in probabilities),
+        tuple(float(of.mean()) for of in right),
+        tuple(float(of.mean()) for of in loss),
+        Difference.of(right[1] - right[0]),
+        Difference.of(loss[1] - loss[0]),
+        weights,
+    )
