@@ -100,10 +100,15 @@
         {% do log(
             "LS-ML-001 no model was trained: "
             ~ n_users
-            ~ " training users with one registered child, training_min_users is "
+            ~ " training users with one labelled child, training_min_users is "
             ~ setting("training_min_users")
             ~ ", "
             ~ (n_missing ~ " are missing" if n_missing else "which is enough, but training failed (LS-ML-002)")
+            ~ (
+                " (var training_labels: age_words also learns from users whose age words agree)"
+                if n_missing and setting("training_labels") == "registrations"
+                else ""
+            )
             ~ ". The quality tables are built, the stage tables are empty, published stages are unchanged.",
             info=true,
         ) %}

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 FOLDER = "mapping"  # the default
 FILES = re.compile(r"\b(from|join)\s+'((?:[^']|'')+)'", re.IGNORECASE)
-COLUMNS = re.compile(r"^-- columns: *(.+)$", re.MULTILINE)
+COLUMNS = re.compile(r"^-- columns: *(.+)$", re.MULTILINE | re.IGNORECASE)
 COMMENTS = re.compile(r"('(?:[^']|'')*')|--[^\n]*|/\*.*?\*/", re.DOTALL)
 
 

@@ -604,6 +604,7 @@ def test_recommendations_for_an_empty_cart_equal_the_ranking_of_the_warehouse(ch
     assert n_compared > 500
 
 
+@pytest.mark.slow
 def test_recommendations_are_independent_of_the_batch_size(checkout, tables, monkeypatch):
     """Also for the hybrid, whatever the champion; every reason is a generator that returned the item."""
     champions = "select date '2017-03-01' as month, 'user' as kind, '{}' as model"
@@ -672,14 +673,14 @@ def test_an_invalid_request_is_an_error_and_known_items_count_once(checkout, tab
     bought = lines.loc[lines["user_id"] == user, "item_id"]
 
     def prediction(day: date) -> list:
-        return recommender.recommend([], user, bought=[(item, day) for item in bought], on=on)
+        return recommender.recommend([], user, 1000, bought=[(item, day) for item in bought], on=on)
 
     recommender = Recommender.load(checkout.warehouse, model="hybrid")
     assert recommender.for_empty.index.weights["kind"] == "user"
     assert (
         prediction(date(2017, 2, 20))
         == prediction(on)
-        == recommender.recommend([], user, on=on)
+        == recommender.recommend([], user, 1000, on=on)
         != prediction(date(2017, 3, 2))
     )
 
@@ -775,6 +776,7 @@ def test_monitored_quality_joins_impressions_with_purchases_and_the_leaderboard(
     )
 
 
+@pytest.mark.slow
 def test_an_erased_user_leaves_no_row_under_a_query_id(checkout, tmp_path):
     shop = copy_shop(checkout, tmp_path / "erased")
     ((user,),) = shop.query("select user_id from checkout_queries group by user_id order by count(*) desc, 1 limit 1")

@@ -71,6 +71,7 @@ def test_a_new_synonym_counts_for_rejected_rows(base, bare_shop):
     assert bare_shop.query(mended) == [(n_unknown,)]
 
 
+@pytest.mark.slow
 @pytest.mark.fault("Files and columns", "ids written as decimals", "read as the same ids")
 def test_ids_written_as_decimals_are_the_same_ids(base, new_shop):
     july = month_of(base, "2016-07")

@@ -164,8 +164,8 @@ DISTRIBUTIONS = st.lists(st.integers(0, 3), min_size=6, max_size=6).filter(sum).
 HISTORIES = st.dictionaries(st.integers(0, 15), DISTRIBUTIONS, min_size=1, max_size=8)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(histories=st.lists(HISTORIES, min_size=1, max_size=6))
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(histories=st.lists(HISTORIES, min_size=1, max_size=18))
 def test_any_history_is_fused_as_published(monthly_run, histories):
     """Ties, gaps of several months, births crossing zero, more than three tracks."""
     assert_follows(monthly_run, {f"u{n}": history for n, history in enumerate(histories)}, 16)

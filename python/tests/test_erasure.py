@@ -300,6 +300,7 @@ def consent(base, tmp_path_factory):
     return {"shop": Shop(folder), "gone": [*gone, same_day], "again": again}
 
 
+@pytest.mark.slow
 def test_a_user_without_valid_consent_is_in_no_table_and_no_published_file(consent, base):
     shop = consent["shop"]
     for user in consent["gone"]:

@@ -137,6 +137,7 @@ def test_registrations_of_test_users_change_no_prediction(evaluated, tmp_path):
     assert not shop.frame("user_stages").equals(evaluated.frame("user_stages"))
 
 
+@pytest.mark.slow
 def test_later_months_change_no_earlier_prediction(evaluated, tmp_path):
     """A source that ended with December gives the same evaluation up to December, also with later registrations."""
     shop = make_shop(tmp_path / "shop", like=evaluated)
@@ -324,6 +325,7 @@ def test_confusion_recall_and_calibration_are_counts_of_the_predictions(evaluate
     assert bins.to_dict() == predicted.groupby("method").size().to_dict()
 
 
+@pytest.mark.slow
 def test_a_shop_without_enough_history_is_built_without_an_evaluation(base, tmp_path):
     shop = copy_shop(base, tmp_path / "young")
     drop_models(shop)

@@ -396,6 +396,7 @@ def test_the_share_of_childless_shoppers_moves_all_users_alike(evaluated, tmp_pa
     np.testing.assert_allclose(shift, of_prior, rtol=0, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_a_shopper_who_buys_nothing_for_children_has_no_child(evaluated, tmp_path):
     """Three purchases of the leaf category that speaks most against a child; another user buys nappies."""
     shop = copy_shop(evaluated, tmp_path / "shop")

@@ -137,6 +137,7 @@ def other_than(value):
             return f"{value}other"
 
 
+@pytest.mark.slow
 def test_the_parsed_project_is_the_same_for_all_values_of_vars_not_read_in_parsing(manifest, tmp_path):
     declared = yaml.safe_load((PROJECT / "dbt_project.yml").read_text())["vars"]
     settings = {f"{group}_{key}": value for group in GROUPS for key, value in declared[group].items()}

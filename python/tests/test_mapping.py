@@ -355,6 +355,7 @@ def test_a_mapping_that_cannot_be_run_stops_the_run(table, text, code, fact, map
     assert not mapped.warehouse.exists() or mapped.tables() == []
 
 
+@pytest.mark.slow
 def test_a_changed_mapping_reads_every_file_again(mapped):
     mapped.build(only=STAGED)
     file = mapped.folder / "mapping" / "actions.sql"

@@ -14,6 +14,7 @@ def read_out(shop, wanted: list[dict]) -> None:
     shop.build(only="experiment_arms experiment_readout", evaluated=True, experiments=wanted)
 
 
+@pytest.mark.slow
 def test_an_experiment_without_effect_has_the_nominal_false_alarm_rate(shop):
     """Without treatment about 20 of 400 intervals exclude 0, and no sample ratio mismatch is reported."""
     read_out(shop, experiments(N_EXPERIMENTS))
@@ -38,6 +39,7 @@ def test_the_readout_counts_those_who_came_and_those_who_bought(shop):
     assert row["n_treated"] / len(bought) == pytest.approx(0.3, abs=0.08)
 
 
+@pytest.mark.slow
 def test_a_skewed_sample_is_noticed(shop):
     """Treated users without a purchase are lost, and the readout warns of the mismatch."""
     read_out(shop, experiments(1))

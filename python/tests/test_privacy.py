@@ -147,6 +147,7 @@ ESCAPES = {
 }
 
 
+@pytest.mark.slow
 def test_sql_on_the_sandboxed_target_reaches_no_other_file(keyed, tmp_path):
     """Each way out of the sandbox, as a hook of a separate model, fails; on the default target it works."""
     shop = copy_shop(keyed, tmp_path / "shop")

@@ -124,6 +124,7 @@ def test_registered_children_keep_their_numbers(base):
     assert set(registered) <= set(published) and len(registered) > 100
 
 
+@pytest.mark.slow
 def test_a_sibling_registered_later_changes_nothing_of_the_past(base, tmp_path):
     shop = copy_shop(base, tmp_path / "sibling")
     file = shop.source / "children.parquet"
@@ -141,6 +142,7 @@ def test_a_sibling_registered_later_changes_nothing_of_the_past(base, tmp_path):
     assert shop.query(f"{late} and month = date '2017-02-01'")[0][0] > 50
 
 
+@pytest.mark.slow
 def test_a_registration_without_a_time_counts_now(base, tmp_path):
     shop = copy_shop(base, tmp_path / "undated")
     file = shop.source / "children.parquet"

@@ -51,6 +51,7 @@ def test_csv_gives_the_same_posteriors_as_parquet(base, new_shop):
     assert_same(new_shop, base, COMPARED, where="month <= date '2016-09-01'")
 
 
+@pytest.mark.slow
 def test_tables_of_a_schema_give_the_same_posteriors_as_files(base, new_shop):
     def select(table, months):
         return f"from read_parquet([{quoted(files_of(base, table, months))}])"

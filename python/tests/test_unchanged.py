@@ -52,6 +52,7 @@ def test_a_run_with_nothing_new_builds_no_model(base, tmp_path):
     assert not is_poisoned(shop, "user_stage_months") and not is_poisoned(shop, "stage_reasons")
 
 
+@pytest.mark.slow
 def test_a_failed_data_test_fails_again(base, tmp_path):
     shop = copy_shop(base, tmp_path / "shop")
     poison(shop, "age_bins")
@@ -182,6 +183,7 @@ def test_any_sequence_of_deliveries_gives_the_tables_of_a_fresh_build(new_shop, 
         assert shop.query(replayed.format("stage_events")) == shop.query(stages) == shop.query(replayed.format(log))
 
 
+@pytest.mark.slow
 def test_a_registration_changes_its_month_and_later_ones(base, tmp_path):
     shop = copy_shop(base, tmp_path / "shop")
     before = {table: shop.run_of_months(table) for table in ("registered_births", "user_stage_months")}
@@ -209,6 +211,7 @@ def test_a_touched_file_with_the_same_contents_builds_no_model(base, tmp_path):
     assert is_poisoned(shop, "stage_totals") and is_poisoned(shop, "registered_births")
 
 
+@pytest.mark.slow
 def test_after_an_erasure_every_count_is_computed_again(base, tmp_path):
     shop = copy_shop(base, tmp_path / "shop")
     poison(shop, "stage_totals")

@@ -177,7 +177,7 @@ OLDER = (  # columns and tables that version 7 had not
 )
 
 
-@pytest.mark.parametrize("source", ["source", "{}/source"])
+@pytest.mark.parametrize("source", [pytest.param("source", marks=pytest.mark.slow), "{}/source"])
 def test_names_of_files_become_relative_and_no_month_is_scored_again(shop, source):
     """State version 8."""
     place = source.format(shop.folder)

@@ -22,12 +22,12 @@ time.sleep(600)
 """
 
 
-@pytest.fixture(scope="module")
-def warehouse(tmp_path_factory):
-    return tmp_path_factory.mktemp("lock") / "warehouse.duckdb"
+@pytest.fixture
+def warehouse(tmp_path):
+    return tmp_path / "warehouse.duckdb"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def holder(warehouse):
     """A process that holds the warehouse's lock."""
     command = [sys.executable, "-c", HOLDER, warehouse]

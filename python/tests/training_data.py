@@ -52,6 +52,7 @@ def training_tables(
             "month": pd.DatetimeIndex(months)[lag],
             "split": np.array(["train"] * 7 + ["validation"] * 2 + ["test"])[user % 10],
             "age_months": age,
+            "label": "registration",
             "is_active": acted,
             "tenure_months": first - lag,
         }

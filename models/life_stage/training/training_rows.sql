@@ -1,9 +1,18 @@
 -- Training, validation and test set, one row per user and month with actions in it or a year before. Only users with
--- exactly one registered child: rows of several children contradict each other.
+-- exactly one registered child: rows of several children contradict each other. With var training_labels also users
+-- whose age words agree.
 {{ config(materialized="view") }}
 -- depends_on: {{ ref("source_fit") }}
 {% set most_users = 40000 %}  {# half as many: .2 points less accurate; more would cost memory and time (decision 0007) #}
 with
+    labels as (
+        select user_id, month, age_months, split, registered_at, 'registration' as label
+        from {{ ref("stage_labels") }}
+        where n_children = 1
+        union all
+        select user_id, month, age_months, split, registered_at, 'age_words' as label
+        from {{ ref("age_word_labels") }}
+    ),
     -- This hash is independent of the hash that splits users into training and test.
     users as (
         select
@@ -12,22 +21,15 @@ with
             row_number() over (order by md5(concat('training ', user_id)), user_id) as rank
         from {{ ref("user_months") }}
         where
-            user_id in (select user_id from {{ ref("stage_labels") }} where n_children = 1)
+            user_id in (select user_id from labels)
             and user_id not in (select user_id from {{ ref("implausible_users") }})
         group by user_id
     ),
     first_months as (select user_id, first_month from users where rank <= {{ most_users }}),
     months_of_users as (
-        select
-            labels.user_id,
-            labels.month,
-            labels.age_months,
-            labels.split,
-            labels.registered_at,
-            first_months.first_month
-        from {{ ref("stage_labels") }} as labels
+        select labels.*, first_months.first_month
+        from labels
         inner join first_months on labels.user_id = first_months.user_id and labels.month >= first_months.first_month
-        where labels.n_children = 1
     ),
     eligible_months as (
         select months_of_users.*, this_year.month is not null as is_active
@@ -52,6 +54,7 @@ select
     split,
     age_months,
     registered_at,
+    label,
     is_active,
     {{ months_between("month", "first_month") }} as tenure_months
 from eligible_months

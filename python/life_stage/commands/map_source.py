@@ -86,6 +86,12 @@ class Group:
                 " columns: put them into folders of their own"
             )
 
+    @property
+    def named(self) -> str:
+        """The columns for a message, without a header row's values where it has values in place of names."""
+        is_named = all(re.fullmatch(r"[^\W\d][\w .:/-]{0,39}", name) for name in self.columns)
+        return ", ".join(self.columns) if is_named else f"{len(self.columns)} columns, whose names look like values"
+
     def relation(self, names: list[str]) -> str:
         """SQL of an empty table with the columns."""
         known = names or list(self.columns)
@@ -238,7 +244,7 @@ def write_mappings(folder: Path, files: Sequence[str], is_forced: bool = False) 
             " `-- columns:` that names their columns"
         )
     if "actions" not in texts:
-        columns = "; ".join(f"{group.pattern}: {', '.join(group.columns)}" for group in groups[:N_NAMED]) or "no files"
+        columns = "; ".join(f"{group.pattern}: {group.named}" for group in groups[:N_NAMED]) or "no files"
         columns += "; ..." * (len(groups) > N_NAMED)
         raise ValueError(
             f"LS-MAP-001 no file of {paths.source()} has columns like user_id, occurred_at and item_id ({columns}):"
@@ -265,7 +271,7 @@ def main(files: Sequence[Path], into: Path | None = None, is_forced: bool = Fals
             raise SystemExit(f"LS-SRC-001 {place} is missing: name the source folder, or files in it")
     source = places[0] if places[0].is_dir() else Path(os.path.commonpath([place.parent for place in places]))
     os.environ["LIFE_STAGE_SOURCE"] = str(source)
-    folder = into or Path(os.environ.get("LIFE_STAGE_MAPPING") or FOLDER)
+    folder = (into or Path(os.environ.get("LIFE_STAGE_MAPPING") or FOLDER)).expanduser()
     os.environ["LIFE_STAGE_MAPPING"] = str(folder)
     chosen = [str(place.relative_to(source)) for place in places if place.is_file()]
     try:

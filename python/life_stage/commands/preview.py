@@ -85,7 +85,8 @@ class Preview:
         if self.training < self.needed:
             return (
                 f"too few to train a model: {self.training:,} of {self.needed:,} training users"
-                " (var training_min_users). A run checks the data and builds features and the checkout, without stages"
+                " (var training_min_users). A run checks the data and builds features and the checkout, without stages;"
+                " var training_labels: age_words learns from users whose searches and titles name one age"
             )
         return (
             f"enough to train. Accuracy to expect: {ONE_PURCHASE:.0%} with one purchase a user (public baby purchases),"

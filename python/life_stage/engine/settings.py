@@ -20,6 +20,7 @@ PATTERNS = {
     "source_action_codes": "(tianchi|tmall|jdata|ga360)?",
     "rejections_on_shift": "fail|warn",
     "consents_purpose": "[A-Za-z0-9_. -]+",
+    "training_labels": "registrations|age_words",
     "fusion_method": "birth_month_filter|dynamic_fusion",
     "fusion_merge": "mean|product",
     "through_month": MONTH,

@@ -61,7 +61,7 @@ def inputs_digest(project: Path, options: Sequence[str] = ()) -> str:
 def digest_of_files(project: Path, timezone: str, options: Sequence[str]) -> str:
     """The digest of a run on files."""
     source = paths.source()
-    has_consents = any(source.glob("consents*"))
+    has_consents = bool(paths.source_files("consents")[0])
     now = datetime.now(ZoneInfo(timezone))
     parts = [project_digest(project, SETTINGS + NODES), f"{now:{'%Y-%m-%d' if has_consents else '%Y-%m'}}"]
     parts += map(str, (*options, source, paths.warehouse(), paths.published()))

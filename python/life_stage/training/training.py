@@ -100,16 +100,18 @@ def train(
     settings = {**of_readout, "birth_hazard": births.hazard, "inverse_penalty": c}
     if options.fine_tuning:  # later models inherit the penalty only if it was chosen here
         settings["anchor_inverse_penalty"] = anchor_inverse_penalty
+    n_age_word_users = rows.loc[(rows["label"] == "age_words") & (split == "train"), "user_no"].nunique()
     diagnostics = {
         "n_training_users": active.n_users,
         "regression_iterations": plain.n_iterations,
         "memory_less_iterations": memory_less.n_iterations,
         "filter_iterations": log_likelihood.n_iterations if anchor_inverse_penalty else 0,
         **readout.diagnostics,
+        **({"n_age_word_users": n_age_word_users} if n_age_word_users else {}),
     }
     is_used = split != "test"
     used = examples[is_used].matrix
-    row_values = rows[is_used].drop(columns=["user_id", "user_no", "row_no", "registered_at"], errors="ignore")
+    row_values = rows[is_used].drop(columns=["user_id", "user_no", "row_no", "registered_at", "label"], errors="ignore")
     data_digest = content_digest(row_values, vocabulary, used.data, used.indices, used.indptr)
     frame = pd.concat(
         [
@@ -127,7 +129,8 @@ def train(
     )
     if not np.isfinite(frame["value"]).all():  # models are permanent, and the posterior carries their errors on
         raise NotTrainedError("a weight or a setting is not a finite number")
-    frame = frame.assign(trained_through=through, model_version=f"{through:%Y-%m}-{content_digest(frame)[:8]}")
+    prefix = "age-words-" * bool(n_age_word_users)  # readers see it in every row of a stage
+    frame = frame.assign(trained_through=through, model_version=f"{prefix}{through:%Y-%m}-{content_digest(frame)[:8]}")
     return frame[COLUMNS]
 
 
