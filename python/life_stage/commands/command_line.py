@@ -26,6 +26,10 @@ def main(words: Sequence[str] | None = None) -> None:
             from life_stage.commands import map_source
 
             sys.exit(map_source.main(given.files, given.into, given.force))
+        case "reviews":
+            from life_stage.commands import reviews
+
+            return reviews.main(given.files, given.into)
         case "doctor":
             from life_stage.commands import doctor
 
@@ -81,6 +85,9 @@ def parser() -> argparse.ArgumentParser:
     )
     mapping.add_argument("--into", type=Path, default=None, metavar="FOLDER", help="default: mapping")
     mapping.add_argument("--force", action="store_true", help="replace mappings that are there")
+    reviewing = command("reviews", "write a source from product reviews, whose stated ages are registrations")
+    reviewing.add_argument("files", nargs="+", type=Path, metavar="FILE", help="the reviews, then a file of the items")
+    reviewing.add_argument("--into", type=Path, required=True, metavar="FOLDER", help="a new folder")
     checking = command(
         "doctor", "check the environment, disk and locks, and say what a run would read and how long it takes"
     )
