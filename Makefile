@@ -16,8 +16,8 @@ export DBT_SEND_ANONYMOUS_USAGE_STATS = false
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
-demo: $(VENV)/runtime data/demo ## generate the demo data and run the monthly job on it
-	@LIFE_STAGE_SOURCE=data/demo LIFE_STAGE_MAPPING= $(BIN)/life-stage run --always
+demo: $(VENV)/runtime ## generate the demo data and run the monthly job on it
+	@$(BIN)/life-stage demo
 
 build: $(VENV)/runtime ## run the monthly job on LIFE_STAGE_SOURCE (default: the demo data), if there is anything new
 	@$(BIN)/life-stage run
@@ -117,9 +117,6 @@ clean: ## remove environments, demo data and caches, but no warehouse or publish
 	rm -rf .venv .venv-* data/demo bench/work target logs dbt_packages .user.yml
 	rm -rf .pytest_cache .ruff_cache .hypothesis python/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
-
-data/demo: | $(VENV)/runtime
-	$(BIN)/python -m life_stage_demo.generate --out data/demo --users 5000 --months 24 --through 2017-02 --seed 1 --jobs 2
 
 # runtime, serve and dev are empty files; their times are those of the installation.
 $(VENV)/runtime: requirements.lock pyproject.toml

@@ -22,6 +22,10 @@ def main(words: Sequence[str] | None = None) -> None:
             from life_stage.commands import monthly_run
 
             sys.exit(monthly_run.main([*vars_option(given.var), *given.options], given.always))
+        case "demo":
+            from life_stage.commands import demo
+
+            sys.exit(demo.main())
         case "map":
             from life_stage.commands import map_source
 
@@ -79,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
     def command(name: str, text: str) -> argparse.ArgumentParser:
         return commands.add_parser(name, help=text, description=text)
 
+    command("demo", "simulate two years of shoppers in data/demo and run the monthly job on them")
     mapping = command("map", "write mappings for a shop's own files, and say what a run would read of them")
     mapping.add_argument(
         "files", nargs="+", type=Path, metavar="FILE", help="the source folder, or files in one folder"
