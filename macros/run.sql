@@ -97,6 +97,7 @@
             ~ age_bins()[-1].to_month
         ).rows[0]["n"] %}
         {% set n_missing = [setting("training_min_users") - n_users, 0] | max %}
+        {% set by_words = setting("training_labels") == "registrations" %}
         {% do log(
             "LS-ML-001 no model was trained: "
             ~ n_users
@@ -104,12 +105,12 @@
             ~ setting("training_min_users")
             ~ ", "
             ~ (n_missing ~ " are missing" if n_missing else "which is enough, but training failed (LS-ML-002)")
+            ~ ". The quality tables are built, the stage tables are empty, published stages are unchanged."
             ~ (
-                " (var training_labels: age_words also learns from users whose age words agree)"
-                if n_missing and setting("training_labels") == "registrations"
+                " Var training_labels: age_words also trains on users whose age words agree."
+                if by_words
                 else ""
-            )
-            ~ ". The quality tables are built, the stage tables are empty, published stages are unchanged.",
+            ),
             info=true,
         ) %}
     {% endif %}

@@ -257,7 +257,7 @@ def test_without_a_model_the_report_says_what_is_missing(evaluated, started):
     text, n_users = started
     assert re.findall(r'<section class="tab" id="(\w+)"', text) == ["start", "data", "runs"]
     assert '<span class="badge alarm">no model (LS-ML-001)</span>' in text
-    missing = f"{n_users} of 300 training users with one labelled child: {300 - n_users} are missing"
+    missing = f"{n_users} of 300 training users with one registered child: {300 - n_users} are missing"
     assert 0 < n_users < 300 and missing in text
     n_actions, n_shoppers, n_months = evaluated.query(
         "select count(*), count(distinct user_id), count(distinct month) from stg_actions"

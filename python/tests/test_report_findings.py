@@ -263,7 +263,7 @@ FINDINGS = [
     (
         onboarding.labels,
         frame("training_users needed", (88, 300)),
-        "88 of 300 training users with one labelled child: 212 are missing",
+        "88 of 300 training users with one registered child: 212 are missing",
     ),
     (
         onboarding.registered,

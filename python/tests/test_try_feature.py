@@ -64,7 +64,7 @@ def test_a_trial_tells_signal_from_noise_and_changes_no_file(evaluated, project_
     assert noise["verdict"].startswith("no difference"), noise
     # not allowed in a file, but the strongest signal there is
     signal = """select user_id, month, concat('n=', age_months // 6) as feature, 1 as value
-        from "memory"."main"."stage_labels" where n_children = 1"""
+        from "warehouse"."main"."stage_labels" where n_children = 1 and month = date_trunc('month', month)"""
     assert lines(evaluated, project_sql, signal)["verdict"].startswith("helps")
     assert hashlib.sha256(evaluated.warehouse.read_bytes()).digest() == before
 
@@ -115,7 +115,7 @@ def test_mistakes_in_the_sql_have_a_code_and_name_the_place(evaluated, project_s
     assert str(raised.value).startswith(code) and fact in str(raised.value)
 
 
-@pytest.mark.parametrize("ending", [";", "; ", ";\n\n", ";\n-- the end\n", "; -- end"])
+@pytest.mark.parametrize("ending", [";", "; ", ";\n\n", ";\n-- the end\n", "; -- end", "; /* end */", "; {# end #}"])
 def test_a_final_semicolon_is_refused(ending):
     assert wrong_text("feature_x", f"select 1{ending}").startswith(
         "LS-FEA-006 models/life_stage/features/feature_x.sql"
@@ -123,24 +123,22 @@ def test_a_final_semicolon_is_refused(ending):
 
 
 def test_a_semicolon_within_the_text_is_none_of_its_end():
-    assert wrong_text("feature_x", "-- days; of purchases\nselect ';' as feature\n") is None
+    assert wrong_text("feature_x", "-- days; of purchases\nselect ';' as feature\n-- by month;") is None
 
 
 @pytest.mark.fault("Training", "feature that reads registrations or predictions", "LS-FEA-008, nothing changed")
 def test_registrations_labels_and_predictions_are_no_features(evaluated):
     nodes = json.loads((evaluated.folder / "target" / "manifest.json").read_text("utf-8"))["nodes"]
     groups = groups_in(nodes)
-    assert len(groups) >= 8 and [wrong_reads(node, nodes) for node in groups.values()] == [None] * len(groups)
-    any_group = groups["feature_brands"]
-    for model in ("stg_children", "stage_labels", "stage_posteriors", "user_stages", "evaluation_predictions"):
-        reads = any_group | {"depends_on": {"nodes": [f"model.life_stage.{model}"]}}
-        assert wrong_reads(reads, nodes).startswith(f"LS-FEA-008 {FOLDER}/feature_brands.sql reads {model}"), model
-    helper = {"model.life_stage.helper": {"depends_on": {"nodes": ["model.life_stage.stage_labels"]}}}
-    reads = any_group | {"depends_on": {"nodes": ["model.life_stage.helper"]}}
-    assert "reads helper <- stage_labels <- " in wrong_reads(reads, nodes | helper)
-    helper["model.life_stage.helper"]["depends_on"]["nodes"] = ["model.life_stage.stg_actions", "seed.life_stage.days"]
-    assert wrong_reads(reads, nodes | helper) is None
-    assert wrong_reads(any_group | {"depends_on": {"nodes": []}}, nodes).startswith("LS-FEA-007")
+    assert len(groups) >= 8 and [wrong_reads(node) for node in groups.values()] == [None] * len(groups)
+    for model in ("stg_children", "stage_labels", "stage_posteriors", "user_stages", "stg_action_rows"):
+        reads = groups["feature_brands"] | {"depends_on": {"nodes": [f"model.life_stage.{model}"]}}
+        assert wrong_reads(reads).startswith(f"LS-FEA-008 {FOLDER}/feature_brands.sql reads {model}:"), model
+    reads["depends_on"]["nodes"] = ["source.life_stage.shop.children", "seed.life_stage.age_words"]
+    assert "reads children: read only" in wrong_reads(reads)
+    reads["depends_on"]["nodes"] = ["model.life_stage.stg_actions", "seed.life_stage.age_words"]
+    assert wrong_reads(reads) is None
+    assert wrong_reads(reads | {"depends_on": {"nodes": []}}).startswith("LS-FEA-007")
 
 
 def test_held_out_users_are_scored_once_and_by_folds_without_them():

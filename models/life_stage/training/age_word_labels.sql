@@ -1,7 +1,7 @@
 -- Labels from age words, one row per user without a registration and closed month. A user who often names one age in
 -- titles and search terms likely has a child of that age. Empty unless var training_labels is age_words.
 {{ config(materialized="view") }}
-{% set least_mentions, most_spread, widest = 3, 9, 12 %}  {# of months with an age word; months; months #}
+{% set least_mentions, most_spread, widest = 3, 9, 12 %}  {# pairs of month and feature; months; months #}
 with
     ages as (
         select distinct age_word, from_month, to_month

@@ -33,7 +33,7 @@ def main(words: Sequence[str] | None = None) -> None:
         case "reviews":
             from life_stage.commands import reviews
 
-            return reviews.main(given.files, given.into)
+            return reviews.main(given.reviews, given.items, given.into)
         case "doctor":
             from life_stage.commands import doctor
 
@@ -91,7 +91,8 @@ def parser() -> argparse.ArgumentParser:
     mapping.add_argument("--into", type=Path, default=None, metavar="FOLDER", help="default: mapping")
     mapping.add_argument("--force", action="store_true", help="replace mappings that are there")
     reviewing = command("reviews", "write a source from product reviews, whose stated ages are registrations")
-    reviewing.add_argument("files", nargs="+", type=Path, metavar="FILE", help="the reviews, then a file of the items")
+    reviewing.add_argument("reviews", type=Path, metavar="FILE", help="the reviews")
+    reviewing.add_argument("--items", type=Path, metavar="FILE", help="a file that describes the items")
     reviewing.add_argument("--into", type=Path, required=True, metavar="FOLDER", help="a new folder")
     checking = command(
         "doctor", "check the environment, disk and locks, and say what a run would read and how long it takes"

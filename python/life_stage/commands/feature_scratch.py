@@ -11,14 +11,14 @@ import duckdb
 import pandas as pd
 
 from life_stage import paths
-from life_stage.commands.doctor import holder_of
-from life_stage.engine.feature_checks import FOLDER, SHAPES
+from life_stage.engine.feature_checks import FOLDER, READABLE, SHAPES
 from life_stage.engine.project_macros import project_macros
 
 # The project's models that count the features of groups, and number those of the training rows; in their order.
 COUNTING = ("item_feature_index", "term_feature_index", "observed_features", "user_month_features")
 NUMBERING = ("training_vocabulary", "design_matrix")
 FED = dict(zip(("item_features", "search_term_features", "user_features"), SHAPES, strict=True))
+SEEDS = ("action_synonyms", "age_words", "rejection_reasons", "reason_words")
 TOLERANCE = 1e-9
 TYPES = {"month": "date", "value": "double"}  # others: varchar
 # A group's rows of the months through the cut, or of items and terms seen by then, must not depend on later months.
@@ -35,16 +35,26 @@ CHANGED = """
     where complete.is_there is null or cut.is_there is null {or_differs}
     limit 1
 """
-# A group that is in production already is compared with production without it.
+# A group that is in production already is compared with production without it: without the names that it had there.
+NAMES_BEFORE = """
+    select distinct concat(feature, suffix) as feature
+    from {production}."{group}" cross join (values (''), (':collect'), (':cart'), (':purchase')) as kinds (suffix)
+"""
 FEATURES = """
     select rows.row_no, rows.split, found.feature, found.n_days, found.value
     from (
         from user_month_features
         union all by name
-        from {production}.user_month_features where feature not in (select feature from user_month_features)
+        from {production}.user_month_features where feature not in (select feature from names_before)
     ) as found
     inner join rows on found.user_id = rows.user_id and found.month = rows.month
 """
+OF_OTHERS = """
+    select min(feature) from user_month_features
+    where feature not in (select feature from names_before)
+    and feature in (select feature from {production}.user_month_features)
+"""
+WRONG_ROWS = "user_id is null or month is null or month <> date_trunc('month', month)"
 
 
 class TrialError(Exception):
@@ -67,24 +77,22 @@ class Scratch:
     ) -> None:
         self.connection, self.production = connection, f'"{warehouse.stem}".main'
         self.group, self.file, self.sql = group, f"{FOLDER}/{group}.sql", sql
-        if holder := holder_of(warehouse):
-            raise TrialError(f"LS-RUN-001 {warehouse} is in use by {holder}: wait until it has ended")
         connection.execute(f'attach {paths.sql_literal(warehouse)} as "{warehouse.stem}" (read_only)')
         connection.execute("set timezone = 'UTC'; attach ':memory:' as elsewhere")
         columns = "select table_name, list(column_name) from information_schema.columns where table_catalog = ?"
         found = connection.execute(f"{columns} and table_schema = 'main' group by table_name", [warehouse.stem])
-        made = (*FED, *COUNTING, *NUMBERING, "training_features")
-        self.tables = {table: columns for table, columns in found.fetchall() if table not in made}
+        self.tables = dict(found.fetchall())
         self.show()
 
     def row(self, sql: str) -> tuple:
         """The only row of a query."""
         return self.connection.sql(sql).fetchall()[0]
 
-    def show(self, only: str = "true", tables: tuple[str, ...] = ()) -> None:
-        """Show the tables; only: a condition on rows, of those with a column month or of `tables`."""
-        for table, columns in self.tables.items():
-            where = f" where {only}" if (table in tables if tables else "month" in columns) else ""
+    def show(self, **only: str) -> None:
+        """Show the tables that a group may read; only: conditions on rows, by column or table."""
+        for table in (*READABLE, *SEEDS):
+            conditions = [condition for name, condition in only.items() if name in (table, *self.tables[table])]
+            where = f" where {' and '.join(conditions)}" if conditions else ""
             self.connection.execute(f'create or replace view "{table}" as from {self.production}."{table}"{where}')
 
     def rows_of_group(self, table: str) -> list[str]:
@@ -108,6 +116,12 @@ class Scratch:
             typed = ", ".join(f"{column} {TYPES.get(column, 'varchar')}" for column in columns)
             self.connection.execute(f"create table {table} ({typed})")
         (table,) = (table for table, columns in FED.items() if columns == shape)
+        wrong = f"select count(*) from complete_rows where {WRONG_ROWS}"
+        if "month" in shape and (n_wrong := self.row(wrong)[0]):
+            raise TrialError(
+                f"LS-FEA-015 {self.file} returns {n_wrong:,} rows without a user or with a month that is not the first"
+                " day of a month: return month of stg_actions"
+            )
         selected = ", ".join(str(checked.get(column, column)) for column in shape)
         keys = ", ".join(column for column in shape if column != "value")
         try:
@@ -118,7 +132,7 @@ class Scratch:
     def cut_off(self, shape: tuple[str, ...]) -> str:
         """Raise TrialError if the rows through the middle month depend on later months; returns the month."""
         (cut,) = self.row("select quantile_disc(month, 0.5) from month_calendar where is_closed")
-        self.show(f"month <= date '{cut}'")
+        self.show(month=f"month <= date '{cut}'")
         self.rows_of_group("cut_rows")
         keys = [column for column in shape if column != "value"]
         differs = f"or abs(complete.value - cut.value) > {TOLERANCE} * greatest(1, abs(complete.value))"
@@ -139,7 +153,7 @@ class Scratch:
     def count(self, rows: pd.DataFrame) -> None:
         """Count the group's features for the users of training rows, and number all features with enough rows."""
         self.connection.execute("create table rows as from rows")
-        self.show("user_id in (select user_id from rows)", ("stg_actions",))
+        self.show(stg_actions="user_id in (select user_id from rows)")
         *indices, observed, monthly = COUNTING
         for table in indices:
             self.connection.execute(f"create table {table} as {self.sql[table]}")
@@ -150,6 +164,13 @@ class Scratch:
                 self.connection.execute(f"{into} {self.sql[monthly].replace('__month__', f'{month:%Y-%m-%d}')}")
             except duckdb.Error as error:
                 raise TrialError(one_line(error)) from None
+        before = NAMES_BEFORE.format(production=self.production, group=self.group)
+        names = before if self.group in self.tables and "feature" in self.tables[self.group] else "select '' as feature"
+        self.connection.execute(f"create table names_before as {names}")
+        if name := self.row(OF_OTHERS.format(production=self.production))[0]:
+            raise TrialError(
+                f"LS-FEA-016 {self.file} returns {name}, a feature of another group: name its features otherwise"
+            )
         vocabulary, _ = NUMBERING
         self.connection.execute(f"create table training_features as {FEATURES.format(production=self.production)}")
         self.connection.execute(f"create table {vocabulary} as {self.sql[vocabulary]}")

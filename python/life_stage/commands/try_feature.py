@@ -25,7 +25,9 @@ from life_stage.training.regression import NotTrainedError
 from life_stage.training.regularisation import N_FOLDS, folds_of
 from life_stage.training.retraining import read_age_divisions
 
-PENALTY = "select arg_max(value, trained_through) from stage_coefficients where feature = 'inverse_penalty'"
+PENALTY = (
+    "select arg_max(value, trained_through) from {production}.stage_coefficients where feature = 'inverse_penalty'"
+)
 N_SHOWN = 3  # features, users
 
 
@@ -36,10 +38,16 @@ def main(given: str, options: Sequence[str] = ()) -> None:
             print(line, flush=True)
     except TrialError as error:
         sys.exit(str(error))
+    except duckdb.Error as error:
+        sys.exit(f"LS-FEA-011 {given} cannot be tried: {one_line(str(error).partition(chr(10))[0])}")
 
 
 def trial(name: str, options: Sequence[str]) -> Iterator[str]:
     """The lines of the trial of feature_<name>."""
+    from dbt_common.exceptions import DbtRuntimeError
+
+    from life_stage.engine.warehouse_lock import take_lock  # loads dbt, which takes two seconds
+
     began, group = time.monotonic(), f"feature_{name}"
     file = Path(FOLDER, f"{group}.sql")
     if not file.exists():
@@ -52,6 +60,10 @@ def trial(name: str, options: Sequence[str]) -> Iterator[str]:
         raise TrialError(f"LS-FEA-010 {paths.shown(warehouse)} does not exist: finish a run first, such as make demo")
     if message := wrong_text(group, file.read_text("utf-8")):
         raise TrialError(message)
+    try:
+        take_lock(warehouse)  # a run that starts meanwhile names it
+    except DbtRuntimeError as error:
+        raise TrialError(one_line(error)) from None
     sql = compiled(group, options)
     yield f"checked     {file}, {time.monotonic() - began:.0f} s"
     with duckdb.connect() as connection:
@@ -70,7 +82,9 @@ def compiled(group: str, given: Sequence[str]) -> dict[str, str]:
     if not parsed.success:
         raise TrialError(f"LS-FEA-011 the project cannot be parsed: {one_line(parsed.exception)}")
     nodes = {name: node.to_dict() for name, node in parsed.result.nodes.items()}
-    if message := wrong_reads(groups_in(nodes)[group], nodes):
+    if group not in groups_in(nodes):
+        raise TrialError(f"LS-FEA-011 {FOLDER}/{group}.sql is disabled: remove enabled=false")
+    if message := wrong_reads(groups_in(nodes)[group]):
         raise TrialError(message)
     chosen = [group, *COUNTING, *NUMBERING]
     done = dbtRunner(manifest=parsed.result).invoke(["compile", *options, "--select", *chosen])
@@ -97,10 +111,12 @@ def of_group(source: Scratch) -> Iterator[str]:
 
 def compared(source: Scratch) -> Iterator[str]:
     """The lines from the cost of the group on."""
-    (inverse_penalty,) = source.row(PENALTY)
+    (inverse_penalty,) = source.row(PENALTY.format(production=source.production))
     if inverse_penalty is None:
         raise TrialError("LS-FEA-014 no model was trained: a trial needs a run with enough registered children")
-    rows = sampled(source.connection.sql(f"from {source.production}.training_rows where split <> 'test'").df())
+    # Labels from age words would favour groups that read the same words.
+    wanted = f"from {source.production}.training_rows where split <> 'test' and label = 'registration'"
+    rows = sampled(source.connection.sql(wanted).df())
     began = time.monotonic()
     source.count(rows)
     seconds = time.monotonic() - began
@@ -115,7 +131,8 @@ def compared(source: Scratch) -> Iterator[str]:
     if not is_added.any():
         yield "verdict     not trained: no feature has as many training rows as var training_min_feature_support"
         return
-    ages = read_age_divisions(source.connection.table("age_bins"), source.connection.table("stages"))
+    tables = (source.connection.sql(f"from {source.production}.{name}") for name in ("age_bins", "stages"))
+    ages = read_age_divisions(*tables)
     matrix = source.connection.sql(source.sql["design_matrix"]).fetchnumpy()
     examples = examples_of(rows, matrix, len(vocabulary), rows["month"].max())
     active = examples.active(np.ones(len(vocabulary), bool))

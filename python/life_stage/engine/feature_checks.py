@@ -1,11 +1,13 @@
 """Rules for the SQL files of feature groups: what they may read and return. Each broken one has a code."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from life_stage.mapping import without_comments
+
 FOLDER = "models/life_stage/features"
-# With actions, items and their texts alone behind them. Everything else descends from registrations or predictions.
+# Models with actions, items and their texts alone behind them.
 READABLE = (
     "stg_actions",
     "stg_items",
@@ -21,7 +23,7 @@ SHAPES = (
     ("search_term", "feature"),
     ("user_id", "month", "feature", "value"),
 )
-LAST_SEMICOLON = re.compile(r";\s*(--[^\n]*\s*)*\Z")
+JINJA_COMMENTS = re.compile(r"{#.*?#}", re.DOTALL)
 Nodes = Mapping[str, Mapping[str, Any]]
 
 
@@ -38,32 +40,24 @@ def groups_in(nodes: Nodes) -> dict[str, Mapping[str, Any]]:
 
 def wrong_text(name: str, text: str) -> str | None:
     """The message about a file's text that no engine would run."""
-    if LAST_SEMICOLON.search(text):
+    if without_comments(JINJA_COMMENTS.sub("", text)).rstrip().endswith(";"):
         return f"LS-FEA-006 {FOLDER}/{name}.sql ends with a semicolon: remove it, because the text is part of a query"
     return None
 
 
-def wrong_reads(node: Mapping[str, Any], nodes: Nodes) -> str | None:
-    """The message about a feature group that reads no model, or reads registrations or predictions."""
+def wrong_reads(node: Mapping[str, Any]) -> str | None:
+    """The message about a feature group whose refs are none, or lead to more than READABLE."""
     file = f"{FOLDER}/{node['name']}.sql"
     if not node["depends_on"]["nodes"]:
         return f'LS-FEA-007 {file} reads no model: write {{{{ ref("stg_actions") }}}} in place of a table\'s name'
-    for path in leaks_of(node, nodes):
+    parents = [parent.split(".") for parent in node["depends_on"]["nodes"]]
+    leaks = [name for kind, *_, name in parents if kind != "seed" and name not in READABLE]
+    if leaks:
         return (
-            f"LS-FEA-008 {file} reads {' <- '.join(path)}: read only {', '.join(READABLE)}, because registrations,"
-            " labels and predictions would be the answer itself"
+            f"LS-FEA-008 {file} reads {', '.join(leaks)}: read only {', '.join(READABLE)} and seeds, because"
+            " registrations, labels and predictions would be the answer itself"
         )
     return None
-
-
-def leaks_of(node: Mapping[str, Any], nodes: Nodes) -> Iterator[tuple[str, ...]]:
-    """Paths from the group to sources that do not pass a readable model, by names; seeds are no leak."""
-    for parent in node["depends_on"]["nodes"]:
-        name = parent.rsplit(".", 1)[-1]
-        if parent.startswith("source."):
-            yield (name,)
-        elif name not in READABLE and parent in nodes:
-            yield from ((name, *path) for path in leaks_of(nodes[parent], nodes))
 
 
 def wrong_columns_of_group(name: str, columns: Iterable[str]) -> str | None:

@@ -243,5 +243,5 @@ def features(names: list, nodes: Nodes) -> list[str]:
                 f"LS-FEA-001 {path} is not listed: add {name} to var features in dbt_project.yml, or remove the file"
             )
         else:
-            wrong += filter(None, (wrong_text(name, node["raw_code"]), wrong_reads(node, nodes)))
+            wrong += filter(None, (wrong_text(name, node["raw_code"]), wrong_reads(node)))
     return wrong

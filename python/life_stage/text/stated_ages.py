@@ -1,6 +1,7 @@
 """Ages that writers state of their own child in English: my 6 month old, our daughter is two years old.
 
-Statements about the past (was), about other people's children (my sister's, my niece) and about things count as none.
+Statements about another time (was, when, until), about other people's children (my sister's, my niece) and about things
+count as none. A missed statement costs a label, a false one is a wrong label, so doubtful ones are left out.
 """
 
 import re
@@ -14,19 +15,25 @@ NUMBER = rf"(?:[0-9]{{1,2}}(?:[.][0-9]| 1/2)?|{ENGLISH})"
 UNIT = r"(?:years?|yrs?|months?|mos?|weeks?|wks?)"
 AGE = rf"{NUMBER}[ -]?{UNIT}"
 ABBREVIATED = r"[0-9]{1,2} ?(?:y/?o|m/?o)\b"  # 2yo, 18 m/o
-SOMEBODY_ELSE = r"friend|sister|brother|niece|nephew|grand\w*|cousin|neighbou?r|god\w*|student|husband|wife|mom|mother"
-THING = r"dog|puppy|cat|kitten|car|van|house|phone|laptop|computer|tablet|camera|tv|couch|carpet|stroller|crib|one"
-CHILD = r"son|daughter|baby|boy|girl|toddler|infant|newborn|child|kid|little (?:one|boy|girl|guy|man)|lo|twins?"
-# Up to three words between, such as `very active`: no verb, nobody else, no thing.
-BETWEEN = rf"(?: (?!(?:{SOMEBODY_ELSE}|{THING}|is|was|were|will|be|had)\b)[a-z-]{{1,15}}){{0,3}}?"
-OWNER = r"\b(?:my|our)"
-OF_OTHERS = rf"(?![ -](?:old )?(?:{SOMEBODY_ELSE}|{THING})\b)"
+CHILD = r"sons?|daughters?|baby|babies|boys?|girls?|toddlers?|infants?|newborn|child|children|kids?|twins?|lo"
+CHILD += r"|little (?:one|boy|girl|guy|man)"
+# Words that no statement of an own child's present age has before the age.
+OTHER_WORDS = r"friend|sister|brother|niece|nephew|grand\w*|great|cousin|neighbou?r|god\w*|student|husband|wife|mom"
+OTHER_WORDS += r"|mother|dad|father|school|inner|dog|puppy|pup|cat|kitten|fur|is|was|were|will|be|had|has|have"
+BETWEEN = rf"(?: (?!(?:{OTHER_WORDS})\b|\w+ty\b)[a-z-]{{1,15}}){{0,3}}?"
+OWNER = r"(?<!when )(?<!once )(?<!until )(?<!till )(?<!if )(?<!before )(?<!after )(?<!since )\b(?:my|our)"
+# After it: the end, a child, a verb or a small word; another noun is a thing or somebody else.
+GOES_ON = r"and|who|that|to|for|in|on|with|at|so|but|because|while|also|really|absolutely|always|just|still|now|can"
+GOES_ON += r"|could|will|the|it|this|he|she|a|is|has|had|outgrew|slept|sleeps|wore|got|did|does|seems"
+NOUNS = r"shoes|jeans|glasses|headphones|speakers|tires|batteries|clothes|pants|bed|seed"
+NEXT = rf"(?=[ -]*(?:$|[.,!]|(?:{CHILD}|{GOES_ON})\b|(?!(?:{NOUNS})\b)[a-z]+(?:s|ed)\b))(?! was an? (?:baby|newborn))"
+END = r"(?=[ .]*$| *[.,]| (?:and|but|so|now|today|who|old)\b)"
 STATEMENTS = (
-    rf"{OWNER}{BETWEEN} ({AGE})[ -]?olds?\b{OF_OTHERS}",
-    rf"{OWNER}{BETWEEN} ({ABBREVIATED}){OF_OTHERS}",
-    rf"{OWNER}{BETWEEN} (?:{CHILD}) (?:is|just turned|turned)(?: (?:only|just|now|about|currently)){{0,2}} ({AGE})\b",
-    rf"\b(?:i|we) have (?:a|an|two|twin)(?: [a-z-]{{1,15}})? ({AGE})[ -]?olds?\b{OF_OTHERS}",
-    rf"\b(?:mom|mother|dad|father|parents?) (?:of|to) (?:a|an)(?: [a-z-]{{1,15}})? ({AGE})[ -]?olds?\b{OF_OTHERS}",
+    rf"{OWNER}{BETWEEN} ({AGE})[ -]?olds?\b{NEXT}",
+    rf"{OWNER}{BETWEEN} ({ABBREVIATED}){NEXT}",
+    rf"{OWNER}{BETWEEN} (?:{CHILD}) (?:is|just turned)(?: (?:only|just|now|about|currently)){{0,2}} ({AGE}){END}",
+    rf"\b(?:i|we) have (?:a|an|two|twin)(?: [a-z-]{{1,15}})? ({AGE})[ -]?olds?\b{NEXT}",
+    rf"\b(?:mom|mother|dad|father|parents?) (?:of|to) (?:a|an)(?: [a-z-]{{1,15}})? ({AGE})[ -]?olds?\b{NEXT}",
 )
 STATED = re.compile("|".join(STATEMENTS))
 WEEKS = re.compile(rf"({NUMBER})[ -]?(?:weeks?|wks?)")
@@ -47,7 +54,7 @@ class Stated(NamedTuple):
 
 def stated_ages(text: str) -> list[Stated]:
     """The ages that the text states of the writer's children, in its order, each once."""
-    plain = re.sub(r"[^a-z0-9./' -]+", " . ", normalise(text[:LONGEST]))
+    plain = re.sub(r"[^a-z0-9.,/' -]+", " . ", normalise(text[:LONGEST]))
     plain = re.sub(r"  +", " ", plain)
     found = [age_of(next(filter(None, match.groups()))) for match in STATED.finditer(plain)]
     return list(dict.fromkeys(filter(None, found)))

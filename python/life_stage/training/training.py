@@ -100,7 +100,7 @@ def train(
     settings = {**of_readout, "birth_hazard": births.hazard, "inverse_penalty": c}
     if options.fine_tuning:  # later models inherit the penalty only if it was chosen here
         settings["anchor_inverse_penalty"] = anchor_inverse_penalty
-    n_age_word_users = rows.loc[(rows["label"] == "age_words") & (split == "train"), "user_no"].nunique()
+    n_age_word_users = rows.loc[rows["label"] == "age_words", "user_no"].nunique()
     diagnostics = {
         "n_training_users": active.n_users,
         "regression_iterations": plain.n_iterations,
