@@ -5,6 +5,7 @@ All folders look alike from inside, so that dbt parses the project once.
 """
 
 import fcntl
+import gc
 import hashlib
 import json
 import multiprocessing
@@ -80,6 +81,7 @@ def run(words: list[str], folder: Path, output: Path, environment: dict[str, str
 
     from life_stage.commands.command_line import main
 
+    gc.disable()
     describe = ManifestLoader.build_manifest_state_check
 
     def describe_what_was_parsed(loader: ManifestLoader) -> object:

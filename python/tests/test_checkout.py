@@ -254,6 +254,7 @@ def test_items_that_have_left_are_recommended_to_nobody(checkout, tmp_path):
     assert not {item.item_id for item in recommender.recommend([gone[0]])} & set(gone)
 
 
+@pytest.mark.slow
 def test_features_of_a_month_are_independent_of_its_actions(checkout, tmp_path):
     """Other purchases in the last evaluated month change its relevant items, and no features."""
     changed = copy_shop(checkout, tmp_path / "changed")
@@ -477,6 +478,7 @@ def test_a_model_below_the_stage_floor_is_champion_only_if_no_model_is_better(ch
     assert champions(shop)["cart"] == (wanted, "hybrid", best[wanted], 0.9)
 
 
+@pytest.mark.slow
 def test_the_settings_tried_are_the_grid_and_the_warehouse_stays_as_it_was(checkout):
     before = checkout.warehouse.read_bytes()
     tried = dict(search(checkout.warehouse))
@@ -540,6 +542,7 @@ def test_complements_are_of_other_categories_and_substitutes_of_the_same(checkou
     assert not together.duplicated(["item_id", "leaf"]).any()
 
 
+@pytest.mark.slow
 def test_only_pairs_of_types_with_enough_users_are_published(checkout, tables, tmp_path):
     shop = copy_shop(checkout, tmp_path / "few")
     shop.build(only="path:models/checkout/marts/cart_complements.sql", **MONTHS, marts_min_cell_users=60)

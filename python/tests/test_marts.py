@@ -289,6 +289,7 @@ def test_a_warehouse_with_the_history_as_a_view_is_upgraded(base, shop):
     assert_same(base, shop, ["user_stage_months", "user_stages", "stage_changes"])
 
 
+@pytest.mark.slow
 def test_rejected_registrations_of_enough_users_are_counted(shop):
     users, rows = shop.query("select count(distinct id), count(*) from stg_rejected_registrations")[0]
     for few, published in ((users, rows), (users + 1, None)):

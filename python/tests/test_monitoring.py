@@ -78,6 +78,7 @@ def test_drift_is_the_stability_index_against_the_year_of_the_training(watched, 
     pd.testing.assert_series_equal(found.sort_index(), pd.Series(wanted).sort_index(), check_names=False, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_a_run_retrains_early_only_after_feature_drift(watched, tmp_path):
     shop = copy_shop(watched, tmp_path / "shop")
     shop.change("update stage_coefficients set trained_through = date '2016-11-01'")

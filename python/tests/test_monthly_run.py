@@ -108,6 +108,7 @@ def test_the_console_shows_the_remaining_time_and_with_verbose_dbt_s_log(shop):
     assert re.search(r"^\d\d:\d\d:\d\d +\d+ of \d+ START sql table model main.age_bins", finished.output, flags=re.M)
 
 
+@pytest.mark.slow
 @pytest.mark.fault("Settings", "monthly job with an invalid setting", "exit code 2, no row in `model_runs`, no change")
 def test_a_run_that_cannot_start_ends_with_2(shop):
     before, runs_before = shop.contents(), runs(shop)
@@ -164,6 +165,7 @@ def test_a_held_lock_ends_with_2_and_names_its_holder(shop):
     assert [error["code"] for error in summary_of(shop)["errors"]] == ["LS-RUN-001"]
 
 
+@pytest.mark.slow
 @pytest.mark.fault("Machine", "a data test fails", "exit code 1, a row in `model_runs`, published set kept")
 def test_a_failed_data_test_ends_with_1_and_leaves_a_row(shop):
     """The next run counts the months that the failed one has built."""

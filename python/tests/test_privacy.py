@@ -98,6 +98,7 @@ def test_an_id_is_known_again_by_who_holds_the_key(keyed, base):
     assert refused.exit_code == 1 and "LS-PRI-002" in refused.output
 
 
+@pytest.mark.slow
 def test_another_key_or_none_stops_the_run(keyed, shop):
     """Under two keys every user would count twice."""
     before = keyed.contents()

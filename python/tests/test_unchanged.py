@@ -40,6 +40,7 @@ def with_rows(shop: Shop) -> list[str]:
         return [name for name in names if connection.execute(f"select 1 from {name} limit 1").fetchall()]
 
 
+@pytest.mark.slow
 def test_a_run_with_nothing_new_builds_no_model(base, tmp_path):
     shop = copy_shop(base, tmp_path / "shop")
     poison(shop, "stage_totals", "user_stage_months")
@@ -203,6 +204,7 @@ def test_a_registration_changes_its_month_and_later_ones(base, tmp_path):
     assert shop.query(known.format("registered_births", user)) == [("2017-01",)]
 
 
+@pytest.mark.slow
 def test_a_touched_file_with_the_same_contents_builds_no_model(base, tmp_path):
     shop = copy_shop(base, tmp_path / "shop")
     touched(shop)
