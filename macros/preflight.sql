@@ -103,8 +103,8 @@
         {% set is_in_a_group = name.split("_")[0] in modules.life_stage.groups %}
         {% do values.update({name: setting(name) if is_in_a_group else var(name)}) %}
     {% endfor %}
-    {% for node in graph.nodes.values() if node.resource_type == "model" %}
-        {% if node.name == "user_stages" %} {% do contract.extend(node.columns) %} {% endif %}
+    {% for node in graph.nodes.values() if node.name == "user_stages" %}
+        {% do contract.extend(node.columns) %}
     {% endfor %}
     {% set run = {
         "schema": target.schema,

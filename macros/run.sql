@@ -97,7 +97,7 @@
             ~ age_bins()[-1].to_month
         ).rows[0]["n"] %}
         {% set n_missing = [setting("training_min_users") - n_users, 0] | max %}
-        {% set by_words = setting("training_labels") == "registrations" %}
+        {% set has_choice = setting("training_labels") == "registrations" %}
         {% do log(
             "LS-ML-001 no model was trained: "
             ~ n_users
@@ -108,7 +108,7 @@
             ~ ". The quality tables are built, the stage tables are empty, published stages are unchanged."
             ~ (
                 " Var training_labels: age_words also trains on users whose age words agree."
-                if by_words
+                if has_choice
                 else ""
             ),
             info=true,

@@ -1,6 +1,6 @@
 """The trial of a feature group beside a warehouse: its rows, and the features that the project's models count of them.
 
-A database in memory has a view of every table of the warehouse, which is only read.
+A database in memory has views of the tables that a group may read in the warehouse, which is only read.
 """
 
 import re
@@ -18,7 +18,6 @@ from life_stage.engine.project_macros import project_macros
 COUNTING = ("item_feature_index", "term_feature_index", "observed_features", "user_month_features")
 NUMBERING = ("training_vocabulary", "design_matrix")
 FED = dict(zip(("item_features", "search_term_features", "user_features"), SHAPES, strict=True))
-SEEDS = ("action_synonyms", "age_words", "rejection_reasons", "reason_words")
 TOLERANCE = 1e-9
 TYPES = {"month": "date", "value": "double"}  # others: varchar
 # A group's rows of the months through the cut, or of items and terms seen by then, must not depend on later months.
@@ -67,7 +66,7 @@ def one_line(error: object) -> str:
 
 
 class Scratch:
-    """A database in memory with views of the warehouse's tables, but for those that count features.
+    """A database in memory with views of the tables that a group may read: READABLE and seeds.
 
     sql: of the group and of COUNTING and NUMBERING, on the database `memory`.
     """
@@ -82,6 +81,7 @@ class Scratch:
         columns = "select table_name, list(column_name) from information_schema.columns where table_catalog = ?"
         found = connection.execute(f"{columns} and table_schema = 'main' group by table_name", [warehouse.stem])
         self.tables = dict(found.fetchall())
+        self.readable = self.tables.keys() & {*READABLE, *(file.stem for file in Path("seeds").glob("*.csv"))}
         self.show()
 
     def row(self, sql: str) -> tuple:
@@ -90,7 +90,7 @@ class Scratch:
 
     def show(self, **only: str) -> None:
         """Show the tables that a group may read; only: conditions on rows, by column or table."""
-        for table in (*READABLE, *SEEDS):
+        for table in self.readable:
             conditions = [condition for name, condition in only.items() if name in (table, *self.tables[table])]
             where = f" where {' and '.join(conditions)}" if conditions else ""
             self.connection.execute(f'create or replace view "{table}" as from {self.production}."{table}"{where}')

@@ -23,11 +23,8 @@ from life_stage.training.examples import examples_of
 from life_stage.training.feature_trial import Trial, compare
 from life_stage.training.regression import NotTrainedError
 from life_stage.training.regularisation import N_FOLDS, folds_of
-from life_stage.training.retraining import read_age_divisions
+from life_stage.training.retraining import newest_date, penalties_of, read_age_divisions
 
-PENALTY = (
-    "select arg_max(value, trained_through) from {production}.stage_coefficients where feature = 'inverse_penalty'"
-)
 N_SHOWN = 3  # features, users
 
 
@@ -111,9 +108,11 @@ def of_group(source: Scratch) -> Iterator[str]:
 
 def compared(source: Scratch) -> Iterator[str]:
     """The lines from the cost of the group on."""
-    (inverse_penalty,) = source.row(PENALTY.format(production=source.production))
-    if inverse_penalty is None:
+    models = source.connection.sql(f"from {source.production}.stage_coefficients")
+    newest = newest_date(models, "trained_through")
+    if newest is None:
         raise TrialError("LS-FEA-014 no model was trained: a trial needs a run with enough registered children")
+    penalty = penalties_of(models, newest)["inverse_penalty"]
     # Labels from age words would favour groups that read the same words.
     wanted = f"from {source.production}.training_rows where split <> 'test' and label = 'registration'"
     rows = sampled(source.connection.sql(wanted).df())
@@ -137,7 +136,7 @@ def compared(source: Scratch) -> Iterator[str]:
     examples = examples_of(rows, matrix, len(vocabulary), rows["month"].max())
     active = examples.active(np.ones(len(vocabulary), bool))
     try:
-        found = compare(active, rows["fold"].to_numpy()[examples.is_active], is_added, ages, inverse_penalty)
+        found = compare(active, rows["fold"].to_numpy()[examples.is_active], is_added, ages, penalty)
     except NotTrainedError as error:
         raise TrialError(f"LS-FEA-014 the trial cannot be trained: {error}") from None
     n_users, n_months = len(found.months.counts), len(found.months)

@@ -82,6 +82,10 @@ class Months:
         """Number of months of each user."""
         return np.diff(np.append(self.first_of_users, len(self)))
 
+    def user_means(self, values: np.ndarray) -> np.ndarray:
+        """Mean of the months' values for each user."""
+        return np.add.reduceat(values, self.first_of_users) / self.counts
+
 
 class BirthMonths:
     """Grid of birth months for a calendar of n_months, with the prior and the sums of log-likelihoods on it.

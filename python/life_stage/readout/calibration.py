@@ -59,6 +59,11 @@ def best_settings(readouts: Readouts, noise: float = NOISE) -> ReadoutSettings:
     return min(losses, key=losses.__getitem__)
 
 
+def best_probabilities(readouts: Readouts) -> np.ndarray:
+    """readouts x stages by the best plain readout: its three settings are fitted on the readouts themselves."""
+    return readouts.probabilities(ReadoutWeights.plain(best_settings(readouts), len(readouts.ages.bins)))
+
+
 def noise_of(readouts: Readouts, settings: ReadoutSettings) -> float:
     """Share of wrong registrations among the users, by EM on the newest readout of each: a birth month is either
     distributed as the posterior or, if the registration is wrong, as the prior.

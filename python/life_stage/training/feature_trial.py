@@ -12,7 +12,7 @@ import numpy as np
 
 from life_stage.filtering.birth_months import Ages, BirthMonths, Months, last_months
 from life_stage.readout import calibration
-from life_stage.readout.readout import Readouts, ReadoutWeights
+from life_stage.readout.readout import Readouts
 from life_stage.training import regression
 from life_stage.training.examples import Examples, hazard_of, initial_prior_of
 from life_stage.training.regularisation import N_FOLDS
@@ -93,24 +93,14 @@ def compare(
             ]
         )
     both = [Readouts.joined(of_folds) for of_folds in zip(*folds, strict=True)]
-    return scored(both[0], [best_probabilities(readouts) for readouts in both], extended.weights[is_added])
-
-
-def best_probabilities(readouts: Readouts) -> np.ndarray:
-    """readouts x stages by the best plain readout: its three settings are fitted on the readouts themselves."""
-    settings = calibration.best_settings(readouts)
-    return readouts.probabilities(ReadoutWeights.plain(settings, len(readouts.ages.bins)))
+    return scored(both[0], [calibration.best_probabilities(readouts) for readouts in both], extended.weights[is_added])
 
 
 def scored(readouts: Readouts, probabilities: list[np.ndarray], weights: np.ndarray) -> Trial:
     """The trial from readouts x stages without and with the group; each user counts the same."""
-    first, counts = readouts.months.first_of_users, readouts.months.counts
-
-    def by_user(values: np.ndarray) -> np.ndarray:
-        return np.add.reduceat(values.astype(float), first) / counts
-
-    right = [by_user(p.argmax(axis=1) == readouts.stage) for p in probabilities]
-    loss = [by_user(calibration.log_losses(p, readouts, calibration.NOISE)) for p in probabilities]
+    means = readouts.months.user_means
+    right = [means((p.argmax(axis=1) == readouts.stage).astype(float)) for p in probabilities]
+    loss = [means(calibration.log_losses(p, readouts, calibration.NOISE)) for p in probabilities]
     return Trial(
         readouts.months,
         readouts.stage,

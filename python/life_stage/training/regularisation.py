@@ -9,7 +9,7 @@ import numpy as np
 
 from life_stage.filtering.birth_months import Ages, BirthMonths
 from life_stage.readout import calibration
-from life_stage.readout.readout import Readouts, ReadoutWeights
+from life_stage.readout.readout import Readouts
 from life_stage.training import regression, train_through_filter
 from life_stage.training.examples import Examples
 from life_stage.training.regression import NotTrainedError
@@ -84,9 +84,8 @@ def choose_anchor_inverse_penalty(active: Examples, births: BirthMonths, inverse
     def losses(log_likelihood: regression.LogLikelihood) -> np.ndarray:
         """Mean loss of each user."""
         held_out = Readouts.plain(test, log_likelihood.of(test.matrix), readouts, births).scored()
-        weights = ReadoutWeights.plain(calibration.best_settings(held_out), len(births.ages.bins))
-        of_readouts = calibration.log_losses(held_out.probabilities(weights), held_out, calibration.NOISE)
-        return np.add.reduceat(of_readouts, held_out.months.first_of_users) / held_out.months.counts
+        probability = calibration.best_probabilities(held_out)
+        return held_out.months.user_means(calibration.log_losses(probability, held_out, calibration.NOISE))
 
     tried = {0.0: losses(plain)}
 
