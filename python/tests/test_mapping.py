@@ -229,6 +229,7 @@ def test_comments_and_strings_of_a_mapping_name_no_files(text, patterns, tmp_pat
     ("files", "code", "fact"),
     [
         ({"a.csv": "x,y\n1,2\n"}, "LS-MAP-001", "a.csv: x, y"),
+        ({"a.csv": "Anna,2@x.org\nBea,3\n"}, "LS-MAP-001", "a.csv: 2 columns, whose names look like values"),
         ({"log1.csv": REES46, "log2.csv": REES46, "log3.csv": "x,y\n1,2\n"}, "LS-MAP-002", "also matches log3.csv"),
         ({"a.csv": "77,2019-10-01,view,5\n"}, "LS-MAP-004", "`-- columns:`"),
         ({"a.csv.gz": "no gzip"}, "LS-SRC-006", "a.csv.gz"),

@@ -216,6 +216,16 @@ def tuned(tables):
     return train(TrainingData(*tables), AGES, THROUGH, TUNED)
 
 
+def test_a_model_with_labels_from_age_words_is_named_after_them(tables, plain):
+    rows, matrix, vocabulary = tables
+    labelled = rows.assign(label=np.where(rows["user_no"] % 2 == 1, "age_words", "registration"))
+    marked = train(TrainingData(labelled, matrix, vocabulary), AGES, THROUGH, PLAIN)
+    assert marked["model_version"].iloc[0].startswith("age-words-2017-02-")
+    counted = marked[marked["feature"] == "n_age_word_users"]["value"]
+    assert list(counted) == [labelled.loc[labelled["label"] == "age_words", "user_no"].nunique()]
+    assert "n_age_word_users" not in set(plain["feature"])
+
+
 def test_the_rows_of_both_regressions_predict_what_scikit_learn_predicts(tables, monkeypatch):
     """At convergence, because the second regression begins at the weights of the first."""
     monkeypatch.setattr(regression, "TOLERANCE", 1e-6)

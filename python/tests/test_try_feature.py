@@ -9,6 +9,7 @@ import sys
 
 import duckdb
 import numpy as np
+import pandas as pd
 import pytest
 from project import PROJECT, copy_shop
 from training_data import AGES, training_tables
@@ -56,6 +57,8 @@ def test_a_trial_counts_what_a_run_counts(evaluated, project_sql, group):
         assert source.row(f"select count(*) > 500 from ({counted})") == (True,)
         for one, other in ((stored, counted), (counted, stored)):
             assert source.row(f"select count(*) from ({one} except all {other})") == (0,)
+        once = "select count(*) = count(distinct (row_no, feature)) from training_features"
+        assert source.row(once) == (True,), "production is compared without the group"
 
 
 def test_a_trial_tells_signal_from_noise_and_changes_no_file(evaluated, project_sql):
@@ -101,6 +104,9 @@ def test_rows_that_depend_on_later_months_are_refused(evaluated, project_sql, sq
         ),
         (ONE_VALUE.format(value="1") + " having false", "LS-FEA-012", "returns no rows"),
         (ONE_VALUE.format(value="0.0 / 0"), "LS-FEA-003", "NaN, infinite or null"),
+        (ONE_VALUE.format(value="1").replace("month,", "max(occurred_at) as month,", 1), "LS-FEA-015", "first day"),
+        (ONE_VALUE.format(value="1").replace("n=x", "n_actions=click"), "LS-FEA-016", "n_actions=click"),
+        (ONE_VALUE.format(value="1").replace("stg_actions", "stage_labels"), "LS-FEA-007", "stage_labels"),
         (ONE_VALUE.format(value="1").replace("'n=x'", "''"), "LS-FEA-005", "name it group=value"),
         (
             ONE_VALUE.format(value="1") + ", action",
@@ -142,7 +148,7 @@ def test_registrations_labels_and_predictions_are_no_features(evaluated):
 
 
 def test_held_out_users_are_scored_once_and_by_folds_without_them():
-    """A column that names each training user's stage helps the users it knows; held-out ones it must not help."""
+    """A feature that depends on the age helps users whom its weights were not trained on."""
     rows, matrix, vocabulary = training_tables(900)
     rows = rows[rows["split"] != "test"]
     taken = np.isin(matrix["row_no"], rows["row_no"])
@@ -156,6 +162,8 @@ def test_held_out_users_are_scored_once_and_by_folds_without_them():
     found = compare(examples.active(np.ones(len(vocabulary), bool)), fold, is_added, AGES, 0.1)
     users = found.months.user[found.months.first_of_users]
     assert len(users) == len(set(users)) > 0.8 * rows["user_no"].nunique()
+    n_right = pd.Series(found.p[1] > 0.5).groupby(found.months.user, sort=False).mean()
+    np.testing.assert_allclose(found.months.user_means((found.p[1] > 0.5).astype(float)), n_right)
     assert found.verdict.startswith("helps") and found.log_loss.high < 0 < found.accuracy.mean
 
 
