@@ -18,6 +18,12 @@ CHECKOUT = "path:models/checkout published_marts"
 CHECKOUT_VARS = {"checkout_months": 2, "checkout_queries": 150, "checkout_items": 300}
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Tests with a shop first: while one process makes the shops, the other begins with the second half."""
+    items.sort(key=lambda item: not {"base", "checkout"} & set(item.fixturenames))
+
+
 def generate_source(shop: Shop, users: int, months: int) -> None:
     """Write simulated users of the months through 2017-02, most of them parents, without their ground truth."""
     wanted = {"users": users, "months": months, "through": "2017-02", "seed": 1, "out": shop.source}

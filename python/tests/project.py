@@ -8,6 +8,7 @@ import fcntl
 import gc
 import hashlib
 import json
+import marshal
 import multiprocessing
 import os
 import re
@@ -20,6 +21,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import CodeType
 
 import duckdb
 import pandas as pd
@@ -71,6 +73,30 @@ LOADED = ["dbt.cli.main", "dbt.task.build", "dbt.adapters.duckdb", "pandas", "sc
 FORKS.set_forkserver_preload(LOADED)
 
 
+def compile_templates_once(file: Path) -> None:
+    """Compile each Jinja template of dbt once for all runs of a folder and its copies: a quarter of a run's time."""
+    from jinja2 import Environment
+
+    compiled = marshal.loads(file.read_bytes()) if file.exists() else {}
+    known, compile_it = len(compiled), Environment.compile
+
+    def compile_once(environment: Environment, source: str, name=None, filename=None, *others, **named) -> CodeType:
+        if not isinstance(source, str) or others or named:
+            return compile_it(environment, source, name, filename, *others, **named)
+        key = (type(environment).__name__, source, name, filename)
+        if key not in compiled:
+            compiled[key] = compile_it(environment, source, name, filename)
+        return compiled[key]
+
+    def keep() -> None:
+        if len(compiled) > known and file.parent.exists():
+            file.with_suffix(".new").write_bytes(marshal.dumps(compiled))
+            file.with_suffix(".new").replace(file)
+
+    Environment.compile = compile_once
+    multiprocessing.util.Finalize(None, keep, exitpriority=1)
+
+
 def run(words: list[str], folder: Path, output: Path, environment: dict[str, str], file_bytes: int | None) -> None:
     """Run dbt or life-stage in a folder, in a forked process with a clean environment.
 
@@ -100,6 +126,7 @@ def run(words: list[str], folder: Path, output: Path, environment: dict[str, str
     if file_bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, resource.RLIM_INFINITY))
     os.chdir(folder)
+    compile_templates_once(folder / "target" / "templates")
     if "LIFE_STAGE_KILL_MODELS" in environment:
         Watch().watch()
     sys.argv = words  # dbt reads flags there too

@@ -12,6 +12,7 @@ import pytest
 from conftest import generate_source
 from project import PROJECT, Shop
 
+pytestmark = pytest.mark.slow  # the demo takes a quarter of the suite
 README = (PROJECT / "README.md").read_text()
 BLOCKS = re.findall(r"^```\n(.*?)^```", README, flags=re.M | re.S)
 
@@ -66,7 +67,6 @@ def test_make_demo_prints_the_numbers_of_the_readme(demo_output):
     assert found == pytest.approx(wanted, rel=1e-3, abs=0)
 
 
-@pytest.mark.slow
 def test_the_monthly_command_runs_on_a_folder_of_your_own(checkout, demo_output, tmp_path):
     shop = Shop(tmp_path / "shop")
     generate_source(shop, users=2_000, months=8)
