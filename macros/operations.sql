@@ -24,9 +24,19 @@
 {% endmacro %}
 
 {% macro erase_arguments() %}
-    {# SQL of a given id as text, and as in the tables. #}
-    {% do return({"cleaned": plain_user_id_of("user_id"), "stored": user_id_of("user_id")}) %}
+    {# SQL of a given id as text, and as in the tables; the day. #}
+    {% do return(
+        {
+            "cleaned": plain_user_id_of("user_id"),
+            "stored": user_id_of("user_id"),
+            "today": clock_text()[:10],
+        }
+    ) %}
 {% endmacro %}
+
+{% macro apply_ledger_arguments() %} {% do return({"today": clock_text()[:10]}) %} {% endmacro %}  {# The day. #}
+
+{% macro rebuild_ledger_arguments() %} {% do return({"today": clock_text()[:10]}) %} {% endmacro %}  {# The day. #}
 
 {% macro erase_without_consent_arguments() %}
     {# SQL of the users with consent, and the limit of a revocation. #}

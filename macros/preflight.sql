@@ -1,12 +1,14 @@
 {# Preflight checks of a run, and its errors: a code, the problem and its location, the remedy. #}
 {% macro fail(code, what, remedy) %}
     {# Stops the run with code, problem and remedy. #}
-    {% do exceptions.raise_compiler_error(code ~ " " ~ what ~ ": " ~ remedy ~ "; nothing was changed") %}
+    {% do exceptions.raise_compiler_error(code ~ " " ~ what ~ ": " ~ remedy ~ "; " ~ modules.life_stage.outcome()) %}
 {% endmacro %}
 
 {% macro fail_all(wrong) %}
     {# Stops the run with all the messages, if there are any. #}
-    {% if wrong %} {% do exceptions.raise_compiler_error(wrong | join("\n") ~ "; nothing was changed") %} {% endif %}
+    {% if wrong %}
+        {% do exceptions.raise_compiler_error(wrong | join("\n") ~ "; " ~ modules.life_stage.outcome()) %}
+    {% endif %}
 {% endmacro %}
 
 {% macro check_before_run() %}
@@ -14,18 +16,26 @@
     {% if execute %}
         {% do check_vars() %}
         {% do check_flags() %}
+        {% do check_spark() %}
         {% do warn_of_plain_ids() %}
         {% do recover_swap() %}
-        {% do check_clock() %}
+        {% set ledger = modules.life_stage.ledger_facts(target.path or "", state_of("ledger"), clock_text()[:10]) %}
+        {% do fail_all(ledger.wrong) %}
+        {% do check_clock(ledger.clock) %}
         {% do check_state() %}
         {% do check_same_source() %}
+        {% if has_source("consents") %} {% do check_source("consents") %} {% endif %}
+        {# What users asked for comes before the next delivery, which may be wrong. A first run has nobody to erase. #}
+        {% set is_first = not state_of("settings") %}
+        {% if not is_first and ledger.has_users %} {% do operate("apply_ledger") %} {% endif %}
+        {% if not is_first %} {% do erase_users_without_consent() %} {% endif %}
         {% for table in ["actions", "items"] %} {% do check_source(table) %} {% endfor %}
-        {% for table in ["children", "consents", "requests", "answers"] if has_source(table) %}
+        {% for table in ["children", "requests", "answers"] if has_source(table) %}
             {% do check_source(table) %}
         {% endfor %}
         {% do warn_of_no_children() %}
-        {% do check_spark() %}
-        {% do erase_users_without_consent() %}
+        {% if ledger.is_behind %} {% do operate("apply_ledger") %} {% endif %}
+        {% if is_first %} {% do erase_users_without_consent() %} {% endif %}
         {% do run_as_one([create_project_state(), create_build_log()] + create_tombstones()) %}
         {% if skips_unchanged() %} {% do run_as_one([create_node_hashes()]) %} {% endif %}
         {% if setting("source_schema") and not state_of("source_schema") %}
@@ -44,10 +54,10 @@
     {% endif %}
 {% endmacro %}
 
-{% macro check_clock() %}
-    {# Fails if the clock is more than a day behind that of an earlier run: actions, births and consents would be judged
-       by two times. #}
-    {% set newest = state_of("clock") %}
+{% macro check_clock(newest_in_ledger) %}
+    {# Fails if the clock is more than a day behind that of an earlier run, also of a run after the backup that was
+       restored: actions, births and consents would be judged by two times. #}
+    {% set newest = [state_of("clock") or "", newest_in_ledger] | max %}
     {% set a_day_later = modules.datetime.datetime.fromisoformat(clock_text()) + modules.datetime.timedelta(days=1) %}
     {% if newest and a_day_later.strftime("%Y-%m-%d") < newest %}
         {% do fail(

@@ -7,7 +7,7 @@ import sys
 import dbt.context.base
 
 from life_stage import mapping, paths
-from life_stage.engine import contract, feature_checks, months, run_log, settings
+from life_stage.engine import contract, feature_checks, ledger, months, run_log, settings
 
 CONSTANTS = {"names": settings.NAMES, "groups": settings.GROUPS, "renamed": settings.RENAMED}
 FUNCTIONS = {
@@ -27,6 +27,7 @@ FUNCTIONS = {
         paths.source_files,
         paths.source_identity,
         paths.source_patterns,
+        ledger.ledger_facts,
         months.inputs_by_month,
         months.is_always_built,
         months.is_derived,
@@ -40,6 +41,7 @@ FUNCTIONS = {
         months.with_input_hashes,
         months.with_retention,
         run_log.errors_of,
+        run_log.outcome,
         run_log.phases_of,
     )
 }

@@ -1,17 +1,5 @@
 -- Conversion by arm, one row per online experiment.
 with
-    experiments as (
-        {% for experiment in var("experiments") %}
-            {{ "" if loop.first else "union all" }}
-            select
-                '{{ experiment.name }}' as experiment,
-                cast('{{ experiment.first_month }}-01' as date) as first_month,
-                cast({{ experiment.treated_share }} as double) as treated_share
-        {% else %}
-            select '' as experiment, cast(null as date) as first_month, cast(null as double) as treated_share
-            where false
-        {% endfor %}
-    ),
     buyers as (select distinct user_id, month from {{ ref("stg_actions") }} where action = 'purchase'),
     active_users as (
         select
@@ -20,7 +8,7 @@ with
             arms.arm,
             acted.user_id,
             max(case when buyers.user_id is not null then 1 else 0 end) as has_bought
-        from experiments
+        from {{ ref("experiments") }} as experiments
         inner join {{ ref("user_months") }} as acted on acted.month >= experiments.first_month
         inner join
             {{ ref("experiment_arms") }} as arms

@@ -12,6 +12,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable
 from contextlib import suppress
@@ -64,7 +65,8 @@ def publish(marts: Marts, options: dict[str, str], descriptions: Descriptions | 
     """Publish the marts if they differ from the published ones; returns one row per published file (SCHEMA).
 
     options: `published` (the link's path); descriptions: from descriptions_of. An empty user_stages, which means that
-    there is no model, replaces no stages; without any, the checkout alone is published. Raises as refuse_foreign.
+    there is no model, replaces no stages; without any, the checkout alone is published. Raises as refuse_foreign and
+    refuse_older.
     """
     link = published(options["published"])
     refuse_foreign(link)
@@ -77,6 +79,7 @@ def publish(marts: Marts, options: dict[str, str], descriptions: Descriptions | 
     target = {"columns": columns, "descriptions": descriptions or {}, "contents": contents}
     target["id_key"] = key_mark(key_of(os.environ))
     manifest = read_manifest(link)
+    refuse_older(manifest, contents)
     if is_complete(marts, manifest) and not is_published(link, manifest, target):
         runs = marts[RUN_LOG].filter("status = 'succeeded'").order("started_at desc, run_id")
         ((run_id,),) = runs.limit(1).project("run_id").fetchall()
@@ -129,6 +132,23 @@ def refuse_foreign(link: Path, outcome: str = "nothing was published") -> None:
     """Raise ValueError LS-PUB-001 if the link's path is occupied by anything but a link to a published set."""
     if os.path.lexists(link) and not is_link_to_set(link):
         raise ValueError(f"LS-PUB-001 {link} is not a link to marts: move it or set LIFE_STAGE_PUBLISHED; {outcome}")
+
+
+def refuse_older(manifest: dict | None, contents: dict[str, str]) -> None:
+    """Raise ValueError LS-PUB-003 if the published stages go to a later month than the new ones: after a restore."""
+    there, new = (max(months_of(files), default="") for files in ((manifest or {}).get("files", {}), contents))
+    if new and new < there:
+        raise ValueError(
+            f"LS-PUB-003 stages are published through {there}, this run has them through {new}: deliver the missing"
+            " months, or publish to another LIFE_STAGE_PUBLISHED; nothing was published"
+        )
+
+
+def months_of(files: Iterable[str]) -> list[str]:
+    """The months, YYYY-MM, of the files of user_stage_months."""
+    return [
+        name.removeprefix("user_stage_months/") for name in files if re.fullmatch(r"user_stage_months/[0-9-]+", name)
+    ]
 
 
 def split_into_files(marts: Marts) -> tuple[Marts, dict[str, str]]:

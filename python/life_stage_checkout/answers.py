@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import md5
 from pathlib import Path
 from uuid import uuid4
 
@@ -21,7 +22,9 @@ class Answer:
     """Recommended items, best first, with what they rest on.
 
     answer_id: to be kept with what is shown; month: first day of the month of the features; run_id: run that published
-    them; model: of the ranking; is_known_user: the user has features, and consent to the purpose of the question.
+    them; model: of the ranking; is_known_user: the user has features, and consent to the purpose of the question; arms:
+    `treatment` or `control` by online experiment, as in experiment_arms, of any user. What an arm is shown is up to
+    the shop.
     """
 
     answer_id: str
@@ -29,6 +32,7 @@ class Answer:
     run_id: str
     model: str
     is_known_user: bool
+    arms: dict[str, str]
     items: list[Recommendation]
 
 
@@ -36,13 +40,15 @@ class Answer:
 class PublishedSet:
     """A published set in memory. Thread-safe.
 
-    folder: of the set; key: of the pseudonyms in it, empty for ids as the shop knows them; consents: users by purpose.
+    folder: of the set; key: of the pseudonyms in it, empty for ids as the shop knows them; consents: users by purpose;
+    experiments: share (0 to 1) of the users in treatment, by name.
     """
 
     folder: Path
     run_id: str
     recommender: Recommender
     consents: dict[str, set[str]]
+    experiments: dict[str, float]
     key: bytes = b""
 
     @classmethod
@@ -60,10 +66,12 @@ class PublishedSet:
             consents = defaultdict(set)
             for user, purpose in tables("user_consents").project("user_id, purpose").fetchall():
                 consents[purpose].add(user)
+            experiments = dict(tables("experiments").project("experiment, treated_share").fetchall())
         if (mark := manifest.get("id_key", "")) != key_mark(key):
             wrong = "pseudonyms of another key" if key and mark else "pseudonyms" if mark else "no pseudonyms"
             raise ValueError(f"LS-PRI-004 the published user ids are {wrong}: set LIFE_STAGE_ID_KEY as for the job")
-        return cls(folder, manifest["run_id"], Recommender.load(folder, log=requests), dict(consents), key)
+        recommender = Recommender.load(folder, log=requests)
+        return cls(folder, manifest["run_id"], recommender, dict(consents), experiments, key)
 
     def answer(
         self,
@@ -85,7 +93,8 @@ class PublishedSet:
         user: as the shop knows it. Without consent to the purpose it is answered as an unknown user. log: of ANSWERS,
         with the placement of the items.
         """
-        known = self.user_of(user, purpose)
+        user = self.user_of(user)
+        known = self.known(user, purpose)
         found = self.recommender.recommend(
             cart,
             known,
@@ -99,7 +108,13 @@ class PublishedSet:
         )
         index = self.recommender.used_for(cart).index
         answer = Answer(
-            uuid4().hex, f"{index.first_day}", self.run_id, index.weights["model"], known is not None, found
+            uuid4().hex,
+            f"{index.first_day}",
+            self.run_id,
+            index.weights["model"],
+            known is not None,
+            self.arms_of(user),
+            found,
         )
         if log is not None:
             now, shown_user = datetime.now(UTC), known if self.key else None
@@ -119,10 +134,24 @@ class PublishedSet:
             )
         return answer
 
-    def user_of(self, user: str | None, purpose: str | None) -> str | None:
-        """The user's id in the set; None if it has no features, or no consent to the purpose."""
-        if user is None:
-            return None
-        user = pseudonym(self.key, user.strip()) if self.key else user.strip()
+    def user_of(self, user: str | None) -> str | None:
+        """The user's id in the set."""
+        return pseudonym(self.key, user.strip()) if user and self.key else user and user.strip()
+
+    def known(self, user: str | None, purpose: str | None) -> str | None:
+        """The user, by its id in the set; None if it has no features, or no consent to the purpose."""
         is_consented = purpose is None or user in self.consents.get(purpose, ())
         return user if is_consented and self.recommender.index.shoppers.knows(user) else None
+
+    def arms_of(self, user: str | None) -> dict[str, str]:
+        """The user's arm in each experiment, as in experiment_arms."""
+        shares = self.experiments if user else {}
+        return {
+            name: "treatment" if hash_share(f"{name} {user}") < treated_share else "control"
+            for name, treated_share in shares.items()
+        }
+
+
+def hash_share(text: str) -> float:
+    """A number in [0, 1) that depends on the text alone; as macro hash_share."""
+    return int(md5(text.encode(), usedforsecurity=False).hexdigest()[:8], 16) / 2**32

@@ -94,6 +94,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.requests < 1 or options.connections < 1:
         parser.error("--requests and --connections must be at least 1")
+    if options.url and (options.log or options.model):
+        parser.error("--log and --model are settings of the service: life-stage serve --log; not with --url")
     log = RequestLog(options.log) if options.log else None
     try:
         if options.url:

@@ -176,7 +176,11 @@ def erase(base: Shop, folder: Path) -> None:
 
 def leftovers(shop: Shop) -> list[Path]:
     """Files with old rows that killed runs and restores leave beside the warehouse."""
-    names = ("warehouse.duckdb.tmp/duckdb_temp_storage-0.tmp", "warehouse.duckdb.restoring", "published.html.new")
+    names = (
+        "warehouse.duckdb.tmp/duckdb_temp_storage-0.tmp",
+        "warehouse.duckdb.restoring/warehouse.duckdb",
+        "published.html.new",
+    )
     names += ("published_explain.html", "published_explain.html.new")
     return [shop.folder / name for name in names]
 

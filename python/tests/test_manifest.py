@@ -49,7 +49,7 @@ READ_ON_DEMAND = {
     "checkout_examples": "query_id, item_no",
     "checkout_neighbours": "month, measure, item_no, other_item_no",
 }
-FROM_VARS_ALONE = {"stages", "age_bins"}
+FROM_VARS_ALONE = {"stages", "age_bins", "experiments"}
 PREFIXES = {"stg", "feature", "checkout"}
 
 # Files that may hold engine-specific SQL. Removal of rows is not supported on Spark, where such a run fails.
@@ -185,7 +185,7 @@ def test_every_column_of_staging_seeds_and_marts_is_listed(tables, base):
 
 def published(manifest, models):
     """The marts that are published, without the tables of the checkout's service, which no other reader reads."""
-    served = {f"checkout_{name}" for name in SERVED} | {"stg_consents_by_purpose"}
+    served = {f"checkout_{name}" for name in SERVED} | {"stg_consents_by_purpose", "experiments"}
     marts = [manifest["nodes"][name] for name in models["published_marts"]["depends_on"]["nodes"]]
     assert served < {mart["name"] for mart in marts}
     return [mart for mart in marts if mart["name"] not in served]

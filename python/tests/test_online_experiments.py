@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from life_stage_checkout.answers import PublishedSet
+
 N_EXPERIMENTS = 400
 
 
@@ -25,8 +27,16 @@ def test_an_experiment_without_effect_has_the_nominal_false_alarm_rate(shop):
     assert np.corrcoef(rows["treated_conversion"], rows["control_conversion"])[0, 1] < 0, "one splits the same users"
 
 
-def test_the_readout_counts_those_who_came_and_those_who_bought(shop):
-    read_out(shop, experiments(2, share=0.3))
+def test_the_readout_counts_those_who_came_and_those_who_bought_and_answers_tell_the_same_arms(shop):
+    wanted = experiments(2, share=0.3)
+    read_out(shop, wanted)
+    served = PublishedSet(shop.folder, "", None, {}, {each["name"]: each["treated_share"] for each in wanted})
+    told = {
+        (name, user): arm
+        for (user,) in shop.query("select distinct user_id from user_months")
+        for name, arm in served.arms_of(user).items()
+    }
+    assert told == {row[:2]: row[2] for row in shop.query("select experiment, user_id, arm from experiment_arms")}
     arms = shop.frame("experiment_arms", "experiment = 'trial_1'").set_index("user_id")["arm"]
     actions = shop.frame("stg_actions", "month >= date '2016-09-01' and month in (select month from user_months)")
     bought = actions.assign(bought=actions["action"] == "purchase").groupby("user_id")["bought"].any()

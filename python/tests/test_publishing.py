@@ -222,6 +222,19 @@ def test_an_empty_user_stages_replaces_nothing(shop):
     assert shop.published.resolve() == folder and shop.users() == [("anna",)]
 
 
+@pytest.mark.fault("State", "older months than the published ones, as after a restore", "LS-PUB-003, nothing published")
+def test_stages_of_older_months_replace_no_newer_ones(shop):
+    shop.publish()
+    before = shop.published.resolve()
+    with pytest.raises(
+        ValueError, match="LS-PUB-003 stages are published through 2017-02, this run has them through 2017-01"
+    ):
+        shop.publish("('bea', 'infant', 0.9)", history={"2017-01": HISTORY["2017-01"]})
+    assert shop.published.resolve() == before and matches_manifest(before)
+    shop.publish("('bea', 'infant', 0.9)", history={"2017-02": HISTORY["2017-02"]})
+    assert shop.users() == [("bea",)]
+
+
 def test_without_stages_the_checkout_is_published_but_it_replaces_no_stages(shop):
     recommended = "select 'anna' as user_id, 1 as rank"
     assert shop.publish(rows="", checkout_recommendations=f"{recommended} where false") == []

@@ -320,6 +320,17 @@ def test_without_consent_to_the_purpose_a_user_is_answered_as_an_unknown_one(che
         assert answer.items == unknown and not answer.is_known_user
 
 
+def test_an_answer_tells_the_arms_of_whoever_is_named(checkout, users, tmp_path):
+    assert PublishedSet.load(checkout.published).answer(user=users[0]).arms == {}
+    shutil.copytree(checkout.published.resolve(), tmp_path / "set")
+    rows = pd.DataFrame({"experiment": ["none", "all"], "treated_share": [0.0, 1.0]})
+    rows.to_parquet(tmp_path / "set" / "serving" / "experiments.parquet")
+    served = PublishedSet.load(tmp_path / "set")
+    for user in (users[0], "nobody"):
+        assert served.answer(user=user).arms == {"none": "control", "all": "treatment"}
+    assert served.answer().arms == {}
+
+
 def test_under_a_key_the_shop_asks_with_its_own_ids_and_the_log_has_pseudonyms(checkout, tmp_path, users):
     shop = copy_shop(checkout, tmp_path / "shop")
     folder = shop.published.resolve()

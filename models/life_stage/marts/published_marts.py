@@ -66,6 +66,7 @@ def model(dbt, session):
         marts |= {f"serving/{name}": table.join(coming, "month", how="semi") for name, table in served.items()}
         consents = dbt.ref("stg_consents_by_purpose").project("user_id, purpose")
         marts["serving/user_consents"] = consents  # also of users without a stage
+        marts["serving/experiments"] = dbt.ref("experiments")
         marts["serving/items"] = dbt.ref("items").project("item_id, price")
         catalogue = dbt.ref("checkout_catalogue")
         columns = [name for name in catalogue.columns if name != "words"]

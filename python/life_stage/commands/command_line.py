@@ -115,14 +115,15 @@ def parser() -> argparse.ArgumentParser:
     erase.add_argument("users", nargs="*", metavar="USER", help="user id, as in the source or in the tables")
     migrate = command("migrate", "migrate tables of an older version")
     rebuild = command("rebuild-posteriors", "make the next run compute all posteriors again")
+    ledger = command("rebuild-ledger", "write a lost ledger anew, from what the warehouse knows")
     naming = command("pseudonyms", "write user ids with their pseudonyms; needs the key")
     naming.add_argument("--into", default="pseudonyms.csv", metavar="FILE", help="default: %(default)s")
-    for in_dbt in (erase, migrate, rebuild, naming):
+    restoring = command("restore", "replace the warehouse by a backup; the replaced one is kept")
+    restoring.add_argument("copy", type=Path, metavar="FILE", help="a file that backup wrote")
+    for in_dbt in (erase, migrate, rebuild, ledger, naming, restoring):
         in_dbt.add_argument("--vars", default="{}", metavar="YAML", help="vars in place of those of dbt_project.yml")
     saving = command("backup", "copy the warehouse into a folder")
     saving.add_argument("--into", type=Path, default="warehouse/backups", metavar="FOLDER", help="default: %(default)s")
-    restoring = command("restore", "replace the warehouse by a backup; the replaced one is kept")
-    restoring.add_argument("copy", type=Path, metavar="FILE", help="a file that backup wrote")
     viewing = command("views", "write the view file of a published set that was copied or moved")
     viewing.add_argument("folder", type=Path, metavar="FOLDER", help="the copy")
     serving = command("serve", "answer POST /recommendations over HTTP from the published set; extra: serve")

@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import sys
+from pathlib import Path
 
 import duckdb
 from dbt_common.exceptions import DbtRuntimeError
@@ -29,6 +30,11 @@ def run(given: argparse.Namespace) -> None:
 def erase(given: argparse.Namespace) -> None:
     """Erase users."""
     operate("erase", given, users=given.users)
+
+
+def rebuild_ledger(given: argparse.Namespace) -> None:
+    """Write the ledger anew."""
+    operate("rebuild_ledger", given)
 
 
 def migrate(given: argparse.Namespace) -> None:
@@ -74,6 +80,12 @@ def views(given: argparse.Namespace) -> None:
 
 
 def restore(given: argparse.Namespace) -> None:
-    """Restore a backup."""
-    previous = backups.restore(given.copy, paths.warehouse())
-    print(f"restored {paths.warehouse()}" + (f"; the previous one is {previous}" if previous else ""))
+    """Restore a backup, without the users whom the ledger names."""
+
+    def erase_again(warehouse: Path) -> None:
+        os.environ["LIFE_STAGE_WAREHOUSE"] = str(warehouse)
+        operate("apply_ledger", given, thorough=True)
+
+    warehouse = paths.warehouse()
+    previous = backups.restore(given.copy, warehouse, erase_again)
+    print(f"restored {warehouse}" + (f"; the previous one is {previous}" if previous else ""))

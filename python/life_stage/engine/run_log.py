@@ -6,7 +6,9 @@ from typing import Any
 
 PHASES = ("staging", "features", "training", "filtering", "evaluation", "marts", "checkout", "monitoring", "published")
 CODED = re.compile(r"(LS-[A-Z]+-\d{3}) (.*)")
-OUTCOME = re.compile(r"; (nothing|no month|the month) was .*")
+OUTCOME = re.compile(r"; (nothing|no month|the month|\d+ users) (was|were) .*")
+
+n_erased = 0  # users, in this process
 
 
 def phases_of(selected: Iterable[str], nodes: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
@@ -37,6 +39,11 @@ def errors_of(node: str, resource_type: str, text: str) -> list[dict[str, str]]:
             else f"LS-RUN-009 {node} failed ({first_line}): read the end of dbt's log"
         )
     return [{"code": code, "message": message.strip(), "node": node} for code, message in dict.fromkeys(found)]
+
+
+def outcome() -> str:
+    """What a check that stops a run has left behind."""
+    return f"{n_erased} users were erased, nothing else was changed" if n_erased else "nothing was changed"
 
 
 def remedy_of(message: str) -> str:

@@ -23,6 +23,8 @@ from life_stage.paths import resolved, sql_literal
 MODULES = {
     "erase": "erasure",
     "erase_without_consent": "erasure",
+    "apply_ledger": "erasure",
+    "rebuild_ledger": "erasure",
     "drop_old_months": "months",
     "rebuild_posteriors": "months",
     "migrate": "migrations",

@@ -2,12 +2,14 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
 
+from life_stage.engine.ledger import RESTORING, ledger_of
 from life_stage.engine.warehouse_lock import take_lock
 from life_stage.publishing import sync_to_disk
 
@@ -25,22 +27,39 @@ def save(warehouse: Path, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     copy = folder / f"{warehouse.stem}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.duckdb"
     write_digest(copy, copy_atomically(warehouse, copy))
+    if (ledger := ledger_of(warehouse.resolve()).path).exists():
+        copy_atomically(ledger, saved_ledger(copy))
     return copy
 
 
-def restore(copy: Path, warehouse: Path) -> Path | None:
+def restore(copy: Path, warehouse: Path, erase_again: Callable[[Path], None] | None = None) -> Path | None:
     """Replace the warehouse by a backup; returns the path of the previous warehouse, None without one.
 
-    Raises ValueError LS-BAK-002 when the backup does not match its digest, DbtRuntimeError LS-RUN-001 while a run holds
-    the warehouse.
+    erase_again: erases the users whom the ledger names from a warehouse, before it is put in place. Without a ledger
+    beside the warehouse that beside the backup is copied. Raises ValueError LS-BAK-002 when the backup does not match
+    its digest, LS-LED-001 or -002, DbtRuntimeError LS-RUN-001 while a run holds the warehouse.
     """
     warehouse = warehouse.resolve()
     if not (digest_of(copy).exists() and digest_of(copy).read_text().split()[:1] == [file_digest(copy)]):
         raise ValueError(f"LS-BAK-002 {copy} does not match its digest: restore another backup; nothing was changed")
     take_lock(warehouse)
-    restored = warehouse.with_name(warehouse.name + ".restoring")
+    restored = warehouse.with_name(warehouse.name + RESTORING) / warehouse.name
     previous = warehouse.with_name(f"{warehouse.name}.before_restore-{datetime.now(UTC):%Y%m%dT%H%M%S%f}")
-    copy_atomically(copy, restored)
+    ledger = ledger_of(warehouse)
+    if not ledger.path.exists() and not warehouse.exists() and saved_ledger(copy).exists():
+        copy_atomically(saved_ledger(copy), ledger.path)
+    restored.parent.mkdir(mode=0o700, exist_ok=True)
+    try:
+        copy_atomically(copy, restored)
+        if erase_again and any(entry["kind"] != "clock" for entry in ledger.unapplied(applied_by(restored))):
+            erase_again(restored)
+        return put_in_place(restored, warehouse, previous)
+    finally:
+        shutil.rmtree(restored.parent)
+
+
+def put_in_place(restored: Path, warehouse: Path, previous: Path) -> Path | None:
+    """Rename the restored file to the warehouse, which is kept as `previous`; returns that, None without one."""
     is_replaced = warehouse.exists()
     if is_replaced:
         with suppress(duckdb.Error), duckdb.connect(warehouse) as connection:  # a damaged file is kept unchanged
@@ -52,6 +71,21 @@ def restore(copy: Path, warehouse: Path) -> Path | None:
         os.replace(log, previous.with_name(previous.name + ".wal"))  # must not be applied to the restored file
     os.replace(restored, warehouse)
     return previous if is_replaced else None
+
+
+def applied_by(warehouse: Path) -> str | None:
+    """What the warehouse has applied of its ledger: see Ledger.unapplied."""
+    with duckdb.connect(warehouse) as connection:
+        try:
+            found = connection.execute("select value from project_state where key = 'ledger'").fetchone()
+        except duckdb.CatalogException:  # of no table, or of none yet
+            return None
+    return found and found[0]
+
+
+def saved_ledger(copy: Path) -> Path:
+    """The copy of the ledger beside a backup: one for all backups of a warehouse."""
+    return copy.with_name(f"{copy.stem.rsplit('-', 1)[0]}.ledger")
 
 
 def copy_atomically(source: Path, target: Path) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import duckdb
 
+from life_stage.engine.ledger import RESTORING
 from life_stage.paths import read_manifest, sets_of, sql_literal
 from life_stage.publishing import content_hash, remove_sets, write_set
 
@@ -90,7 +91,7 @@ def rewrite(session: duckdb.DuckDBPyConnection, warehouse: Path, users: str) -> 
 def remove_leftovers(warehouse: Path) -> None:
     """Remove remains of killed runs: spilled rows and unfinished copies."""
     spilled = warehouse.with_name(warehouse.name + ".tmp")
-    unfinished = (*warehouse.parent.glob(f"{warehouse.name}.restoring*"), *spilled.glob("*"))
+    unfinished = (*warehouse.parent.glob(f"{warehouse.name}{RESTORING}/*"), *spilled.glob("*"))
     for file in unfinished:
         if file.is_file():
             file.unlink(missing_ok=True)

@@ -6,8 +6,11 @@ from datetime import date, timedelta
 import duckdb
 
 from life_stage import paths
+from life_stage.engine import run_log
+from life_stage.engine.ledger import Entry, ledger_of
 from life_stage.operations import Warehouse
 from life_stage.operations.erased_files import remove_leftovers, rewrite, search_published, unpublish
+from life_stage.training.retraining import log_progress
 
 USERS = "users_to_erase"  # a temporary table, because their ids must not stay on disk
 THEIRS = f"user_id::varchar in (select user_id from {USERS})"
@@ -15,12 +18,12 @@ ACCEPTED_SHARE = 0.1  # of users; the default of consents_max_withdrawn_share
 VALID = "reasons is null and not is_duplicate"
 BEFORE = "nothing was deleted yet: remove the cause and repeat the command"
 AFTER = "their rows are deleted, but old copies may remain: remove the cause and repeat life-stage erase"
-TOMBSTONES = f"""
-    insert into erased_users
-    with salts as (select coalesce(max(salt), ?) as salt from erased_users)
-    select sha256(concat(salt, user_id)) as user_digest, salt, ? from {USERS} cross join salts
+TOMBSTONE = """
+    insert into erased_users select user_digest, salt, erased_at::timestamp
+    from (values (?, ?, ?)) as erased (user_digest, salt, erased_at)
     where user_digest not in (select user_digest from erased_users)
 """
+REASONS = {"erased": "user_erased", "without consent": "no_consent"}  # of rejection, by kind of a ledger's entry
 COUNTS = f"""
     select month, count(*) filter (where {VALID}) as n_actions, count(*) filter (where reasons is null) as n_rejected,
         count(*) filter (where is_duplicate) as n_duplicates
@@ -52,14 +55,15 @@ UNUSED_TEXTS = """
 """
 
 
-def erase(warehouse: Warehouse, users: list[str], cleaned: str, stored: str) -> None:
+def erase(warehouse: Warehouse, users: list[str], cleaned: str, stored: str, today: str) -> None:
     """Erase users for good: tombstones keep them from being staged again, and no freed block holds their rows.
 
-    cleaned, stored: SQL of an id as text, and as in the tables. With a key a pseudonym from a table is accepted too.
+    cleaned, stored: SQL of an id as text, and as in the tables; today: as in apply_ledger. With a key a pseudonym from
+    a table is accepted too.
     Tombstones are digests of ids in tables, because digests of plain ids can be guessed. Raises ValueError LS-ERA-001
     without an id, LS-ERA-002 if a file cannot be replaced.
     """
-    session, link = warehouse.session, paths.published()
+    session = warehouse.session
     session.execute("create temp table given_users as select unnest(?::varchar[]) as user_id", [users])
     named = f"select {stored} as user_id from given_users"
     if stored != cleaned:  # with a key
@@ -68,8 +72,16 @@ def erase(warehouse: Warehouse, users: list[str], cleaned: str, stored: str) -> 
     session.execute(f"create temp table {USERS} as select distinct user_id from ({named}) where user_id is not null")
     if warehouse.values(f"select count(*) from {USERS}") == [0]:
         raise ValueError("LS-ERA-001 no user was given: name at least one id; nothing was changed")
-    n_known = erase_rows(warehouse, "user_erased")
+    apply_ledger(warehouse, today)
+    entries = enter(warehouse, "erased")
+    n_known = erase_rows(warehouse, "erased", entries, {"ledger": ledger_of(warehouse.path).mark()})
     print(f"erased {n_known} of" if n_known else "not found, but excluded from now on:", len(users), "users")
+    leave_no_trace(warehouse)
+
+
+def leave_no_trace(warehouse: Warehouse) -> None:
+    """Rewrite the warehouse without freed blocks, and search it and the published files for the users of USERS."""
+    session, link = warehouse.session, paths.published()
     try:
         n_tables = rewrite(session, warehouse.path, USERS)
         remove_leftovers(warehouse.path)
@@ -107,7 +119,10 @@ def erase_without_consent(warehouse: Warehouse, consenting: str, purpose: str, m
     if n_revoked:
         is_accepted = n_revoked > ACCEPTED_SHARE * n_known  # by a greater max_share, once
         recent[today] = recent.get(today, 0) + (0 if is_accepted else n_revoked)
-        erase_rows(warehouse, "no_consent", consents, recent)
+        entries = enter(warehouse, "without consent")
+        facts = {"consents": consents, "revocations": json.dumps(recent), "ledger": ledger_of(warehouse.path).mark()}
+        erase_rows(warehouse, "without consent", entries, facts)
+        log_progress("consents", f"LS-CON-004 {n_revoked} users had no valid consent to '{purpose}': they were erased")
     else:
         with warehouse.transaction():
             warehouse.run(warehouse.created)
@@ -120,13 +135,79 @@ def recent_revocations(warehouse: Warehouse, today: str) -> dict[str, int]:
     return {day: n for day, n in json.loads(warehouse.recorded("revocations") or "{}").items() if day >= first}
 
 
-def erase_rows(
-    warehouse: Warehouse, reason: str, consents: str | None = None, revocations: dict[str, int] | None = None
-) -> int:
+def apply_ledger(warehouse: Warehouse, today: str, thorough: bool = False) -> None:
+    """Erase whom the ledger names and the warehouse has not erased yet; enter the newest clock.
+
+    A restored or copied warehouse does not know newer erasures, nor does one whose erasure was killed. today:
+    YYYY-MM-DD; thorough: as for a request of the user, with the proof. Raises as Ledger.unapplied.
+    """
+    session, ledger = warehouse.session, ledger_of(warehouse.path)
+    warehouse.run(warehouse.created)
+    entries = ledger.unapplied(warehouse.recorded("ledger"))
+    for kind in REASONS:
+        users = [entry for entry in entries if entry["kind"] == kind]
+        if users:
+            known = f"select distinct user_id from ({users_of(warehouse)}) where user_id is not null"
+            digests = (
+                f"select user_id, sha256(concat(salt, user_id)) as digest from ({known}), unnest(?) as salts(salt)"
+            )
+            named = f"select user_id from ({digests}) where digest in (select unnest(?))"
+            salts, values = ({entry[key] for entry in users} for key in ("salt", "value"))
+            session.execute(f"create or replace temp table {USERS} as {named}", [list(salts), list(values)])
+            n_erased = erase_rows(warehouse, kind, users)
+            if n_erased:
+                log_progress(
+                    "ledger", f"LS-LED-003 {n_erased} users were {kind} after this backup: they were erased again"
+                )
+            if thorough:
+                leave_no_trace(warehouse)
+    if warehouse.recorded("ledger") is None:  # of a version without a ledger
+        known = {entry["value"] for entry in entries}
+        facts = "select user_digest, salt, erased_at::varchar from erased_users order by erased_at, user_digest"
+        found = [row for row in session.execute(facts).fetchall() if row[0] not in known]
+        ledger.append([entry_of("erased", *row) for row in found])
+    newest = max(today, warehouse.recorded("clock") or "")
+    if newest > (ledger.newest("clock") or ""):
+        ledger.append([{"kind": "clock", "value": newest}])
+    with warehouse.transaction():
+        warehouse.record("ledger", ledger.mark())
+
+
+def rebuild_ledger(warehouse: Warehouse, today: str) -> None:
+    """Write the ledger anew from the warehouse; what it alone knew is lost. The old file is kept."""
+    ledger = ledger_of(warehouse.path)
+    if ledger.path.exists():
+        ledger.path.replace(ledger.path.with_name(f"{ledger.path.name}.before_{warehouse.run_id}"))
+    warehouse.run([*warehouse.created, "delete from project_state where key = 'ledger'"])
+    apply_ledger(warehouse, today)
+    print(f"wrote {ledger.path} from this warehouse: repeat the erasures that it does not know")
+
+
+def enter(warehouse: Warehouse, kind: str) -> list[Entry]:
+    """Enter the users of USERS into the ledger; returns their entries.
+
+    This comes before their rows are deleted, so that the next run finishes an erasure that was killed.
+    """
+    ledger = ledger_of(warehouse.path)
+    (salt,) = warehouse.values("select max(salt) from erased_users")
+    salt = salt or next((entry["salt"] for entry in ledger.entries() if "salt" in entry), warehouse.run_id)
+    digests = warehouse.values(f"select sha256(concat(?::varchar, user_id)) from {USERS} order by 1", salt)
+    entries = [entry_of(kind, digest, salt, warehouse.started_at) for digest in digests]
+    ledger.append(entries)
+    return entries
+
+
+def entry_of(kind: str, digest: str, salt: str, at: str) -> Entry:
+    """A ledger entry of a user."""
+    return {"kind": kind, "value": digest, "salt": salt, "at": at}
+
+
+def erase_rows(warehouse: Warehouse, kind: str, entries: list[Entry], facts: dict[str, str] | None = None) -> int:
     """Delete the users of USERS from published files and tables; returns how many of them were in a table.
 
     Published files come first: after a kill in between, the operation must run again. The tables follow in one
-    transaction, with tombstones, or with the record of the consents. Raises ValueError LS-ERA-002.
+    transaction, with tombstones of the erased (entries, see enter) and facts for project_state. Raises ValueError
+    LS-ERA-002.
     """
     session = warehouse.session
     warehouse.run(warehouse.created)
@@ -137,13 +218,12 @@ def erase_rows(
     tables = warehouse.tables_with("user_id")
     (n_known,) = warehouse.values(f"select count(distinct user_id) from ({users_of(warehouse)}) where {THEIRS}")
     with warehouse.transaction():
-        if consents is None:
-            session.execute(TOMBSTONES, [warehouse.run_id, warehouse.started_at])
-        else:
-            warehouse.record("consents", consents)
-            warehouse.record("revocations", json.dumps(revocations))
+        for entry in entries if kind == "erased" else ():
+            session.execute(TOMBSTONE, [entry["value"], entry["salt"], entry["at"]])
+        for key, value in (facts or {}).items():
+            warehouse.record(key, value)
         if warehouse.has("stg_action_rows"):
-            reject_actions(warehouse, reason)
+            reject_actions(warehouse, REASONS[kind])
         if warehouse.has("checkout_queries"):
             queries = f"select query_id from checkout_queries where {THEIRS}"
             for table in warehouse.tables_with("query_id"):
@@ -153,6 +233,7 @@ def erase_rows(
             session.execute(f"delete from {table} where {THEIRS}")
         erase_unused_terms(warehouse)
         warehouse.rebuild_derived()
+    run_log.n_erased += n_known
     return n_known
 
 

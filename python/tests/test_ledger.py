@@ -1,0 +1,124 @@
+"""The ledger: no restored, copied or killed state of the warehouse undoes an erasure or turns the clock back."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from project import assert_stops, copy_shop
+from test_erasure import CONSENTS, holding, published_rows
+
+from life_stage.engine.ledger import Ledger, ledger_of
+
+LATER = "2017-05-01 00:00:00"
+
+
+def ledger_in(folder: Path, n: int) -> Ledger:
+    ledger = Ledger(folder / "warehouse.duckdb.ledger")
+    ledger.path.unlink(missing_ok=True)
+    ledger.append([{"kind": "clock", "value": f"2017-{number:02d}-01"} for number in range(1, n + 1)])
+    return ledger
+
+
+@given(st.data())
+def test_any_change_of_a_line_but_an_unfinished_last_one_is_noticed(tmp_path_factory, data):
+    ledger = ledger_in(tmp_path_factory.mktemp("ledger"), 4)
+    applied, text = ledger.mark(), ledger.path.read_bytes()
+    place = data.draw(st.integers(0, len(text) - 1))
+    byte = data.draw(st.integers(0, 255).filter(lambda byte: byte != text[place]))
+    ledger.path.write_bytes(text[:place] + bytes([byte]) + text[place + 1 :])
+    with pytest.raises(ValueError, match="LS-LED-002"):
+        ledger.unapplied(applied)
+    ledger.path.write_bytes(text[:place])  # cut
+    with pytest.raises(ValueError, match="LS-LED-002"):
+        ledger.unapplied(applied)
+    ledger.path.write_bytes(text + text[:place].rpartition(b"\n")[2])  # the last line was never finished
+    assert ledger.unapplied(applied) == []
+    ledger.append([{"kind": "clock", "value": "2018-01-01"}])
+    assert [entry["value"] for entry in ledger.unapplied(applied)] == ["2018-01-01"]
+
+
+def test_a_ledger_is_its_owners_and_another_one_or_none_is_noticed(tmp_path):
+    ledger = ledger_in(tmp_path, 3)
+    assert ledger.path.stat().st_mode & 0o777 == 0o600
+    applied, first = ledger.mark(), ledger.mark(1)
+    assert len(ledger.unapplied(first)) == 2 and ledger.newest("clock") == "2017-03-01"
+    ledger.path.write_bytes(ledger.path.read_bytes().replace(b"2017-03", b"2017-04"))
+    with pytest.raises(ValueError, match="LS-LED-002"):
+        ledger.unapplied(applied)
+    ledger.path.unlink()
+    with pytest.raises(ValueError, match="LS-LED-001"):
+        ledger.unapplied(applied)
+
+
+@pytest.fixture(scope="module")
+def erased(base, tmp_path_factory):
+    """A shop after the erasure of a user with a stage, the user, and a backup of before."""
+    shop = copy_shop(base, tmp_path_factory.mktemp("erased") / "shop")
+    shop.build()
+    ((user,),) = shop.query("select min(user_id) from user_stages")
+    assert shop.run("life-stage", "backup", "--into", "backups").exit_code == 0
+    (backup,) = (shop.folder / "backups").glob("*.duckdb")
+    assert shop.operate("erase", user).exit_code == 0
+    return shop, user, backup.name
+
+
+@pytest.mark.fault("State", "backup of before an erasure restored", "erased again, then put in place")
+def test_an_erased_user_does_not_come_back_with_a_backup(erased, tmp_path):
+    shop, user, backup = copy_shop(erased[0], tmp_path / "shop"), *erased[1:]
+    done = shop.operate("restore", f"backups/{backup}")
+    assert done.exit_code == 0 and "LS-LED-003 1 users were erased after this backup" in done.output
+    assert holding(shop, user) == {} and not any(published_rows(shop, user).values())
+    assert not [file for file in os.listdir(shop.folder) if "restoring" in file]
+    shop.build()
+    assert holding(shop, user) == {} and shop.query("select count(*) from erased_users") == [(1,)]
+
+
+@pytest.mark.fault("State", "warehouse of before an erasure copied back", "erased again by the next run")
+def test_an_erased_user_does_not_come_back_with_a_copied_file(erased, tmp_path):
+    shop, user, backup = copy_shop(erased[0], tmp_path / "shop"), *erased[1:]
+    (shop.folder / "backups" / backup).replace(shop.warehouse)
+    assert holding(shop, user)
+    assert "LS-LED-003 1 users" in shop.build().output
+    assert holding(shop, user) == {}
+
+
+@pytest.mark.fault("State", "ledger lost, changed or cut", "LS-LED-001 or LS-LED-002, no change")
+def test_without_its_ledger_a_warehouse_is_not_run_until_it_is_rebuilt(erased, tmp_path):
+    shop, user, _ = copy_shop(erased[0], tmp_path / "shop"), *erased[1:]
+    ledger = ledger_of(shop.warehouse)
+    saved = ledger.path.read_bytes()
+    ledger.path.unlink()
+    assert_stops(shop, "LS-LED-001")
+    ledger.path.write_bytes(saved[: saved.index(b"\n") + 1])
+    assert_stops(shop, "LS-LED-002")
+    assert shop.operate("rebuild-ledger").exit_code == 0
+    assert [entry["kind"] for entry in ledger.entries()] == ["erased", "clock"]
+    assert "not found, but excluded from now on" in shop.operate("erase", user).output
+
+
+@pytest.mark.fault("state", "clock behind a run after the restored backup", "LS-RUN-006, no change")
+def test_the_clock_does_not_go_back_with_a_backup(erased, tmp_path):
+    shop, backup = copy_shop(erased[0], tmp_path / "shop"), erased[2]
+    ledger_of(shop.warehouse).append([{"kind": "clock", "value": "2999-01-01"}])
+    assert shop.operate("restore", f"backups/{backup}").exit_code == 0
+    assert_stops(shop, "LS-RUN-006", "2999-01-01")
+
+
+@pytest.mark.fault("State", "consent withdrawn, broken delivery", "the user is erased, LS-SRC-001")
+def test_withdrawn_consent_is_carried_out_and_told_although_the_delivery_stops_the_run(shop):
+    shop.write("consents.parquet", CONSENTS.format(source=shop.source))
+    shop.build()
+    ((user,),) = shop.query("select min(user_id) from user_stages")
+    shop.write("consents.parquet", f"{CONSENTS.format(source=shop.source)} where user_id <> '{user}'")
+    (shop.source / "items.parquet").unlink()
+    failed = shop.start()
+    lines = " ".join(failed.output.split())
+    assert failed.exit_code != 0 and "LS-CON-004 1 users had no valid consent" in lines
+    assert "LS-SRC-001 items is missing" in lines and "1 users were erased, nothing else was changed" in lines
+    assert holding(shop, user) == {} and not any(published_rows(shop, user).values())
+    entries = [json.loads(line) for line in ledger_of(shop.warehouse).path.read_text().splitlines()]
+    assert [entry["kind"] for entry in entries if entry["kind"] != "clock"] == ["without consent"]
+    assert user not in json.dumps(entries)
