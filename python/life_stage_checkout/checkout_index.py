@@ -8,7 +8,6 @@ from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property
-from itertools import pairwise
 
 import duckdb
 import numpy as np
@@ -94,6 +93,12 @@ class Neighbours:
     others: np.ndarray
     scores: np.ndarray
 
+    def of(self, items: np.ndarray, weights: np.ndarray) -> Scores:
+        """The neighbours of several items, one after the other, with their weighted scores."""
+        starts, lengths = self.starts[items], self.starts[items + 1] - self.starts[items]
+        rows = np.repeat(starts - np.cumsum(lengths) + lengths, lengths) + np.arange(lengths.sum())
+        return self.others[rows], np.repeat(weights, lengths) * self.scores[rows]
+
 
 class ProductTypes:
     """Product types of a month: their shares, which are seen together, and the items of each that are seen most."""
@@ -109,8 +114,11 @@ class ProductTypes:
         order = np.lexsort((np.arange(len(self.of_item)), -self.share_of_type, self.of_item))
         order = order[is_available[order]]
         starts = np.searchsorted(self.of_item[order], np.arange(len(self.share) + 1))
-        self.items = [order[a:b][:N_OF_TYPES] for a, b in pairwise(starts)]
-        self.largest_share = np.array([self.share_of_type[of[0]] if len(of) else 0.0 for of in self.items])
+        order = order[np.arange(len(order)) - starts[self.of_item[order]] < N_OF_TYPES]
+        starts = np.searchsorted(self.of_item[order], np.arange(len(self.share) + 1))
+        self.items = Neighbours(starts, order, self.share_of_type[order])
+        self.largest_share = np.zeros(len(self.share))
+        np.maximum.at(self.largest_share, self.of_item[order], self.share_of_type[order])
 
     def next_needs(self, browsed: np.ndarray, in_cart: np.ndarray) -> np.ndarray:
         """True for the types of leaf categories of which no type was looked at or put into the cart."""
@@ -123,8 +131,7 @@ class ProductTypes:
             return items, shares[self.of_item[items]] * self.share_of_type[items]
         largest_scores = shares * self.largest_share
         best = np.lexsort((np.arange(len(shares)), -largest_scores))[:N_OF_TYPES]
-        items = np.concatenate([self.items[number] for number in best])
-        scores = shares[self.of_item[items]] * self.share_of_type[items]
+        items, scores = self.items.of(best, shares[best])
         is_high = scores >= (largest_scores[best[-1]] if len(best) == N_OF_TYPES else 0)
         is_high &= scores > 0
         return items[is_high], scores[is_high]
@@ -168,9 +175,8 @@ class CheckoutIndex:
         offered = all_items[self.is_available]
         self.popular = largest(offered, self.share[offered])
         self.popular_in_stages = self.popular_of(offered)
-        self.neighbours = {
-            name: neighbours_of(read("checkout_neighbours", f"measure = '{name}'"), len(all_items)) for name in MEASURES
-        }
+        of_measures = (read("checkout_neighbours", f"measure = '{name}'") for name in MEASURES)
+        self.neighbours = neighbours_by_measure([neighbours_of(rows, len(all_items)) for rows in of_measures])
         of_types = (read(f"checkout_{name}") for name in ("product_types", "type_neighbours"))
         self.types = ProductTypes(*of_types, items, stages, self.is_available)
         columns = [name.replace("share_", "p_") for name in stages]
@@ -244,3 +250,15 @@ def neighbours_of(rows: Columns, n: int, number: str = "item_no") -> Neighbours:
     """Neighbours of n items, or types, from rows sorted by their number, as in checkout_neighbours."""
     score = rows["score" if number == "item_no" else "share"]
     return Neighbours(np.searchsorted(rows[number], np.arange(1, n + 2)), rows[f"other_{number}"] - 1, score)
+
+
+def neighbours_by_measure(parts: list[Neighbours]) -> Neighbours:
+    """Neighbours by several measures in one: of n items, item i by the measure m has the number m * n + i."""
+    n, lengths = len(parts[0].starts) - 1, np.cumsum([0, *(len(part.others) for part in parts)])
+    return Neighbours(
+        np.concatenate(
+            [*(part.starts[:-1] + start for part, start in zip(parts, lengths, strict=False)), lengths[-1:]]
+        ),
+        np.concatenate([part.others + number * n for number, part in enumerate(parts)]),
+        np.concatenate([part.scores for part in parts]),
+    )

@@ -24,7 +24,6 @@ from life_stage_checkout.checkout_index import (
     N_CANDIDATES,
     CheckoutIndex,
     Columns,
-    Neighbours,
     Scores,
     Shopper,
     largest,
@@ -240,7 +239,7 @@ class Recommender:
         odds = exact(odds)  # processors differ in the last digit of a logarithm: ties stay ties
         is_need = type_shares.need[self.index.types.of_item[items]] > 0
         order = self.with_reserved(items, np.lexsort((items, -odds)), is_need)[:N_RANKS]
-        reasons = np.where(is_retrieved, contributions, -np.inf)[:, order].argmax(axis=0)
+        reasons = np.where(is_retrieved[:, order], contributions[:, order], -np.inf).argmax(axis=0)
         return items[order], odds[order], reasons, len(items)
 
     def habits(self, known: Columns, bought: list[tuple[int, int]], day: int) -> Columns:
@@ -270,7 +269,7 @@ class Recommender:
         (browsed, strength), (in_cart, n_items) = shopper.browsed, np.unique(types.of_item[cart], return_counts=True)
 
         def given(known: np.ndarray, weights: np.ndarray, n_prior: int) -> np.ndarray:
-            others, scores = neighbours_of_all(types.neighbours, known, weights)
+            others, scores = types.neighbours.of(known, weights)
             seen_together = np.bincount(others, exact(scores), len(types.share))
             weight_of_all = exact(weights * types.prior_weight[known]).sum() + n_prior
             return (seen_together + weight_of_all * types.share) / (exact(weights).sum() + n_prior)
@@ -316,10 +315,8 @@ class Recommender:
             popular = index.popular_in_stages if among is None else index.popular_of(among)
             found["popular_in_stage"] = popular, index.shares[popular] @ shopper.stages
         known = {"cart": (cart, np.ones(len(cart))), "history": (own[:N_HABITS], strength[:N_HABITS])}
-        for measure, neighbours in index.neighbours.items():
-            for context, (items, weights) in known.items():
-                if f"{measure}_{context}" in self.active_generators:
-                    found[f"{measure}_{context}"] = weighted_neighbours(neighbours, items, weights)
+        for context, (items, weights) in known.items():
+            found |= self.weighted_neighbours(context, items, weights)
         for context in ("cart", "history", "need"):
             if f"type_{context}" in self.active_generators:
                 found[f"type_{context}"] = index.types.candidates(getattr(type_shares, context), among)
@@ -330,6 +327,17 @@ class Recommender:
             for name, (items, scores) in found.items()
             if name in self.active_generators
         }
+
+    def weighted_neighbours(self, context: str, items: np.ndarray, weights: np.ndarray) -> dict[str, Scores]:
+        """The neighbours of several items by each active measure, with the weighted sums of their scores."""
+        n = len(self.index.share)
+        active = [(m, name) for m, name in enumerate(MEASURES) if f"{name}_{context}" in self.active_generators]
+        numbers = (n * np.array([m for m, _ in active], int)[:, None] + items).ravel()
+        others, scores = self.index.neighbours.of(numbers, np.tile(weights, len(active)))
+        each, position = np.unique(others, return_inverse=True)
+        sums = np.bincount(position, exact(scores), len(each))
+        parts = ((m, name, slice(*np.searchsorted(each, [m * n, (m + 1) * n]))) for m, name in active)
+        return {f"{name}_{context}": (each[part] - m * n, sums[part]) for m, name, part in parts}
 
     def log_odds(self, items: np.ndarray, shopper: Shopper, habits: Columns, day: int) -> np.ndarray:
         """Log-odds of the items without the contributions of generators."""
@@ -391,19 +399,3 @@ def found_in(known: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndar
     is_found = at < len(known)
     is_found[is_found] = known[at[is_found]] == values[is_found]
     return at, is_found
-
-
-def neighbours_of_all(neighbours: Neighbours, items: np.ndarray, weights: np.ndarray) -> Scores:
-    """The neighbours of several items, one after the other, with their weighted scores."""
-    if not len(items):
-        return NO_ITEMS
-    starts, lengths = neighbours.starts[items], neighbours.starts[items + 1] - neighbours.starts[items]
-    rows = np.repeat(starts - np.cumsum(lengths) + lengths, lengths) + np.arange(lengths.sum())
-    return neighbours.others[rows], np.repeat(weights, lengths) * neighbours.scores[rows]
-
-
-def weighted_neighbours(neighbours: Neighbours, items: np.ndarray, weights: np.ndarray) -> Scores:
-    """The neighbours of several items, with the weighted sums of their scores."""
-    others, scores = neighbours_of_all(neighbours, items, weights)
-    found, index = np.unique(others, return_inverse=True)
-    return found, np.bincount(index, exact(scores), len(found))
