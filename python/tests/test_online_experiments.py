@@ -13,7 +13,7 @@ def experiments(n: int, share: float = 0.5) -> list[dict]:
 
 
 def read_out(shop, wanted: list[dict]) -> None:
-    shop.build(only="experiment_arms experiment_readout", evaluated=True, experiments=wanted)
+    shop.build(only="experiments experiment_arms experiment_readout", evaluated=True, experiments=wanted)
 
 
 @pytest.mark.slow
