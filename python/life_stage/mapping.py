@@ -11,6 +11,8 @@ join several. A line `-- columns: a, b` gives names to files without a header ro
 
 import os
 import re
+from collections.abc import Iterable
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +21,36 @@ FOLDER = "mapping"  # the default
 FILES = re.compile(r"\b(from|join)\s+'((?:[^']|'')+)'", re.IGNORECASE)
 COLUMNS = re.compile(r"^-- columns: *(.+)$", re.MULTILINE | re.IGNORECASE)
 COMMENTS = re.compile(r"('(?:[^']|'')*')|--[^\n]*|/\*.*?\*/", re.DOTALL)
+
+# Names of a column in other shops, in lower case without punctuation; the first that is there counts.
+NAMES = {
+    column: names.split()
+    for column, names in {
+        "action_id": "actionid eventid eventuuid insertid messageid",
+        "user_id": "userid user visitorid customerid clientid memberid shopperid buyerid uid userpseudoid anonymousid"
+        " customer email personid householdid",
+        "occurred_at": "occurredat eventtime timestamp eventtimestamp time datetime ts createdat orderdate purchasedate"
+        " invoicedate datecreated date day",
+        "action": "action eventtype eventname event behaviortype behavior behaviour actiontype activity type",
+        "item_id": "itemid productid sku stockcode articleid goodsid auctionid item product productcode asin variantid",
+        "search_term": "searchterm query searchquery keyword keywords searchkeyword q",
+        "quantity": "quantity qty units count buymount",
+        "price": "price unitprice itemprice salesprice",
+        "session_id": "sessionid usersession visitid session orderid invoice invoiceno basketid",
+        "device": "device devicetype devicecategory platform",
+        "dwell_seconds": "dwellseconds dwelltime duration",
+        "title": "title productname itemname name producttitle description productdescription",
+        "category": "category categoryname rootcategory department maincategory producttype",
+        "leaf_category": "leafcategory subcategory categorycode categoryid itemcategory productcategory catid"
+        " subcategoryid category",
+        "brand": "brand brandname manufacturer vendor",
+        "size": "size packsize packagesize",
+        "properties": "properties property attributes",
+        "birth_date": "birthdate birthday dateofbirth dob duedate babybirthday childbirthdate",
+        "registered_at": "registeredat registrationdate registered signupdate",
+        "child_no": "childno childnumber",
+    }.items()
+}
 
 
 class Mapping(NamedTuple):
@@ -74,3 +106,17 @@ def mapping_of(table: str) -> Mapping | None:
     folder = os.environ.get("LIFE_STAGE_MAPPING", FOLDER)
     file = Path(os.path.expanduser(folder)) / f"{table}.sql"
     return Mapping.parsed(file) if folder and file.is_file() else None
+
+
+def by_letters(columns: Iterable[str]) -> dict[str, str]:
+    """The columns by their names in the letters and digits of NAMES; the first of several counts."""
+    return {re.sub(r"[^a-z0-9]", "", name.lower()): name for name in reversed(list(columns))}
+
+
+def likely(column: str, delivered: Iterable[str]) -> str | None:
+    """The delivered column that is probably meant by one of the contract: known by its name, or spelt nearly alike."""
+    there = by_letters(delivered)
+    names = [column.replace("_", ""), *NAMES.get(column, ())]
+    known = [name for name in names if name in there]
+    alike = [found for name in names for found in get_close_matches(name, there, 1, 0.85)]
+    return next((there[name] for name in (*known, *alike)), None)

@@ -13,7 +13,7 @@ from life_stage import paths
 from life_stage.commands.map_source import LAYOUTS, layouts, write_mappings
 from life_stage.commands.preview import preview, table_sql
 from life_stage.engine.project_macros import project_macros
-from life_stage.mapping import Mapping, mapping_of
+from life_stage.mapping import Mapping, likely, mapping_of
 
 REES46 = "event_time,event_type,product_id,category_id,category_code,brand,price,user_id,user_session\n"
 SEEN = "2019-10-01 00:00:05 UTC,view,1005,20,kids.toys,lego,5.5,77,s1\n"
@@ -372,3 +372,16 @@ def test_without_children_a_run_says_so_and_stages_the_rest(base, tmp_path):
     (shop.source / "children.parquet").unlink()
     finished = shop.start(only="+stg_actions +stg_children", rejections_max_lost_share=1)
     assert finished.exit_code == 0 and "LS-SRC-013" in finished.output
+
+
+@pytest.mark.parametrize(
+    ("column", "delivered", "meant"),
+    [
+        ("user_id", ["sku", "Visitor ID"], "Visitor ID"),  # by its name in other shops
+        ("occurred_at", ["event_tme", "item"], "event_tme"),  # misspelt
+        ("leaf_category", ["titel", "price"], None),
+        ("item_id", [], None),
+    ],
+)
+def test_a_missing_column_is_guessed_by_its_other_names_and_its_spelling(column, delivered, meant):
+    assert likely(column, delivered) == meant

@@ -112,7 +112,7 @@ def test_a_missing_column_stops_the_run_naming_file_and_columns(shop):
         shop,
         "LS-SRC-002 actions.user_id",
         file,
-        "its columns are action_id, uid, occurred_at, action, item_id",
+        "its columns are action_id, uid, occurred_at, action, item_id; perhaps uid is meant as user_id:",
         "nothing was changed",
     )
 

@@ -21,41 +21,12 @@ from life_stage import paths
 from life_stage.commands.preview import preview
 from life_stage.engine.contract import TABLES, columns_of, engine, rows_of
 from life_stage.engine.project_macros import SYNONYMS, project_macros
-from life_stage.mapping import COLUMNS, FILES, FOLDER, without_comments
+from life_stage.mapping import COLUMNS, FILES, FOLDER, NAMES, by_letters, without_comments
 from life_stage.paths import sql_literal
 
 LAYOUTS = Path(__file__).parents[1] / "layouts"
 N_SAMPLED = 1000
 N_NAMED = 5  # groups of files in a message
-# Names of a column in other shops, in lower case without punctuation; the first that is there counts.
-NAMES = {
-    column: names.split()
-    for column, names in {
-        "action_id": "actionid eventid eventuuid insertid messageid",
-        "user_id": "userid user visitorid customerid clientid memberid shopperid buyerid uid userpseudoid anonymousid"
-        " customer email personid householdid",
-        "occurred_at": "occurredat eventtime timestamp eventtimestamp time datetime ts createdat orderdate purchasedate"
-        " invoicedate datecreated date day",
-        "action": "action eventtype eventname event behaviortype behavior behaviour actiontype activity type",
-        "item_id": "itemid productid sku stockcode articleid goodsid auctionid item product productcode asin variantid",
-        "search_term": "searchterm query searchquery keyword keywords searchkeyword q",
-        "quantity": "quantity qty units count buymount",
-        "price": "price unitprice itemprice salesprice",
-        "session_id": "sessionid usersession visitid session orderid invoice invoiceno basketid",
-        "device": "device devicetype devicecategory platform",
-        "dwell_seconds": "dwellseconds dwelltime duration",
-        "title": "title productname itemname name producttitle description productdescription",
-        "category": "category categoryname rootcategory department maincategory producttype",
-        "leaf_category": "leafcategory subcategory categorycode categoryid itemcategory productcategory catid"
-        " subcategoryid category",
-        "brand": "brand brandname manufacturer vendor",
-        "size": "size packsize packagesize",
-        "properties": "properties property attributes",
-        "birth_date": "birthdate birthday dateofbirth dob duedate babybirthday childbirthdate",
-        "registered_at": "registeredat registrationdate registered signupdate",
-        "child_no": "childno childnumber",
-    }.items()
-}
 # The columns of a table in the order in which they choose, and those that it needs.
 OF_TABLE = {
     "actions": "user_id occurred_at action item_id action_id search_term quantity price session_id device"
@@ -174,7 +145,7 @@ def proposed(groups: list[Group]) -> dict[str, str]:
 
 def chosen_columns(table: str, group: Group) -> dict[str, str]:
     """{column of the contract: SQL} of a group's columns; empty if a required one is missing."""
-    by_name = {re.sub(r"[^a-z0-9]", "", name): name for name in reversed(group.columns)}
+    by_name = by_letters(group.columns)
     choice: dict[str, str] = {}
     for column in OF_TABLE[table].split():
         for name in (by_name[known] for known in NAMES[column] if known in by_name):

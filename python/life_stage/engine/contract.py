@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 
 from life_stage import paths
-from life_stage.mapping import mapping_of
+from life_stage.mapping import likely, mapping_of
 from life_stage.paths import sql_literal
 
 TABLES = ("actions", "items", "children")
@@ -73,6 +73,9 @@ def wrong_columns(table: str, where: str, types: dict[str, str], contract: list[
         # Without a header row the names are data of a user.
         found = f"its columns are {', '.join(types)}" if known else "none of its column names is known, perhaps it has"
         found += "" if known else " no header row"
+        guesses = {column: likely(column, types.keys() - set(known)) for column in missing}
+        meant = ", ".join(f"{name} is meant as {column}" for column, name in guesses.items() if name)
+        found += f"; perhaps {meant}" if meant else ""
         return [
             f"LS-SRC-002 {table}.{', '.join(missing)} is missing in {where}: {found}: map them by life-stage map, or"
             " rename them"
