@@ -79,11 +79,6 @@
     {% do return(28) %}
 {% endmacro %}
 
-{% macro checkout_queries_of_a_change() %}
-    {# Queries with relevant items below which the champion stays: an interval of fewer is too wide. #}
-    {% do return(200) %}
-{% endmacro %}
-
 {% macro items_of_a_type() %}
     {# Items of a size below which they belong to the type of their leaf category. #}
     {% do return(5) %}

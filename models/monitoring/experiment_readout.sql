@@ -45,8 +45,24 @@ with
             sqrt(
                 treated_conversion * (1 - treated_conversion) / nullif(n_treated, 0)
                 + control_conversion * (1 - control_conversion) / nullif(n_control, 0)
-            ) as difference_error
+            ) as difference_error,
+            {{ sequence_z("(n_treated_buyers + n_control_buyers)", "(n_treated + n_control)") }} as sequence_z
         from conversions
+    ),
+    limits as (
+        select
+            *,
+            {% for side in ["lowest", "highest"] %}
+                {{ newcombe_limit("treated_conversion", "n_treated", "control_conversion", "n_control", side) }}
+                as {{ side }}_difference,
+                {{
+                    newcombe_limit(
+                        "treated_conversion", "n_treated", "control_conversion", "n_control", side, "sequence_z"
+                    )
+                }} as {{ side }}_in_sequence
+                {%- if not loop.last %},{% endif %}
+            {% endfor %}
+        from differences
     )
 select
     experiment,
@@ -56,9 +72,20 @@ select
     control_conversion,
     difference,
     difference_error,
-    difference - 1.96 * difference_error as lowest_difference,
-    difference + 1.96 * difference_error as highest_difference,
+    lowest_difference,
+    highest_difference,
+    lowest_in_sequence,
+    highest_in_sequence,
+    {{
+        verdict(
+            "lowest_in_sequence",
+            "highest_in_sequence",
+            "control_conversion",
+            "n_treated_buyers + n_control_buyers",
+            "least(n_treated, n_control)",
+        )
+    }} as verdict,
     ratio_statistic,
     -- Critical value of p = 0.001 with one degree of freedom.
     ratio_statistic > 10.83 as has_ratio_mismatch
-from differences
+from limits

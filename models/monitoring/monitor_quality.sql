@@ -23,6 +23,7 @@ with
         select
             'life_stage' as subject,
             posteriors.model_version as model,
+            registered.user_id,
             registered.month,
             {{ first_greatest("posteriors.p_", names) }} = registered.stage as is_right,
             greatest(
@@ -49,6 +50,7 @@ with
             select
                 concat('checkout_', scores.kind) as subject,
                 scores.model,
+                scores.user_id,
                 scores.month,
                 rankings.is_relevant as is_right,
                 rankings.probability,
@@ -87,16 +89,34 @@ with
             sum({{ exact("probability") }}) as probability
         from predictions
         group by subject, model, month, {{ probability_bin("probability") }}
+    ),
+    of_users as (
+        select subject, model, month, count(probability) as n_predictions
+        from predictions
+        group by subject, model, month, user_id
+    ),
+    alone as (
+        select subject, model, month, {{ independent_cases("n_predictions") }} as n_alone
+        from of_users
+        group by subject, model, month
+    ),
+    quality as (
+        select
+            subject,
+            model,
+            month,
+            cast(sum(n_cases) as bigint) as n_cases,
+            cast(sum(n_predictions) as bigint) as n_predictions,
+            cast(sum(n_right) as double) / nullif(sum(n_predictions), 0) as accuracy,
+            sum(relevance) / nullif(sum(n_relevant), 0) as relevance,
+            sum(probability) / nullif(sum(n_predictions), 0) as mean_probability,
+            sum(abs(n_right - probability)) / nullif(sum(n_predictions), 0) as calibration_error
+        from bins
+        group by subject, model, month
     )
 select
-    subject,
-    model,
-    month,
-    cast(sum(n_cases) as bigint) as n_cases,
-    cast(sum(n_predictions) as bigint) as n_predictions,
-    cast(sum(n_right) as double) / nullif(sum(n_predictions), 0) as accuracy,
-    sum(relevance) / nullif(sum(n_relevant), 0) as relevance,
-    sum(probability) / nullif(sum(n_predictions), 0) as mean_probability,
-    sum(abs(n_right - probability)) / nullif(sum(n_predictions), 0) as calibration_error
-from bins
-group by subject, model, month
+    quality.*,
+    {{ wilson_limit("quality.accuracy", "alone.n_alone", "lowest") }} as lowest_accuracy,
+    {{ wilson_limit("quality.accuracy", "alone.n_alone", "highest") }} as highest_accuracy
+from quality
+inner join alone on quality.subject = alone.subject and quality.model = alone.model and quality.month = alone.month

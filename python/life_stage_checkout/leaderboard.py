@@ -29,7 +29,7 @@ COMPARED = ("recall_at_10", "type_recall_at_10", "next_need_recall_at_10", "map_
 GROUPS = ["kind", "period", "segment", "metric", "model"]
 KEYS = [(name, pa.string()) for name in GROUPS]
 INTERVAL = [("lowest", pa.float64()), ("highest", pa.float64())]
-LEADERBOARD = pa.schema([*KEYS, ("n_queries", pa.int64()), ("value", pa.float64()), *INTERVAL])
+LEADERBOARD = pa.schema([*KEYS, ("n_queries", pa.int64()), ("n_users", pa.int64()), ("value", pa.float64()), *INTERVAL])
 COMPARISONS = pa.schema(
     [
         *KEYS,
@@ -46,11 +46,13 @@ def leaderboard(*, query_scores: duckdb.DuckDBPyRelation) -> pa.Table:
     rows = []
     for group, queries in groups_of(query_scores.df()):
         for metric, models, value, draws in metrics_of(queries):
-            n_queries = (queries[METRICS[metric][1]] > 0).groupby(queries["model"]).sum()
+            counted = queries[queries[METRICS[metric][1]] > 0].groupby("model")["user_id"].agg(["size", "nunique"])
             for number in np.flatnonzero(~np.isnan(value)):
                 lowest, highest = np.nanquantile(draws[:, number], [0.025, 0.975])
+                n_queries, n_users = counted.loc[models[number]]
                 facts = {
-                    "n_queries": n_queries[models[number]],
+                    "n_queries": n_queries,
+                    "n_users": n_users,
                     "value": value[number],
                     "lowest": lowest,
                     "highest": highest,

@@ -429,19 +429,20 @@ def test_the_champion_stays_until_a_model_is_significantly_better_on_enough_quer
     where = "period = 'all' and segment = 'all' and metric = 'recall_at_10' and kind = 'cart'"
     shop.change(f"update checkout_leaderboard set value = case model when 'habit' then 0.9 else 0.1 end where {where}")
 
-    def chosen(*better: str, than: str, n_queries: int = 200) -> str:
+    def chosen(*better: str, than: str, n_queries: int = 200, n_users: int = 100, gain: float = 0.1) -> str:
         """The champion, if only these models are significantly better than one."""
         is_better = f"model in {(*better, '')} and other_model = '{than}'"
         shop.change(
-            f"update checkout_leaderboard set n_queries = {n_queries} where {where}",
-            f"update checkout_comparisons set lowest = case when {is_better} then 0.1 else -0.01 end where {where}",
+            f"update checkout_leaderboard set n_queries = {n_queries}, n_users = {n_users} where {where}",
+            f"update checkout_comparisons set lowest = case when {is_better} then {gain} else -0.01 end where {where}",
         )
         shop.build(only="checkout_champions", **MONTHS)
         return champions(shop)["cart"]
 
     shop.change("delete from checkout_champions")
     assert chosen(than="hybrid") == ("hybrid", "habit", 0.1, 0.9)
-    assert chosen("habit", than="hybrid", n_queries=199) == ("hybrid", "habit", 0.1, 0.9)
+    for too_little in ({"n_queries": 199}, {"n_users": 99}, {"gain": 0.00099}):
+        assert chosen("habit", than="hybrid", **too_little) == ("hybrid", "habit", 0.1, 0.9), too_little
     assert chosen("habit", "linear", than="hybrid") == ("habit", "habit", 0.9, 0.9)
     for incumbent, stays in (("linear", True), ("popular", False)):
         shop.change(f"update checkout_champions set month = '2017-02-01', model = '{incumbent}'")
@@ -459,9 +460,17 @@ def champions(shop):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("floor", "wanted"), [(0.5, "hybrid"), (0.7, "habit"), (0.9, "popular")])
-def test_a_model_below_the_stage_floor_is_champion_only_if_no_model_is_better(checkout, tmp_path, floor, wanted):
-    """Of 0.9, 0.5 and 0.3 of recall the worst stage gets 0.6, 0.75 and 0.8; no model reaches 0.9."""
+@pytest.mark.parametrize(
+    ("floor", "n_users", "wanted"),
+    [(0.5, 100, "hybrid"), (0.7, 100, "habit"), (0.9, 100, "popular"), (0.9, 99, "hybrid")],
+)
+def test_a_model_below_the_stage_floor_is_champion_only_if_no_model_is_better(
+    checkout, tmp_path, floor, n_users, wanted
+):
+    """Of 0.9, 0.5 and 0.3 of recall the worst stage gets 0.6, 0.75 and 0.8; no model reaches 0.9.
+
+    With too few users the incumbent stays.
+    """
     shop = copy_shop(checkout, tmp_path / "floor")
     ((worst,),) = shop.query("select min(segment) from checkout_leaderboard where segment like 'stage=%'")
     best, lowest = {"hybrid": 0.9, "habit": 0.5, "popular": 0.3}, {"hybrid": 0.6, "habit": 0.75, "popular": 0.8}
@@ -469,8 +478,9 @@ def test_a_model_below_the_stage_floor_is_champion_only_if_no_model_is_better(ch
         value, ratio = best.get(model, 0.0), lowest.get(model, 0.0)
         of_model = f"model = '{model}' and kind = 'cart' and period = 'all' and metric = 'recall_at_10'"
         shop.change(
-            f"update checkout_leaderboard set value = {value} where segment = 'all' and {of_model}",
-            f"update checkout_leaderboard set value = 0.5, n_queries = 100 where segment like 'stage=%' and {of_model}",
+            f"update checkout_leaderboard set value = {value}, n_queries = 200, n_users = {n_users}"
+            f" where segment = 'all' and {of_model}",
+            f"update checkout_leaderboard set value = 0.5, n_users = 100 where segment like 'stage=%' and {of_model}",
             f"update checkout_leaderboard set value = {0.5 * ratio} where segment = '{worst}' and {of_model}",
         )
     shop.change("update checkout_comparisons set lowest = 0.1 where kind = 'cart'")
@@ -726,7 +736,7 @@ def test_drift_is_the_stability_index_with_errors_only_where_users_change(checko
 
 
 def test_the_gap_is_between_the_worst_and_the_best_group(checkout, tables):
-    board = tables["leaderboard"].query("period == 'all' and segment != 'all' and n_queries >= 20")
+    board = tables["leaderboard"].query("period == 'all' and segment != 'all' and n_users >= 20")
     groups = board.assign(grouped_by=board["segment"].str.partition("=")[0])
     by_group = groups.groupby(["kind", "metric", "model", "grouped_by"])["value"]
     found = checkout.frame("checkout_fairness_gaps").set_index(["kind", "metric", "model", "grouped_by"])
@@ -819,17 +829,18 @@ def test_a_load_test_sends_the_evaluation_carts_in_turn_and_logs_every_request(c
 def predictions_by_method(tables):
     """Metrics of every model and evaluation query, one row each."""
     facts = ["n_shown", "excess_probability", "has_relevant_items", "recall_at_10", "stage", "activity", "tenure"]
-    return tables["query_scores"][["kind", "model", "query_id", *facts]]
+    return tables["query_scores"][["kind", "model", "query_id", "user_id", *facts]]
 
 
 def test_a_group_counts_queries_with_relevant_items_or_impressions(tables, predictions_by_method):
     board = tables["leaderboard"].query("period == 'all'")
-    found = board.set_index(["kind", "model", "metric", "segment"])["n_queries"].sort_index()
+    found = board.set_index(["kind", "model", "metric", "segment"])[["n_queries", "n_users"]].sort_index()
     for metric, of in (("recall_at_10", "has_relevant_items"), ("calibration_gap", "n_shown")):
         counted = predictions_by_method[predictions_by_method[of] > 0]
         for grouped_by in ("stage", "activity", "tenure"):
-            for (kind, model, group), n_queries in counted.groupby(["kind", "model", grouped_by]).size().items():
-                assert found[kind, model, metric, f"{grouped_by}={group}"] == n_queries
+            for (kind, model, group), rows in counted.groupby(["kind", "model", grouped_by]):
+                row = found.loc[kind, model, metric, f"{grouped_by}={group}"]
+                assert tuple(row) == (len(rows), rows["user_id"].nunique())
         assert len(counted) < len(predictions_by_method)
 
 

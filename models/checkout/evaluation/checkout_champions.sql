@@ -1,7 +1,8 @@
 -- Champion, one row per month and kind, of the models trained for the target month. The incumbent stays unless another
--- model is significantly better on enough queries; then the best one wins. The first incumbent is the hybrid, also in
--- place of a model with the same list for everybody. The neural network is evaluated but excluded, because recommend()
--- does not support it.
+-- model is significantly better, by more than the margin, on enough queries of enough users; then the best one wins.
+-- With fewer the incumbent serves whatever its figures, else the hybrid. The hybrid is also the first incumbent, and
+-- takes the place of a model with the same list for everybody. The neural network is evaluated but excluded, because
+-- recommend() does not support it.
 {{
     config(
         materialized="incremental",
@@ -25,27 +26,33 @@ with
     ),
     candidates as (
         select
-            leaderboard.kind,
-            leaderboard.model,
-            leaderboard.value,
-            leaderboard.n_queries,
+            costs.kind,
+            costs.model,
             costs.cost_no,
+            leaderboard.value,
+            {{ are_enough("leaderboard.n_queries", "leaderboard.n_users") }} as are_enough,
             case when gaps.model is null then 1 else coalesce(gaps.ratio, 0) end as worst_to_best_ratio
-        from {{ ref("checkout_leaderboard") }} as leaderboard
-        inner join costs on leaderboard.kind = costs.kind and leaderboard.model = costs.model
+        from costs
+        left join
+            {{ ref("checkout_leaderboard") }} as leaderboard
+            on costs.kind = leaderboard.kind
+            and costs.model = leaderboard.model
+            and leaderboard.metric = 'recall_at_10'
+            and leaderboard.period = 'all'
+            and leaderboard.segment = 'all'
         left join
             {{ ref("checkout_fairness_gaps") }} as gaps
-            on leaderboard.kind = gaps.kind
-            and leaderboard.model = gaps.model
+            on costs.kind = gaps.kind
+            and costs.model = gaps.model
             and gaps.metric = 'recall_at_10'
             and gaps.grouped_by = 'stage'
-        where leaderboard.metric = 'recall_at_10' and leaderboard.period = 'all' and leaderboard.segment = 'all'
     ),
     -- If no model reaches the floor, the one with the highest worst-to-best ratio is allowed.
     allowed as (
         select
             *,
-            worst_to_best_ratio >= least(
+            not are_enough
+            or worst_to_best_ratio >= least(
                 {{ setting("checkout_stage_floor") }}, max(worst_to_best_ratio) over (partition by kind)
             ) as is_allowed
         from candidates
@@ -53,13 +60,13 @@ with
     ranked_models as (
         select
             *,
-            row_number() over (partition by kind, is_allowed order by value desc, cost_no) as rank,
-            first_value(model) over (partition by kind order by value desc, cost_no) as best_model,
+            row_number() over (partition by kind, is_allowed order by value desc nulls last, cost_no) as rank,
+            first_value(model) over (partition by kind order by value desc nulls last, cost_no) as best_model,
             max(value) over (partition by kind) as best_recall_at_10
         from allowed
     ),
     incumbents as (
-        select ranked_models.kind, ranked_models.model, ranked_models.n_queries
+        select ranked_models.kind, ranked_models.model, ranked_models.value
         from ranked_models
         left join previous_champions on ranked_models.kind = previous_champions.kind and previous_champions.rank = 1
         where
@@ -80,9 +87,13 @@ with
                     case
                         when ranked_models.model = incumbents.model
                         then 1
-                        when incumbents.n_queries >= {{ checkout_queries_of_a_change() }} and comparisons.lowest > 0
+                        when
+                            ranked_models.are_enough
+                            and comparisons.lowest > {{ setting("verdicts_margin") }} * incumbents.value
                         then 0
-                        else 2
+                        when not ranked_models.are_enough and ranked_models.model = 'hybrid'
+                        then 2
+                        else 3
                     end,
                     ranked_models.rank
             ) as champion_rank

@@ -11,7 +11,7 @@ with
             substr(segment, instr(segment, '=') + 1) as shoppers,
             value
         from {{ ref("checkout_leaderboard") }}
-        where period = 'all' and segment <> 'all' and n_queries >= {{ setting("marts_min_cell_users") }}
+        where period = 'all' and segment <> 'all' and n_users >= {{ setting("marts_min_cell_users") }}
     ),
     ranked_groups as (
         select

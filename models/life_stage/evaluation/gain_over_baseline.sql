@@ -29,6 +29,7 @@ with
             cohort,
             count(*) as n_users,
             cast(sum(n_months) as bigint) as n_user_months,
+            cast(sum(base_right) as double) / sum(n_months) as base_accuracy,
             cast(sum(more_right) as double) / sum(n_months) as accuracy_gain,
             cast(sum(more_right) as double) / nullif(sum(base_right), 0) as relative_accuracy_gain,
             sum(more_recall) as recall_gain,
@@ -52,10 +53,28 @@ with
         group by gains.method, gains.period, gains.cohort
     )
 select
-    gains.*,
+    gains.method,
+    gains.period,
+    gains.cohort,
+    gains.n_users,
+    gains.n_user_months,
+    gains.accuracy_gain,
+    gains.relative_accuracy_gain,
+    gains.recall_gain,
+    gains.relative_recall_gain,
+    gains.log_loss_gain,
     errors.accuracy_gain_error,
     errors.recall_gain_error,
     errors.log_loss_gain_error,
+    {{
+        verdict(
+            "gains.accuracy_gain - 1.96 * errors.accuracy_gain_error",
+            "gains.accuracy_gain + 1.96 * errors.accuracy_gain_error",
+            "gains.base_accuracy",
+            "gains.n_user_months",
+            "gains.n_users",
+        )
+    }} as verdict,
     {{
         is_suppressed_count(
             "gains.n_users", "gains.method, gains.period, " ~ cohort_dimension("gains.cohort"), "gains.cohort"

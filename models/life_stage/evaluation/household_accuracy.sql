@@ -39,6 +39,10 @@ with
             cast(sum(n_right) as bigint) as n_right,
             cast(sum(n_children) as bigint) as n_children,
             cast(sum(n_months) as bigint) as n_months,
+            cast(sum(n_right) as double) / nullif(sum(n_rows), 0) as right_share,
+            cast(sum(n_right) as double) / nullif(sum(n_children), 0) as recall,
+            {{ independent_cases("n_rows") }} as n_rows_alone,
+            {{ independent_cases("n_children") }} as n_children_alone,
             sum(log_loss) as log_loss
         from users
         group by group_name, group_value
@@ -88,14 +92,21 @@ select
     sums.group_value,
     sums.n_users,
     sums.n_rows,
-    cast(sums.n_right as double) / nullif(sums.n_rows, 0) as right_share,
+    sums.right_share,
     errors.right_share_error,
+    {{ wilson_limit("sums.right_share", "sums.n_rows_alone", "lowest") }} as lowest_right_share,
+    {{ wilson_limit("sums.right_share", "sums.n_rows_alone", "highest") }} as highest_right_share,
     calibration.mean_probability,
     calibration.calibration_error,
     {% set has_recall = "sums.group_name in ('all', 'stage')" %}
     case when {{ has_recall }} then sums.n_children end as n_children,
-    case when {{ has_recall }} then cast(sums.n_right as double) / nullif(sums.n_children, 0) end as recall,
+    case when {{ has_recall }} then sums.recall end as recall,
     case when {{ has_recall }} then errors.recall_error end as recall_error,
+    {% for side in ["lowest", "highest"] %}
+        case
+            when {{ has_recall }} then {{ wilson_limit("sums.recall", "sums.n_children_alone", side) }}
+        end as {{ side }}_recall,
+    {% endfor %}
     case when {{ has_recall }} then sums.log_loss / sums.n_months end as log_loss,
     {{ is_suppressed_count("sums.n_users", "sums.group_name", "sums.group_value") }} as is_suppressed
 from sums

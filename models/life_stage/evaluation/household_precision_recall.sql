@@ -2,22 +2,38 @@
 -- another var marts_min_probability would give.
 with
     thresholds as (select cast(n as double) / 20 as threshold from ({{ every_integer(2, 19) }}) as steps),
-    counted as (
+    of_users as (
         select
             thresholds.threshold,
-            count(distinct scores.user_id) as n_users,
+            scores.user_id,
             count(case when scores.probability >= thresholds.threshold then 1 end) as n_predicted,
             count(case when scores.probability >= thresholds.threshold and scores.has_child then 1 end) as n_right,
             count(case when scores.has_child then 1 end) as n_children
         from {{ ref("household_scores") }} as scores
         cross join thresholds
-        group by thresholds.threshold
+        group by thresholds.threshold, scores.user_id
+    ),
+    counted as (
+        select
+            threshold,
+            count(*) as n_users,
+            cast(sum(n_predicted) as bigint) as n_predicted,
+            cast(sum(n_right) as double) / nullif(sum(n_predicted), 0) as precision_share,
+            cast(sum(n_right) as double) / nullif(sum(n_children), 0) as recall,
+            {{ independent_cases("n_predicted") }} as n_predicted_alone,
+            {{ independent_cases("n_children") }} as n_children_alone
+        from of_users
+        group by threshold
     )
 select
     threshold,
     n_users,
     n_predicted,
-    cast(n_right as double) / nullif(n_predicted, 0) as precision_share,
-    cast(n_right as double) / nullif(n_children, 0) as recall
+    precision_share,
+    {{ wilson_limit("precision_share", "n_predicted_alone", "lowest") }} as lowest_precision,
+    {{ wilson_limit("precision_share", "n_predicted_alone", "highest") }} as highest_precision,
+    recall,
+    {{ wilson_limit("recall", "n_children_alone", "lowest") }} as lowest_recall,
+    {{ wilson_limit("recall", "n_children_alone", "highest") }} as highest_recall
 from counted
 where n_users >= {{ setting("marts_min_cell_users") }}

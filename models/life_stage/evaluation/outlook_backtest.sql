@@ -57,26 +57,34 @@ with
         select user_id, horizon, 'all' as stage, probability, has_entered
         from compared
     ),
-    counts as (
+    of_users as (
         select
             of_stages.horizon,
             of_stages.stage,
             thresholds.threshold,
+            of_stages.user_id,
             sum(case when probability > threshold then 1 else 0 end) as n_listed,
             sum(case when has_entered then 1 else 0 end) as n_movers,
-            sum(case when probability > threshold and has_entered then 1 else 0 end) as n_found,
-            count(distinct case when probability > threshold then user_id end) as n_listed_users,
-            count(distinct case when has_entered then user_id end) as n_moved_users
+            sum(case when probability > threshold and has_entered then 1 else 0 end) as n_found
         from of_stages
         cross join thresholds
-        group by of_stages.horizon, of_stages.stage, thresholds.threshold
+        group by of_stages.horizon, of_stages.stage, thresholds.threshold, of_stages.user_id
     ),
-    large as (
+    counts as (
         select
-            *,
-            n_listed_users >= {{ setting("marts_min_cell_users") }} as is_listed_large,
-            n_moved_users >= {{ setting("marts_min_cell_users") }} as is_moved_large
-        from counts
+            horizon,
+            stage,
+            threshold,
+            sum(n_listed) as n_listed,
+            sum(n_movers) as n_movers,
+            cast(sum(n_found) as double) / nullif(sum(n_listed), 0) as precision_share,
+            cast(sum(n_found) as double) / nullif(sum(n_movers), 0) as recall,
+            {{ independent_cases("n_listed") }} as n_listed_alone,
+            {{ independent_cases("n_movers") }} as n_moved_alone,
+            count(case when n_listed > 0 then 1 end) >= {{ setting("marts_min_cell_users") }} as is_listed_large,
+            count(case when n_movers > 0 then 1 end) >= {{ setting("marts_min_cell_users") }} as is_moved_large
+        from of_users
+        group by horizon, stage, threshold
     )
 select
     horizon,
@@ -84,6 +92,17 @@ select
     cast(threshold as double) as threshold,
     cast(case when is_listed_large then n_listed end as bigint) as n_listed,
     cast(case when is_moved_large then n_movers end as bigint) as n_movers,
-    case when is_listed_large then cast(n_found as double) / n_listed end as precision_share,
-    case when is_listed_large and is_moved_large then cast(n_found as double) / n_movers end as recall
-from large
+    case when is_listed_large then precision_share end as precision_share,
+    {% for side in ["lowest", "highest"] %}
+        case
+            when is_listed_large then {{ wilson_limit("precision_share", "n_listed_alone", side) }}
+        end as {{ side }}_precision,
+    {% endfor %}
+    case when is_listed_large and is_moved_large then recall end as recall,
+    {% for side in ["lowest", "highest"] %}
+        case
+            when is_listed_large and is_moved_large then {{ wilson_limit("recall", "n_moved_alone", side) }}
+        end as {{ side }}_recall
+        {%- if not loop.last %},{% endif %}
+    {% endfor %}
+from counts

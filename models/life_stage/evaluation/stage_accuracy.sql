@@ -11,7 +11,8 @@ with
             sum(recall_share) as macro_recall,
             sum(log_loss) / sum(n_months) as log_loss,
             sum(age_error_months) / sum(n_predicted) as age_error_months,
-            cast(sum(n_predicted) as double) / sum(n_months) as coverage
+            cast(sum(n_predicted) as double) / sum(n_months) as coverage,
+            {{ independent_cases("n_months") }} as n_months_alone
         from {{ ref("evaluation_user_scores") }}
         group by method, period, cohort
     ),
@@ -56,8 +57,19 @@ with
         group by method, period, cohort
     )
 select
-    means.*,
+    means.method,
+    means.period,
+    means.cohort,
+    means.n_users,
+    means.n_user_months,
+    means.accuracy,
+    means.macro_recall,
+    means.log_loss,
+    means.age_error_months,
+    means.coverage,
     errors.accuracy_error,
+    {{ wilson_limit("means.accuracy", "means.n_months_alone", "lowest") }} as lowest_accuracy,
+    {{ wilson_limit("means.accuracy", "means.n_months_alone", "highest") }} as highest_accuracy,
     errors.macro_recall_error,
     errors.log_loss_error,
     calibration.calibration_error,

@@ -25,7 +25,7 @@ def model(dbt, session):
     shown, options = "not is_suppressed", dbt.config.meta_get("options")
     of_enough_users = f"n_users >= {options['min_cell_users']}"
     of_stages = f"subject = 'life_stage' and n_cases >= {options['min_cell_users']}"
-    of_all = f"period = 'all' and segment = 'all' and n_queries >= {options['min_cell_users']}"
+    of_all = f"period = 'all' and segment = 'all' and n_users >= {options['min_cell_users']}"
     quality = {
         "household_accuracy": lambda: dbt.ref("household_accuracy").filter(shown),
         "stage_accuracy": lambda: dbt.ref("stage_accuracy").filter(shown),

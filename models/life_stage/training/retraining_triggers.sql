@@ -10,7 +10,7 @@ from {{ ref("model_drift") }}
 where level = 'error'
 {% if models and quality %}
     union all
-    -- Two standard errors below the floor exclude chance. Counts all registrations since the training.
+    -- An interval below the floor excludes chance. Counts all registrations since the training, one per user.
     select
         'quality' as reason,
         month,
@@ -25,5 +25,5 @@ where level = 'error'
         ) as since
     where
         n_cases >= {{ setting("marts_min_cell_users") }}
-        and accuracy + 2 * sqrt(accuracy * (1 - accuracy) / n_cases) < {{ setting("training_quality_floor") }}
+        and {{ wilson_limit("accuracy", "n_cases", "highest") }} < {{ setting("training_quality_floor") }}
 {% endif %}

@@ -14,11 +14,15 @@ from life_stage.paths import mart_paths, read_manifest, shown, sql_literal
 RUN = "from model_runs where status = 'succeeded' order by started_at desc, run_id limit 1"
 ACCURACY = """
     with newest as (from stage_accuracy where cohort = 'all' and period <> 'all' qualify period = max(period) over ())
-    select method, newest.accuracy, months.accuracy, newest.accuracy_error, months.accuracy_error, newest.n_users
+    select
+        method, newest.accuracy, months.accuracy, newest.lowest_accuracy, newest.highest_accuracy,
+        months.lowest_accuracy, months.highest_accuracy, newest.n_users
     from newest join stage_accuracy as months using (method) where months.cohort = 'all' and months.period = 'all'
 """
 HOUSEHOLDS = """
-    select right_share, recall, right_share_error, recall_error, n_users from household_accuracy
+    select
+        right_share, lowest_right_share, highest_right_share, recall, lowest_recall, highest_recall, n_users
+    from household_accuracy
     where group_name = 'all' and not is_suppressed and n_rows > 0
 """
 CHILDLESS = """
@@ -95,12 +99,12 @@ def summary(warehouse: Path, published: Path, source: Path) -> str:
             f"            {100 * told:.1f} % of the shoppers without a child have a row",
         ]
     if households:
-        right, recall, right_error, recall_error, n_users = households[0]
+        right, *right_limits, recall, lowest_recall, highest_recall, n_users = households[0]
         lines += [
             f"Households  {percent(right)} of the rows right, {percent(recall)} of the children found: by behaviour"
             " alone,",
-            f"            of {n_users:,} held-out {simulated}households in all evaluated months; standard errors"
-            f" {100 * right_error:.0f} and {100 * recall_error:.0f} points",
+            f"            of {n_users:,} held-out {simulated}households in all evaluated months; 95 % intervals"
+            f" {between(*right_limits)} and {between(lowest_recall, highest_recall)}",
         ]
     if childless:
         lines.append(
@@ -111,12 +115,13 @@ def summary(warehouse: Path, published: Path, source: Path) -> str:
             method: f"{100 * newest:.0f} % ({100 * all_months:.0f} %)"
             for method, (newest, all_months, *_) in accuracy.items()
         }
-        *_, error, error_all_months, n_users = accuracy["birth_month_filter"]
+        *_, low, high, low_all_months, high_all_months, n_users = accuracy["birth_month_filter"]
         lines += [
             f"One child   accuracy: birth-month filter {percents['birth_month_filter']},"
             f" stateless baseline {percents['memory_less']}, majority class {percents['prior']}",
             f"            of {n_users:,} held-out {simulated}users in {month}"
-            f" (in all evaluated months); standard error {100 * error:.0f} ({100 * error_all_months:.0f}) points",
+            f" (in all evaluated months); 95 % interval of the filter {between(low, high)}"
+            f" ({between(low_all_months, high_all_months)})",
         ]
     return "\n".join([*lines, *published_lines(published)])
 
@@ -156,6 +161,11 @@ def checks_line(
 def percent(share: float) -> str:
     """A share as text."""
     return f"{100 * share:.0f} %"
+
+
+def between(low: float, high: float) -> str:
+    """An interval of shares as text."""
+    return f"{100 * low:.0f} to {percent(high)}"
 
 
 def user_count(n_users: float) -> str:

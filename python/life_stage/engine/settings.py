@@ -47,6 +47,9 @@ RANGES = {
     "marts_stale_after_months": (1, 1200),
     "marts_min_cell_users": (1, 1_000_000),
     "training_quality_floor": (0, 1),
+    "verdicts_min_cases": (1, 10_000_000),
+    "verdicts_min_users": (1, 10_000_000),
+    "verdicts_margin": (0, 1),
     "checkout_stage_floor": (0, 1),
     "checkout_months": (0, 120),
     "checkout_queries": (1, 10_000_000),
@@ -66,7 +69,7 @@ SWITCHES = (
 )
 LISTS = ("stages", "age_bin_edges", "features", "experiments", "source_placeholder_ids")
 NAMES = (*PATTERNS, *RANGES, *SWITCHES, *LISTS)
-GROUPS = ("source", "consents", "rejections", "retention", "training", "fusion", "marts", "checkout")
+GROUPS = ("source", "consents", "rejections", "retention", "training", "verdicts", "fusion", "marts", "checkout")
 RENAMED = {  # version 0.1: 0.2
     "checkout_cases": "checkout_queries",
     "consent_purpose": "consents_purpose",

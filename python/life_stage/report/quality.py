@@ -11,10 +11,14 @@ from life_stage.report.panels import ENOUGH, Panel, percent
 N_CONFUSIONS = 5  # shown in words
 
 
-def with_interval(label: str, value: float, error: float) -> Bar:
+def with_interval(label: str, value: float, low: float, high: float) -> Bar:
     """A share with its 95 % interval."""
-    low, high = value - 1.96 * error, value + 1.96 * error
     return Bar(label, value, percent(value), (low, high))
+
+
+def between(low: float, high: float) -> str:
+    """An interval in words."""
+    return f"({100 * low:.0f} to {percent(high)})"
 
 
 def right_rows(rows: pd.DataFrame) -> str:
@@ -22,19 +26,20 @@ def right_rows(rows: pd.DataFrame) -> str:
     overall = rows[rows["rows"] == "all rows"]
     if overall.empty:
         return ""
-    share, error = overall.iloc[0][["right_share", "error"]]
-    title = f"{percent(share)} (± {196 * error:.0f}) of the rows are right by behaviour alone"
+    share, low, high = overall.iloc[0][["right_share", "low", "high"]]
+    title = f"{percent(share)} {between(low, high)} of the rows are right by behaviour alone"
     stages = rows[rows["rows"].str.startswith("stage: ")]
     if len(stages) < 2:
         return title
     weakest = stages.loc[stages["right_share"].idxmin()]
-    name, share, error = weakest["rows"].removeprefix("stage: "), weakest["right_share"], weakest["error"]
-    return f"{title}; the weakest stage is {name} with {percent(share)} (± {196 * error:.0f})"
+    name, share = weakest["rows"].removeprefix("stage: "), weakest["right_share"]
+    return f"{title}; the weakest stage is {name} with {percent(share)} {between(weakest['low'], weakest['high'])}"
 
 
 def right_bars(rows: pd.DataFrame, stages: list[str]) -> str:
     """Share of right rows with 95 % intervals, by group."""
-    return bars((with_interval(*row) for row in rows[["rows", "right_share", "error"]].itertuples(index=False)), 1)
+    shown = rows[["rows", "right_share", "low", "high"]]
+    return bars((with_interval(*row) for row in shown.itertuples(index=False)), 1)
 
 
 def confusions(rows: pd.DataFrame) -> pd.DataFrame:
@@ -90,15 +95,14 @@ def accuracy_lines(rows: pd.DataFrame, stages: list[str]) -> str:
 
 
 def gains(rows: pd.DataFrame) -> str:
-    """In how many groups the filter is better beyond chance, and by how much."""
-    groups = rows[rows["cohort"] != "all"]
+    """In how many groups of enough users the filter is better beyond chance, and by how much."""
+    groups = rows[(rows["cohort"] != "all") & (rows["verdict"] != "too few")]
     if len(groups) < 2:
         return ""
-    n_better = int((groups["gain"] - 1.96 * groups["error"] > 0).sum())
-    n_worse = int((groups["gain"] + 1.96 * groups["error"] < 0).sum())
-    between = f"by {100 * groups['gain'].min():+.0f} to {100 * groups['gain'].max():+.0f} points"
+    n_better, n_worse = ((groups["verdict"] == verdict).sum() for verdict in ("better", "worse"))
+    by = f"by {100 * groups['gain'].min():+.0f} to {100 * groups['gain'].max():+.0f} points"
     if n_better == len(groups):
-        return f"Better than the baseline in all {n_better} groups, {between}"
+        return f"Better than the baseline in all {n_better} groups of enough users, {by}"
     return f"Better than the baseline in {n_better} of {len(groups)} groups beyond chance, worse in {n_worse}"
 
 
@@ -162,11 +166,14 @@ def forecast_bars(rows: pd.DataFrame, stages: list[str]) -> str:
     """Precision and recall of the listed moves, by horizon and threshold."""
     of_all = rows[rows["stage"] == "all"]
     labels = [f"{row.horizon} months ahead, above {row.threshold:.2g}" for row in of_all.itertuples()]
-    captions = {"listed children that moved": "right_share", "children that moved and were listed": "found_share"}
+    captions = {
+        "listed children that moved": ("right_share", "right_low", "right_high"),
+        "children that moved and were listed": ("found_share", "found_low", "found_high"),
+    }
     return multiples(
         {
-            caption: bars((Bar(of, share, percent(share)) for of, share in zip(labels, of_all[name], strict=True)), 1)
-            for caption, name in captions.items()
+            caption: bars(map(with_interval, labels, *(of_all[name] for name in names)), 1)
+            for caption, names in captions.items()
         }
     )
 
@@ -176,7 +183,7 @@ PANELS = [
         "Right rows",
         """
         select if(group_name = 'all', 'all rows', group_name || ': ' || group_value) as rows, right_share,
-            right_share_error as error, mean_probability, n_rows, recall
+            lowest_right_share as low, highest_right_share as high, mean_probability, n_rows, recall
         from household_accuracy left join stages on group_value = stage
         where not is_suppressed and n_rows > 0
         order by list_position(['all', 'stage', 'child', 'confidence'], group_name), stage_no,
@@ -184,7 +191,7 @@ PANELS = [
         """,
         right_rows,
         "Rows of user_stages from behaviour alone whose household has a registered child in the stage, on held-out "
-        "households with any number of children. Lines: 95 % intervals over users.",
+        "households with any number of children. Lines: 95 % intervals (Wilson), as if a user's rows were all alike.",
         right_bars,
     ),
     Panel(
@@ -240,13 +247,13 @@ PANELS = [
     Panel(
         "Gain over the stateless baseline",
         """
-        select cohort, accuracy_gain as gain, accuracy_gain_error as error, n_user_months as user_months
+        select cohort, accuracy_gain as gain, accuracy_gain_error as error, verdict, n_user_months as user_months
         from gain_over_baseline where method = 'birth_month_filter' and period = 'all' and not is_suppressed
         order by gain desc
         """,
         gains,
         "Accuracy of the birth-month filter minus that of the stateless baseline, in points, by cohort. Lines: 95 % "
-        "intervals.",
+        "intervals. Groups below vars verdicts_min_cases and verdicts_min_users have no verdict.",
         gain_bars,
     ),
     Panel(
@@ -263,12 +270,13 @@ PANELS = [
         "Forecasts of moves",
         """
         select horizon, stage, threshold, n_listed as listed, n_movers as moved, precision_share as right_share,
-            recall as found_share
+            lowest_precision as right_low, highest_precision as right_high, recall as found_share,
+            lowest_recall as found_low, highest_recall as found_high
         from outlook_backtest where n_listed is not null order by stage, horizon, threshold
         """,
         forecast,
         "Children of held-out users whose stage was expected to change, by behaviour alone, against their "
-        "registrations (outlook_backtest).",
+        "registrations (outlook_backtest). Lines: 95 % intervals.",
         forecast_bars,
     ),
 ]

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from life_stage.engine.project_macros import project_settings
 from life_stage.filtering.birth_months import Ages, BirthMonths, Months, last_months
 from life_stage.readout import calibration
 from life_stage.readout.readout import Readouts
@@ -56,12 +57,18 @@ class Trial:
 
     @property
     def verdict(self) -> str:
-        """What the interval of the log-loss says."""
-        if self.log_loss.high < 0:
-            return "helps: the log-loss falls by more than chance"
-        if self.log_loss.low > 0:
-            return "harms: the log-loss rises by more than chance"
-        return f"no difference beyond chance; a gain above {max(-self.log_loss.low, 0):.4f} of log-loss is ruled out"
+        """What the interval of the log-loss says, with enough months and users (vars of group verdicts)."""
+        settings = project_settings()
+        min_cases, min_users = settings["verdicts_min_cases"], settings["verdicts_min_users"]
+        if len(self.months) < min_cases or len(self.months.counts) < min_users:
+            return f"too few: {min_cases} months of {min_users} users are needed; leave the group out"
+        margin = settings["verdicts_margin"] * self.log_losses[0]
+        if self.log_loss.high < -margin:
+            return f"helps: the log-loss falls by more than chance and {margin:.4f}"
+        if self.log_loss.low > margin:
+            return f"harms: the log-loss rises by more than chance and {margin:.4f}"
+        ruled_out = f"a gain above {max(-self.log_loss.low, 0):.4f} of log-loss is ruled out"
+        return f"no difference beyond chance and {margin:.4f}; {ruled_out}"
 
 
 def compare(

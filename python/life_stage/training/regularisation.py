@@ -19,6 +19,7 @@ ANCHOR_INVERSE_PENALTIES = (1 / 300, 1 / 100, 1 / 30, 1 / 10)
 N_FOLDS = 3
 MAX_ROWS = 20_000
 DEFAULT_INVERSE_PENALTY = 0.1  # with too few users for cross-validation
+MIN_HELD_OUT_USERS = 20  # below: no fine-tuning, for a standard error of few users is unreliable
 
 
 def folds_of(user: np.ndarray) -> np.ndarray:
@@ -78,7 +79,7 @@ def choose_anchor_inverse_penalty(active: Examples, births: BirthMonths, inverse
         plain = regression.fit(in_bins.matrix, age_bin, len(births.ages.bins), inverse_penalty)
     except NotTrainedError:
         return 0.0
-    if not (births.ages.stage_of(readouts.age) >= 0).any():
+    if test.n_users < MIN_HELD_OUT_USERS or not (births.ages.stage_of(readouts.age) >= 0).any():
         return 0.0
 
     def losses(log_likelihood: regression.LogLikelihood) -> np.ndarray:
