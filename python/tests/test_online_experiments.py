@@ -1,11 +1,31 @@
 """Online experiments: nominal rate of false alarms in A/A runs, and correct counts of the readout."""
 
 import numpy as np
+import pandas as pd
 import pytest
+from test_intervals import limits_of
 
 from life_stage_checkout.answers import PublishedSet
 
 N_EXPERIMENTS = 400
+# Users and buyers of both arms through each month of the shop, one row per experiment and month.
+BY_MONTH = """
+    with
+        months as (select distinct month from user_months where month >= date '2016-09-01'),
+        users as (
+            select user_id, min(month) as arrived, min(month) filter (user_id || month in (
+                select user_id || month from stg_actions where action = 'purchase'
+            )) as bought
+            from user_months where month >= date '2016-09-01' group by user_id
+        )
+    select experiment, months.month,
+        count(*) filter (arm = 'treatment') as n_treated,
+        count(*) filter (arm = 'control') as n_control,
+        count(*) filter (arm = 'treatment' and bought <= months.month) as treated_buyers,
+        count(*) filter (arm = 'control' and bought <= months.month) as control_buyers
+    from months join users on arrived <= months.month join experiment_arms using (user_id)
+    group by all order by experiment, months.month
+"""
 
 
 def experiments(n: int, share: float = 0.5) -> list[dict]:
@@ -25,6 +45,27 @@ def test_an_experiment_without_effect_has_the_nominal_false_alarm_rate(shop):
     assert len(rows) == N_EXPERIMENTS and 8 <= alarms <= 36, "within three and a half standard deviations of 20"
     assert rows["has_ratio_mismatch"].sum() <= 3
     assert np.corrcoef(rows["treated_conversion"], rows["control_conversion"])[0, 1] < 0, "one splits the same users"
+    assert set(rows["verdict"]) <= {"too few", "undecided", "not worse"}
+
+
+@pytest.mark.slow
+def test_an_experiment_without_effect_that_is_read_every_month_keeps_the_nominal_rate_by_its_sequence(shop):
+    """The same users in 400 splits: at most 36 of 400 sequences, and more intervals, exclude 0 in one of six months."""
+    read_out(shop, experiments(N_EXPERIMENTS))
+    columns = ["experiment", "month", "n_treated", "n_control", "treated_buyers", "control_buyers"]
+    found = limits_of(pd.DataFrame(shop.query(BY_MONTH), columns=columns))
+    is_ever = {}
+    for name in ("interval", "sequence"):
+        is_alarm = (found[f"{name}_lowest"] > 0) | (found[f"{name}_highest"] < 0)
+        is_ever[name] = is_alarm.groupby(found["experiment"]).any().sum()
+    print(f"splits of {N_EXPERIMENTS} with a false alarm in one of {found['month'].nunique()} months: {is_ever}")
+    assert found["month"].nunique() == 6
+    assert is_ever["sequence"] <= 36 < is_ever["interval"]
+    last = found.groupby("experiment").last().sort_index()
+    rows = shop.frame("experiment_readout").set_index("experiment").sort_index()
+    for name, wanted in (("difference", "interval"), ("in_sequence", "sequence")):
+        for side in ("lowest", "highest"):
+            np.testing.assert_allclose(rows[f"{side}_{name}"], last[f"{wanted}_{side}"])
 
 
 def test_the_readout_counts_those_who_came_and_those_who_bought_and_answers_tell_the_same_arms(shop):
