@@ -177,3 +177,47 @@ def test_cases_of_one_user_count_as_alike(n_of_users):
     sql = f"select {MACROS.independent_cases('n')} from (select unnest({n_of_users}) as n)"
     ((found,),) = duckdb.sql(sql).fetchall()
     assert found == pytest.approx(3 if len(set(n_of_users)) == 1 else 144 / 102)
+
+
+def limits_of_users(rows: pd.DataFrame) -> tuple[float, float]:
+    """Wilson's limits of the share of right rows, by user_id and is_right, as if those of a user were alike."""
+    n_of_users = rows.groupby("user_id").size()
+    n = n_of_users.sum() ** 2 / (n_of_users**2).sum()
+    assert n <= len(n_of_users)
+    return wilson(rows["is_right"].mean() * n, n, 1.959964)
+
+
+def test_published_shares_have_intervals_that_count_users(evaluated):
+    scores = evaluated.frame("household_scores")
+    rows = scores[scores["is_published"]].assign(is_right=scores["has_child"])
+    children = scores[scores["has_child"]].assign(is_right=scores["is_published"])
+    found = evaluated.frame("household_accuracy").set_index(["group_name", "group_value"])
+    groups = {("all", "all"): (rows, children)}
+    groups |= {("stage", name): (of, children[children["stage"] == name]) for name, of in rows.groupby("stage")}
+    groups |= {("confidence", name): (of, None) for name, of in rows.groupby("confidence")}
+    assert len(groups) > 8
+    for key, (of_rows, of_children) in groups.items():
+        row = found.loc[key]
+        np.testing.assert_allclose([row["lowest_right_share"], row["highest_right_share"]], limits_of_users(of_rows))
+        if of_children is None:
+            assert np.isnan([row["lowest_recall"], row["highest_recall"]]).all()
+        else:
+            np.testing.assert_allclose([row["lowest_recall"], row["highest_recall"]], limits_of_users(of_children))
+    curve = evaluated.frame("household_precision_recall").set_index("threshold")
+    for threshold in (0.3, 0.9):
+        is_predicted = scores["probability"] >= threshold
+        predicted = scores[is_predicted].assign(is_right=scores["has_child"])
+        found_children = scores[scores["has_child"]].assign(is_right=is_predicted)
+        row = curve.loc[threshold]
+        np.testing.assert_allclose([row["lowest_precision"], row["highest_precision"]], limits_of_users(predicted))
+        np.testing.assert_allclose([row["lowest_recall"], row["highest_recall"]], limits_of_users(found_children))
+    predictions = evaluated.frame("stage_predictions", "method = 'birth_month_filter'")
+    accuracy = evaluated.frame("stage_accuracy", "method = 'birth_month_filter' and cohort = 'all' and period = 'all'")
+    limits = accuracy[["lowest_accuracy", "highest_accuracy"]].to_numpy()[0]
+    np.testing.assert_allclose(limits, limits_of_users(predictions))
+    outlook = evaluated.frame("outlook_backtest", "precision_share is not null and recall is not null")
+    assert len(outlook) > 0
+    for share, name, n in (("precision_share", "precision", "n_listed"), ("recall", "recall", "n_movers")):
+        as_if_alone = np.array([wilson(p * n, n, 1.959964) for p, n in zip(outlook[share], outlook[n], strict=True)])
+        assert (outlook[f"lowest_{name}"] <= as_if_alone[:, 0] + 1e-9).all()
+        assert (outlook[f"highest_{name}"] >= as_if_alone[:, 1] - 1e-9).all()
