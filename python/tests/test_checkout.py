@@ -452,6 +452,17 @@ def test_the_champion_stays_until_a_model_is_significantly_better_on_enough_quer
         shop.change("delete from checkout_champions where month > '2017-02-01'")
 
 
+@pytest.mark.slow
+def test_without_a_query_that_has_relevant_items_the_hybrid_serves(checkout, tmp_path):
+    shop = copy_shop(checkout, tmp_path / "default")
+    shop.change(
+        "delete from checkout_champions", "delete from checkout_leaderboard", "delete from checkout_comparisons"
+    )
+    shop.build(only="checkout_champions", **MONTHS)
+    assert {kind: facts[0] for kind, facts in champions(shop).items()} == {"cart": "hybrid", "user": "hybrid"}
+    assert Recommender.load(shop.warehouse).recommend([], "nobody")
+
+
 def champions(shop):
     """The champion and the best model by kind, with the recall of both."""
     figures = "model, best_model, recall_at_10, best_recall_at_10"
@@ -483,7 +494,7 @@ def test_a_model_below_the_stage_floor_is_champion_only_if_no_model_is_better(
             f"update checkout_leaderboard set value = 0.5, n_users = 100 where segment like 'stage=%' and {of_model}",
             f"update checkout_leaderboard set value = {0.5 * ratio} where segment = '{worst}' and {of_model}",
         )
-    shop.change("update checkout_comparisons set lowest = 0.1 where kind = 'cart'")
+    shop.change("update checkout_comparisons set lowest = case model when 'hybrid' then 0.1 else -0.1 end")
     shop.build(only="checkout_champions", checkout_stage_floor=floor, **MONTHS)
     assert champions(shop)["cart"] == (wanted, "hybrid", best[wanted], 0.9)
 
