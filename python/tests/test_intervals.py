@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from jinja2 import Environment
-from project import PROJECT
+from project import PROJECT, copy_shop
 
 from life_stage.engine.project_macros import project_settings
 
@@ -215,9 +215,17 @@ def test_published_shares_have_intervals_that_count_users(evaluated):
     accuracy = evaluated.frame("stage_accuracy", "method = 'birth_month_filter' and cohort = 'all' and period = 'all'")
     limits = accuracy[["lowest_accuracy", "highest_accuracy"]].to_numpy()[0]
     np.testing.assert_allclose(limits, limits_of_users(predictions))
-    outlook = evaluated.frame("outlook_backtest", "precision_share is not null and recall is not null")
-    assert len(outlook) > 0
+
+
+@pytest.mark.slow
+def test_the_backtest_of_the_outlook_is_at_most_as_certain_as_if_all_its_cases_were_independent(evaluated, tmp_path):
+    shop = copy_shop(evaluated, tmp_path / "shop")
+    shop.build(only="outlook_backtest", evaluated=True, evaluation_from="2016-11", marts_min_cell_users=1)
+    rows = shop.frame("outlook_backtest", "stage = 'all'")
     for share, name, n in (("precision_share", "precision", "n_listed"), ("recall", "recall", "n_movers")):
-        as_if_alone = np.array([wilson(p * n, n, 1.959964) for p, n in zip(outlook[share], outlook[n], strict=True)])
-        assert (outlook[f"lowest_{name}"] <= as_if_alone[:, 0] + 1e-9).all()
-        assert (outlook[f"highest_{name}"] >= as_if_alone[:, 1] - 1e-9).all()
+        known = rows.dropna(subset=share)
+        assert len(known) > 2
+        limits = known[[f"lowest_{name}", f"highest_{name}"]].to_numpy()
+        alone = np.array([wilson(p * n, n, 1.959964) for p, n in zip(known[share], known[n], strict=True)])
+        assert (limits[:, 0] <= alone[:, 0] + 1e-9).all() and (limits[:, 1] >= alone[:, 1] - 1e-9).all()
+        assert (limits[:, 0] <= known[share]).all() and (known[share] <= limits[:, 1]).all()
