@@ -120,7 +120,7 @@ def summary(warehouse: Path, published: Path, source: Path) -> str:
             f"One child   accuracy: birth-month filter {percents['birth_month_filter']},"
             f" stateless baseline {percents['memory_less']}, majority class {percents['prior']}",
             f"            of {n_users:,} held-out {simulated}users in {month}"
-            f" (in all evaluated months); 95 % interval of the filter {between(low, high)}"
+            f" (in all evaluated months); 95 % interval {between(low, high)}"
             f" ({between(low_all_months, high_all_months)})",
         ]
     return "\n".join([*lines, *published_lines(published)])

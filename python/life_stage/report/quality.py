@@ -6,7 +6,7 @@ import pandas as pd
 
 from life_stage.report import charts
 from life_stage.report.markup import Bar, bars, matrix, multiples
-from life_stage.report.panels import ENOUGH, Panel, percent
+from life_stage.report.panels import ENOUGH, Panel, between, percent
 
 N_CONFUSIONS = 5  # shown in words
 
@@ -14,11 +14,6 @@ N_CONFUSIONS = 5  # shown in words
 def with_interval(label: str, value: float, low: float, high: float) -> Bar:
     """A share with its 95 % interval."""
     return Bar(label, value, percent(value), (low, high))
-
-
-def between(low: float, high: float) -> str:
-    """An interval in words."""
-    return f"({100 * low:.0f} to {percent(high)})"
 
 
 def right_rows(rows: pd.DataFrame) -> str:

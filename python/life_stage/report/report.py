@@ -13,7 +13,7 @@ from life_stage.commands.summary import HOUSEHOLDS, is_simulated
 from life_stage.report import audience, data, explain, onboarding, quality
 from life_stage.report.charts import sparkline
 from life_stage.report.markup import page, tab
-from life_stage.report.panels import FEW, Panel, month_name
+from life_stage.report.panels import FEW, Panel, between, month_name
 
 MAX_AGE_DAYS = 40  # of the last success; the job is monthly
 TABS = {
@@ -71,9 +71,9 @@ def headline(connection: duckdb.DuckDBPyConnection, simulated: bool, has_model: 
     alarms = list(dict.fromkeys(alarms + [alarm] * bool(alarm)))
     facts = ['<span class="badge">SIMULATED</span>'] if simulated else []
     facts += [f'<span class="badge alarm">{html.escape(text)}</span>' for text in alarms] or ["no alarms"]
-    for share, _, error, _, n_users in connection.sql(HOUSEHOLDS).fetchall():
+    for share, low, high, *_, n_users in connection.sql(HOUSEHOLDS).fetchall():
         facts.append(
-            f"<b>{100 * share:.0f} %</b> (± {196 * error:.0f}) of the rows right by behaviour alone,"
+            f"<b>{100 * share:.0f} %</b> {between(low, high)} of the rows right by behaviour alone,"
             f" on {n_users:,} held-out households"
         )
     through = runs["through_month"].max()
