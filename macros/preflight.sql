@@ -168,7 +168,7 @@
         {% for rows in modules.life_stage.mapped_rows(table, unread) %}
             {% do check_columns(table, mapping.file, rows) %}
         {% endfor %}
-        {% for file in unread if not mapping %}
+        {% for file in files_of_other_columns(unread) if not mapping %}
             {% do check_columns(table, file, read_files([file], table, is_in_contract=false)) %}
         {% endfor %}
     {% endif %}

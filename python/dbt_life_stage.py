@@ -15,6 +15,7 @@ FUNCTIONS = {
     for function in (
         contract.delivered,
         contract.family,
+        contract.file_groups,
         contract.wrong_columns,
         feature_checks.wrong_columns_of_group,
         settings.wrong_settings,

@@ -91,6 +91,12 @@
     {{ parts | join(" union all by name ") or empty_frame(table) }}
 {%- endmacro %}
 
+{% macro files_of_other_columns(files) %}
+    {# The first of the files with the same columns, of which there may be thousands; on Spark all files. #}
+    {% if target.type == "spark" %} {% do return(files) %} {% endif %}
+    {% do return(modules.life_stage.file_groups(files) | map(attribute="files") | map("first") | list) %}
+{% endmacro %}
+
 {% macro run_as_one(statements) %}
     {# Runs the statements, in one transaction on DuckDB. Spark has none: there any order must survive a kill. #}
     {% if target.type == "spark" %} {% do spark_run(statements) %}
