@@ -75,7 +75,7 @@ def groups_of(files: list[str]) -> list[Group]:
     """The files by their columns; those with fewer of the same columns belong to the larger group."""
     found = defaultdict(list)
     for file in files:
-        columns = columns_of(file, (), paths.file_version(paths.source() / file))
+        columns = columns_of([file], ())[file]
         if not columns:
             raise ValueError(f"LS-SRC-006 {file} cannot be read: deliver it again, complete and in UTF-8")
         found[tuple(name for name, _ in columns)].append((file, dict(columns)))

@@ -6,6 +6,7 @@ macros/sources.sql calls these functions through the modules of dbt's Jinja cont
 import re
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any
@@ -37,6 +38,10 @@ FITTING = {  # kind of column in the contract: families that it can be read from
 }
 OPTIONS = "union_by_name = true, hive_partitioning = false, filename = 'source_file'"
 CSV_OPTIONS = """quote = '"', escape = '"', comment = ''"""
+SCHEMAS = """
+    select file_name, name, type, type_length, repetition_type, num_children, converted_type, scale, precision, logical_type
+    from parquet_schema([{patterns}])
+"""
 WANTED = {
     "id": "text or a number",
     "text": "text or a number",
@@ -45,6 +50,9 @@ WANTED = {
     "date": "a date, a timestamp or text",
     "properties": "a JSON object as text, a map or a struct",
 }
+
+Columns = tuple[tuple[str, str], ...]
+_columns: dict[tuple[str, tuple[str, ...], str], Columns] = {}  # by file, names and version
 
 
 def family(type_name: str) -> str:
@@ -94,8 +102,7 @@ def file_groups(files: list[str], names: Sequence[str] = ()) -> list[dict[str, A
     and source_file; types: none of files that cannot be read. names: the columns of CSV files without a header row.
     """
     groups = defaultdict(list)
-    for file in files:
-        columns = columns_of(file, tuple(names), paths.file_version(paths.source() / file))
+    for file, columns in columns_of(files, tuple(names)).items():
         groups[is_parquet(file), columns].append(file)
     return [
         {"files": found, "rows": rows_of(found, names), "types": dict(columns)}
@@ -119,10 +126,32 @@ def rows_of(files: list[str], names: Sequence[str] = ()) -> str:
     )
 
 
-@cache
-def columns_of(file: str, names: tuple[str, ...], _version: str) -> tuple[tuple[str, str], ...]:
-    """Names in lower case and types of a file's columns; none if it cannot be read."""
-    return tuple(types_of(rows_of([file], names)).items())
+def columns_of(files: list[str], names: tuple[str, ...]) -> dict[str, Columns]:
+    """Names in lower case and types of each file's columns; none if it cannot be read.
+
+    Parquet files of equal schemas are described once, and no version of a file twice: there may be thousands.
+    """
+    versions = {(file, names, version): file for file, version in paths.file_versions(files).items()}
+    unknown = [file for version, file in versions.items() if version not in _columns]
+    schemas, described = parquet_schemas(unknown), {}
+    for version, file in versions.items():
+        if version not in _columns:
+            schema = schemas.get(file, file)
+            if schema not in described:
+                described[schema] = tuple(types_of(rows_of([file], names)).items())
+            _columns[version] = described[schema]
+    return {file: _columns[version] for version, file in versions.items()}
+
+
+def parquet_schemas(files: list[str]) -> dict[str, tuple[tuple, ...]]:
+    """The schemas in the footers of Parquet files, read at once; none if one of the files cannot be read."""
+    patterns = ", ".join(map(sql_literal, paths.source_patterns(filter(is_parquet, files))))
+    schemas, start = defaultdict(list), len(paths.source_directory()) + 1
+    if patterns:
+        with suppress(duckdb.Error):  # each is described by itself
+            for file, *element in engine().sql(SCHEMAS.format(patterns=patterns)).fetchall():
+                schemas[file[start:]].append(tuple(element))
+    return {file: tuple(schema) for file, schema in schemas.items()}
 
 
 def types_of(rows: str) -> dict[str, str]:
