@@ -74,8 +74,7 @@ class Group:
 def groups_of(files: list[str]) -> list[Group]:
     """The files by their columns; those with fewer of the same columns belong to the larger group."""
     found = defaultdict(list)
-    for file in files:
-        columns = columns_of([file], ())[file]
+    for file, columns in columns_of(files, ()).items():
         if not columns:
             raise ValueError(f"LS-SRC-006 {file} cannot be read: deliver it again, complete and in UTF-8")
         found[tuple(name for name, _ in columns)].append((file, dict(columns)))
