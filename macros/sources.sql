@@ -54,7 +54,7 @@
     {# SQL that selects the table's raw rows, with source_file; `files` restricts it to some of the files. #}
     {% set relation = source("shop", table) %}
     {% if not execute %} {% do return("select 1") %}
-    {% elif not has_source(table) %} {% do return(empty_frame(table)) %}
+    {% elif files is none and not has_source(table) %} {% do return(empty_frame(table)) %}
     {% elif setting("source_schema") %}
         {% do return(in_contract(relation, table, types_of("select * from " ~ relation), quoted([table]))) %}
     {% else %} {% do return(read_files(source_files(table) if files is none else files, table)) %}
