@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from life_stage.engine.contract import FITTING, family, kind, wrong_columns
+from life_stage.engine import contract
+from life_stage.engine.contract import FITTING, family, file_groups, kind, wrong_columns
 from life_stage.engine.project_macros import project_macros, source_contract
 
 TABLES = ("actions", "items", "children", "consents", "requests", "answers")
@@ -165,3 +166,25 @@ def test_an_id_is_the_number_it_stands_for_or_unreadable(connection, value, text
     ((type_name,),) = connection.execute(f"select typeof({value})").fetchall()
     sql = MACROS["in_contract"](f"(select {value} as item_id)", "items", {"item_id": type_name}, "''")
     assert connection.execute(f"select {MACROS['id_of']('item_id')} from ({sql})").fetchall() == [(text,)]
+
+
+def test_of_many_files_one_of_each_schema_is_described_and_none_twice(tmp_path, monkeypatch):
+    """The groups are those of files that are described one by one; a file that changes is described again."""
+    monkeypatch.setenv("LIFE_STAGE_SOURCE", str(tmp_path))
+    texts, numbers = pa.table({"user_id": ["a", "b"]}), pa.table({"user_id": [1, 2]})
+    for n in range(40):
+        pq.write_table(numbers if n % 10 == 0 else texts, tmp_path / f"{n:02}.parquet")
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1")
+    files, described, types_of = sorted(file.name for file in tmp_path.iterdir()), [], contract.types_of
+    monkeypatch.setattr(contract, "types_of", lambda rows: described.append(rows) or types_of(rows))
+    with_broken = {tuple(group["files"]) for group in file_groups(files)}
+    files.remove("broken.parquet")
+    (tmp_path / "broken.parquet").unlink()
+    contract._columns.clear()
+    described.clear()
+    wanted = {tuple(files[::10]), tuple(name for n, name in enumerate(files) if n % 10)}
+    assert {tuple(group["files"]) for group in file_groups(files)} == wanted
+    assert with_broken == wanted | {("broken.parquet",)}
+    assert file_groups(files[5:]) and len(described) == 2
+    pq.write_table(pa.table({"user_id": ["a"], "price": [1.5]}), tmp_path / "07.parquet")
+    assert file_groups(["07.parquet"])[0]["types"].keys() == {"user_id", "price"}

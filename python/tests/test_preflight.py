@@ -7,6 +7,8 @@ import subprocess
 import sys
 
 import duckdb
+import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from project import PATHS, PROJECT, SMALL, assert_stops
@@ -115,6 +117,23 @@ def test_a_missing_column_stops_the_run_naming_file_and_columns(shop):
         "its columns are action_id, uid, occurred_at, action, item_id; perhaps uid is meant as user_id:",
         "nothing was changed",
     )
+
+
+@pytest.mark.fault("Files and columns", "a month in forty small files", "read as one file, columns checked once")
+def test_many_small_files_are_read_together(shop):
+    """No statement reads one of them by itself but the first, which stands for all of the same columns."""
+    (whole,) = (shop.source / "actions" / "month=2017-02").iterdir()
+    before = shop.frame("stg_action_rows").drop(columns="source_file")
+    rows = pq.read_table(whole)
+    step = -(-len(rows) // 40)
+    whole.unlink()
+    for n in range(40):
+        pq.write_table(rows.slice(n * step, step), whole.with_name(f"part-{n:04}.parquet"))
+    shop.build(only="source_row_counts source_file_months stg_action_rows", environment={"DBT_LOG_LEVEL_FILE": "debug"})
+    pd.testing.assert_frame_equal(shop.frame("stg_action_rows").drop(columns="source_file"), before)
+    log = (shop.folder / "logs" / "dbt.log").read_text()
+    assert "part-0000.parquet'], " in log and "part-0001.parquet', " in log
+    assert not re.findall(r"read_parquet\(\['[^']*part-00(?!00)\d\d.parquet'\]", log)
 
 
 def test_a_file_without_a_header_stops_the_run_and_its_first_row_is_not_shown(shop):

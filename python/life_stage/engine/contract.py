@@ -39,7 +39,9 @@ FITTING = {  # kind of column in the contract: families that it can be read from
 OPTIONS = "hive_partitioning = false, filename = 'source_file'"
 CSV_OPTIONS = """union_by_name = true, quote = '"', escape = '"', comment = ''"""  # each file has its own dialect
 SCHEMAS = """
-    select file_name, name, type, type_length, repetition_type, num_children, converted_type, scale, precision, logical_type
+    select
+        file_name, name, type, type_length, repetition_type, num_children, converted_type, scale, precision,
+        logical_type
     from parquet_schema([{patterns}])
 """
 WANTED = {
