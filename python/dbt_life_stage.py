@@ -55,6 +55,7 @@ def modules() -> dict[str, dict]:
 
 
 dbt.context.base.get_context_modules = modules
+paths.keep_private()
 
 with contextlib.suppress(ImportError):  # the extra `spark` is not installed
     from dbt.adapters.base import PythonJobHelper

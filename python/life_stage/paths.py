@@ -6,7 +6,7 @@ A place is resolved once, here: `~`, `.`, `..` and links. Names of source files 
 import glob
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from life_stage.mapping import mapping_of
@@ -15,6 +15,8 @@ SOURCE, WAREHOUSE, PUBLISHED = "data/demo", "warehouse/life_stage.duckdb", "publ
 FORMATS = (".parquet", ".csv", ".csv.gz")
 SERVING = "serving/"  # folder in a set of the tables that life-stage serve reads
 MAX_LINKS = 40  # from link to link, as in Linux
+UMASK = 0o027  # new files are read by their owner and its group at most
+FACTS = {"run_id": str, "published_at": str, "columns": dict, "contents": dict, "files": dict}  # of a manifest
 
 
 def resolved(place: str | Path) -> Path:
@@ -53,9 +55,14 @@ def sets_of(link: Path) -> Path:
     return link.with_name(link.name + ".sets")
 
 
-def is_link_to_set(link: Path) -> bool:
-    """True for a link into its own folder of sets, whether the set exists or not."""
-    return link.is_symlink() and resolved(link.parent / link.readlink().parent) == resolved(sets_of(link))
+def next_link(link: Path) -> Path:
+    """The link to a new set, until it replaces the link."""
+    return link.with_name(link.name + ".new")
+
+
+def is_link_to_set(link: Path, sets: Path | None = None) -> bool:
+    """True for a link into the folder of sets, by default its own, whether the set exists or not."""
+    return link.is_symlink() and resolved(link.parent / link.readlink().parent) == resolved(sets or sets_of(link))
 
 
 def source_directory() -> str:
@@ -165,13 +172,43 @@ def sql_literal(text: Path | str) -> str:
     return "'" + str(text).replace("'", "''") + "'"
 
 
+def keep_private() -> None:
+    """Let files that are created from now on be readable as UMASK allows, or less if the caller's umask is stricter."""
+    os.umask(os.umask(UMASK) | UMASK)
+
+
 def write_whole(file: Path, text: str, mode: int = 0o666) -> None:
-    """Write a file by an atomic rename: readers see the old text or the new one. mode: as the umask allows."""
-    unfinished = file.with_name(f"{file.name}.new")
-    unfinished.unlink(missing_ok=True)
-    with open(unfinished, "w", encoding="utf-8", opener=lambda path, flags: os.open(path, flags, mode)) as target:
-        target.write(text)
-    os.replace(unfinished, file)
+    """Write a file by an atomic rename: readers see the old text or the new one. mode: as the umask allows.
+
+    Raises ValueError LS-RUN-010 if it cannot be written.
+    """
+    new = file.with_name(f"{file.name}.new")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        new.unlink(missing_ok=True)
+        with open(new, "w", encoding="utf-8", opener=lambda path, flags: os.open(path, flags, mode)) as target:
+            target.write(text)
+        os.replace(new, file)
+    except OSError as error:
+        raise ValueError(
+            f"LS-RUN-010 {file} cannot be written: {error}: make its folder writable, or free disk space"
+        ) from None
+
+
+def copies_note(warehouse: Path) -> Path:
+    """The list of the warehouse's backups, a path a line."""
+    return warehouse.with_name(warehouse.name + ".backups")
+
+
+def copies_of(warehouse: Path) -> list[Path]:
+    """The backups in the list, whether they are finished and still there or not."""
+    note = copies_note(warehouse)
+    return [Path(line) for line in note.read_text(encoding="utf-8").splitlines()] if note.exists() else []
+
+
+def unfinished(copy: Path) -> Path:
+    """The file that becomes a copy by a rename once it is complete."""
+    return copy.with_name(copy.name + ".unfinished")
 
 
 def report() -> Path:
@@ -180,12 +217,17 @@ def report() -> Path:
     return link.with_name(f"{link.name}.html")
 
 
-def read_manifest(link: Path) -> dict | None:
-    """The manifest of the published set; None if it is missing or unreadable."""
+def read_manifest(link: Path, facts: Mapping[str, type] = FACTS) -> dict | None:
+    """The manifest of a set, with the types of these facts; None if it is missing, unreadable or lacks one."""
     try:
-        return json.loads((link / "manifest.json").read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+        manifest = json.loads((link / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return None
+    if not isinstance(manifest, dict) or not all(isinstance(manifest.get(name), kind) for name, kind in facts.items()):
+        return None
+    of_file = {"n_rows", "sha256"} if facts == FACTS else set()
+    files = manifest["files"].values()
+    return manifest if all(isinstance(file, dict) and of_file <= file.keys() for file in files) else None
 
 
 def mart_paths(manifest: dict) -> dict[str, str]:

@@ -14,6 +14,7 @@ import json
 import os
 import re
 import shutil
+import unicodedata
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -23,7 +24,16 @@ import duckdb
 import pyarrow as pa
 
 from life_stage.engine.pseudonyms import key_mark, key_of
-from life_stage.paths import SERVING, is_link_to_set, mart_paths, published, read_manifest, sets_of, sql_literal
+from life_stage.paths import (
+    SERVING,
+    is_link_to_set,
+    mart_paths,
+    next_link,
+    published,
+    read_manifest,
+    sets_of,
+    sql_literal,
+)
 from life_stage.spark import on_spark
 
 VIEW_FILE, MANIFEST = "life_stage.duckdb", "manifest.json"
@@ -99,7 +109,7 @@ def is_complete(marts: Marts, manifest: dict | None) -> bool:
     """False if stages are missing that were published before, or if there is neither a stage nor a recommendation."""
     if marts["user_stages"].limit(1).fetchall():
         return True
-    had_stages = manifest is not None and manifest["files"]["user_stages"]["n_rows"] > 0
+    had_stages = manifest is not None and manifest["files"].get("user_stages", {"n_rows": 0})["n_rows"] > 0
     recommended = marts.get("checkout_recommendations")
     return not had_stages and recommended is not None and bool(recommended.limit(1).fetchall())
 
@@ -129,9 +139,16 @@ def descriptions_of(marts: Marts, session: duckdb.DuckDBPyConnection | on_spark.
 
 
 def refuse_foreign(link: Path, outcome: str = "nothing was published") -> None:
-    """Raise ValueError LS-PUB-001 if the link's path is occupied by anything but a link to a published set."""
-    if os.path.lexists(link) and not is_link_to_set(link):
-        raise ValueError(f"LS-PUB-001 {link} is not a link to marts: move it or set LIFE_STAGE_PUBLISHED; {outcome}")
+    """Raise ValueError LS-PUB-001 if something else has the place of the link, of the next one or of the sets."""
+    sets = sets_of(link)
+    taken = [place for place in (link, next_link(link)) if os.path.lexists(place) and not is_link_to_set(place, sets)]
+    if os.path.lexists(sets) and not sets.is_dir():
+        taken.append(sets)
+    if taken:
+        raise ValueError(
+            f"LS-PUB-001 {taken[0]} is not a link to marts, or not their folder: move it or set LIFE_STAGE_PUBLISHED;"
+            f" {outcome}"
+        )
 
 
 def refuse_older(manifest: dict | None, contents: dict[str, str]) -> None:
@@ -231,11 +248,12 @@ def remove_sets(link: Path, keep: set[str]) -> None:
 
 def remove_set(folder: Path) -> None:
     """Remove the files that the set's manifest names, the manifest last; other files stay, with their folders."""
-    manifest = read_manifest(folder)
+    manifest = read_manifest(folder, {"files": dict})
     names = [] if manifest is None else [*digests(manifest), f"{VIEW_FILE}.new", f"{VIEW_FILE}.new.wal", MANIFEST]
     for name in (f"{MANIFEST}.new", *names):
         file = folder / name
-        file.unlink(missing_ok=True)
+        with suppress(OSError):  # it is no file
+            file.unlink(missing_ok=True)
         with suppress(OSError):  # the folder of the months, or the set, is not empty
             file.parent.rmdir()
 
@@ -321,13 +339,14 @@ def write_csv(header: Iterable[str], rows: Iterable[tuple], path: Path) -> Path:
 
 
 def escape_formula(cell: object) -> object:
-    """The cell, with an apostrophe in front of a text that a spreadsheet would evaluate."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
+    """The cell, with an apostrophe in front of a text that a spreadsheet would evaluate, also by a full-width sign."""
+    is_formula = isinstance(cell, str) and unicodedata.normalize("NFKC", cell[:1]).startswith(FORMULA)
+    return f"'{cell}" if is_formula else cell
 
 
 def swap_link(link: Path, folder: Path) -> None:
     """Point the link at the folder atomically: readers see the old set or the new one."""
-    new_link = link.with_name(link.name + ".new")
+    new_link = next_link(link)
     new_link.unlink(missing_ok=True)
     new_link.symlink_to(os.path.relpath(folder, link.parent))
     os.replace(new_link, link)

@@ -6,7 +6,7 @@ Nothing but the set is read, so a run that holds the warehouse delays no answer.
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from hashlib import md5
 from pathlib import Path
 from uuid import uuid4
@@ -21,14 +21,15 @@ from life_stage_checkout.serving import Recommendation, Recommender, tables_of
 class Answer:
     """Recommended items, best first, with what they rest on.
 
-    answer_id: to be kept with what is shown; month: first day of the month of the features; run_id: run that published
-    them; model: of the ranking; is_known_user: the user has features, and consent to the purpose of the question; arms:
-    `treatment` or `control` by online experiment, as in experiment_arms, of any user. What an arm is shown is up to
-    the shop.
+    answer_id: to be kept with what is shown; month: first day of the month of the features; as_of: last day of the
+    actions that they come from; run_id: run that published them; model: of the ranking; is_known_user: the user has
+    features, and consent to the purpose of the question; arms: `treatment` or `control` by online experiment, as in
+    experiment_arms, of any user. What an arm is shown is up to the shop.
     """
 
     answer_id: str
     month: str
+    as_of: str
     run_id: str
     model: str
     is_known_user: bool
@@ -73,10 +74,15 @@ class PublishedSet:
         recommender = Recommender.load(folder, log=requests)
         return cls(folder, manifest["run_id"], recommender, dict(consents), experiments, key)
 
+    @property
+    def as_of(self) -> date:
+        """The last day of the actions that the features come from."""
+        return self.recommender.index.first_day - timedelta(days=1)
+
     def answer(
         self,
         cart: Sequence[str] = (),
-        user: str | None = None,
+        user: str | int | None = None,
         n: int = 10,
         visit: Sequence[str] = (),
         exclude: Collection[str] = (),
@@ -88,10 +94,10 @@ class PublishedSet:
         placement: str = "checkout",
         log: Log | None = None,
     ) -> Answer:
-        """Recommended items, as in recommend(); in_stock: the only items to recommend.
+        """Recommended items, as in recommend(); in_stock: the only items to recommend. Ids may be whole numbers.
 
-        user: as the shop knows it. Without consent to the purpose it is answered as an unknown user. log: of ANSWERS,
-        with the placement of the items.
+        user: as the shop knows it, or as in the published tables. Without consent to the purpose it is answered as an
+        unknown user. log: of ANSWERS, with the placement of the items.
         """
         user = self.user_of(user)
         known = self.known(user, purpose)
@@ -110,6 +116,7 @@ class PublishedSet:
         answer = Answer(
             uuid4().hex,
             f"{index.first_day}",
+            f"{self.as_of}",
             self.run_id,
             index.weights["model"],
             known is not None,
@@ -134,9 +141,13 @@ class PublishedSet:
             )
         return answer
 
-    def user_of(self, user: str | None) -> str | None:
-        """The user's id in the set."""
-        return pseudonym(self.key, user.strip()) if user and self.key else user and user.strip()
+    def user_of(self, user: str | int | None) -> str | None:
+        """The user's id in the set; under a key a pseudonym of the set is accepted too."""
+        if user is None:
+            return None
+        given = str(user).strip()
+        is_pseudonym = self.key and self.recommender.index.shoppers.knows(given)
+        return pseudonym(self.key, given) if self.key and not is_pseudonym else given
 
     def known(self, user: str | None, purpose: str | None) -> str | None:
         """The user, by its id in the set; None if it has no features, or no consent to the purpose."""

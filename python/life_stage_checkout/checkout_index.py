@@ -79,9 +79,9 @@ class Shoppers:
         """True if the user has features."""
         return user in self._positions
 
-    def named(self, user: str | None) -> Shopper:
+    def named(self, user: str | int | None) -> Shopper:
         """The user's features; those of a cold-start user for an unknown id."""
-        position = self._positions.get(user)
+        position = self._positions.get(str(user))
         return Shopper() if position is None else self[position]
 
 
@@ -187,9 +187,10 @@ class CheckoutIndex:
         """The most popular of the items in any stage."""
         return np.unique([largest(items, share[items])[0] for share in self.shares.T])
 
-    def positions(self, items: Collection[str]) -> np.ndarray:
+    def positions(self, items: Collection[str | int]) -> np.ndarray:
         """The known ones of the items, each once."""
-        return np.unique(np.array([self.position[item] for item in items if item in self.position], int))
+        found = (self.position.get(str(item)) for item in items)
+        return np.unique(np.array([position for position in found if position is not None], int))
 
     def wanted(
         self, exclude: Collection[str], among: Collection[str] | None, categories: Collection[str] | None
@@ -203,7 +204,7 @@ class CheckoutIndex:
             is_listed[self.positions(among)] = True
             is_wanted &= is_listed
         if categories is not None:
-            is_wanted &= np.isin(self.leaf_categories, list(categories))
+            is_wanted &= np.isin(self.leaf_categories, list(map(str, categories)))
         is_wanted[self.positions(exclude)] = False
         return is_wanted
 

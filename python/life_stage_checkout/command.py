@@ -28,7 +28,8 @@ def recommend(given: argparse.Namespace, key: bytes) -> None:
 
     served = PublishedSet.load(paths.published(), key)
     answer = served.answer(given.cart, given.user, given.n)
-    print(f"{answer.model}, features of {answer.month[:7]}, {'known' if answer.is_known_user else 'unknown'} user")
+    known = "known" if answer.is_known_user else "unknown"
+    print(f"{answer.model}, features of {answer.month[:7]} from data until {answer.as_of}, {known} user")
     for item in answer.items:
         print(f"{item.item_id:<20} {item.probability:.3f}  {item.reason}")
 
@@ -41,4 +42,4 @@ def serve(given: argparse.Namespace, key: bytes) -> None:
         raise ValueError(f"LS-CHK-005 {error.name} is not installed: pip install -e '.[serve]'") from None
     link = paths.published()
     print(f"serving {paths.shown(link)} at http://{given.host}:{given.port}, documentation at /docs", flush=True)
-    serve_http(link, key, given.host, given.port, given.log)
+    serve_http(link, key, given.host, given.port, given.log, given.max_age_days)

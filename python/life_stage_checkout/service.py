@@ -9,6 +9,7 @@ import threading
 import warnings
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic, perf_counter, time
 from typing import Annotated
@@ -27,7 +28,8 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema, model_validator
+from starlette.exceptions import HTTPException
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from life_stage_checkout.answers import Answer, PublishedSet
@@ -40,15 +42,22 @@ MAX_CONNECTIONS = 512
 LOG_SECONDS, ROWS_PER_FILE = 60.0, 100_000  # of the logs
 RETRY_SECONDS = 60.0  # after a set could not be loaded
 NOTHING_LOADED = "LS-CHK-006 no published set is loaded: run the job, or read the service's log"
+STALE_DAYS = 40  # from the last day of the data: a monthly job publishes the next ones after 33 days
 BUCKETS = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1)  # seconds of an answer
 
-Id = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+OF_ID = {"anyOf": [{"type": "string", "minLength": 1, "maxLength": 256}, {"type": "integer"}]}
+Id = Annotated[
+    str,
+    BeforeValidator(lambda given: str(given) if type(given) is int else given),
+    StringConstraints(min_length=1, max_length=256),
+    WithJsonSchema(OF_ID),
+]
 Price = Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)]
 Word = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_.-]{1,64}$")]
 
 
 class RecommendationRequest(BaseModel):
-    """What to recommend. Ids are those of the source; unknown items and users are ignored."""
+    """What to recommend. Ids are those of the source, texts or whole numbers; unknown items and users are ignored."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"examples": [{"cart": ["1000005", "1000063"], "user": "10000042", "n": 5}]}
@@ -86,8 +95,10 @@ class Problem(BaseModel):
 class Served:
     """The newest published set that could be loaded, and its figures for Prometheus."""
 
-    def __init__(self, link: Path, key: bytes, logs: Path | None, seconds: float = 1.0):
-        self.link, self.key, self.seconds = link, key, seconds
+    def __init__(
+        self, link: Path, key: bytes, logs: Path | None, seconds: float = 1.0, max_age_days: int | None = None
+    ):
+        self.link, self.key, self.seconds, self.max_age_days = link, key, seconds, max_age_days
         self.current: PublishedSet | None = None
         self.failed: tuple[Path | None, float] = (None, 0.0)  # the set that could not be loaded, and when to retry
         self.requests = RequestLog(logs / "requests", ROWS_PER_FILE) if logs else None
@@ -100,6 +111,7 @@ class Served:
         self.n_refused = Counter("refused", "Requests without an answer.", ["status"], **named)
         self.answer_seconds = Histogram("answer_seconds", "Time of an answer.", buckets=BUCKETS, **named)
         self.loaded_at = Gauge("set_loaded_timestamp_seconds", "When the newest set was loaded.", **named)
+        self.as_of = Gauge("data_as_of_timestamp_seconds", "Last day of the data of the newest set.", **named)
         self.n_failures = Counter("set_failures", "Sets that could not be loaded.", **named)
 
     def refresh(self) -> None:
@@ -113,6 +125,9 @@ class Served:
             self.current = PublishedSet.load(self.link, self.key, self.requests)
             self.failed = (None, 0.0)
             self.loaded_at.set(time())
+            self.as_of.set(datetime.combine(self.current.as_of, datetime.min.time(), UTC).timestamp())
+            if stale := self.stale(STALE_DAYS):
+                warnings.warn(stale, stacklevel=2)
         except Exception as error:  # whatever the set holds, the old one goes on serving
             if self.failed[0] != folder:
                 self.n_failures.inc()
@@ -134,6 +149,17 @@ class Served:
             if log is not None:
                 log.flush()
 
+    def stale(self, days: int | None) -> str:
+        """The message about a loaded set whose data are older than these days; empty for others and without a limit."""
+        age = (datetime.now(UTC).date() - self.current.as_of).days
+        if days is None or age <= days:
+            return ""
+        return f"LS-CHK-007 the newest data are of {self.current.as_of}, {age} days ago: run the job"
+
+    def reason_to_refuse(self) -> str:
+        """Why no request is answered; empty if they are."""
+        return NOTHING_LOADED if self.current is None else self.stale(self.max_age_days)
+
     def answer(self, request: RecommendationRequest) -> Answer:
         """The answer, counted and logged."""
         start = perf_counter()
@@ -146,6 +172,11 @@ class Served:
         """A response without an answer, counted."""
         self.n_refused.labels(status).inc()
         return JSONResponse({"detail": detail}, status, headers)
+
+
+def invalid(what: str) -> str:
+    """The message about a request that is not answered as it is."""
+    return f"LS-CHK-008 {what}: correct the request as /docs describes it"
 
 
 class Protocol(HttpToolsProtocol):
@@ -203,10 +234,10 @@ class BodyLimit:
                     body += message.get("body", b"")
                     is_more = message.get("more_body", False)
         except TimeoutError:
-            refused = self.served.refused(408, f"the body took over {BODY_SECONDS:.0f} s", CLOSE)
+            refused = self.served.refused(408, invalid(f"the body took over {BODY_SECONDS:.0f} s"), CLOSE)
             return await refused(scope, receive, send)
         if len(body) > MAX_BYTES:
-            refused = self.served.refused(413, f"the body has over {MAX_BYTES} bytes", CLOSE)
+            refused = self.served.refused(413, invalid(f"the body has over {MAX_BYTES} bytes"), CLOSE)
             return await refused(scope, receive, send)
         messages = iter([{"type": "http.request", "body": bytes(body), "more_body": False}])
 
@@ -241,38 +272,52 @@ def application(served: Served) -> FastAPI:
     @app.post("/recommendations", response_model=Answer, responses=problems)
     async def recommendations(request: RecommendationRequest) -> Response:
         """Recommend items. It takes milliseconds, so the event loop waits for it."""
-        if served.current is None:
-            return served.refused(503, NOTHING_LOADED)
+        if reason := served.reason_to_refuse():
+            return served.refused(503, reason)
         return JSONResponse(asdict(served.answer(request)))
 
+    @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz")
     async def alive() -> dict[str, str]:
         """The process answers."""
         return {"status": "alive"}
 
+    @app.head("/readyz", include_in_schema=False)
     @app.get("/readyz", responses={503: {"model": Problem}})
     async def ready() -> dict[str, str]:
-        """A published set is loaded; 503 without one."""
-        if served.current is None:
-            return served.refused(503, NOTHING_LOADED)
-        return {"status": "ready", "run_id": served.current.run_id, "folder": served.current.folder.name}
+        """A published set is loaded; 503 without one, or if its data are too old. Old data have a warning."""
+        if reason := served.reason_to_refuse():
+            return served.refused(503, reason)
+        current, stale = served.current, served.stale(STALE_DAYS)
+        facts = {
+            "status": "ready",
+            "run_id": current.run_id,
+            "folder": current.folder.name,
+            "as_of": f"{current.as_of}",
+        }
+        return facts | ({"warning": stale} if stale else {})
 
+    @app.head("/metrics", include_in_schema=False)
     @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Figures for Prometheus."""
         return Response(generate_latest(served.registry), media_type=CONTENT_TYPE_LATEST)
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> Response:
+    async def invalid_fields(_: Request, error: RequestValidationError) -> Response:
         found = [(".".join(map(str, each["loc"][1:]))[:60] or "body", each["msg"]) for each in error.errors()[:5]]
-        return served.refused(422, "; ".join(f"{where}: {message}" for where, message in found))
+        return served.refused(422, invalid("; ".join(f"{where}: {message}" for where, message in found)))
+
+    @app.exception_handler(HTTPException)
+    async def invalid_request(_: Request, error: HTTPException) -> Response:
+        return served.refused(error.status_code, invalid(error.detail), error.headers)
 
     return app
 
 
-def serve(link: Path, key: bytes, host: str, port: int, logs: Path | None) -> None:
+def serve(link: Path, key: bytes, host: str, port: int, logs: Path | None, max_age_days: int | None = None) -> None:
     """Serve until SIGTERM or SIGINT; answers under way are finished."""
-    app = application(Served(link, key, logs))
+    app = application(Served(link, key, logs, max_age_days=max_age_days))
     uvicorn.run(
         app,
         host=host,

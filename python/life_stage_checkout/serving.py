@@ -153,7 +153,7 @@ class Recommender:
     def recommend(
         self,
         cart: Sequence[str],
-        user: str | None = None,
+        user: str | int | None = None,
         n: int = 10,
         bought: Sequence[tuple[str, date]] = (),
         on: date | None = None,
@@ -165,6 +165,8 @@ class Recommender:
         max_price: float | None = None,
     ) -> list[Recommendation]:
         """The n (at most N_RANKS) most probably relevant items for the cart; unknown items and users are ignored.
+
+        Ids are those of the published tables, as texts or whole numbers.
 
         on: day of the request (default: the month's first day); bought: the user's purchases from the month's first day
         to the day before `on`, each item of each basket with its day; other days are ignored. visit: items looked at in
@@ -186,8 +188,8 @@ class Recommender:
             highest = np.inf if max_price is None else max_price
             is_within = (self.prices >= (min_price or 0)) & (self.prices <= highest)
             wanted = is_within & (index.is_available if wanted is None else wanted)
-        recent = [(index.position[i], (taken - index.first_day).days) for i, taken in bought if i in index.position]
-        recent = [facts for facts in recent if 0 <= facts[1] < day]
+        dated = ((index.position.get(str(item)), (taken - index.first_day).days) for item, taken in bought)
+        recent = [facts for facts in dated if facts[0] is not None and 0 <= facts[1] < day]
         recommender = self.used_for(cart)
         best, odds, reasons, n_candidates = recommender.ranked(in_cart, shopper, recent, day, wanted)
         probabilities = 1 / (1 + np.exp(-odds[:n]))
@@ -201,7 +203,7 @@ class Recommender:
 
     def used_for(self, cart: Collection[str]) -> "Recommender":
         """The recommender of the cart: that of empty carts if no item of it is known."""
-        is_known = any(item in self.index.position for item in cart)
+        is_known = len(self.index.positions(cart)) > 0
         return self if is_known or self.for_empty is None else self.for_empty
 
     def ranked(

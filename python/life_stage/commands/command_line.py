@@ -13,10 +13,13 @@ from pathlib import Path
 
 import yaml
 
+from life_stage import paths
+
 
 def main(words: Sequence[str] | None = None) -> None:
     """Run a command. Ends with 1 and an error code if it fails, with 2 if the words are no command."""
     given = parser().parse_args(words)
+    paths.keep_private()
     match given.command:
         case "run":
             from life_stage.commands import monthly_run
@@ -130,6 +133,9 @@ def parser() -> argparse.ArgumentParser:
     serving.add_argument("--host", default="127.0.0.1", help="default: %(default)s; no authentication: see docs")
     serving.add_argument("--port", type=int, default=8000, help="default: %(default)s")
     serving.add_argument("--log", type=Path, metavar="FOLDER", help="log requests and answers into its subfolders")
+    serving.add_argument(
+        "--max-age-days", type=int, metavar="DAYS", help="refuse answers from data that are older; default: answer"
+    )
     asking = command("recommend", "print items for a cart, a user or both, from the published set")
     asking.add_argument("cart", nargs="*", metavar="ITEM", help="item in the cart")
     asking.add_argument("--user", help="user id, as in the source")

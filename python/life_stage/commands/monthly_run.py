@@ -201,9 +201,16 @@ def describe(build: Build) -> None:
         except SystemExit as error:
             build.fail(errors_of(command.__name__, "", str(error)))
         except Exception as error:
-            traceback.print_exc()
-            build.fail(errors_of(command.__name__, "", type(error).__name__))
+            build.fail(errors_of(command.__name__, "", message_of(error)))
     build.progress.seconds["report"] = build.now() - begun
+
+
+def message_of(error: Exception) -> str:
+    """An error's message if it has a code; else its class, whose traceback is printed: its text may hold values."""
+    if CODED.search(str(error)):
+        return str(error)
+    traceback.print_exception(error)
+    return type(error).__name__
 
 
 def failure(summary: run_summary.Summary) -> str:
@@ -248,9 +255,8 @@ def main(options: Sequence[str] = (), always: bool = False) -> int:
         status = "failed"
         build.fail(interrupted(*error.args or [signal.SIGINT]))
     except Exception as error:  # a full disk
-        traceback.print_exc()
         status = "failed"
-        build.fail(errors_of("life-stage run", "", type(error).__name__))
+        build.fail(errors_of("life-stage run", "", message_of(error)))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # too late
         signal.signal(number, signal.SIG_IGN)
     run.seconds = progress.seconds

@@ -114,10 +114,9 @@ def as_text(moment: datetime) -> str:
 def write(summary: Summary, link: Path) -> str:
     """Write the summary; returns the message if it cannot be written."""
     try:
-        link.parent.mkdir(parents=True, exist_ok=True)
         paths.write_whole(file_of(link), json.dumps(summary, indent=2) + "\n")
-    except OSError as error:
-        return f"LS-RUN-010 {file_of(link)} cannot be written: {error}: make its folder writable, or free disk space"
+    except ValueError as error:
+        return str(error)
     return ""
 
 

@@ -6,7 +6,9 @@ so a killed run needs no cleanup.
 
 import fcntl
 import os
+import shutil
 import socket
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from dbt_common.exceptions import DbtRuntimeError
 
 from life_stage import paths
 from life_stage.engine.engine_errors import explain_engine_errors, explained
+from life_stage.engine.ledger import RESTORING
 from life_stage.publishing import refuse_foreign
 
 _held: dict[Path, int] = {}
@@ -72,3 +75,12 @@ def take_lock(warehouse: Path) -> None:
     started = datetime.now().isoformat(timespec="seconds")
     os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {started}".encode())
     _held[warehouse] = descriptor
+    remove_unfinished(warehouse)
+
+
+def remove_unfinished(warehouse: Path) -> None:
+    """Remove copies that a killed backup or restore left: nobody writes them while the lock is held."""
+    shutil.rmtree(warehouse.with_name(warehouse.name + RESTORING), ignore_errors=True)
+    for file in map(paths.unfinished, paths.copies_of(warehouse)):
+        with suppress(OSError):  # its folder is gone, or not writable any more
+            file.unlink()

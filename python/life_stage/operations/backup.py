@@ -1,5 +1,6 @@
 """Backup of the warehouse as one checked file, and its restore."""
 
+import glob
 import os
 import shutil
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import duckdb
 
 from life_stage.engine.ledger import RESTORING, ledger_of
 from life_stage.engine.warehouse_lock import take_lock
+from life_stage.paths import copies_note, copies_of, unfinished, write_whole
 from life_stage.publishing import sync_to_disk
 
 
@@ -24,8 +26,10 @@ def save(warehouse: Path, folder: Path) -> Path:
     take_lock(warehouse.resolve())
     with duckdb.connect(warehouse) as connection:
         connection.execute("checkpoint")  # moves the write-ahead log into the file
-    folder.mkdir(parents=True, exist_ok=True)
-    copy = folder / f"{warehouse.stem}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.duckdb"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    copy = folder.resolve() / f"{warehouse.stem}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.duckdb"
+    listed = [*filter(Path.exists, copies_of(warehouse.resolve())), copy]
+    write_whole(copies_note(warehouse.resolve()), "".join(f"{file}\n" for file in listed))
     write_digest(copy, copy_atomically(warehouse, copy))
     if (ledger := ledger_of(warehouse.resolve()).path).exists():
         copy_atomically(ledger, saved_ledger(copy))
@@ -88,12 +92,25 @@ def saved_ledger(copy: Path) -> Path:
     return copy.with_name(f"{copy.stem.rsplit('-', 1)[0]}.ledger")
 
 
+def copies_there(warehouse: Path) -> list[Path]:
+    """Backups and replaced warehouses that are still where save and restore wrote them, listed or not."""
+    folders = {warehouse.parent, Path("warehouse/backups").resolve(), *(copy.parent for copy in copies_of(warehouse))}
+    patterns = (
+        f"{glob.escape(warehouse.stem)}-[0-9]*T[0-9]*.duckdb",
+        f"{glob.escape(warehouse.name)}.before_restore-*[0-9]",
+    )
+    return sorted({file for folder in folders for pattern in patterns for file in folder.glob(pattern)})
+
+
 def copy_atomically(source: Path, target: Path) -> str:
     """Copy a file by an atomic rename after it is on disk; returns its digest."""
-    unfinished = target.with_name(target.name + ".unfinished")
-    shutil.copy(source, unfinished)
-    sha256 = file_digest(unfinished)
-    os.replace(unfinished, target)
+    new = unfinished(target)
+    try:
+        shutil.copy(source, new)
+        sha256 = file_digest(new)
+        os.replace(new, target)
+    finally:
+        new.unlink(missing_ok=True)
     return sha256
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import duckdb
 
-from life_stage.engine.ledger import RESTORING
 from life_stage.paths import read_manifest, sets_of, sql_literal
 from life_stage.publishing import content_hash, remove_sets, write_set
 
@@ -88,38 +87,59 @@ def rewrite(session: duckdb.DuckDBPyConnection, warehouse: Path, users: str) -> 
     return n_tables
 
 
-def remove_leftovers(warehouse: Path) -> None:
-    """Remove remains of killed runs: spilled rows and unfinished copies."""
-    spilled = warehouse.with_name(warehouse.name + ".tmp")
-    unfinished = (*warehouse.parent.glob(f"{warehouse.name}{RESTORING}/*"), *spilled.glob("*"))
-    for file in unfinished:
+def remove_spilled(warehouse: Path) -> None:
+    """Remove rows that killed runs spilled to disk."""
+    for file in warehouse.with_name(warehouse.name + ".tmp").glob("*"):
         if file.is_file():
             file.unlink(missing_ok=True)
 
 
 def search_tables(session: duckdb.DuckDBPyConnection, users: str) -> int:
-    """Search all text columns of the copy; returns the number of tables, raises ValueError where a user is found.
+    """Search all text columns of the copy; returns the number of tables.
 
-    Other text columns, and source tables in the same file, may contain an equal text: those are only reported.
+    Raises ValueError with the tables where a user is found, or if there is none. Other text columns, and source tables
+    in the same file, may contain an equal text: those are only reported.
     """
-    columns = session.execute(TEXTS).fetchall()
+    columns, faults = session.execute(TEXTS).fetchall(), []
     for schema, table, column, is_ours in columns:
         relation = f'rewritten."{schema}"."{table}"'
         sql = f'select count(*) from {relation} where "{column}"::varchar in (select user_id from {users})'
         ((n_rows,),) = session.execute(sql).fetchall()
         if n_rows and is_ours:
-            raise ValueError(f"{n_rows} rows of {table} still contain the user")
-        if n_rows:
+            faults.append(f"{n_rows} rows of {table} still contain the user")
+        elif n_rows:
             print(f"{n_rows} rows of {schema}.{table} have a text in {column} that equals the user's id")
+    fail_with(faults if columns else ["no table was found"])
     return len({(schema, table) for schema, table, *_ in columns})
 
 
-def search_published(session: duckdb.DuckDBPyConnection, link: Path, users: str) -> int:
-    """Search every published file; returns their number, raises ValueError if there is none or one contains a user."""
-    files = sorted(sets_of(link).rglob("*.parquet"))
-    if link.is_symlink() and not files:
-        raise ValueError(f"{link} is published, but no file was found in {sets_of(link)}")
-    for name, mart in with_users({str(file): read(session, file) for file in files}):
-        if mart.filter(f"user_id in (select user_id from {users})").shape[0]:
-            raise ValueError(f"{name} still contains the user")
+def search_published(session: duckdb.DuckDBPyConnection, link: Path, users: str, has_published: bool = False) -> int:
+    """Search every published file; returns their number.
+
+    Raises ValueError with the files that contain a user or cannot be read, or if there is none of the set that is
+    published, or of any set though a run has published.
+    """
+    files, faults = sorted(sets_of(link).rglob("*.parquet")), []
+    if link.is_symlink() and not any(file.is_relative_to(link.resolve()) for file in files):
+        faults.append(f"{link} is published, but no file was found in {link.resolve()}")
+    elif has_published and not files:
+        faults.append(f"a run has published, but no file was found by {link}: set LIFE_STAGE_PUBLISHED as for the job")
+    for file in files:
+        try:
+            if any(n_rows_of(mart, users) for _, mart in with_users({str(file): read(session, file)})):
+                faults.append(f"{file} still contains the user")
+        except duckdb.Error as error:
+            faults.append(f"{file} cannot be read ({str(error).splitlines()[0]})")
+    fail_with(faults)
     return len(files)
+
+
+def n_rows_of(mart: duckdb.DuckDBPyRelation, users: str) -> int:
+    """Number of rows of the users."""
+    return mart.filter(f"user_id in (select user_id from {users})").shape[0]
+
+
+def fail_with(faults: list[str]) -> None:
+    """Raise ValueError with all faults, if there are any."""
+    if faults:
+        raise ValueError("; ".join(faults))

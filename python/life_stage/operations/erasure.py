@@ -9,7 +9,8 @@ from life_stage import paths
 from life_stage.engine import run_log
 from life_stage.engine.ledger import Entry, ledger_of
 from life_stage.operations import Warehouse
-from life_stage.operations.erased_files import remove_leftovers, rewrite, search_published, unpublish
+from life_stage.operations.backup import copies_there
+from life_stage.operations.erased_files import remove_spilled, rewrite, search_published, unpublish
 from life_stage.training.retraining import log_progress
 
 USERS = "users_to_erase"  # a temporary table, because their ids must not stay on disk
@@ -61,9 +62,15 @@ def erase(warehouse: Warehouse, users: list[str], cleaned: str, stored: str, tod
     cleaned, stored: SQL of an id as text, and as in the tables; today: as in apply_ledger. With a key a pseudonym from
     a table is accepted too.
     Tombstones are digests of ids in tables, because digests of plain ids can be guessed. Raises ValueError LS-ERA-001
-    without an id, LS-ERA-002 if a file cannot be replaced.
+    without an id, LS-ERA-002 with all places where a file cannot be replaced or a user is still found, LS-ERA-003 if
+    there is nothing to search.
     """
     session = warehouse.session
+    if not warehouse.tables_with("user_id"):
+        raise ValueError(
+            f"LS-ERA-003 {warehouse.path} has no table of users: set LIFE_STAGE_WAREHOUSE as for the job; nobody was"
+            " erased"
+        )
     session.execute("create temp table given_users as select unnest(?::varchar[]) as user_id", [users])
     named = f"select {stored} as user_id from given_users"
     if stored != cleaned:  # with a key
@@ -76,19 +83,36 @@ def erase(warehouse: Warehouse, users: list[str], cleaned: str, stored: str, tod
     entries = enter(warehouse, "erased")
     n_known = erase_rows(warehouse, "erased", entries, {"ledger": ledger_of(warehouse.path).mark()})
     print(f"erased {n_known} of" if n_known else "not found, but excluded from now on:", len(users), "users")
+    if copies := copies_there(warehouse.path):
+        print(f"older copies, which may hold them: {', '.join(map(str, copies))}: delete these files")
     leave_no_trace(warehouse)
 
 
 def leave_no_trace(warehouse: Warehouse) -> None:
-    """Rewrite the warehouse without freed blocks, and search it and the published files for the users of USERS."""
+    """Rewrite the warehouse without freed blocks, and search it and the published files for the users of USERS.
+
+    Raises ValueError LS-ERA-002 with all places where this fails or a user is found.
+    """
     session, link = warehouse.session, paths.published()
-    try:
-        n_tables = rewrite(session, warehouse.path, USERS)
-        remove_leftovers(warehouse.path)
-        n_files = search_published(session, link, USERS)
-    except (OSError, ValueError, duckdb.Error) as error:
-        raise ValueError(f"LS-ERA-002 {error}: {AFTER}") from None
-    print(f"searched and not found: {n_tables} tables of the project, {n_files} files")
+    steps = {
+        "warehouse": lambda: rewrite(session, warehouse.path, USERS),
+        "spilled rows": lambda: remove_spilled(warehouse.path),
+        "published files": lambda: search_published(session, link, USERS, has_published(warehouse)),
+    }
+    done, faults = {}, []
+    for place, step in steps.items():
+        try:
+            done[place] = step()
+        except (OSError, ValueError, duckdb.Error) as error:
+            faults.append(f"{place}: {error}")
+    if faults:
+        raise ValueError(f"LS-ERA-002 {'; '.join(faults)}: {AFTER}")
+    print(f"searched and not found: {done['warehouse']} tables of the project, {done['published files']} files")
+
+
+def has_published(warehouse: Warehouse) -> bool:
+    """True if a run has published files."""
+    return warehouse.has("published_marts") and warehouse.values("select count(*) from published_marts") != [0]
 
 
 def erase_without_consent(warehouse: Warehouse, consenting: str, purpose: str, max_share: float, today: str) -> None:

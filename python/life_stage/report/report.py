@@ -53,7 +53,6 @@ def write(warehouse: Path, report: Path, simulated: bool = False, alarm: str = "
             tabs = {"Start": start, "Data": tabs["Data"], "Runs": tabs["Runs"]}
     title = f"Life stages as of {month_name(month)}" if month else "Life stages: none published yet"
     title += " (simulated data)" if simulated else ""
-    report.parent.mkdir(parents=True, exist_ok=True)
     paths.write_whole(report, page(title, header, tabs))
     return sum(part.count("<figure") for part in tabs.values())
 
