@@ -8,7 +8,8 @@ import duckdb
 import pytest
 from project import assert_same
 
-from life_stage.operations.backup import digest_of, restore, save
+from life_stage.operations import backup
+from life_stage.operations.backup import copies_there, digest_of, erased_since, restore, save
 
 WRITER = """
 import duckdb, os, signal, sys
@@ -16,6 +17,19 @@ connection = duckdb.connect(sys.argv[1])
 connection.execute("set wal_autocheckpoint = '1TB'")
 connection.execute("insert into notes values ('committed before the kill')")
 os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from life_stage.operations import backup
+real = os.replace
+def replace(old, new):
+    if str(old).endswith(".unfinished"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    real(old, new)
+os.replace = replace
+getattr(backup, sys.argv[1])(*map(Path, sys.argv[2:]))
 """
 
 
@@ -74,6 +88,56 @@ def test_copies_are_as_private_as_the_warehouse(warehouse, tmp_path):
     copy = save(warehouse, tmp_path / "backups")
     restore(copy, warehouse)
     assert [path.stat().st_mode & 0o777 for path in (copy, warehouse)] == [0o600, 0o600]
+
+
+def test_backups_are_in_a_folder_of_their_owner(warehouse, tmp_path):
+    """The folder alone is closed: the file is as private as the warehouse."""
+    save(warehouse, tmp_path / "all" / "backups")
+    assert (tmp_path / "all" / "backups").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.fault("Kills", "backup or restore killed while it copies", "the copy is removed by the next command")
+@pytest.mark.parametrize("operation", ["save", "restore"])
+def test_an_unfinished_copy_is_removed_by_the_next_command(warehouse, tmp_path, monkeypatch, operation):
+    folder = tmp_path / "backups"
+    monkeypatch.setenv("LIFE_STAGE_WAREHOUSE", str(warehouse))
+    assert in_process("backup", "--into", folder).returncode == 0
+    (copy,) = folder.glob("*.duckdb")
+    words = [warehouse, folder] if operation == "save" else [copy, warehouse]
+    killed = subprocess.run([sys.executable, "-c", KILLED, operation, *map(str, words)])
+    assert killed.returncode == -signal.SIGKILL and [*tmp_path.rglob("*.unfinished")]
+    assert in_process("restore", copy).returncode == 0
+    assert not [*tmp_path.rglob("*.unfinished")] and notes(warehouse) == ["first", "committed before the kill"]
+
+
+def test_a_copy_that_fails_leaves_no_file(warehouse, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(backup, "file_digest", full)
+    with pytest.raises(OSError, match="No space"):
+        save(warehouse, tmp_path / "backups")
+    assert not [*(tmp_path / "backups").iterdir()]
+
+
+def test_a_backup_from_before_an_erasure_is_named_with_the_users_it_brings_back(warehouse, tmp_path):
+    with duckdb.connect(warehouse) as connection:
+        connection.execute(
+            "create table erased_users as select 'x' as user_digest, timestamp '2017-01-01' as erased_at"
+        )
+    before = save(warehouse, tmp_path / "one place")
+    with duckdb.connect(warehouse) as connection:
+        connection.execute("insert into erased_users values ('y', '2017-02-01'), ('z', '2017-03-01')")
+    after = save(warehouse, tmp_path / "another")
+    assert {before, after} <= set(copies_there(warehouse))
+    assert "2 users who were erased since, until 2017-03-01" in erased_since(before, warehouse)
+    assert erased_since(after, warehouse) == ""
+    kept = restore(before, warehouse)
+    assert kept in copies_there(warehouse)
+    warehouse.unlink()
+    assert "unknown" in erased_since(after, warehouse)
+    before.unlink()
+    assert before not in copies_there(warehouse)
 
 
 def test_a_damaged_copy_is_refused(warehouse, tmp_path):

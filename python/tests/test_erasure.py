@@ -265,6 +265,50 @@ def test_an_erasure_without_a_user_is_an_error(shop, users):
     assert shop.contents() == before
 
 
+@pytest.mark.fault("Settings", "erasure from a warehouse without users", "LS-ERA-003")
+def test_an_erasure_that_has_nothing_to_search_fails(bare_shop):
+    finished = bare_shop.operate("erase", "42")
+    assert finished.exit_code != 0 and "LS-ERA-003" in finished.output and "not found" not in finished.output
+
+
+@pytest.mark.fault("State", "erasure with copies, sets and damaged files left by others", "LS-ERA-002 names all places")
+def test_an_erasure_names_every_place_where_it_fails_and_copies_that_hold_the_user(shop):
+    """Once they are removed, it ends; a backup from before it names those that it would bring back."""
+    ((user,),) = shop.query("select min(user_id) from user_stages")
+    assert shop.run("life-stage", "backup", "--into", "kept").exit_code == 0
+    (copy,) = (shop.folder / "kept").glob("*.duckdb")
+    mine = shop.published.with_name("published.sets") / "mine"
+    mine.mkdir()
+    shutil.copy(shop.published / "user_stages.parquet", mine / "theirs.parquet")
+    (mine / "damaged.parquet").write_text("PAR1")
+    failed = shop.operate("erase", user)
+    words = " ".join(failed.output.split())
+    assert failed.exit_code != 0 and "LS-ERA-002 published files: " in words and "searched and not found" not in words
+    assert f"{mine}/damaged.parquet cannot be read" in words and f"{mine}/theirs.parquet still contains" in words
+    assert f"older copies, which may hold them: {copy}: delete" in words
+    shutil.rmtree(mine)
+    assert "searched and not found" in shop.operate("erase", user).output
+    sets = shop.published.with_name("published.sets").rename(shop.folder / "elsewhere")
+    shop.published.rename(shop.folder / "link")
+    failed = shop.operate("erase", user)
+    assert failed.exit_code != 0 and "a run has published, but no file was found" in " ".join(failed.output.split())
+    (shop.folder / "link").rename(shop.published)
+    sets.rename(shop.published.with_name("published.sets"))
+    restored = shop.run("life-stage", "restore", str(copy))
+    assert restored.exit_code == 0 and "it holds 1 users who were erased since" in restored.output
+    assert holding(shop, user)
+
+
+def test_files_of_a_run_are_closed_to_all_but_owner_and_group(shop):
+    """Whatever the umask of the caller; no file of the source is touched."""
+    os.utime(next((shop.source / "actions" / "month=2017-02").iterdir()))
+    shop.published.resolve().rename(shop.folder / "lost")
+    shop.build()
+    files = [*shop.published.with_name("published.sets").rglob("*"), shop.warehouse]
+    assert len(files) > 10
+    assert [file.name for file in files if file.stat().st_mode & 0o027] == []
+
+
 def ask_for_consent(base: Shop, folder: Path) -> None:
     """Deliver consents, some missing, revoked or in doubt, and run the job."""
     shop = copy_shop(base, folder)

@@ -288,6 +288,54 @@ def test_a_path_taken_by_something_else_is_left_alone(shop, taken_by):
     assert taken_by != "link" or shop.published.resolve() == other
 
 
+@pytest.mark.fault("State", "published.new or published.sets is something else", "LS-PUB-001, nothing published")
+@pytest.mark.parametrize("name", ["published.new", "published.sets"])
+@pytest.mark.parametrize("taken_by", ["file", "folder", "link"])
+def test_what_has_the_place_of_the_next_link_or_of_the_sets_is_left_alone(shop, name, taken_by):
+    place = shop.published.with_name(name)
+    other = shop.published.parent / "precious"
+    other.mkdir(parents=True)
+    (other / "data.txt").write_text("precious")
+    if taken_by == "file":
+        place.write_text("precious")
+    elif taken_by == "link":
+        place.symlink_to(other / "data.txt")
+    else:
+        place.mkdir()
+    if (name, taken_by) == ("published.sets", "folder"):
+        shop.publish()
+        return
+    with pytest.raises(ValueError, match=f"LS-PUB-001 {place} .*nothing was published"):
+        shop.publish()
+    assert os.path.lexists(place) and not os.path.lexists(shop.published)
+    assert (other / "data.txt").read_text() == "precious"
+
+
+@pytest.mark.fault("State", "manifest of the published set in an odd state", "published again")
+@pytest.mark.parametrize(
+    "odd",
+    [
+        *(b"[]", b"null", b'"files"', b"\xff\xfe", b"{}", b'{"files": 3}', b'{"files": {"user_stages": {}}}'),
+        b'{"run_id": "1", "published_at": "", "columns": {}, "contents": {}, "files": {"user_stages": 3}}',
+        b'{"run_id": "1", "published_at": "", "columns": {}, "contents": {}, "files": {}}',
+        None,
+    ],
+)
+def test_a_manifest_in_an_odd_state_counts_as_lost(shop, odd):
+    shop.publish()
+    manifest = shop.published / "manifest.json"
+    manifest.unlink()
+    if odd is None:
+        manifest.mkdir()
+    else:
+        manifest.write_bytes(odd)
+    shop.publish("('bea', 'infant', 0.9)")
+    assert matches_manifest(shop.published) and shop.users_of_view() == [("bea",)]
+    for name in ("cleo", "dora"):  # which removes the odd set
+        shop.publish(f"('{name}', 'infant', 0.9)")
+    assert matches_manifest(shop.published)
+
+
 def test_a_link_to_a_missing_set_is_published_again(shop):
     shop.publish()
     shop.published.resolve().rename(shop.published.with_name("lost"))
@@ -333,15 +381,16 @@ def test_a_new_mart_has_a_view_after_the_publication(shop):
 
 
 def test_small_marts_are_also_csv_without_spreadsheet_formulas(shop):
-    cells = "=1+1", "+1", "-1", "@sum(1)", "\t=1", "辅食", 'predicted "milk, please"', "a-b"
+    full_width = [chr(ord(sign) + 0xFEE0) + "1" for sign in "=+-@"]
+    cells = "=1+1", "+1", "-1", "@sum(1)", "\t=1", *full_width, "辅食", 'predicted "milk, please"', "a-b"
     rows = ", ".join(f"('{cell}', {n - 3}.5)" for n, cell in enumerate(cells))
     shop.publish(stage_interests=f"from (values {rows}) as v(leaf_category, lift)")
     text = (shop.published / "stage_interests.csv").read_bytes().decode("utf-8")
     assert text.startswith("\ufeffleaf_category,lift\r\n")
     read = list(csv.reader(io.StringIO(text.removeprefix("\ufeff"))))[1:]
     assert {name.removeprefix("'") for name, _ in read} == set(cells)
-    assert {name for name, _ in read if name.startswith("'")} == {f"'{cell}" for cell in cells[:5]}
-    assert sorted(float(lift) for _, lift in read) == sorted(float(f"{n - 3}.5") for n in range(8))
+    assert {name for name, _ in read if name.startswith("'")} == {f"'{cell}" for cell in cells[:9]}
+    assert sorted(float(lift) for _, lift in read) == sorted(float(f"{n - 3}.5") for n in range(len(cells)))
     assert not (shop.published / "user_stages.csv").exists()
 
 
@@ -527,6 +576,29 @@ def test_a_search_that_finds_no_file_of_a_published_set_fails(shop):
     shutil.rmtree(shop.published.resolve())
     with pytest.raises(ValueError, match="is published, but no file was found"):
         search_published(shop.connection, shop.published, "erased")
+
+
+@pytest.mark.fault("State", "erased user in several published files, one unreadable", "LS-ERA-002 names all")
+def test_a_search_names_all_files_that_hold_a_user_or_cannot_be_read(shop):
+    shop.publish("('anna', 'newborn', 0.8), ('bea', 'infant', 0.9)")
+    shop.connection.execute("create table erased as select 'bea' as user_id")
+    (shop.published / "stages.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ValueError) as raised:
+        search_published(shop.connection, shop.published, "erased")
+    found = str(raised.value).split("; ")
+    assert [fault.split(" (")[0].split("/")[-1] for fault in found] == [
+        "stages.parquet cannot be read",
+        "2017-02.parquet still contains the user",
+        "user_stages.parquet still contains the user",
+    ]
+
+
+def test_where_a_run_has_published_a_search_without_files_fails(shop):
+    """Such as one beside another link than that of the job."""
+    shop.connection.execute("create table erased as select 'bea' as user_id")
+    assert search_published(shop.connection, shop.published, "erased", has_published=False) == 0
+    with pytest.raises(ValueError, match=r"no file was found by .* set LIFE_STAGE_PUBLISHED"):
+        search_published(shop.connection, shop.published, "erased", has_published=True)
 
 
 def test_files_that_no_manifest_names_stay_when_sets_are_removed(shop):

@@ -119,7 +119,7 @@ def search_published(session: duckdb.DuckDBPyConnection, link: Path, users: str,
     Raises ValueError with the files that contain a user or cannot be read, or if there is none of the set that is
     published, or of any set though a run has published.
     """
-    files, faults = sorted(sets_of(link).rglob("*.parquet")), []
+    files, faults = sorted(sets_of(link).resolve().rglob("*.parquet")), []
     if link.is_symlink() and not any(file.is_relative_to(link.resolve()) for file in files):
         faults.append(f"{link} is published, but no file was found in {link.resolve()}")
     elif has_published and not files:
