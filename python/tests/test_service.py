@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from contextlib import contextmanager
 from dataclasses import astuple
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import duckdb
@@ -177,7 +178,8 @@ def test_a_question_over_http_is_answered_as_by_the_published_set(checkout, user
             wanted = served.answer(**question)
             assert status == 200 and len(answer.pop("answer_id")) == 32
             assert [tuple(item.values()) for item in answer.pop("items")] == list(map(astuple, wanted.items))
-            assert answer == {name: getattr(wanted, name) for name in ("month", "run_id", "model", "is_known_user")}
+            names = ("month", "as_of", "run_id", "model", "is_known_user")
+            assert answer == {name: getattr(wanted, name) for name in names} and answer["as_of"] == "2017-02-28"
         assert ask(f"{address}/readyz")[1]["run_id"] == served.run_id and ask(f"{address}/healthz")[0] == 200
         with urllib.request.urlopen(f"{address}/metrics", timeout=20) as response:
             metrics = response.read().decode()
@@ -208,6 +210,66 @@ def test_a_bad_question_is_refused_with_a_reason(checkout, body, status, detail)
         found = ask(f"{address}/recommendations", body)
         assert found[0] == status and detail in found[1]["detail"]
         assert ask(f"{address}/recommendations", {})[0] == 200
+
+
+def test_every_refusal_has_a_code(checkout):
+    with serving(checkout.published) as (address, _):
+        refused = [
+            ask(f"{address}/recommendations", body) for body in (b"{", {"n": 0}, b'{"n": 1' + b"0" * 5000 + b"}")
+        ]
+        refused += [ask(f"{address}/recommendations"), ask(f"{address}/nothing"), ask(f"{address}/healthz", {})]
+    assert [status for status, _ in refused] == [422, 422, 400, 405, 404, 405]
+    assert all(problem["detail"].startswith("LS-CHK-008 ") for _, problem in refused)
+
+
+def test_probes_may_ask_for_the_head_alone(checkout, tmp_path):
+    def head(url: str) -> tuple[int, bytes]:
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=20) as response:
+                return response.status, response.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+
+    with serving(checkout.published) as (address, _):
+        assert [head(f"{address}/{name}") for name in ("healthz", "readyz", "metrics")] == [(200, b"")] * 3
+    with serving(tmp_path / "published") as (address, _):
+        assert [head(f"{address}/{name}") for name in ("healthz", "readyz")] == [(200, b""), (503, b"")]
+
+
+def test_ids_may_be_whole_numbers(checkout, users, recommender):
+    """Over HTTP and in Python; a number with a fraction or a truth value is none."""
+    cart = [item for item in recommender.index.item_ids if item.isdigit()][:3]
+    numbers, user = [int(item) for item in cart], users[0]
+    wanted = recommender.recommend(cart, user, visit=cart, exclude=cart[:1], bought=[(cart[1], date(2017, 3, 1))])
+    found = recommender.recommend(
+        numbers, int(user), visit=numbers, exclude=numbers[:1], bought=[(numbers[1], date(2017, 3, 1))]
+    )
+    assert found == wanted and len(cart) == 3
+    with serving(checkout.published) as (address, served):
+        texts, asked = ({"cart": ids, "user": one} for ids, one in ((cart, user), (numbers, int(user))))
+        answers = [ask(f"{address}/recommendations", question)[1] for question in (texts, asked)]
+        assert items(answers[0]) == items(answers[1]) and answers[1]["is_known_user"]
+        for odd in (1.5, True, None, [1]):
+            assert ask(f"{address}/recommendations", {"cart": [odd]})[0] == 422
+        assert served.current.answer(numbers, int(user)).items == served.current.answer(cart, user).items
+
+
+@pytest.mark.fault("Machine", "published data older than the service accepts", "LS-CHK-007: a warning, or 503")
+def test_old_data_are_named_and_refused_on_request(checkout):
+    warned = pytest.warns(UserWarning, match="LS-CHK-007 the newest data are of 2017-02-28")
+    with warned, serving(checkout.published) as (address, served):
+        status, ready = ask(f"{address}/readyz")
+        assert status == 200 and ready["as_of"] == "2017-02-28" and ready["warning"].startswith("LS-CHK-007")
+        assert ask(f"{address}/recommendations", {})[0] == 200
+        with urllib.request.urlopen(f"{address}/metrics", timeout=20) as response:
+            assert "life_stage_data_as_of_timestamp_seconds 1.48824e+09" in response.read().decode()
+        served.max_age_days = age = (datetime.now(UTC).date() - date(2017, 2, 28)).days
+        assert ask(f"{address}/recommendations", {})[0] == 200
+        served.max_age_days = age - 1
+        for path, body in (("readyz", None), ("recommendations", {})):
+            status, problem = ask(f"{address}/{path}", body)
+            assert status == 503 and problem["detail"].startswith("LS-CHK-007 the newest data are of 2017-02-28")
+        assert ask(f"{address}/healthz")[0] == 200
 
 
 def test_a_body_that_never_ends_is_refused(checkout, monkeypatch):
@@ -353,6 +415,13 @@ def test_under_a_key_the_shop_asks_with_its_own_ids_and_the_log_has_pseudonyms(c
         assert answer.items == plain.answer(user=user, log=logs["plain"]).items and answer.is_known_user
     for log in logs.values():
         log.flush()
+    stored = pseudonym(KEY, users[0])
+    assert (
+        served.answer(user=stored).items == served.answer(user=users[0]).items
+        and served.answer(user=stored).is_known_user
+    )
+    assert served.answer(user=int(users[0])).is_known_user and not served.answer(user=stored[:-1]).is_known_user
+    assert not plain.answer(user=stored).is_known_user
     rows = pd.read_parquet(tmp_path / "keyed")
     assert [names[user] for user in rows["user_id"].unique()] == users[:20] and set(rows["placement"]) == {"mail"}
     assert list(rows["rank"]) == [*range(1, 11)] * 20 and rows["answer_id"].nunique() == 20
@@ -383,7 +452,9 @@ def test_the_command_prints_an_answer_or_why_there_is_none(checkout, users, tmp_
     served = PublishedSet.load(checkout.published)
     printed = shop.run("life-stage", "recommend", "--user", users[0], "--n", "4")
     wanted = served.answer(user=users[0], n=4)
-    assert printed.exit_code == 0 and printed.output.startswith(f"{wanted.model}, features of 2017-03, known user\n")
+    assert printed.exit_code == 0 and printed.output.startswith(
+        f"{wanted.model}, features of 2017-03 from data until 2017-02-28, known user\n"
+    )
     assert [line.split()[0] for line in printed.output.splitlines()[1:]] == [item.item_id for item in wanted.items]
     shutil.rmtree(shop.published.resolve() / "serving")
     failed = shop.run("life-stage", "recommend")
