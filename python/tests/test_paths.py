@@ -182,3 +182,24 @@ def test_a_published_link_that_leads_to_itself_does_not_hang(tmp_path, targets):
     for name, target in targets.items():
         (tmp_path / name).symlink_to(target)
     assert not paths.is_link_to_set(paths.published(tmp_path / "published"))
+
+
+@pytest.mark.fault("Machine", "report, run summary or list of backups cannot be written", "LS-RUN-010")
+@pytest.mark.parametrize("taken", ["page.html", "page.html.new"])
+def test_a_file_that_cannot_be_written_has_a_code(tmp_path, taken):
+    (tmp_path / taken / "precious").mkdir(parents=True)
+    with pytest.raises(ValueError, match=f"LS-RUN-010 {tmp_path}/page.html cannot be written: "):
+        paths.write_whole(tmp_path / "page.html", "text")
+    assert (tmp_path / taken / "precious").is_dir()
+
+
+def test_a_stricter_umask_of_the_caller_stays():
+    before = os.umask(0o077)
+    try:
+        paths.keep_private()
+        assert os.umask(0) == 0o077
+        os.umask(0o002)
+        paths.keep_private()
+        assert os.umask(0) == 0o027
+    finally:
+        os.umask(before)
