@@ -81,7 +81,7 @@ class Shoppers:
 
     def named(self, user: str | int | None) -> Shopper:
         """The user's features; those of a cold-start user for an unknown id."""
-        position = self._positions.get(str(user))
+        position = None if user is None else self._positions.get(str(user))
         return Shopper() if position is None else self[position]
 
 

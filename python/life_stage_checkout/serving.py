@@ -147,7 +147,7 @@ class Recommender:
             by_item = dict(tables("items").filter("price is not null").project("item_id, price").fetchall())
             prices = np.array([by_item.get(item, np.nan) for item in index.item_ids])
             empty = cls(index.with_model(tables, "user", chosen["user"])) if "user" in chosen else None
-        index.shoppers.named(None)  # builds the index of ids before the first request
+        index.shoppers.knows("")  # builds the index of ids before the first request
         return cls(index, log, empty, prices)
 
     def recommend(
