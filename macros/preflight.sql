@@ -37,6 +37,7 @@
         {% if ledger.is_behind %} {% do operate("apply_ledger") %} {% endif %}
         {% if is_first %} {% do erase_users_without_consent() %} {% endif %}
         {% do run_as_one([create_project_state(), create_build_log()] + create_tombstones()) %}
+        {% do adapter.cache_added(erased_users()) %}  {# is_erased looks for it #}
         {% if skips_unchanged() %} {% do run_as_one([create_node_hashes()]) %} {% endif %}
         {% if setting("source_schema") and not state_of("source_schema") %}
             {% do run_as_one(record_state("source_schema", setting("source_schema"))) %}

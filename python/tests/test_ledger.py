@@ -85,6 +85,14 @@ def test_an_erased_user_does_not_come_back_with_a_copied_file(erased, tmp_path):
     assert holding(shop, user) == {}
 
 
+@pytest.mark.fault("State", "warehouse of erased users lost, without a backup", "the next run leaves them out")
+def test_an_erased_user_does_not_come_back_with_a_new_warehouse(erased, tmp_path):
+    shop, user, _ = copy_shop(erased[0], tmp_path / "shop"), *erased[1:]
+    shop.warehouse.unlink()
+    shop.build()
+    assert holding(shop, user) == {} and shop.query("select count(*) from user_months") != [(0,)]
+
+
 @pytest.mark.fault("State", "ledger lost, changed or cut", "LS-LED-001 or LS-LED-002, no change")
 def test_without_its_ledger_a_warehouse_is_not_run_until_it_is_rebuilt(erased, tmp_path):
     shop, user, _ = copy_shop(erased[0], tmp_path / "shop"), *erased[1:]
