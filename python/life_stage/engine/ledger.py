@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +19,8 @@ from life_stage.paths import resolved
 
 RESTORING = ".restoring"  # ending of the folder of a warehouse that is about to replace the one beside it
 REMEDY = (
-    "put its newest copy back, which life-stage backup keeps, or write it anew by life-stage rebuild-ledger, from what"
-    " this warehouse knows"
+    "put its newest copy back, which life-stage backup keeps, or write it anew by life-stage rebuild-ledger, from its"
+    " readable lines and what this warehouse knows"
 )
 Entry = dict[str, str]
 
@@ -34,6 +34,15 @@ class Ledger:
     def entries(self) -> list[Entry]:
         """All entries; none without a file. Raises ValueError LS-LED-002 if a line was changed or taken away."""
         return [json.loads(line) for line in self._lines()]
+
+    def readable(self) -> list[Entry]:
+        """The entries of all lines that can be read, of a damaged ledger too."""
+        found = []
+        for line in self.path.read_bytes().split(b"\n") if self.path.exists() else ():
+            with suppress(ValueError, KeyError, TypeError):
+                entry = json.loads(line)
+                found.append({name: str(entry[name]) for name in entry.keys() - {"previous"} | {"kind", "value"}})
+        return found
 
     def mark(self, n: int | None = None) -> str:
         """The number of the first n lines, by default of all, and the digest of the last of them."""

@@ -198,13 +198,18 @@ def apply_ledger(warehouse: Warehouse, today: str, thorough: bool = False) -> No
 
 
 def rebuild_ledger(warehouse: Warehouse, today: str) -> None:
-    """Write the ledger anew from the warehouse; what it alone knew is lost. The old file is kept."""
+    """Write the ledger anew: the users in the lines of the old one that can be read, and what the warehouse knows.
+
+    The clock is that of the warehouse, so a wrong clock ends with a restored backup. The old file is kept.
+    """
     ledger = ledger_of(warehouse.path)
+    users = [entry for entry in ledger.readable() if entry["kind"] in REASONS and "salt" in entry]
     if ledger.path.exists():
         ledger.path.replace(ledger.path.with_name(f"{ledger.path.name}.before_{warehouse.run_id}"))
+    ledger.append(users)
     warehouse.run([*warehouse.created, "delete from project_state where key = 'ledger'"])
     apply_ledger(warehouse, today)
-    print(f"wrote {ledger.path} from this warehouse: repeat the erasures that it does not know")
+    print(f"wrote {ledger.path} with {len(users)} users of the old one: repeat the erasures that it does not know")
 
 
 def enter(warehouse: Warehouse, kind: str) -> list[Entry]:
