@@ -236,7 +236,8 @@ def published(tmp_path, monkeypatch):
     shutil.copy2(PROJECT / "dbt_project.yml", project)
     for name in ("one", "two"):
         (tmp_path / "published.sets" / name).mkdir(parents=True)
-        facts = json.dumps({"published_at": "2017-03-02T01:00:00Z"})
+        of_run = {"run_id": name, "published_at": "2017-03-02T01:00:00Z"}
+        facts = json.dumps(of_run | {key: {} for key in ("columns", "contents", "files")})
         (tmp_path / "published.sets" / name / "manifest.json").write_text(facts)
     (tmp_path / "published").symlink_to("published.sets/one")
     (tmp_path / "warehouse.duckdb").touch()
