@@ -85,6 +85,7 @@ def test_an_erased_user_does_not_come_back_with_a_copied_file(erased, tmp_path):
     assert holding(shop, user) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.fault("State", "warehouse of erased users lost, without a backup", "the next run leaves them out")
 def test_an_erased_user_does_not_come_back_with_a_new_warehouse(erased, tmp_path):
     shop, user, _ = copy_shop(erased[0], tmp_path / "shop"), *erased[1:]
@@ -107,6 +108,7 @@ def test_without_its_ledger_a_warehouse_is_not_run_until_it_is_rebuilt(erased, t
     assert "not found, but excluded from now on" in shop.operate("erase", user).output
 
 
+@pytest.mark.slow
 @pytest.mark.fault("state", "clock behind a run after the restored backup", "LS-RUN-006, no change")
 def test_the_clock_does_not_go_back_with_a_backup(erased, tmp_path):
     shop, user, backup = copy_shop(erased[0], tmp_path / "shop"), *erased[1:]

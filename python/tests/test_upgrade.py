@@ -135,6 +135,7 @@ def test_a_warehouse_of_version_2_is_migrated_and_carried_on_as_if_built_by_this
     assert left == set()
 
 
+@pytest.mark.slow
 def test_a_warehouse_of_version_1_becomes_the_same_tables_as_one_of_version_2(version_2, tmp_path):
     described = (
         "select table_name, column_name, data_type from duckdb_columns() where schema_name = 'main' order by all"
@@ -156,6 +157,7 @@ def test_operations_stop_before_the_migration(version_2, tmp_path, operation):
     assert shop.contents() == before
 
 
+@pytest.mark.slow
 def test_a_migration_that_fails_changes_nothing(version_2, tmp_path):
     shop = copy_shop(version_2, tmp_path / "shop")
     shop.change("create table build_log (model varchar)")  # blocks the last renames
