@@ -23,6 +23,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
+from life_stage.engine.ledger import ledger_of
 from life_stage.engine.pseudonyms import key_mark, key_of
 from life_stage.paths import (
     SERVING,
@@ -33,6 +34,7 @@ from life_stage.paths import (
     read_manifest,
     sets_of,
     sql_literal,
+    warehouse,
 )
 from life_stage.spark import on_spark
 
@@ -93,6 +95,8 @@ def publish(marts: Marts, options: dict[str, str], descriptions: Descriptions | 
     if is_complete(marts, manifest) and not is_published(link, manifest, target):
         runs = marts[RUN_LOG].filter("status = 'succeeded'").order("started_at desc, run_id")
         ((run_id,),) = runs.limit(1).project("run_id").fetchall()
+        if (ledger := ledger_of(warehouse())).path.exists():  # not on Spark
+            ledger.append([{"kind": "published", "value": run_id}])
         manifest = write_set(files, link, {"run_id": run_id, **target}, manifest)
     if manifest is None:
         return SCHEMA.empty_table()

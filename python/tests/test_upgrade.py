@@ -148,6 +148,7 @@ def test_a_warehouse_of_version_1_becomes_the_same_tables_as_one_of_version_2(ve
     assert_same(*shops, ["stage_coefficients", "stage_log_likelihoods", "month_model_assignments"], ignore=())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operation", [["erase", "u1"], ["rebuild-posteriors"]])
 def test_operations_stop_before_the_migration(version_2, tmp_path, operation):
     shop = copy_shop(version_2, tmp_path / "shop")

@@ -41,6 +41,8 @@ class Operation:
     rng: random.Random
     gone: set[str] = field(default_factory=set)
     withdrawn: set[str] = field(default_factory=set)
+    read: dict[tuple, str] = field(default_factory=dict)  # the stages of a reader of the events
+    last_read: int = 0
 
     def run(self) -> None:
         """A run, which must succeed."""
@@ -49,6 +51,16 @@ class Operation:
         stages = self.shop.query(STAGES.format("user_stages"))
         assert self.shop.query(REPLAYED) == stages
         assert self.shop.query(STAGES.format(f"'{self.shop.published}/user_stages.parquet'")) == stages
+        self.read_events()
+        assert sorted((*child, stage) for child, stage in self.read.items() if child[0] not in self.gone) == stages
+
+    def read_events(self) -> None:
+        """A reader of the published log follows its new events."""
+        new = f"from '{self.shop.published}/stage_events.parquet' where event_no > {self.last_read} order by event_no"
+        for event_no, user, child, stage in self.shop.query(f"select event_no, user_id, child_no, stage {new}"):
+            self.last_read = event_no
+            self.read[user, child] = stage
+        self.read = {child: stage for child, stage in self.read.items() if stage}
 
     def deliver(self) -> None:
         """A delivery."""

@@ -1,7 +1,7 @@
 """The ledger beside the warehouse: what a restored or copied warehouse must not undo.
 
 `<warehouse>.ledger` has one JSON object a line, is only appended to, and names no user: erased users and users without
-consent as salted digests, and the newest clock. Each line holds the digest of the line before
+consent as salted digests, runs that have published, and the newest clock. Each line holds the digest of the line before
 it. The warehouse records how many lines it has applied (`ledger` in project_state), so a run, or a restore, applies the
 rest.
 """
@@ -27,7 +27,7 @@ Entry = dict[str, str]
 
 @dataclass(frozen=True)
 class Ledger:
-    """A ledger in a file. Entries have a `kind` (clock, erased, without consent) and a `value`."""
+    """A ledger in a file. Entries have a `kind` (clock, published, erased, without consent) and a `value`."""
 
     path: Path
 
@@ -122,5 +122,5 @@ def ledger_facts(warehouse: str, applied: str | None, today: str) -> dict[str, o
         entries, facts["clock"] = ledger.unapplied(applied), ledger.newest("clock") or ""
     except ValueError as error:
         return facts | {"wrong": [str(error)]}
-    has_users = any(entry["kind"] != "clock" for entry in entries)
+    has_users = any("salt" in entry for entry in entries)
     return facts | {"has_users": has_users, "is_behind": bool(applied is None or entries or facts["clock"] < today)}

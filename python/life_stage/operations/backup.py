@@ -55,7 +55,7 @@ def restore(copy: Path, warehouse: Path, erase_again: Callable[[Path], None] | N
     restored.parent.mkdir(mode=0o700, exist_ok=True)
     try:
         copy_atomically(copy, restored)
-        if erase_again and any(entry["kind"] != "clock" for entry in ledger.unapplied(applied_by(restored))):
+        if erase_again and any("salt" in entry for entry in ledger.unapplied(applied_by(restored))):
             erase_again(restored)
         return put_in_place(restored, warehouse, previous)
     finally:

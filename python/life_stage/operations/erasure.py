@@ -1,5 +1,6 @@
 """Erasure of users, on request or without consent: their rows leave every table and every published file."""
 
+import glob
 import json
 from datetime import date, timedelta
 
@@ -11,6 +12,7 @@ from life_stage.engine.ledger import Entry, ledger_of
 from life_stage.operations import Warehouse
 from life_stage.operations.backup import copies_there
 from life_stage.operations.erased_files import remove_spilled, rewrite, search_published, unpublish
+from life_stage.paths import sql_literal
 from life_stage.training.retraining import log_progress
 
 USERS = "users_to_erase"  # a temporary table, because their ids must not stay on disk
@@ -160,7 +162,7 @@ def recent_revocations(warehouse: Warehouse, today: str) -> dict[str, int]:
 
 
 def apply_ledger(warehouse: Warehouse, today: str, thorough: bool = False) -> None:
-    """Erase whom the ledger names and the warehouse has not erased yet; enter the newest clock.
+    """Erase whom the ledger names and the warehouse has not erased yet; log what was published; enter the clock.
 
     A restored or copied warehouse does not know newer erasures, nor does one whose erasure was killed. today:
     YYYY-MM-DD; thorough: as for a request of the user, with the proof. Raises as Ledger.unapplied.
@@ -185,6 +187,7 @@ def apply_ledger(warehouse: Warehouse, today: str, thorough: bool = False) -> No
                 )
             if thorough:
                 leave_no_trace(warehouse)
+    log_published_events(warehouse, [entry["value"] for entry in entries if entry["kind"] == "published"])
     if warehouse.recorded("ledger") is None:  # of a version without a ledger
         known = {entry["value"] for entry in entries}
         facts = "select user_digest, salt, erased_at::varchar from erased_users order by erased_at, user_digest"
@@ -195,6 +198,21 @@ def apply_ledger(warehouse: Warehouse, today: str, thorough: bool = False) -> No
         ledger.append([{"kind": "clock", "value": newest}])
     with warehouse.transaction():
         warehouse.record("ledger", ledger.mark())
+
+
+def log_published_events(warehouse: Warehouse, run_ids: list[str]) -> None:
+    """Log the published events that a restored warehouse does not know: readers have acted on them.
+
+    run_ids: runs that have published since; the set that stands has to be of one of them.
+    """
+    manifest = paths.read_manifest(paths.published())
+    if manifest is None or manifest["run_id"] not in run_ids or not warehouse.has("stage_events"):
+        return
+    file = sql_literal(glob.escape(str(paths.published() / "stage_events.parquet")))
+    unknown = f"from read_parquet({file}) where event_no > (select coalesce(max(event_no), 0) from stage_events)"
+    with warehouse.transaction():
+        if warehouse.values(f"insert into stage_events by name {unknown}") != [0]:
+            warehouse.run(["delete from node_hashes"])
 
 
 def rebuild_ledger(warehouse: Warehouse, today: str) -> None:
