@@ -41,6 +41,7 @@ GENERATORS = (
     *(f"{name}_{context}" for name in (*MEASURES, "type") for context in ("cart", "history")),
     "type_need",
 )
+NEED = GENERATORS.index("type_need")
 COLUMNS = {"popularity", "frequency", "recency", "stage_lift", "next_stage_lift"}
 COLUMNS |= {
     "type_of_cart",
@@ -114,6 +115,11 @@ class Recommender:
         """The generators with a nonzero weight in the model."""
         is_active = self.generator_weights.any(axis=0)
         return {name for name, active in zip(GENERATORS, is_active, strict=True) if active}
+
+    @cached_property
+    def has_place_for_need(self) -> bool:
+        """True if a rank is for a next need, as in checkout_rankings."""
+        return self.index.weights["kind"] == "user" and self.index.weights["model"].startswith("hybrid")
 
     @cached_property
     def generator_weights(self) -> np.ndarray:
@@ -217,7 +223,8 @@ class Recommender:
         """The best N_RANKS items (catalogue indices), their log-odds, their reasons, and the number of candidates.
 
         wanted: true for the items that may be recommended; None: all that are available. The reason of an item is the
-        index of the generator with the largest contribution among those that retrieve it.
+        index of the generator with the largest contribution among those that retrieve it; of a next need in a list
+        with a place for one, type_need.
         """
         habits = self.habits(shopper.habits, bought, day)
         type_shares = self.type_shares(cart, shopper)
@@ -242,6 +249,8 @@ class Recommender:
         is_need = type_shares.need[self.index.types.of_item[items]] > 0
         order = self.with_reserved(items, np.lexsort((items, -odds)), is_need)[:N_RANKS]
         reasons = np.where(is_retrieved[:, order], contributions[:, order], -np.inf).argmax(axis=0)
+        if self.has_place_for_need:
+            reasons[is_need[order] & is_retrieved[NEED, order]] = NEED
         return items[order], odds[order], reasons, len(items)
 
     def habits(self, known: Columns, bought: list[tuple[int, int]], day: int) -> Columns:
@@ -370,7 +379,7 @@ class Recommender:
         n_kept, model_rank = self.index.n_new_places, np.arange(1.0, len(order) + 1)
         new, rank = np.flatnonzero(self.index.is_new[items[order]])[:n_kept], model_rank.copy()
         rank[new] = np.minimum(rank[new], N_RANKS - n_kept + np.arange(1, len(new) + 1) / (n_kept + 1))
-        if self.index.weights["kind"] == "user" and self.index.weights["model"].startswith("hybrid"):
+        if self.has_place_for_need:
             needs = np.flatnonzero(is_need[order])[:1]
             rank[needs] = np.minimum(model_rank[needs], RANK_OF_NEEDS)
         return order[np.argsort(rank)]

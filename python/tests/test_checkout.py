@@ -661,7 +661,7 @@ def test_recommendations_are_independent_of_the_batch_size(checkout, tables, mon
         for item_no, reason in zip(prediction["item_no"], prediction["reason"], strict=True):
             assert item_no - 1 in generators[reason][0]
         reasons |= set(prediction["reason"])
-    assert {"habit", "type_history"} < reasons
+    assert {"habit", "type_history", "type_need"} < reasons
 
 
 def test_a_model_with_an_unknown_generator_is_an_error(checkout, tmp_path):
