@@ -38,7 +38,7 @@
     substr({{ path }}, instr({{ path }}, '{{ directory }}') + {{ directory | length }})
 {%- endmacro %}
 
-{% macro spark_read_files(files, table) %}
+{% macro spark_read_files(files, table, is_in_contract=true) %}
     {# SQL for Spark: all Parquet files at once; each CSV file is a view, because its order of columns may differ. #}
     {% set parquet, csv, parts = [], {}, [] %}
     {% for file in files %}
