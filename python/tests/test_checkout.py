@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import CHECKOUT_VARS as MONTHS
-from project import assert_same, copy_shop
+from project import SMALL, assert_same, copy_shop
 from scipy.sparse import csr_matrix
 from test_manifest import READ_ON_DEMAND
 
@@ -21,7 +21,7 @@ from life_stage_checkout.load_test import load_test
 from life_stage_checkout.ranker import ONE_IN, RankerSettings
 from life_stage_checkout.request_log import RequestLog
 from life_stage_checkout.serving import Recommender
-from life_stage_checkout.tuning import COUNTED, PENALTIES, search
+from life_stage_checkout.tuning import COUNTED, PENALTIES, SETTING, search, values_of
 
 
 @pytest.fixture(scope="module")
@@ -506,6 +506,20 @@ def test_the_settings_tried_are_the_grid_and_the_warehouse_stays_as_it_was(check
     assert list(tried) == [RankerSettings(penalty, n) for penalty in PENALTIES for n in COUNTED]
     assert all(0 < figure < 1 for figure in tried.values()) and len(set(tried.values())) > 1
     assert checkout.warehouse.read_bytes() == before
+
+
+@pytest.mark.slow
+def test_values_of_a_var_are_tried_in_copies_of_the_warehouse(checkout, monkeypatch):
+    before = checkout.warehouse.read_bytes()
+    monkeypatch.setenv("LIFE_STAGE_SOURCE", str(checkout.source))
+    monkeypatch.chdir(checkout.folder)
+    others = [f"{name}={value}" for name, value in (SMALL | MONTHS).items()]
+    tried = dict(values_of("checkout_half_life_days", ["2", "60"], checkout.warehouse, others))
+    assert list(tried) == ["2", "60"] and tried["2"] != tried["60"]
+    assert tried["60"] == dict(search(checkout.warehouse))[SETTING], "60 is the default"
+    assert checkout.warehouse.read_bytes() == before
+    with pytest.raises(ValueError, match="LS-LOG-004 checkout_half_life_days=none cannot be built"):
+        next(values_of("checkout_half_life_days", ["none"], checkout.warehouse, others))
 
 
 @pytest.mark.slow
