@@ -34,8 +34,8 @@
             {% do check_source(table) %}
         {% endfor %}
         {% do warn_of_no_children() %}
-        {% if ledger.is_behind %} {% do operate("apply_ledger") %} {% endif %}
         {% if is_first %} {% do erase_users_without_consent() %} {% endif %}
+        {% if ledger.is_behind %} {% do operate("apply_ledger") %} {% endif %}
         {% do run_as_one([create_project_state(), create_build_log()] + create_tombstones()) %}
         {% do adapter.cache_added(erased_users()) %}  {# is_erased looks for it #}
         {% if skips_unchanged() %} {% do run_as_one([create_node_hashes()]) %} {% endif %}
