@@ -81,8 +81,10 @@ class Operation:
         """A user withdraws consent."""
         self.withdrawn.add(self.rng.choice(self.users))
         file = self.shop.source / "consents.parquet"
-        rows = pd.read_parquet(file)
-        rows[~rows["user_id"].astype(str).isin(self.withdrawn)].to_parquet(file)
+        named = ", ".join(f"'{user}'" for user in sorted(self.withdrawn))
+        consents = f"from '{file}' where user_id::varchar not in ({named})"
+        duckdb.sql(f"copy ({consents}) to '{file}.new' (format parquet)")
+        Path(f"{file}.new").replace(file)
 
     def withdrawal_in_a_broken_delivery(self) -> None:
         """A user withdraws consent, and the delivery stops the run."""
