@@ -34,9 +34,15 @@
     ) %}
 {% endmacro %}
 
-{% macro apply_ledger_arguments() %} {% do return({"today": clock_text()[:10]}) %} {% endmacro %}  {# The day. #}
+{% macro apply_ledger_arguments() %}
+    {# The day of the run clock. #}
+    {% set today = clock_text()[:10] %} {% do return({"today": today}) %}
+{% endmacro %}
 
-{% macro rebuild_ledger_arguments() %} {% do return({"today": clock_text()[:10]}) %} {% endmacro %}  {# The day. #}
+{% macro rebuild_ledger_arguments() %}
+    {# The day of the run clock. #}
+    {% set given = apply_ledger_arguments() %} {% do return(given) %}
+{% endmacro %}
 
 {% macro erase_without_consent_arguments() %}
     {# SQL of the users with consent, and the limit of a revocation. #}

@@ -64,7 +64,7 @@
         {% do fail(
             "LS-RUN-006",
             "the clock is at " ~ clock_text() ~ ", an earlier run's was at " ~ newest,
-            "correct the clock or var run_clock; if an earlier one was wrong, restore an older backup and write the ledger anew by life-stage rebuild-ledger",
+            "correct the clock or var run_clock; if an earlier one was wrong, restore an older backup and write the ledger again by life-stage rebuild-ledger",
         ) %}
     {% endif %}
 {% endmacro %}

@@ -23,7 +23,7 @@ TERMS = {
     r"fold|folds|folded|folding": "recursive update (cross-validation: fold as in five-fold)",
     r"restat(e|es|ed|ing)": "backfill, reprocess",
     r"fingerprints?": "content hash, input hash",
-    r"ledgers?": "month calendar, build log, run log",
+    r"month.ledgers?": "month calendar",
     r"frozen|retired": "archived, past retention",
     r"forget|forgets|forgetting|forgotten|leavers": "erase, erasure",
     r"withdrawn": "revoked",

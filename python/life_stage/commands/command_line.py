@@ -118,7 +118,7 @@ def parser() -> argparse.ArgumentParser:
     erase.add_argument("users", nargs="*", metavar="USER", help="user id, as in the source or in the tables")
     migrate = command("migrate", "migrate tables of an older version")
     rebuild = command("rebuild-posteriors", "make the next run compute all posteriors again")
-    ledger = command("rebuild-ledger", "write a lost ledger anew, from what the warehouse knows")
+    ledger = command("rebuild-ledger", "write a lost ledger again, from what the warehouse knows")
     naming = command("pseudonyms", "write user ids with their pseudonyms; needs the key")
     naming.add_argument("--into", default="pseudonyms.csv", metavar="FILE", help="default: %(default)s")
     restoring = command("restore", "replace the warehouse by a backup; the replaced one is kept")

@@ -33,7 +33,7 @@ def erase(given: argparse.Namespace) -> None:
 
 
 def rebuild_ledger(given: argparse.Namespace) -> None:
-    """Write the ledger anew."""
+    """Write the ledger again."""
     operate("rebuild_ledger", given)
 
 

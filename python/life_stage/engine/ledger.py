@@ -19,7 +19,7 @@ from life_stage.paths import resolved
 
 RESTORING = ".restoring"  # ending of the folder of a warehouse that is about to replace the one beside it
 REMEDY = (
-    "put its newest copy back, which life-stage backup keeps, or write it anew by life-stage rebuild-ledger, from its"
+    "put its newest copy back, which life-stage backup keeps, or write it again by life-stage rebuild-ledger, from its"
     " readable lines and what this warehouse knows"
 )
 Entry = dict[str, str]

@@ -216,7 +216,7 @@ def log_published_events(warehouse: Warehouse, run_ids: list[str]) -> None:
 
 
 def rebuild_ledger(warehouse: Warehouse, today: str) -> None:
-    """Write the ledger anew: the users in the lines of the old one that can be read, and what the warehouse knows.
+    """Write the ledger again: the users in the lines of the old one that can be read, and what the warehouse knows.
 
     The clock is that of the warehouse, so a wrong clock ends with a restored backup. The old file is kept.
     """
