@@ -101,6 +101,7 @@ def test_without_its_ledger_a_warehouse_is_not_run_until_it_is_rebuilt(erased, t
     saved = ledger.path.read_bytes()
     ledger.path.unlink()
     assert_stops(shop, "LS-LED-001")
+    assert "LS-LED-001" in shop.run("life-stage", "backup", "--into", "backups").output
     ledger.path.write_bytes(saved[: saved.index(b"\n") + 1])
     assert_stops(shop, "LS-LED-002")
     assert shop.operate("rebuild-ledger").exit_code == 0

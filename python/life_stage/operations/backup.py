@@ -19,20 +19,23 @@ from life_stage.publishing import sync_to_disk
 def save(warehouse: Path, folder: Path) -> Path:
     """Copy the warehouse, including all commits of a killed run, into the folder; returns the copy's path.
 
-    Raises ValueError LS-BAK-001 without a warehouse, DbtRuntimeError LS-RUN-001 while a run holds it.
+    Raises ValueError LS-BAK-001 without a warehouse, LS-LED-001 or -002 if its ledger is lost or was changed, so that
+    the copy of the ledger stays, DbtRuntimeError LS-RUN-001 while a run holds the warehouse.
     """
     if not warehouse.exists():
         raise ValueError(f"LS-BAK-001 there is no warehouse {warehouse}: set LIFE_STAGE_WAREHOUSE; nothing was changed")
     take_lock(warehouse.resolve())
     with duckdb.connect(warehouse) as connection:
         connection.execute("checkpoint")  # moves the write-ahead log into the file
+    ledger = ledger_of(warehouse.resolve())
+    ledger.unapplied(applied_by(warehouse))
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     copy = folder.resolve() / f"{warehouse.stem}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.duckdb"
     listed = [*filter(Path.exists, copies_of(warehouse.resolve())), copy]
     write_whole(copies_note(warehouse.resolve()), "".join(f"{file}\n" for file in listed))
     write_digest(copy, copy_atomically(warehouse, copy))
-    if (ledger := ledger_of(warehouse.resolve()).path).exists():
-        copy_atomically(ledger, saved_ledger(copy))
+    if ledger.path.exists():
+        copy_atomically(ledger.path, saved_ledger(copy))
     return copy
 
 
