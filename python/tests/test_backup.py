@@ -8,6 +8,7 @@ import duckdb
 import pytest
 from project import assert_same
 
+from life_stage.engine.ledger import ledger_of
 from life_stage.operations import backup
 from life_stage.operations.backup import copies_there, digest_of, restore, save
 
@@ -81,6 +82,22 @@ def test_what_was_there_is_kept_at_every_restore_and_can_be_put_back(warehouse, 
     assert first != second and "the newest" in notes(first)
     restore(first, warehouse)
     assert "the newest" in notes(warehouse)
+
+
+def test_a_lost_ledger_comes_back_with_a_backup_which_is_restored_without_one_too(warehouse, tmp_path):
+    ledger = ledger_of(warehouse)
+    ledger.append([{"kind": "clock", "value": "2017-03-02"}])
+    with duckdb.connect(warehouse) as connection:
+        connection.execute("create table project_state as select 'ledger' as key, ? as value", [ledger.mark()])
+    copy = save(warehouse, tmp_path / "backups")
+    for path in (warehouse, ledger.path):
+        path.unlink()
+    restore(copy, warehouse)
+    assert ledger.newest("clock") == "2017-03-02"
+    for path in (warehouse, ledger.path, *(tmp_path / "backups").glob("*.ledger")):
+        path.unlink()
+    restore(copy, warehouse)
+    assert notes(warehouse) == notes(copy) and not ledger.path.exists()
 
 
 def test_copies_are_as_private_as_the_warehouse(warehouse, tmp_path):

@@ -43,8 +43,9 @@ def restore(copy: Path, warehouse: Path, erase_again: Callable[[Path], None] | N
     """Replace the warehouse by a backup; returns the path of the previous warehouse, None without one.
 
     erase_again: erases the users whom the ledger names from a warehouse, before it is put in place. Without a ledger
-    beside the warehouse that beside the backup is copied. Raises ValueError LS-BAK-002 when the backup does not match
-    its digest, LS-LED-001 or -002, DbtRuntimeError LS-RUN-001 while a run holds the warehouse.
+    beside the warehouse that beside the backup is copied; without that too, the next run stops. Raises ValueError
+    LS-BAK-002 when the backup does not match its digest, LS-LED-002, DbtRuntimeError LS-RUN-001 while a run holds the
+    warehouse.
     """
     warehouse = warehouse.resolve()
     if not (digest_of(copy).exists() and digest_of(copy).read_text().split()[:1] == [file_digest(copy)]):
@@ -58,7 +59,8 @@ def restore(copy: Path, warehouse: Path, erase_again: Callable[[Path], None] | N
     restored.parent.mkdir(mode=0o700, exist_ok=True)
     try:
         copy_atomically(copy, restored)
-        if erase_again and any("salt" in entry for entry in ledger.unapplied(applied_by(restored))):
+        entries = ledger.unapplied(applied_by(restored)) if ledger.path.exists() else []
+        if erase_again and any("salt" in entry for entry in entries):
             erase_again(restored)
         return put_in_place(restored, warehouse, previous)
     finally:
