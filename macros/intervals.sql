@@ -30,7 +30,7 @@
     )
 {%- endmacro %}
 
-{% macro independent_cases(n) -%}
+{% macro effective_sample_size(n) -%}
     {#- SQL, over one row per user with n cases: how many independent cases they are worth at least, if all cases of a
         user are alike (Kish 1965). -#}
     power(cast(sum({{ n }}) as double), 2) / nullif(sum(power({{ n }}, 2)), 0)

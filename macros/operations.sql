@@ -24,24 +24,8 @@
 {% endmacro %}
 
 {% macro erase_arguments() %}
-    {# SQL of a given id as text, and as in the tables; the day. #}
-    {% do return(
-        {
-            "cleaned": plain_user_id_of("user_id"),
-            "stored": user_id_of("user_id"),
-            "today": clock_text()[:10],
-        }
-    ) %}
-{% endmacro %}
-
-{% macro apply_ledger_arguments() %}
-    {# The day of the run clock. #}
-    {% set today = clock_text()[:10] %} {% do return({"today": today}) %}
-{% endmacro %}
-
-{% macro rebuild_ledger_arguments() %}
-    {# The day of the run clock. #}
-    {% set given = apply_ledger_arguments() %} {% do return(given) %}
+    {# SQL of a given id as text, and as in the tables. #}
+    {% do return({"cleaned": plain_user_id_of("user_id"), "stored": user_id_of("user_id")}) %}
 {% endmacro %}
 
 {% macro erase_without_consent_arguments() %}

@@ -35,7 +35,7 @@
         {% endfor %}
         {% do warn_of_no_children() %}
         {% if is_first %} {% do erase_users_without_consent() %} {% endif %}
-        {% if ledger.is_behind %} {% do operate("apply_ledger") %} {% endif %}
+        {% if ledger.is_behind %} {% do operate("apply_ledger", {"today": clock_text()[:10]}) %} {% endif %}
         {% do run_as_one([create_project_state(), create_build_log()] + create_tombstones()) %}
         {% do adapter.cache_added(erased_users()) %}  {# is_erased looks for it #}
         {% if skips_unchanged() %} {% do run_as_one([create_node_hashes()]) %} {% endif %}

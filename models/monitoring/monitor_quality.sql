@@ -96,7 +96,7 @@ with
         group by subject, model, month, user_id
     ),
     alone as (
-        select subject, model, month, {{ independent_cases("n_predictions") }} as n_alone
+        select subject, model, month, {{ effective_sample_size("n_predictions") }} as n_alone
         from of_users
         group by subject, model, month
     ),

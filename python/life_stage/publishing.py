@@ -91,7 +91,7 @@ def publish(marts: Marts, options: dict[str, str], descriptions: Descriptions | 
     target = {"columns": columns, "descriptions": descriptions or {}, "contents": contents}
     target["id_key"] = key_mark(key_of(os.environ))
     manifest = read_manifest(link)
-    refuse_older(manifest, contents)
+    refuse_older(link, manifest, contents)
     if is_complete(marts, manifest) and not is_published(link, manifest, target):
         runs = marts[RUN_LOG].filter("status = 'succeeded'").order("started_at desc, run_id")
         ((run_id,),) = runs.limit(1).project("run_id").fetchall()
@@ -155,13 +155,14 @@ def refuse_foreign(link: Path, outcome: str = "nothing was published") -> None:
         )
 
 
-def refuse_older(manifest: dict | None, contents: dict[str, str]) -> None:
+def refuse_older(link: Path, manifest: dict | None, contents: dict[str, str]) -> None:
     """Raise ValueError LS-PUB-003 if the published stages go to a later month than the new ones: after a restore."""
     there, new = (max(months_of(files), default="") for files in ((manifest or {}).get("files", {}), contents))
     if new and new < there:
         raise ValueError(
             f"LS-PUB-003 stages are published through {there}, this run has them through {new}: deliver the missing"
-            " months, or publish to another LIFE_STAGE_PUBLISHED; nothing was published"
+            f" months, publish to another LIFE_STAGE_PUBLISHED or, to go back on purpose, remove the link {link};"
+            " nothing was published"
         )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from life_stage.engine.pseudonyms import key_mark, pseudonym
-from life_stage.paths import read_manifest
+from life_stage.paths import SERVING, read_manifest
 from life_stage_checkout.request_log import Log, RequestLog
 from life_stage_checkout.serving import Recommendation, Recommender, tables_of
 
@@ -67,7 +67,9 @@ class PublishedSet:
             consents = defaultdict(set)
             for user, purpose in tables("user_consents").project("user_id, purpose").fetchall():
                 consents[purpose].add(user)
-            experiments = dict(tables("experiments").project("experiment, treated_share").fetchall())
+            is_there = (folder / SERVING / "experiments.parquet").exists()  # not in sets of 0.1
+            columns = "experiment, treated_share"
+            experiments = dict(tables("experiments").project(columns).fetchall() if is_there else ())
         if (mark := manifest.get("id_key", "")) != key_mark(key):
             wrong = "pseudonyms of another key" if key and mark else "pseudonyms" if mark else "no pseudonyms"
             raise ValueError(f"LS-PRI-004 the published user ids are {wrong}: set LIFE_STAGE_ID_KEY as for the job")
@@ -143,9 +145,8 @@ class PublishedSet:
 
     def user_of(self, user: str | int | None) -> str | None:
         """The user's id in the set; under a key a pseudonym of the set is accepted too."""
-        if user is None:
+        if user is None or not (given := str(user).strip()):
             return None
-        given = str(user).strip()
         is_pseudonym = self.key and self.recommender.index.shoppers.knows(given)
         return pseudonym(self.key, given) if self.key and not is_pseudonym else given
 

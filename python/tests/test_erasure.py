@@ -295,7 +295,7 @@ def test_an_erasure_names_every_place_where_it_fails_and_copies_that_hold_the_us
     (shop.folder / "link").rename(shop.published)
     sets.rename(shop.published.with_name("published.sets"))
     restored = shop.run("life-stage", "restore", str(copy))
-    assert restored.exit_code == 0 and "LS-LED-003 1 users" in restored.output
+    assert restored.exit_code == 0 and "LS-LED-003 deleted 1 users" in restored.output
     assert holding(shop, user)
 
 

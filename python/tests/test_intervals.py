@@ -174,7 +174,7 @@ def test_a_verdict_needs_cases_users_and_more_than_the_margin(lowest, highest, n
 @pytest.mark.parametrize("n_of_users", [[1, 1, 1], [6, 6, 6], [10, 1, 1]])
 def test_cases_of_one_user_count_as_alike(n_of_users):
     """Three users are worth three cases, and fewer if one of them has most."""
-    sql = f"select {MACROS.independent_cases('n')} from (select unnest({n_of_users}) as n)"
+    sql = f"select {MACROS.effective_sample_size('n')} from (select unnest({n_of_users}) as n)"
     ((found,),) = duckdb.sql(sql).fetchall()
     assert found == pytest.approx(3 if len(set(n_of_users)) == 1 else 144 / 102)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -41,9 +42,9 @@ def test_any_change_of_a_line_but_an_unfinished_last_one_is_noticed(tmp_path_fac
 
 
 def test_a_ledger_is_its_owners_and_another_one_or_none_is_noticed(tmp_path):
-    ledger = ledger_in(tmp_path, 3)
+    first, ledger = ledger_in(tmp_path, 1).mark(), ledger_in(tmp_path, 3)
+    applied = ledger.mark()
     assert ledger.path.stat().st_mode & 0o777 == 0o600
-    applied, first = ledger.mark(), ledger.mark(1)
     assert len(ledger.unapplied(first)) == 2 and ledger.newest("clock") == "2017-03-01"
     ledger.path.write_bytes(ledger.path.read_bytes().replace(b"2017-03", b"2017-04"))
     with pytest.raises(ValueError, match="LS-LED-002"):
@@ -69,11 +70,37 @@ def erased(base, tmp_path_factory):
 def test_an_erased_user_does_not_come_back_with_a_backup(erased, tmp_path):
     shop, user, backup = copy_shop(erased[0], tmp_path / "shop"), *erased[1:]
     done = shop.operate("restore", f"backups/{backup}")
-    assert done.exit_code == 0 and "LS-LED-003 1 users were erased after this backup" in done.output
+    assert done.exit_code == 0 and "LS-LED-003 deleted 1 users, erased after this backup" in done.output
     assert holding(shop, user) == {} and not any(published_rows(shop, user).values())
     assert not [file for file in os.listdir(shop.folder) if "restoring" in file]
     shop.build()
     assert holding(shop, user) == {} and shop.query("select count(*) from erased_users") == [(1,)]
+
+
+@pytest.mark.fault("State", "restore, then another erasure, without a run", "both users erased")
+def test_an_erasure_after_a_restore_erases_its_own_user_too(erased, tmp_path):
+    """Beside a warehouse that was copied back, and with nothing published."""
+    shop, user, backup = copy_shop(erased[0], tmp_path / "shop"), *erased[1:]
+    (shop.folder / "backups" / backup).replace(shop.warehouse)
+    ((other,),) = shop.query(f"select max(user_id) from user_stages where user_id <> '{user}'")
+    done = shop.operate("erase", other)
+    assert done.exit_code == 0 and "erased 1 of 1 users" in done.output
+    assert holding(shop, user) == holding(shop, other) == {}
+    assert [entry["kind"] for entry in ledger_of(shop.warehouse).entries() if "salt" in entry] == ["erased"] * 2
+
+
+@pytest.mark.fault("State", "warehouse and published set lost, ledger kept", "restored, erased users are not")
+def test_a_backup_is_restored_without_the_erased_although_nothing_is_published_or_the_ledger_was_rebuilt(
+    erased, tmp_path
+):
+    shop, user, backup = copy_shop(erased[0], tmp_path / "shop"), *erased[1:]
+    assert shop.operate("rebuild-ledger").exit_code == 0
+    shop.warehouse.unlink()
+    shop.published.unlink()
+    shutil.rmtree(shop.folder / "published.sets")
+    done = shop.operate("restore", f"backups/{backup}")
+    assert done.exit_code == 0, done.output
+    assert holding(shop, user) == {} and holding(shop, "10000003")
 
 
 @pytest.mark.fault("State", "warehouse of before an erasure copied back", "erased again by the next run")
@@ -81,7 +108,7 @@ def test_an_erased_user_does_not_come_back_with_a_copied_file(erased, tmp_path):
     shop, user, backup = copy_shop(erased[0], tmp_path / "shop"), *erased[1:]
     (shop.folder / "backups" / backup).replace(shop.warehouse)
     assert holding(shop, user)
-    assert "LS-LED-003 1 users" in shop.build().output
+    assert "LS-LED-003 deleted 1 users" in shop.build().output
     assert holding(shop, user) == {}
 
 
@@ -110,7 +137,7 @@ def test_without_its_ledger_a_warehouse_is_not_run_until_it_is_rebuilt(erased, t
 
 
 @pytest.mark.slow
-@pytest.mark.fault("state", "clock behind a run after the restored backup", "LS-RUN-006, no change")
+@pytest.mark.fault("State", "clock behind a run after the restored backup", "LS-RUN-006, no change")
 def test_the_clock_does_not_go_back_with_a_backup(erased, tmp_path):
     shop, user, backup = copy_shop(erased[0], tmp_path / "shop"), *erased[1:]
     ledger_of(shop.warehouse).append([{"kind": "clock", "value": "2999-01-01"}])

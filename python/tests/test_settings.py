@@ -110,6 +110,11 @@ def test_a_clock_that_no_calendar_has_is_wrong():
     assert message.startswith("LS-VAR-002 var run_clock")
 
 
+def test_a_clock_in_the_future_is_wrong():
+    (message,) = messages({"run_clock": "2999-01-01 00:00:00"}, clock="2999-01-01 00:00:00")
+    assert message.startswith("LS-VAR-002 var run_clock") and "future" in message
+
+
 def test_all_wrong_values_are_named():
     wrong = {"through_month": "2017-13", "training_share": 1.5, "training_fine_tuning": "yes"}
     found = messages(wrong, given=["training_min_user", *wrong])

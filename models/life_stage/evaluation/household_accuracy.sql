@@ -41,8 +41,8 @@ with
             cast(sum(n_months) as bigint) as n_months,
             cast(sum(n_right) as double) / nullif(sum(n_rows), 0) as right_share,
             cast(sum(n_right) as double) / nullif(sum(n_children), 0) as recall,
-            {{ independent_cases("n_rows") }} as n_rows_alone,
-            {{ independent_cases("n_children") }} as n_children_alone,
+            {{ effective_sample_size("n_rows") }} as n_rows_effective,
+            {{ effective_sample_size("n_children") }} as n_children_effective,
             sum(log_loss) as log_loss
         from users
         group by group_name, group_value
@@ -94,8 +94,8 @@ select
     sums.n_rows,
     sums.right_share,
     errors.right_share_error,
-    {{ wilson_limit("sums.right_share", "sums.n_rows_alone", "lowest") }} as lowest_right_share,
-    {{ wilson_limit("sums.right_share", "sums.n_rows_alone", "highest") }} as highest_right_share,
+    {{ wilson_limit("sums.right_share", "sums.n_rows_effective", "lowest") }} as lowest_right_share,
+    {{ wilson_limit("sums.right_share", "sums.n_rows_effective", "highest") }} as highest_right_share,
     calibration.mean_probability,
     calibration.calibration_error,
     {% set has_recall = "sums.group_name in ('all', 'stage')" %}
@@ -104,7 +104,7 @@ select
     case when {{ has_recall }} then errors.recall_error end as recall_error,
     {% for side in ["lowest", "highest"] %}
         case
-            when {{ has_recall }} then {{ wilson_limit("sums.recall", "sums.n_children_alone", side) }}
+            when {{ has_recall }} then {{ wilson_limit("sums.recall", "sums.n_children_effective", side) }}
         end as {{ side }}_recall,
     {% endfor %}
     case when {{ has_recall }} then sums.log_loss / sums.n_months end as log_loss,

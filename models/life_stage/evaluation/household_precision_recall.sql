@@ -20,8 +20,8 @@ with
             cast(sum(n_predicted) as bigint) as n_predicted,
             cast(sum(n_right) as double) / nullif(sum(n_predicted), 0) as precision_share,
             cast(sum(n_right) as double) / nullif(sum(n_children), 0) as recall,
-            {{ independent_cases("n_predicted") }} as n_predicted_alone,
-            {{ independent_cases("n_children") }} as n_children_alone
+            {{ effective_sample_size("n_predicted") }} as n_predicted_effective,
+            {{ effective_sample_size("n_children") }} as n_children_effective
         from of_users
         group by threshold
     )
@@ -30,10 +30,10 @@ select
     n_users,
     n_predicted,
     precision_share,
-    {{ wilson_limit("precision_share", "n_predicted_alone", "lowest") }} as lowest_precision,
-    {{ wilson_limit("precision_share", "n_predicted_alone", "highest") }} as highest_precision,
+    {{ wilson_limit("precision_share", "n_predicted_effective", "lowest") }} as lowest_precision,
+    {{ wilson_limit("precision_share", "n_predicted_effective", "highest") }} as highest_precision,
     recall,
-    {{ wilson_limit("recall", "n_children_alone", "lowest") }} as lowest_recall,
-    {{ wilson_limit("recall", "n_children_alone", "highest") }} as highest_recall
+    {{ wilson_limit("recall", "n_children_effective", "lowest") }} as lowest_recall,
+    {{ wilson_limit("recall", "n_children_effective", "highest") }} as highest_recall
 from counted
 where n_users >= {{ setting("marts_min_cell_users") }}

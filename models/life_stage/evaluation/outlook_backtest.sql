@@ -79,8 +79,8 @@ with
             sum(n_movers) as n_movers,
             cast(sum(n_found) as double) / nullif(sum(n_listed), 0) as precision_share,
             cast(sum(n_found) as double) / nullif(sum(n_movers), 0) as recall,
-            {{ independent_cases("n_listed") }} as n_listed_alone,
-            {{ independent_cases("n_movers") }} as n_moved_alone,
+            {{ effective_sample_size("n_listed") }} as n_listed_effective,
+            {{ effective_sample_size("n_movers") }} as n_moved_effective,
             count(case when n_listed > 0 then 1 end) >= {{ setting("marts_min_cell_users") }} as is_listed_large,
             count(case when n_movers > 0 then 1 end) >= {{ setting("marts_min_cell_users") }} as is_moved_large
         from of_users
@@ -95,13 +95,13 @@ select
     case when is_listed_large then precision_share end as precision_share,
     {% for side in ["lowest", "highest"] %}
         case
-            when is_listed_large then {{ wilson_limit("precision_share", "n_listed_alone", side) }}
+            when is_listed_large then {{ wilson_limit("precision_share", "n_listed_effective", side) }}
         end as {{ side }}_precision,
     {% endfor %}
     case when is_listed_large and is_moved_large then recall end as recall,
     {% for side in ["lowest", "highest"] %}
         case
-            when is_listed_large and is_moved_large then {{ wilson_limit("recall", "n_moved_alone", side) }}
+            when is_listed_large and is_moved_large then {{ wilson_limit("recall", "n_moved_effective", side) }}
         end as {{ side }}_recall
         {%- if not loop.last %},{% endif %}
     {% endfor %}

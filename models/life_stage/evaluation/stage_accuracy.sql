@@ -12,7 +12,7 @@ with
             sum(log_loss) / sum(n_months) as log_loss,
             sum(age_error_months) / sum(n_predicted) as age_error_months,
             cast(sum(n_predicted) as double) / sum(n_months) as coverage,
-            {{ independent_cases("n_months") }} as n_months_alone
+            {{ effective_sample_size("n_months") }} as n_months_effective
         from {{ ref("evaluation_user_scores") }}
         group by method, period, cohort
     ),
@@ -68,8 +68,8 @@ select
     means.age_error_months,
     means.coverage,
     errors.accuracy_error,
-    {{ wilson_limit("means.accuracy", "means.n_months_alone", "lowest") }} as lowest_accuracy,
-    {{ wilson_limit("means.accuracy", "means.n_months_alone", "highest") }} as highest_accuracy,
+    {{ wilson_limit("means.accuracy", "means.n_months_effective", "lowest") }} as lowest_accuracy,
+    {{ wilson_limit("means.accuracy", "means.n_months_effective", "highest") }} as highest_accuracy,
     errors.macro_recall_error,
     errors.log_loss_error,
     calibration.calibration_error,

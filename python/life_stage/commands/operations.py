@@ -84,7 +84,7 @@ def restore(given: argparse.Namespace) -> None:
 
     def erase_again(warehouse: Path) -> None:
         os.environ["LIFE_STAGE_WAREHOUSE"] = str(warehouse)
-        operate("apply_ledger", given, thorough=True)
+        operate("apply_ledger", given, is_restored=True)
 
     warehouse = paths.warehouse()
     previous = backups.restore(given.copy, warehouse, erase_again)

@@ -10,8 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,70 +31,67 @@ class Ledger:
     path: Path
 
     def entries(self) -> list[Entry]:
-        """All entries; none without a file. Raises ValueError LS-LED-002 if a line was changed or taken away."""
+        """All entries; none without a file. Raises ValueError LS-LED-002 if the file was changed or cannot be read."""
         return [json.loads(line) for line in self._lines()]
 
-    def readable(self) -> list[Entry]:
-        """The entries of all lines that can be read, of a damaged ledger too."""
-        found = []
-        for line in self.path.read_bytes().split(b"\n") if self.path.exists() else ():
-            with suppress(ValueError, KeyError, TypeError):
-                entry = json.loads(line)
-                found.append({name: str(entry[name]) for name in entry.keys() - {"previous"} | {"kind", "value"}})
-        return found
-
-    def mark(self, n: int | None = None) -> str:
-        """The number of the first n lines, by default of all, and the digest of the last of them."""
-        lines = self._lines()[:n]
-        return f"{len(lines)} {digest_of(lines)}"
+    def mark(self) -> str:
+        """The number of all lines, and the digest of the last of them."""
+        return mark_of(self._lines())
 
     def append(self, entries: list[Entry]) -> None:
-        """Append entries; they are on disk when it returns. Raises ValueError LS-LED-002."""
-        with self._locked() as file:
+        """Append entries; they are on disk when it returns. Raises ValueError LS-LED-002, OSError without space."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        with open(self.path, "ab", opener=lambda path, _: os.open(path, flags, 0o600)) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
             lines = self._lines()
             file.truncate(sum(len(line) + 1 for line in lines))  # an unfinished line of a killed process
             for entry in entries:
                 lines.append(json.dumps(entry | {"previous": digest_of(lines)}, sort_keys=True).encode())
-                os.write(file.fileno(), lines[-1] + b"\n")
+                file.write(lines[-1] + b"\n")
+            file.flush()
             os.fsync(file.fileno())
 
     def newest(self, kind: str) -> str | None:
         """The greatest value of the kind."""
         return max((entry["value"] for entry in self.entries() if entry["kind"] == kind), default=None)
 
-    def unapplied(self, applied: str | None) -> list[Entry]:
-        """The entries after those that the warehouse has applied, given its mark; None: it has applied none.
+    def is_of(self, applied: str | None) -> bool:
+        """True if this is the ledger whose lines a warehouse has applied, given its mark; None: it has applied none."""
+        lines = self._lines()
+        return applied is None or mark_of(lines[: int(applied.split()[0])]) == applied
 
-        Raises ValueError LS-LED-001 without a file, LS-LED-002 if the mark is that of no such ledger.
+    def unapplied(self, applied: str | None) -> list[Entry]:
+        """The entries after those that the warehouse has applied.
+
+        Raises ValueError LS-LED-001 without a file, LS-LED-002 if it is not the ledger of the mark.
         """
-        if applied is None:
-            return self.entries()
-        if not self.path.exists():
+        if applied is not None and not self.path.exists():
             raise ValueError(f"LS-LED-001 the ledger {self.path} is missing: {REMEDY}")
-        n = int(applied.split()[0])
-        if self.mark(n) != applied:
+        if not self.is_of(applied):
             raise ValueError(self._changed())
-        return self.entries()[n:]
+        return self.entries()[0 if applied is None else int(applied.split()[0]) :]
+
+    def readable(self) -> list[Entry]:
+        """The entries of all lines that can be read, of a changed ledger too."""
+        found = []
+        for line in self.path.read_bytes().split(b"\n") if self.path.exists() else ():
+            with suppress(ValueError, KeyError, TypeError, AttributeError):
+                entry = json.loads(line)
+                found.append({name: str(entry[name]) for name in entry.keys() - {"previous"} | {"kind", "value"}})
+        return found
 
     def _lines(self) -> list[bytes]:
-        lines = self.path.read_bytes().split(b"\n")[:-1] if self.path.exists() else []
-        digests = ["", *(digest_of([line]) for line in lines)]
-        try:
-            if all(json.loads(line)["previous"] == digest for line, digest in zip(lines, digests, strict=False)):
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            lines = self.path.read_bytes().split(b"\n")[:-1] if self.path.exists() else []
+            before = ["", *(digest_of([line]) for line in lines)]
+            entries = [json.loads(line) for line in lines]
+            known = [(entry["previous"], entry["kind"], entry["value"]) for entry in entries]
+            if [previous for previous, *_ in known] == before[:-1]:
                 return lines
-        except (ValueError, TypeError, KeyError):
-            pass
         raise ValueError(self._changed())
 
     def _changed(self) -> str:
         return f"LS-LED-002 the ledger {self.path} was changed, cut or replaced: {REMEDY}"
-
-    @contextmanager
-    def _locked(self) -> Iterator[object]:
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "ab", buffering=0) as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield file
 
 
 def ledger_of(warehouse: Path) -> Ledger:
@@ -109,8 +105,13 @@ def digest_of(lines: list[bytes]) -> str:
     return hashlib.sha256(lines[-1]).hexdigest() if lines else ""
 
 
+def mark_of(lines: list[bytes]) -> str:
+    """The number of the lines, and the digest of the last of them."""
+    return f"{len(lines)} {digest_of(lines)}"
+
+
 def ledger_facts(warehouse: str, applied: str | None, today: str) -> dict[str, object]:
-    """What a run has to know of the ledger: messages, its newest clock, if it names users to erase, if it is behind.
+    """Facts of the ledger for a run: messages, its newest clock, if it names users to erase, if it is behind.
 
     warehouse: the path, empty on Spark, which has no ledger; applied: the warehouse's mark; today: YYYY-MM-DD.
     """
@@ -122,5 +123,6 @@ def ledger_facts(warehouse: str, applied: str | None, today: str) -> dict[str, o
         entries, facts["clock"] = ledger.unapplied(applied), ledger.newest("clock") or ""
     except ValueError as error:
         return facts | {"wrong": [str(error)]}
-    has_users = any("salt" in entry for entry in entries)
+    # A warehouse without a mark may have tombstones that the ledger does not know.
+    has_users = applied is None or any("salt" in entry for entry in entries)
     return facts | {"has_users": has_users, "is_behind": bool(applied is None or entries or facts["clock"] < today)}

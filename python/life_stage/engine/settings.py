@@ -4,7 +4,7 @@ macros/preflight.sql calls `wrong_settings` through the modules of dbt's Jinja c
 """
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from life_stage.engine.feature_checks import Nodes, groups_in, wrong_reads, wrong_text
@@ -150,8 +150,10 @@ def unmet(values: dict[str, Any], schema: str) -> list[tuple[str, str]]:
 def calendar(values: dict[str, Any], run: dict[str, Any]) -> list[str]:
     """Messages about a time, a time zone or a month that does not exist or lies in the future."""
     wrong = []
+    tomorrow = datetime.now(UTC).replace(tzinfo=None) + timedelta(days=1)
     try:
-        datetime.fromisoformat(run["clock"])
+        if datetime.fromisoformat(run["clock"]) > tomorrow:  # it could not go back
+            wrong.append(invalid(values, "run_clock", "not lie in the future"))
     except ValueError:
         wrong.append(invalid(values, "run_clock", "be a valid time"))
     if values["business_timezone"] not in run["timezones"]:

@@ -80,7 +80,9 @@ def take_lock(warehouse: Path) -> None:
 
 def remove_unfinished(warehouse: Path) -> None:
     """Remove copies that a killed backup or restore left: nobody writes them while the lock is held."""
-    shutil.rmtree(warehouse.with_name(warehouse.name + RESTORING), ignore_errors=True)
-    for file in map(paths.unfinished, paths.copies_of(warehouse)):
-        with suppress(OSError):  # its folder is gone, or not writable any more
-            file.unlink()
+    restoring = warehouse.with_name(warehouse.name + RESTORING)
+    shutil.rmtree(restoring, ignore_errors=True)
+    with suppress(OSError, ValueError):  # the list cannot be read
+        for file in (restoring, *map(paths.unfinished, paths.copies_of(warehouse))):
+            with suppress(OSError):  # its folder is gone, or not writable any more
+                file.unlink()

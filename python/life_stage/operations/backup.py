@@ -10,7 +10,7 @@ from pathlib import Path
 
 import duckdb
 
-from life_stage.engine.ledger import RESTORING, ledger_of
+from life_stage.engine.ledger import RESTORING, Ledger, ledger_of
 from life_stage.engine.warehouse_lock import take_lock
 from life_stage.paths import copies_note, copies_of, unfinished, write_whole
 from life_stage.publishing import sync_to_disk
@@ -35,7 +35,7 @@ def save(warehouse: Path, folder: Path) -> Path:
     write_whole(copies_note(warehouse.resolve()), "".join(f"{file}\n" for file in listed))
     write_digest(copy, copy_atomically(warehouse, copy))
     if ledger.path.exists():
-        copy_atomically(ledger.path, saved_ledger(copy))
+        copy_atomically(ledger.path, copy.with_suffix(".ledger"))
     return copy
 
 
@@ -53,14 +53,14 @@ def restore(copy: Path, warehouse: Path, erase_again: Callable[[Path], None] | N
     take_lock(warehouse)
     restored = warehouse.with_name(warehouse.name + RESTORING) / warehouse.name
     previous = warehouse.with_name(f"{warehouse.name}.before_restore-{datetime.now(UTC):%Y%m%dT%H%M%S%f}")
-    ledger = ledger_of(warehouse)
-    if not ledger.path.exists() and not warehouse.exists() and saved_ledger(copy).exists():
-        copy_atomically(saved_ledger(copy), ledger.path)
+    ledger, applied = ledger_of(warehouse), applied_by(copy)
+    if not ledger.path.exists() and not warehouse.exists() and (saved := newest_ledger(copy.parent, applied)):
+        copy_atomically(saved.path, ledger.path)
     restored.parent.mkdir(mode=0o700, exist_ok=True)
     try:
         copy_atomically(copy, restored)
-        entries = ledger.unapplied(applied_by(restored)) if ledger.path.exists() else []
-        if erase_again and any("salt" in entry for entry in entries):
+        # A backup of before the ledger may need a migration first: the run after it applies the ledger.
+        if erase_again and applied is not None and ledger.path.exists() and is_behind(ledger, applied):
             erase_again(restored)
         return put_in_place(restored, warehouse, previous)
     finally:
@@ -84,7 +84,7 @@ def put_in_place(restored: Path, warehouse: Path, previous: Path) -> Path | None
 
 def applied_by(warehouse: Path) -> str | None:
     """What the warehouse has applied of its ledger: see Ledger.unapplied."""
-    with duckdb.connect(warehouse) as connection:
+    with duckdb.connect(warehouse, read_only=True) as connection:
         try:
             found = connection.execute("select value from project_state where key = 'ledger'").fetchone()
         except duckdb.CatalogException:  # of no table, or of none yet
@@ -92,9 +92,15 @@ def applied_by(warehouse: Path) -> str | None:
     return found and found[0]
 
 
-def saved_ledger(copy: Path) -> Path:
-    """The copy of the ledger beside a backup: one for all backups of a warehouse."""
-    return copy.with_name(f"{copy.stem.rsplit('-', 1)[0]}.ledger")
+def is_behind(ledger: Ledger, applied: str) -> bool:
+    """True if the ledger names users whom a warehouse with this mark has not erased, or has been rebuilt since."""
+    return not ledger.is_of(applied) or any("salt" in entry for entry in ledger.unapplied(applied))
+
+
+def newest_ledger(folder: Path, applied: str | None) -> Ledger | None:
+    """The longest of the ledgers beside backups that is of the warehouse with this mark."""
+    of_warehouse = [ledger for ledger in map(Ledger, folder.glob("*.ledger")) if applied and ledger.is_of(applied)]
+    return max(of_warehouse, key=lambda ledger: len(ledger.entries()), default=None)
 
 
 def copies_there(warehouse: Path) -> list[Path]:
@@ -104,7 +110,8 @@ def copies_there(warehouse: Path) -> list[Path]:
         f"{glob.escape(warehouse.stem)}-[0-9]*T[0-9]*.duckdb",
         f"{glob.escape(warehouse.name)}.before_restore-*[0-9]",
     )
-    return sorted({file for folder in folders for pattern in patterns for file in folder.glob(pattern)})
+    found = {file for folder in folders for pattern in patterns for file in folder.glob(pattern)}
+    return sorted(file for file in found if file.suffix != ".sha256")
 
 
 def copy_atomically(source: Path, target: Path) -> str:

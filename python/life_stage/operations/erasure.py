@@ -2,13 +2,14 @@
 
 import glob
 import json
+import os
 from datetime import date, timedelta
 
 import duckdb
 
 from life_stage import paths
 from life_stage.engine import run_log
-from life_stage.engine.ledger import Entry, ledger_of
+from life_stage.engine.ledger import Entry, Ledger, ledger_of
 from life_stage.operations import Warehouse
 from life_stage.operations.backup import copies_there
 from life_stage.operations.erased_files import remove_spilled, rewrite, search_published, unpublish
@@ -58,11 +59,10 @@ UNUSED_TEXTS = """
 """
 
 
-def erase(warehouse: Warehouse, users: list[str], cleaned: str, stored: str, today: str) -> None:
+def erase(warehouse: Warehouse, users: list[str], cleaned: str, stored: str) -> None:
     """Erase users for good: tombstones keep them from being staged again, and no freed block holds their rows.
 
-    cleaned, stored: SQL of an id as text, and as in the tables; today: as in apply_ledger. With a key a pseudonym from
-    a table is accepted too.
+    cleaned, stored: SQL of an id as text, and as in the tables. With a key a pseudonym from a table is accepted too.
     Tombstones are digests of ids in tables, because digests of plain ids can be guessed. Raises ValueError LS-ERA-001
     without an id, LS-ERA-002 with all places where a file cannot be replaced or a user is still found, LS-ERA-003 if
     there is nothing to search.
@@ -73,33 +73,35 @@ def erase(warehouse: Warehouse, users: list[str], cleaned: str, stored: str, tod
             f"LS-ERA-003 {warehouse.path} has no table of users: set LIFE_STAGE_WAREHOUSE as for the job; nobody was"
             " erased"
         )
+    apply_ledger(warehouse)
     session.execute("create temp table given_users as select unnest(?::varchar[]) as user_id", [users])
     named = f"select {stored} as user_id from given_users"
     if stored != cleaned:  # with a key
         known = f"select user_id from ({users_of(warehouse)})"
         named += f" union all {known} where user_id in (select {cleaned} from given_users)"
-    session.execute(f"create temp table {USERS} as select distinct user_id from ({named}) where user_id is not null")
+    named = f"select distinct user_id from ({named}) where user_id is not null"
+    session.execute(f"create or replace temp table {USERS} as {named}")
     if warehouse.values(f"select count(*) from {USERS}") == [0]:
         raise ValueError("LS-ERA-001 no user was given: name at least one id; nothing was changed")
-    apply_ledger(warehouse, today)
     entries = enter(warehouse, "erased")
     n_known = erase_rows(warehouse, "erased", entries, {"ledger": ledger_of(warehouse.path).mark()})
     print(f"erased {n_known} of" if n_known else "not found, but excluded from now on:", len(users), "users")
     if copies := copies_there(warehouse.path):
         print(f"older copies, which may hold them: {', '.join(map(str, copies))}: delete these files")
-    leave_no_trace(warehouse)
+    leave_no_trace(warehouse, has_published(warehouse))
 
 
-def leave_no_trace(warehouse: Warehouse) -> None:
+def leave_no_trace(warehouse: Warehouse, is_published: bool) -> None:
     """Rewrite the warehouse without freed blocks, and search it and the published files for the users of USERS.
 
-    Raises ValueError LS-ERA-002 with all places where this fails or a user is found.
+    is_published: there have to be published files. Nothing is stored after it. Raises ValueError LS-ERA-002 with all
+    places where this fails or a user is found.
     """
     session, link = warehouse.session, paths.published()
     steps = {
         "warehouse": lambda: rewrite(session, warehouse.path, USERS),
         "spilled rows": lambda: remove_spilled(warehouse.path),
-        "published files": lambda: search_published(session, link, USERS, has_published(warehouse)),
+        "published files": lambda: search_published(session, link, USERS, is_published),
     }
     done, faults = {}, []
     for place, step in steps.items():
@@ -131,7 +133,7 @@ def erase_without_consent(warehouse: Warehouse, consenting: str, purpose: str, m
         return
     known = f"select distinct user_id from ({users_of(warehouse)}) where user_id is not null"
     revoked = f"{known} and user_id not in (select user_id from consenting_users)"
-    session.execute(f"create temp table {USERS} as {revoked}")
+    session.execute(f"create or replace temp table {USERS} as {revoked}")
     (n_known,), (n_revoked,) = (warehouse.values(f"select count(*) from ({rows})") for rows in (known, f"from {USERS}"))
     recent = recent_revocations(warehouse, today)
     n_before = sum(recent.values())
@@ -161,43 +163,58 @@ def recent_revocations(warehouse: Warehouse, today: str) -> dict[str, int]:
     return {day: n for day, n in json.loads(warehouse.recorded("revocations") or "{}").items() if day >= first}
 
 
-def apply_ledger(warehouse: Warehouse, today: str, thorough: bool = False) -> None:
-    """Erase whom the ledger names and the warehouse has not erased yet; log what was published; enter the clock.
+def apply_ledger(warehouse: Warehouse, today: str | None = None, is_restored: bool = False) -> None:
+    """Erase whom the ledger names and the warehouse has not erased yet; log published events.
 
-    A restored or copied warehouse does not know newer erasures, nor does one whose erasure was killed. today:
-    YYYY-MM-DD; thorough: as for a request of the user, with the proof. Raises as Ledger.unapplied.
+    A restored or copied warehouse does not know newer erasures, nor does one whose erasure was killed. today: the run
+    clock, YYYY-MM-DD, to be entered; is_restored: with the proof of an erasure, and if the ledger was rebuilt since the
+    backup, all whom it names as erased. Raises ValueError LS-LED-004 for the ledger of another warehouse, and as
+    Ledger.unapplied.
     """
-    session, ledger = warehouse.session, ledger_of(warehouse.path)
+    session, ledger, applied = warehouse.session, ledger_of(warehouse.path), warehouse.recorded("ledger")
     warehouse.run(warehouse.created)
-    entries = ledger.unapplied(warehouse.recorded("ledger"))
+    is_rebuilt = is_restored and not ledger.is_of(applied)
+    entries = ledger.entries() if is_rebuilt else ledger.unapplied(applied)
+    users = [entry for entry in entries if entry["kind"] in REASONS and (entry["kind"] == "erased" or not is_rebuilt)]
+    tombstones = "select user_digest, salt, erased_at::varchar from erased_users order by erased_at, user_digest"
+    known = session.execute(tombstones).fetchall() if is_rebuilt or applied is None else []
+    if len({entry["salt"] for entry in users} | {salt for _, salt, _ in known}) > 1:
+        raise ValueError(
+            f"LS-LED-004 the ledger {ledger.path} is that of another warehouse: put the warehouse beside its own ledger"
+        )
+    name_users(warehouse, users)
+    cleared = "they were erased again" if is_restored else "the next life-stage erase clears the freed blocks too"
     for kind in REASONS:
-        users = [entry for entry in entries if entry["kind"] == kind]
-        if users:
-            known = f"select distinct user_id from ({users_of(warehouse)}) where user_id is not null"
-            digests = (
-                f"select user_id, sha256(concat(salt, user_id)) as digest from ({known}), unnest(?) as salts(salt)"
-            )
-            named = f"select user_id from ({digests}) where digest in (select unnest(?))"
-            salts, values = ({entry[key] for entry in users} for key in ("salt", "value"))
-            session.execute(f"create or replace temp table {USERS} as {named}", [list(salts), list(values)])
-            n_erased = erase_rows(warehouse, kind, users)
-            if n_erased:
-                log_progress(
-                    "ledger", f"LS-LED-003 {n_erased} users were {kind} after this backup: they were erased again"
-                )
-            if thorough:
-                leave_no_trace(warehouse)
+        session.execute(
+            f"create or replace temp table {USERS} as select user_id from named_users where kind = '{kind}'"
+        )
+        of_kind = [entry for entry in users if entry["kind"] == kind]
+        if of_kind and (n_erased := erase_rows(warehouse, kind, of_kind)):
+            log_progress("ledger", f"LS-LED-003 deleted {n_erased} users, {kind} after this backup: {cleared}")
     log_published_events(warehouse, [entry["value"] for entry in entries if entry["kind"] == "published"])
-    if warehouse.recorded("ledger") is None:  # of a version without a ledger
-        known = {entry["value"] for entry in entries}
-        facts = "select user_digest, salt, erased_at::varchar from erased_users order by erased_at, user_digest"
-        found = [row for row in session.execute(facts).fetchall() if row[0] not in known]
-        ledger.append([entry_of("erased", *row) for row in found])
-    newest = max(today, warehouse.recorded("clock") or "")
+    there = {entry["value"] for entry in users}
+    ledger.append([entry_of("erased", *row) for row in known if row[0] not in there])
+    newest = max(today or "", warehouse.recorded("clock") or "")
     if newest > (ledger.newest("clock") or ""):
         ledger.append([{"kind": "clock", "value": newest}])
     with warehouse.transaction():
         warehouse.record("ledger", ledger.mark())
+    if is_restored and users:
+        session.execute(f"create or replace temp table {USERS} as select distinct user_id from named_users")
+        leave_no_trace(warehouse, is_published=False)
+
+
+def name_users(warehouse: Warehouse, entries: list[Entry]) -> None:
+    """The temporary table named_users: user_id and kind of the entries whose users are in a table."""
+    digests, kinds = ([entry[key] for entry in entries] for key in ("value", "kind"))
+    sql = f"""
+        create or replace temp table named_users as
+        with digests as (select user_id, sha256(concat(?::varchar, user_id)) as digest from ({users_of(warehouse)}))
+        select distinct digests.user_id, entries.kind
+        from digests inner join (select unnest(?::varchar[]) as digest, unnest(?::varchar[]) as kind) as entries
+        on digests.digest = entries.digest
+    """
+    warehouse.session.execute(sql, [entries[0]["salt"] if entries else "", digests, kinds])
 
 
 def log_published_events(warehouse: Warehouse, run_ids: list[str]) -> None:
@@ -215,18 +232,21 @@ def log_published_events(warehouse: Warehouse, run_ids: list[str]) -> None:
             warehouse.run(["delete from node_hashes"])
 
 
-def rebuild_ledger(warehouse: Warehouse, today: str) -> None:
+def rebuild_ledger(warehouse: Warehouse) -> None:
     """Write the ledger again: the users in the lines of the old one that can be read, and what the warehouse knows.
 
     The clock is that of the warehouse, so a wrong clock ends with a restored backup. The old file is kept.
     """
     ledger = ledger_of(warehouse.path)
     users = [entry for entry in ledger.readable() if entry["kind"] in REASONS and "salt" in entry]
+    new = Ledger(ledger.path.with_name(f"{ledger.path.name}.new"))
+    new.path.unlink(missing_ok=True)
+    new.append(users)
     if ledger.path.exists():
-        ledger.path.replace(ledger.path.with_name(f"{ledger.path.name}.before_{warehouse.run_id}"))
-    ledger.append(users)
+        os.link(ledger.path, ledger.path.with_name(f"{ledger.path.name}.before_{warehouse.run_id}"))
+    os.replace(new.path, ledger.path)
     warehouse.run([*warehouse.created, "delete from project_state where key = 'ledger'"])
-    apply_ledger(warehouse, today)
+    apply_ledger(warehouse)
     print(f"wrote {ledger.path} with {len(users)} users of the old one: repeat the erasures that it does not know")
 
 
