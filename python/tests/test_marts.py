@@ -270,7 +270,7 @@ def test_a_crm_has_one_row_a_child_with_the_first_probable_next_stage(evaluated)
     assert (children["reason"] == first[children.index]).all()
 
 
-def test_the_hash_of_a_child_changes_with_what_a_campaign_sees_effective(evaluated):
+def test_the_hash_of_a_child_changes_with_what_a_campaign_sees_alone(evaluated):
     children = evaluated.frame("crm_children")
     seen = ["stage", "since_month", "confidence", "source", "is_stale", "next_stage", "next_stage_month"]
     groups = children.groupby(seen, dropna=False)["row_hash"]
