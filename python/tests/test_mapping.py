@@ -306,6 +306,7 @@ def test_mapped_files_give_the_same_rows_as_those_of_the_contract_and_are_read_b
     assert mapped.query("select count(*) from stg_actions") == [(n_rows + 1,)]
 
 
+@pytest.mark.slow
 def test_the_preview_has_the_figures_of_a_run(mapped, monkeypatch):
     log = max((mapped.source / "log").iterdir())
     log.write_text(log.read_text() + ",2017-02-03,CLICK,5,,,\n77,soon,CLICK,5,,,\n77,2017-02-03,dance,5,,,\n")

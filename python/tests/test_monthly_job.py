@@ -153,6 +153,7 @@ def test_a_new_month_reads_no_file_but_its_own(base, new_shop):
     assert new_shop.run_of_months(POSTERIORS[0]).keys() == {"2016-12", "2017-01", "2017-02"}
 
 
+@pytest.mark.slow
 @pytest.mark.fault("Months and runs", "second run without new data", "one row in `model_runs`, no other change")
 def test_a_run_without_new_data_changes_only_the_run_log(base, shop):
     write_views(shop.published.resolve(), read_manifest(shop.published))  # the shop is a copy in another folder

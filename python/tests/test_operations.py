@@ -35,12 +35,15 @@ def outcome(shop: Shop) -> dict:
 @pytest.mark.fault(
     "Kills", "kill -9 at SQL statements and file operations of an operation", "repeated, it ends as without a kill"
 )
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "operation",
     [
         "rebuild_posteriors",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("migrate", "drop_old_months")),
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("erase", "erase_without_consent")),
+        "migrate",
+        "drop_old_months",
+        "erase",
+        "erase_without_consent",
     ],
 )
 def test_an_operation_killed_at_any_boundary_is_finished_by_the_next(shop, operation):

@@ -106,6 +106,7 @@ def test_a_doubtful_birthday_is_mixed_with_behaviour(published):
     np.testing.assert_allclose(found, trust + (1 - trust) * behaviour * inside, rtol=0, atol=5e-6)
 
 
+@pytest.mark.slow
 def test_wrong_registrations_change_published_stages_and_no_posterior(base, tmp_path):
     shop = copy_shop(base, tmp_path / "wrong")
     shift_birthdays(shop, 20)

@@ -169,7 +169,6 @@ CASES = {
         tables=children(user_id="lpad(user_id::varchar, 12, '0')"),
         code="LS-SRC-011",
         facts=("registered users with an action",),
-        is_slow=False,
     ),
     "item ids of the catalogue with a prefix": Case(
         "K2",
@@ -186,7 +185,6 @@ CASES = {
             " (row_number() over ())::integer as child_no, birth_date, registered_at from {old} limit 300"
         },
         different=("actions", "children"),
-        is_slow=False,
         expected={
             "select count(*) from stg_actions where user_id ilike 'null'": 0,
             "select count(*) from stg_children where user_id ilike 'null'": 0,
@@ -216,14 +214,13 @@ CASES = {
         expected={"select count(*) from stg_child_rows where reason = 'children_too_close'": 9},
     ),
     # Codes and words of actions
-    "words of GA4": Case("K4", replaced(action=GA4), is_slow=False),
+    "words of GA4": Case("K4", replaced(action=GA4)),
     "words of Segment": Case("K4", replaced(action=SEGMENT)),
     "numbers of GA360 without a name of the log": Case(
         "K4",
         replaced(action=GA360) + " where action <> 'search'",
         code="LS-SRC-007",
         facts=("actions are unknown", "source_action_codes"),
-        is_slow=False,
     ),
     "numbers of GA360": Case(
         "K4",
@@ -250,7 +247,6 @@ CASES = {
         replaced(quantity="quantity || ' pcs'"),
         code="LS-SRC-007",
         facts=("purchase", "quantity_absurd"),
-        is_slow=False,
     ),
     "a month without purchases": Case(
         "K5",
@@ -296,9 +292,7 @@ CASES = {
         code="LS-SRC-007",
         facts=("time_unreadable", "9999-99-99 99:99:99 aaa"),
     ),
-    "birth dates of a spreadsheet": Case(
-        "K6", tables=children(birth_date="strftime(birth_date, '%Y/%-m/%-d 0:00')"), is_slow=False
-    ),
+    "birth dates of a spreadsheet": Case("K6", tables=children(birth_date="strftime(birth_date, '%Y/%-m/%-d 0:00')")),
     "birth dates of a web form in Shanghai": Case(
         "K6",
         tables=children(birth_date="strftime(birth_date::timestamp - interval 8 hour, '%Y-%m-%dT%H:%M:%S.000Z')"),
