@@ -36,6 +36,9 @@
     {% for result in results if result.node.name == "source_file_months" and result.status == "success" %}
         {% do record_source() %}
     {% endfor %}
+    {% if execute and modules.life_stage.ledger_facts(target.path or "", state_of("ledger"), "").is_behind %}
+        {% do operate("apply_ledger") %}  {# it has published #}
+    {% endif %}
     {% do drop_old_months(results) %} {% do report_missing_model() %} {% do report_shifts() %}
     {% do report_corrections() %}
 {% endmacro %}
