@@ -164,7 +164,7 @@ def percent(share: float) -> str:
 
 
 def between(low: float, high: float) -> str:
-    """An interval of shares as text."""
+    """An interval of shares as text: 73 to 84 %."""
     return f"{100 * low:.0f} to {percent(high)}"
 
 

@@ -83,7 +83,8 @@ def wrong_columns(table: str, where: str, types: dict[str, str], contract: list[
         # Without a header row the names are data of a user.
         found = f"its columns are {', '.join(types)}" if known else "none of its column names is known, perhaps it has"
         found += "" if known else " no header row"
-        guesses = {column: likely(column, types.keys() - set(known)) for column in missing}
+        others = [name for name in types if name not in known]
+        guesses = {column: likely(column, others) for column in missing}
         meant = ", ".join(f"{name} is meant as {column}" for column, name in guesses.items() if name)
         found += f"; perhaps {meant}" if meant else ""
         return [

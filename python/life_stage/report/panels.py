@@ -71,11 +71,6 @@ def percent(share: float) -> str:
     return f"{points:.0f} %" if abs(points) >= 9.5 or points == 0 else f"{points:.2g} %"
 
 
-def between(low: float, high: float) -> str:
-    """An interval of shares in words: (73 to 84 %)."""
-    return f"({100 * low:.0f} to {percent(high)})"
-
-
 def month_name(month: object) -> str:
     """A month in words: February 2017."""
     return f"{pd.Timestamp(month):%B %Y}"

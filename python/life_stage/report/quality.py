@@ -4,9 +4,10 @@ import html
 
 import pandas as pd
 
+from life_stage.commands.summary import between
 from life_stage.report import charts
 from life_stage.report.markup import Bar, bars, matrix, multiples
-from life_stage.report.panels import ENOUGH, Panel, between, percent
+from life_stage.report.panels import ENOUGH, Panel, percent
 
 N_CONFUSIONS = 5  # shown in words
 
@@ -22,13 +23,13 @@ def right_rows(rows: pd.DataFrame) -> str:
     if overall.empty:
         return ""
     share, low, high = overall.iloc[0][["right_share", "low", "high"]]
-    title = f"{percent(share)} {between(low, high)} of the rows are right by behaviour alone"
+    title = f"{percent(share)} ({between(low, high)}) of the rows are right by behaviour alone"
     stages = rows[rows["rows"].str.startswith("stage: ")]
     if len(stages) < 2:
         return title
     weakest = stages.loc[stages["right_share"].idxmin()]
     name, share = weakest["rows"].removeprefix("stage: "), weakest["right_share"]
-    return f"{title}; the weakest stage is {name} with {percent(share)} {between(weakest['low'], weakest['high'])}"
+    return f"{title}; the weakest stage is {name} with {percent(share)} ({between(weakest['low'], weakest['high'])})"
 
 
 def right_bars(rows: pd.DataFrame, stages: list[str]) -> str:

@@ -9,11 +9,11 @@ import duckdb
 import pandas as pd
 
 from life_stage import paths
-from life_stage.commands.summary import HOUSEHOLDS, is_simulated
+from life_stage.commands.summary import HOUSEHOLDS, between, is_simulated
 from life_stage.report import audience, data, explain, onboarding, quality
 from life_stage.report.charts import sparkline
 from life_stage.report.markup import page, tab
-from life_stage.report.panels import FEW, Panel, between, month_name
+from life_stage.report.panels import FEW, Panel, month_name
 
 MAX_AGE_DAYS = 40  # of the last success; the job is monthly
 TABS = {
@@ -72,7 +72,7 @@ def headline(connection: duckdb.DuckDBPyConnection, simulated: bool, has_model: 
     facts += [f'<span class="badge alarm">{html.escape(text)}</span>' for text in alarms] or ["no alarms"]
     for share, low, high, *_, n_users in connection.sql(HOUSEHOLDS).fetchall():
         facts.append(
-            f"<b>{100 * share:.0f} %</b> {between(low, high)} of the rows right by behaviour alone,"
+            f"<b>{100 * share:.0f} %</b> ({between(low, high)}) of the rows right by behaviour alone,"
             f" on {n_users:,} held-out households"
         )
     through = runs["through_month"].max()
