@@ -178,7 +178,7 @@ def test_a_question_over_http_is_answered_as_by_the_published_set(checkout, user
             wanted = served.answer(**question)
             assert status == 200 and len(answer.pop("answer_id")) == 32
             assert [tuple(item.values()) for item in answer.pop("items")] == list(map(astuple, wanted.items))
-            names = ("month", "as_of", "run_id", "model", "is_known_user")
+            names = ("month", "as_of", "run_id", "model", "is_known_user", "arms")
             assert answer == {name: getattr(wanted, name) for name in names} and answer["as_of"] == "2017-02-28"
         assert ask(f"{address}/readyz")[1]["run_id"] == served.run_id and ask(f"{address}/healthz")[0] == 200
         with urllib.request.urlopen(f"{address}/metrics", timeout=20) as response:
@@ -441,7 +441,7 @@ def test_the_tables_of_the_service_are_their_owners_alone_and_no_marts(checkout)
         and not [name for name in names if "/" in name]
     )
     assert set(pd.read_csv(checkout.published / "dictionary.csv")["mart"]) == names
-    assert files == {f"checkout_{name}" for name in SERVED} | {"user_consents", "items"}
+    assert files == {f"checkout_{name}" for name in SERVED} | {"user_consents", "items", "experiments"}
     assert set(duckdb.sql(f"select distinct month::varchar from '{folder}/checkout_items.parquet'").fetchall()) == {
         ("2017-03-01",)
     }
