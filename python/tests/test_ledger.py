@@ -148,7 +148,7 @@ def test_the_clock_does_not_go_back_with_a_backup(erased, tmp_path):
     assert holding(shop, user) == {}, "the readable lines of the old ledger are kept"
 
 
-@pytest.mark.fault("State", "consent withdrawn, broken delivery", "the user is erased, LS-SRC-001")
+@pytest.mark.fault("State", "consent revoked, broken delivery", "the user is erased, LS-SRC-001")
 def test_withdrawn_consent_is_carried_out_and_told_although_the_delivery_stops_the_run(shop):
     shop.write("consents.parquet", CONSENTS.format(source=shop.source))
     shop.build()
