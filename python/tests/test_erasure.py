@@ -296,7 +296,7 @@ def test_an_erasure_names_every_place_where_it_fails_and_copies_that_hold_the_us
     sets.rename(shop.published.with_name("published.sets"))
     restored = shop.run("life-stage", "restore", str(copy))
     assert restored.exit_code == 0 and "LS-LED-003 deleted 1 users" in restored.output
-    assert holding(shop, user)
+    assert holding(shop, user) == {}
 
 
 def test_files_of_a_run_are_closed_to_all_but_owner_and_group(shop):
