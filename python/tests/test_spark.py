@@ -62,6 +62,7 @@ WITHOUT_ROWS = {  # all other tables have rows
     "monitor_latency",  # of the checkout
     "answer_outcomes",
     "retraining_triggers",  # no rejected model
+    "age_word_labels",  # var training_labels is registrations
 }
 WITHOUT_ROWS_YET = WITHOUT_ROWS | {"model_drift", "outlook_backtest"}  # no new month since the training
 KINDS = {  # of columns: integers differ in width between engines
@@ -188,7 +189,8 @@ def assert_equal(shop: Shop, spark: SparkShop, folder: Path, without_rows: Set[s
     unlike = {}
     with duckdb.connect(shop.warehouse, read_only=True) as on_duckdb, duckdb.connect() as files:
         for table in sorted(ours):
-            kinds, left = relations(on_duckdb, f"from {table}", table)
+            ours_alone = " where key <> 'ledger'" if table == "project_state" else ""
+            kinds, left = relations(on_duckdb, f"from {table}{ours_alone}", table)
             others, right = relations(files, f"from read_parquet('{folder / table}/*.parquet')", table)
             if kinds != others:
                 unlike[table] = sorted(set(kinds.items()) ^ set(others.items()))
