@@ -27,8 +27,8 @@
 
 {% macro project_state() %}
     {# The table of facts about the warehouse, one row per key: state_version, settings, clock, source_schema, source_path,
-       source_real_path, consents, revocations, ledger (see python/life_stage/engine/ledger.py), first_actions_month, first_features_month, and the unfinished pass of a
-       recursive model. #}
+       source_real_path, consents, revocations, ledger (see python/life_stage/engine/ledger.py), first_actions_month,
+       first_features_month, and the unfinished pass of a recursive model. #}
     {% do return(api.Relation.create(target.database or none, target.schema, "project_state", type="table")) %}
 {% endmacro %}
 

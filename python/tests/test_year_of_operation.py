@@ -18,7 +18,15 @@ import pytest
 from project import POSTERIORS, SMALL, Shop, assert_same, make_shop, pin_model
 from test_erasure import CONSENTS, holding, published_rows
 from test_publishing import matches_manifest
-from test_unchanged import corrected, fewer_children, in_other_files, late_rows, next_month, touched
+from test_unchanged import (
+    corrected,
+    fewer_children,
+    in_other_files,
+    keep_late_rows_back,
+    late_rows,
+    next_month,
+    touched,
+)
 
 N_STEPS, SEED = int(os.environ.get("LIFE_STAGE_STEPS", 20)), int(os.environ.get("LIFE_STAGE_SEED", 1))
 OPTIONS = {"rejections_max_lost_share": 1, "consents_max_withdrawn_share": 1}
@@ -161,11 +169,7 @@ def begin(base: Shop, folder: Path) -> Operation:
     shop.add_months(base, [f"2016-{month:02}" for month in range(7, 12)])
     for month in ("2016-12", "2017-01", "2017-02"):
         shutil.copytree(base.source / "actions" / f"month={month}", shop.folder / f"month={month}")
-    for month in ("2016-09", "2016-11"):
-        file = next(shop.source.glob(f"actions/month={month}/*.parquet"))
-        for rest, path in (("<>", f"{file}_"), ("=", shop.folder / f"late-{month}.parquet")):
-            duckdb.sql(f"copy (from '{file}' where hash(user_id) % 5 {rest} 0) to '{path}' (format parquet)")
-        Path(f"{file}_").replace(file)
+    keep_late_rows_back(shop)
     shop.write("consents.parquet", CONSENTS.format(source=base.source))
     pin_model(shop, of=base)
     users = sorted(set(pd.read_parquet(shop.source / "children.parquet")["user_id"].astype(str)))

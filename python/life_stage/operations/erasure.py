@@ -182,15 +182,8 @@ def apply_ledger(warehouse: Warehouse, today: str | None = None, is_restored: bo
         raise ValueError(
             f"LS-LED-004 the ledger {ledger.path} is that of another warehouse: put the warehouse beside its own ledger"
         )
-    name_users(warehouse, users)
-    cleared = "they were erased again" if is_restored else "the next life-stage erase clears the freed blocks too"
-    for kind in REASONS:
-        session.execute(
-            f"create or replace temp table {USERS} as select user_id from named_users where kind = '{kind}'"
-        )
-        of_kind = [entry for entry in users if entry["kind"] == kind]
-        if of_kind and (n_erased := erase_rows(warehouse, kind, of_kind)):
-            log_progress("ledger", f"LS-LED-003 deleted {n_erased} users, {kind} after this backup: {cleared}")
+    if users:
+        erase_again(warehouse, users, is_restored)
     log_published_events(warehouse, [entry["value"] for entry in entries if entry["kind"] == "published"])
     there = {entry["value"] for entry in users}
     ledger.append([entry_of("erased", *row) for row in known if row[0] not in there])
@@ -204,17 +197,31 @@ def apply_ledger(warehouse: Warehouse, today: str | None = None, is_restored: bo
         leave_no_trace(warehouse, is_published=False)
 
 
+def erase_again(warehouse: Warehouse, users: list[Entry], is_restored: bool) -> None:
+    """Erase the users of the entries who are in a table; names them in named_users."""
+    name_users(warehouse, users)
+    cleared = "they were erased again" if is_restored else "the next life-stage erase clears the freed blocks too"
+    for kind in REASONS:
+        of_table = f"select user_id from named_users where kind = '{kind}'"
+        warehouse.session.execute(f"create or replace temp table {USERS} as {of_table}")
+        of_kind = [entry for entry in users if entry["kind"] == kind]
+        if of_kind and (n_erased := erase_rows(warehouse, kind, of_kind)):
+            log_progress("ledger", f"LS-LED-003 deleted {n_erased} users, {kind} after this backup: {cleared}")
+
+
 def name_users(warehouse: Warehouse, entries: list[Entry]) -> None:
     """The temporary table named_users: user_id and kind of the entries whose users are in a table."""
     digests, kinds = ([entry[key] for entry in entries] for key in ("value", "kind"))
     sql = f"""
         create or replace temp table named_users as
-        with digests as (select user_id, sha256(concat(?::varchar, user_id)) as digest from ({users_of(warehouse)}))
+        with
+            users as (select distinct user_id from ({users_of(warehouse)})),
+            digests as (select user_id, sha256(concat(?::varchar, user_id)) as digest from users)
         select distinct digests.user_id, entries.kind
         from digests inner join (select unnest(?::varchar[]) as digest, unnest(?::varchar[]) as kind) as entries
         on digests.digest = entries.digest
     """
-    warehouse.session.execute(sql, [entries[0]["salt"] if entries else "", digests, kinds])
+    warehouse.session.execute(sql, [entries[0]["salt"], digests, kinds])
 
 
 def log_published_events(warehouse: Warehouse, run_ids: list[str]) -> None:
