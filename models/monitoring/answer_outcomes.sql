@@ -48,23 +48,52 @@ with
         left join {{ ref("stg_items") }} as catalogue on items.item_id = catalogue.item_id
         where items.is_usable
         group by items.answer_id, items.item_id
+    ),
+    counted as (
+        select
+            coalesce(items.month, date '1970-01-01') as month,
+            items.placement,
+            items.model,
+            count(distinct case when items.is_usable then items.answer_id end) as n_answers,
+            count(case when items.is_usable then 1 end) as n_items,
+            count(case when not items.is_usable then 1 end) as n_unusable,
+            count(distinct case when items.is_usable then items.user_id end) as n_users,
+            count(case when items.is_usable then items.user_id end) as n_items_of_users,
+            count(reactions.is_clicked) as n_clicked,
+            count(reactions.is_bought) as n_bought,
+            sum(reactions.revenue) as revenue,
+            count(reactions.is_clicked)
+            / nullif(cast(count(case when items.is_usable then items.user_id end) as double), 0) as click_through_rate,
+            count(reactions.is_bought)
+            / nullif(cast(count(case when items.is_usable then items.user_id end) as double), 0) as conversion_rate
+        from items
+        left join
+            reactions on items.answer_id = reactions.answer_id and items.item_id = reactions.item_id and items.is_usable
+        group by coalesce(items.month, date '1970-01-01'), items.placement, items.model
+    ),
+    of_users as (
+        select month, placement, model, user_id, count(*) as n_items
+        from items
+        where is_usable and user_id is not null
+        group by month, placement, model, user_id
+    ),
+    independent as (
+        select month, placement, model, {{ effective_sample_size("n_items") }} as n_items
+        from of_users
+        group by month, placement, model
     )
 select
-    coalesce(items.month, date '1970-01-01') as month,
-    items.placement,
-    items.model,
-    count(distinct case when items.is_usable then items.answer_id end) as n_answers,
-    count(case when items.is_usable then 1 end) as n_items,
-    count(case when not items.is_usable then 1 end) as n_unusable,
-    count(distinct case when items.is_usable then items.user_id end) as n_users,
-    count(case when items.is_usable then items.user_id end) as n_items_of_users,
-    count(reactions.is_clicked) as n_clicked,
-    count(reactions.is_bought) as n_bought,
-    sum(reactions.revenue) as revenue,
-    count(reactions.is_clicked)
-    / nullif(cast(count(case when items.is_usable then items.user_id end) as double), 0) as click_through_rate,
-    count(reactions.is_bought)
-    / nullif(cast(count(case when items.is_usable then items.user_id end) as double), 0) as conversion_rate
-from items
-left join reactions on items.answer_id = reactions.answer_id and items.item_id = reactions.item_id and items.is_usable
-group by coalesce(items.month, date '1970-01-01'), items.placement, items.model
+    counted.*,
+    {% for rate in ["click_through_rate", "conversion_rate"] %}
+        {% for side in ["lowest", "highest"] %}
+            {{ wilson_limit("counted." ~ rate, "independent.n_items", side) }} as {{ side }}_{{ rate }}
+            {%- if not loop.last %},{% endif %}
+        {% endfor %}
+        {%- if not loop.last %},{% endif %}
+    {% endfor %}
+from counted
+left join
+    independent
+    on counted.month = independent.month
+    and counted.placement = independent.placement
+    and counted.model = independent.model

@@ -164,6 +164,7 @@ def test_a_sequence_read_in_24_months_keeps_its_rate_of_false_alarms_and_an_inte
         (None, None, None, 0, "too few"),
     ],
 )
+@pytest.mark.fault("Training", "verdict on a few cases or users", "`too few`")
 def test_a_verdict_needs_cases_users_and_more_than_the_margin(lowest, highest, n_cases, n_users, wanted):
     """The margin is 1 % of 0.2."""
     values = (f"cast({'null' if value is None else value} as double)" for value in (lowest, highest, 0.2))
@@ -212,9 +213,31 @@ def test_published_shares_have_intervals_that_count_users(evaluated):
         np.testing.assert_allclose([row["lowest_precision"], row["highest_precision"]], limits_of_users(predicted))
         np.testing.assert_allclose([row["lowest_recall"], row["highest_recall"]], limits_of_users(found_children))
     predictions = evaluated.frame("stage_predictions", "method = 'birth_month_filter'")
-    accuracy = evaluated.frame("stage_accuracy", "method = 'birth_month_filter' and cohort = 'all' and period = 'all'")
-    limits = accuracy[["lowest_accuracy", "highest_accuracy"]].to_numpy()[0]
-    np.testing.assert_allclose(limits, limits_of_users(predictions))
+    in_bins = predictions.assign(bin=(predictions["predicted_stage_probability"] * 15).astype(int).clip(upper=14))
+    groups = {
+        ("stage_accuracy", "accuracy", "cohort = 'all' and period = 'all'"): predictions,
+        ("stage_recall", "recall", "stage = 'toddler' and period = 'all'"): predictions[
+            predictions["true_stage"] == "toddler"
+        ],
+        ("stage_recall", "precision", "stage = 'toddler' and period = 'all'"): predictions[
+            predictions["predicted_stage"] == "toddler"
+        ],
+        ("stage_confusion", "share", "true_stage = 'toddler' and predicted_stage = 'nursery'"): predictions[
+            predictions["true_stage"] == "toddler"
+        ].assign(is_right=predictions["predicted_stage"] == "nursery"),
+        ("stage_calibration", "accuracy", "probability_bin = 12"): in_bins[in_bins["bin"] == 12],
+    }
+    for (table, share, where), rows in groups.items():
+        (row,) = evaluated.frame(table, f"method = 'birth_month_filter' and {where}").to_dict("records")
+        assert len(rows) > 20
+        np.testing.assert_allclose([row[f"lowest_{share}"], row[f"highest_{share}"]], limits_of_users(rows))
+
+
+def test_interests_have_the_intervals_of_their_stage_s_active_users(evaluated):
+    for row in evaluated.frame("stage_interests").to_dict("records"):
+        n_active = row["n_users"] / row["share"]
+        limits = wilson(row["n_users"], n_active, 1.959964)
+        np.testing.assert_allclose([row["lowest_share"], row["highest_share"]], limits, rtol=1e-5)
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Commands and figures of the README: the commands work and print these figures."""
 
+import json
 import os
 import re
 import shutil
@@ -11,6 +12,7 @@ import duckdb
 import pytest
 from conftest import generate_source
 from project import PROJECT, Shop
+from test_online_experiments import BY_MONTH, experiments, monthly_readings
 
 pytestmark = pytest.mark.slow  # the demo takes a quarter of the suite
 README = (PROJECT / "README.md").read_text()
@@ -88,6 +90,16 @@ def test_the_checkout_of_the_demo_is_personal_complementary_and_calibrated(check
     hybrid = "where model = 'hybrid' and n_items >= 100 and n_items * relevant_share >= 50"
     ratios = [ratio for (ratio,) in rows(f"select ratio from checkout_calibration {hybrid}")]
     assert ratios and all(1 / 1.3 < ratio < 1.3 for ratio in ratios)
+
+
+def test_experiments_without_effect_in_the_demo_keep_the_nominal_rate_under_monthly_reading(checkout, demo_output):
+    """400 splits of the demo's users, read at the end of each of twelve months."""
+    wanted = json.dumps({"experiments": experiments(400, first_month="2016-03")})
+    run(checkout, f".venv/bin/dbt build --select experiments experiment_arms experiment_readout --vars '{wanted}'")
+    with duckdb.connect(checkout / "warehouse" / "life_stage.duckdb", read_only=True) as warehouse:
+        found, is_ever = monthly_readings(warehouse.execute(BY_MONTH.format(first="2016-03-01")).fetchall())
+    assert found["month"].nunique() == 12
+    assert is_ever["sequence"] <= 36 < is_ever["interval"], "within three and a half standard deviations of 20"
 
 
 def test_the_readme_s_query_runs_on_the_published_views(checkout, demo_output):

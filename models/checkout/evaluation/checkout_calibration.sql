@@ -21,15 +21,42 @@ with
             on rankings.month = queries.month
             and rankings.query_id = queries.query_id
         where rankings.rank <= 10
+    ),
+    of_users as (
+        select
+            kind,
+            model,
+            probability_band,
+            user_id,
+            count(*) as n_items,
+            sum({{ exact("probability") }}) as sum_probability,
+            sum(cast(is_relevant as integer)) as n_relevant
+        from banded
+        group by kind, model, probability_band, user_id
+    ),
+    counted as (
+        select
+            kind,
+            model,
+            probability_band,
+            cast(sum(n_items) as bigint) as n_items,
+            count(*) as n_users,
+            sum(sum_probability) / sum(n_items) as mean_probability,
+            cast(sum(n_relevant) as double) / sum(n_items) as relevant_share,
+            sum(sum_probability) / nullif(sum(n_relevant), 0) as ratio,
+            {{ effective_sample_size("n_items") }} as n_effective
+        from of_users
+        group by kind, model, probability_band
     )
 select
     kind,
     model,
     probability_band,
-    count(*) as n_items,
-    count(distinct user_id) as n_users,
-    sum({{ exact("probability") }}) / count(*) as mean_probability,
-    avg(cast(is_relevant as integer)) as relevant_share,
-    sum({{ exact("probability") }}) / nullif(sum(cast(is_relevant as integer)), 0) as ratio
-from banded
-group by kind, model, probability_band
+    n_items,
+    n_users,
+    mean_probability,
+    relevant_share,
+    {{ wilson_limit("relevant_share", "n_effective", "lowest") }} as lowest_relevant_share,
+    {{ wilson_limit("relevant_share", "n_effective", "highest") }} as highest_relevant_share,
+    ratio
+from counted

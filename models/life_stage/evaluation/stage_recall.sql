@@ -1,60 +1,63 @@
 -- Recall and precision by stage, one row per method, period and stage.
 with
-    evaluated as (
-        select predictions.*, cohorts.period
+    of_users as (
+        select
+            predictions.method,
+            cohorts.period,
+            stages.stage,
+            predictions.user_id,
+            sum(case when predictions.true_stage = stages.stage then 1 else 0 end) as n_months,
+            sum(case when predictions.predicted_stage = stages.stage then 1 else 0 end) as n_predicted,
+            sum(case when predictions.is_right and predictions.true_stage = stages.stage then 1 else 0 end) as n_right
         from {{ ref("stage_predictions") }} as predictions
         inner join
             {{ ref("evaluation_cohorts") }} as cohorts
             on predictions.user_id = cohorts.user_id
             and predictions.month = cohorts.month
             and cohorts.cohort = 'all'
-    ),
-    stage_counts as (
-        select
-            evaluated.method,
-            evaluated.period,
-            stages.stage,
-            sum(case when evaluated.true_stage = stages.stage then 1 else 0 end) as n_user_months,
-            sum(case when evaluated.predicted_stage = stages.stage then 1 else 0 end) as n_predicted,
-            sum(case when evaluated.is_right and evaluated.true_stage = stages.stage then 1 else 0 end) as n_right
-        from evaluated
         cross join {{ ref("stages") }} as stages
-        group by evaluated.method, evaluated.period, stages.stage
+        group by predictions.method, cohorts.period, stages.stage, predictions.user_id
     ),
-    user_counts as (
+    counted as (
         select
-            evaluated.method,
-            evaluated.period,
-            evaluated.true_stage as stage,
-            evaluated.user_id,
-            count(*) as n_months,
-            sum(case when evaluated.is_right then 1 else 0 end) as n_right
-        from evaluated
-        group by evaluated.method, evaluated.period, evaluated.true_stage, evaluated.user_id
+            method,
+            period,
+            stage,
+            cast(sum(n_months) as bigint) as n_user_months,
+            cast(sum(n_right) as double) / nullif(sum(n_months), 0) as recall,
+            cast(sum(n_right) as double) / nullif(sum(n_predicted), 0) as precision_share,
+            {{ effective_sample_size("n_months") }} as n_months_effective,
+            {{ effective_sample_size("n_predicted") }} as n_predicted_effective
+        from of_users
+        group by method, period, stage
+    ),
+    errors as (
+        select
+            counted.method,
+            counted.period,
+            counted.stage,
+            {{ error_of_mean("(of_users.n_right - counted.recall * of_users.n_months) / counted.n_user_months") }}
+            as recall_error
+        from of_users
+        inner join
+            counted
+            on of_users.method = counted.method
+            and of_users.period = counted.period
+            and of_users.stage = counted.stage
+        where of_users.n_months > 0
+        group by counted.method, counted.period, counted.stage
     )
 select
-    stage_counts.method,
-    stage_counts.period,
-    stage_counts.stage,
-    stage_counts.n_user_months,
-    cast(stage_counts.n_right as double) / nullif(stage_counts.n_user_months, 0) as recall,
-    {{
-        error_of_mean(
-            "(user_counts.n_right - cast(stage_counts.n_right as double) / stage_counts.n_user_months"
-            ~ " * user_counts.n_months) / stage_counts.n_user_months"
-        )
-    }} as recall_error,
-    cast(stage_counts.n_right as double) / nullif(stage_counts.n_predicted, 0) as precision_share
-from stage_counts
-left join
-    user_counts
-    on stage_counts.method = user_counts.method
-    and stage_counts.period = user_counts.period
-    and stage_counts.stage = user_counts.stage
-group by
-    stage_counts.method,
-    stage_counts.period,
-    stage_counts.stage,
-    stage_counts.n_user_months,
-    stage_counts.n_right,
-    stage_counts.n_predicted
+    counted.method,
+    counted.period,
+    counted.stage,
+    counted.n_user_months,
+    counted.recall,
+    errors.recall_error,
+    {{ wilson_limit("counted.recall", "counted.n_months_effective", "lowest") }} as lowest_recall,
+    {{ wilson_limit("counted.recall", "counted.n_months_effective", "highest") }} as highest_recall,
+    counted.precision_share,
+    {{ wilson_limit("counted.precision_share", "counted.n_predicted_effective", "lowest") }} as lowest_precision,
+    {{ wilson_limit("counted.precision_share", "counted.n_predicted_effective", "highest") }} as highest_precision
+from counted
+left join errors on counted.method = errors.method and counted.period = errors.period and counted.stage = errors.stage

@@ -30,6 +30,7 @@ with
             active_by_stage.month,
             active_by_stage.stage,
             category_shares.leaf_category,
+            active_by_stage.n_active,
             coalesce(users_by_category.n_users, 0) as n_users,
             cast(coalesce(users_by_category.n_users, 0) as double) / active_by_stage.n_active as share,
             category_shares.share_of_all
@@ -50,6 +51,8 @@ select
     suppression.leaf_category,
     suppression.n_users,
     suppression.share,
+    {{ wilson_limit("suppression.share", "suppression.n_active", "lowest") }} as lowest_share,
+    {{ wilson_limit("suppression.share", "suppression.n_active", "highest") }} as highest_share,
     suppression.share / suppression.share_of_all as lift
 from suppression
 inner join

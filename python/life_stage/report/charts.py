@@ -117,7 +117,7 @@ def method_colours(shown: pd.DataFrame) -> dict[str, str]:
 
 
 def calibration(rows: pd.DataFrame, size: int = 280) -> alt.Chart:
-    """Reliability diagram: accuracy by predicted probability. The diagonal is perfect calibration."""
+    """Reliability diagram: accuracy by predicted probability, with intervals. The diagonal is perfect calibration."""
     shown = rows[rows["method"].isin(METHODS) & (rows["n_user_months"] >= 20)]
     shown = shown.assign(name=shown["method"].map(METHODS))
     colours = method_colours(shown)
@@ -130,7 +130,9 @@ def calibration(rows: pd.DataFrame, size: int = 280) -> alt.Chart:
     ends = alt.Chart(pd.DataFrame({"p": [0, 1]}))
     diagonal = ends.mark_line(color="currentColor", opacity=0.5, strokeDash=[4, 4]).encode(x="p:Q", y="p:Q")
     drawn = alt.Chart(shown).mark_line(point=True).encode(x, y, colour.legend(legend))
-    return (diagonal + drawn).properties(width=size, height=size)
+    ends_of = alt.Y("lowest_accuracy:Q", title="accuracy"), alt.Y2("highest_accuracy:Q")
+    limits = alt.Chart(shown).mark_rule(opacity=0.6).encode(x, *ends_of, colour.legend(legend))
+    return (diagonal + limits + drawn).properties(width=size, height=size)
 
 
 def precision_recall(rows: pd.DataFrame) -> alt.Chart:

@@ -255,11 +255,13 @@ PANELS = [
     Panel(
         "Calibration",
         """
-        select method, mean_probability, accuracy, n_user_months from stage_calibration
+        select method, mean_probability, accuracy, lowest_accuracy, highest_accuracy, n_user_months
+        from stage_calibration
         where not is_suppressed and method in ('memory_less', 'dynamic_fusion', 'birth_month_filter') order by all
         """,
         calibrated,
-        "On the dashed line accuracy equals the predicted probability; below it a method is overconfident.",
+        "On the dashed line accuracy equals the predicted probability; below it a method is overconfident. Vertical "
+        "lines: 95 % intervals.",
         lambda rows, stages: charts.svg(charts.calibration(rows)),
     ),
     Panel(
