@@ -23,7 +23,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from life_stage.engine.ledger import ledger_of
+from life_stage.engine.ledger import IN_MANIFEST, ledger_of, mark_after
 from life_stage.engine.pseudonyms import key_mark, key_of
 from life_stage.paths import (
     SERVING,
@@ -97,7 +97,7 @@ def publish(marts: Marts, options: dict[str, str], descriptions: Descriptions | 
         ((run_id,),) = runs.limit(1).project("run_id").fetchall()
         if (ledger := ledger_of(warehouse())).path.exists():  # not on Spark
             ledger.append([{"kind": "published", "value": run_id}])
-        manifest = write_set(files, link, {"run_id": run_id, **target}, manifest)
+        manifest = write_set(files, link, {"run_id": run_id, **target} | mark_after(manifest), manifest)
     if manifest is None:
         return SCHEMA.empty_table()
     if manifest.get("folder") != str(link.resolve()):
@@ -295,6 +295,12 @@ def ordering(columns: list[str]) -> str:
     keys = [name for name in KEYS if name in columns]
     others = [] if {"user_id", "item_id"} & set(columns) else [f'"{name}"' for name in columns if name not in keys]
     return ", ".join([*keys, *others])
+
+
+def write_mark(link: Path, mark: str) -> None:
+    """Record the ledger that was written again in the manifest of the published set."""
+    if (manifest := read_manifest(link)) is not None:
+        write_manifest(link.resolve(), manifest | {IN_MANIFEST: mark})
 
 
 def write_manifest(folder: Path, manifest: dict) -> None:

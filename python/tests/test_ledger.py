@@ -136,6 +136,34 @@ def test_without_its_ledger_a_warehouse_is_not_run_until_it_is_rebuilt(erased, t
     assert "not found, but excluded from now on" in shop.operate("erase", user).output
 
 
+@pytest.mark.fault("State", "warehouse and ledger put back, as by a snapshot of their disk", "LS-LED-005, no change")
+def test_a_ledger_that_goes_back_with_its_warehouse_is_noticed_by_what_is_published(erased, tmp_path):
+    shop, user, backup = copy_shop(erased[0], tmp_path / "shop"), *erased[1:]
+    ledger = ledger_of(shop.warehouse)
+    (shop.folder / "backups" / backup).replace(shop.warehouse)
+    (shop.folder / "backups" / backup).with_suffix(".ledger").replace(ledger.path)
+    assert_stops(shop, "LS-LED-005")
+    assert "LS-LED-005" in shop.operate("erase", "10000003").output
+    assert shop.operate("rebuild-ledger").exit_code == 0
+    assert shop.operate("erase", user).exit_code == 0
+    shop.build()
+    assert holding(shop, user) == {} and not any(published_rows(shop, user).values())
+
+
+@pytest.mark.slow
+@pytest.mark.fault("State", "warehouse and ledger lost, published set kept", "LS-LED-005; a new ledger by a command")
+def test_a_new_warehouse_beside_an_old_set_needs_a_ledger(erased, tmp_path):
+    shop, user, _ = copy_shop(erased[0], tmp_path / "shop"), *erased[1:]
+    shop.warehouse.unlink()
+    ledger_of(shop.warehouse).path.unlink()
+    assert "LS-LED-005" in shop.start().output
+    assert shop.operate("rebuild-ledger").exit_code == 0
+    assert shop.operate("erase", user).exit_code != 0, "there is nobody to erase yet"
+    shop.build()
+    assert shop.operate("erase", user).exit_code == 0
+    assert holding(shop, user) == {} and not any(published_rows(shop, user).values())
+
+
 @pytest.mark.slow
 @pytest.mark.fault("State", "clock behind a run after the restored backup", "LS-RUN-006, no change")
 def test_the_clock_does_not_go_back_with_a_backup(erased, tmp_path):

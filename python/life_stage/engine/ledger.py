@@ -3,19 +3,22 @@
 `<warehouse>.ledger` has one JSON object a line, is only appended to, and names no user: erased users and users without
 consent as salted digests, runs that have published, and the newest clock. Each line holds the digest of the line before
 it. The warehouse records how many lines it has applied (`ledger` in project_state), so a run, or a restore, applies the
-rest.
+rest. The manifest of the published set records how many there were, so that a ledger which is put back with the
+warehouse, as by a snapshot of their disk, is noticed.
 """
 
 import fcntl
 import hashlib
 import json
 import os
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from life_stage.paths import resolved
+from life_stage import paths
 
+IN_MANIFEST = "ledger"  # the mark of the ledger, in the manifest of a published set
 RESTORING = ".restoring"  # ending of the folder of a warehouse that is about to replace the one beside it
 REMEDY = (
     "put its newest copy back, which life-stage backup keeps, or write it again by life-stage rebuild-ledger, from its"
@@ -71,6 +74,15 @@ class Ledger:
             raise ValueError(self._changed())
         return self.entries()[0 if applied is None else int(applied.split()[0]) :]
 
+    def check_published(self) -> None:
+        """Raise ValueError LS-LED-005 if the published set was written beside lines that this ledger does not have."""
+        link = paths.published()
+        if not self.is_of(mark_in(paths.read_manifest(link))):
+            raise ValueError(
+                f"LS-LED-005 the ledger {self.path} lacks lines that it had when {link} was written: {REMEDY}, then"
+                " repeat the erasures since"
+            )
+
     def readable(self) -> list[Entry]:
         """The entries of all lines that can be read, of a changed ledger too."""
         found = []
@@ -100,6 +112,20 @@ def ledger_of(warehouse: Path) -> Ledger:
     return Ledger(folder / f"{warehouse.name}.ledger")
 
 
+def mark_in(manifest: dict | None) -> str | None:
+    """The mark in a manifest; None: it has none."""
+    mark = (manifest or {}).get(IN_MANIFEST)
+    return mark if isinstance(mark, str) and re.fullmatch(r"[0-9]+ [0-9a-f]*", mark) else None
+
+
+def mark_after(previous: dict | None) -> dict[str, str]:
+    """The mark for a new manifest: that of the previous one, if the ledger lacks its lines; none without a ledger."""
+    ledger, known = ledger_of(paths.warehouse()), mark_in(previous)
+    if not ledger.path.exists():
+        return {}
+    return {IN_MANIFEST: ledger.mark() if ledger.is_of(known) else known}
+
+
 def digest_of(lines: list[bytes]) -> str:
     """SHA-256 of the last line, which holds the digest of the one before."""
     return hashlib.sha256(lines[-1]).hexdigest() if lines else ""
@@ -118,9 +144,10 @@ def ledger_facts(warehouse: str, applied: str | None, today: str) -> dict[str, o
     facts = {"wrong": [], "clock": "", "has_users": False, "is_behind": False}
     if warehouse in ("", ":memory:"):
         return facts
-    ledger = ledger_of(resolved(warehouse))
+    ledger = ledger_of(paths.resolved(warehouse))
     try:
         entries, facts["clock"] = ledger.unapplied(applied), ledger.newest("clock") or ""
+        ledger.check_published()
     except ValueError as error:
         return facts | {"wrong": [str(error)]}
     # A warehouse without a mark may have tombstones that the ledger does not know.

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import duckdb
 
+from life_stage.engine.ledger import mark_after
 from life_stage.paths import read_manifest, sets_of, sql_literal
 from life_stage.publishing import content_hash, remove_sets, write_set
 
@@ -34,7 +35,7 @@ def unpublish(session: duckdb.DuckDBPyConnection, link: Path, users: str) -> Non
             contents = manifest["contents"] | {name: content_hash(rows) for name, rows in new.items()}
             kept = ("run_id", "columns", "descriptions", "id_key")
             facts = {key: manifest[key] for key in kept if key in manifest} | {"contents": contents}
-            write_set(old | new, link, facts, manifest)
+            write_set(old | new, link, facts | mark_after(manifest), manifest)
     remove_sets(link, {link.resolve().name})
     remove_pages(link, [user for (user,) in session.execute(f"select user_id from {users}").fetchall()])
 

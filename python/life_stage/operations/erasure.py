@@ -14,6 +14,7 @@ from life_stage.operations import Warehouse
 from life_stage.operations.backup import copies_there
 from life_stage.operations.erased_files import remove_spilled, rewrite, search_published, unpublish
 from life_stage.paths import sql_literal
+from life_stage.publishing import write_mark
 from life_stage.training.retraining import log_progress
 
 USERS = "users_to_erase"  # a temporary table, because their ids must not stay on disk
@@ -169,12 +170,14 @@ def apply_ledger(warehouse: Warehouse, today: str | None = None, is_restored: bo
     A restored or copied warehouse does not know newer erasures, nor does one whose erasure was killed. today: the run
     clock, YYYY-MM-DD, to be entered; is_restored: with the proof of an erasure, and if the ledger was rebuilt since the
     backup, all whom it names as erased. Raises ValueError LS-LED-004 for the ledger of another warehouse, and as
-    Ledger.unapplied.
+    Ledger.unapplied and, if not is_restored, Ledger.check_published.
     """
     session, ledger, applied = warehouse.session, ledger_of(warehouse.path), warehouse.recorded("ledger")
     warehouse.run(warehouse.created)
     is_rebuilt = is_restored and not ledger.is_of(applied)
     entries = ledger.entries() if is_rebuilt else ledger.unapplied(applied)
+    if not is_restored:
+        ledger.check_published()
     users = [entry for entry in entries if entry["kind"] in REASONS and (entry["kind"] == "erased" or not is_rebuilt)]
     tombstones = "select user_digest, salt, erased_at::varchar from erased_users order by erased_at, user_digest"
     known = session.execute(tombstones).fetchall() if is_rebuilt or applied is None else []
@@ -252,6 +255,7 @@ def rebuild_ledger(warehouse: Warehouse) -> None:
     if ledger.path.exists():
         os.link(ledger.path, ledger.path.with_name(f"{ledger.path.name}.before_{warehouse.run_id}"))
     os.replace(new.path, ledger.path)
+    write_mark(paths.published(), ledger.mark())
     warehouse.run([*warehouse.created, "delete from project_state where key = 'ledger'"])
     apply_ledger(warehouse)
     print(f"wrote {ledger.path} with {len(users)} users of the old one: repeat the erasures that it does not know")
