@@ -81,8 +81,8 @@ experiment: $(VENV)/runtime ## compare the methods on 3 x 14,000 simulated users
 ablation: $(VENV)/runtime ## run the ablation study; writes its table into docs/results.md (15 minutes)
 	$(BIN)/python bench/ablation.py
 
-reliability: $(VENV)/dev ## run all fault tests; writes docs/reliability.md (an hour)
-	$(BIN)/pytest -n 2 --dist worksteal -m fault --reliability
+reliability: $(VENV)/dev ## run all fault tests; writes docs/reliability.md (an hour, and three for 40 random years of operation)
+	LIFE_STAGE_YEARS=40 LIFE_STAGE_STEPS=50 $(BIN)/pytest -n 2 --dist worksteal -m fault --reliability
 
 errors: $(VENV)/dev ## write docs/errors.md from the error codes in the code
 	$(BIN)/python python/tests/errors_page.py

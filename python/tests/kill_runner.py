@@ -1,8 +1,8 @@
 """Runner that kills dbt before a given step of a model.
 
 LIFE_STAGE_KILL_MODELS names the models to watch, or "operation": every SQL statement they issue, BEGIN and COMMIT
-included, and every file operation below LIFE_STAGE_PUBLISHED is a boundary. LIFE_STAGE_KILL_AT=n kills the process
-before the n-th; without it, each boundary is printed with the files that a kill there would leave on disk.
+included, and every file operation on the ledger and below LIFE_STAGE_PUBLISHED is a boundary. LIFE_STAGE_KILL_AT=n
+kills the process before the n-th; without it, each boundary is printed with the files that a kill there would leave.
 """
 
 import json
@@ -33,6 +33,7 @@ class Watch:
         self.models = os.environ["LIFE_STAGE_KILL_MODELS"].split()
         self.kill_at = int(os.environ["LIFE_STAGE_KILL_AT"] or 0)
         self.published = str(Path(os.environ["LIFE_STAGE_PUBLISHED"]).absolute())
+        self.places = (self.published, str(Path(os.environ["LIFE_STAGE_WAREHOUSE"]).absolute()) + ".ledger")
         self.count, self.lock, self.looking = 0, threading.Lock(), False
 
     def model(self) -> str | None:
@@ -55,10 +56,10 @@ class Watch:
                 print(MARK + json.dumps(facts), flush=True)
 
     def before_file_event(self, event: str, arguments: tuple) -> None:
-        """An audit hook: every file operation of publishing is a boundary."""
+        """An audit hook: every file operation of publishing and of the ledger is a boundary."""
         if event in FILE_EVENTS and not self.looking and (model := self.model()) is not None:
             below_an_open_folder = event in ("os.remove", "os.rmdir") and arguments[-1] != -1
-            if below_an_open_folder or any(str(argument).startswith(self.published) for argument in arguments):
+            if below_an_open_folder or any(str(argument).startswith(self.places) for argument in arguments):
                 self.reach(model, f"{event} {' '.join(map(str, arguments))}")
 
     def watch(self) -> None:

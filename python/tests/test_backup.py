@@ -107,6 +107,7 @@ def test_copies_are_as_private_as_the_warehouse(warehouse, tmp_path):
     assert [path.stat().st_mode & 0o777 for path in (copy, warehouse)] == [0o600, 0o600]
 
 
+@pytest.mark.fault("Machine", "a new folder of backups", "its owner's alone")
 def test_backups_are_in_a_folder_of_their_owner(warehouse, tmp_path):
     """The folder alone is closed: the file is as private as the warehouse."""
     save(warehouse, tmp_path / "all" / "backups")

@@ -299,6 +299,7 @@ def test_an_erasure_names_every_place_where_it_fails_and_copies_that_hold_the_us
     assert holding(shop, user) == {}
 
 
+@pytest.mark.fault("Machine", "files of a run", "readable by owner and group at most")
 def test_files_of_a_run_are_closed_to_all_but_owner_and_group(shop):
     """Whatever the umask of the caller; no file of the source is touched."""
     os.utime(next((shop.source / "actions" / "month=2017-02").iterdir()))
@@ -395,6 +396,30 @@ def test_a_revoked_consent_rebuilds_no_month(consent, base):
 
 
 @pytest.mark.slow
+@pytest.mark.fault("State", "consents that are withdrawn bit by bit", "LS-CON-001 once they are too many in 30 days")
+def test_consents_withdrawn_in_30_days_add_up(base, bare_shop):
+    """Five of 400 users may withdraw their consent in 30 days, and ten may not."""
+    bare_shop.add_months(base, ["2016-07"])
+    consents, gone = CONSENTS.format(source=base.source), []
+
+    def run(day: str) -> str:
+        left = f"user_id::varchar not in ({', '.join(map(repr, ['', *gone]))})"
+        bare_shop.write("consents.csv", f"select * from ({consents}) where {left}")
+        how = {"run_clock": f"2017-{day} 00:00:00", "consents_max_withdrawn_share": 0.022}
+        return " ".join(bare_shop.start(only="+user_months", **how).output.split())
+
+    run("04-01")
+    users = [user for (user,) in bare_shop.query("select distinct user_id from user_months order by 1")]
+    gone += users[:5]
+    assert "LS-CON-004 5 users" in run("05-01")
+    gone += users[5:10]
+    assert "LS-CON-001 5 of" in (refused := run("05-11")) and "with 5 in the 30 days before" in refused
+    assert "LS-CON-004 5 users" in run("07-01")
+    assert not any(holding(bare_shop, user) for user in gone)
+
+
+@pytest.mark.slow
+@pytest.mark.fault("State", "half of the consents, or none", "LS-CON-001 or LS-CON-002, no change")
 def test_consents_that_would_erase_many_users_or_are_missing_stop_the_run(consent, tmp_path):
     shop = copy_shop(consent["shop"], tmp_path / "shop")
     before, file = shop.contents(), shop.source / "consents.csv"

@@ -212,6 +212,7 @@ def test_a_bad_question_is_refused_with_a_reason(checkout, body, status, detail)
         assert ask(f"{address}/recommendations", {})[0] == 200
 
 
+@pytest.mark.fault("Rows", "invalid requests of the service", "LS-CHK-008")
 def test_every_refusal_has_a_code(checkout):
     with serving(checkout.published) as (address, _):
         refused = [
@@ -236,6 +237,7 @@ def test_probes_may_ask_for_the_head_alone(checkout, tmp_path):
         assert [head(f"{address}/{name}") for name in ("healthz", "readyz")] == [(200, b""), (503, b"")]
 
 
+@pytest.mark.fault("Rows", "whole numbers as ids in requests", "answered as text ids are")
 def test_ids_may_be_whole_numbers(checkout, users, recommender):
     """Over HTTP and in Python; a number with a fraction or a truth value is none."""
     cart = [item for item in recommender.index.item_ids if item.isdigit()][:3]
@@ -305,6 +307,7 @@ def test_without_a_set_the_service_waits_for_one(checkout, tmp_path):
         assert len(ask(f"{address}/recommendations", {})[1]["items"]) == 10
 
 
+@pytest.mark.fault("Machine", "a set is published while the service answers", "the new set, or the old one whole")
 def test_a_new_set_is_loaded_and_the_old_one_answers_where_it_cannot_be(checkout, tmp_path, recwarn):
     shop = copy_shop(checkout, tmp_path / "shop")
     first = shop.published.resolve()
