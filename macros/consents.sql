@@ -2,6 +2,7 @@
 {% macro has_source(table) %}
     {# True if the source holds the table, or a mapping names it. #}
     {% if not execute %} {% do return(false) %}
+    {% elif reads_models() %} {% do return(input_model(table) != "") %}
     {% elif setting("source_schema") %}
         {% do return(adapter.get_relation(target.database, setting("source_schema"), table) is not none) %}
     {% else %} {% do return(modules.life_stage.mapping_of(table) is not none or source_files(table) | length > 0) %}
@@ -60,7 +61,7 @@
             "restore it, or start a new warehouse by LIFE_STAGE_WAREHOUSE",
         ) %}
     {% else %}
-        {% set unread = [] if setting("source_schema") else files_in_folders_like("consents") %}
+        {% set unread = [] if reads_tables() else files_in_folders_like("consents") %}
         {% if unread or setting("consents_required") %}
             {% do fail(
                 "LS-CON-003",

@@ -1,12 +1,12 @@
 {# Erasure of users, on request or without consent: their rows leave every table and every published file. #}
 {% macro erased_users() %}
     {# The table of tombstones, one row per erased user. #}
-    {% do return(api.Relation.create(target.database or none, target.schema, "erased_users", type="table")) %}
+    {% do return(own_table("erased_users")) %}
 {% endmacro %}
 
 {% macro erased_action_hashes() %}
     {# The table of what erased actions added to the content hashes of their months. #}
-    {% do return(api.Relation.create(target.database or none, target.schema, "erased_action_hashes", type="table")) %}
+    {% do return(own_table("erased_action_hashes")) %}
 {% endmacro %}
 
 {% macro create_tombstones() %}

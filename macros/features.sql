@@ -73,7 +73,7 @@
 {% macro features_hash() %}
     {# The hash of the feature groups and their files. A change makes every month be counted again. #}
     {% set texts = [] %}
-    {% for node in graph.nodes.values() if node.name in var("features") %}
+    {% for node in own_nodes() if node.name in var("features") %}
         {% do texts.append(node.name ~ node.checksum.checksum) %}
     {% endfor %}
     {% do return(local_md5(texts | sort | join(" "))) %}

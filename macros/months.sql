@@ -130,7 +130,7 @@
     where
         coalesce(present.n_rows, 0) < staged.n_rows
         and (
-            (present.month is null and {{ "true" if setting("source_schema") else "gone.month is not null" }})
+            (present.month is null and {{ "true" if reads_tables() else "gone.month is not null" }})
             or (present.has_own_file = 0 and gone.had_own_file = 1)
         )
 {% endmacro %}

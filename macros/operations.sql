@@ -3,13 +3,15 @@
     {# Runs an operation in this process, which holds lock and connection, with the facts that only dbt knows. A macro
        <operation>_arguments adds arguments of its own. #}
     {% do fail_on_spark("life-stage " ~ operation | replace("_", "-")) %}
+    {% if is_package() %} {% do modules.life_stage.attach(adapter) %} {% endif %}
     {% set own = context.get(operation ~ "_arguments", dict)() %}
     {% if operation != "migrate" %} {% do check_settings() %} {% endif %}
     {% set derived = [] %}
-    {% for node in graph.nodes.values() if modules.life_stage.is_derived(node) %}
+    {% for node in own_nodes() if modules.life_stage.is_derived(node) %}
         {% do derived.extend([node.name, node.name ~ "_cells"]) %}
     {% endfor %}
     {% set facts = {
+        "schema": own_schema(),
         "run_id": invocation_id,
         "started_at": run_started_at.strftime("%Y-%m-%d %H:%M:%S.%f"),
         "created": [create_build_log(), create_project_state(), create_node_hashes()] + create_tombstones(),
@@ -45,7 +47,7 @@
     {% set found = {} %}
     {% for layer, months in layers().items() %}
         {% set tables = [] %}
-        {% for node in graph.nodes.values() if node.config.get("meta", {}).get("keep") == layer %}
+        {% for node in own_nodes() if node.config.get("meta", {}).get("keep") == layer %}
             {% if adapter.get_relation(target.database, node.schema, node.alias) %}
                 {% do tables.append(node.relation_name) %}
             {% endif %}

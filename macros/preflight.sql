@@ -114,16 +114,14 @@
         {% set is_in_a_group = name.split("_")[0] in modules.life_stage.groups %}
         {% do values.update({name: setting(name) if is_in_a_group else var(name)}) %}
     {% endfor %}
-    {% for node in graph.nodes.values() if node.name == "user_stages" %}
-        {% do contract.extend(node.columns) %}
-    {% endfor %}
+    {% for node in own_nodes() if node.name == "user_stages" %} {% do contract.extend(node.columns) %} {% endfor %}
     {% set run = {
-        "schema": target.schema,
+        "schema": own_schema(),
         "clock": clock_text(),
         "timezones": modules.pytz.all_timezones,
         "states_outside": states_outside(),
         "columns_of_user_stages": contract,
-        "nodes": graph.nodes,
+        "nodes": dict(graph.nodes.items() | selectattr("1.package_name", "equalto", "life_stage")),
         "first_actions_month": retained_from("actions"),
         "first_features_month": retained_from("features"),
     } %}
@@ -139,14 +137,11 @@
 
 {% macro check_source(table) %}
     {# Fails if the table is missing in the source or violates the contract. #}
-    {% if setting("source_schema") %}
-        {% set relation = adapter.get_relation(target.database, setting("source_schema"), table) %}
+    {% if reads_tables() %}
+        {% set relation = load_relation(source_table(table)) %}
         {% if relation is none %}
-            {% do fail(
-                "LS-SRC-001",
-                "table " ~ setting("source_schema") ~ "." ~ table ~ " does not exist",
-                "create it or correct var source_schema",
-            ) %}
+            {% set where = input_model(table) or setting("source_schema") ~ "." ~ table %}
+            {% do fail("LS-SRC-001", "table " ~ where ~ " does not exist", "create it or correct var source_schema") %}
         {% endif %}
         {% do check_columns(table, relation, "select * from " ~ relation) %}
     {% else %}
@@ -178,18 +173,18 @@
 {% macro check_same_source() %}
     {# Fails if the source is not the one that the warehouse was built from, since months of two shops would be mixed.
        A folder is known by its path, by its real path, or by its files. #}
-    {% set inventory = adapter.get_relation(target.database, target.schema, "source_file_months") %}
+    {% set inventory = load_relation(own_table("source_file_months")) %}
     {% set schema, known = setting("source_schema"), state_of("source_schema") %}
     {% set other = namespace(source="the schema " ~ known if schema and known and known != schema else none) %}
     {% if inventory is not none and other.source is none %}
-        {% set is_of_source = "(file = 'actions') = " ~ ("true" if schema else "false") %}
+        {% set is_of_source = "(file = 'actions') = " ~ ("true" if reads_tables() else "false") %}
         {% set sql = "select min(file) as file from " ~ inventory %}
         {% for row in run_query(
             sql ~ " having count(case when " ~ is_of_source ~ " then 1 end) = 0"
         ).rows if row["file"] is not none %}
             {% set other.source = "which held " ~ row["file"] %}
         {% endfor %}
-        {% if not schema and not is_known_path() and other.source is none %}
+        {% if not reads_tables() and not is_known_path() and other.source is none %}
             {% set found = run_query(files_still_there(inventory)).rows[0] %}
             {% if found["n_found"] * 2 < found["n_files"] %}
                 {% set other.source = (
@@ -234,7 +229,7 @@
 
 {% macro record_source() %}
     {# Records where the source is, for check_same_source. #}
-    {% set places = {} if setting("source_schema") else modules.life_stage.source_identity() %}
+    {% set places = {} if reads_tables() else modules.life_stage.source_identity() %}
     {% for key, place in places.items() if state_of(key) != place %}
         {% do run_as_one(record_state(key, place)) %}
     {% endfor %}
@@ -279,7 +274,7 @@
     {# Fails if a state table is missing after a finished run: rebuilt without its history, it would differ silently. #}
     {% do check_settings() %}
     {% set built = load_relation(build_log()) %}
-    {% set runs = adapter.get_relation(target.database, target.schema, "model_runs") %}
+    {% set runs = load_relation(own_table("model_runs")) %}
     {% if runs is none or not has_rows(finished(runs)) %} {% do return("") %} {% endif %}
     {% set names, by_month = [
         "build_log",
@@ -287,7 +282,7 @@
         "erased_users",
         "erased_action_hashes",
     ], recursive_models() | sum(start=[]) %}
-    {% for node in graph.nodes.values() if node.resource_type == "model" and node.config.full_refresh is false %}
+    {% for node in own_nodes() if node.resource_type == "model" and node.config.full_refresh is false %}
         {% if node.config.materialized == "monthly" %} {% do by_month.append(node.name) %}
         {% elif node.config.materialized != "recursive_monthly" %} {% do names.append(node.name) %}
         {% endif %}
@@ -297,7 +292,7 @@
         run_query("select distinct model from " ~ built).columns[0].values() | list if built else by_month
     ) %}
     {% for name in by_month if name in recorded %} {% do names.append(name) %} {% endfor %}
-    {% for name in names if adapter.get_relation(target.database, target.schema, name) is none %}
+    {% for name in names if load_relation(own_table(name)) is none %}
         {% do fail(
             "LS-STA-001",
             "state table " ~ name ~ " is missing although model_runs records a finished run",

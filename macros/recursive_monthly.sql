@@ -18,7 +18,7 @@
 {% macro recursive_models() %}
     {# The tables of every recursive model: [published columns, state, unfinished pass]. #}
     {% set found = [] %}
-    {% for node in graph.nodes.values() if node.config.materialized == "recursive_monthly" %}
+    {% for node in own_nodes() if node.config.materialized == "recursive_monthly" %}
         {% do found.append([node.name, node.name ~ "_cells", node.name ~ "_pass"]) %}
     {% endfor %}
     {% do return(found) %}

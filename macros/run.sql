@@ -1,7 +1,7 @@
 {# Facts of the run: its clock, its time zone, its final steps. #}
 {% macro setting(name) %}
     {# The value of a setting, named by its group and its key: the var of that name, else the entry of the group. #}
-    {% set group, _, key = name.partition("_") %} {% do return(var(name, var(group).get(key))) %}
+    {% do return(modules.life_stage.setting(var, name)) %}
 {% endmacro %}
 
 {% macro clock_text() %}
@@ -54,12 +54,12 @@
     {# Records a failed run in model_runs, by its first error, in place of the row that it may have written before it
        published. Without model_runs among its nodes a run has no row. #}
     {% set errors, row = [], {"status": "failed"} %}
-    {% for result in results if result.status in ("error", "fail", "runtime error") %}
+    {% for result in results if result.node.package_name == "life_stage" and result.status in ("error", "fail", "runtime error") %}
         {% set node = result.node %}
         {% do errors.extend(modules.life_stage.errors_of(node.name, node.resource_type, result.message or "")) %}
     {% endfor %}
     {% if errors %}
-        {% for node in graph.nodes.values() if node.name == "model_runs" and node.unique_id in selected_resources %}
+        {% for node in own_nodes() if node.name == "model_runs" and node.unique_id in selected_resources %}
             {% do row.update({"run_id": invocation_id, "dbt_version": dbt_version, "error_code": errors[0].code}) %}
             {% do row.update({"error": errors[0].message | replace("\\", "/"), "seconds": seconds_so_far() | trim}) %}
             {% set values = [] %}
@@ -81,9 +81,15 @@
 {% macro drop_leftovers() %}
     {# Drops tables that dbt leaves after a Python model or a kill, except the backup of a missing table
        (recover_swap). #}
-    {% set names = tables_there(target.schema) if execute else [] %}
+    {% set names = tables_there(own_schema()) if execute else [] %}
     {% for name in names if "__dbt_" in name and name.removesuffix("__dbt_backup") in names %}
-        {% do adapter.drop_relation(api.Relation.create(target.database or none, target.schema, name, type="table")) %}
+        {% do adapter.drop_relation(own_table(name)) %}
+    {% endfor %}
+    {# dbt-duckdb writes those of Python models without a schema. #}
+    {% set models = own_nodes() | map(attribute="name") | list if execute and is_package() else [] %}
+    {% set names = tables_there("main") if models else [] %}
+    {% for name in names if "__dbt_tmp" in name and name.split("__dbt_tmp")[0] in models %}
+        {% do adapter.drop_relation(own_table(name).incorporate(path={"schema": "main"})) %}
     {% endfor %}
 {% endmacro %}
 

@@ -52,10 +52,10 @@
 
 {% macro source_rows(table, files=none) %}
     {# SQL that selects the table's raw rows, with source_file; `files` restricts it to some of the files. #}
-    {% set relation = source("shop", table) %}
+    {% set relation = source_table(table) %}
     {% if not execute %} {% do return("select 1") %}
     {% elif files is none and not has_source(table) %} {% do return(empty_frame(table)) %}
-    {% elif setting("source_schema") %}
+    {% elif reads_tables() %}
         {% do return(in_contract(relation, table, types_of("select * from " ~ relation), quoted([table]))) %}
     {% else %} {% do return(read_files(source_files(table) if files is none else files, table)) %}
     {% endif %}
@@ -68,7 +68,7 @@
 
 {% macro files_to_read(table, files) %}
     {# Files whose name, size or time is new to the inventory; items and children are read completely in every run. #}
-    {% set inventory = adapter.get_relation(target.database, target.schema, "source_row_counts") %}
+    {% set inventory = load_relation(own_table("source_row_counts")) %}
     {% if table != "actions" or inventory is none or not files %} {% do return(files) %} {% endif %}
     {% set sql %}
         select listed.file

@@ -1,7 +1,7 @@
 {# State of the project in the warehouse: build_log (months), project_state (settings, limits), and their version. #}
 {% macro build_log() %}
     {# The table of the input hash of every month of every monthly table. #}
-    {% do return(api.Relation.create(target.database or none, target.schema, "build_log", type="table")) %}
+    {% do return(own_table("build_log")) %}
 {% endmacro %}
 
 {% macro create_build_log() %}
@@ -29,7 +29,7 @@
     {# The table of facts about the warehouse, one row per key: state_version, settings, clock, source_schema, source_path,
        source_real_path, consents, revocations, ledger (see python/life_stage/engine/ledger.py), first_actions_month,
        first_features_month, and the unfinished pass of a recursive model. #}
-    {% do return(api.Relation.create(target.database or none, target.schema, "project_state", type="table")) %}
+    {% do return(own_table("project_state")) %}
 {% endmacro %}
 
 {% macro create_project_state() %}
@@ -69,7 +69,7 @@
         ["build_log", "input_hash", state_version()],
         ["built_months", "fingerprint", 1],
     ] %}
-        {% set before = adapter.get_relation(target.database, target.schema, log) %}
+        {% set before = load_relation(own_table(log)) %}
         {% if before is not none %}
             {% set sql = "select max(" ~ hash ~ ") as version from " ~ before ~ " where model= 'state'" %}
             {% do return((run_query(sql).rows[0]["version"] or unrecorded) | int) %}

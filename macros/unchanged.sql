@@ -2,7 +2,7 @@
    project (project_digest in python/life_stage/engine/unchanged.py), its vars, and the contents of its parents. #}
 {% macro node_hashes() %}
     {# The table of the hashes of every node: of the inputs it was built from, and of its output. #}
-    {% do return(api.Relation.create(target.database or none, target.schema, "node_hashes", type="table")) %}
+    {% do return(own_table("node_hashes")) %}
 {% endmacro %}
 
 {% macro create_node_hashes() %}
@@ -63,6 +63,16 @@
         {% do built.update({name: input_hashes_of(name)}) %}
     {% endfor %}
     {% do return(modules.life_stage.with_input_hashes(rows, fixed, inputs.months, built)) %}
+{% endmacro %}
+
+{% macro remember_output() %}
+    {# Hook after a model of a host's run, where dbt's own materializations build tables and views: they are built in
+       every run, and the tables by month that are derived from them only if their contents changed. #}
+    {% if execute and is_package() and model.config.materialized in ("table", "incremental") %}
+        {% do remember_hash(model.name, "", contents_of(this)) %}
+    {% elif execute and is_package() and model.config.materialized == "view" %}
+        {% do remember_hash(model.name, "", input_hash_of(model)) %}
+    {% endif %}
 {% endmacro %}
 
 {% macro contents_of(relation) %}

@@ -94,7 +94,7 @@
     {# The validation rules as text. A change makes every file be read and validated again. #}
     {% if not execute %} {% do return("") %} {% endif %}
     {# No ref: preflight checks call this before any model is built. #}
-    {% set synonyms = api.Relation.create(target.database or none, target.schema, "action_synonyms") %}
+    {% set synonyms = own_table("action_synonyms") %}
     {% set words = "select " ~ order_free_hash(["word", "action"]) ~ " as words from " ~ synonyms %}
     {% set rules = [setting("rejections_max_quantity"), setting("source_action_codes"), setting("source_date_order")] %}
     {% do rules.append(local_md5(setting("source_placeholder_ids") | join(" "))) %}

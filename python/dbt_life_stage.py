@@ -5,9 +5,10 @@ import os
 import sys
 
 import dbt.context.base
+import dbt.contracts.graph.manifest
 
 from life_stage import mapping, paths
-from life_stage.engine import contract, feature_checks, ledger, months, run_log, settings
+from life_stage.engine import contract, feature_checks, ledger, months, package, run_log, settings
 
 CONSTANTS = {"names": settings.NAMES, "groups": settings.GROUPS, "renamed": settings.RENAMED}
 FUNCTIONS = {
@@ -41,12 +42,17 @@ FUNCTIONS = {
         months.with_cumulative_hashes,
         months.with_input_hashes,
         months.with_retention,
+        package.attach,
+        package.is_package,
+        package.model_of_ref,
+        package.setting,
         run_log.errors_of,
         run_log.outcome,
         run_log.phases_of,
     )
 }
 _modules_of_dbt = dbt.context.base.get_context_modules
+_packages_of_dbt = dbt.contracts.graph.manifest._packages_to_search
 
 
 def modules() -> dict[str, dict]:
@@ -54,7 +60,14 @@ def modules() -> dict[str, dict]:
     return _modules_of_dbt() | {"life_stage": CONSTANTS | FUNCTIONS}
 
 
+def packages_to_search(current: str, of_node: str, given: str | None = None) -> list[str | None]:
+    """The projects that dbt searches for a ref; for a node of this project itself first, then the host."""
+    is_own = given is None and of_node == package.PACKAGE
+    return [of_node, current, None] if is_own else _packages_of_dbt(current, of_node, given)
+
+
 dbt.context.base.get_context_modules = modules
+dbt.contracts.graph.manifest._packages_to_search = packages_to_search
 paths.keep_private()
 
 with contextlib.suppress(ImportError):  # the extra `spark` is not installed

@@ -1,7 +1,7 @@
 -- Clicks, purchases and revenue after the answers of life-stage serve, from its optional log, one row per month,
 -- placement and model. An item counts as clicked within a day, as bought within seven; two answers that showed it are
 -- both credited.
--- depends_on: {{ source("shop", "answers") }}
+-- depends_on: {{ source_table("answers") }}
 with
     -- A file delivered twice counts once.
     shown as (

@@ -1,5 +1,6 @@
 -- Online experiments, one row per entry of var experiments.
 {{ config(materialized="view") }}
+{% do after_checks() %}
 {% for experiment in var("experiments") %}
     {{ "" if loop.first else "union all" }}
     select

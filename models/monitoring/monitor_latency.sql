@@ -1,5 +1,5 @@
 -- Latency of recommendations from the optional request log, one row per model and day.
--- depends_on: {{ source("shop", "requests") }}
+-- depends_on: {{ source_table("requests") }}
 with
     requests as (
         select

@@ -1,6 +1,6 @@
 -- Predictions compared with later outcomes, one row per subject, model and month: posteriors with the next month's
 -- registrations, recommendations with the month's purchases.
-{% set runs, names = existing(source("last_run", "model_runs")), stage_names() %}
+{% set runs, names = existing(own_source("last_run", "model_runs")), stage_names() %}
 with
     -- Registrations after a model's training run, and test users, are unseen by the model.
     models as (

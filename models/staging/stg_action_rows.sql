@@ -3,7 +3,7 @@
 -- it the earliest counts. months_to_stage gives the values of __source_rows__, the rows of the files that hold the
 -- month, __home_files__, those without a usable time, __months_before__ and __history_from__, the first month.
 {{ config(materialized="monthly", full_refresh=false, meta={"months": "months_to_stage", "keep": "actions"}) }}
--- depends_on: {{ ref("source_file_months") }} {{ ref("stg_consents") }} {% do source("shop", "actions") %}
+-- depends_on: {{ ref("source_file_months") }} {{ ref("stg_consents") }} {% do source_table("actions") %}
 {% set facts = action_contents() + ["session_id", "device", "dwell_seconds", "price"] %}
 {% set numbers = ["quantity", "dwell_seconds", "price"] %}
 {% set columns = contract_columns("actions") | map(attribute="name") if execute else [] %}

@@ -118,25 +118,25 @@ def is_complete(marts: Marts, manifest: dict | None) -> bool:
     return not had_stages and recommended is not None and bool(recommended.limit(1).fetchall())
 
 
-def tables_of(session: duckdb.DuckDBPyConnection | on_spark.Session) -> set[str]:
+def tables_of(session: duckdb.DuckDBPyConnection | on_spark.Session, schema: str) -> set[str]:
     """The names of the tables and views that are there; a run may leave out the evaluation."""
     if isinstance(session, on_spark.Session):
         return {table.name for table in session.spark.catalog.listTables()}
-    names = "select table_name from information_schema.tables where table_schema = current_schema()"
-    return {name for (name,) in session.cursor().execute(names).fetchall()}
+    names = "select table_name from information_schema.tables where table_schema = ?"
+    return {name for (name,) in session.cursor().execute(names, [schema]).fetchall()}
 
 
-def descriptions_of(marts: Marts, session: duckdb.DuckDBPyConnection | on_spark.Session) -> Descriptions:
+def descriptions_of(marts: Marts, session: duckdb.DuckDBPyConnection | on_spark.Session, schema: str) -> Descriptions:
     """Descriptions of marts and columns: {mart: {column: description}}; key '' is the mart."""
     if isinstance(session, on_spark.Session):
         return {mart: session.descriptions(mart) for mart in marts}
     found: Descriptions = {}
     comments = """
-        select table_name, '' as column_name, comment from duckdb_tables() where schema_name = current_schema()
-        union all select view_name, '', comment from duckdb_views() where schema_name = current_schema()
-        union all select table_name, column_name, comment from duckdb_columns() where schema_name = current_schema()
+        select table_name, '' as column_name, comment from duckdb_tables() where schema_name = $schema
+        union all select view_name, '', comment from duckdb_views() where schema_name = $schema
+        union all select table_name, column_name, comment from duckdb_columns() where schema_name = $schema
     """
-    for mart, column, comment in session.cursor().execute(comments).fetchall():
+    for mart, column, comment in session.cursor().execute(comments, {"schema": schema}).fetchall():
         if mart in marts and comment:
             found.setdefault(mart, {})[column] = " ".join(comment.split())
     return found

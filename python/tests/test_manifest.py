@@ -310,5 +310,5 @@ def test_every_var_is_declared_validated_and_used():
         *SQL.values(),
         *(path.read_text(encoding="utf-8") for path in (PROJECT / "models").rglob("*.yml")),
     ]
-    used = re.findall(r"""\b(?:var|setting)\(["']([a-z_]+)["']""", "".join(texts))
+    used = re.findall(r"""\b(?:var|setting)\((?:var, )?["']([a-z_]+)["']""", "".join(texts))
     assert set(used) - set(GROUPS) == set(NAMES)

@@ -1,11 +1,7 @@
 {# Unique key: the columns identify every row, and only those in `nullable` may be null.
    With new_months_only the test reads only months that no finished run has tested. #}
 {% test is_key(model, columns, nullable=[], new_months_only=false) %}
-    {% set runs = (
-        adapter.get_relation(target.database, target.schema, "model_runs")
-        if execute and new_months_only
-        else none
-    ) %}
+    {% set runs = load_relation(own_table("model_runs")) if execute and new_months_only else none %}
     select {{ columns | join(", ") }}, count(*) as n_rows
     from {{ model }}
     {% if runs %}

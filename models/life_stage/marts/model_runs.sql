@@ -20,7 +20,7 @@ with
     -- Months built by an earlier unfinished run count for this one.
     months_built as (
         select model, month
-        from {{ source("state", "build_log") }}
+        from {{ own_source("state", "build_log") }}
         {% if is_incremental() %}
             where
                 built_at

@@ -71,6 +71,6 @@ def model(dbt, session):
         catalogue = dbt.ref("checkout_catalogue")
         columns = [name for name in catalogue.columns if name != "words"]
         marts["serving/checkout_catalogue"] = catalogue.project(", ".join(columns))
-    there = tables_of(session)
+    there = tables_of(session, dbt.this.schema)
     marts |= {name: read() for name, read in quality.items() if name in there}
-    return publish(marts, options, descriptions_of(marts, session))
+    return publish(marts, options, descriptions_of(marts, session, dbt.this.schema))

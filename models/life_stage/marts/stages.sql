@@ -1,4 +1,5 @@
 -- Life stages in age order, one row per stage, for joins and for sorting in reports.
+{% do after_checks() %}
 {% for stage in stages() %}
     select
         {{ loop.index }} as stage_no,

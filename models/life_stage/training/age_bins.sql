@@ -1,4 +1,5 @@
 -- Age bins of the regression in age order, one row per bin.
+{% do after_checks() %}
 {% for bin in age_bins() %}
     select
         {{ loop.index }} as bin_no,

@@ -1,7 +1,7 @@
 -- Feature drift of each month since the newest model, one row per month and feature group. The reference is the last
 -- year of its training period.
 {{ config(materialized="view") }}
-{% set models = existing(source("last_run", "stage_coefficients")) %}
+{% set models = existing(own_source("last_run", "stage_coefficients")) %}
 with
     newest as (
         select max(trained_through) as trained_through

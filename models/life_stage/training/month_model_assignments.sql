@@ -1,7 +1,7 @@
 -- Model assignment, one row per closed month: the oldest model trained through the month or later, else the newest.
 -- Months from var backfill_from on get the newest model; with var training_rescore_after_corrections, also those from
 -- the first one on whose model was trained before its months were corrected.
-{% set runs = source("last_run", "model_runs") %}
+{% set runs = own_source("last_run", "model_runs") %}
 {% set corrected = corrected_months(runs, this) if setting("training_rescore_after_corrections") else none %}
 {% set first_month = var("backfill_from") or (
     corrected.first_month[:7] if corrected and corrected.newer_model else ""

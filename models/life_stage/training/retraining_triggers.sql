@@ -2,8 +2,8 @@
 -- training_quality_floor.
 {{ config(materialized="view") }}
 {% set models, quality = (
-    existing(source("last_run", "stage_coefficients")),
-    existing(source("last_run", "monitor_quality")),
+    existing(own_source("last_run", "stage_coefficients")),
+    existing(own_source("last_run", "monitor_quality")),
 ) %}
 select 'drift' as reason, month, feature as measure, stability_index as value, {{ error_threshold() }} as threshold
 from {{ ref("model_drift") }}

@@ -19,7 +19,7 @@ with
         from counted
         union all
         select last_acted_on, content_hash
-        from {{ source("state", "erased_action_hashes") }}
+        from {{ own_source("state", "erased_action_hashes") }}
         where month = {{ this_month() }}
     ),
     hashed as (

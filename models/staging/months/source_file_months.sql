@@ -1,6 +1,6 @@
 -- Inventory of the action files, one row per file, version and month of its rows.
 {{ config(meta={"always_built": true}) }}
-{% set inventory = load_relation(this) if setting("source_schema") == "" else none %}
+{% set inventory = none if reads_tables() else load_relation(this) %}
 with
     file_months as (
         select

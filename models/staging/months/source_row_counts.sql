@@ -4,7 +4,7 @@
 -- children are checked first.
 {{ config(meta={"always_built": true}) }}
 -- depends_on: {{ ref("stg_child_rows") }} {{ ref("stg_item_rows") }}
-{% set from_tables = setting("source_schema") != "" %}
+{% set from_tables = reads_tables() %}
 {% set files = source_files("actions") if execute and not from_tables else [] %}
 {% set unread = files_to_read("actions", files) if execute else [] %}
 {% set known = existing(this) %}

@@ -12,8 +12,13 @@ from life_stage.engine.feature_checks import Nodes, groups_in, wrong_reads, wron
 MONTH = "([0-9]{4}-(0[1-9]|1[0-2]))?"
 NAME = "[a-z][a-z0-9_]*"
 MIN_EDGES = 4  # of the bins below and above the stages
+MODEL = "(ref\\('[A-Za-z_][A-Za-z0-9_]*'\\))?"
 PATTERNS = {
     "source_schema": "([A-Za-z_][A-Za-z0-9_]*)?",
+    "source_actions": MODEL,
+    "source_items": MODEL,
+    "source_children": MODEL,
+    "source_consents": MODEL,
     "business_timezone": "[A-Za-z0-9_+/-]+",
     "run_clock": "([0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2})?",
     "source_date_order": "ymd|dmy|mdy",
@@ -95,7 +100,6 @@ RENAMED = {  # version 0.1: 0.2
     "validation_share": "training_validation_share",
 }
 MONTHS_OF_A_YEAR = 12
-GROUP_WHOLE = "have a value: a var of a group replaces all its settings, a var `group_key` one of them"
 
 
 def wrong_settings(values: dict[str, Any], given: list[str], run: dict[str, Any]) -> list[str]:
@@ -130,7 +134,7 @@ def invalid(values: dict[str, Any], name: str, must: str) -> str:
 
 def unmet(values: dict[str, Any], schema: str) -> list[tuple[str, str]]:
     """Each var whose value breaks its rule, with the rule."""
-    wrong = [(name, GROUP_WHOLE) for name in NAMES if values[name] is None]
+    wrong = [(name, "have a value") for name in NAMES if values[name] is None]
     if wrong:
         return wrong
     wrong = [(n, f"match {p}") for n, p in PATTERNS.items() if not re.fullmatch(p, str(values[n]))]

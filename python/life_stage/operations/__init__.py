@@ -46,8 +46,9 @@ class Plugin(BasePlugin):
         handle = DuckDBConnectionManager.env().handle()
         try:
             session = handle.cursor()
-            session.execute(f'use "{self.creds.database}"."{self.creds.schema}"')
-            warehouse = Warehouse(session, resolved(self.creds.path), **given["facts"])
+            facts = dict(given["facts"])
+            session.execute(f'use "{self.creds.database}"."{facts.pop("schema")}"')
+            warehouse = Warehouse(session, resolved(self.creds.path), **facts)
             module = importlib.import_module(f"{__name__}.{MODULES[operation]}")
             getattr(module, operation)(warehouse, **given["arguments"])
         except (OSError, ValueError, duckdb.Error) as error:
