@@ -68,7 +68,8 @@ def packages_to_search(current: str, of_node: str, given: str | None = None) -> 
 
 dbt.context.base.get_context_modules = modules
 dbt.contracts.graph.manifest._packages_to_search = packages_to_search
-paths.keep_private()
+if not package.is_package():  # else as soon as a model of the package runs
+    paths.keep_private()
 
 with contextlib.suppress(ImportError):  # the extra `spark` is not installed
     from dbt.adapters.base import PythonJobHelper

@@ -6,6 +6,7 @@ host builds or tests a node of the package.
 
 import os
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt.flags import get_flags
 
+from life_stage.paths import keep_private
+
 PACKAGE = "life_stage"
 PLUGINS = ("life_stage.engine.pseudonyms", "life_stage.operations", "life_stage.engine.unchanged_nodes")
 REF = re.compile(r"ref\('([A-Za-z_]\w*)'\)")
@@ -21,7 +24,13 @@ REF = re.compile(r"ref\('([A-Za-z_]\w*)'\)")
 
 def is_package() -> bool:
     """Whether dbt runs another project; false without a dbt_project.yml, of which dbt complains itself."""
-    file = Path(get_flags().PROJECT_DIR) / "dbt_project.yml"
+    return is_another(Path(getattr(get_flags(), "PROJECT_DIR", "")).absolute())
+
+
+@cache
+def is_another(folder: Path) -> bool:
+    """Whether a folder has another dbt project."""
+    file = folder / "dbt_project.yml"
     return file.exists() and yaml.safe_load(file.read_text("utf-8"))["name"] != PACKAGE
 
 
@@ -49,10 +58,11 @@ def model_of_ref(text: str | None) -> str:
 
 
 def attach(adapter: Any) -> None:
-    """Attach the database scratch and register the plugins in the host's DuckDB, once per process.
+    """Attach the database scratch and register the plugins in the host's DuckDB, once per process. Files are private.
 
     adapter: that of dbt's Jinja context, whose open connection is configured too.
     """
+    keep_private()
     environment = DuckDBConnectionManager.env()
     os.environ["LIFE_STAGE_WAREHOUSE"] = environment.creds.path
     cursor = adapter._adapter.connections.get_thread_connection().handle.cursor()
