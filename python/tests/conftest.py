@@ -6,11 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
 import pytest
 
 sys.path.append(str(Path(__file__).parent))
 
-from project import PROJECT, Shop, copy_shop, made_once, make_shop, pin_model
+from project import PROJECT, Shop, copy_shop, made_once, make_shop, pin_model, shared_folder, start_forks
 from reliability import pytest_addoption, pytest_configure, pytest_runtest_call, pytest_runtest_makereport  # noqa: F401
 
 EVALUATED_FROM = "2016-11"  # after eight months of training data
@@ -34,14 +35,29 @@ def generate_source(shop: Shop, users: int, months: int) -> None:
     shutil.rmtree(shop.source / "truth")
 
 
+def settle(shop: Shop) -> None:
+    """Write the log of changes that a run leaves beside the warehouse into it, which else every reader does."""
+    with duckdb.connect(shop.warehouse) as connection:
+        connection.execute("checkpoint")
+
+
 @pytest.fixture(scope="session")
-def base(tmp_path_factory):
+def parsed(tmp_path_factory):
+    """A shop with the parsed project alone; runs are forked from a process that has parsed it."""
+    folder = shared_folder(tmp_path_factory) / "parsed"
+    start_forks(folder)
+    return Shop(folder)
+
+
+@pytest.fixture(scope="session")
+def base(parsed, tmp_path_factory):
     """A shop of 400 users and 8 months, 2016-07 to 2017-02, built in one go: copy it, never change it."""
 
     def make(folder: Path) -> None:
-        shop = make_shop(folder)
+        shop = make_shop(folder, like=parsed)
         generate_source(shop, users=400, months=8)
         shop.build(checked=True)
+        settle(shop)
 
     return Shop(made_once(tmp_path_factory, "base", make))
 
@@ -54,6 +70,7 @@ def evaluated(base, tmp_path_factory):
         shop = make_shop(folder, like=base)
         generate_source(shop, users=1_500, months=12)
         shop.build(checked=True, evaluation_from=EVALUATED_FROM)
+        settle(shop)
 
     return Shop(made_once(tmp_path_factory, "evaluated", make))
 
@@ -63,7 +80,9 @@ def checkout(evaluated, tmp_path_factory):
     """The evaluated shop with a checkout for 2017-03, evaluated on 2017-01 and 2017-02: copy it, never change it."""
 
     def make(folder: Path) -> None:
-        copy_shop(evaluated, folder / "shop").build(checked=True, only=CHECKOUT, **CHECKOUT_VARS)
+        shop = copy_shop(evaluated, folder / "shop")
+        shop.build(checked=True, only=CHECKOUT, **CHECKOUT_VARS)
+        settle(shop)
 
     return Shop(made_once(tmp_path_factory, "checkout", make) / "shop")
 

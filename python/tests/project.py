@@ -69,12 +69,27 @@ PARSED_VARS = {
     *("source_schema", "training_tune_penalties", "marts_min_cell_users"),
 }
 FORKS = multiprocessing.get_context("forkserver")
-LOADED = ["dbt.cli.main", "dbt.task.build", "dbt.adapters.duckdb", "pandas", "scipy.optimize", "sklearn.linear_model"]
-FORKS.set_forkserver_preload(LOADED)
 
 
-def compile_templates_once(file: Path) -> None:
-    """Compile each Jinja template of dbt once for all runs of a folder and its copies: a quarter of a run's time."""
+def start_forks(parsed: Path) -> None:
+    """Start the process from which runs are forked: it parses the project in a folder, see parsed_project.py."""
+    FORKS.set_forkserver_preload(["parsed_project"])
+    found = dict(os.environ)
+    os.environ["LIFE_STAGE_PARSED"] = str(parsed)
+    os.environ["PYTHONPATH"] = os.pathsep.join((PATHS["PYTHONPATH"], str(Path(__file__).parent)))
+    first = FORKS.Process(target=int)
+    first.start()
+    first.join()
+    os.environ.clear()
+    os.environ.update(found)
+    assert (parsed / "target" / "partial_parse.msgpack").exists(), "dbt could not parse the project"
+
+
+def compile_templates_once(file: Path) -> Callable[[], None]:
+    """Compile each Jinja template of dbt once for all runs of a folder and its copies: a quarter of a run's time.
+
+    They are kept when the process ends, or by the function that is returned.
+    """
     from jinja2 import Environment
 
     compiled = marshal.loads(file.read_bytes()) if file.exists() else {}
@@ -95,6 +110,7 @@ def compile_templates_once(file: Path) -> None:
 
     Environment.compile = compile_once
     multiprocessing.util.Finalize(None, keep, exitpriority=1)
+    return keep
 
 
 def run(words: list[str], folder: Path, output: Path, environment: dict[str, str], file_bytes: int | None) -> None:
@@ -103,20 +119,11 @@ def run(words: list[str], folder: Path, output: Path, environment: dict[str, str
     No file of it may grow beyond file_bytes, which simulates a full disk.
     """
     from dbt.cli.main import cli
-    from dbt.parser.manifest import ManifestLoader
+    from parsed_project import ignore_debug_events
 
     from life_stage.commands.command_line import main
 
     gc.disable()
-    describe = ManifestLoader.build_manifest_state_check
-
-    def describe_what_was_parsed(loader: ManifestLoader) -> object:
-        given = loader.root_project.cli_vars
-        loader.root_project.cli_vars = {name: value for name, value in given.items() if name in PARSED_VARS}
-        described, loader.root_project.cli_vars = describe(loader), given
-        return described
-
-    ManifestLoader.build_manifest_state_check = describe_what_was_parsed
     with output.open("w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -127,6 +134,8 @@ def run(words: list[str], folder: Path, output: Path, environment: dict[str, str
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, resource.RLIM_INFINITY))
     os.chdir(folder)
     compile_templates_once(folder / "target" / "templates")
+    if "--no-write-json" in words:
+        ignore_debug_events()
     if "LIFE_STAGE_KILL_MODELS" in environment:
         Watch().watch()
     sys.argv = words  # dbt reads flags there too
@@ -307,11 +316,15 @@ def make_shop(folder: Path, like: Shop | None = None) -> Shop:
     return Shop(folder)
 
 
+def shared_folder(tmp_path_factory) -> Path:
+    """The folder of all test processes of a session."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
 def made_once(tmp_path_factory, name: str, make: Callable[[Path], None]) -> Path:
     """A folder made by the first test process that needs it, shared by all: copy it, never change it."""
-    shared = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent
+    shared = shared_folder(tmp_path_factory)
     folder, finished = shared / name, shared / f"{name}.finished"
     with (shared / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

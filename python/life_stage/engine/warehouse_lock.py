@@ -18,6 +18,7 @@ from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt_common.exceptions import DbtRuntimeError
 
 from life_stage import paths
+from life_stage.engine.dbt_overhead import reduce_dbt_overhead
 from life_stage.engine.engine_errors import explain_engine_errors, explained
 from life_stage.engine.ledger import RESTORING
 from life_stage.publishing import refuse_foreign
@@ -35,6 +36,7 @@ class Plugin(BasePlugin):
         except ValueError as error:
             raise DbtRuntimeError(str(error)) from None
         explain_engine_errors()
+        reduce_dbt_overhead()
         if self.creds is not None and self.creds.path != ":memory:":
             warehouse = paths.resolved(self.creds.path)
             take_lock(warehouse)
