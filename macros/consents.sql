@@ -4,8 +4,9 @@
     {% if not execute %} {% do return(false) %}
     {% elif reads_models() %} {% do return(input_model(table) != "") %}
     {% elif setting("source_schema") %}
-        {% do return(adapter.get_relation(target.database, setting("source_schema"), table) is not none) %}
-    {% else %} {% do return(modules.life_stage.mapping_of(table) is not none or source_files(table) | length > 0) %}
+        {% set relation = adapter.get_relation(target.database, setting("source_schema"), table) %}
+        {% do return(relation is not none or mapping_of(table) is not none) %}
+    {% else %} {% do return(mapping_of(table) is not none or source_files(table) | length > 0) %}
     {% endif %}
 {% endmacro %}
 

@@ -62,9 +62,11 @@
         ) %}
         {% set files = rows_as_dicts(sql) if built.get(month) != input_hash else [] %}
         {% set homes = files | selectattr("home_month", "equalto", month) | map(attribute="file") | list %}
-        {% set source = (
-            source_rows("actions", files | map(attribute="file") | list) if files else empty_frame("actions")
-        ) %}
+        {% if not files %} {% set source = empty_frame("actions") %}
+        {# Rows without a usable time are of the home month. #}
+        {% elif reads_tables() and not homes %} {% set source = table_rows_near(month) %}
+        {% else %} {% set source = source_rows("actions", files | map(attribute="file") | list) %}
+        {% endif %}
         {% do rows.append(
             {
                 "month": month,

@@ -81,7 +81,7 @@
     {% if has_source("consents") %} {% do fail_on_spark("a source with consents") %} {% endif %}
     {% for layer in layers() %} {% do fail_on_spark("var retention_" ~ layer ~ "_months") %} {% endfor %}
     {% if setting("checkout_months") %} {% do fail_on_spark("var checkout_months") %} {% endif %}
-    {% for table in ["actions", "items", "children"] if modules.life_stage.mapping_of(table) %}
+    {% for table in ["actions", "items", "children"] if mapping_of(table) %}
         {% do fail_on_spark("a mapping") %}
     {% endfor %}
     {% if env_var("LIFE_STAGE_ID_KEY", "") %} {% do fail_on_spark("LIFE_STAGE_ID_KEY") %} {% endif %}
@@ -138,12 +138,16 @@
 {% macro check_source(table) %}
     {# Fails if the table is missing in the source or violates the contract. #}
     {% if reads_tables() %}
-        {% set relation = load_relation(source_table(table)) %}
-        {% if relation is none %}
+        {% if not has_source(table) %}
             {% set where = input_model(table) or setting("source_schema") ~ "." ~ table %}
-            {% do fail("LS-SRC-001", "table " ~ where ~ " does not exist", "create it or correct var source_schema") %}
+            {% do fail(
+                "LS-SRC-001",
+                "table " ~ where ~ " does not exist",
+                "create it, correct var source_schema, or map it by life-stage map",
+            ) %}
         {% endif %}
-        {% do check_columns(table, relation, "select * from " ~ relation) %}
+        {% set mapping, relation = mapping_of(table), source_relation(table) %}
+        {% do check_columns(table, mapping.file if mapping else relation, "select * from " ~ relation) %}
     {% else %}
         {% set files = source_files(table) %}
         {% set unread = files_to_read(table, files) %}
@@ -160,7 +164,7 @@
                 ~ table,
             ) %}
         {% endif %}
-        {% set mapping = modules.life_stage.mapping_of(table) %}
+        {% set mapping = mapping_of(table) %}
         {% for rows in modules.life_stage.mapped_rows(table, unread) %}
             {% do check_columns(table, mapping.file, rows) %}
         {% endfor %}

@@ -50,15 +50,37 @@
     {% do return("select " ~ columns | join(", ") ~ ", cast(null as string) as source_file where false") %}
 {% endmacro %}
 
+{% macro mapping_of(table) %}
+    {# The mapping of the table; none without one, and of the models of a host project. #}
+    {% if reads_models() %} {% do return(none) %} {% endif %}
+    {% do return(modules.life_stage.mapping_of(table, setting("source_schema") != "")) %}
+{% endmacro %}
+
+{% macro source_relation(table) %}
+    {# SQL of a table of the source, or of what its mapping selects. #}
+    {% set mapping = mapping_of(table) %} {% do return("(" ~ mapping.sql ~ ")" if mapping else source_table(table)) %}
+{% endmacro %}
+
 {% macro source_rows(table, files=none) %}
     {# SQL that selects the table's raw rows, with source_file; `files` restricts it to some of the files. #}
-    {% set relation = source_table(table) %}
+    {% do source_table(table) %}
     {% if not execute %} {% do return("select 1") %}
     {% elif files is none and not has_source(table) %} {% do return(empty_frame(table)) %}
     {% elif reads_tables() %}
+        {% set relation = source_relation(table) %}
         {% do return(in_contract(relation, table, types_of("select * from " ~ relation), quoted([table]))) %}
     {% else %} {% do return(read_files(source_files(table) if files is none else files, table)) %}
     {% endif %}
+{% endmacro %}
+
+{% macro table_rows_near(month) %}
+    {# SQL that selects the rows of the table actions from two days before a month to two days after it, in any time
+       zone, which the engine finds without reading other months; all rows if times are neither timestamps nor dates. #}
+    {% set rows, month_after = source_rows("actions"), months_after("date '" ~ month ~ "'", 1) %}
+    {% set type = types_of("select * from " ~ source_relation("actions")).occurred_at %}
+    {% if modules.life_stage.family(type) not in ("time", "date") %} {% do return(rows) %} {% endif %}
+    {% set from = " where occurred_at >= cast(date '" ~ month ~ "' - interval 2 day as date)" %}
+    {% do return(rows ~ from ~ " and occurred_at < cast(" ~ month_after ~ " + interval 2 day as date)") %}
 {% endmacro %}
 
 {% macro versions_of(files) -%}

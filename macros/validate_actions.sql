@@ -98,7 +98,7 @@
     {% set words = "select " ~ order_free_hash(["word", "action"]) ~ " as words from " ~ synonyms %}
     {% set rules = [setting("rejections_max_quantity"), setting("source_action_codes"), setting("source_date_order")] %}
     {% do rules.append(local_md5(setting("source_placeholder_ids") | join(" "))) %}
-    {% set mapping = modules.life_stage.mapping_of("actions") %}
+    {% set mapping = mapping_of("actions") %}
     {% if mapping %} {% do rules.append(local_md5(mapping.sql ~ mapping.columns)) %} {% endif %}
     {% do return(run_query(words).rows[0]["words"] ~ " " ~ rules | join(" ") | trim) %}
 {% endmacro %}

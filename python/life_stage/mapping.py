@@ -7,6 +7,8 @@ Folder LIFE_STAGE_MAPPING (default: mapping) holds <table>.sql, which life-stage
 A pattern in quotes names files within the source; its `*` matches folders too. The engine puts the files to be read in
 its place. The rows of actions have to name their file, so they are read by month and from one pattern; other tables may
 join several. A line `-- columns: a, b` gives names to files without a header row. All values of CSV files are text.
+
+With var source_schema a mapping is a select over tables of the warehouse or of attached databases, run as it is.
 """
 
 import os
@@ -62,13 +64,23 @@ class Mapping(NamedTuple):
     columns: list[str]
 
     @classmethod
-    def parsed(cls, file: Path) -> "Mapping":
-        """The mapping in a file. Raises ValueError LS-SRC-012 for one that names no files, or not those of its rows."""
+    def parsed(cls, file: Path, is_of_tables: bool = False) -> "Mapping":
+        """The mapping in a file. Raises ValueError LS-SRC-012 for one that names no files, or not those of its rows.
+
+        is_of_tables: it may name no files.
+        """
         text = file.read_text(encoding="utf-8")
         columns = [name.strip() for names in COLUMNS.findall(text) for name in names.split(",")]
         # On one line, because it also replaces a placeholder in comments.
         sql = without_comments(text).replace("\n", " ").strip().rstrip(";").strip()
         patterns = [unquoted(pattern) for _, pattern in FILES.findall(sql)]
+        if is_of_tables and patterns:
+            raise ValueError(
+                f"LS-SRC-012 {file} names the files '{patterns[0]}', but var source_schema stands for tables: write"
+                f" them without quotes, as in from raw.events, or set LIFE_STAGE_MAPPING to another folder"
+            )
+        if is_of_tables:
+            return cls(file, sql, [], [])
         if not patterns:
             raise ValueError(f"LS-SRC-012 {file} names no files: write them as in from 'events/*.csv'")
         if file.stem == "actions" and (len(patterns) > 1 or "source_file" not in sql):
@@ -101,11 +113,11 @@ def without_comments(sql: str) -> str:
     return COMMENTS.sub(lambda found: found[1] or " ", sql)
 
 
-def mapping_of(table: str) -> Mapping | None:
-    """The mapping of a table; None without one. Raises ValueError LS-SRC-012."""
+def mapping_of(table: str, is_of_tables: bool = False) -> Mapping | None:
+    """The mapping of a table; None without one. Raises ValueError LS-SRC-012. is_of_tables: with var source_schema."""
     folder = os.environ.get("LIFE_STAGE_MAPPING", FOLDER)
     file = Path(os.path.expanduser(folder)) / f"{table}.sql"
-    return Mapping.parsed(file) if folder and file.is_file() else None
+    return Mapping.parsed(file, is_of_tables) if folder and file.is_file() else None
 
 
 def by_letters(columns: Iterable[str]) -> dict[str, str]:

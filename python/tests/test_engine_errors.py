@@ -2,6 +2,7 @@
 
 import gzip
 import random
+import re
 from types import SimpleNamespace
 
 import duckdb
@@ -143,6 +144,16 @@ def test_other_causes_keep_their_code(message, sql, begin):
         if begin.startswith("LS-SRC-006")
         else message in explained(message, sql)
     )
+
+
+def test_an_error_in_a_mapping_of_tables_names_its_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("LIFE_STAGE_MAPPING", str(tmp_path))
+    (file := tmp_path / "actions.sql").write_text("select visitor as user_id from raw.evnts; -- ours")
+    sql = "describe (select * from (select visitor as user_id from raw.evnts))"
+    message = "Runtime Error\n Catalog Error: Table with name evnts does not exist!\nLINE 1: select 'secret'"
+    assert re.fullmatch(rf"LS-SRC-012 {file} cannot be run: .*Table with name evnts.*", explained(message, sql))
+    assert "secret" not in explained(message, sql) and explained(message, "select 1") == message
+    assert "anna" not in explained("Conversion Error: Could not convert string 'anna' to INT32", sql)
 
 
 def test_parquet_text_without_a_mark_is_read_as_text(tmp_path, monkeypatch):

@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import shutil
+import tempfile
 from pathlib import Path
 
 import duckdb
@@ -10,9 +12,12 @@ import pytest
 from project import PROJECT, assert_same, copy_shop, make_shop
 
 from life_stage import paths
-from life_stage.commands.map_source import LAYOUTS, layouts, write_mappings
+from life_stage.commands import map_source
+from life_stage.commands.map_source import LAYOUTS, Table, groups_of, layouts, write_mappings
 from life_stage.commands.preview import preview, table_sql
+from life_stage.engine.contract import delivered
 from life_stage.engine.project_macros import project_macros
+from life_stage.engine.source_tables import opened_tables
 from life_stage.mapping import Mapping, likely, mapping_of
 
 REES46 = "event_time,event_type,product_id,category_id,category_code,brand,price,user_id,user_session\n"
@@ -136,7 +141,7 @@ def deliver(source: Path, files: dict[str, str]) -> None:
 
 def rows_of_table(table: str, columns: str) -> list[tuple]:
     """Columns of a table as delivered, by its mapping."""
-    sql = table_sql(project_macros(), table, paths.source_files(table)[0])
+    sql = table_sql(project_macros(), table, delivered(table, paths.source_files(table)[0]))
     return duckdb.sql(f"select {columns} from ({sql}) order by all").fetchall()
 
 
@@ -148,7 +153,7 @@ def test_every_layout_has_a_sample():
 def test_files_of_a_shipped_layout_are_recognised_and_read(layout, source, tmp_path):
     files, actions, items = SAMPLES[layout]
     deliver(source, files)
-    found, written = write_mappings(tmp_path / "mapping", list(files))
+    found, written = write_mappings(tmp_path / "mapping", groups_of(list(files)))
     assert found == layout and {file.stem for file in written} >= {"actions", "items"}
     assert rows_of_table("actions", "user_id, occurred_at, action, item_id") == actions
     assert rows_of_table("items", "item_id, category, leaf_category") == items
@@ -160,7 +165,7 @@ def test_children_of_the_public_baby_purchases_are_registered_on_their_first_pur
     files = dict(SAMPLES["tianchi_mother_baby"][0])
     files["sam_tianchi_mum_baby_trade_history.csv"] += "77,1005,201,28,1:2,1,20140801\n"
     deliver(source, files)
-    write_mappings(tmp_path / "mapping", list(files))
+    write_mappings(tmp_path / "mapping", groups_of(list(files)))
     assert rows_of_table("children", "user_id, birth_date, registered_at") == [("77", "20130401", "20140801")]
     assert rows_of_table("items", "properties") == [("1:2;3:4",)]
 
@@ -175,7 +180,7 @@ def test_other_columns_are_proposed_by_names_and_values(source, tmp_path):
             "kids.csv": "customer_id,dob\n77,2016-01-05\n",
         },
     )
-    found, _ = write_mappings(tmp_path / "mapping", ["log.csv", "products.csv", "kids.csv"])
+    found, _ = write_mappings(tmp_path / "mapping", groups_of(["log.csv", "products.csv", "kids.csv"]))
     assert found == "proposed"
     # `type` holds no words of actions, so rows are purchases.
     wanted = [("77", "2016-05-03", "purchase", "1005", "2")]
@@ -187,13 +192,13 @@ def test_other_columns_are_proposed_by_names_and_values(source, tmp_path):
 def test_a_column_that_only_newer_files_have_is_null_in_older_ones(source, tmp_path):
     older = (REES46 + SEEN).replace("brand,", "").replace("lego,", "").replace("10-01", "09-01")
     deliver(source, SAMPLES["rees46"][0] | {"2019-Sep.csv": older})
-    write_mappings(tmp_path / "mapping", ["2019-Oct.csv", "2019-Nov.csv", "2019-Sep.csv"])
+    write_mappings(tmp_path / "mapping", groups_of(["2019-Oct.csv", "2019-Nov.csv", "2019-Sep.csv"]))
     assert len(rows_of_table("actions", "*")) == 3 and rows_of_table("items", "brand") == [("lego",)]
 
 
 def test_the_pattern_of_monthly_files_matches_those_of_later_months(source, tmp_path):
     deliver(source, {"events_2019-10.csv": REES46 + SEEN, "events_2019-11.csv": REES46 + SEEN, "users.csv": "a,b\n"})
-    write_mappings(tmp_path / "mapping", ["events_2019-10.csv", "events_2019-11.csv", "users.csv"])
+    write_mappings(tmp_path / "mapping", groups_of(["events_2019-10.csv", "events_2019-11.csv", "users.csv"]))
     assert mapping_of("actions").matches("events_2020-01.csv") and not mapping_of("actions").matches("users.csv")
     deliver(source, {"other.csv": "a,b\n"})
     assert preview().unread == ["other.csv", "users.csv"]
@@ -201,15 +206,74 @@ def test_the_pattern_of_monthly_files_matches_those_of_later_months(source, tmp_
 
 def test_words_of_actions_that_nobody_knows_are_shown_and_not_taken_for_purchases(source, tmp_path):
     deliver(source, {"log.csv": "user_id,item_id,time,event_type\n77,5,2016-05-03,ansicht\n77,5,2016-05-03,ansicht\n"})
-    write_mappings(tmp_path / "mapping", ["log.csv"])
+    write_mappings(tmp_path / "mapping", groups_of(["log.csv"]))
     found = preview()
     assert found.unknown_words == ["ansicht"] and found.kept == 0 and "LS-SRC-007" in found.wrong[0]
 
 
 def test_birthdays_of_adults_are_no_labels(source, tmp_path):
     deliver(source, SAMPLES["rees46"][0] | {"customers.csv": "customer_id,dob\n77,1980-05-03\n78,2019-01-01\n"})
-    write_mappings(tmp_path / "mapping", ["2019-Oct.csv", "2019-Nov.csv", "customers.csv"])
+    write_mappings(tmp_path / "mapping", groups_of(["2019-Oct.csv", "2019-Nov.csv", "customers.csv"]))
     assert (preview().children, preview().labelled) == (1, 0)
+
+
+@pytest.fixture
+def tables(tmp_path, monkeypatch):
+    """A statement on the warehouse, which the commands read; in the project's folder."""
+    monkeypatch.chdir(PROJECT)
+    monkeypatch.setenv("LIFE_STAGE_WAREHOUSE", str(tmp_path / "warehouse.duckdb"))
+    monkeypatch.setenv("LIFE_STAGE_MAPPING", str(tmp_path / "mapping"))
+
+    def execute(sql: str) -> None:
+        with duckdb.connect(tmp_path / "warehouse.duckdb") as connection:
+            connection.execute(f"create schema if not exists raw; {sql}")
+
+    return execute
+
+
+def test_tables_are_mapped_and_previewed_as_files_are(source, tables, tmp_path, capsys):
+    deliver(source, SAMPLES["rees46"][0] | {"babies.csv": "customer_id,dob\n77,2019-01-01\n"})
+    tables(f"create table raw.log as from read_csv('{source}/2019-*.csv', header = true)")
+    tables(f"create table raw.babies as from read_csv('{source}/babies.csv')")
+    assert map_source.main([str(source)]) == 0
+    of_files = capsys.readouterr().out.splitlines()
+    assert map_source.main(["raw.log", "raw.babies"], is_forced=True) == 0
+    of_tables = capsys.readouterr().out.splitlines()
+    assert of_tables[:-1] == of_files[:-1] and of_files[0] == "layout    rees46" and "2 rows: 2 kept" in of_files[2]
+    assert of_tables[-1].endswith(f"LIFE_STAGE_MAPPING={tmp_path}/mapping life-stage run --var source_schema=raw")
+    texts = [(tmp_path / "mapping" / f"{table}.sql").read_text() for table in ("actions", "items", "children")]
+    assert ["source_file" in text for text in texts] == [False] * 3
+    assert [text.count("from raw.") for text in texts] == [1] * 3
+
+
+@pytest.mark.parametrize("layout", SAMPLES.keys() - {"taobao_user_behavior"})  # which has no names of columns
+def test_layouts_fit_tables_whose_columns_have_types(layout, source, tables, tmp_path):
+    deliver(source, SAMPLES[layout][0])
+    names = []
+    for file in SAMPLES[layout][0]:
+        name = file.partition(".")[0].partition("-")[0]  # a month of several is enough
+        if f"raw.t{name}" not in names:
+            tables(f"create table raw.t{name} as from '{source}/{file}'")
+            names.append(f"raw.t{name}")
+    assert map_source.main(names) == 0
+    assert (tmp_path / "mapping" / "actions.sql").read_text() and preview(source_schema="raw").kept > 0
+    with opened_tables() as connection:
+        assert write_mappings(tmp_path, [Table(name, connection) for name in names])[0] == layout
+
+
+def test_tables_of_other_columns_are_proposed_and_what_is_wrong_is_named(tables, tmp_path, capsys):
+    tables("create table raw.log as select 'a' as visitor_id, now() as ts, 5 as sku, 'view' as type")
+    assert map_source.main(["raw.log"]) == 0 and "1 rows: 1 kept" in capsys.readouterr().out
+    assert '"type" as action' in (tmp_path / "mapping" / "actions.sql").read_text()
+    (tmp_path / "mapping" / "items.sql").unlink()
+    assert preview(source_schema="raw").wrong[0].startswith("LS-SRC-001 table raw.items does not exist")
+    (tmp_path / "mapping" / "items.sql").write_text("select sku as item_id, title from raw.log")
+    assert "items.sql cannot be run" in preview(source_schema="raw").wrong[0]
+    (tmp_path / "mapping" / "items.sql").write_text("select 1 as item_id from 'log.csv'")
+    assert "items.sql names the files 'log.csv'" in preview(source_schema="raw").wrong[0]
+    for words, fact in ((["raw.lgo"], "LS-SRC-001 table raw.lgo"), (["log.csv"], "LS-SRC-001")):
+        with pytest.raises(SystemExit, match=fact):
+            map_source.main(words)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +302,7 @@ def test_comments_and_strings_of_a_mapping_name_no_files(text, patterns, tmp_pat
 def test_files_that_cannot_be_mapped_are_named(files, code, fact, source, tmp_path):
     deliver(source, files)
     with pytest.raises(ValueError, match=code) as error:
-        write_mappings(tmp_path / "mapping", list(files))
+        write_mappings(tmp_path / "mapping", groups_of(list(files)))
     assert fact in str(error.value) and not (tmp_path / "mapping").exists()
 
 
@@ -247,9 +311,9 @@ def test_a_mapping_of_the_shop_is_not_replaced_unless_forced(source, tmp_path):
     (own := tmp_path / "mapping" / "items.sql").parent.mkdir()
     own.write_text("select 1")
     with pytest.raises(ValueError, match=r"LS-MAP-003 .*items.sql exists"):
-        write_mappings(tmp_path / "mapping", ["2019-Oct.csv", "2019-Nov.csv"])
+        write_mappings(tmp_path / "mapping", groups_of(["2019-Oct.csv", "2019-Nov.csv"]))
     assert own.read_text() == "select 1" and not (own.parent / "actions.sql").exists()
-    write_mappings(tmp_path / "mapping", ["2019-Oct.csv", "2019-Nov.csv"], is_forced=True)
+    write_mappings(tmp_path / "mapping", groups_of(["2019-Oct.csv", "2019-Nov.csv"]), is_forced=True)
     assert "product_id" in own.read_text()
 
 
@@ -304,6 +368,49 @@ def test_mapped_files_give_the_same_rows_as_those_of_the_contract_and_are_read_b
     newest.with_name("2017-02_again.csv").write_text("\n".join(again) + "\n")
     mapped.build(only=STAGED)
     assert mapped.query("select count(*) from stg_actions") == [(n_rows + 1,)]
+
+
+@pytest.fixture
+def in_tables(base, tmp_path):
+    """The staged rows of the base in tables of other names and columns, in the warehouse."""
+    shop = make_shop(tmp_path / "in_tables", like=base)
+    log = tmp_path / "log.parquet"
+    with duckdb.connect(base.warehouse, read_only=True) as connection:
+        connection.execute(f"""copy (
+            select user_id as visitor, occurred_at as ts, upper(action) as what, item_id as sku, search_term as term,
+            quantity as n, session_id from stg_actions order by occurred_at
+        ) to '{log}' (row_group_size 2048)""")
+    others = [f"create table raw.{name} as from '{base.source}/{name}.parquet'" for name in ("items", "children")]
+    shop.change("create schema raw", f"create view raw.events as from '{log}'", *others)
+    (shop.folder / "mapping").mkdir()
+    (shop.folder / "mapping" / "actions.sql").write_text(
+        "-- Ours.\nselect visitor as user_id, ts as occurred_at, what as action, sku as item_id,\n"
+        "term as search_term, n as quantity, session_id from raw.events;\n"
+    )
+    return shop
+
+
+def scanned(connection, sql):
+    """The rows that a query reads of its tables and files."""
+    with tempfile.TemporaryDirectory() as folder:
+        connection.execute(f"set enable_profiling = 'json'; set profiling_output = '{folder}/profile.json'")
+        connection.execute(sql).fetchall()
+        connection.execute("set enable_profiling = 'no_output'")
+        return sum(map(int, re.findall(r'rows_scanned": *(\d+)', Path(folder, "profile.json").read_text())))
+
+
+def test_mapped_tables_give_the_same_rows_as_files_and_a_month_reads_its_own_rows(in_tables, base):
+    in_tables.build(only=STAGED, source_schema="raw", environment={"LIFE_STAGE_ID_KEY": ""})
+    facts = "user_id, occurred_at, action, item_id, search_term, quantity, session_id"
+    found, wanted = (shop.query(f"select {facts} from stg_actions order by all") for shop in (in_tables, base))
+    assert found == wanted
+    ((n_rows, n_ids),) = in_tables.query("select count(*), count(distinct action_id) from stg_actions")
+    assert n_rows == n_ids > 20_000
+    log = " ".join((in_tables.folder / "logs" / "dbt.log").read_text().split())
+    months = set(re.findall(r"as utc_time from \((select .*?)\) as source_rows", log))
+    with duckdb.connect(in_tables.warehouse, read_only=True) as connection:
+        *others, home = sorted(scanned(connection, sql) for sql in months)
+    assert len(others) == 7 and max(others) < n_rows / 3 < n_rows <= home, "row groups have 2,048 rows"
 
 
 @pytest.mark.slow

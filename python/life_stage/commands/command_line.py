@@ -32,7 +32,7 @@ def main(words: Sequence[str] | None = None) -> None:
         case "map":
             from life_stage.commands import map_source
 
-            sys.exit(map_source.main(given.files, given.into, given.force))
+            sys.exit(map_source.main(given.files, given.into, given.force, given_vars(given.var)))
         case "reviews":
             from life_stage.commands import reviews
 
@@ -40,7 +40,7 @@ def main(words: Sequence[str] | None = None) -> None:
         case "doctor":
             from life_stage.commands import doctor
 
-            sys.exit(doctor.main(given.json))
+            sys.exit(doctor.main(given.json, **given_vars(given.var)))
         case "explain":
             from life_stage.report import explain
 
@@ -70,11 +70,16 @@ def main(words: Sequence[str] | None = None) -> None:
     operations.run(given)
 
 
-def vars_option(given: Sequence[str]) -> list[str]:
-    """The option of dbt build for NAME=VALUE words, whose values are YAML. Exits with LS-VAR-007 for other words."""
+def given_vars(given: Sequence[str]) -> dict[str, object]:
+    """The vars of NAME=VALUE words, whose values are YAML. Exits with LS-VAR-007 for other words."""
     if wrong := [word for word in given if not re.fullmatch(r"[a-z_]+=.*", word)]:
         sys.exit(f"LS-VAR-007 --var {wrong[0]} has no value: write --var checkout_months=0; nothing was changed")
-    variables = {name: yaml.safe_load(value) for name, _, value in (word.partition("=") for word in given)}
+    return {name: yaml.safe_load(value) for name, _, value in (word.partition("=") for word in given)}
+
+
+def vars_option(given: Sequence[str]) -> list[str]:
+    """The option of dbt build for NAME=VALUE words."""
+    variables = given_vars(given)
     return ["--vars", json.dumps(variables, default=str)] if variables else []
 
 
@@ -89,7 +94,10 @@ def parser() -> argparse.ArgumentParser:
     command("demo", "simulate two years of shoppers in data/demo and run the monthly job on them")
     mapping = command("map", "write mappings for a shop's own files, and say what a run would read of them")
     mapping.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="the source folder, or files in one folder"
+        "files",
+        nargs="+",
+        metavar="FILE_OR_TABLE",
+        help="the source folder, files in one folder, or tables as schema.table",
     )
     mapping.add_argument("--into", type=Path, default=None, metavar="FOLDER", help="default: mapping")
     mapping.add_argument("--force", action="store_true", help="replace mappings that are there")
@@ -101,6 +109,8 @@ def parser() -> argparse.ArgumentParser:
         "doctor", "check the environment, disk and locks, and say what a run would read and how long it takes"
     )
     checking.add_argument("--json", action="store_true", help="as JSON")
+    for in_preview in (mapping, checking):
+        in_preview.add_argument("--var", action="append", default=[], metavar="NAME=VALUE", help="a var of the run")
     running = command("run", "run the monthly job, if there is anything new")
     running.add_argument("--always", action="store_true", help="also if there is nothing new")
     running.add_argument("--var", action="append", default=[], metavar="NAME=VALUE", help="a var; may be repeated")

@@ -16,6 +16,7 @@ import duckdb
 from life_stage import paths
 from life_stage.commands.preview import preview
 from life_stage.engine.contract import TABLES
+from life_stage.engine.project_macros import project_settings
 from life_stage.publishing import refuse_foreign
 
 DISK_FACTOR = 3  # free disk per source size: the warehouse, its log, two published sets
@@ -33,13 +34,13 @@ class Finding:
         return f"ok      {self.check}" if self.is_ok else f"WRONG   {self.check}: {self.remedy}"
 
 
-def findings(project: Path, source: Path, warehouse: Path, published: Path) -> Iterator[Finding]:
-    """Every check, in the order in which a run would fail."""
+def findings(project: Path, source: Path, warehouse: Path, published: Path, schema: str = "") -> Iterator[Finding]:
+    """Every check, in the order in which a run would fail. schema: of tables in place of the source's files."""
     found = sys.version_info[:2]
     yield Finding(f"Python {found[0]}.{found[1]}", (3, 11) <= found <= (3, 13), "use Python 3.11, 3.12 or 3.13")
     others = other_versions(project / "requirements.lock")
     yield Finding(f"{others or 'the locked'} versions of packages", not others, "remove .venv and run make demo")
-    for table in TABLES:
+    for table in () if schema else TABLES:
         files, wrong = paths.source_files(table, source)
         links = ", ".join(paths.links_to(files, source))
         yield Finding(
@@ -48,7 +49,7 @@ def findings(project: Path, source: Path, warehouse: Path, published: Path) -> I
             "; ".join(wrong) or "LS-SRC-001 set LIFE_STAGE_SOURCE, or add it",
         )
     places = [source / name for name in paths.files_within(source)]
-    size = sum(place.stat().st_size for place in places if place.exists())
+    size = 0 if schema else sum(place.stat().st_size for place in places if place.exists())
     parent = next(folder for folder in warehouse.absolute().parents if folder.exists())
     free = shutil.disk_usage(parent).free
     yield Finding(
@@ -108,10 +109,11 @@ def holder_of(warehouse: Path) -> str:
     return ""
 
 
-def main(is_json: bool = False) -> int:
-    """Print the findings and the preview of the source; returns 1 if something is wrong."""
-    found, source = [], preview()
-    for finding in findings(Path(), paths.source(), paths.warehouse(), paths.published()):
+def main(is_json: bool = False, **given: object) -> int:
+    """Print the findings and the preview of the source; given: vars. Returns 1 if something is wrong."""
+    found, source = [], preview(**given)
+    schema = str((project_settings() | given)["source_schema"])
+    for finding in findings(Path(), paths.source(), paths.warehouse(), paths.published(), schema):
         found.append(finding)
         if not is_json:
             print(finding)

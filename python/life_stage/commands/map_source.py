@@ -1,14 +1,14 @@
-"""Writes mappings for a shop's files: a layout of python/life_stage/layouts, or one proposed by their columns.
+"""Writes mappings for files or tables of a shop: a layout of python/life_stage/layouts, or one proposed by columns.
 
 A layout is a folder of mappings with names such as {log} in place of patterns. It fits if its SQL can be run on files
-with these columns. A proposal takes the columns whose names, and values, look like those of the data contract.
+or tables with these columns. A proposal takes columns whose names, and values, look like those of the data contract.
 """
 
 import glob
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from itertools import product
 from os.path import commonprefix
@@ -21,11 +21,14 @@ from life_stage import paths
 from life_stage.commands.preview import preview
 from life_stage.engine.contract import TABLES, columns_of, engine, rows_of
 from life_stage.engine.project_macros import SYNONYMS, project_macros
+from life_stage.engine.source_tables import identifier, opened_tables
 from life_stage.mapping import COLUMNS, FILES, FOLDER, NAMES, by_letters, without_comments
 from life_stage.paths import sql_literal
 
 LAYOUTS = Path(__file__).parents[1] / "layouts"
 N_SAMPLED = 1000
+TABLE = re.compile(r"\w+(\.\w+){1,2}")
+SOURCE_FILE = re.compile(r",\s*(\w+\.)?source_file\b")
 N_NAMED = 5  # groups of files in a message
 # The columns of a table in the order in which they choose, and those that it needs.
 OF_TABLE = {
@@ -63,6 +66,15 @@ class Group:
         is_named = all(re.fullmatch(r"[^\W\d][\w .:/-]{0,39}", name) for name in self.columns)
         return ", ".join(self.columns) if is_named else f"{len(self.columns)} columns, whose names look like values"
 
+    @property
+    def literal(self) -> str:
+        """The name of the group in the SQL of a mapping."""
+        return sql_literal(self.pattern)
+
+    def sample(self, sql: str) -> list[tuple]:
+        """The rows of a query on the rows of the group, which stand for {rows} in it."""
+        return engine().sql(sql.format(rows=rows_of(self.files))).fetchall()
+
     def relation(self, names: list[str]) -> str:
         """SQL of an empty table with the columns."""
         known = names or list(self.columns)
@@ -71,9 +83,33 @@ class Group:
         return f"select {', '.join(columns)}, '' as source_file where false"
 
 
-def groups_of(files: list[str]) -> list[Group]:
-    """The files by their columns; those with fewer of the same columns belong to the larger group."""
-    found = defaultdict(list)
+class Table(Group):
+    """A table, as a group of its own. Raises ValueError LS-SRC-001 if it does not exist."""
+
+    def __init__(self, name: str, connection: duckdb.DuckDBPyConnection):
+        try:
+            described = connection.sql(f"describe from {name}").fetchall()
+        except duckdb.CatalogException:
+            raise ValueError(
+                f"LS-SRC-001 table {name} does not exist: name tables of {paths.shown(paths.warehouse())}, or of a"
+                " database that profiles.yml attaches"
+            ) from None
+        self.pattern, self.files, self.has_header, self.connection = name, [], True, connection
+        self.columns = {column.lower(): type_name for column, type_name, *_ in described}
+
+    @property
+    def literal(self) -> str:
+        """Its name, without quotes."""
+        return self.pattern
+
+    def sample(self, sql: str) -> list[tuple]:
+        """The rows of a query on the table, which stands for {rows} in it."""
+        return self.connection.sql(sql.format(rows=f"from {self.pattern}")).fetchall()
+
+
+def groups_of(files: Iterable[str]) -> list[Group]:
+    """The data files by their columns; those with fewer of the same columns belong to the larger group."""
+    files, found = [name for name in files if name.lower().endswith(paths.FORMATS)], defaultdict(list)
     for file, columns in columns_of(files, ()).items():
         if not columns:
             raise ValueError(f"LS-SRC-006 {file} cannot be read: deliver it again, complete and in UTF-8")
@@ -110,11 +146,15 @@ def fitted(texts: dict[str, str], groups: list[Group]) -> dict[str, str] | None:
     for chosen in product(*possible.values()):
         by_role = dict(zip(possible, chosen, strict=True))
         if all(can_run(texts[table], by_role) for table in texts if len(roles[table]) > 1):
-            patterns = {role: group.pattern.replace("'", "''") for role, group in by_role.items()}
-            return {
-                table: text.format(**{r.strip("{}"): p for r, p in patterns.items()}) for table, text in texts.items()
-            }
+            return {table: filled(text, by_role) for table, text in texts.items()}
     return None
+
+
+def filled(text: str, by_role: dict[str, Group]) -> str:
+    """The SQL of a layout with the groups' names; rows of a table name no file."""
+    for role, group in by_role.items():
+        text = text.replace(f"'{role}'", group.literal)
+    return SOURCE_FILE.sub("", text) if any(isinstance(group, Table) for group in by_role.values()) else text
 
 
 def can_run(text: str, by_role: dict[str, Group]) -> bool:
@@ -164,25 +204,16 @@ def chosen_columns(table: str, group: Group) -> dict[str, str]:
     return choice
 
 
-def identifier(name: str) -> str:
-    """A column's name in SQL."""
-    return '"' + name.replace('"', '""') + '"'
-
-
 def names_actions(column: str, group: Group) -> bool:
     """True if most values of a sample are words of actions."""
-    ((share,),) = (
-        engine()
-        .sql(f"""
+    ((share,),) = group.sample(f"""
         select coalesce(avg(case when synonyms.word is not null then 1.0 else 0.0 end), 0)
         from
             (
-                select {identifier(column)} as action from ({rows_of(group.files)}) limit {N_SAMPLED}
+                select {identifier(column)} as action from ({{rows}}) limit {N_SAMPLED}
             ) as raw_actions
         left join {SYNONYMS} as synonyms on {project_macros()["is_action_word"]()}
     """)
-        .fetchall()
-    )
     return share > 0.5
 
 
@@ -194,17 +225,17 @@ def text_of(table: str, choice: dict[str, str], group: Group) -> str:
         is_column = {column: sql != key and sql.startswith('"') for column, sql in choice.items()}
         choice = {column: f"max({sql})" if is_column[column] else sql for column, sql in choice.items()}
         end = f"\ngroup by {key}"
-    lines = [f"    {sql} as {column}" for column, sql in choice.items()] + ["    source_file"] * (table == "actions")
-    select, files = ",\n".join(lines), sql_literal(group.pattern)
-    return f"-- Proposed by the names of the columns: check each.\nselect\n{select}\nfrom {files}{end}\n"
+    lines = [f"    {sql} as {column}" for column, sql in choice.items()]
+    lines += ["    source_file"] * (table == "actions" and not isinstance(group, Table))
+    select = ",\n".join(lines)
+    return f"-- Proposed by the names of the columns: check each.\nselect\n{select}\nfrom {group.literal}{end}\n"
 
 
-def write_mappings(folder: Path, files: Sequence[str], is_forced: bool = False) -> tuple[str, list[Path]]:
-    """Write mappings for files of the source into the folder; (the layout or `proposed`, the mappings).
+def write_mappings(folder: Path, groups: list[Group], is_forced: bool = False) -> tuple[str, list[Path]]:
+    """Write mappings for files or tables of the source into the folder; (the layout or `proposed`, the mappings).
 
     Raises ValueError LS-MAP-001 if nothing fits, LS-MAP-003 if a mapping is there already.
     """
-    groups = groups_of([name for name in files if name.lower().endswith(paths.FORMATS)])
     found = [(name, texts) for name, layout in layouts() if (texts := fitted(layout, groups))]
     # Of two layouts, the one that reads more of the columns.
     name, texts = max(found, key=lambda fit: len("".join(fit[1].values()))) if found else ("proposed", proposed(groups))
@@ -214,10 +245,11 @@ def write_mappings(folder: Path, files: Sequence[str], is_forced: bool = False) 
             " `-- columns:` that names their columns"
         )
     if "actions" not in texts:
-        columns = "; ".join(f"{group.pattern}: {group.named}" for group in groups[:N_NAMED]) or "no files"
+        columns = "; ".join(f"{group.pattern}: {group.named}" for group in groups[:N_NAMED])
+        columns = columns or f"no data files in {paths.source()}"
         columns += "; ..." * (len(groups) > N_NAMED)
         raise ValueError(
-            f"LS-MAP-001 no file of {paths.source()} has columns like user_id, occurred_at and item_id ({columns}):"
+            f"LS-MAP-001 no file or table has columns like user_id, occurred_at and item_id ({columns}):"
             f" write {folder}/actions.sql by hand, as docs/data_contract.md shows"
         )
     texts |= {table: text for table, text in proposed(groups).items() if table not in texts and table != "items"}
@@ -233,25 +265,49 @@ def write_mappings(folder: Path, files: Sequence[str], is_forced: bool = False) 
     return name, written
 
 
-def main(files: Sequence[Path], into: Path | None = None, is_forced: bool = False) -> int:
-    """Write the mappings, print the preview; returns 1 if something is wrong."""
-    places = [paths.resolved(file) for file in files]
-    for place in places:
-        if not place.exists():
-            raise SystemExit(f"LS-SRC-001 {place} is missing: name the source folder, or files in it")
-    source = places[0] if places[0].is_dir() else Path(os.path.commonpath([place.parent for place in places]))
-    os.environ["LIFE_STAGE_SOURCE"] = str(source)
+def main(
+    words: Sequence[str], into: Path | None = None, is_forced: bool = False, given: Mapping[str, object] | None = None
+) -> int:
+    """Write the mappings of files or tables, print the preview; given: vars. Returns 1 if something is wrong."""
     folder = (into or Path(os.environ.get("LIFE_STAGE_MAPPING") or FOLDER)).expanduser()
     os.environ["LIFE_STAGE_MAPPING"] = str(folder)
-    chosen = [str(place.relative_to(source)) for place in places if place.is_file()]
+    places = [word for word in words if not is_table(word)]
     try:
-        layout, written = write_mappings(folder, chosen or list(paths.files_within(source)), is_forced)
+        if not places:
+            given = {"source_schema": words[0].split(".")[-2], **(given or {})}
+            layout, written = map_tables(folder, words, is_forced)
+        else:
+            layout, written = map_files(folder, [paths.resolved(place) for place in words], is_forced)
     except ValueError as error:
         raise SystemExit(str(error)) from None
     print(f"layout    {layout}")
     print(f"wrote     {', '.join(map(str, written))}")
-    found = preview()
+    found = preview(**(given or {}))
     print("\n".join(found.lines()))
-    named = f" LIFE_STAGE_MAPPING={quote(str(folder))}" if str(folder) != FOLDER else ""
-    print(f"next      LIFE_STAGE_SOURCE={quote(str(source))}{named} life-stage run")
+    named = f"LIFE_STAGE_MAPPING={quote(str(folder))} " if str(folder) != FOLDER else ""
+    source = f"LIFE_STAGE_SOURCE={quote(str(paths.source()))} " if places else ""
+    options = "".join(f" --var {name}={quote(str(value))}" for name, value in (given or {}).items())
+    print(f"next      {source}{named}life-stage run{options}")
     return bool(found.wrong)
+
+
+def is_table(word: str) -> bool:
+    """True for the name of a table, as in raw.events, unless there is such a file."""
+    return bool(TABLE.fullmatch(word)) and not word.lower().endswith(paths.FORMATS) and not Path(word).exists()
+
+
+def map_tables(folder: Path, names: Sequence[str], is_forced: bool) -> tuple[str, list[Path]]:
+    """Write mappings of tables of the warehouse and of attached databases."""
+    with opened_tables() as connection:
+        return write_mappings(folder, [Table(name, connection) for name in names], is_forced)
+
+
+def map_files(folder: Path, places: Sequence[Path], is_forced: bool) -> tuple[str, list[Path]]:
+    """Write mappings of a folder or of files, and let LIFE_STAGE_SOURCE be the folder that holds them."""
+    for place in places:
+        if not place.exists():
+            raise ValueError(f"LS-SRC-001 {place} is missing: name the source folder, files in it, or tables")
+    source = places[0] if places[0].is_dir() else Path(os.path.commonpath([place.parent for place in places]))
+    os.environ["LIFE_STAGE_SOURCE"] = str(source)
+    chosen = [str(place.relative_to(source)) for place in places if place.is_file()]
+    return write_mappings(folder, groups_of(chosen or paths.files_within(source)), is_forced)

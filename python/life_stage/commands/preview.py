@@ -5,7 +5,7 @@ months, superseded items and children, and consents come on top.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,11 +14,15 @@ import duckdb
 from life_stage import paths
 from life_stage.engine.contract import TABLES, delivered, wrong_columns, wrong_mapping
 from life_stage.engine.project_macros import PROJECT, SYNONYMS, project_macros, project_settings, source_contract
+from life_stage.engine.source_tables import delivered_table, opened_tables
 
 MAX_BYTES = 1_000_000_000  # of the action files; of more, some are read
+MAX_ROWS = 10_000_000  # of a table of actions; of more, some are read
 SECONDS_PER_ACTION, SECONDS_AT_LEAST = 40e-6, 40  # of a first run on two cores: bench/results/whole_runs_4_24.json
 N_NAMED = 5  # files in a line
 DESCRIBED = ("title", "category", "leaf_category", "brand", "size", "properties")
+UNORDERED = {"preserve_insertion_order": "false"}
+Parts = Sequence[dict[str, Any]]  # as contract.delivered gives them
 ONE_PURCHASE = 0.31  # python -m life_stage.training.cross_validation on the public baby purchases
 LEARNING_CURVE = PROJECT / "bench" / "results" / "learning_curve.json"
 
@@ -62,7 +66,7 @@ class Preview:
             yield f"unread    {len(self.unread)} data files that no table reads: {named}"
         if self.rows:
             if self.share_read < 1:
-                yield f"sample    {self.share_read:.0%} of the bytes of actions; figures of actions are of that part"
+                yield f"sample    {self.share_read:.0%} of the actions; their figures are of that part"
             yield f"actions   {self.rows:,} rows: {self.kept:,} kept{counts(self.rejected, ', rejected: ')}"
             yield f"          {counts(self.actions)}"
             if self.unknown_words:
@@ -99,9 +103,62 @@ def counts(numbers: dict[str, int], before: str = "") -> str:
     return before * bool(numbers) + ", ".join(f"{name} {number:,}" for name, number in numbers.items())
 
 
-def preview() -> Preview:
-    """The figures of LIFE_STAGE_SOURCE with its mappings."""
-    found = Preview(needed=int(project_settings()["training_min_users"]))
+def preview(**given: object) -> Preview:
+    """The figures of LIFE_STAGE_SOURCE, or of the tables of var source_schema, with their mappings.
+
+    given: vars in place of those of dbt_project.yml.
+    """
+    settings = project_settings() | given
+    found = Preview(needed=int(str(settings["training_min_users"])))
+    try:
+        with opened_tables() if settings["source_schema"] else duckdb.connect(config=UNORDERED) as connection:
+            connection.execute("set enable_progress_bar = false; set TimeZone = 'UTC'")
+            if settings["source_schema"]:
+                parts = parts_of_tables(connection, str(settings["source_schema"]), found)
+            else:
+                parts = parts_of_files(found)
+            if not found.wrong:
+                read(connection, parts, found, settings)
+    except ValueError as error:
+        found.wrong.append(str(error))
+    except duckdb.Error as error:  # its further lines have values
+        what = str(error).partition("\n")[0].partition(":")[0]
+        found.wrong.append(f"LS-SRC-006 a file of the source cannot be read ({what}): a run names it")
+    if not found.wrong and not found.kept:
+        found.wrong.append("LS-SRC-007 no row of actions is valid: see the reasons, and correct the mapping")
+    if not settings["source_schema"]:
+        found.unread = unread_files()
+    return found
+
+
+def unread_files() -> list[str]:
+    """Data files of the source that no table reads."""
+    tables = (*TABLES, "consents", "requests", "answers")
+    known = {name for table in tables for name in paths.source_files(table)[0]}
+    data = (name for name in paths.files_within(paths.source()) if name.lower().endswith(paths.FORMATS))
+    return [name for name in data if name not in known] if paths.source().is_dir() else []
+
+
+def parts_of_tables(connection: duckdb.DuckDBPyConnection, schema: str, found: Preview) -> dict[str, Parts]:
+    """The tables of a schema, or what their mappings select of others; large actions as a sample."""
+    parts = {table: delivered_table(connection, schema, table) for table in TABLES}
+    for table in ("actions", "items"):
+        if not parts[table]:
+            found.wrong.append(
+                f"LS-SRC-001 table {schema}.{table} does not exist: create it, correct var source_schema, or map it by"
+                " life-stage map"
+            )
+    found.wrong += [text for table in parts for text in wrong_tables(table, parts[table])]
+    for part in parts["actions"] if not found.wrong else ():
+        ((n_rows,),) = connection.sql(f"select count(*) from ({part['rows']})").fetchall()
+        if n_rows > MAX_ROWS:
+            found.share_read = MAX_ROWS / n_rows
+            part["rows"] = f"select * from ({part['rows']}) using sample {100 * found.share_read} percent"
+    return parts
+
+
+def parts_of_files(found: Preview) -> dict[str, Parts]:
+    """The files of each table, of actions beyond MAX_BYTES a part; none if something is wrong."""
     files = {}
     for table in TABLES:
         files[table], wrong = paths.source_files(table)
@@ -110,29 +167,20 @@ def preview() -> Preview:
     for table in ("actions", "items"):
         if not files[table] and not found.wrong:
             found.wrong.append(f"LS-SRC-001 {table} is missing in {paths.source()}: set LIFE_STAGE_SOURCE, or map it")
-    found.wrong += [] if found.wrong else [text for table in files for text in wrong_tables(table, files[table])]
-    if not found.wrong:
-        with duckdb.connect(config={"preserve_insertion_order": "false"}) as connection:
-            connection.execute("set enable_progress_bar = false")
-            connection.execute("set TimeZone = 'UTC'")
-            try:
-                read(connection, files, found)
-            except duckdb.Error as error:  # its further lines have values
-                what = str(error).partition("\n")[0].partition(":")[0]
-                found.wrong.append(f"LS-SRC-006 a file of the source cannot be read ({what}): a run names it")
-    if not found.wrong and not found.kept:
-        found.wrong.append("LS-SRC-007 no row of actions is valid: see the reasons, and correct the mapping")
-    files |= {table: paths.source_files(table)[0] for table in ("consents", "requests", "answers")}
-    known = {name for names in files.values() for name in names}
-    data = (name for name in paths.files_within(paths.source()) if name.lower().endswith(paths.FORMATS))
-    found.unread = [name for name in data if name not in known] if paths.source().is_dir() else []
-    return found
+    if found.wrong:
+        return {}
+    found.wrong += [text for table in files for text in wrong_tables(table, delivered(table, files[table]))]
+    sizes = {name: (paths.source() / name).stat().st_size for name in files["actions"]}
+    step = max(1, -(-sum(sizes.values()) // MAX_BYTES))
+    chosen = files["actions"][::step]
+    found.share_read = sum(sizes[name] for name in chosen) / max(sum(sizes.values()), 1) if step > 1 else 1.0
+    return {table: delivered(table, chosen if table == "actions" else files[table]) for table in files}
 
 
-def wrong_tables(table: str, files: list[str]) -> list[str]:
-    """Messages about columns of a table's files."""
+def wrong_tables(table: str, parts: Parts) -> list[str]:
+    """Messages about columns of a table's parts."""
     found = []
-    for part in delivered(table, files):
+    for part in parts:
         if part["types"]:
             found += wrong_columns(table, part["name"], part["types"], source_contract(table))
         else:
@@ -140,27 +188,24 @@ def wrong_tables(table: str, files: list[str]) -> list[str]:
     return found
 
 
-def table_sql(macros: dict[str, Any], table: str, files: list[str]) -> str:
-    """SQL of the rows of a table's files in the contract's columns."""
-    parts = [
-        str(macros["in_contract"](f"({part['rows']})", table, part["types"], part["source_file"]))
-        for part in delivered(table, files)
+def table_sql(macros: Mapping[str, Any], table: str, parts: Parts) -> str:
+    """SQL of the rows of a table in the contract's columns."""
+    selects = [
+        str(macros["in_contract"](f"({part['rows']})", table, part["types"], part["source_file"])) for part in parts
     ]
-    return " union all by name ".join(parts) or str(macros["empty_frame"](table))
+    return " union all by name ".join(selects) or str(macros["empty_frame"](table))
 
 
-def read(connection: duckdb.DuckDBPyConnection, files: dict[str, list[str]], found: Preview) -> None:
+def read(
+    connection: duckdb.DuckDBPyConnection, parts: Mapping[str, Parts], found: Preview, settings: dict[str, object]
+) -> None:
     """Fill in the figures."""
-    macros = project_macros()
-    sizes = {name: (paths.source() / name).stat().st_size for name in files["actions"]}
-    step = max(1, -(-sum(sizes.values()) // MAX_BYTES))
-    chosen = files["actions"][::step]
-    found.share_read = sum(sizes[name] for name in chosen) / max(sum(sizes.values()), 1) if step > 1 else 1.0
+    macros = project_macros(**settings)
     connection.execute(f"""
-        create table validated as
+        create temp table validated as
         with dated as (
             select *, {macros["moment"]("occurred_at")} as utc_time
-            from ({table_sql(macros, "actions", chosen)}) as delivered
+            from ({table_sql(macros, "actions", parts["actions"])}) as delivered
         ),
         typed as (
             select {macros["typed_action_columns"](macros["plain_user_id_of"]("raw_actions.user_id"))}
@@ -199,16 +244,19 @@ def read(connection: duckdb.DuckDBPyConnection, files: dict[str, list[str]], fou
     found.months = [month for (month,) in connection.sql(months).fetchall()] or ["none"]
     found.users = one(f"select count(distinct user_id) {kept}")
     found.minutes = (SECONDS_AT_LEAST + SECONDS_PER_ACTION * found.kept / found.share_read) / 60
-    read_items(connection, macros, files["items"], found)
-    read_children(connection, macros, files["children"], found)
+    read_items(connection, macros, parts["items"], found)
+    read_children(connection, macros, parts["children"], found)
+    found.training = round(found.labelled * float(str(settings["training_share"])))
+    if found.training >= found.needed:
+        found.expected = expected_accuracy(found.training)
 
 
-def read_items(connection: duckdb.DuckDBPyConnection, macros: dict[str, Any], files: list[str], found: Preview) -> None:
+def read_items(connection: duckdb.DuckDBPyConnection, macros: dict[str, Any], parts: Parts, found: Preview) -> None:
     """Fill in the figures of the items."""
     connection.execute(f"""
-        create table items as
+        create temp table items as
         select {macros["id_of"]("item_id")} as item_id, {", ".join(f"nullif({n}, '') as {n}" for n in DESCRIBED)}
-        from ({table_sql(macros, "items", files)}) as delivered
+        from ({table_sql(macros, "items", parts)}) as delivered
     """)
     shares = ", ".join(f"count({name}) / greatest(count(*), 1)" for name in DESCRIBED)
     n_items, *known = connection.sql(f"select count(distinct item_id), {shares} from items").fetchall()[0]
@@ -219,12 +267,10 @@ def read_items(connection: duckdb.DuckDBPyConnection, macros: dict[str, Any], fi
     """).fetchall()[0][0]
 
 
-def read_children(
-    connection: duckdb.DuckDBPyConnection, macros: dict[str, Any], files: list[str], found: Preview
-) -> None:
+def read_children(connection: duckdb.DuckDBPyConnection, macros: dict[str, Any], parts: Parts, found: Preview) -> None:
     """Fill in the figures of the registered children, and what they allow."""
     connection.execute(f"""
-        create table children as
+        create temp table children as
         select user_id, birth_date
         from
             (
@@ -232,7 +278,7 @@ def read_children(
                     {macros["plain_user_id_of"]("user_id")} as user_id,
                     {macros["day"]("birth_date")} as birth_date,
                     cast(coalesce({macros["moment"]("registered_at")}, {macros["clock"]()}) as date) as known_on
-                from ({table_sql(macros, "children", files)}) as delivered
+                from ({table_sql(macros, "children", parts)}) as delivered
             ) as dated
         where birth_date between {macros["months_after"]("known_on", -240)} and {macros["months_after"]("known_on", 10)}
     """)
@@ -252,9 +298,6 @@ def read_children(
                 )
             )
     """).fetchall()
-    found.training = round(found.labelled * float(project_settings()["training_share"]))
-    if found.training >= found.needed:
-        found.expected = expected_accuracy(found.training)
 
 
 def expected_accuracy(n_training: int) -> float:

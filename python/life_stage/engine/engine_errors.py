@@ -7,7 +7,8 @@ Whatever else goes wrong in a statement that reads files of the source is LS-SRC
 import glob
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -16,6 +17,8 @@ from dbt.adapters.duckdb.impl import DuckDBAdapter
 from dbt_common.exceptions import DbtRuntimeError
 
 from life_stage import paths
+from life_stage.engine.contract import TABLES
+from life_stage.mapping import mapping_of
 
 RESUME = "published marts are unchanged, the next run resumes after the last finished month"
 CAUSES = {  # in this order: a full disk also breaks files
@@ -47,10 +50,23 @@ def explained(message: str, sql: str = "") -> str:
     for pattern, cause in CAUSES.items():
         if re.search(pattern, message):
             return f"{cause}\n{message.partition('Original Line:')[0]}"
+    if file := mapping_within(sql):
+        what = without_values(" ".join(message.partition("LINE ")[0].split()), sql)
+        return f"LS-SRC-012 {file} cannot be run: {what}"
     is_of_source = READER.search(sql) or re.search(OF_A_FILE, message)
     if is_of_source and not re.match(NOT_OF_SOURCE, message):
         return unreadable_source(message, sql)
     return message
+
+
+def mapping_within(sql: str) -> Path | None:
+    """The file of a mapping of tables that the statement contains."""
+    for table in TABLES:
+        with suppress(ValueError):  # a mapping of files
+            mapping = mapping_of(table, is_of_tables=True)
+            if mapping and mapping.sql in sql:
+                return mapping.file
+    return None
 
 
 def unreadable_source(message: str, sql: str) -> str:

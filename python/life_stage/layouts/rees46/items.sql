@@ -2,7 +2,7 @@
 select
     product_id as item_id,
     split_part(max(category_code), '.', 1) as category,
-    coalesce(max(category_code), max(category_id)) as leaf_category,
+    coalesce(max(category_code), cast(max(category_id) as varchar)) as leaf_category,
     max(brand) as brand,
     max_by(price, event_time) as price
 from '{log}'

@@ -1,7 +1,7 @@
 -- Table snowplow_ecommerce_product_interactions of Snowplow's dbt package.
 select
     event_id as action_id,
-    coalesce(nullif(user_id, ''), domain_userid) as user_id,
+    coalesce(nullif(cast(user_id as varchar), ''), cast(domain_userid as varchar)) as user_id,
     derived_tstamp as occurred_at,
     ecommerce_action_type as action,
     product_id as item_id,

@@ -2,8 +2,8 @@
 select
     user_id,
     "time" as occurred_at,
-    case behavior_type
-        when '1' then 'click' when '2' then 'collect' when '3' then 'cart' when '4' then 'purchase' else behavior_type
+    case cast(behavior_type as varchar)
+        when '1' then 'click' when '2' then 'collect' when '3' then 'cart' when '4' then 'purchase' else cast(behavior_type as varchar)
     end as action,
     item_id,
     source_file
