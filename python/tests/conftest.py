@@ -11,7 +11,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parent))
 
-from project import PROJECT, Shop, copy_shop, made_once, make_shop, pin_model, shared_folder, start_forks
+from project import OPTIONS, PROJECT, Shop, copy_shop, made_once, make_shop, pin_model, shared_folder, start_forks
 from reliability import pytest_addoption, pytest_configure, pytest_runtest_call, pytest_runtest_makereport  # noqa: F401
 
 EVALUATED_FROM = "2016-11"  # after eight months of training data
@@ -51,12 +51,16 @@ def parsed(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def base(parsed, tmp_path_factory):
-    """A shop of 400 users and 8 months, 2016-07 to 2017-02, built in one go: copy it, never change it."""
+    """A shop of 400 users and 8 months, 2016-07 to 2017-02, built in one go: copy it, never change it.
+
+    Data tests run on the evaluated shop, on its checkout and after an erasure.
+    """
 
     def make(folder: Path) -> None:
         shop = make_shop(folder, like=parsed)
         generate_source(shop, users=400, months=8)
-        shop.build(checked=True)
+        finished = shop.dbt("build", *OPTIONS, "test")
+        assert finished.exit_code == 0, finished.output[-5000:]
         settle(shop)
 
     return Shop(made_once(tmp_path_factory, "base", make))

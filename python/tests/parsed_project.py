@@ -22,8 +22,8 @@ from life_stage.commands import command_line  # noqa: F401
 from life_stage.engine.dbt_overhead import reduce_dbt_overhead
 
 PARSED = Path("target") / "partial_parse.msgpack"
-# dbt's static parser has threads, which no fork would have: one that has to parse anew would wait for them forever.
-COMMAND = ["--quiet", "parse", "--no-static-parser", *OPTIONS[:2], "--no-write-json", "--log-level-file", "none"]
+# The static parser has threads, without which it would wait forever in a fork.
+COMMAND = ["--quiet", "--no-static-parser", "parse", *OPTIONS[:2], "--no-write-json", "--log-level-file", "none"]
 COMMAND += ["--project-dir", ".", "--target-path", "target", "--log-path", "logs"]
 manifests: dict[bytes, Manifest] = {}
 

@@ -294,7 +294,7 @@ def test_an_erasure_names_every_place_where_it_fails_and_copies_that_hold_the_us
     assert failed.exit_code != 0 and "a run has published, but no file was found" in " ".join(failed.output.split())
     (shop.folder / "link").rename(shop.published)
     sets.rename(shop.published.with_name("published.sets"))
-    restored = shop.run("life-stage", "restore", str(copy))
+    restored = shop.operate("restore", str(copy))
     assert restored.exit_code == 0 and "LS-LED-003 deleted 1 users" in restored.output
     assert holding(shop, user) == {}
 
@@ -304,7 +304,7 @@ def test_files_of_a_run_are_closed_to_all_but_owner_and_group(shop):
     """Whatever the umask of the caller; no file of the source is touched."""
     os.utime(next((shop.source / "actions" / "month=2017-02").iterdir()))
     shop.published.resolve().rename(shop.folder / "lost")
-    shop.build()
+    shop.build(only="+stg_action_rows published_marts")
     files = [*shop.published.with_name("published.sets").rglob("*"), shop.warehouse]
     assert len(files) > 10
     assert [file.name for file in files if file.stat().st_mode & 0o027] == []
@@ -340,7 +340,7 @@ def ask_for_consent(base: Shop, folder: Path) -> None:
         f"{nobody}, null as item_id, 'who I am' as search_term, 'session of somebody' as session_id",
     )
     os.utime(next((shop.source / "actions" / "month=2016-11").iterdir()))
-    shop.build(checked=True)
+    shop.build(evaluated=True)
     (folder / "users.pickle").write_bytes(pickle.dumps(users))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from project import PARSED_VARS, PATHS
+from project import PARSED_VARS, PATHS, made_once
 
 from life_stage.engine.settings import GROUPS, NAMES, RENAMED
 
@@ -78,7 +78,12 @@ ENGINE_SPECIFIC = "|".join(
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory):
     """The manifest of the parsed project, without source and warehouse."""
-    return parsed(tmp_path_factory.mktemp("manifest"))
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        parsed(folder)
+
+    return json.loads((made_once(tmp_path_factory, "manifest", make) / "target" / "manifest.json").read_text())
 
 
 def parsed(scratch, **variables):
