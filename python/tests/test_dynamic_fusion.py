@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from project import made_once
 
 from life_stage.filtering.birth_months import Ages
 from life_stage.filtering.fusion_pass import Pass
@@ -262,13 +263,19 @@ def golden():
 @pytest.fixture(scope="module")
 def arithmetic(golden, tmp_path_factory):
     """A warehouse whose tables hold p1 moved by 0, 1, 2, 6, 12, 48 months and its merges with p2."""
-    folder, inputs = tmp_path_factory.mktemp("golden"), golden["inputs"]
+    folder = made_once(tmp_path_factory, "golden", lambda folder: write_golden_project(folder, golden["inputs"]))
+    with duckdb.connect(folder / "golden.duckdb", read_only=True) as connection:
+        yield connection
+
+
+def write_golden_project(folder: Path, inputs: dict) -> None:
+    """A project of these tables alone, and its run."""
     names = [f"s{n}" for n in range(5)]
     edges = zip(names, inputs["edges"][:-1], inputs["edges"][1:], strict=True)
     stages = [{"name": name, "from_month": low, "to_month": high} for name, low, high in edges]
     variables = {"stages": stages, "age_bin_edges": [-34, -9, 0, 84, 110], "infer_pregnancy": True}
     for name in ("macros", "models"):
-        (folder / name).mkdir()
+        (folder / name).mkdir(parents=True)
     (folder / "dbt_project.yml").write_text(
         "name: golden\nprofile: golden\nflags: {send_anonymous_usage_stats: false}\nvars: " + json.dumps(variables)
     )
@@ -299,8 +306,6 @@ def arithmetic(golden, tmp_path_factory):
     words = [sys.executable, "-c", "from dbt.cli.main import cli; cli()", "run", "--profiles-dir", ".", "--quiet"]
     done = subprocess.run(words, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
-    with duckdb.connect(folder / "golden.duckdb") as connection:
-        yield connection
 
 
 @pytest.mark.parametrize(
