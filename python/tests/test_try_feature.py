@@ -17,6 +17,7 @@ from training_data import AGES, training_tables
 from life_stage.commands.feature_scratch import COUNTING, NUMBERING, Scratch, TrialError
 from life_stage.commands.try_feature import of_group, sampled
 from life_stage.engine.feature_checks import FOLDER, groups_in, wrong_reads, wrong_text
+from life_stage.engine.project_macros import project_settings
 from life_stage.training.examples import examples_of
 from life_stage.training.feature_trial import compare
 
@@ -164,7 +165,7 @@ def test_held_out_users_are_scored_once_and_by_folds_without_them():
     assert len(users) == len(set(users)) > 0.8 * rows["user_no"].nunique()
     n_right = pd.Series(found.p[1] > 0.5).groupby(found.months.user, sort=False).mean()
     np.testing.assert_allclose(found.months.user_means((found.p[1] > 0.5).astype(float)), n_right)
-    assert found.verdict.startswith("helps") and found.log_loss.high < 0 < found.accuracy.mean
+    assert found.verdict(project_settings()).startswith("helps") and found.log_loss.high < 0 < found.accuracy.mean
 
 
 @pytest.mark.slow

@@ -56,7 +56,7 @@ def main(words: Sequence[str] | None = None) -> None:
         case "try":
             from life_stage.commands import try_feature
 
-            return try_feature.main(given.name, vars_option(given.var))
+            return try_feature.main(given.name, given_vars(given.var))
         case "stages":
             from life_stage.commands import stage_columns
 

@@ -5,12 +5,12 @@ published evaluation. Each fold is scored by regressions on the two others, one 
 the birth-month filter, each with its best plain readout. Fine-tuning is left out.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from life_stage.engine.project_macros import project_settings
 from life_stage.filtering.birth_months import Ages, BirthMonths, Months, last_months
 from life_stage.readout import calibration
 from life_stage.readout.readout import Readouts
@@ -55,10 +55,8 @@ class Trial:
     log_loss: Difference
     weights: np.ndarray
 
-    @property
-    def verdict(self) -> str:
-        """What the interval of the log-loss says, with enough months and users (vars of group verdicts)."""
-        settings = project_settings()
+    def verdict(self, settings: Mapping[str, Any]) -> str:
+        """What the interval of the log-loss says, with enough months and users. settings: vars of group verdicts."""
         min_cases, min_users = settings["verdicts_min_cases"], settings["verdicts_min_users"]
         if len(self.months) < min_cases or len(self.months.counts) < min_users:
             return f"too few: {min_cases} months of {min_users} users are needed; leave the group out"
