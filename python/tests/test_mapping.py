@@ -14,7 +14,7 @@ from project import PROJECT, assert_same, copy_shop, make_shop
 from life_stage import paths
 from life_stage.commands import map_source
 from life_stage.commands.map_source import LAYOUTS, Table, groups_of, layouts, write_mappings
-from life_stage.commands.preview import preview, table_sql
+from life_stage.commands.preview import missing_labels, preview, table_sql
 from life_stage.engine.contract import delivered
 from life_stage.engine.project_macros import project_macros
 from life_stage.engine.source_tables import opened_tables
@@ -480,6 +480,19 @@ def test_without_children_a_run_says_so_and_stages_the_rest(base, tmp_path):
     (shop.source / "children.parquet").unlink()
     finished = shop.start(only="+stg_actions +stg_children", rejections_max_lost_share=1)
     assert finished.exit_code == 0 and "LS-SRC-013" in finished.output
+
+
+def test_a_run_names_the_registered_children_that_a_model_lacks(source, monkeypatch):
+    monkeypatch.setenv("LIFE_STAGE_MAPPING", "")
+    assert "LS-ML-001 no model will be trained: 0 users" in missing_labels()
+    rows = "".join(f"{user},2016-01-0{user % 9 + 1}\n" for user in range(100, 200))
+    deliver(source, {"children.csv": f"user_id,birth_date\n{rows}100,2014-01-01\n101,1980-01-01\n"})
+    # Of 100 users one has two children; a customer's own birthday is no child's.
+    assert missing_labels().startswith("LS-ML-001 no model will be trained: 99 users have one registered child, 80% of")
+    assert missing_labels(training_min_users=79) is None
+    assert missing_labels(training_labels="age_words") is missing_labels(training_min_users="many") is None
+    (source / "children.csv").write_bytes(b"\xff\x00")
+    assert missing_labels() is None, "the run names it"
 
 
 @pytest.mark.parametrize(

@@ -123,6 +123,13 @@ def test_a_run_that_cannot_start_ends_with_2(shop):
     assert "newest run not started: LS-VAR-002 " in (shop.folder / "published.html").read_text()
 
 
+def test_a_first_run_says_at_once_that_it_has_too_few_registered_children(bare_shop):
+    bare_shop.write("children.parquet", f"from '{bare_shop.source}/children.parquet' limit 20")
+    finished = bare_shop.job()
+    assert finished.exit_code == 2 and "LS-SRC-001" in finished.output
+    assert re.match(r"LS-ML-001 +no model will be trained: \d+ users have one registered child", finished.output)
+
+
 def test_words_that_dbt_does_not_know_end_with_2_and_are_shown(shop):
     finished = shop.job("--bogus")
     assert finished.exit_code == 2 and "No such option '--bogus'" in finished.output

@@ -21,8 +21,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
+import yaml
+
 from life_stage import paths
 from life_stage.commands import run_summary
+from life_stage.commands.preview import missing_labels
 from life_stage.commands.progress import LABEL, Progress, duration
 from life_stage.engine import unchanged
 from life_stage.engine.run_log import CODED, errors_of
@@ -213,6 +216,15 @@ def message_of(error: Exception) -> str:
     return type(error).__name__
 
 
+def vars_within(options: Sequence[str]) -> dict[str, object]:
+    """The vars in options of dbt; none if dbt would not read them."""
+    with suppress(StopIteration, ValueError, TypeError, yaml.YAMLError):
+        words = iter(options)
+        next(word for word in words if word == "--vars")
+        return dict(yaml.safe_load(next(words)))
+    return {}
+
+
 def failure(summary: run_summary.Summary) -> str:
     """The last lines of a failed run: its errors, where the log is, what is published, and the next action."""
     ended = "FAILED" if summary["status"] == "failed" else "NOT STARTED"
@@ -247,6 +259,8 @@ def main(options: Sequence[str] = (), always: bool = False) -> int:
     run = run_summary.Run(datetime.now(UTC), run_summary.set_of(link))
     progress = Progress((last_success or {}).get("seconds_by_phase", {}))
     build = Build(run, progress, is_verbose=os.environ.get("VERBOSE") == "1")
+    if not paths.warehouse().exists():
+        build.notice(missing_labels(**vars_within(options)) or "")
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
     try:

@@ -269,6 +269,23 @@ def read_items(connection: duckdb.DuckDBPyConnection, macros: dict[str, Any], pa
 
 def read_children(connection: duckdb.DuckDBPyConnection, macros: dict[str, Any], parts: Parts, found: Preview) -> None:
     """Fill in the figures of the registered children, and what they allow."""
+    create_labels(connection, macros, parts)
+    ((found.children, found.labelled, found.actions_each),) = connection.sql("""
+        select
+            (select count(*) from children where user_id is not null and birth_date is not null),
+            (select count(*) from labels where user_id in (select user_id from validated where reasons is null)),
+            (
+                select coalesce(median(n_actions), 0)
+                from (
+                    select count(*) as n_actions from validated
+                    where reasons is null and user_id in (select user_id from labels) group by user_id
+                )
+            )
+    """).fetchall()
+
+
+def create_labels(connection: duckdb.DuckDBPyConnection, macros: dict[str, Any], parts: Parts) -> None:
+    """Create children, the plausible registrations, and labels, the users with one registered child."""
     connection.execute(f"""
         create temp table children as
         select user_id, birth_date
@@ -282,22 +299,41 @@ def read_children(connection: duckdb.DuckDBPyConnection, macros: dict[str, Any],
             ) as dated
         where birth_date between {macros["months_after"]("known_on", -240)} and {macros["months_after"]("known_on", 10)}
     """)
-    ((found.children, found.labelled, found.actions_each),) = connection.sql("""
-        with labels as (
-            select user_id from children where user_id is not null and birth_date is not null
-            group by user_id having count(distinct birth_date) = 1
-        )
-        select
-            (select count(*) from children where user_id is not null and birth_date is not null),
-            (select count(*) from labels where user_id in (select user_id from validated where reasons is null)),
-            (
-                select coalesce(median(n_actions), 0)
-                from (
-                    select count(*) as n_actions from validated
-                    where reasons is null and user_id in (select user_id from labels) group by user_id
-                )
-            )
-    """).fetchall()
+    connection.execute("""
+        create temp table labels as
+        select user_id from children where user_id is not null and birth_date is not null
+        group by user_id having count(distinct birth_date) = 1
+    """)
+
+
+def missing_labels(**given: object) -> str | None:
+    """The notice of a run that will train no model, as too few users have one registered child; None if it may.
+
+    Only the children are read, so it takes less than a second. given: vars. What is wrong with the source is left to
+    the run.
+    """
+    try:
+        settings = project_settings() | given
+        share, needed = float(str(settings["training_share"])), int(str(settings["training_min_users"]))
+        if settings["training_labels"] != "registrations" or "://" in paths.source_directory():
+            return None
+        with opened_tables() if settings["source_schema"] else duckdb.connect() as connection:
+            connection.execute("set TimeZone = 'UTC'")
+            if settings["source_schema"]:
+                parts = delivered_table(connection, str(settings["source_schema"]), "children")
+            else:
+                parts = delivered("children", paths.source_files("children")[0])
+            create_labels(connection, project_macros(**settings), parts)
+            ((n_users,),) = connection.sql("select count(*) from labels").fetchall()
+    except Exception:
+        return None
+    if round(n_users * share) >= needed:
+        return None
+    return (
+        f"LS-ML-001 no model will be trained: {n_users:,} users have one registered child, {share:.0%} of them train,"
+        f" training_min_users is {needed:,}. The run checks the data and builds features and the checkout, without"
+        " stages; var training_labels: age_words also trains on users whose searches and titles name one age"
+    )
 
 
 def expected_accuracy(n_training: int) -> float:
