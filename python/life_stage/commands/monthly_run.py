@@ -25,7 +25,6 @@ import yaml
 
 from life_stage import paths
 from life_stage.commands import run_summary
-from life_stage.commands.preview import missing_labels
 from life_stage.commands.progress import LABEL, Progress, duration
 from life_stage.engine import unchanged
 from life_stage.engine.run_log import CODED, errors_of
@@ -260,6 +259,10 @@ def main(options: Sequence[str] = (), always: bool = False) -> int:
     progress = Progress((last_success or {}).get("seconds_by_phase", {}))
     build = Build(run, progress, is_verbose=os.environ.get("VERBOSE") == "1")
     if not paths.warehouse().exists():
+        from life_stage.commands.preview import (
+            missing_labels,
+        )  # loads duckdb: with nothing new it is not
+
         build.notice(missing_labels(**vars_within(options)) or "")
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
