@@ -20,6 +20,7 @@ RUN python -m pip install --no-cache-dir --no-deps --no-build-isolation -e . \
 # dbt's artifacts and logs go to /tmp, which is writable in a read-only container.
 ENV DBT_TARGET_PATH=/tmp/target DBT_LOG_PATH=/tmp/logs \
     LIFE_STAGE_SOURCE=/srv/source \
+    LIFE_STAGE_MAPPING=/srv/mapping \
     LIFE_STAGE_WAREHOUSE=/srv/warehouse/life_stage.duckdb \
     LIFE_STAGE_PUBLISHED=/srv/marts/published
 USER 10001

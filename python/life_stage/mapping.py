@@ -30,11 +30,12 @@ NAMES = {
     for column, names in {
         "action_id": "actionid eventid eventuuid insertid messageid",
         "user_id": "userid user visitorid customerid clientid memberid shopperid buyerid uid userpseudoid anonymousid"
-        " customer email personid householdid",
-        "occurred_at": "occurredat eventtime timestamp eventtimestamp time datetime ts createdat orderdate purchasedate"
-        " invoicedate datecreated date day",
+        " customer email personid householdid reviewerid",
+        "occurred_at": "occurredat eventtime timestamp eventtimestamp unixreviewtime reviewdate time datetime ts"
+        " createdat orderdate purchasedate invoicedate datecreated date day",
         "action": "action eventtype eventname event behaviortype behavior behaviour actiontype activity type",
-        "item_id": "itemid productid sku stockcode articleid goodsid auctionid item product productcode asin variantid",
+        "item_id": "itemid productid sku stockcode articleid goodsid auctionid item product productcode parentasin"
+        " asin variantid",
         "search_term": "searchterm query searchquery keyword keywords searchkeyword q",
         "quantity": "quantity qty units count buymount",
         "price": "price unitprice itemprice salesprice",
@@ -42,10 +43,10 @@ NAMES = {
         "device": "device devicetype devicecategory platform",
         "dwell_seconds": "dwellseconds dwelltime duration",
         "title": "title productname itemname name producttitle description productdescription",
-        "category": "category categoryname rootcategory department maincategory producttype",
+        "category": "maincategory maincat rootcategory category categoryname department producttype",
         "leaf_category": "leafcategory subcategory categorycode categoryid itemcategory productcategory catid"
         " subcategoryid category",
-        "brand": "brand brandname manufacturer vendor",
+        "brand": "brand brandname manufacturer vendor store",
         "size": "size packsize packagesize",
         "properties": "properties property attributes",
         "birth_date": "birthdate birthday dateofbirth dob duedate babybirthday childbirthdate",

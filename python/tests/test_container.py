@@ -8,6 +8,7 @@ from fnmatch import fnmatch
 import yaml
 from project import PROJECT, PROJECT_FILES
 
+from life_stage import mapping
 from life_stage.commands import command_line
 
 LINES = re.sub(r"\\\n", " ", re.sub(r"^#.*\n", "", (PROJECT / "Dockerfile").read_text(), flags=re.M)).splitlines()
@@ -87,10 +88,13 @@ def test_the_image_runs_the_job_of_the_readme():
     assert "command" not in JOB and JOB["restart"] == "no"
 
 
-def test_what_the_job_reads_and_writes_lies_in_its_mounts_and_the_source_is_read_only():
+def test_what_the_job_reads_and_writes_lies_in_its_mounts_and_source_and_mappings_are_read_only():
     paths = image_environment() | {name: value for name, value in JOB["environment"].items() if value}
-    (source,) = [volume for volume in JOB["volumes"] if isinstance(volume, dict)]
-    assert source["target"] == paths["LIFE_STAGE_SOURCE"] and source["read_only"] is True
+    mounts = [volume for volume in JOB["volumes"] if isinstance(volume, dict)]
+    assert [mount["target"] for mount in mounts] == [paths["LIFE_STAGE_SOURCE"], paths["LIFE_STAGE_MAPPING"]]
+    assert all(mount["read_only"] is True for mount in mounts)
+    default = re.fullmatch(r"\$\{LIFE_STAGE_MAPPING:-\./(.*)\}", mounts[1]["source"])[1]
+    assert default == mapping.FOLDER and mounts[1]["bind"] == {"create_host_path": True}
     writable = {volume.split(":")[1] for volume in JOB["volumes"] if isinstance(volume, str)} | set(JOB["tmpfs"])
     for name in ("LIFE_STAGE_WAREHOUSE", "LIFE_STAGE_PUBLISHED", "DBT_TARGET_PATH", "DBT_LOG_PATH"):
         assert any(paths[name].startswith(f"{folder}/") for folder in writable), name

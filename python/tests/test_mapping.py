@@ -146,7 +146,7 @@ def rows_of_table(table: str, columns: str) -> list[tuple]:
 
 
 def test_every_layout_has_a_sample():
-    assert set(SAMPLES) == {name for name, _ in layouts()} == {folder.name for folder in LAYOUTS.iterdir()}
+    assert set(SAMPLES) == {name for name, _ in layouts()} >= {folder.name for folder in LAYOUTS.iterdir()}
 
 
 @pytest.mark.parametrize("layout", SAMPLES)

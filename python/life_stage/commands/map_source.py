@@ -126,10 +126,16 @@ def groups_of(files: Iterable[str]) -> list[Group]:
 
 
 def layouts() -> Iterator[tuple[str, dict[str, str]]]:
-    """Each layout with its texts by table."""
+    """Each layout with its texts by table. A file <table>.<variant>.sql makes a further layout with this text."""
     for folder in sorted(LAYOUTS.iterdir()):
-        if folder.is_dir() and list(folder.glob("*.sql")):
-            yield folder.name, {file.stem: file.read_text("utf-8") for file in sorted(folder.glob("*.sql"))}
+        texts = {file.stem: file.read_text("utf-8") for file in sorted(folder.glob("*.sql"))}
+        variants = [name for name in texts if "." in name]
+        common = {table: text for table, text in texts.items() if table not in variants}
+        if common:
+            yield folder.name, common
+        for name in variants:
+            table, _, variant = name.partition(".")
+            yield f"{folder.name}_{variant}", common | {table: texts[name]}
 
 
 def fitted(texts: dict[str, str], groups: list[Group]) -> dict[str, str] | None:

@@ -13,25 +13,20 @@ import duckdb
 import pandas as pd
 
 from life_stage.engine.project_macros import moment
+from life_stage.mapping import NAMES, by_letters
 from life_stage.paths import sql_literal
 from life_stage.text.stated_ages import stated_ages
 
-# The columns of a review and of an item by the names that public logs give them; the first that is there counts.
+# The columns of a review and of an item by their names as in mapping.NAMES; the first that is there counts.
 REVIEW = {
-    "user_id": ("user_id", "reviewerid", "reviewer_id", "customer_id"),
-    "item_id": ("parent_asin", "asin", "item_id", "product_id"),
-    "reviewed_at": ("timestamp", "unixreviewtime", "review_date", "time", "date"),
-    "headline": ("title", "summary", "review_headline"),
-    "text": ("text", "reviewtext", "review_body", "review"),
-    "product": ("product_title", "item_title"),
+    "user_id": NAMES["user_id"],
+    "item_id": NAMES["item_id"],
+    "reviewed_at": NAMES["occurred_at"],
+    "headline": ["title", "summary", "reviewheadline"],
+    "text": ["text", "reviewtext", "reviewbody", "review"],
+    "product": ["producttitle", "itemtitle"],
 }
-ITEM = {
-    "item_id": ("parent_asin", "asin", "item_id", "product_id"),
-    "title": ("title", "product_title", "name"),
-    "category": ("main_category", "main_cat", "category"),
-    "leaf_category": ("leaf_category", "category"),
-    "brand": ("store", "brand"),
-}
+ITEM = {name: NAMES[name] for name in ("item_id", "title", "category", "leaf_category", "brand")}
 NEEDED = {"user_id", "item_id", "reviewed_at", "text"}
 ACTIONS = """
     select user_id, reviewed_at as occurred_at, 'purchase' as action, item_id, strftime(reviewed_at, '%Y-%m') as month
@@ -99,10 +94,10 @@ def reader_of(file: Path) -> str:
 
 
 def chosen(
-    connection: duckdb.DuckDBPyConnection, file: Path, wanted: dict[str, tuple[str, ...]], needed: set[str]
+    connection: duckdb.DuckDBPyConnection, file: Path, wanted: dict[str, list[str]], needed: set[str]
 ) -> dict[str, str]:
     """{column: SQL, a text} of the wanted columns; null where the file has none. Raises ValueError LS-REV-001."""
-    there = {name.lower(): name for name in connection.sql(f"from {reader_of(file)} limit 0").columns}
+    there = by_letters(connection.sql(f"from {reader_of(file)} limit 0").columns)
     found = {column: next((there[n] for n in names if n in there), None) for column, names in wanted.items()}
     if missing := sorted(column for column in needed if not found[column]):
         names = "; ".join(f"{column}: {', '.join(wanted[column])}" for column in missing)
