@@ -246,6 +246,20 @@ def test_tables_are_mapped_and_previewed_as_files_are(source, tables, tmp_path, 
     assert [text.count("from raw.") for text in texts] == [1] * 3
 
 
+def test_the_next_command_uses_a_warehouse_of_its_own_and_the_path_of_this_one(source, tmp_path, monkeypatch, capsys):
+    deliver(source, SAMPLES["rees46"][0])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", [".venv/bin/life-stage", "map"])
+    monkeypatch.delenv("LIFE_STAGE_WAREHOUSE", raising=False)
+    for is_there in (False, True):
+        map_source.main([str(source)], is_forced=True)
+        line = capsys.readouterr().out.splitlines()[-1]
+        own = " LIFE_STAGE_WAREHOUSE=warehouse/mine.duckdb LIFE_STAGE_PUBLISHED=published_mine" * is_there
+        assert line.endswith(f"LIFE_STAGE_MAPPING={tmp_path}/mapping{own} .venv/bin/life-stage run")
+        (tmp_path / "warehouse").mkdir(exist_ok=True)
+        (tmp_path / "warehouse" / "life_stage.duckdb").touch()
+
+
 @pytest.mark.parametrize("layout", sorted(SAMPLES.keys() - {"taobao_user_behavior"}))  # which has no names of columns
 def test_layouts_fit_tables_whose_columns_have_types(layout, source, tables, tmp_path):
     deliver(source, SAMPLES[layout][0])

@@ -7,6 +7,7 @@ or tables with these columns. A proposal takes columns whose names, and values, 
 import glob
 import os
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -290,11 +291,24 @@ def main(
     print(f"wrote     {', '.join(map(str, written))}")
     found = preview(**(given or {}))
     print("\n".join(found.lines()))
-    named = f"LIFE_STAGE_MAPPING={quote(str(folder))} " if str(folder) != FOLDER else ""
-    source = f"LIFE_STAGE_SOURCE={quote(str(paths.source()))} " if places else ""
-    options = "".join(f" --var {name}={quote(str(value))}" for name, value in (given or {}).items())
-    print(f"next      {source}{named}life-stage run{options}")
+    print(f"next      {' '.join(next_words(folder, bool(places), given or {}))}")
     return bool(found.wrong)
+
+
+def next_words(folder: Path, is_of_files: bool, given: Mapping[str, object]) -> Iterator[str]:
+    """The words of the command that runs the job on what was mapped, in a warehouse of its own."""
+    if is_of_files:
+        yield f"LIFE_STAGE_SOURCE={quote(str(paths.source()))}"
+    if str(folder) != FOLDER:
+        yield f"LIFE_STAGE_MAPPING={quote(str(folder))}"
+    if is_of_files and "LIFE_STAGE_WAREHOUSE" not in os.environ and paths.warehouse().exists():
+        yield "LIFE_STAGE_WAREHOUSE=warehouse/mine.duckdb"
+        yield "LIFE_STAGE_PUBLISHED=published_mine"
+    command = sys.argv[0]
+    yield quote(command) if Path(command).name == "life-stage" else "life-stage"
+    yield "run"
+    for name, value in given.items():
+        yield f"--var {name}={quote(str(value))}"
 
 
 def is_table(word: str) -> bool:

@@ -80,7 +80,8 @@ class Preview:
         if self.rows:
             yield f"children  {self.children:,} registered, {self.labelled:,} users with one child and an action"
             yield f"          {self.outlook()}"
-            yield f"run       about {max(1, round(self.minutes))} minutes on two cores for a first run"
+            minutes = max(1, round(self.minutes))
+            yield f"run       about {minutes} minute{'s' * (minutes > 1)} on two free cores for a first run"
 
     def outlook(self) -> str:
         """What the registered children allow."""
