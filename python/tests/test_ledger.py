@@ -145,7 +145,12 @@ def test_a_ledger_that_goes_back_with_its_warehouse_is_noticed_by_what_is_publis
     assert_stops(shop, "LS-LED-005")
     assert "LS-LED-005" in shop.operate("erase", "10000003").output
     assert shop.operate("rebuild-ledger").exit_code == 0
+    manifest = json.loads((shop.published / "manifest.json").read_text())
+    assert manifest["ledger"] == ledger.mark(), "the lines of the tombstones too"
     assert shop.operate("erase", user).exit_code == 0
+    assert shop.operate("erase", "nobody").exit_code == 0
+    manifest = json.loads((shop.published / "manifest.json").read_text())
+    assert manifest["ledger"] == ledger.mark(), "also after an erasure that changes no published file"
     shop.build()
     assert holding(shop, user) == {} and not any(published_rows(shop, user).values())
 

@@ -80,7 +80,7 @@ class Ledger:
         if not self.is_of(mark_in(paths.read_manifest(link))):
             raise ValueError(
                 f"LS-LED-005 the ledger {self.path} lacks lines that it had when {link} was written: {REMEDY}, then"
-                " repeat the erasures since"
+                " repeat the erasures since; beside a new warehouse put a copy of the former one's, under its name"
             )
 
     def readable(self) -> list[Entry]:

@@ -86,6 +86,7 @@ def erase(warehouse: Warehouse, users: list[str], cleaned: str, stored: str) -> 
         raise ValueError("LS-ERA-001 no user was given: name at least one id; nothing was changed")
     entries = enter(warehouse, "erased")
     n_known = erase_rows(warehouse, "erased", entries, {"ledger": ledger_of(warehouse.path).mark()})
+    write_mark(paths.published(), ledger_of(warehouse.path).mark())  # also for one who is in no published file
     print(f"erased {n_known} of" if n_known else "not found, but excluded from now on:", len(users), "users")
     if copies := copies_there(warehouse.path):
         print(f"older copies, which may hold them: {', '.join(map(str, copies))}: delete these files")
@@ -258,6 +259,7 @@ def rebuild_ledger(warehouse: Warehouse) -> None:
     write_mark(paths.published(), ledger.mark())
     warehouse.run([*warehouse.created, "delete from project_state where key = 'ledger'"])
     apply_ledger(warehouse)
+    write_mark(paths.published(), ledger.mark())
     print(f"wrote {ledger.path} with {len(users)} users of the old one: repeat the erasures that it does not know")
 
 
