@@ -65,8 +65,19 @@ def pseudonyms(given: argparse.Namespace) -> None:
     operate("write_pseudonyms", given, "--target", "duckdb", path=given.into)
 
 
+def refuse_in_host() -> None:
+    """Raise ValueError LS-BAK-004 in the folder of a host project, whose profile names its database."""
+    from life_stage.engine.package import is_another  # loads dbt
+
+    if is_another(Path.cwd()):
+        raise ValueError(
+            "LS-BAK-004 a host project's database is not saved or restored: copy it together with its ledger"
+        )
+
+
 def backup(given: argparse.Namespace) -> None:
     """Save the warehouse."""
+    refuse_in_host()
     print(f"saved {paths.warehouse()} as {backups.save(paths.warehouse(), given.into)}")
 
 
@@ -81,6 +92,7 @@ def views(given: argparse.Namespace) -> None:
 
 def restore(given: argparse.Namespace) -> None:
     """Restore a backup, without the users whom the ledger names."""
+    refuse_in_host()
 
     def erase_again(warehouse: Path) -> None:
         os.environ["LIFE_STAGE_WAREHOUSE"] = str(warehouse)
