@@ -130,9 +130,10 @@ def calibration(rows: pd.DataFrame, size: int = 280) -> alt.Chart:
     ends = alt.Chart(pd.DataFrame({"p": [0, 1]}))
     diagonal = ends.mark_line(color="currentColor", opacity=0.5, strokeDash=[4, 4]).encode(x="p:Q", y="p:Q")
     drawn = alt.Chart(shown).mark_line(point=True).encode(x, y, colour.legend(legend))
-    ends_of = alt.Y("lowest_accuracy:Q", title="accuracy"), alt.Y2("highest_accuracy:Q")
-    limits = alt.Chart(shown).mark_rule(opacity=0.6).encode(x, *ends_of, colour.legend(legend))
-    return (diagonal + limits + drawn).properties(width=size, height=size)
+    if "lowest_accuracy" in shown:
+        ends_of = alt.Y("lowest_accuracy:Q", title="accuracy"), alt.Y2("highest_accuracy:Q")
+        drawn = alt.Chart(shown).mark_rule(opacity=0.6).encode(x, *ends_of, colour.legend(legend)) + drawn
+    return (diagonal + drawn).properties(width=size, height=size)
 
 
 def precision_recall(rows: pd.DataFrame) -> alt.Chart:
