@@ -82,7 +82,7 @@
 {% macro source_table(table) %}
     {# The relation of a table of the source: the model of var source_<table>, else the source's own. #}
     {% set model_name = input_model(table) %}
-    {% do after_checks() if this.identifier != "host_inputs" %}
+    {% do after_checks() if this is defined and this and this.identifier != "host_inputs" %}
     {% do return(ref(project_name, model_name) if model_name else source("shop", table)) %}
 {% endmacro %}
 
