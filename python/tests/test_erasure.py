@@ -396,7 +396,7 @@ def test_a_revoked_consent_rebuilds_no_month(consent, base):
 
 
 @pytest.mark.slow
-@pytest.mark.fault("State", "consents that are withdrawn bit by bit", "LS-CON-001 once they are too many in 30 days")
+@pytest.mark.fault("State", "consents revoked bit by bit", "LS-CON-001 once they are too many in 30 days")
 def test_consents_withdrawn_in_30_days_add_up(base, bare_shop):
     """Five of 400 users may withdraw their consent in 30 days, and ten may not."""
     bare_shop.add_months(base, ["2016-07"])
