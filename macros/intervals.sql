@@ -20,6 +20,13 @@
     end
 {%- endmacro %}
 
+{% macro wilson_limits(share, n, name) -%}
+    {#- SQL: columns lowest_<name> and highest_<name>, the 95 % interval of a share. n: independent cases. -#}
+    {%- for side in ["lowest", "highest"] -%}
+        {{ wilson_limit(share, n, side) }} as {{ side }}_{{ name }} {{- ", " if not loop.last }}
+    {%- endfor -%}
+{%- endmacro %}
+
 {% macro newcombe_limit(share, n, other_share, other_n, side, z="cast(1.959964 as double)") -%}
     {#- SQL: the `lowest` or `highest` difference of two independent shares, from their score intervals (Newcombe 1998,
         method 10); null if one has no cases. -#}

@@ -14,7 +14,7 @@
 
 {% macro own_schema() %}
     {# The schema of this project's tables. #}
-    {% if project_name == "life_stage" or not execute %} {% do return(target.schema) %} {% endif %}
+    {% if not is_package() or not execute %} {% do return(target.schema) %} {% endif %}
     {% do return(graph.nodes["model.life_stage.month_calendar"].schema) %}
 {% endmacro %}
 

@@ -84,13 +84,8 @@ with
     )
 select
     counted.*,
-    {% for rate in ["click_through_rate", "conversion_rate"] %}
-        {% for side in ["lowest", "highest"] %}
-            {{ wilson_limit("counted." ~ rate, "independent.n_items", side) }} as {{ side }}_{{ rate }}
-            {%- if not loop.last %},{% endif %}
-        {% endfor %}
-        {%- if not loop.last %},{% endif %}
-    {% endfor %}
+    {{ wilson_limits("counted.click_through_rate", "independent.n_items", "click_through_rate") }},
+    {{ wilson_limits("counted.conversion_rate", "independent.n_items", "conversion_rate") }}
 from counted
 left join
     independent

@@ -114,9 +114,6 @@ with
         from bins
         group by subject, model, month
     )
-select
-    quality.*,
-    {{ wilson_limit("quality.accuracy", "alone.n_alone", "lowest") }} as lowest_accuracy,
-    {{ wilson_limit("quality.accuracy", "alone.n_alone", "highest") }} as highest_accuracy
+select quality.*, {{ wilson_limits("quality.accuracy", "alone.n_alone", "accuracy") }}
 from quality
 inner join alone on quality.subject = alone.subject and quality.model = alone.model and quality.month = alone.month

@@ -13,6 +13,7 @@ import pytest
 from conftest import CHECKOUT_VARS as MONTHS
 from project import SMALL, assert_same, copy_shop
 from scipy.sparse import csr_matrix
+from test_intervals import limits_of_users
 from test_manifest import READ_ON_DEMAND
 
 from life_stage_checkout import empty_carts
@@ -785,6 +786,9 @@ def test_calibration_compares_probabilities_with_relevant_items_by_band_of_the_f
         wanted = len(rows), rows["user_id"].nunique(), rows["probability"].mean(), share
         np.testing.assert_allclose(row[["n_items", "n_users", "mean_probability", "relevant_share"]], wanted, atol=1e-8)
         assert row["ratio"] == pytest.approx(wanted[2] / share) if share else pd.isna(row["ratio"])
+        limits_of_share = limits_of_users(rows.assign(is_right=rows["is_relevant"]))
+        of_row = row[["lowest_relevant_share", "highest_relevant_share"]].astype(float)
+        np.testing.assert_allclose(of_row, limits_of_share, atol=1e-8)
     published = duckdb.sql(f"from '{checkout.published}/checkout_calibration.parquet'").df()
     assert len(published) == (found["n_users"] >= 20).sum() > 0 and published["n_users"].min() >= 20
     assert len(published) < len(found)

@@ -15,7 +15,7 @@ from project import PROJECT, copy_shop
 from training_data import AGES, training_tables
 
 from life_stage.commands.feature_scratch import COUNTING, NUMBERING, Scratch, TrialError
-from life_stage.commands.try_feature import of_group, sampled
+from life_stage.commands.try_feature import compared, rows_of, sampled
 from life_stage.engine.feature_checks import FOLDER, groups_in, wrong_reads, wrong_text
 from life_stage.engine.project_macros import project_settings
 from life_stage.training.examples import examples_of
@@ -43,13 +43,13 @@ def scratch(evaluated, project_sql, group, sql=None):
 def lines(evaluated, project_sql, sql) -> dict[str, str]:
     """The lines of a trial of this SQL by their first words."""
     with scratch(evaluated, project_sql, "feature_tried", sql) as source:
-        return {line[:12].strip(): line[12:] for line in of_group(source)}
+        return {line[:12].strip(): line[12:] for line in (*rows_of(source), *compared(source, project_settings()))}
 
 
 @pytest.mark.parametrize("group", ["feature_brands", "feature_search_ages", "feature_activity"])
 def test_a_trial_counts_what_a_run_counts(evaluated, project_sql, group):
     with scratch(evaluated, project_sql, group) as source:
-        assert any(line.startswith("support") for line in of_group(source))
+        assert any(line.startswith("support") for line in (*rows_of(source), *compared(source, project_settings())))
         users = "user_id in (select user_id from rows) and month in (select month from rows)"
         own = "feature in (select distinct feature from user_month_features)"
         columns = "user_id, month, feature, n_days, value"

@@ -56,7 +56,6 @@ select
     n_users,
     mean_probability,
     relevant_share,
-    {{ wilson_limit("relevant_share", "n_effective", "lowest") }} as lowest_relevant_share,
-    {{ wilson_limit("relevant_share", "n_effective", "highest") }} as highest_relevant_share,
+    {{ wilson_limits("relevant_share", "n_effective", "relevant_share") }},
     ratio
 from counted

@@ -94,8 +94,7 @@ select
     sums.n_rows,
     sums.right_share,
     errors.right_share_error,
-    {{ wilson_limit("sums.right_share", "sums.n_rows_effective", "lowest") }} as lowest_right_share,
-    {{ wilson_limit("sums.right_share", "sums.n_rows_effective", "highest") }} as highest_right_share,
+    {{ wilson_limits("sums.right_share", "sums.n_rows_effective", "right_share") }},
     calibration.mean_probability,
     calibration.calibration_error,
     {% set has_recall = "sums.group_name in ('all', 'stage')" %}

@@ -30,10 +30,8 @@ select
     n_users,
     n_predicted,
     precision_share,
-    {{ wilson_limit("precision_share", "n_predicted_effective", "lowest") }} as lowest_precision,
-    {{ wilson_limit("precision_share", "n_predicted_effective", "highest") }} as highest_precision,
+    {{ wilson_limits("precision_share", "n_predicted_effective", "precision") }},
     recall,
-    {{ wilson_limit("recall", "n_children_effective", "lowest") }} as lowest_recall,
-    {{ wilson_limit("recall", "n_children_effective", "highest") }} as highest_recall
+    {{ wilson_limits("recall", "n_children_effective", "recall") }}
 from counted
 where n_users >= {{ setting("marts_min_cell_users") }}

@@ -30,7 +30,6 @@ select
     n_users,
     mean_probability,
     accuracy,
-    {{ wilson_limit("accuracy", "n_effective", "lowest") }} as lowest_accuracy,
-    {{ wilson_limit("accuracy", "n_effective", "highest") }} as highest_accuracy,
+    {{ wilson_limits("accuracy", "n_effective", "accuracy") }},
     {{ is_suppressed_count("n_users", "method", "probability_bin") }} as is_suppressed
 from counted

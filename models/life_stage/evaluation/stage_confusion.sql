@@ -28,8 +28,7 @@ with
     )
 select
     counted.*,
-    {{ wilson_limit("counted.share", "in_true_stages.n_effective", "lowest") }} as lowest_share,
-    {{ wilson_limit("counted.share", "in_true_stages.n_effective", "highest") }} as highest_share,
+    {{ wilson_limits("counted.share", "in_true_stages.n_effective", "share") }},
     {{ is_suppressed_count("counted.n_users", "counted.method, counted.true_stage", "counted.predicted_stage") }}
     as is_suppressed
 from counted

@@ -54,10 +54,8 @@ select
     counted.n_user_months,
     counted.recall,
     errors.recall_error,
-    {{ wilson_limit("counted.recall", "counted.n_months_effective", "lowest") }} as lowest_recall,
-    {{ wilson_limit("counted.recall", "counted.n_months_effective", "highest") }} as highest_recall,
+    {{ wilson_limits("counted.recall", "counted.n_months_effective", "recall") }},
     counted.precision_share,
-    {{ wilson_limit("counted.precision_share", "counted.n_predicted_effective", "lowest") }} as lowest_precision,
-    {{ wilson_limit("counted.precision_share", "counted.n_predicted_effective", "highest") }} as highest_precision
+    {{ wilson_limits("counted.precision_share", "counted.n_predicted_effective", "precision") }}
 from counted
 left join errors on counted.method = errors.method and counted.period = errors.period and counted.stage = errors.stage

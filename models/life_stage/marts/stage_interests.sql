@@ -51,8 +51,7 @@ select
     suppression.leaf_category,
     suppression.n_users,
     suppression.share,
-    {{ wilson_limit("suppression.share", "suppression.n_active", "lowest") }} as lowest_share,
-    {{ wilson_limit("suppression.share", "suppression.n_active", "highest") }} as highest_share,
+    {{ wilson_limits("suppression.share", "suppression.n_active", "share") }},
     suppression.share / suppression.share_of_all as lift
 from suppression
 inner join

@@ -109,11 +109,8 @@ def parser() -> argparse.ArgumentParser:
         "doctor", "check the environment, disk and locks, and say what a run would read and how long it takes"
     )
     checking.add_argument("--json", action="store_true", help="as JSON")
-    for in_preview in (mapping, checking):
-        in_preview.add_argument("--var", action="append", default=[], metavar="NAME=VALUE", help="a var of the run")
     running = command("run", "run the monthly job, if there is anything new")
     running.add_argument("--always", action="store_true", help="also if there is nothing new")
-    running.add_argument("--var", action="append", default=[], metavar="NAME=VALUE", help="a var; may be repeated")
     running.add_argument("options", nargs="*", metavar="-- OPTION", help="options of dbt build")
     explaining = command("explain", "write a page about one user, for your eyes only")
     explaining.add_argument("user", metavar="USER", help="user id, as in the source or in the tables")
@@ -122,7 +119,8 @@ def parser() -> argparse.ArgumentParser:
     starting.add_argument("name", metavar="NAME", help="such as evening_hours")
     trying = command("try", "check a feature group and measure its gain on held-out users; changes nothing")
     trying.add_argument("name", metavar="NAME", help="such as evening_hours")
-    trying.add_argument("--var", action="append", default=[], metavar="NAME=VALUE", help="a var of the run")
+    for of_a_run in (mapping, checking, running, trying):
+        of_a_run.add_argument("--var", action="append", default=[], metavar="NAME=VALUE", help="a var; may be repeated")
     command("stages", "write the stage columns of the marts after a change of var stages or infer_pregnancy")
     erase = command("erase", "erase users for good")
     erase.add_argument("users", nargs="*", metavar="USER", help="user id, as in the source or in the tables")

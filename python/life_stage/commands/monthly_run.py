@@ -259,9 +259,8 @@ def main(options: Sequence[str] = (), always: bool = False) -> int:
     progress = Progress((last_success or {}).get("seconds_by_phase", {}))
     build = Build(run, progress, is_verbose=os.environ.get("VERBOSE") == "1")
     if not paths.warehouse().exists():
-        from life_stage.commands.preview import (
-            missing_labels,
-        )  # loads duckdb: with nothing new it is not
+        # Loads duckdb, which a run with nothing new does without.
+        from life_stage.commands.preview import missing_labels
 
         build.notice(missing_labels(**vars_within(options)) or "")
     for number in (signal.SIGTERM, signal.SIGHUP):

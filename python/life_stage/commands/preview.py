@@ -6,6 +6,7 @@ months, superseded items and children, and consents come on top.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -112,8 +113,7 @@ def preview(**given: object) -> Preview:
     settings = project_settings() | given
     found = Preview(needed=int(str(settings["training_min_users"])))
     try:
-        with opened_tables() if settings["source_schema"] else duckdb.connect(config=UNORDERED) as connection:
-            connection.execute("set enable_progress_bar = false; set TimeZone = 'UTC'")
+        with opened_source(settings) as connection:
             if settings["source_schema"]:
                 parts = parts_of_tables(connection, str(settings["source_schema"]), found)
             else:
@@ -130,6 +130,14 @@ def preview(**given: object) -> Preview:
     if not settings["source_schema"]:
         found.unread = unread_files()
     return found
+
+
+@contextmanager
+def opened_source(settings: Mapping[str, object]) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection that reads the source as a run does: its files, or the tables of var source_schema."""
+    with opened_tables() if settings["source_schema"] else duckdb.connect(config=UNORDERED) as connection:
+        connection.execute("set enable_progress_bar = false; set TimeZone = 'UTC'")
+        yield connection
 
 
 def unread_files() -> list[str]:
@@ -318,8 +326,7 @@ def missing_labels(**given: object) -> str | None:
         share, needed = float(str(settings["training_share"])), int(str(settings["training_min_users"]))
         if settings["training_labels"] != "registrations" or "://" in paths.source_directory():
             return None
-        with opened_tables() if settings["source_schema"] else duckdb.connect() as connection:
-            connection.execute("set TimeZone = 'UTC'")
+        with opened_source(settings) as connection:
             if settings["source_schema"]:
                 parts = delivered_table(connection, str(settings["source_schema"]), "children")
             else:

@@ -132,12 +132,6 @@ def compiled(group: str, variables: Mapping[str, object]) -> dict[str, str]:
     return {one.node.name: one.node.compiled_code for one in done.result.results}
 
 
-def of_group(source: Scratch) -> Iterator[str]:
-    """The lines of a trial with the project's vars."""
-    yield from rows_of(source)
-    yield from compared(source, project_settings())
-
-
 def rows_of(source: Scratch) -> Iterator[str]:
     """The lines on the group's rows."""
     columns = source.rows_of_group("complete_rows")

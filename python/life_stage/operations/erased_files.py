@@ -14,7 +14,7 @@ import duckdb
 
 from life_stage.engine.ledger import mark_after
 from life_stage.paths import read_manifest, sets_of, sql_literal
-from life_stage.publishing import content_hash, remove_sets, write_set
+from life_stage.publishing import content_hash, remove_sets, write_manifest, write_set
 
 TEXTS = """
     select schema_name, table_name, column_name, schema_name = current_schema() and column_name = 'user_id'
@@ -36,6 +36,8 @@ def unpublish(session: duckdb.DuckDBPyConnection, link: Path, users: str) -> Non
             kept = ("run_id", "columns", "descriptions", "id_key")
             facts = {key: manifest[key] for key in kept if key in manifest} | {"contents": contents}
             write_set(old | new, link, facts | mark_after(manifest), manifest)
+        else:  # the erasure is in the mark, though no file changes
+            write_manifest(link.resolve(), manifest | mark_after(manifest))
     remove_sets(link, {link.resolve().name})
     remove_pages(link, [user for (user,) in session.execute(f"select user_id from {users}").fetchall()])
 

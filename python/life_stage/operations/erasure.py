@@ -86,7 +86,6 @@ def erase(warehouse: Warehouse, users: list[str], cleaned: str, stored: str) -> 
         raise ValueError("LS-ERA-001 no user was given: name at least one id; nothing was changed")
     entries = enter(warehouse, "erased")
     n_known = erase_rows(warehouse, "erased", entries, {"ledger": ledger_of(warehouse.path).mark()})
-    write_mark(paths.published(), ledger_of(warehouse.path).mark())  # also for one who is in no published file
     print(f"erased {n_known} of" if n_known else "not found, but excluded from now on:", len(users), "users")
     if copies := copies_there(warehouse.path):
         print(f"older copies, which may hold them: {', '.join(map(str, copies))}: delete these files")
