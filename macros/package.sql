@@ -40,18 +40,27 @@
     {% do return(false) %}
 {% endmacro %}
 
+{% macro is_checked_first() %}
+    {# True if a run is checked before its first node. In a host project model host_inputs checks, once the models that it
+       reads are built, so that a failed check stops no model of the host; a selection without it is checked first. #}
+    {% set waits = "model.life_stage.host_inputs" in selected_resources %}
+    {% do return(not is_package() or (has_own_nodes(selected_resources) and not waits)) %}
+{% endmacro %}
+
 {% macro start_run() %}
-    {# Hook before a run. In a host project model host_inputs checks, once the models that it reads are built, so that a
-       failed check stops no model of the host. #}
-    {% if not is_package() %} {% do check_before_run() %}
-    {% elif execute and has_own_nodes(selected_resources) %}
+    {# Hook before a run. In a host project it does nothing for a command without a node of this project. #}
+    {% for table in ["actions", "items", "children", "consents"] if not execute and input_model(table) %}
+        {% do source_table(table) %}  {# dbt wants to know what the checks read #}
+    {% endfor %}
+    {% if is_package() and execute and has_own_nodes(selected_resources) %}
         {% do fail_on_spark("a host project") %} {% do modules.life_stage.attach(adapter) %}
     {% endif %}
+    {% if is_checked_first() %} {% do check_before_run() %} {% endif %}
 {% endmacro %}
 
 {% macro end_run(results) %}
     {# Hook after a run. In a host project only after a run that began with its checks. #}
-    {% set checked = [not execute or not is_package()] %}
+    {% set checked = [not execute or is_checked_first()] %}
     {% for result in results if result.node.unique_id == "model.life_stage.host_inputs" %}
         {% do checked.append(result.status == "success") %}
     {% endfor %}

@@ -147,6 +147,13 @@
             ) %}
         {% endif %}
         {% set mapping, relation = mapping_of(table), source_relation(table) %}
+        {% if reads_models() and not load_relation(relation) %}
+            {% do fail(
+                "LS-SRC-001",
+                "table " ~ relation ~ " does not exist",
+                "build it: dbt build --select +host_inputs",
+            ) %}
+        {% endif %}
         {% do check_columns(table, mapping.file if mapping else relation, "select * from " ~ relation) %}
     {% else %}
         {% set files = source_files(table) %}

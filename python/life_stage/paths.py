@@ -7,12 +7,16 @@ import glob
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
+
+import yaml
 
 from life_stage.mapping import mapping_of
 
 SOURCE, WAREHOUSE, PUBLISHED = "data/demo", "warehouse/life_stage.duckdb", "published"  # the defaults
 FORMATS = (".parquet", ".csv", ".csv.gz")
+PACKAGE = "life_stage"  # name of this project
 SERVING = "serving/"  # folder in a set of the tables that life-stage serve reads
 MAX_LINKS = 40  # from link to link, as in Linux
 UMASK = 0o027  # new files are read by their owner and its group at most
@@ -27,6 +31,13 @@ def resolved(place: str | Path) -> Path:
 def shown(place: Path) -> str:
     """The place for a reader: relative to the current folder if it lies there."""
     return str(place.relative_to(Path.cwd()) if place.is_relative_to(Path.cwd()) else place)
+
+
+@cache
+def is_host(folder: Path) -> bool:
+    """Whether a folder has another dbt project, which has this one as a package."""
+    file = folder / "dbt_project.yml"
+    return file.exists() and yaml.safe_load(file.read_text("utf-8"))["name"] != PACKAGE
 
 
 def source() -> Path:

@@ -3,8 +3,10 @@
 LIFE_STAGE_KILL_MODELS names the models to watch, or "operation": every SQL statement they issue, BEGIN and COMMIT
 included, and every file operation on the ledger and below LIFE_STAGE_PUBLISHED is a boundary. LIFE_STAGE_KILL_AT=n
 kills the process before the n-th; without it, each boundary is printed with the files that a kill there would leave.
+LIFE_STAGE_KILL_FUNCTION, such as "after life_stage.operations.erasure.unpublish", kills it before or after a call.
 """
 
+import importlib
 import json
 import os
 import signal
@@ -24,6 +26,20 @@ def run(shop, *words: str, watch: str = "", kill_at: int | None = None) -> list[
     assert finished.exit_code == wanted, f"{words} ended with {finished.exit_code}\n{finished.output[-5000:]}"
     lines = finished.output.splitlines()
     return [json.loads(line.removeprefix(MARK)) for line in lines if line.startswith(MARK)]
+
+
+def die_at(moment: str, name: str) -> None:
+    """Kill the process before or after it calls a function, given by module and name."""
+    module_name, _, function = name.rpartition(".")
+    module = importlib.import_module(module_name)
+    call = getattr(module, function)
+
+    def call_and_die(*arguments: object) -> None:
+        if moment == "after":
+            call(*arguments)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    setattr(module, function, call_and_die)
 
 
 class Watch:

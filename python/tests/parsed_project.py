@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas  # noqa: F401
 import sklearn.linear_model  # noqa: F401
 from dbt.cli.main import dbtRunner
+from dbt.contracts.files import FileHash
 from dbt.contracts.graph.manifest import Manifest
 from dbt.parser.manifest import ManifestLoader
 from dbt_common.events.base_types import BaseEvent, EventLevel
@@ -23,13 +24,17 @@ from life_stage.engine.dbt_overhead import reduce_dbt_overhead
 
 PARSED = Path("target") / "partial_parse.msgpack"
 # The static parser has threads, without which it would wait forever in a fork.
-COMMAND = ["--quiet", "--no-static-parser", "parse", *OPTIONS[:2], "--no-write-json", "--log-level-file", "none"]
+COMMAND = ["--quiet", "--no-static-parser", "parse", *OPTIONS[:2], "--log-level-file", "none"]
 COMMAND += ["--project-dir", ".", "--target-path", "target", "--log-path", "logs"]
+MANIFEST = "manifest.json"  # beside target, which all shops copy
 manifests: dict[bytes, Manifest] = {}
 
 
 def ignore_other_vars() -> None:
-    """A project is parsed again for other PARSED_VARS only; one of them is read by published_marts alone."""
+    """A project is parsed again for other PARSED_VARS only, not for another target or its other options.
+
+    One of them is read by published_marts alone.
+    """
     describe = ManifestLoader.build_manifest_state_check
 
     def describe_what_was_parsed(loader: ManifestLoader) -> object:
@@ -37,6 +42,7 @@ def ignore_other_vars() -> None:
         read = PARSED_VARS if publishes else PARSED_VARS - {"marts_min_cell_users"}
         loader.root_project.cli_vars = {name: value for name, value in given.items() if name in read}
         described, loader.root_project.cli_vars = describe(loader), given
+        described.profile_hash = FileHash.from_contents("")  # empty() equals nothing
         return described
 
     ManifestLoader.build_manifest_state_check = describe_what_was_parsed
@@ -71,6 +77,7 @@ def parse_in(folder: Path) -> None:
         os.environ.update(PATHS)
         keep_templates = compile_templates_once(folder / "target" / "templates")
         assert dbtRunner().invoke(COMMAND).success
+        (folder / "target" / MANIFEST).replace(folder / MANIFEST)
         keep_templates()
         os.chdir(here)
         os.environ.clear()

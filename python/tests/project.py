@@ -25,7 +25,7 @@ from types import CodeType
 
 import duckdb
 import pandas as pd
-from kill_runner import Watch
+from kill_runner import Watch, die_at
 from reliability import observe
 
 PROJECT = Path(__file__).parents[2]
@@ -138,6 +138,8 @@ def run(words: list[str], folder: Path, output: Path, environment: dict[str, str
         ignore_debug_events()
     if "LIFE_STAGE_KILL_MODELS" in environment:
         Watch().watch()
+    if "LIFE_STAGE_KILL_FUNCTION" in environment:
+        die_at(*environment["LIFE_STAGE_KILL_FUNCTION"].split())
     sys.argv = words  # dbt reads flags there too
     (cli if words[0] == "dbt" else main)(words[1:])
 

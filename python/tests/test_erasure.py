@@ -3,16 +3,13 @@
 import os
 import pickle
 import shutil
-import subprocess
-import sys
+import signal
 from pathlib import Path
 
 import duckdb
 import pandas as pd
 import pytest
 from project import (
-    PATHS,
-    SMALL,
     Shop,
     assert_same,
     assert_stops,
@@ -22,20 +19,7 @@ from project import (
     pin_model,
 )
 
-# Erases a user and dies at the given point: after the published set was replaced, or before the warehouse is.
-KILLED = """
-import os, signal, sys
-from life_stage.commands import command_line
-from life_stage.operations import erasure
-moment, name = sys.argv[1], sys.argv[2]
-real = getattr(erasure, name)
-def dies(*arguments):
-    if moment == "after":
-        real(*arguments)
-    os.kill(os.getpid(), signal.SIGKILL)
-setattr(erasure, name, dies)
-command_line.main(sys.argv[3:])
-"""
+FUNCTIONS = "life_stage.operations.erasure"
 # Tables about runs, not about users.
 OF_RUNS = {"model_runs", "build_log", "published_marts"}
 CONSENTS = """
@@ -111,9 +95,8 @@ def tables_naming(shop: Shop, word: str) -> set[str]:
 
 def kill(shop: Shop, moment: str, name: str, user: str) -> None:
     """Run an erasure and kill it before or after a function that it calls."""
-    command = [sys.executable, "-c", KILLED, moment, name, "erase", "--vars", repr(SMALL), user]
-    done = subprocess.run(command, cwd=shop.folder, env=os.environ | PATHS, capture_output=True, text=True)
-    assert done.returncode == -9, done.stdout + done.stderr
+    done = shop.operate("erase", user, environment={"LIFE_STAGE_KILL_FUNCTION": f"{moment} {FUNCTIONS}.{name}"})
+    assert done.exit_code == -signal.SIGKILL, done.output
 
 
 def renamed(base: Shop, folder: Path) -> Shop:
@@ -170,7 +153,7 @@ def erase(base: Shop, folder: Path) -> None:
     seen["leftovers"] = [path.name for path in leftovers(shop) if path.exists()]
     seen["sets"] = len(list(shop.published.with_name("published.sets").iterdir()))
     os.utime(next((shop.source / "actions" / "month=2017-01").iterdir()))
-    seen["run"] = shop.start(checked=True)
+    seen["run"] = shop.start()
     (folder / "seen.pickle").write_bytes(pickle.dumps(seen))
 
 

@@ -78,6 +78,7 @@ def by_months(in_a_pass, tmp_path_factory):
     return shop
 
 
+@pytest.mark.slow
 def test_a_pass_of_birth_month_filter_equals_the_sql_of_its_months(in_a_pass, by_months):
     assert_equal(in_a_pass, by_months, "birth_month_filter")
     assert in_a_pass.query("select distinct month from birth_month_filter_cells order by 1") == [
@@ -85,7 +86,7 @@ def test_a_pass_of_birth_month_filter_equals_the_sql_of_its_months(in_a_pass, by
     ]
 
 
-@pytest.mark.parametrize("model", ["presence_filter", "dynamic_fusion"])
+@pytest.mark.parametrize("model", FILTERS)
 def test_a_pass_equals_the_sql_of_its_months(model, base, tmp_path):
     shop = without_passes(copy_shop(base, tmp_path / "months"))
     forget(shop, model)

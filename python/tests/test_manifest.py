@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from project import PARSED_VARS, PATHS, made_once
+from project import PARSED_VARS, PATHS, SMALL
 
 from life_stage.engine.settings import GROUPS, NAMES, RENAMED
 
@@ -76,17 +76,12 @@ ENGINE_SPECIFIC = "|".join(
 
 
 @pytest.fixture(scope="module")
-def manifest(tmp_path_factory):
+def manifest(parsed):
     """The manifest of the parsed project, without source and warehouse."""
-
-    def make(folder: Path) -> None:
-        folder.mkdir()
-        parsed(folder)
-
-    return json.loads((made_once(tmp_path_factory, "manifest", make) / "target" / "manifest.json").read_text())
+    return json.loads((parsed.folder / "manifest.json").read_text())
 
 
-def parsed(scratch, **variables):
+def parse(scratch, **variables):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DBT_")}
     environment |= PATHS | {"LIFE_STAGE_TARGET": "duckdb"}
     command = [str(Path(sys.executable).with_name("dbt")), "--no-use-colors", "parse", "--vars", json.dumps(variables)]
@@ -148,7 +143,7 @@ def test_the_parsed_project_is_the_same_for_all_values_of_vars_not_read_in_parsi
     settings = {f"{group}_{key}": value for group in GROUPS for key, value in declared[group].items()}
     given = {name: value for name, value in declared.items() if name not in GROUPS} | settings
     assert given.keys() >= PARSED_VARS
-    others = parsed(tmp_path, **{name: other_than(v) for name, v in given.items() if name not in PARSED_VARS})
+    others = parse(tmp_path, **SMALL | {name: other_than(v) for name, v in given.items() if name not in PARSED_VARS})
     for name, node in (manifest["nodes"] | manifest["sources"]).items():
         other = (others["nodes"] | others["sources"])[name]
         for key in ("relation_name", "config", "columns"):

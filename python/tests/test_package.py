@@ -135,7 +135,20 @@ def test_a_model_that_is_no_mart_cannot_be_read(host):
     assert done.returncode != 0 and "protected" in done.stdout, done.stdout
 
 
-@pytest.mark.slow  # four builds
+def test_a_selection_without_the_model_of_the_checks_is_checked_all_the_same(host):
+    done = host.run("dbt run --select stages")
+    assert done.returncode != 0 and "does not exist: build it: dbt build --select +host_inputs" in done.stdout, (
+        done.stdout
+    )
+
+
+def test_commands_that_read_the_packages_own_folder_are_refused(host):
+    for command in ("doctor", "run", "backup", "explain 1"):
+        done = host.run(f"life-stage {command}")
+        assert done.returncode == 1 and f"LS-RUN-012 life-stage {command.split()[0]} is not for" in done.stderr
+
+
+@pytest.mark.slow  # five builds
 def test_the_document_gives_marts_and_a_later_month_changes_them(host):
     shop = Shop(host.folder.parent / "shop")
     generate_source(shop, users=400, months=8)
@@ -168,6 +181,13 @@ def test_the_document_gives_marts_and_a_later_month_changes_them(host):
     assert os.readlink(host.folder / "published") != published
 
     ((user,),) = host.database("select min(user_id) from analytics_life_stage.user_stages")
+    shutil.copy2(host.folder / "shop.duckdb", host.folder / "old.duckdb")
     output = host.succeed(f"life-stage erase {user}")
     assert "raw.events have a text in user_id that equals the user's id" in output
     assert host.rows("user_stages", f"user_id = '{user}'") == 0
+
+    os.replace(host.folder / "old.duckdb", host.folder / "shop.duckdb")
+    host.succeed("dbt run --select published_marts")
+    assert host.rows("user_stages", f"user_id = '{user}'") == 0, "the ledger erases again"
+    stages = duckdb.sql(f"from '{host.folder}/published/user_stages.parquet' where user_id = '{user}'")
+    assert stages.fetchall() == []

@@ -15,11 +15,20 @@ import yaml
 
 from life_stage import paths
 
+# Commands that read the project's own folder and profile; a host project has others.
+OF_OWN_FOLDER = ("demo", "map", "doctor", "run", "sample-rows", "explain", "new-feature", "try", "stages")
+OF_OWN_FOLDER += ("backup", "restore")
+
 
 def main(words: Sequence[str] | None = None) -> None:
     """Run a command. Ends with 1 and an error code if it fails, with 2 if the words are no command."""
     given = parser().parse_args(words)
     paths.keep_private()
+    if given.command in OF_OWN_FOLDER and paths.is_host(Path.cwd()):
+        sys.exit(
+            f"LS-RUN-012 life-stage {given.command} is not for the folder of a host project:"
+            " see docs/package.md for its way there; nothing was changed"
+        )
     match given.command:
         case "run":
             from life_stage.commands import monthly_run

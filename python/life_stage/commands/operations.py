@@ -13,7 +13,6 @@ from life_stage import paths, publishing
 from life_stage.engine.pseudonyms import key_of
 from life_stage.operations import backup as backups
 
-HERE = ("--project-dir", ".", "--profiles-dir", ".")  # those of the monthly job
 QUIET = ("--quiet", "--log-level-file", "none", "--no-write-json")  # dbt logs its arguments, which may be user ids
 
 
@@ -52,7 +51,8 @@ def operate(operation: str, given: argparse.Namespace, *options: str, **argument
     from dbt.cli.main import dbtRunner  # takes a second
 
     call = json.dumps({"operation": operation, "arguments": arguments})
-    words = [*QUIET, "run-operation", "operate", *HERE, *options, "--args", call, "--vars", given.vars]
+    here = ["--project-dir", "."] + ([] if paths.is_host(Path.cwd()) else ["--profiles-dir", "."])  # as in a run
+    words = [*QUIET, "run-operation", "operate", *here, *options, "--args", call, "--vars", given.vars]
     if not dbtRunner().invoke(words).success:
         sys.exit(1)
 
@@ -62,22 +62,12 @@ def pseudonyms(given: argparse.Namespace) -> None:
     if not key_of(os.environ):
         raise ValueError("LS-PRI-002 no key for pseudonyms is set: set LIFE_STAGE_ID_KEY; nothing was changed")
     os.umask(0o077)
-    operate("write_pseudonyms", given, "--target", "duckdb", path=given.into)
-
-
-def refuse_in_host() -> None:
-    """Raise ValueError LS-BAK-004 in the folder of a host project, whose profile names its database."""
-    from life_stage.engine.package import is_another  # loads dbt
-
-    if is_another(Path.cwd()):
-        raise ValueError(
-            "LS-BAK-004 a host project's database is not saved or restored: copy it together with its ledger"
-        )
+    target = () if paths.is_host(Path.cwd()) else ("--target", "duckdb")
+    operate("write_pseudonyms", given, *target, path=given.into)
 
 
 def backup(given: argparse.Namespace) -> None:
     """Save the warehouse."""
-    refuse_in_host()
     print(f"saved {paths.warehouse()} as {backups.save(paths.warehouse(), given.into)}")
 
 
@@ -92,7 +82,6 @@ def views(given: argparse.Namespace) -> None:
 
 def restore(given: argparse.Namespace) -> None:
     """Restore a backup, without the users whom the ledger names."""
-    refuse_in_host()
 
     def erase_again(warehouse: Path) -> None:
         os.environ["LIFE_STAGE_WAREHOUSE"] = str(warehouse)

@@ -6,32 +6,22 @@ host builds or tests a node of the package.
 
 import os
 import re
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
 from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt.flags import get_flags
 
-from life_stage.paths import keep_private
+from life_stage.paths import PACKAGE, PUBLISHED, is_host, keep_private
 
-PACKAGE = "life_stage"
 PLUGINS = ("life_stage.engine.pseudonyms", "life_stage.operations", "life_stage.engine.unchanged_nodes")
 REF = re.compile(r"ref\('([A-Za-z_]\w*)'\)")
 
 
 def is_package() -> bool:
     """Whether dbt runs another project; false without a dbt_project.yml, of which dbt complains itself."""
-    return is_another(Path(getattr(get_flags(), "PROJECT_DIR", "")).absolute())
-
-
-@cache
-def is_another(folder: Path) -> bool:
-    """Whether a folder has another dbt project."""
-    file = folder / "dbt_project.yml"
-    return file.exists() and yaml.safe_load(file.read_text("utf-8"))["name"] != PACKAGE
+    return is_host(Path(getattr(get_flags(), "PROJECT_DIR", "")).absolute())
 
 
 def setting(var: Any, name: str) -> Any:
@@ -64,10 +54,12 @@ def attach(adapter: Any) -> None:
     """
     keep_private()
     environment = DuckDBConnectionManager.env()
+    host = adapter._adapter.config
     os.environ["LIFE_STAGE_WAREHOUSE"] = environment.creds.path
+    if not os.environ.get("LIFE_STAGE_PUBLISHED"):
+        os.environ["LIFE_STAGE_PUBLISHED"] = str(Path(host.project_root) / PUBLISHED)
     cursor = adapter._adapter.connections.get_thread_connection().handle.cursor()
     cursor.execute("attach if not exists ':memory:' as scratch")
-    host = adapter._adapter.config
     facts = {"project": host.load_dependencies()[PACKAGE].project_root, "given": host.vars.to_dict()}
     for module in PLUGINS:
         plugin = BasePlugin.create(module, config=facts, credentials=environment.creds)
