@@ -11,7 +11,18 @@ import pytest
 
 sys.path.append(str(Path(__file__).parent))
 
-from project import OPTIONS, PROJECT, Shop, copy_shop, made_once, make_shop, pin_model, shared_folder, start_forks
+from project import (
+    OPTIONS,
+    PROJECT,
+    UNLOGGED,
+    Shop,
+    copy_shop,
+    made_once,
+    make_shop,
+    pin_model,
+    shared_folder,
+    start_forks,
+)
 from reliability import pytest_addoption, pytest_configure, pytest_runtest_call, pytest_runtest_makereport  # noqa: F401
 
 EVALUATED_FROM = "2016-11"  # after eight months of training data
@@ -59,7 +70,7 @@ def base(parsed, tmp_path_factory):
     def make(folder: Path) -> None:
         shop = make_shop(folder, like=parsed)
         generate_source(shop, users=400, months=8)
-        finished = shop.dbt("build", *OPTIONS, "test")
+        finished = shop.dbt("build", *OPTIONS, "test", *UNLOGGED)
         assert finished.exit_code == 0, finished.output[-5000:]
         settle(shop)
 

@@ -32,6 +32,7 @@ PROJECT = Path(__file__).parents[2]
 PROJECT_FILES = ("dbt_project.yml", "profiles.yml", "selectors.yml", "models", "macros", "seeds", "tests")
 SMALL = {"training_min_users": 60, "training_min_feature_support": 20, "training_every_months": 0, "checkout_months": 0}
 OPTIONS = ["--vars", json.dumps(SMALL), "--exclude-resource-type", "unit_test"]  # of dbt build in the monthly job
+UNLOGGED = ["--log-level-file", "none", "--no-write-json"]  # dbt's log and its record of the run take a sixth of a run
 # Tables by month that are built again after a change by hand.
 DERIVED = "(checkout_|registered_births|user_stage_months).*"
 # Monthly tables of posteriors, and what they are computed from.
@@ -185,12 +186,12 @@ class Shop:
         """Run the monthly job, or `only` some of its models, and wait for its end, good or bad.
 
         Slow steps of interest to few tests are skipped: data tests unless `checked`, evaluation unless that or
-        `evaluated`, the checkout unless `only` names a part of it, dbt's log and its record of the run unless `checked`
-        or given an environment. `environment` and `file_bytes` as in run.
+        `evaluated`, the checkout unless `only` names a part of it, dbt's log and its record of the run unless given
+        an environment. `environment` and `file_bytes` as in run.
         """
         words = ["--vars", json.dumps(SMALL | variables)]
         words += ["--exclude-resource-type", "unit_test", *([] if checked else ["test"])]
-        words += [] if checked or environment else ["--log-level-file", "none", "--no-write-json"]
+        words += [] if environment else UNLOGGED
         words += ["--select", *only.split()] if only else []
         excluded = [] if checked or evaluated else ["path:models/life_stage/evaluation", "path:models/monitoring"]
         excluded += [] if checked or "checkout" in only else ["path:models/checkout"]

@@ -3,8 +3,10 @@
 from datetime import date
 
 import pytest
-from dbt.context.macros import MacroNamespace
+from dbt.clients.jinja import MacroGenerator, MacroStack
+from dbt.context.macros import MacroNamespace, MacroNamespaceBuilder
 from dbt.context.manifest import ManifestContext
+from dbt.contracts.graph.nodes import Macro
 from dbt_common.clients import agate_helper
 from dbt_common.events import functions
 
@@ -18,6 +20,7 @@ def reduced(monkeypatch):
     monkeypatch.setattr(functions, "env_secrets", functions.env_secrets)
     monkeypatch.setattr(agate_helper, "build_type_tester", agate_helper.build_type_tester)
     monkeypatch.setattr(ManifestContext, "to_dict", ManifestContext.to_dict)
+    monkeypatch.setattr(MacroNamespaceBuilder, "build_namespace", MacroNamespaceBuilder.build_namespace)
     dbt_overhead.reduce_dbt_overhead()
 
 
@@ -41,6 +44,42 @@ def test_of_macros_with_the_same_name_the_one_counts_that_dbt_finds():
         packages={"life_stage": {"root": 1}},
     )
     assert dbt_overhead.macros_by_name(namespace) == dict(namespace)
+
+
+@pytest.mark.parametrize("root", ["host", "life_stage", "dbt"])
+@pytest.mark.parametrize("searched", ["host", "life_stage", "dbt_duckdb"])
+def test_a_node_has_the_macros_that_dbt_finds_bound_to_it(root, searched):
+    def macro(package, name):
+        return Macro.from_dict(
+            {
+                "name": name,
+                "macro_sql": "",
+                "package_name": package,
+                "unique_id": f"macro.{package}.{name}",
+                "path": "",
+                "original_file_path": "",
+                "resource_type": "macro",
+            }
+        )
+
+    names = {"dbt": ["run", "table"], "dbt_duckdb": ["table", "view"], "life_stage": ["run", "view"], "host": ["run"]}
+    macros = {package: {name: macro(package, name) for name in of} for package, of in names.items()}
+    context, node, stack = {"a": 1}, object(), MacroStack()
+    built = []
+    for build in (MacroNamespaceBuilder.build_namespace, dbt_overhead.build_namespace):
+        built.append(build(MacroNamespaceBuilder(root, searched, stack, ["dbt_duckdb", "dbt"], node), macros, context))
+    theirs, ours = (flat(namespace) for namespace in built)
+    assert ours == theirs and len(ours) >= 6
+    expected = MacroGenerator(macros["host"]["run"], context, node, stack)
+    found = built[1].get_from_package("host", "run")
+    assert type(found) is MacroGenerator and vars(found) == vars(expected)
+
+
+def flat(namespace):
+    """{(place, name): macro} of a namespace."""
+    places = {"local": namespace.local_namespace, "global": namespace.global_namespace}
+    places |= {"internal": namespace.global_project_namespace} | namespace.packages
+    return {(place, name): found.macro.unique_id for place, of in places.items() for name, found in of.items()}
 
 
 def test_secrets_of_the_environment_are_in_no_line_of_the_log(reduced):

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from kill_runner import run
-from project import SMALL, Shop, copy_shop
+from project import SMALL, UNLOGGED, Shop, copy_shop
 from reliability import observe
 from test_posteriors_oracle import MONTHS, learned_rows, run_filter, synthetic_shop
 
@@ -143,7 +143,7 @@ def test_a_pass_stops_before_posteriors_that_are_no_distribution(in_a_pass, tmp_
 
 TABLES = ["birth_month_filter", "birth_month_filter_cells"]
 BUILD = ("build", "--select", "birth_month_filter", "--exclude-resource-type", "test", "unit_test", "--threads", "1")
-BUILD += ("--vars", json.dumps(SMALL), "--log-level-file", "none", "--no-write-json")
+BUILD += ("--vars", json.dumps(SMALL), *UNLOGGED)
 APPEND, GATHER = (rf'^insert into \S+"birth_month_filter_pass{part}" by name' for part in ("", "_rows"))
 
 

@@ -13,7 +13,7 @@ import duckdb
 import pandas as pd
 import pytest
 from kill_runner import run
-from project import SMALL, Shop, copy_shop
+from project import SMALL, UNLOGGED, Shop, copy_shop
 from reliability import observe
 
 STAGED = "source_file_months stg_action_rows action_months user_months search_terms user_month_features"
@@ -24,7 +24,7 @@ WATCHED = f"{STATE} {POSTERIORS} user_stages model_runs published_marts"
 # Evaluation and checkout write nothing that a later run reads.
 BUILD = ("build", "--exclude-resource-type", "test", "unit_test", "--exclude", "path:models/life_stage/evaluation")
 BUILD += ("path:models/checkout", "--vars", json.dumps(SMALL | {"training_every_months": 1}))
-BUILD += ("--log-level-file", "none", "--no-write-json")
+BUILD += tuple(UNLOGGED)
 # Columns of the run and its time: the only differences a kill may leave.
 OF_THE_RUN = [
     "event_no",

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from kill_runner import run
-from project import SMALL, Shop
+from project import SMALL, UNLOGGED, Shop
 from reliability import observe
 from test_erasure import CONSENTS, holding, published_rows
 from test_kills import assert_equal, published, put, tables
@@ -23,7 +23,7 @@ def operate(shop: Shop, operation: str, kill_at: int | None = None, watch: str =
     variables = SMALL | {"retention_actions_months": 1}  # of 2017-02: January is the first month to keep
     call = json.dumps({"operation": operation, "arguments": arguments})
     words = ("run-operation", "operate", "--args", call, "--vars", json.dumps(variables))
-    return run(shop, *words, "--log-level-file", "none", "--no-write-json", watch=watch, kill_at=kill_at)
+    return run(shop, *words, *UNLOGGED, watch=watch, kill_at=kill_at)
 
 
 def outcome(shop: Shop) -> dict:

@@ -135,6 +135,7 @@ def test_a_model_that_is_no_mart_cannot_be_read(host):
     assert done.returncode != 0 and "protected" in done.stdout, done.stdout
 
 
+@pytest.mark.slow
 def test_a_selection_without_the_model_of_the_checks_is_checked_all_the_same(host):
     done = host.run("dbt run --select stages")
     assert done.returncode != 0 and "does not exist: build it: dbt build --select +host_inputs" in done.stdout, (
