@@ -21,7 +21,7 @@
     {# SQL: one row per user and purpose with valid consent. In doubt there is none: a revocation with an unreadable time
        counts as past, one at the time of a grant counts after it, and one with a date only counts at the end of the
        day. #}
-    select user_id, purpose, max(granted_at) as granted_at
+    select user_id, purpose, max(consents.granted_at) as granted_at
     from
         (
             select
@@ -38,7 +38,7 @@
     where user_id is not null and not {{ is_erased("user_id") }}
     group by user_id, purpose
     having
-        max(case when granted_at <= {{ clock() }} then granted_at end) > coalesce(
+        max(case when consents.granted_at <= {{ clock() }} then consents.granted_at end) > coalesce(
             max(
                 case
                     when withdrawn_at > {{ clock() }}

@@ -31,7 +31,9 @@
 
 {% macro shape_of(text) -%}
     {#- SQL: the first 25 characters of a text, with 9 for each digit and a for each letter: no personal data. -#}
-    translate(lower(left({{ text }}, 25)), '012345678bcdefghijklmnopqrstuvwxyz', '999999999aaaaaaaaaaaaaaaaaaaaaaaaa')
+    translate(
+        lower(substring({{ text }}, 1, 25)), '012345678bcdefghijklmnopqrstuvwxyz', '999999999aaaaaaaaaaaaaaaaaaaaaaaaa'
+    )
 {%- endmacro %}
 
 {% macro id_columns(table) %}
@@ -119,7 +121,7 @@
         example; columns: those of readings that are no ids. -#}
     {%- set measures = {"table": "'" ~ table ~ "'"} -%}
     {%- if table == "actions" -%}
-        {%- set measures = {"month": "left(cast(month as string), 7)", "file": "file", "action": "action"} -%}
+        {%- set measures = {"month": "substring(cast(month as string), 1, 7)", "file": "file", "action": "action"} -%}
     {%- endif -%}
     select *, case when is_wrong then {{ message_of_rows(table) }} end as message
     from
@@ -360,7 +362,7 @@
         (
             select
                 *,
-                left(cast(month as string), 7) as in_month,
+                substring(cast(month as string), 1, 7) as in_month,
                 cast(round(n_expected) as bigint) as n_likely,
                 -- A device may be new.
                 case

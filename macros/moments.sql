@@ -11,7 +11,7 @@
         when {{ matches(text, forms.iso_with_offset) }}
         then {{ utc_of_zoned(text) }}
         when {{ matches(clean, forms.epoch) }}
-        then {{ utc_of_microseconds("left(rpad(replace(" ~ clean ~ ", '.', ''), 16, '0'), 16)") }}
+        then {{ utc_of_microseconds("substring(rpad(replace(" ~ clean ~ ", '.', ''), 16, '0'), 1, 16)") }}
         when {{ matches(clean, forms.any) }}
         then
             {{ utc_of_zoned(in_iso(clean)) }}

@@ -85,7 +85,8 @@
 
 {% macro mix_with_registration(condition, inferred) -%}
     {#- SQL: mixture of the registered birthday, by registration_weight, and the inferred probability. -#}
-    registration_weight * case when {{ condition }} then 1.0 else 0.0 end + (1 - registration_weight) * {{ inferred }}
+    registration_weight * case when {{ condition }} then cast(1 as double) else cast(0 as double) end
+    + (1 - registration_weight) * {{ inferred }}
 {%- endmacro %}
 
 {% macro stage_mass(prefix, stage) -%}

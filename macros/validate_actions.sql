@@ -82,7 +82,7 @@
     {#- SQL: what was delivered in place of a known action, a time or a quantity, without personal data. -#}
     case
         when action = 'unknown'
-        then left(raw_action, 25)
+        then substring(raw_action, 1, 25)
         when occurred_at is null
         then {{ shape_of("raw_occurred_at") }}
         when reasons like '%quantity_absurd%'

@@ -82,9 +82,9 @@
 {% macro every_month(first_month, last_month, relation) -%}
     {#- SQL: one row per month of the interval. -#}
     {%- if target.type == "spark" -%}
-        select explode(sequence({{ first_month }}, {{ last_month }}, interval 1 month)) as month
-        from {{ relation }}
-        where {{ first_month }} is not null
+        select explode(sequence(first_of_all, last_of_all, interval 1 month)) as month
+        from (select {{ first_month }} as first_of_all, {{ last_month }} as last_of_all from {{ relation }}) as ends
+        where first_of_all is not null
     {%- else -%}
         select cast(month as date) as month
         from
@@ -98,8 +98,8 @@
 {% macro every_day(first_month, last_month, relation) -%}
     {#- SQL: one row per day of the interval. -#}
     {%- set series = "generate_series" if target.type == "duckdb" else "sequence" -%}
-    select {{ row_per_element(series ~ "(" ~ first_month ~ ", last_day(" ~ last_month ~ "), interval 1 day)") }} as day
-    from {{ relation }}
+    select {{ row_per_element(series ~ "(first_of_all, last_day(last_of_all), interval 1 day)") }} as day
+    from (select {{ first_month }} as first_of_all, {{ last_month }} as last_of_all from {{ relation }}) as ends
 {%- endmacro %}
 
 {% macro every_integer(first, last) -%}
@@ -123,7 +123,7 @@
 {% macro pseudonym(id) -%}
     {#- SQL: the first 128 bits of the HMAC-SHA256 of the id (RFC 2104), in hex; the connection holds the padded keys.
         -#}
-    left(sha256({{ id_key("outer") }} || unhex(sha256({{ id_key("inner") }} || encode({{ id }})))), 32)
+    substring(sha256({{ id_key("outer") }} || unhex(sha256({{ id_key("inner") }} || encode({{ id }})))), 1, 32)
 {%- endmacro %}
 
 {% macro has_id_key() %}
@@ -157,7 +157,7 @@
 
 {% macro hash_share(text) -%}
     {#- SQL: a number in [0, 1) that depends on the text alone, the same on both engines. -#}
-    {%- set digits = "left(md5(" ~ text ~ "), 8)" -%}
+    {%- set digits = "substring(md5(" ~ text ~ "), 1, 8)" -%}
     {%- if target.type == "spark" -%}(cast(conv({{ digits }}, 16, 10) as double) / 4294967296.0)
     {%- else -%}(cast('0x' || {{ digits }} as bigint) / 4294967296.0)
     {%- endif -%}

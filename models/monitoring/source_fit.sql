@@ -63,7 +63,7 @@ with
                 case
                     when judged.month = date '1970-01-01'
                     then ''
-                    else concat(' in ', left(cast(judged.month as string), 7))
+                    else concat(' in ', substring(cast(judged.month as string), 1, 7))
                 end
             ) as worst_measure
         from judged

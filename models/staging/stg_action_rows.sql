@@ -147,7 +147,7 @@ with
     excluded as (select user_id, reason from users where reason is not null),
     conflicts as (
         select
-            left(cast({{ this_month() }} as string), 7) as in_month,
+            substring(cast({{ this_month() }} as string), 1, 7) as in_month,
             count(*) as n_rows,
             count(case when is_conflicting then 1 end) as n_conflicting
         from staged

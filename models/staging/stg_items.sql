@@ -1,7 +1,7 @@
 -- Product catalogue with the items that left it, one row per item and month in which its attributes changed. A former
 -- version has an item_id of its own, so that feature groups read all versions alike.
 {{ config(materialized="view") }}
-{% set former = "concat(item_id, ' until ', left(cast(valid_to_month as string), 7))" %}
+{% set former = "concat(item_id, ' until ', substring(cast(valid_to_month as string), 1, 7))" %}
 select
     case when valid_to_month is null then item_id else {{ former }} end as item_id,
     item_id as catalogue_item_id,

@@ -296,6 +296,26 @@ def test_engines_differ_only_in_the_engine_macros():
     assert found == {}
 
 
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        pytest.param(r"\b(then|else) -?\d*\.\d+\b", id="a branch of CASE that is a decimal number beside doubles"),
+        pytest.param(r"\bleft\(", id="left: also a join; substring is none"),
+        pytest.param(
+            r"\b(count|sum|min|max|avg)\(\s*(distinct )?case\b[^()]*\bin \(select\b", id="a query in an aggregate"
+        ),
+        pytest.param(
+            r"\b(sum|min|max|avg)\((\w+)\) as \2\b(?=(?:(?!\bselect\b)[\s\S])*\bhaving\b[^;]*\(\2\))",
+            id="an alias that hides the column that HAVING aggregates",
+        ),
+    ],
+)
+def test_sql_has_nothing_that_an_engine_refuses_or_reads_otherwise(pattern):
+    """Found on Sail, an engine of Spark's SQL."""
+    found = {str(path.relative_to(PROJECT)): re.findall(pattern, without_comments(text)) for path, text in SQL.items()}
+    assert {name: words for name, words in found.items() if words} == {}
+
+
 def test_a_test_begins_with_its_claim_in_a_sentence():
     for path in (PROJECT / "tests").glob("*.sql"):
         assert re.match(r"-- [A-Z].*\.\n", SQL[path]), path.name

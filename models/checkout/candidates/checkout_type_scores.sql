@@ -72,5 +72,6 @@ with
         left join seen_together on totals.query_id = seen_together.query_id and types.type_no = seen_together.type_no
         left join known on totals.query_id = known.query_id and types.type_no = known.type_no
     )
-select *, {{ this_month() }} as month, case when is_next_need then history_share else 0.0 end as need_share
+select
+    *, {{ this_month() }} as month, case when is_next_need then history_share else cast(0 as double) end as need_share
 from scores

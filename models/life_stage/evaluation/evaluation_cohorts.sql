@@ -7,14 +7,11 @@ with
             evaluated.user_id,
             evaluated.month,
             max(case when acted.month = evaluated.month then 1 else 0 end) as is_active,
-            count(
-                distinct case
-                    when acted.month in (select month from {{ ref("evaluation_window") }}) then acted.month
-                end
-            ) as active_months_of_window,
+            count(distinct case when in_window.month is not null then acted.month end) as active_months_of_window,
             count(distinct case when acted.month <= evaluated.month then acted.month end) as months_of_evidence
         from evaluated
         left join {{ ref("user_months") }} as acted on evaluated.user_id = acted.user_id
+        left join {{ ref("evaluation_window") }} as in_window on acted.month = in_window.month
         group by evaluated.user_id, evaluated.month
     ),
     memberships as (

@@ -143,7 +143,7 @@ with
             expected > 0.5 * total as is_expected,
             case
                 when expected > 0.5 * total
-                then 0.0
+                then cast(0 as double)
                 when has_evidence
                 then {{ ratio_of_birth }}
                 else birth_log_ratio_before

@@ -92,8 +92,8 @@ with
                     when is_match then f_{{ name }} / ({{ sum_of("f_", names) }}) else c_{{ name }}
                 end as c_{{ name }},
             {% endfor %}
-            case when is_match then 0.0 else s_graduated end as s_graduated,
-            case when is_match then 0.0 else c_graduated end as c_graduated
+            case when is_match then cast(0 as double) else s_graduated end as s_graduated,
+            case when is_match then cast(0 as double) else c_graduated end as c_graduated
         from fused
         union all
         -- A month without a matching track starts one.

@@ -108,7 +108,7 @@ with
         select
             *,
             case
-                when n_known_children > 1 then 1.0 else exp(least(log_odds - log_marginal_likelihood, 50))
+                when n_known_children > 1 then cast(1 as double) else exp(least(log_odds - log_marginal_likelihood, 50))
             end as likelihood_ratio
         from read_out
     )

@@ -61,7 +61,7 @@ with
                     ~ stage.from_month
                     ~ " and children.age_months < "
                     ~ stage.to_month
-                    ~ " then children.registration_weight else 0.0 end"
+                    ~ " then children.registration_weight else cast(0 as double) end"
                 ) %}
                 greatest(children.p_{{ stage.name }} - {{ is_registered }}, 0.0) as b_{{ stage.name }},
             {% endfor %}
@@ -89,7 +89,7 @@ with
                 case
                     when age_months >= {{ stage.from_month }} and age_months + {{ horizon }} < {{ stage.to_month }}
                     then registration_weight
-                    else 0.0
+                    else cast(0 as double)
                 end
                 {%- for move in moves
                     if move.horizon == horizon and move.after.name == stage.name == move.before.name %}
@@ -102,7 +102,7 @@ with
                         and age_months + {{ horizon }} >= {{ stage.from_month }}
                         and age_months + {{ horizon }} < {{ stage.to_month }}
                     then registration_weight
-                    else 0.0
+                    else cast(0 as double)
                 end
                 {%- for move in moves
                     if move.horizon == horizon

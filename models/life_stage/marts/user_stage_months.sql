@@ -259,9 +259,11 @@ with
                     else {{ own }} * household_{{ stage.name }} / greatest({{ h }}, 1e-12)
                 end as s_{{ stage.name }},
             {% endfor %}
-            registration_weight * case when age_months < {{ first.from_month }} then 1.0 else 0.0 end
+            registration_weight
+            * case when age_months < {{ first.from_month }} then cast(1 as double) else cast(0 as double) end
             + behaviour_weight * is_parent * not_yet_expecting_probability as s_not_expecting,
-            registration_weight * case when age_months >= {{ last.to_month }} then 1.0 else 0.0 end
+            registration_weight
+            * case when age_months >= {{ last.to_month }} then cast(1 as double) else cast(0 as double) end
             + behaviour_weight * is_parent * graduated_probability as s_aged_out
         from households
     ),

@@ -25,10 +25,10 @@ with
             and features.user_id not in (select user_id from {{ ref("stg_children") }})
     ),
     births as (
-        select user_id, avg(months_before_2000) as months_before_2000, max(month) as last_mentioned
+        select user_id, avg(mentions.months_before_2000) as months_before_2000, max(month) as last_mentioned
         from mentions
         group by user_id
-        having count(*) >= {{ least_mentions }} and stddev_samp(months_before_2000) <= {{ most_spread }}
+        having count(*) >= {{ least_mentions }} and stddev_samp(mentions.months_before_2000) <= {{ most_spread }}
     )
 select
     births.user_id,

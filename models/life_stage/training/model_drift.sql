@@ -4,9 +4,13 @@
 {% set models = existing(own_source("last_run", "stage_coefficients")) %}
 with
     newest as (
-        select max(trained_through) as trained_through
-        from {{ models or "(select cast(null as date) as trained_through) as no_models" }}
-        having max(trained_through) < (select max(month) from {{ ref("month_calendar") }} where is_closed)
+        select max(known.trained_through) as trained_through
+        from
+            (
+                select trained_through
+                from {{ models or "(select cast(null as date) as trained_through) as no_models" }}
+            ) as known
+        having max(known.trained_through) < (select max(month) from {{ ref("month_calendar") }} where is_closed)
     ),
     counts as (
         select
