@@ -135,7 +135,7 @@ def run(words: list[str], folder: Path, output: Path, environment: dict[str, str
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, resource.RLIM_INFINITY))
     os.chdir(folder)
     compile_templates_once(folder / "target" / "templates")
-    if "--no-write-json" in words:
+    if "--log-level-file" in words:
         ignore_debug_events()
     if "LIFE_STAGE_KILL_MODELS" in environment:
         Watch().watch()

@@ -149,8 +149,9 @@ def tables(shop: Shop) -> dict[str, pd.DataFrame]:
     newest_run = runs.tail(1).reset_index(drop=True)
     frames["model_runs"] = newest_run.drop(columns=OF_THE_RUN + WORK_OF_THE_RUN, errors="ignore")
     frames["published_marts"] = frames["published_marts"].query("mart != 'model_runs'").reset_index(drop=True)
-    state = frames["project_state"].query("key != 'ledger'")  # its lines: a killed run has published too
-    frames["project_state"] = state.reset_index(drop=True)
+    if "project_state" in frames:  # from version 5 on
+        state = frames["project_state"].query("key != 'ledger'")  # its lines: a killed run has published too
+        frames["project_state"] = state.reset_index(drop=True)
     return frames
 
 

@@ -134,8 +134,8 @@ def test_a_semicolon_within_the_text_is_none_of_its_end():
 
 
 @pytest.mark.fault("Training", "feature that reads registrations or predictions", "LS-FEA-008, nothing changed")
-def test_registrations_labels_and_predictions_are_no_features(evaluated):
-    nodes = json.loads((evaluated.folder / "target" / "manifest.json").read_text("utf-8"))["nodes"]
+def test_registrations_labels_and_predictions_are_no_features(base):
+    nodes = json.loads((base.folder / "target" / "manifest.json").read_text("utf-8"))["nodes"]
     groups = groups_in(nodes)
     assert len(groups) >= 8 and [wrong_reads(node) for node in groups.values()] == [None] * len(groups)
     for model in ("stg_children", "stage_labels", "stage_posteriors", "user_stages", "stg_action_rows"):
