@@ -188,4 +188,4 @@ def test_a_random_year_of_operation_loses_nothing_and_brings_nobody_back(base, t
     fresh.build(**OPTIONS)
     assert_same(operation.shop, fresh, [*POSTERIORS, "user_stages"])
     shutil.rmtree(tmp_path)
-    observe(f"{N_YEARS} years of {N_STEPS} steps each")
+    observe(f"{N_YEARS * N_STEPS} steps, {N_STEPS} a year")
