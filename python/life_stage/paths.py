@@ -37,7 +37,7 @@ def shown(place: Path) -> str:
 def is_host(folder: Path) -> bool:
     """Whether a folder has another dbt project, which has this one as a package."""
     file = folder / "dbt_project.yml"
-    return file.exists() and yaml.safe_load(file.read_text("utf-8"))["name"] != PACKAGE
+    return file.exists() and (yaml.safe_load(file.read_text("utf-8")) or {}).get("name", PACKAGE) != PACKAGE
 
 
 def source() -> Path:
