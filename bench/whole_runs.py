@@ -23,7 +23,7 @@ DUE = "2017-03"  # month after those that are counted; with a model every second
 EVERY = {"training_every_months": 2}
 # A hundred million actions: a million users with 40 % of their simulated actions, so many users with low activity.
 MANY, USERS_OF_MANY, KEPT_OF_MANY, MEMORY_OF_MANY = 100, 1_000_000, 0.4, "2GB"
-SHORT, ROUNDS = 12, min(harness.RUNS, 3)  # months of the short history
+SHORT, ROUNDS = 12, min(harness.RUNS, 3)  # months of the short history; rounds, one with more than 4 million actions
 DEAREST = 30  # nodes and tables that are stored
 POSTERIORS = ("birth_month_filter", "presence_filter", "household_stages", "household_children", "dynamic_fusion")
 POSTERIORS += ("stage_scores", "stage_log_likelihoods", "user_stage_months")  # and the tables of cells
@@ -73,22 +73,21 @@ def nothing_new(source: Path, name: str, *, first: bool = False) -> None:
     subprocess.run(command, check=True, env=environment, cwd=harness.PROJECT, stdout=sys.stderr)
 
 
-def runs_of(name: str, source: Path, *, all_kinds: bool) -> dict[str, dict]:
-    """Figures of the first build without the newest month and, with all_kinds, of the runs after it."""
+def runs_of(name: str, source: Path) -> dict[str, dict]:
+    """Figures of the first build without the newest month, and of the runs after it."""
     for path in harness.WORK.glob(f"{name}[._]*"):  # warehouse, published sets, dbt's files
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     run = partial(harness.measured, job, source, name)
     withhold(source, NEWEST, DUE)
     runs = {"first build": run() | {"storage": storage(source, name)}}
     withhold(source, DUE)
-    if all_kinds:
-        runs["one new month"] = run() | {"storage": storage(source, name)}
-        withhold(source)
-        runs["one new month, model due"] = run()
-        runs["nothing new, dbt build"] = run()
-        nothing_new(source, name, first=True)
-        runs["nothing new, make build"] = harness.measured(harness.of_children, partial(nothing_new, source, name))
-        withhold(source, DUE)
+    runs["one new month"] = run() | {"storage": storage(source, name)}
+    withhold(source)
+    runs["one new month, model due"] = run()
+    runs["nothing new, dbt build"] = run()
+    nothing_new(source, name, first=True)
+    runs["nothing new, make build"] = harness.measured(harness.of_children, partial(nothing_new, source, name))
+    withhold(source, DUE)
     return runs
 
 
@@ -124,39 +123,25 @@ def storage(source: Path, name: str) -> dict:
     }
 
 
-def runs_kept(name: str) -> dict[str, list[dict]]:
-    """The stored runs of the same commit; none after a change of the code."""
-    file = harness.RESULTS / f"{name}.json"
-    is_comparable = file.exists() and not harness.QUICK and not harness.IS_CHANGED
-    kept = json.loads(file.read_text()) if is_comparable else {"commit": None}
-    return kept["figures"]["runs"] if kept["commit"] == harness.COMMIT else {}
-
-
 def measure(millions: float, months: int) -> None:
-    """Measure whole runs and the scan on one source in turn; print and store the figures.
-
-    With a hundred million actions every round is stored at its end, and a new start on the same commit resumes there;
-    only the last round has all kinds of runs.
-    """
+    """Measure whole runs and the scan on one source in turn; print and store the figures."""
     is_many = millions == MANY
     users, share = (USERS_OF_MANY, KEPT_OF_MANY) if is_many else (int(USERS_PER_MILLION * millions), 1.0)
     os.environ["LIFE_STAGE_MEMORY"] = MEMORY_OF_MANY if is_many else harness.MEMORY
-    name, result = f"whole_{millions:g}_{users}_{months}".replace(".", "_"), f"whole_runs_{millions:g}_{months}"
+    name = f"whole_{millions:g}_{users}_{months}".replace(".", "_")
     source = harness.demo_source(f"source_of_{name}", users=users, months=months + 1, through=DUE, kept=share)
     withhold(source, DUE)
     ((n_actions,),) = duckdb.sql(f"select count(*) from '{source}/actions/*/*.parquet'").fetchall()
-    runs = runs_kept(result) if is_many else {}
-    for number in range(len(runs.get("scan", ())) + 1, ROUNDS + 1):
-        harness.progress(f"{name}: round {number} of {ROUNDS}")
+    rounds, runs = (ROUNDS if millions <= 4 else 1), {}
+    for number in range(1, rounds + 1):
+        harness.progress(f"{name}: round {number} of {rounds}")
         this_round = {"scan": harness.in_turn({"scan": partial(harness.measured, scan, source)}, runs=1)["scan"][0]}
-        this_round |= runs_of(name, source, all_kinds=number == ROUNDS or not is_many)
-        for kind, figures in this_round.items():
+        for kind, figures in (this_round | runs_of(name, source)).items():
             runs.setdefault(kind, []).append(figures)
-        if is_many or number == ROUNDS:
-            kept = {"n_actions": n_actions, "n_users": users, "months": months, "runs": runs}
-            kept["ratio_to_scan"] = {"first build": harness.ratio(runs, "first build", "scan")}
-            harness.keep(result, kept)
-            harness.show(f"{n_actions:,} actions, {users:,} users, {months} months", runs, kept["ratio_to_scan"])
+    kept = {"n_actions": n_actions, "n_users": users, "months": months, "runs": runs}
+    kept["ratio_to_scan"] = {"first build": harness.ratio(runs, "first build", "scan")}
+    harness.keep(f"whole_runs_{millions:g}_{months}", kept)
+    harness.show(f"{n_actions:,} actions, {users:,} users, {months} months", runs, kept["ratio_to_scan"])
 
 
 def main(sizes: list[float]) -> None:
