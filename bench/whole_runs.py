@@ -6,7 +6,6 @@ with a hundred million actions 2 GB. python bench/whole_runs.py [MILLIONS_OF_ACT
 round
 """
 
-import json
 import os
 import shutil
 import subprocess

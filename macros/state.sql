@@ -58,7 +58,7 @@
 
 {% macro state_version() %}
     {# The version of the stored tables that this project reads and writes. #}
-    {% do return(10) %}
+    {% do return(11) %}
 {% endmacro %}
 
 {% macro state_version_found() %}

@@ -66,10 +66,10 @@
 {% endmacro %}
 
 {% macro remember_output() %}
-    {# Hook after a model of a host's run, where dbt's own materializations build tables and views: they are built in
-       every run, and the tables by month that are derived from them only if their contents changed. #}
+    {# Hook after a model of a host's run, where dbt's own materializations build tables and views: they are checked, and
+       built in every run; the tables by month that are derived from them only if their contents changed. #}
     {% if execute and is_package() and model.config.materialized in ("table", "incremental") %}
-        {% do remember_hash(model.name, "", contents_of(this)) %}
+        {% do check_output(this) %} {% do remember_hash(model.name, "", contents_of(this)) %}
     {% elif execute and is_package() and model.config.materialized == "view" %}
         {% do remember_hash(model.name, "", input_hash_of(model)) %}
     {% endif %}
@@ -106,6 +106,7 @@
     {% do run_as_one([forget_hash(model.name), "drop table if exists " ~ new]) %}
     {% set writing = create_table_as(false, new, model["compiled_code"], language) %}
     {% call statement("main", language=language) %} {{ writing }}{% endcall %}
+    {% do check_output(new) %}
     {% set dropping = ["drop " ~ old.type ~ " " ~ old] if old is not none else [] %}
     {% do run_as_one(dropping + ["alter table " ~ new ~ " rename to " ~ this.identifier]) %}
     {{ run_hooks(post_hooks) }}

@@ -8,9 +8,10 @@ import dbt.context.base
 import dbt.contracts.graph.manifest
 
 from life_stage import mapping, paths
-from life_stage.engine import contract, feature_checks, ledger, months, package, run_log, settings
+from life_stage.engine import contract, delivery_checks, feature_checks, ledger, months, package, run_log, settings
 
 CONSTANTS = {"names": settings.NAMES, "groups": settings.GROUPS, "renamed": settings.RENAMED}
+CONSTANTS["delivery_counts"] = delivery_checks.DELIVERY_COUNTS
 FUNCTIONS = {
     function.__name__: function
     for function in (
@@ -18,6 +19,7 @@ FUNCTIONS = {
         contract.family,
         contract.file_groups,
         contract.wrong_columns,
+        delivery_checks.failed_delivery,
         feature_checks.wrong_columns_of_group,
         settings.wrong_settings,
         contract.wrong_mapping,

@@ -1,6 +1,7 @@
 -- Raw registrations of children with their validation result, one row per raw row: valid, rejected (with a reason) or
 -- duplicate.
-{{ config(meta={"always_built": true}) }}
+{{ config(meta={"always_built": true, "check": "check_children"}) }}
+-- depends_on: {{ ref("rejection_reasons") }}
 {% set known = existing(this) %}
 {% set was_registered = "((reason is null and not is_duplicate) or reason = 'left_source')" %}
 with
@@ -124,14 +125,6 @@ with
                     registered_child_no nulls last
             )
     ),
-    newest as (
-        select
-            1 as n,
-            reason,
-            readings,
-            case when reason = 'birth_date_unreadable' then {{ shape_of("raw_birth_date") }} end as example
-        from validated
-    ),
     {% if known %}
         -- Registrations that left the source. Of a user who has none left, a row without personal data stays for 30
         -- days.
@@ -141,9 +134,8 @@ with
             left join (select distinct user_id from validated) as users on known.user_id = users.user_id
             where users.user_id is null and {{ was_registered }}
         ),
-        losses as ({{ losses("children", known ~ " where " ~ was_registered, "left_rows") }}),
+        losses as ({{ losses(known ~ " where " ~ was_registered, "left_rows") }}),
     {% endif %}
-    failed as ({{ failed_of_table("children", ["child_no", "registered_at", "birth_date"], known is not none) }}),
     -- Three and more children with numbers, born less than 270 days apart, are no family.
     too_close as (
         select user_id
@@ -173,14 +165,16 @@ select
     {% endfor %}
     case when excluded.reason is null then ranked.child_no end as registered_child_no,
     case when excluded.reason is null then ranked.readings end as readings,
-    {{
-        fail_if(
-            "failed.message is not null",
-            failed_checks("failed"),
-            "coalesce(case when ranked.user_id is not null then excluded.reason end, ranked.reason, case when too_close.user_id is not null then 'children_too_close' when ranked.rank > 1 and ranked.birth_date <> ranked.newest_birth_date then 'superseded' end)",
-        )
-    }}
-    as reason,
+    coalesce(
+        case when ranked.user_id is not null then excluded.reason end,
+        ranked.reason,
+        case
+            when too_close.user_id is not null
+            then 'children_too_close'
+            when ranked.rank > 1 and ranked.birth_date <> ranked.newest_birth_date
+            then 'superseded'
+        end
+    ) as reason,
     excluded.reason is null
     and ranked.reason is null
     and too_close.user_id is null
@@ -188,7 +182,6 @@ select
     and ranked.birth_date = ranked.newest_birth_date as is_duplicate,
     cast(null as date) as left_on
 from ranked
-cross join failed
 left join excluded on ranked.user_id is not distinct from excluded.user_id
 left join too_close on ranked.user_id = too_close.user_id
 {% if known %}
@@ -201,8 +194,8 @@ left join too_close on ranked.user_id = too_close.user_id
         null as readings,
         'left_source' as reason,
         false as is_duplicate,
-        {{ left_on("left_rows") }} as left_on
+        {{ left_on("children", "left_rows") }} as left_on
     from left_rows
     cross join losses
-    where {{ left_on("left_rows") }} >= {{ window_of_losses() }}
+    where {{ left_on("children", "left_rows") }} >= {{ window_of_losses() }}
 {% endif %}

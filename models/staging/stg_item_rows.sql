@@ -1,7 +1,8 @@
 -- Raw catalogue items with their validation result, one row per raw row: valid or rejected (with a reason). Items that
 -- left the catalogue keep their newest attributes, and changed items their former ones, so that a month that is staged
 -- again keeps its features. New attributes are valid from the calendar month in which a run first reads them.
-{{ config(meta={"always_built": true}) }}
+{{ config(meta={"always_built": true, "check": "check_items"}) }}
+-- depends_on: {{ ref("rejection_reasons") }}
 {% set known = existing(this) %}
 {% set last_month = months_after(month_of(business_time(clock())), -1) %}
 {% set attributes = ["title", "category", "leaf_category", "brand", "size", "properties"] %}
@@ -60,16 +61,9 @@ with
             case when item_id is null then 'item_missing' when rank > 1 then 'superseded' end as reason,
             cast(null as date) as left_on
         from ranked
-    ),
-    newest as (
-        select
-            1 as n,
-            case when reason = 'item_missing' then reason end as reason,
-            readings,
-            cast(null as string) as example
-        from delivered
-    ),
+    )
     {% if known %}
+        ,
         known_items as (select * from {{ known }} where reason is null and valid_to_month is null),
         left_items as (
             select known.*
@@ -94,49 +88,28 @@ with
                     {% endfor %}
                 )
         ),
-        losses as ({{ losses("items", "known_items where true", "left_items") }}),
+        losses as ({{ losses("known_items where true", "left_items") }})
     {% endif %}
-    failed as ({{ failed_of_table("items", ["properties", "price"], known is not none) }}),
-    all_items as (
-        select
-            item_id,
-            {{ attributes | join(", ") }},
-            price,
-            readings,
-            reason,
-            rank,
-            left_on,
-            cast(null as date) as valid_to_month
-        from delivered
-        {% if known %}
-            union all
-            select
-                left_items.item_id,
-                {% for attribute in attributes %} left_items.{{ attribute }}, {% endfor %}
-                left_items.price,
-                left_items.readings,
-                left_items.reason,
-                left_items.rank,
-                {{ left_on("left_items") }} as left_on,
-                cast(null as date) as valid_to_month
-            from left_items
-            cross join losses
-            union all
-            select item_id, {{ attributes | join(", ") }}, null, readings, reason, rank, left_on, {{ last_month }}
-            from changed_items
-            union all
-            select item_id, {{ attributes | join(", ") }}, price, readings, reason, rank, left_on, valid_to_month
-            from former_items
-        {% endif %}
-    )
 select
-    item_id,
-    {{ attributes | join(", ") }},
-    price,
-    {{ fail_if("failed.message is not null", failed_checks("failed"), "readings") }} as readings,
-    reason,
-    rank,
-    left_on,
-    valid_to_month
-from all_items
-cross join failed
+    item_id, {{ attributes | join(", ") }}, price, readings, reason, rank, left_on, cast(null as date) as valid_to_month
+from delivered
+{% if known %}
+    union all
+    select
+        left_items.item_id,
+        {% for attribute in attributes %} left_items.{{ attribute }}, {% endfor %}
+        left_items.price,
+        left_items.readings,
+        left_items.reason,
+        left_items.rank,
+        {{ left_on("items", "left_items") }} as left_on,
+        cast(null as date) as valid_to_month
+    from left_items
+    cross join losses
+    union all
+    select item_id, {{ attributes | join(", ") }}, null, readings, reason, rank, left_on, {{ last_month }}
+    from changed_items
+    union all
+    select item_id, {{ attributes | join(", ") }}, price, readings, reason, rank, left_on, valid_to_month
+    from former_items
+{% endif %}

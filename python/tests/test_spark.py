@@ -43,7 +43,7 @@ OWN = {
     "observed_features": {"feature_id"},
     "published_marts": {"bytes", "path", "run_id", "sha256"},
     "source_file_months": {"version"},
-    "source_row_counts": {"version"},
+    "source_row_counts": {"read_at", "version"},
     "stage_events": {"event_no", "run_id", "logged_at"},
     "stage_posteriors": {"run_id"},
     "term_feature_index": {"feature_id"},

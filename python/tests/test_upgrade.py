@@ -206,3 +206,18 @@ def test_names_of_files_become_relative_and_no_month_is_scored_again(shop, sourc
         and shop.query(names.replace("source_file", "file").replace("stg_action_rows", "source_file_months")) == []
     )
     assert len(shop.query("from project_state where key like 'source%'")) == 2
+
+
+def test_the_newest_delivery_stays_the_newest(shop):
+    """State version 11: its checks are those of the run before."""
+    before = shop.query("from delivery_checks order by all")
+    shop.change(
+        "update project_state set value = '10' where key = 'state_version'",
+        "alter table source_row_counts add column is_new boolean",
+        "update source_row_counts set is_new = read_at = (select max(read_at) from source_row_counts)",
+        "alter table source_row_counts drop column read_at",
+        "drop table delivery_checks",
+    )
+    assert shop.operate("migrate").exit_code == 0
+    shop.build(only="delivery_checks")
+    assert shop.query("from delivery_checks order by all") == before != []

@@ -2,8 +2,8 @@
 -- delivery_checks compares. A run reads only new or changed files, detected by size and modification time; a source
 -- table has neither: it is read by every run, and its changed months are new. The run fails if a check does. Items and
 -- children are checked first.
-{{ config(meta={"always_built": true}) }}
--- depends_on: {{ ref("stg_child_rows") }} {{ ref("stg_item_rows") }}
+{{ config(meta={"always_built": true, "check": "check_actions"}) }}
+-- depends_on: {{ ref("stg_child_rows") }} {{ ref("stg_item_rows") }} {{ ref("rejection_reasons") }}
 {% set from_tables = reads_tables() %}
 {% set files = source_files("actions") if execute and not from_tables else [] %}
 {% set unread = files_to_read("actions", files) if execute else [] %}
@@ -21,16 +21,6 @@
     "price",
 ] %}
 {% set counted = ["occurred_month", "action", "device", "reasons", "readings", "example", "n_rows", "content_hash"] %}
-{% set is_judged = "true" if setting("rejections_on_shift") == "fail" else "code <> 'LS-SRC-010'" %}
-{% if from_tables and known %}
-    {% set is_judged = (
-        is_judged
-        ~ " and (select coalesce(max(is_changed), 1) from ("
-        ~ changed_months(known)
-        ~ ") as months) = 1"
-    ) %}
-{% elif not (unread or from_tables) %} {% set is_judged = "false" %}
-{% endif %}
 with
     dated as (
         select {{ columns | join(", ") }}, source_file, {{ moment("occurred_at") }} as utc_time
@@ -69,31 +59,46 @@ with
         {% else %}{{ versions_of(files) }}
         {% endif %}
     ),
-    file_rows as (
-        {% if from_tables and known %}
+    {% if from_tables and known %}
+        changed_months as (
             select
-                listed.file,
-                listed.version,
-                changed.is_new = 1 as is_new,
-                {% for column in counted %} delivered.{{ column }}{% if not loop.last %}, {% endif %} {% endfor %}
-            from delivered
-            inner join listed on delivered.file = listed.file
+                now.occurred_month,
+                case
+                    when before.content_hash is distinct from now.content_hash
+                    then {{ started_at() }}
+                    else before.read_at
+                end as read_at
+            from
+                (
+                    select occurred_month, {{ sum_of_hashes("content_hash") }} as content_hash
+                    from delivered
+                    group by occurred_month
+                ) as now
+            left join
+                (
+                    select occurred_month, {{ sum_of_hashes("content_hash") }} as content_hash, max(read_at) as read_at
+                    from {{ known }}
+                    group by occurred_month
+                ) as before
+                on now.occurred_month is not distinct from before.occurred_month
+        ),
+    {% endif %}
+    file_rows as (
+        select
+            listed.file,
+            listed.version,
+            {{ "changed.read_at" if from_tables and known else started_at() ~ " as read_at" }},
+            {% for column in counted %} delivered.{{ column }}{% if not loop.last %}, {% endif %} {% endfor %}
+        from delivered
+        inner join listed on delivered.file = listed.file
+        {% if from_tables and known %}
             inner join
-                ({{ changed_months(known) }}) as changed
+                changed_months as changed
                 on coalesce(changed.occurred_month, date '1970-01-01')
                 = coalesce(delivered.occurred_month, date '1970-01-01')
-        {% else %}
-            select listed.file, listed.version, true as is_new, {{ counted | join(", ") }}
-            from delivered
-            inner join listed on delivered.file = listed.file
-        {% endif %}
-        {% if not from_tables and known %}
+        {% elif known %}
             union all
-            select
-                known.file,
-                known.version,
-                {{ "false" if unread else "known.is_new" }} as is_new,
-                {{ counted | join(", ") }}
+            select known.file, known.version, known.read_at, {{ counted | join(", ") }}
             from {{ known }} as known
             inner join listed on known.file = listed.file and known.version = listed.version
             where known.file not in ({{ quoted(unread or [""]) }})
@@ -136,38 +141,18 @@ with
             ) as home_month
         from (select distinct file from file_rows) as files
         left join busiest_months on files.file = busiest_months.file and busiest_months.rank = 1
-    ),
-    counts as (
-        select
-            file_rows.file,
-            file_rows.version,
-            file_rows.is_new,
-            {{ counted | join(", ") }},
-            home_months.home_month,
-            case
-                when file_rows.occurred_month between history.first_month and {{ this_calendar_month }}
-                then file_rows.occurred_month
-                else home_months.home_month
-            end as month
-        from file_rows
-        inner join home_months on file_rows.file = home_months.file
-        cross join history
-    ),
-    checks as ({{ checks_of_delivery("counts") }}),
-    failed as ({{ first_failed("checks", is_judged) }})
+    )
 select
-    counts.file,
-    counts.version,
-    counts.is_new,
-    counts.occurred_month,
-    counts.action,
-    counts.device,
-    counts.reasons,
-    counts.readings,
-    counts.example,
-    {{ fail_if("failed.message is not null", failed_checks("failed"), "counts.n_rows") }} as n_rows,
-    counts.content_hash,
-    counts.home_month,
-    counts.month
-from counts
-cross join failed
+    file_rows.file,
+    file_rows.version,
+    file_rows.read_at,
+    {{ counted | join(", ") }},
+    home_months.home_month,
+    case
+        when file_rows.occurred_month between history.first_month and {{ this_calendar_month }}
+        then file_rows.occurred_month
+        else home_months.home_month
+    end as month
+from file_rows
+inner join home_months on file_rows.file = home_months.file
+cross join history

@@ -196,6 +196,12 @@ def versions(
         ],
         # Prices. Months that are not staged again have none.
         10: [add_column(table, "price", "double") for table in ("stg_action_rows", "stg_item_rows")],
+        # The run that read a file, in place of whether it is of the newest delivery.
+        11: [
+            add_column("source_row_counts", "read_at", "timestamp"),
+            ("source_row_counts", "update {table} set read_at = date '1970-01-01' + is_new::integer"),
+            ("source_row_counts", "alter table {table} drop column is_new"),
+        ],
     }
 
 
