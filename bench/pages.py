@@ -16,7 +16,7 @@ from life_stage.report import charts
 
 DEFAULT, UPPER_BOUND = "birth_month_filter", "attainable"
 IN_GROUPS = ["memory_less", "carry_last", "rolling_6_months", "dynamic_fusion", DEFAULT]
-N_DEAREST = 12  # nodes and tables
+N_NODES, N_TABLES = 6, 10  # the dearest and the largest
 
 
 def number(value: float, spec: str, error: float | None = None) -> str:
@@ -190,9 +190,9 @@ def whole_runs() -> list[dict]:
         runs = figures["runs"]
         figures["most_mb"] = max(of["peak_mb"] for kind, of in figures["medians"].items() if kind != "scan")
         figures["storage"] = runs.get("one new month", [{}])[-1].get("storage", missing)
-        figures["tables"] = list(figures["storage"].get("tables", {}).items())[:N_DEAREST]
+        figures["tables"] = list(figures["storage"].get("tables", {}).items())[:N_TABLES]
         figures["dearest"] = {
-            kind: list(pd.DataFrame([run["nodes"] for run in of_kind]).median().nlargest(N_DEAREST).items())
+            kind: list(pd.DataFrame([run["nodes"] for run in of_kind]).median().nlargest(N_NODES).items())
             for kind, of_kind in runs.items()
             if "nodes" in of_kind[0]
         }
@@ -214,7 +214,7 @@ def performance_page() -> dict[str, str]:
         in_detail=[of for of in (with_24_months[0], runs[-1]) if of["tables"]],
         peers=by_size("peers"),
         scoring=measured("scoring_cost"),
-        stored=[of | {"where": (of["commit"], of["machine"])} for of in stored],
+        stored=stored,
         pythons=[f"Python {of['python']}" for of in stored],
         packages=[f"{package} {version}" for of in stored for package, version in of["versions"].items()],
     )
