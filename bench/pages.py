@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from life_stage.report import charts
 
 DEFAULT, UPPER_BOUND = "birth_month_filter", "attainable"
-IN_GROUPS = ["memory_less", "carry_last", "rolling_6_months", "dynamic_fusion", DEFAULT]
+IN_GROUPS = ["memory_less", "dynamic_fusion", DEFAULT]
 N_NODES, N_TABLES = 6, 10  # the dearest and the largest
 
 
@@ -70,6 +70,16 @@ def results(name: str) -> dict:
     return json.loads((RESULTS / f"{name}.json").read_text())
 
 
+def versions(names: list[str]) -> dict[str, list]:
+    """Commits, machines and packages of stored figures."""
+    stored = [results(name) | {"name": name} for name in sorted(names)]
+    return {
+        "stored": stored,
+        "pythons": [f"Python {of['python']}" for of in stored],
+        "packages": [f"{package} {version}" for of in stored for package, version in of["versions"].items()],
+    }
+
+
 def over_seeds(seeds: list[dict], name: str, *keys: str) -> pd.DataFrame:
     """Mean over the seeds by key; columns ending in _error: of the mean, the seeds being different people."""
     groups = pd.concat([pd.DataFrame(**seed[name]) for seed in seeds]).infer_objects().groupby(list(keys), sort=False)
@@ -114,25 +124,31 @@ def best_marked(of_methods: dict[str, dict]) -> list[str]:
 
 def methods_page() -> dict[str, str]:
     """docs/results.md and its pictures."""
-    experiment, ablation = results("experiment"), results("ablation")["figures"]
-    seeds = experiment["figures"]["seeds"]
+    seeds, ablation = results("experiment")["figures"]["seeds"], results("ablation")["figures"]
     accuracy = over_seeds(seeds, "accuracy", "period", "cohort", "method").sort_index()
     monthly = accuracy.xs("all", level="cohort").drop(index="all").reset_index()
     intervals = pd.concat([pd.DataFrame(**seed["intervals"]) for seed in seeds])
     intervals = intervals.assign(held=intervals["n_user_months"] * intervals["coverage"])
+    intervals = intervals.groupby(["stage", "band"])[["n_user_months", "held"]].sum()
+    truth, gain = over_seeds(seeds, "truth", "method"), over_seeds(seeds, "gain", "period", "cohort", "method")
+    errors = ["accuracy_error", "log_loss_error"]
+    largest_error = pd.concat([accuracy.loc["all", "all"], truth])[errors].max().to_dict()
+    fusion = gain.xs(("all", "dynamic_fusion_cold"), level=("cohort", "method"))
+    largest_error["gain"] = fusion[["accuracy_gain_error", "recall_gain_error"]].max(axis=None)
     text = rendered(
         "results.md",
-        measured=experiment,
         accuracy=tree(accuracy),
         seeds_agree=seeds_agree(seeds),
         simpler_methods_ahead=simpler_methods_ahead(accuracy),
-        intervals=tree(intervals.groupby(["stage", "band"])[["n_user_months", "held"]].sum()),
-        gain=tree(over_seeds(seeds, "gain", "period", "cohort", "method")),
+        intervals=tree(intervals),
+        n_in_smallest_cell=intervals["n_user_months"].min(),
+        largest_error=largest_error,
+        gain=tree(gain),
         recall=tree(over_seeds(seeds, "recall", "period", "method", "stage")),
         shares=tree(over_seeds(seeds, "shares", "part", "stage")),
         confusion=tree(over_seeds(seeds, "confusion", "method", "true_stage", "predicted_stage")),
         users=tree(over_seeds(seeds, "users", "part")),
-        truth=tree(over_seeds(seeds, "truth", "method")),
+        truth=tree(truth),
         births=tree(over_seeds(seeds, "births", "figure")),
         ablation=ablation,
         readout=tree(over_seeds(ablation["readout"], "readout", "part", "labels")),
@@ -141,6 +157,7 @@ def methods_page() -> dict[str, str]:
             run | {"right": dict(zip(run["groups"]["columns"], run["groups"]["data"][0], strict=True))["right_share"]}
             for run in results("learning_curve")["figures"]["runs"]
         ],
+        **versions(["experiment", "households", "learning_curve", "ablation"]),
     )
     by_month = charts.methods_by_month(monthly, "accuracy")
     bins = over_seeds(seeds, "calibration", "method", "probability_bin").sort_index().reset_index()
@@ -204,7 +221,6 @@ def performance_page() -> dict[str, str]:
     runs = whole_runs()
     with_24_months = [figures for figures in runs if figures["months"] == 24]
     names = [file.stem for file in RESULTS.glob("*.json") if file.stem.startswith(("peers", "scoring", "whole_runs"))]
-    stored = [results(name) | {"name": name} for name in sorted(names)]
     text = rendered(
         "performance.md",
         whole_runs=runs,
@@ -214,9 +230,7 @@ def performance_page() -> dict[str, str]:
         in_detail=[of for of in (with_24_months[0], runs[-1]) if of["tables"]],
         peers=by_size("peers"),
         scoring=measured("scoring_cost"),
-        stored=stored,
-        pythons=[f"Python {of['python']}" for of in stored],
-        packages=[f"{package} {version}" for of in stored for package, version in of["versions"].items()],
+        **versions(names),
     )
     readme = rendered("readme.md", with_24_months=with_24_months)
     return {"docs/performance.md": text, "README.md": between_marks("README.md", readme)}
