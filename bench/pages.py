@@ -242,7 +242,12 @@ def checkout_page() -> dict[str, str]:
     of_seeds = figures["by_seed"].values()
     means = {model: np.mean([of[model] for of in of_seeds], axis=0) for model in figures["by_seed"]["0"]}
     stored = {name: results(f"checkout_{name}")["figures"] for name in ("instacart", "belgian")}
-    others = {f"{name}_{kind}": of for name, of_kinds in stored.items() for kind, of in of_kinds.items()}
+    without_input = {"instacart": [], "belgian": ["habit", "gp_topfreq"]}  # gp_topfreq is popular there
+    others = {
+        f"{name}_{kind}": of | {"without_input": without_input[name]}
+        for name, of_kinds in stored.items()
+        for kind, of in of_kinds.items()
+    }
     text = rendered("checkout.md", means=means, others=others, **figures)
     return {"docs/checkout.md": between_marks("docs/checkout.md", text)}
 
