@@ -190,7 +190,7 @@
     {% do adapter.drop_relation(new) %}
     {% set writing = create_table_as(false, new, model["compiled_code"], language) %}
     {% call statement("main", language=language) %} {{ writing }}{% endcall %}
-    {% do swap_in(new, target_relation) %}
+    {% do check_output(new) %} {% do swap_in(new, target_relation) %}
     {% do persist_docs(target_relation, model) %}
     {{ run_hooks(post_hooks) }}
     {{ return({"relations": [target_relation]}) }}
