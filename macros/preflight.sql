@@ -188,8 +188,8 @@
     {% set schema, known = setting("source_schema"), state_of("source_schema") %}
     {% set other = namespace(source="the schema " ~ known if schema and known and known != schema else none) %}
     {% if inventory is not none and other.source is none %}
-        {% set is_of_source = "(file = 'actions') = " ~ ("true" if reads_tables() else "false") %}
-        {% set sql = "select min(file) as file from " ~ inventory %}
+        {% set is_of_source = "(known.file = 'actions') = " ~ ("true" if reads_tables() else "false") %}
+        {% set sql = "select min(known.file) as file from " ~ inventory ~ " as known" %}
         {% for row in run_query(
             sql ~ " having count(case when " ~ is_of_source ~ " then 1 end) = 0"
         ).rows if row["file"] is not none %}
