@@ -64,9 +64,7 @@ with
             select
                 now.occurred_month,
                 case
-                    when before.content_hash is distinct from now.content_hash
-                    then {{ started_at() }}
-                    else before.read_at
+                    when before.content_hash = now.content_hash then before.read_at else {{ started_at() }}
                 end as read_at
             from
                 (
@@ -80,7 +78,7 @@ with
                     from {{ known }}
                     group by occurred_month
                 ) as before
-                on now.occurred_month is not distinct from before.occurred_month
+                on coalesce(before.occurred_month, date '1970-01-01') = coalesce(now.occurred_month, date '1970-01-01')
         ),
     {% endif %}
     file_rows as (
