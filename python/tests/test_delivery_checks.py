@@ -6,10 +6,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from life_stage.engine.delivery_checks import Rows, checks_of_shares, failed_delivery, is_too_much
+from life_stage.engine.delivery_checks import COLUMNS, IDS, Rows, checks_of_shares, failed_delivery, is_too_much
+from life_stage.engine.project_macros import source_contract
 
 REMEDIES = {"item_missing": "give each item its id"}
 MONTHS = [date(2016, month, 1) for month in range(1, 10)]
+
+
+@pytest.mark.parametrize("table", IDS)
+def test_the_columns_that_are_checked_are_in_the_contract(table):
+    contract = {column["name"]: column["meta"].get("kind") for column in source_contract(table)}
+    assert [name for name, kind in contract.items() if kind == "id"] == list(IDS[table])
+    assert set(COLUMNS[table]) < set(contract)
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,6 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from life_stage.engine.project_macros import source_contract
-
 MIN_ROWS, MIN_FOUND = 100, 20
 UNREADABLE_PART, UNKNOWN_PART = 0.1, 0.02  # of rejections_max_share, for a column and for the words of actions
 NEAR_MONTHS, MIN_NEAR = 6, 3  # months on either side that a share is compared with, and the fewest of them
@@ -24,6 +22,7 @@ COLUMNS = {  # that a delivery is checked by, except ids
     "children": ("child_no", "registered_at", "birth_date"),
     "items": ("properties", "price"),
 }
+IDS = {"actions": ("action_id", "user_id", "item_id"), "children": ("user_id",), "items": ("item_id",)}
 ACTION_WORDS = "known action"  # the check of the words, beside those of columns
 DELIVERY_COUNTS = "n_rows, reasons, readings, example, month, file, action, device, read_at"  # of source_row_counts
 SCHEMA = pa.schema(
@@ -95,11 +94,6 @@ def rows_of_table(counts: Iterable[Sequence]) -> list[Rows]:
     return [Rows(int(count[0]), *count[1:]) for count in counts]
 
 
-def ids_of(table: str) -> list[str]:
-    """The id columns of a table of the contract."""
-    return [column["name"] for column in source_contract(table) if column["meta"].get("kind") == "id"]
-
-
 def delivery_checks(counts: Any, reasons: Any, options: Mapping[str, str]) -> pa.Table:
     """The checks of the newest delivery of actions (SCHEMA).
 
@@ -156,7 +150,7 @@ def checks_of_rows(table: str, rows: Sequence[Rows], remedies: Mapping[str, str]
         for value, group in _grouped(values, rows).items()
         if value not in (None, "unknown")
     ]
-    for column in (*ids_of(table), *COLUMNS[table]):
+    for column in (*IDS[table], *COLUMNS[table]):
         read, unread = ([row for row in rows if row.has(f"{sign}{column}")] for sign in "+-")
         found += _check_of_column(table, column, read, unread, max_share)
     if table == "actions":
@@ -201,7 +195,7 @@ def _check_of_group(
 def _check_of_column(table: str, column: str, read: list[Rows], unread: list[Rows], max_share: float) -> list[Check]:
     """The check of the values of a column, or of the words of actions; none without a value."""
     n_found = sum(row.n for row in unread)
-    n_rows, is_id = n_found + sum(row.n for row in read), column in ids_of(table)
+    n_rows, is_id = n_found + sum(row.n for row in read), column in IDS[table]
     limit, message = f"; rejections_max_share is {max_share}", None
     if not n_rows:
         return []
