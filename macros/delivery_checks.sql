@@ -88,6 +88,11 @@
     {% if model.config.meta.get("check") %} {% do context[model.config.meta.check](relation) %} {% endif %}
 {% endmacro %}
 
+{% macro check_in_host() %}
+    {# Hook of check_output within the transaction of a host's table, which dbt's own materialization builds. #}
+    {% if execute and is_package() %} {% do check_output(this) %} {% endif %}
+{% endmacro %}
+
 {% macro check_actions(counts) %}
     {# Fails on the newest delivery of actions, if this run has read it. #}
     {% set newest = run_query("select max(read_at) = " ~ started_at() ~ " as is_read from " ~ counts).rows[0][

@@ -73,8 +73,9 @@
 {% endmacro %}
 
 {% macro in_utc() -%}
-    {#- SQL: the time zone of the session, in which texts without an offset are read; profiles.yml sets it elsewhere. -#}
-    {{ "set TimeZone = 'UTC'" if is_package() }}
+    {#- SQL: the time zone of the session, in which texts without an offset are read; profiles.yml sets it elsewhere. A
+        transaction that it began would not see the table that a Python model writes. -#}
+    {{ "set TimeZone = 'UTC'" if is_package() and model.language == "sql" }}
 {%- endmacro %}
 
 {% macro input_model(table) %}

@@ -66,8 +66,8 @@
 {% endmacro %}
 
 {% macro remember_output() %}
-    {# Hook after a model of a host's run, where dbt's own materializations build tables and views: they are checked, and
-       built in every run; the tables by month that are derived from them only if their contents changed. #}
+    {# Hook after a model of a host's run, where dbt's own materializations build tables and views: they are built in
+       every run, and the tables by month that are derived from them only if their contents changed. #}
     {% if execute and is_package() and model.config.materialized in ("table", "incremental") %}
         {% do check_output(this) %} {% do remember_hash(model.name, "", contents_of(this)) %}
     {% elif execute and is_package() and model.config.materialized == "view" %}
