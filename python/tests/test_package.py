@@ -175,12 +175,12 @@ def test_the_document_gives_marts_and_a_later_month_changes_them(host):
     host.succeed("dbt docs generate")
 
     counts = "select count(*), sum(n_rows), max(read_at) from analytics_life_stage.source_row_counts"
-    before, of_nobody = host.database(counts), "select events.* replace ('' as user_id) from raw.events as events"
+    before, of_nobody = host.database(counts), "select events.* replace (null as user_id) from raw.events as events"
     host.database(f"insert into raw.events {of_nobody} cross join range(3) where event_time < '2016-08-01'")
     broken = host.run("dbt build")
     assert broken.returncode != 0 and "would be rejected, most often as user_missing" in broken.stdout
     assert host.database(counts) == before
-    host.database("delete from raw.events where user_id = ''")
+    host.database("delete from raw.events where user_id is null")
 
     host.set(**small | {"run_clock": "2017-03-02 00:00:00"})
     events = EVENTS.format(source=shop.source, condition="occurred_at >= '2017-02-02'")
