@@ -29,6 +29,7 @@ BUILD += tuple(UNLOGGED)
 OF_THE_RUN = [
     "event_no",
     "logged_at",
+    "read_at",
     "run_id",
     "built_at",
     "started_at",
