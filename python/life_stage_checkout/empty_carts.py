@@ -1,4 +1,4 @@
-"""Recommendations for empty carts, one user after the other through the Recommender.
+"""Recommendations for empty carts, in batches of users through the Recommender.
 
 Candidate tables in SQL would need far more memory than the recommendations.
 """
@@ -23,7 +23,8 @@ SCHEMA = pa.schema(
     ]
 )
 N_SERVED = 10
-USERS_PER_BATCH = 20_000
+USERS_PER_BATCH = 250  # more are hardly faster, and need more memory
+BATCHES_PER_LINE = 200  # of progress
 NO_CART = np.zeros(0, int)
 
 
@@ -41,20 +42,19 @@ def impressions(tables: Mapping[str, duckdb.DuckDBPyRelation]) -> pa.RecordBatch
 def batches(tables: Mapping[str, duckdb.DuckDBPyRelation], month: str, model: str) -> Iterator[pa.RecordBatch]:
     """Batches of users, in the order of their ids."""
     index = CheckoutIndex(tables.__getitem__, month, "user", model)
-    recommender, users, generators = Recommender(index), index.shoppers.user_ids, np.array(GENERATORS)
-    for first in range(0, len(users), USERS_PER_BATCH):
-        positions = range(first, min(first + USERS_PER_BATCH, len(users)))
-        rankings = [recommender.ranked(NO_CART, index.shoppers[position], [], 0)[:3] for position in positions]
-        items, odds, reasons = zip(*((part[:N_SERVED] for part in ranking) for ranking in rankings), strict=True)
-        n_served = [len(user_items) for user_items in items]
+    recommender, users, generators = Recommender(index), index.shoppers, np.array(GENERATORS)
+    for number, first in enumerate(range(0, len(users), USERS_PER_BATCH), start=1):
+        shoppers = users[first : first + USERS_PER_BATCH]
+        best = recommender.ranked(NO_CART, shoppers)
+        shopper, rank, item, odds, reason = (part[best.rank < N_SERVED] for part in best[:5])
         columns = [
-            pa.array([index.first_day] * sum(n_served)),
-            pa.array(np.repeat(users[first : positions.stop], n_served), pa.string()),
-            pa.array(np.concatenate([np.arange(1, n + 1) for n in n_served]), pa.int32()),
-            pa.array(np.concatenate(items) + 1, pa.int32()),
-            pa.array(1 / (1 + np.exp(-np.concatenate(odds)))),
-            pa.array(generators[np.concatenate(reasons)], pa.string()),
+            pa.array([index.first_day] * len(rank)),
+            pa.array(shoppers.user_ids[shopper], pa.string()),
+            pa.array(rank + 1, pa.int32()),
+            pa.array(item + 1, pa.int32()),
+            pa.array(1 / (1 + np.exp(-odds))),
+            pa.array(generators[reason], pa.string()),
         ]
         yield pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
-        if len(users) > USERS_PER_BATCH:
-            print(f"checkout_impressions: {positions.stop:,} of {len(users):,} users", flush=True)
+        if number % BATCHES_PER_LINE == 0:
+            print(f"checkout_impressions: {first + len(shoppers):,} of {len(users):,} users", flush=True)

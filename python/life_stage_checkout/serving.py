@@ -18,15 +18,16 @@ import duckdb
 import numpy as np
 
 from life_stage.paths import SERVING
-from life_stage_checkout.checkout_index import (
-    HABITS,
-    MEASURES,
+from life_stage_checkout.checkout_index import MEASURES, CheckoutIndex, Columns, Shoppers
+from life_stage_checkout.grouped import (
     N_CANDIDATES,
-    CheckoutIndex,
-    Columns,
-    Scores,
-    Shopper,
+    Candidates,
+    distinct,
+    exact,
+    found_in,
     largest,
+    matrix_of,
+    sums_by_key,
 )
 from life_stage_checkout.request_log import RequestLog
 
@@ -62,12 +63,12 @@ COLUMNS |= {
 COLUMNS |= {f"{generator}{column}" for generator in GENERATORS for column in ("", "_rank_score")} | {
     f"{name}_each" for name in MEASURES
 }
+NO_CANDIDATES = Candidates(*np.zeros((3, 0), int), np.zeros(0))
 RANK_SCORES = 1 / np.sqrt(np.arange(1.0, N_CANDIDATES + 1))
-NO_ITEMS: Scores = np.zeros(0, int), np.zeros(0)
 
 
 class TypeShares(NamedTuple):
-    """Shares of the product types, as in checkout_type_scores.
+    """Shares of the product types, as in checkout_type_scores; rows of shoppers, of cart one row for all.
 
     cart: given the cart; history: given what the shopper has looked at; browsed: in that itself; need: history of the
     next needs, 0 for all other types.
@@ -77,6 +78,22 @@ class TypeShares(NamedTuple):
     history: np.ndarray
     browsed: np.ndarray
     need: np.ndarray
+
+
+class Ranking(NamedTuple):
+    """The best N_RANKS items of each shopper, in order of shopper and rank.
+
+    shopper: row number; rank: from 0; item: index into the catalogue; odds: log-odds; reason: index of the generator
+    with the largest contribution among those that retrieve the item; of a next need in a list with a place for one,
+    type_need; n_candidates: of each shopper.
+    """
+
+    shopper: np.ndarray
+    rank: np.ndarray
+    item: np.ndarray
+    odds: np.ndarray
+    reason: np.ndarray
+    n_candidates: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -197,14 +214,15 @@ class Recommender:
         dated = ((index.position.get(str(item)), (taken - index.first_day).days) for item, taken in bought)
         recent = [facts for facts in dated if facts[0] is not None and 0 <= facts[1] < day]
         recommender = self.used_for(cart)
-        best, odds, reasons, n_candidates = recommender.ranked(in_cart, shopper, recent, day, wanted)
-        probabilities = 1 / (1 + np.exp(-odds[:n]))
-        known_prices = (None if np.isnan(price) else price for price in self.prices[best[:n]].tolist())
-        names = (GENERATORS[reason] for reason in reasons[:n])
-        columns = zip(index.item_ids[best[:n]], probabilities.tolist(), names, known_prices, strict=True)
+        best = recommender.ranked(in_cart, shopper, recent, day, wanted)
+        items, probabilities = best.item[:n], 1 / (1 + np.exp(-best.odds[:n]))
+        known_prices = (None if np.isnan(price) else price for price in self.prices[items].tolist())
+        names = (GENERATORS[reason] for reason in best.reason[:n])
+        columns = zip(index.item_ids[items], probabilities.tolist(), names, known_prices, strict=True)
         served = [Recommendation(*facts) for facts in columns]
         if self.log is not None:
-            self.log.add(recommender.index.weights["model"], (perf_counter() - start) * 1000, n_candidates, len(served))
+            elapsed = (perf_counter() - start) * 1000
+            self.log.add(recommender.index.weights["model"], elapsed, int(best.n_candidates[0]), len(served))
         return served
 
     def used_for(self, cart: Collection[str]) -> "Recommender":
@@ -215,174 +233,219 @@ class Recommender:
     def ranked(
         self,
         cart: np.ndarray,
-        shopper: Shopper,
-        bought: list[tuple[int, int]],
-        day: int,
+        shoppers: Shoppers,
+        bought: Sequence[tuple[int, int]] = (),
+        day: int = 0,
         wanted: np.ndarray | None = None,
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-        """The best N_RANKS items (catalogue indices), their log-odds, their reasons, and the number of candidates.
+    ) -> Ranking:
+        """The ranking of several shoppers with the same cart.
 
-        wanted: true for the items that may be recommended; None: all that are available. The reason of an item is the
-        index of the generator with the largest contribution among those that retrieve it; of a next need in a list
-        with a place for one, type_need.
+        bought: items and days of purchases since the month's first day; wanted: true for the items that may be
+        recommended; None: all that are available.
         """
-        habits = self.habits(shopper.habits, bought, day)
-        type_shares = self.type_shares(cart, shopper)
-        generators = self.generators(cart, shopper, habits, type_shares, wanted)
+        n, n_items = len(shoppers), len(self.index.share)
+        habits, type_shares = self.habits(shoppers, bought, day), self.type_shares(cart, shoppers)
+        generators = self.generators(cart, shoppers, habits, type_shares, wanted)
         # All candidates in one row after the other: one array is faster than one a generator.
-        retrieved, scores = (np.concatenate(parts) for parts in zip(NO_ITEMS, *generators.values(), strict=True))
-        numbers, lengths = [GENERATORS.index(name) for name in generators], [len(it) for it, _ in generators.values()]
-        generator = np.repeat(np.array(numbers, int), lengths)
-        rank_scores = np.concatenate([NO_ITEMS[1], *(RANK_SCORES[:length] for length in lengths)])
+        numbers = np.array([GENERATORS.index(name) for name in generators], int)
+        generator = np.repeat(numbers, [len(found.row) for found in generators.values()])
+        row, rank, retrieved, scores = (
+            np.concatenate(parts) for parts in zip(NO_CANDIDATES, *generators.values(), strict=True)
+        )
         weight, rank_weight, each_weight = self.generator_weights[:, generator]
-        items = np.unique(retrieved[(weight != 0) & (scores > 0)])
-        at, is_candidate = found_in(items, retrieved)
-        contribution = weight * np.log1p(scores) + rank_weight * rank_scores + each_weight * scores / max(len(cart), 1)
+        keys, n_keys = row * n_items + retrieved, n * n_items
+        candidates = distinct(keys[(weight != 0) & (scores > 0)], n_keys)
+        shopper, items = np.divmod(candidates, n_items)
+        at, is_candidate = found_in(candidates, keys, n_keys)
+        contribution = weight * np.log1p(scores) + rank_weight * RANK_SCORES[rank]
+        contribution += each_weight * scores / max(len(cart), 1)
         contributions = np.zeros((len(GENERATORS), len(items)))
         contributions[generator[is_candidate], at[is_candidate]] = contribution[is_candidate]
         is_retrieving = is_candidate & (weight != 0)
         is_retrieved = np.zeros(contributions.shape, bool)
         is_retrieved[generator[is_retrieving], at[is_retrieving]] = True
-        odds = self.log_odds(items, shopper, habits, day) + contributions.sum(axis=0)
-        odds += self.log_odds_of_types(items, cart, shopper, type_shares)
+        odds = self.log_odds(shopper, items, shoppers, habits, day) + contributions.sum(axis=0)
+        odds += self.log_odds_of_types(shopper, items, cart, shoppers, type_shares)
         odds = exact(odds)  # processors differ in the last digit of a logarithm: ties stay ties
-        is_need = type_shares.need[self.index.types.of_item[items]] > 0
-        order = self.with_reserved(items, np.lexsort((items, -odds)), is_need)[:N_RANKS]
-        reasons = np.where(is_retrieved[:, order], contributions[:, order], -np.inf).argmax(axis=0)
+        is_need = type_shares.need[shopper, self.index.types.of_item[items]] > 0
+        best, rank = self.best(shopper, odds, self.index.is_new[items], is_need, n)
+        reasons = np.where(is_retrieved[:, best], contributions[:, best], -np.inf).argmax(axis=0)
         if self.has_place_for_need:
-            reasons[is_need[order] & is_retrieved[NEED, order]] = NEED
-        return items[order], odds[order], reasons, len(items)
+            reasons[is_need[best] & is_retrieved[NEED, best]] = NEED
+        n_candidates = np.bincount(shopper, minlength=n)
+        return Ranking(shopper[best], rank, items[best], odds[best], reasons, n_candidates)
 
-    def habits(self, known: Columns, bought: list[tuple[int, int]], day: int) -> Columns:
-        """Habits as in checkout_query_habits, decayed to the day, plus new purchases; strongest first."""
+    def habits(self, shoppers: Shoppers, bought: Sequence[tuple[int, int]], day: int) -> Columns:
+        """Habits as in checkout_query_habits, decayed to the day, plus new purchases of every shopper.
+
+        Rows by shopper, then by item; key: both in one number.
+        """
+        n_items, of_each = len(self.index.share), np.arange(len(shoppers))
         items, days = np.array(bought, int).reshape(-1, 2).T
-        all_items, index = np.unique(np.concatenate([known["item"], items]), return_inverse=True)
+        known, days = shoppers.habits, np.tile(days, len(shoppers))
+        keys = np.repeat(of_each, np.diff(shoppers.habit_starts)) * n_items + known["item"]
+        new_keys = np.add.outer(of_each * n_items, items).ravel()
+        all_keys, index = np.unique(np.concatenate([keys, new_keys]), return_inverse=True)
 
         def decay(days: np.ndarray | int, rate: int = 1) -> np.ndarray | float:
             return 0.5 ** (days * rate / self.index.half_life_days)
 
         def total(name: str, added: np.ndarray, factor: float = 1.0) -> np.ndarray:
             parts = np.concatenate([known[name] * factor, added])
-            return np.bincount(index, exact(parts), len(all_items))
+            return np.bincount(index, exact(parts), len(all_keys))
 
-        found = {"item": all_items, "n_baskets": total("n_baskets", np.ones(len(items)))}
+        found = {"key": all_keys, "n_baskets": total("n_baskets", np.ones(len(days)))}
+        found["shopper"], found["item"] = np.divmod(all_keys, n_items)
         found["score"] = total("score", decay(day - days), decay(day))
         found["recent_score"] = total("recent_score", decay(day - days, 4), decay(day, 4))
-        found["first_on"], found["last_on"] = np.full((2, len(all_items)), [[np.inf], [-np.inf]])
+        found["first_on"], found["last_on"] = np.full((2, len(all_keys)), [[np.inf], [-np.inf]])
         np.minimum.at(found["first_on"], index, np.concatenate([known["first_on"], days]))
         np.maximum.at(found["last_on"], index, np.concatenate([known["last_on"], days]))
-        order = np.lexsort((all_items, -found["score"]))
-        return {name: found[name][order] for name in ("item", *HABITS)}
+        return found
 
-    def type_shares(self, cart: np.ndarray, shopper: Shopper) -> TypeShares:
+    def type_shares(self, cart: np.ndarray, shoppers: Shoppers) -> TypeShares:
         """Shares of the product types."""
-        types = self.index.types
-        (browsed, strength), (in_cart, n_items) = shopper.browsed, np.unique(types.of_item[cart], return_counts=True)
+        types, n, n_types = self.index.types, len(shoppers), len(self.index.types.share)
+        in_cart, n_in_cart = np.unique(types.of_item[cart], return_counts=True)
+        browsed, strength = shoppers.browsed
+        shopper = np.repeat(np.arange(n), np.diff(shoppers.browsed_starts))
 
-        def given(known: np.ndarray, weights: np.ndarray, n_prior: int) -> np.ndarray:
-            others, scores = types.neighbours.of(known, weights)
-            seen_together = np.bincount(others, exact(scores), len(types.share))
-            weight_of_all = exact(weights * types.prior_weight[known]).sum() + n_prior
-            return (seen_together + weight_of_all * types.share) / (exact(weights).sum() + n_prior)
+        def given(row: np.ndarray, known: np.ndarray, weights: np.ndarray, n_prior: int, n: int) -> np.ndarray:
+            owners, others, scores = types.neighbours.of(known, weights, row * n_types)
+            seen_together = np.bincount(owners + others, exact(scores), n * n_types).reshape(n, n_types)
+            of_all = np.bincount(row, exact(weights * types.prior_weight[known]), n) + n_prior
+            total = np.bincount(row, exact(weights), n) + n_prior
+            return (seen_together + of_all[:, None] * types.share) / total[:, None]
 
-        own = N_BROWSED * types.share
-        own[browsed] += strength
-        own /= exact(strength).sum() + N_BROWSED
-        of_cart = given(in_cart, n_items.astype(float), 0) if len(cart) else types.share
-        of_history = given(browsed, strength, N_BROWSED)
-        return TypeShares(of_cart, of_history, own, of_history * types.next_needs(browsed, in_cart))
+        own = np.tile(N_BROWSED * types.share, (n, 1))
+        own[shopper, browsed] += strength
+        own /= (np.bincount(shopper, exact(strength), n) + N_BROWSED)[:, None]
+        of_cart = types.share[None]
+        if len(cart):
+            of_cart = given(np.zeros(len(in_cart), int), in_cart, n_in_cart.astype(float), 0, 1)
+        of_history = given(shopper, browsed, strength, N_BROWSED, n)
+        return TypeShares(of_cart, of_history, own, of_history * types.next_needs(shopper, browsed, in_cart, n))
 
     def log_odds_of_types(
-        self, items: np.ndarray, cart: np.ndarray, shopper: Shopper, type_shares: TypeShares
+        self, shopper: np.ndarray, items: np.ndarray, cart: np.ndarray, shoppers: Shoppers, type_shares: TypeShares
     ) -> np.ndarray:
         """The part of the items' log-odds that comes from their product types."""
         types, weights = self.index.types, self.index.weights
         of_item = types.of_item[items]
         odds = weights["w_share_of_type"] * np.log(types.share_of_type[items])
         odds += weights["w_is_type_of_cart"] * np.isin(of_item, types.of_item[cart])
-        odds += weights["w_type_of_cart"] * np.log(type_shares.cart[of_item])
-        odds += weights["w_type_of_history"] * np.log(type_shares.history[of_item])
-        odds += weights["w_type_browsed"] * np.log(type_shares.browsed[of_item])
-        if shopper.stages is not None:
-            for name, shares in (("type_stage_lift", types.shares), ("next_type_stage_lift", types.next_shares)):
-                odds += weights[f"w_{name}"] * np.log(shares[of_item] @ shopper.stages / types.share[of_item])
+        odds += weights["w_type_of_cart"] * np.log(type_shares.cart[0, of_item])
+        odds += weights["w_type_of_history"] * np.log(type_shares.history[shopper, of_item])
+        odds += weights["w_type_browsed"] * np.log(type_shares.browsed[shopper, of_item])
+        for name, shares in (("type_stage_lift", types.shares), ("next_type_stage_lift", types.next_shares)):
+            odds += weights[f"w_{name}"] * shoppers.log_lifts(shopper, shares[of_item], types.share[of_item])
         return odds
 
     def generators(
         self,
         cart: np.ndarray,
-        shopper: Shopper,
+        shoppers: Shoppers,
         habits: Columns,
         type_shares: TypeShares,
         wanted: np.ndarray | None = None,
-    ) -> dict[str, Scores]:
+    ) -> dict[str, Candidates]:
         """Candidates of each active generator, without the items in the cart."""
-        index, own, strength = self.index, habits["item"], habits["score"]
+        index, n = self.index, len(shoppers)
         # Among few items the most popular of all may be none.
         among = None if wanted is None else np.flatnonzero(wanted)
-        popular = index.popular if among is None else largest(among, index.share[among])
-        found = {"popular": popular, "habit": (own, strength)}
-        if shopper.stages is not None:
-            popular = index.popular_in_stages if among is None else index.popular_of(among)
-            found["popular_in_stage"] = popular, index.shares[popular] @ shopper.stages
-        known = {"cart": (cart, np.ones(len(cart))), "history": (own[:N_HABITS], strength[:N_HABITS])}
-        for context, (items, weights) in known.items():
-            found |= self.weighted_neighbours(context, items, weights)
-        for context in ("cart", "history", "need"):
-            if f"type_{context}" in self.active_generators:
-                found[f"type_{context}"] = index.types.candidates(getattr(type_shares, context), among)
         is_open = (index.is_available if wanted is None else wanted).copy()
         is_open[cart] = False
-        return {
-            name: largest(items[is_open[items]], scores[is_open[items]])
-            for name, (items, scores) in found.items()
-            if name in self.active_generators
-        }
+        found = {}
 
-    def weighted_neighbours(self, context: str, items: np.ndarray, weights: np.ndarray) -> dict[str, Scores]:
-        """The neighbours of several items by each active measure, with the weighted sums of their scores."""
-        n = len(self.index.share)
-        active = [(m, name) for m, name in enumerate(MEASURES) if f"{name}_{context}" in self.active_generators]
-        numbers = (n * np.array([m for m, _ in active], int)[:, None] + items).ravel()
-        others, scores = self.index.neighbours.of(numbers, np.tile(weights, len(active)))
-        each, position = np.unique(others, return_inverse=True)
-        sums = np.bincount(position, exact(scores), len(each))
-        parts = ((m, name, slice(*np.searchsorted(each, [m * n, (m + 1) * n]))) for m, name in active)
-        return {f"{name}_{context}": (each[part] - m * n, sums[part]) for m, name, part in parts}
+        def add(name: str, row: np.ndarray, items: np.ndarray, scores: np.ndarray, n_rows: int = n) -> None:
+            if name in self.active_generators:
+                kept = is_open[items]
+                best = largest(row[kept], items[kept], scores[kept], n_rows)
+                found[name] = best if n_rows == n else repeated(best, n)
 
-    def log_odds(self, items: np.ndarray, shopper: Shopper, habits: Columns, day: int) -> np.ndarray:
-        """Log-odds of the items without the contributions of generators."""
-        share, weights = self.index.share[items], self.index.weights
+        popular = index.popular if among is None else among
+        add("popular", np.zeros(len(popular), int), popular, index.share[popular], 1)
+        popular = index.popular_in_stages if among is None else index.popular_of(among)
+        known = np.flatnonzero(shoppers.is_known)
+        scores = np.einsum("us,is->ui", shoppers.stages[known], index.shares[popular]).ravel()
+        add("popular_in_stage", np.repeat(known, len(popular)), np.tile(popular, len(known)), scores)
+        row, own, strength = habits["shopper"], habits["item"], habits["score"]
+        add("habit", row, own, strength)
+        strongest = largest(row, own, strength, n)
+        strongest = [part[strongest.rank < N_HABITS] for part in strongest]
+        weights = {"cart": (np.zeros(len(cart), int), cart, np.ones(len(cart)), 1)}
+        weights["history"] = (strongest[0], strongest[2], strongest[3], n)
+        for context, (row, items, weight, n_rows) in weights.items():
+            for name, scores in self.weighted_neighbours(context, row, items, weight, n_rows).items():
+                add(name, *scores, n_rows)
+        for context in ("cart", "history", "need"):
+            shares = getattr(type_shares, context)
+            if f"type_{context}" in self.active_generators:
+                add(f"type_{context}", *index.types.candidates(shares, len(cart), among), len(shares))
+        return found
+
+    def weighted_neighbours(
+        self, context: str, row: np.ndarray, items: np.ndarray, weights: np.ndarray, n: int
+    ) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """(Row, neighbour, weighted sum of its scores) of the items of each of n rows, by each active measure."""
+        n_items, sums = len(self.index.share), {}
+        for measure, neighbours in self.index.neighbours.items():
+            if (name := f"{measure}_{context}") in self.active_generators:
+                owners, others, scores = neighbours.of(items, weights, row * n_items)
+                keys, total = sums_by_key(owners + others, scores, n * n_items)
+                sums[name] = (*np.divmod(keys, n_items), total)
+        return sums
+
+    def log_odds(
+        self, shopper: np.ndarray, items: np.ndarray, shoppers: Shoppers, habits: Columns, day: int
+    ) -> np.ndarray:
+        """Log-odds of the shoppers' items without the contributions of generators."""
+        index, weights = self.index, self.index.weights
+        share = index.share[items]
         odds = weights["intercept"] + weights["w_popularity"] * np.log(share)
-        odds += weights["w_frequency"] * np.log1p(shopper.n_baskets) + weights["w_recency"] * shopper.recency
-        if shopper.stages is not None:
-            odds += weights["w_stage_lift"] * np.log(self.index.shares[items] @ shopper.stages / share)
-            odds += weights["w_next_stage_lift"] * np.log(self.index.next_shares[items] @ shopper.stages / share)
+        of_shoppers = weights["w_frequency"] * np.log1p(shoppers.n_baskets) + weights["w_recency"] * shoppers.recency
+        odds += of_shoppers[shopper]
+        for name, shares in (("stage_lift", index.shares), ("next_stage_lift", index.next_shares)):
+            odds += weights[f"w_{name}"] * shoppers.log_lifts(shopper, shares[items], share)
         since, n_baskets = day - habits["last_on"], habits["n_baskets"]
         interval = (habits["last_on"] - habits["first_on"]) / np.maximum(n_baskets - 1, 1)
         ratio = np.log(0.05 + since / (interval + 3))
         own = (
             weights["w_recent_propensity"] * np.log1p(habits["recent_score"])
-            + weights["w_repeat_share"] * n_baskets / (shopper.n_baskets + 2)
+            + weights["w_repeat_share"] * n_baskets / (shoppers.n_baskets[habits["shopper"]] + 2)
             + weights["w_log_days_since_last"] * np.log1p(since)
             + weights["w_replenishment_ratio"] * np.where(n_baskets > 1, ratio, 0.0)
             + weights["w_replenishment_deviation"] * np.where(n_baskets > 1, np.abs(ratio), 2.0)
         )
-        order = np.argsort(habits["item"])
-        at, is_habit = found_in(habits["item"][order], items)
-        odds[is_habit] += own[order][at[is_habit]]
+        n_items = len(index.share)
+        at, is_habit = found_in(habits["key"], shopper * n_items + items, len(shoppers) * n_items)
+        odds[is_habit] += own[at[is_habit]]
         odds[~is_habit] += 6.0 * weights["w_log_days_since_last"] + 2.0 * weights["w_replenishment_deviation"]
         return odds
 
-    def with_reserved(self, items: np.ndarray, order: np.ndarray, is_need: np.ndarray) -> np.ndarray:
-        """The order of the items with ranks reserved for new items and a next need, as in checkout_rankings."""
-        n_kept, model_rank = self.index.n_new_places, np.arange(1.0, len(order) + 1)
-        new, rank = np.flatnonzero(self.index.is_new[items[order]])[:n_kept], model_rank.copy()
-        rank[new] = np.minimum(rank[new], N_RANKS - n_kept + np.arange(1, len(new) + 1) / (n_kept + 1))
+    def best(
+        self, shopper: np.ndarray, odds: np.ndarray, is_new: np.ndarray, is_need: np.ndarray, n: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(Place, rank) of each shopper's best N_RANKS items, with reserved ranks as in checkout_rankings.
+
+        shopper: row number below n of each item, ascending; ties in the order of the items.
+        """
+        n_kept = self.index.n_new_places
+        matrix, starts, lengths = matrix_of(shopper, odds, n)
+        order = np.argsort(-matrix, axis=1, kind="stable")
+        place = order + starts[:, None]
+        model_rank = np.arange(1.0, order.shape[1] + 1)
+        is_item = model_rank <= lengths[:, None]
+        place[~is_item] = 0
+        rank, n_new = np.where(is_item, model_rank, np.inf), np.cumsum(is_new[place], axis=1)
+        of_new = np.minimum(model_rank, N_RANKS - n_kept + n_new / (n_kept + 1))
+        rank = np.where(is_item & is_new[place] & (n_new <= n_kept), of_new, rank)
         if self.has_place_for_need:
-            needs = np.flatnonzero(is_need[order])[:1]
-            rank[needs] = np.minimum(model_rank[needs], RANK_OF_NEEDS)
-        return order[np.argsort(rank)]
+            is_first = is_item & is_need[place] & (np.cumsum(is_need[place], axis=1) == 1)
+            rank = np.where(is_first, np.minimum(model_rank, RANK_OF_NEEDS), rank)
+        chosen = np.argsort(rank, axis=1, kind="stable")[:, :N_RANKS]
+        row, rank = np.nonzero(np.arange(chosen.shape[1]) < lengths[:, None])
+        return place[row, chosen[row, rank]], rank
 
 
 @contextmanager
@@ -399,14 +462,7 @@ def tables_of(place: Path) -> Iterator[Callable[[str], duckdb.DuckDBPyRelation]]
             yield session.table
 
 
-def exact(values: np.ndarray) -> np.ndarray:
-    """Values rounded to multiples of 2^-36, whose sums do not depend on the order; as macro exact."""
-    return np.round(values * 2.0**36) / 2.0**36
-
-
-def found_in(known: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(Index of each value in the sorted array known; True if it is there)."""
-    at = np.searchsorted(known, values)
-    is_found = at < len(known)
-    is_found[is_found] = known[at[is_found]] == values[is_found]
-    return at, is_found
+def repeated(best: Candidates, n: int) -> Candidates:
+    """The candidates of one row for n rows."""
+    parts = (np.tile(part, n) for part in best[1:])
+    return Candidates(np.repeat(np.arange(n), len(best.row)), *parts)

@@ -41,12 +41,16 @@ def make_checkout(folder: Path, source: Path) -> None:
         shutil.copy2(PROJECT / name, folder / name)
     (folder / ".venv").symlink_to(Path(sys.prefix))
     settings = (folder / "dbt_project.yml").read_text(encoding="utf-8")
-    for name, value in {**SMALL, "evaluation_from": '"2017-02"'}.items():
-        settings, n_found = re.subn(rf"^  {name}: \S+", f"  {name}: {value}", settings, flags=re.M)
-        assert n_found == 1, name
+    of_groups = "".join(f"  {name}: {value}\n" for name, value in SMALL.items())  # as on the command line
     # One bin a stage: with the default 20 bins these users are too few for an evaluation.
-    settings, n_found = re.subn(r"^  age_bin_edges: .*", "  age_bin_edges: [-34, -9, 84, 110]", settings, flags=re.M)
-    assert n_found == 1
+    changes = {
+        r"^vars:\n": f"vars:\n{of_groups}",
+        r"^  evaluation_from: \S+": '  evaluation_from: "2017-02"',
+        r"^  age_bin_edges: .*": "  age_bin_edges: [-34, -9, 84, 110]",
+    }
+    for pattern, changed in changes.items():
+        settings, n_found = re.subn(pattern, changed, settings, flags=re.M)
+        assert n_found == 1, pattern
     (folder / "dbt_project.yml").write_text(settings, encoding="utf-8")
     shutil.copytree(source, folder / "data" / "demo")
     run(folder, "make build")

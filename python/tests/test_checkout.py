@@ -635,12 +635,10 @@ def test_recommendations_for_an_empty_cart_equal_the_ranking_of_the_warehouse(ch
         for (month, model), rows in ranked.groupby(["month", "model"]):
             recommender = Recommender(CheckoutIndex(connection.table, f"{month:%Y-%m-%d}", "user", model))
             for user, prediction in rows.sort_values("rank").groupby("user_id"):
-                items, odds, _, _ = recommender.ranked(
-                    empty_carts.NO_CART, recommender.index.shoppers.named(user), [], 0
-                )
-                assert list(items + 1) == list(prediction["item_no"])
-                np.testing.assert_allclose(1 / (1 + np.exp(-odds)), prediction["probability"], rtol=0, atol=1e-6)
-                n_compared += len(items) > 0
+                best = recommender.ranked(empty_carts.NO_CART, recommender.index.shoppers.named(user))
+                assert list(best.item + 1) == list(prediction["item_no"])
+                np.testing.assert_allclose(1 / (1 + np.exp(-best.odds)), prediction["probability"], rtol=0, atol=1e-6)
+                n_compared += len(best.item) > 0
     assert n_compared > 500
 
 
@@ -654,7 +652,7 @@ def test_recommendations_are_independent_of_the_batch_size(checkout, tables, mon
         relations = {f"checkout_{name}": connection.table(f"checkout_{name}") for name in tables}
         relations["checkout_champions"] = connection.sql(champions.format("hybrid"))
         whole = empty_carts.impressions(relations).read_all()
-        monkeypatch.setattr(empty_carts, "USERS_PER_BATCH", 70)
+        monkeypatch.setattr(empty_carts, "USERS_PER_BATCH", 7)
         assert empty_carts.impressions(relations).read_all().equals(whole)
         relations["checkout_champions"] = connection.sql(champions.format(champion))
         of_champion = empty_carts.impressions(relations).read_all().to_pandas()
@@ -666,16 +664,14 @@ def test_recommendations_are_independent_of_the_batch_size(checkout, tables, mon
     reasons = set()
     for user, prediction in whole.to_pandas().groupby("user_id"):
         shopper = recommender.index.shoppers.named(user)
-        items, odds, _, _ = recommender.ranked(empty_carts.NO_CART, shopper, [], 0)
-        assert list(items[:10] + 1) == list(prediction["item_no"])
-        np.testing.assert_allclose(1 / (1 + np.exp(-odds[:10])), prediction["probability"])
-        habits, shares = (
-            recommender.habits(shopper.habits, [], 0),
-            recommender.type_shares(empty_carts.NO_CART, shopper),
-        )
+        best = recommender.ranked(empty_carts.NO_CART, shopper)
+        assert list(best.item[:10] + 1) == list(prediction["item_no"])
+        np.testing.assert_allclose(1 / (1 + np.exp(-best.odds[:10])), prediction["probability"])
+        habits = recommender.habits(shopper, [], 0)
+        shares = recommender.type_shares(empty_carts.NO_CART, shopper)
         generators = recommender.generators(empty_carts.NO_CART, shopper, habits, shares)
         for item_no, reason in zip(prediction["item_no"], prediction["reason"], strict=True):
-            assert item_no - 1 in generators[reason][0]
+            assert item_no - 1 in generators[reason].item
         reasons |= set(prediction["reason"])
     assert {"habit", "type_history", "type_need"} < reasons
 
