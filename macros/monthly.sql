@@ -149,7 +149,9 @@
         {% if loop.first %} {% do create_when_absent(target_relation, month_rows) %} {% endif %}
         {% for row in rows if pending %}
             {% set of_month = month_rows ~ where_month(row) if rows | length > 1 else month_rows %}
-            {% do run_as_one(write_month(target_relation, row, of_month)) %}
+            {% if has_step_table %} {% do check_output(step_table, where_month(row)) %} {% endif %}
+            {% set checked = "" if has_step_table else where_month(row) %}
+            {% do run_as_one(write_month(target_relation, row, of_month), checked) %}
         {% endfor %}
         {% if has_step_table %} {% do drop_relation_if_exists(step_table) %} {% do commit_so_far() %} {% endif %}
     {% endfor %}

@@ -20,6 +20,8 @@ FUNCTIONS = {
         contract.file_groups,
         contract.wrong_columns,
         delivery_checks.failed_delivery,
+        delivery_checks.failed_fit,
+        delivery_checks.failed_ids,
         feature_checks.wrong_columns_of_group,
         settings.wrong_settings,
         contract.wrong_mapping,

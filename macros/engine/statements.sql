@@ -97,11 +97,16 @@
     {% do return(modules.life_stage.file_groups(files) | map(attribute="files") | map("first") | list) %}
 {% endmacro %}
 
-{% macro run_as_one(statements) %}
-    {# Runs the statements, in one transaction on DuckDB. Spark has none: there any order must survive a kill. #}
+{% macro run_as_one(statements, checked="") %}
+    {# Runs the statements, in one transaction on DuckDB. Spark has none: there any order must survive a kill. checked:
+       the condition of the new rows that check_output judges before the commit. #}
     {% if target.type == "spark" %} {% do spark_run(statements) %}
     {% elif statements %}
-        {% call statement("all") %} {{ statements | join(";\n") }} {% endcall %} {% do adapter.commit() %}
+        {% call statement("all") %} {{ statements | join(";\n") }}
+        {% endcall %}
+        {% if checked %} {% do check_output(this, checked) %}
+        {% endif %}
+        {% do adapter.commit() %}
     {% endif %}
 {% endmacro %}
 
@@ -194,8 +199,9 @@
 {% endmacro %}
 
 {% macro needs_step(sql) %}
-    {# True on Spark for a query of the table that it fills: Spark overwrites no table that it reads. #}
-    {% do return(target.type == "spark" and "from " ~ this in sql) %}
+    {# True on Spark for a query of the table that it fills, which Spark does not overwrite, and for rows with a check,
+       which has no transaction to end. #}
+    {% do return(target.type == "spark" and ("from " ~ this in sql or "check" in config.get("meta"))) %}
 {% endmacro %}
 
 {% macro step_relation() %}

@@ -1,5 +1,6 @@
 -- Fit of the tables of the source, one row per measure and month: actions on items of the catalogue,
 -- registered users with an action, users of a month seen before. The run fails if a share is low, or falls by half.
+{{ config(meta={"check": "check_fit"}) }}
 with
     first_months as (select user_id, min(month) as first_month from {{ ref("user_months") }} group by user_id),
     counts as (
@@ -22,72 +23,20 @@ with
             count(first_months.user_id) as n_found
         from (select distinct user_id from {{ ref("stg_children") }}) as registered
         left join first_months on registered.user_id = first_months.user_id
-    ),
-    -- Beside the median of up to six months before, from three of them on.
-    beside_before as (
-        select
-            counts.measure,
-            counts.month,
-            max(counts.n_all) as n_all,
-            max(counts.n_found) as n_found,
-            case
-                when count(before.n_all) >= 3
-                then {{ order_statistic("before.n_found / cast(before.n_all as double)", 0.5) }}
-            end as share_before
-        from counts
-        left join
-            counts as before
-            on counts.measure = before.measure
-            and before.n_all > 0
-            and {{ months_between("counts.month", "before.month") }} between 1 and 6
-        group by counts.measure, counts.month
-    ),
-    judged as (
-        select
-            *,
-            n_all >= 20
-            and (
-                (measure <> 'users seen before' and n_found < {{ setting("rejections_min_fit") }} * n_all)
-                -- Where users buy once, few are seen before in any month.
-                or coalesce(share_before * n_all >= 20 and n_found < share_before / 2 * n_all, false)
-            ) as is_wrong
-        from beside_before
-    ),
-    failed as (select min(measure) as measure, count(*) as n_failed from judged where is_wrong),
-    worst as (
-        select
-            judged.n_found as worst_found,
-            judged.n_all as worst_all,
-            concat(
-                judged.measure,
-                case
-                    when judged.month = date '1970-01-01'
-                    then ''
-                    else concat(' in ', substring(cast(judged.month as string), 1, 7))
-                end
-            ) as worst_measure
-        from judged
-        inner join failed on judged.measure = failed.measure
-        where judged.is_wrong
-        order by judged.month desc
-        limit 1
     )
+-- Beside the median of up to six months before, from three of them on.
 select
-    judged.measure,
-    judged.month,
-    judged.n_all,
-    {{
-        fail_if(
-            "worst.worst_measure is not null",
-            sentence(
-                "LS-SRC-011 <worst_found> of <worst_all> <worst_measure>: the ids of the tables may be written differently, or a table is incomplete; rejections_min_fit is "
-                ~ setting("rejections_min_fit")
-                ~ "; nothing was published"
-            ),
-            "judged.n_found",
-        )
-    }}
-    as n_found,
-    judged.share_before
-from judged
-left join worst on true
+    counts.measure,
+    counts.month,
+    max(counts.n_all) as n_all,
+    max(counts.n_found) as n_found,
+    case
+        when count(before.n_all) >= 3 then {{ order_statistic("before.n_found / cast(before.n_all as double)", 0.5) }}
+    end as share_before
+from counts
+left join
+    counts as before
+    on counts.measure = before.measure
+    and before.n_all > 0
+    and {{ months_between("counts.month", "before.month") }} between 1 and 6
+group by counts.measure, counts.month

@@ -2,7 +2,13 @@
 -- Validation comes first; of valid rows with the same action_id, user, action and item in this month and the two before
 -- it the earliest counts. months_to_stage gives the values of __source_rows__, the rows of the files that hold the
 -- month, __home_files__, those without a usable time, __months_before__ and __history_from__, the first month.
-{{ config(materialized="monthly", full_refresh=false, meta={"months": "months_to_stage", "keep": "actions"}) }}
+{{
+    config(
+        materialized="monthly",
+        full_refresh=false,
+        meta={"months": "months_to_stage", "keep": "actions", "check": "check_conflicts"},
+    )
+}}
 -- depends_on: {{ ref("source_file_months") }} {{ ref("stg_consents") }} {% do source_table("actions") %}
 {% set facts = action_contents() + ["session_id", "device", "dwell_seconds", "price"] %}
 {% set numbers = ["quantity", "dwell_seconds", "price"] %}
@@ -144,14 +150,7 @@ with
         from (select distinct user_id from staged) as staged
         left join {{ ref("stg_consents") }} as consents on staged.user_id = consents.user_id
     ),
-    excluded as (select user_id, reason from users where reason is not null),
-    conflicts as (
-        select
-            substring(cast({{ this_month() }} as string), 1, 7) as in_month,
-            count(*) as n_rows,
-            count(case when is_conflicting then 1 end) as n_conflicting
-        from staged
-    )
+    excluded as (select user_id, reason from users where reason is not null)
 select
     {{ this_month() }} as month,
     {% for column in action_facts() %}
@@ -161,18 +160,6 @@ select
     excluded.reason is null and staged.is_duplicate as is_duplicate,
     excluded.reason is null and staged.is_conflicting as is_conflicting,
     -- A row without a user keeps its own reason: consent needs a user.
-    {{
-        fail_if(
-            "conflicts.n_rows >= 100 and conflicts.n_conflicting > "
-            ~ setting("rejections_max_share")
-            ~ " * conflicts.n_rows",
-            sentence(
-                "LS-SRC-007 <n_conflicting> of <n_rows> rows in <in_month> share their action_id with another action: give each action an id of its own, or allow more by rejections_max_share; the month was not written"
-            ),
-            "coalesce(case when staged.user_id is not null then excluded.reason end, staged.reasons)",
-        )
-    }}
-    as reasons
+    coalesce(case when staged.user_id is not null then excluded.reason end, staged.reasons) as reasons
 from staged
-cross join conflicts
 left join excluded on staged.user_id is not distinct from excluded.user_id

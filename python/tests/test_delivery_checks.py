@@ -6,7 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from life_stage.engine.delivery_checks import COLUMNS, IDS, Rows, checks_of_shares, failed_delivery, is_too_much
+from life_stage.engine.delivery_checks import (
+    COLUMNS,
+    IDS,
+    Rows,
+    checks_of_shares,
+    failed_delivery,
+    failed_fit,
+    failed_ids,
+    is_too_much,
+)
 from life_stage.engine.project_macros import source_contract
 
 REMEDIES = {"item_missing": "give each item its id"}
@@ -79,3 +88,44 @@ def test_expected_shares_are_medians_of_the_months_around():
         assert check.is_wrong == (
             not expected / 3 <= check.n_found <= 3 * expected if expected >= 20 else check.n_found > 60
         )
+
+
+def test_ids_that_other_actions_have_too_stop_a_month_beyond_the_limit():
+    (message,) = failed_ids(MONTHS[0], 200, 101, 0.5)
+    assert message.startswith("LS-SRC-007 101 of 200 rows in 2016-01 share their action_id with another action")
+    assert (
+        failed_ids(MONTHS[0], 200, 100, 0.5) == failed_ids(MONTHS[0], 99, 99, 0.5) == failed_ids(None, 0, 0, 0.5) == []
+    )
+
+
+@pytest.mark.parametrize(
+    ("share", "message"),
+    [
+        (
+            ("actions on items of the catalogue", MONTHS[1], 100, 19, None),
+            "19 of 100 actions on items of the catalogue in",
+        ),
+        (("actions on items of the catalogue", MONTHS[1], 100, 20, None), None),
+        (("actions on items of the catalogue", MONTHS[1], 19, 0, None), None),  # too few
+        (
+            ("actions on items of the catalogue", MONTHS[1], 100, 39, 0.8),
+            "39 of 100 actions on items of the catalogue in",
+        ),
+        (("actions on items of the catalogue", MONTHS[1], 100, 40, 0.8), None),
+        (("users seen before", MONTHS[1], 100, 0, 0.1), None),  # 10 expected
+        (("users seen before", MONTHS[1], 200, 9, 0.1), "9 of 200 users seen before in 2016-02:"),
+        (
+            ("registered users with an action", date(1970, 1, 1), 50, 5, None),
+            "5 of 50 registered users with an action:",
+        ),
+    ],
+)
+def test_tables_fit_unless_a_share_is_low_or_falls_by_half(share, message):
+    found = failed_fit([share], 0.2)
+    assert found == [] if message is None else found[0].startswith(f"LS-SRC-011 {message}")
+
+
+def test_of_tables_that_do_not_fit_the_newest_month_is_reported():
+    wrong = [("users seen before", MONTHS[3], 200, 9, 0.1)]
+    wrong += [("actions on items of the catalogue", month, 100, 5, None) for month in (MONTHS[2], MONTHS[1])]
+    assert failed_fit(wrong, 0.2)[0].startswith("LS-SRC-011 5 of 100 actions on items of the catalogue in 2016-03:")

@@ -23,6 +23,7 @@ COLUMNS = {  # that a delivery is checked by, except ids
     "items": ("properties", "price"),
 }
 IDS = {"actions": ("action_id", "user_id", "item_id"), "children": ("user_id",), "items": ("item_id",)}
+ALL_MONTHS = date(1970, 1, 1)  # the month of a share of all months
 ACTION_WORDS = "known action"  # the check of the words, beside those of columns
 DELIVERY_COUNTS = "n_rows, reasons, readings, example, month, file, action, device, read_at"  # of source_row_counts
 SCHEMA = pa.schema(
@@ -126,6 +127,40 @@ def failed_delivery(
     failed.sort(key=lambda check: (check.code != "LS-SRC-009", -check.n_found, check.message))
     more = f"; {len(failed) - 1} more checks failed" if len(failed) > 1 else ""
     return [f"{failed[0].message}{more}"] if failed else []
+
+
+def failed_ids(month: date, n_rows: int, n_found: int, max_share: float) -> list[str]:
+    """The message if too many actions of a month share their id with another action, else none."""
+    if not is_too_much(int(n_found), int(n_rows), max_share):
+        return []
+    return [
+        f"LS-SRC-007 {n_found} of {n_rows} rows in {_day(month):%Y-%m} share their action_id with another action: give "
+        "each action an id of its own, or allow more by rejections_max_share; the month was not written"
+    ]
+
+
+def failed_fit(shares: Iterable[Sequence], min_fit: float) -> list[str]:
+    """The message of the newest month of the first measure in which tables of the source do not fit; none if all do.
+
+    shares: rows (measure, month, n_all, n_found, share_before) of source_fit; min_fit: var rejections_min_fit.
+    """
+    wrong = []
+    for measure, month, *counts, share_before in shares:
+        n_all, n_found = map(int, counts)
+        n_expected = float(share_before or 0) * n_all
+        # Where users buy once, few are seen before in any month.
+        is_low = measure != "users seen before" and n_found < min_fit * n_all
+        if n_all >= MIN_FOUND and (is_low or (n_expected >= MIN_FOUND and n_found < n_expected / 2)):
+            wrong.append((measure, _day(month), n_all, n_found))
+    if not wrong:
+        return []
+    first = min(measure for measure, *_ in wrong)
+    _, month, n_all, n_found = max(row for row in wrong if row[0] == first)
+    in_month = "" if month == ALL_MONTHS else f" in {month:%Y-%m}"
+    return [
+        f"LS-SRC-011 {n_found} of {n_all} {first}{in_month}: the ids of the tables may be written differently, or a "
+        f"table is incomplete; rejections_min_fit is {min_fit}; nothing was published"
+    ]
 
 
 def checks_of_actions(rows: Sequence[Rows], remedies: Mapping[str, str], max_share: float) -> list[Check]:
