@@ -124,6 +124,7 @@ CASES = {
         replaced(action_id="'7'"),
         code="LS-SRC-007",
         facts=("share their action_id",),
+        expected={"select count(*) from stg_action_rows": 0},
     ),
     "a tracker sends each action twice, a second apart": Case(
         "K1",
@@ -392,6 +393,8 @@ def test_a_plausible_delivery_is_read_as_it_is_meant_or_stops(plain, tmp_path, n
         assert case.code in lines, lines[-2000:]
         for fact in case.facts:
             assert fact in lines[lines.index(case.code) :], lines[-2000:]
+        for sql, expected in case.expected.items():
+            assert shop.query(sql) == [(expected,)], sql
         observe(f"run failed ({case.code})")
         return
     figures = {
