@@ -240,6 +240,34 @@ def test_interests_have_the_intervals_of_their_stage_s_active_users(evaluated):
         np.testing.assert_allclose([row["lowest_share"], row["highest_share"]], limits, rtol=1e-5)
 
 
+def test_answers_have_the_limits_of_their_users(evaluated, tmp_path):
+    """Users see items an hour before they click on them, and one more: those with many items count as few."""
+    shop = copy_shop(evaluated, tmp_path / "shop")
+    clicks = """
+        select user_id, item_id, min(occurred_at) - interval '1 hour' as answered_at from {actions}
+        where action = 'click' and month = '2016-12-01' and user_id < '3' group by all
+    """
+    seen = f"from ({clicks}) union all select user_id, 'no item', min(answered_at) from ({clicks}) group by all"
+    shown = shop.query(f"select user_id, item_id, answered_at from ({seen.format(actions='stg_actions')})")
+    answers = pd.DataFrame(shown, columns=["user_id", "item_id", "answered_at"])
+    answers = answers.assign(answer_id=answers.index.astype(str), placement="cart", model="habit", rank="1")
+    answers.to_parquet(shop.source / "answers.parquet")
+    shop.build(only="answer_outcomes", evaluated=True)
+    rows = answers[answers["answered_at"].dt.month == 12].assign(is_right=lambda rows: rows["item_id"] != "no item")
+    (row,) = shop.frame("answer_outcomes", "month = '2016-12-01'").to_dict("records")
+    assert (row["n_items"], row["n_users"], row["n_clicked"]) == (
+        len(rows),
+        rows["user_id"].nunique(),
+        sum(rows["is_right"]),
+    )
+    assert row["n_users"] > 20 and rows.groupby("user_id").size().nunique() > 3
+    limits = [row["lowest_click_through_rate"], row["highest_click_through_rate"]]
+    np.testing.assert_allclose(limits, limits_of_users(rows))
+    bought = rows.assign(is_right=np.arange(len(rows)) < row["n_bought"])
+    limits = [row["lowest_conversion_rate"], row["highest_conversion_rate"]]
+    np.testing.assert_allclose(limits, limits_of_users(bought))
+
+
 @pytest.mark.slow
 def test_the_backtest_of_the_outlook_is_at_most_as_certain_as_if_all_its_cases_were_independent(evaluated, tmp_path):
     shop = copy_shop(evaluated, tmp_path / "shop")
