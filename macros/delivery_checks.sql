@@ -86,7 +86,7 @@
 {% macro check_output(relation, of_month="") %}
     {# Fails if new rows of `model` fail the check that its meta.check names, before they replace the old ones;
        of_month: the condition of those rows, in a table by month. #}
-    {% if model.config.meta.get("check") %} {% do context[model.config.meta.check](relation, of_month) %} {% endif %}
+    {% if model.config.meta.get("check") %} {% do context[model.config.meta.check](relation ~ of_month) %} {% endif %}
 {% endmacro %}
 
 {% macro check_in_host() %}
@@ -94,21 +94,25 @@
     {% if execute and is_package() %} {% do check_output(this) %} {% endif %}
 {% endmacro %}
 
-{% macro check_conflicts(rows, of_month) %}
-    {# Fails on the actions of a month of which too many share their id with another one. #}
-    {% set counts = "count(*) as n_rows, count(case when is_conflicting then 1 end) as n_found" %}
-    {% set found = run_query("select min(month) as month, " ~ counts ~ " from " ~ rows ~ of_month).rows[0] %}
+{% macro check_conflicts(rows) %}
+    {# Fails on the actions of a month of which too many share their id with another one. Rows of excluded users, which
+       are never marked, do not count. #}
+    {% set counts = (
+        "count(case when coalesce(reasons, '') not in ('user_erased', 'no_consent') then 1 end) as n_rows, "
+        ~ "count(case when is_conflicting then 1 end) as n_found"
+    ) %}
+    {% set found = run_query("select min(month) as month, " ~ counts ~ " from " ~ rows).rows[0] %}
     {% set limit = setting("rejections_max_share") %}
     {% do fail_all(modules.life_stage.failed_ids(found["month"], found["n_rows"], found["n_found"], limit)) %}
 {% endmacro %}
 
-{% macro check_fit(shares, _) %}
+{% macro check_fit(shares) %}
     {# Fails on tables of the source that do not fit together. #}
     {% set sql = "select measure, month, n_all, n_found, share_before from " ~ shares %}
     {% do fail_all(modules.life_stage.failed_fit(run_query(sql).rows, setting("rejections_min_fit"))) %}
 {% endmacro %}
 
-{% macro check_actions(counts, _) %}
+{% macro check_actions(counts) %}
     {# Fails on the newest delivery of actions, if this run has read it. #}
     {% set newest = run_query("select max(read_at) = " ~ started_at() ~ " as is_read from " ~ counts).rows[0][
         "is_read"
@@ -118,7 +122,7 @@
     {% endif %}
 {% endmacro %}
 
-{% macro check_children(registrations, _) %}
+{% macro check_children(registrations) %}
     {# Fails on the registrations of this run. Those of excluded users have no values. #}
     {% set sql %}
         select
@@ -134,7 +138,7 @@
     {% do check_counts("children", sql) %}
 {% endmacro %}
 
-{% macro check_items(items, _) %}
+{% macro check_items(items) %}
     {# Fails on the items of this run. #}
     {% set sql %}
         select

@@ -93,6 +93,7 @@ def test_expected_shares_are_medians_of_the_months_around():
 def test_ids_that_other_actions_have_too_stop_a_month_beyond_the_limit():
     (message,) = failed_ids(MONTHS[0], 200, 101, 0.5)
     assert message.startswith("LS-SRC-007 101 of 200 rows in 2016-01 share their action_id with another action")
+    assert failed_ids(MONTHS[0], 100, 3, 0.02) and not failed_ids(MONTHS[0], 100, 2, 0.02)
     assert (
         failed_ids(MONTHS[0], 200, 100, 0.5) == failed_ids(MONTHS[0], 99, 99, 0.5) == failed_ids(None, 0, 0, 0.5) == []
     )

@@ -131,7 +131,7 @@ def failed_delivery(
 
 def failed_ids(month: date, n_rows: int, n_found: int, max_share: float) -> list[str]:
     """The message if too many actions of a month share their id with another action, else none."""
-    if not is_too_much(int(n_found), int(n_rows), max_share):
+    if int(n_rows) < MIN_ROWS or int(n_found) <= max_share * int(n_rows):
         return []
     return [
         f"LS-SRC-007 {n_found} of {n_rows} rows in {_day(month):%Y-%m} share their action_id with another action: give "
